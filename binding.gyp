@@ -1,0 +1,69 @@
+{
+  "variables": {
+    # xxHash comes as C source in a package; a release carries a copy for those who build from it.
+    "xxhash_dir": "<!(node -p \"fs.existsSync('vendor/xxhash') ? 'vendor/xxhash' : path.join(path.dirname(require.resolve('xxhash-addon/package.json')), 'xxHash')\")"
+  },
+  "target_defaults": {
+    "cflags!": ["-fno-exceptions", "-O3"],
+    "cflags": ["-fvisibility=hidden", "-Wall", "-Wextra", "-Werror", "-O2"],
+    "cflags_cc!": ["-std=gnu++17", "-std=gnu++20"],
+    # gcc 12 takes every std::optional that is returned for uninitialized.
+    "cflags_cc": ["-std=c++20", "-fno-exceptions", "-Wno-missing-field-initializers", "-Wno-maybe-uninitialized"],
+    "include_dirs": ["native", "<(xxhash_dir)"]
+  },
+  "targets": [
+    {
+      # Everything below the addon: knows nothing of Node.
+      "target_name": "stillframe_core",
+      "type": "static_library",
+      "sources": [
+        "native/base/disabled_steps.cc",
+        "native/base/mapping.cc",
+        "native/base/result.cc",
+        "native/base/small_file.cc",
+        "native/base/sys.cc",
+        "native/base/thread.cc",
+        "native/capture/capture.cc",
+        "native/capture/cost_schedule.cc",
+        "native/capture/space_check.cc",
+        "native/capture/target_reservation.cc",
+        "native/freeze/cgroup.cc",
+        "native/freeze/features.cc",
+        "native/freeze/fork_engine.cc",
+        "native/image/checksum.cc",
+        "native/image/control_block.cc",
+        "native/image/image_file.cc",
+        "native/image/saver.cc",
+        "native/image/tail.cc",
+        "native/image/target_file.cc",
+        "native/memory/mapping_list.cc",
+        "native/memory/region.cc"
+      ]
+    },
+    {
+      # The forked child, as its own unit: nothing in it may allocate, lock or throw.
+      "target_name": "stillframe_child",
+      "type": "static_library",
+      "cflags": ["-fno-stack-protector"],
+      "cflags_cc": ["-fno-rtti", "-fno-threadsafe-statics"],
+      "sources": ["native/child/child.cc"]
+    },
+    {
+      "target_name": "stillframe",
+      "dependencies": ["stillframe_core", "stillframe_child"],
+      "include_dirs": ["<!@(node -p \"require('node-addon-api').include_dir\")"],
+      "defines": ["NAPI_VERSION=9", "NAPI_DISABLE_CPP_EXCEPTIONS", "NODE_ADDON_API_DISABLE_DEPRECATED"],
+      "sources": [
+        "native/addon/addon.cc",
+        "native/addon/capture_handle.cc",
+        "native/addon/environment.cc",
+        "native/addon/failure.cc",
+        "native/addon/machine.cc",
+        "native/addon/read_jobs.cc",
+        "native/addon/region_handle.cc",
+        "native/addon/sources.cc"
+      ],
+      "ldflags": ["-Wl,-Bsymbolic", "-Wl,--exclude-libs,ALL", "-Wl,-z,now"]
+    }
+  ]
+}

@@ -1,0 +1,228 @@
+/**
+ * The shape of the native addon (`native/addon/`), and nothing else: the one place where TypeScript and
+ * C++ agree on names. Everything here is internal. Arguments are checked by the callers in `lib/`;
+ * native code trusts the types but never the contents of a file.
+ *
+ * Native code reports a failure in one way only: it throws (or passes to a callback) a
+ * {@link NativeFailure}; `errors.ts` turns it into a `StillframeError`.
+ */
+
+/** What native code reports when something fails. A plain `Error` with these properties. */
+export interface NativeFailure extends Error {
+  /**
+   * Without the prefix `ERR_STILLFRAME_`: `'IO'`, `'NO_SPACE'`, `'CORRUPT'`, … Beyond the codes of the
+   * public contract: `'ABORTED'`; `'NO_SECTION'` (restore of a section the file does not have, becomes
+   * ERR_STILLFRAME_NO_SECTION); `'OUT_OF_RANGE'` (a restore target is too small or `maxBytes` is
+   * exceeded, becomes a RangeError with code ERR_OUT_OF_RANGE).
+   */
+  failure: string
+  /** In words, what was being done and what is wrong; no path in it. */
+  message: string
+  /** Positive errno of the failing system call, 0 when there was none. */
+  errno: number
+  /** Symbolic name of errno (`'ENOSPC'`), '' when there was none. */
+  errnoName: string
+  /** The failing system call (`'pwrite'`), '' when there was none. */
+  syscall: string
+  /** For CORRUPT: byte offset in the file, -1 when unknown. */
+  offset: number
+  /** For CORRUPT: name of the section, '' when the damage is outside any section. */
+  section: string
+}
+
+/** A region's memory. Lives until its handle is closed and no ArrayBuffer or capture refers to it. */
+export interface RegionHandle {
+  readonly byteLength: number
+  /** True while a capture (or a restore into it) uses the memory. */
+  readonly busy: boolean
+  /** The ArrayBuffer over the whole memory; always the same object. */
+  buffer(): ArrayBuffer
+  /** Detaches the buffer and gives the memory up. Fails with BUSY while busy. Idempotent. */
+  close(): void
+}
+
+export interface NativeSource {
+  name: string
+  /** Set when the source is a region or a part of one: its memory is pinned until the capture ends. */
+  region?: RegionHandle
+  /**
+   * Set unless the source is a whole region: a Uint8Array of length 1 (or 0 for an empty source) at the
+   * first byte of the source. It only carries the address: typed arrays end at 4 GiB on Node 20, sources do
+   * not. Together with `region`: these bytes of that region.
+   */
+  head?: Uint8Array
+  byteLength: number
+  /** The mapping under the source is MADV_DONTFORK (V8's WebAssembly memories, resizable buffers). */
+  dontFork: boolean
+}
+
+export interface CapturePlan {
+  /** The engine to use; already resolved from 'auto' by `lib/engines.ts`. */
+  engine: string
+  sources: NativeSource[]
+  /** Absolute path of the file to publish. */
+  path: string
+  /** 16 bytes. */
+  id: Uint8Array
+  /** JSON text, or undefined for none. */
+  metadata: string | undefined
+  overwrite: boolean
+  /** Permission bits. */
+  mode: number
+  durable: boolean
+  /** Bytes; 0 asks for the default (half of the memory available when the capture starts). */
+  memoryLimit: number
+  stallTimeoutMs: number
+}
+
+export interface NativeCaptureResult {
+  fileSize: number
+  durationMs: number
+  pagesTotal: number
+  pagesZero: number
+  pagesCopied: number
+  copiedBytesPeak: number
+}
+
+/**
+ * One capture. The constructor does all the work up to and including the freeze, on the calling
+ * thread, and throws a NativeFailure when that fails. `onEnd` is called exactly once, later, on the
+ * JS thread; it is not called any more once the environment is being torn down.
+ */
+export interface CaptureHandle {
+  readonly pid: number
+  /** Milliseconds since the epoch at the freeze, with fractions. */
+  readonly frozenAtMs: number
+  /** Fills [bytesDone, bytesTotal, bytesWritten, copiedBytes]. Reads shared memory: no system call. */
+  progress(into: Float64Array): void
+  /** Asks the capture to stop; `onEnd` then reports ABORTED (unless it had ended already). */
+  abort(): void
+}
+
+export interface ImageSection {
+  name: string
+  byteLength: number
+  /** Bytes of the section that the file stores (whole blocks that are all zero are holes). */
+  storedBytes: number
+  /** Offset in the file of byte 0 of the section (flat layout). */
+  fileOffset: number
+}
+
+export interface ImageInfo {
+  id: Uint8Array
+  versionMajor: number
+  versionMinor: number
+  layout: string
+  frozenAtMs: number
+  pageSize: number
+  blockSize: number
+  fileSize: number
+  /** Blocks on disk times 512, as `stat` says: holes do not count. */
+  allocatedBytes: number
+  /** JSON text or undefined. */
+  metadata: string | undefined
+  sections: ImageSection[]
+}
+
+export interface ImageProblem {
+  offset: number
+  section: string
+  reason: string
+}
+
+/** A cancellation flag and progress counters shared with one running read job. */
+export interface ReadJob {
+  /** Asks the job to stop: its callback then gets an ABORTED failure. */
+  cancel(): void
+  /** Fills [bytesDone, bytesTotal]. */
+  progress(into: Float64Array): void
+}
+
+/** Existing memory to fill instead of fresh memory. */
+export interface RestoreTarget {
+  name: string
+  /** The region to fill from its first byte; filled by the reading thread itself. */
+  region?: RegionHandle
+  /**
+   * Without a region the memory is JS's own and may be detached at any moment, so the reading thread
+   * hands over chunk after chunk, on the JS thread, and waits. What it throws ends the restore.
+   */
+  onChunk?: (byteOffset: number, chunk: Uint8Array) => void
+}
+
+export interface RestorePlan {
+  path: string
+  mode: 'map' | 'copy'
+  verify: boolean
+  /** Names to restore; undefined for all. */
+  sections: string[] | undefined
+  /** Refuse when the sections to restore add up to more; 0 for no limit. */
+  maxBytes: number
+  /** Existing memory to fill, by section; checked against the file's sections before a byte is filled. */
+  into: (RestoreTarget & { byteLength: number })[]
+}
+
+export interface RestoredSection {
+  name: string
+  /** Undefined when the section went into memory named in `into`. */
+  region: RegionHandle | undefined
+}
+
+export interface NativeRestored {
+  info: ImageInfo
+  sections: RestoredSection[]
+}
+
+export interface VerifyPlan {
+  path: string
+  /** Stop after so many problems. */
+  maxProblems: number
+}
+
+export interface FeatureProbe {
+  name: string
+  available: boolean
+  /** Why not, and what to change. '' when available. */
+  reason: string
+}
+
+export interface NativeCapabilities {
+  kernel: string
+  pageSize: number
+  /** 'fork' here; the in-process engines add theirs. */
+  engines: FeatureProbe[]
+  /** clone3, close_range, pidfd, hugePages, … */
+  features: FeatureProbe[]
+  hazards: { code: string; message: string }[]
+}
+
+export interface NativePreflight {
+  availableBytes: number
+  freeDiskBytes: number
+  /** Resident bytes of the sources: what the file will hold at most, without its index. */
+  residentBytes: number
+  hazards: { code: string; message: string }[]
+}
+
+type Callback<T> = (failure: NativeFailure | null, value?: T) => void
+
+export interface Addon {
+  RegionHandle: new (byteLength: number, hugePages: boolean) => RegionHandle
+  Capture: new (
+    plan: CapturePlan,
+    onEnd: (failure: NativeFailure | null, result?: NativeCaptureResult) => void,
+  ) => CaptureHandle
+  /** Reads header, sections, metadata and index; no page data. */
+  inspect(path: string, callback: Callback<ImageInfo>): ReadJob
+  /** Checks every byte. A file too damaged to be walked reports one problem; only I/O errors fail. */
+  verify(plan: VerifyPlan, callback: Callback<{ problems: ImageProblem[]; info?: ImageInfo }>): ReadJob
+  restore(plan: RestorePlan, callback: Callback<NativeRestored>): ReadJob
+  capabilities(): NativeCapabilities
+  preflight(sources: NativeSource[], directory: string): NativePreflight
+  /** True when the mapping that holds this byte is MADV_DONTFORK. Walks /proc/self/smaps: slow. */
+  isDontFork(head: Uint8Array): boolean
+  /** Tests only: makes the nth (from 1) and, when `forever`, each later `syscall` fail with errno. */
+  injectFault(syscall: string, nth: number, errno: number, forever: boolean): void
+  /** Tests only: removes all faults and returns how often each named call was reached since. */
+  clearFaults(): Record<string, number>
+}

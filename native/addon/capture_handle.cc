@@ -1,0 +1,122 @@
+#include "addon/capture_handle.h"
+
+#include <cstring>
+#include <utility>
+
+#include "addon/failure.h"
+#include "addon/sources.h"
+#include "freeze/fork_engine.h"
+
+namespace stillframe {
+namespace {
+
+int64_t Integer(const Napi::Object& object, const char* key) {
+  return static_cast<int64_t>(object.Get(key).As<Napi::Number>().DoubleValue());
+}
+
+Result<CaptureRequest> ReadPlan(const Napi::Object& plan) {
+  CaptureRequest request;
+  const std::string engine = plan.Get("engine").As<Napi::String>();
+  if (engine != "fork") {
+    Failure failure;
+    failure.code = FailureCode::kEngineUnavailable;
+    failure.message = "there is no engine '" + engine + "'";
+    return failure;
+  }
+  request.engine = std::make_unique<ForkEngine>();
+  Result<std::vector<CaptureSource>> sources = ReadSources(plan.Get("sources").As<Napi::Array>());
+  if (!sources.ok()) return sources.failure();
+  request.sources = std::move(sources.value());
+  request.path = plan.Get("path").As<Napi::String>();
+  memcpy(request.id.data(), plan.Get("id").As<Napi::Uint8Array>().Data(), request.id.size());
+  const Napi::Value metadata = plan.Get("metadata");
+  if (metadata.IsString()) request.metadata = metadata.As<Napi::String>();
+  request.target.overwrite = plan.Get("overwrite").As<Napi::Boolean>();
+  request.target.mode = static_cast<mode_t>(Integer(plan, "mode"));
+  request.target.durable = plan.Get("durable").As<Napi::Boolean>();
+  request.memory_limit = static_cast<uint64_t>(Integer(plan, "memoryLimit"));
+  request.stall_timeout_ms = Integer(plan, "stallTimeoutMs");
+  return request;
+}
+
+}  // namespace
+
+Napi::Function CaptureHandle::Define(Napi::Env env) {
+  return DefineClass(env, "Capture",
+                     {InstanceMethod<&CaptureHandle::ReadProgress>("progress"),
+                      InstanceMethod<&CaptureHandle::Abort>("abort"),
+                      InstanceAccessor<&CaptureHandle::Pid>("pid"),
+                      InstanceAccessor<&CaptureHandle::FrozenAt>("frozenAtMs")});
+}
+
+CaptureHandle::CaptureHandle(const Napi::CallbackInfo& info) : ObjectWrap(info) {
+  const Napi::Env env = info.Env();
+  environment_ = Environment::Of(env);
+  Result<CaptureRequest> request = ReadPlan(info[0].As<Napi::Object>());
+  if (!request.ok()) {
+    Throw(env, request.failure());
+    return;
+  }
+  Result<std::unique_ptr<Capture>> capture =
+      Capture::Start(std::move(request.value()), [this](Result<CaptureOutcome> outcome) {
+        environment_->Post([this, outcome = std::move(outcome)](Napi::Env on) { Ended(on, outcome); });
+      });
+  if (!capture.ok()) {
+    Throw(env, capture.failure());
+    return;
+  }
+  capture_ = std::move(capture.value());
+  pid_ = capture_->pid();
+  frozen_at_ns_ = capture_->frozen_at_ns();
+  on_end_ = Napi::Persistent(info[1].As<Napi::Function>());
+  environment_->Start(this, nullptr);
+  Ref();  // until the end has been told, whatever JS still refers to
+}
+
+CaptureHandle::~CaptureHandle() = default;
+
+void CaptureHandle::CancelAndJoin() { capture_.reset(); }
+
+void CaptureHandle::Ended(Napi::Env env, Result<CaptureOutcome> outcome) {
+  environment_->End(this);
+  last_progress_ = capture_->Progress();
+  capture_.reset();  // its index may be large, and this object may wait long for the garbage collector
+  Napi::FunctionReference on_end = std::move(on_end_);
+  if (outcome.ok()) {
+    const CaptureOutcome& ended = outcome.value();
+    Napi::Object result = Napi::Object::New(env);
+    result.Set("fileSize", static_cast<double>(ended.file_length));
+    result.Set("durationMs", ended.duration_ms);
+    result.Set("pagesTotal", static_cast<double>(ended.pages_total));
+    result.Set("pagesZero", static_cast<double>(ended.pages_zero));
+    result.Set("pagesCopied", static_cast<double>(ended.pages_copied));
+    result.Set("copiedBytesPeak", static_cast<double>(ended.copied_bytes_peak));
+    on_end.Call({env.Null(), result});
+  } else {
+    on_end.Call({ToError(env, outcome.failure())});
+  }
+  Unref();
+}
+
+void CaptureHandle::ReadProgress(const Napi::CallbackInfo& info) {
+  const CaptureProgress progress = capture_ ? capture_->Progress() : last_progress_;
+  double* into = info[0].As<Napi::Float64Array>().Data();
+  into[0] = static_cast<double>(progress.bytes_done);
+  into[1] = static_cast<double>(progress.bytes_total);
+  into[2] = static_cast<double>(progress.bytes_written);
+  into[3] = static_cast<double>(progress.copied_bytes);
+}
+
+void CaptureHandle::Abort(const Napi::CallbackInfo& /*info*/) {
+  if (capture_) capture_->Abort();
+}
+
+Napi::Value CaptureHandle::Pid(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), pid_);
+}
+
+Napi::Value CaptureHandle::FrozenAt(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), static_cast<double>(frozen_at_ns_) / 1'000'000);
+}
+
+}  // namespace stillframe

@@ -1,0 +1,404 @@
+#include "addon/read_jobs.h"
+
+#include <algorithm>
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "addon/environment.h"
+#include "addon/failure.h"
+#include "addon/region_handle.h"
+#include "addon/sources.h"
+#include "base/thread.h"
+#include "image/image_file.h"
+#include "memory/region.h"
+
+namespace stillframe {
+namespace {
+
+// One reading thread, the callback that waits for it, and the way to hand it chunks in between. Lives until
+// its end has been told on the JS thread, and as long as the ReadJob object of JS.
+class ReadJob final : public Job {
+ public:
+  using ToValue = std::function<Napi::Value(Napi::Env)>;
+  // Runs on the thread: does the reading and answers with what makes the JS value of its result.
+  using Work = std::function<Result<ToValue>(ReadJob&)>;
+
+  // Starts `work`; `callback` gets (failure) or (null, value). Returns the ReadJob object for JS.
+  static Napi::Value Run(const Napi::CallbackInfo& info, const Napi::Function& callback, Work work);
+
+  ReadControl control;
+
+  // Runs `task` on the JS thread and waits for it: on the job's thread only. A cancellation does not wait.
+  Status OnJsThread(std::function<Status(Napi::Env)> task);
+
+  void CancelAndJoin() override {
+    Cancel();
+    thread_.Join();
+  }
+  void Cancel() {
+    control.cancelled = true;
+    const std::lock_guard lock(mutex_);
+    answered_.notify_all();
+  }
+
+ private:
+  void Finish(Napi::Env env, Result<ToValue> result);
+
+  Environment* environment_ = nullptr;
+  Napi::FunctionReference callback_;
+  Thread thread_;
+  // OnJsThread: guards what the two threads hand each other.
+  std::mutex mutex_;
+  std::condition_variable answered_;
+  std::optional<Status> answer_;
+};
+
+Napi::Value ReadJob::Run(const Napi::CallbackInfo& info, const Napi::Function& callback, Work work) {
+  const Napi::Env env = info.Env();
+  auto job = std::make_shared<ReadJob>();
+  job->environment_ = Environment::Of(env);
+  job->callback_ = Napi::Persistent(callback);
+  const Status started = job->thread_.Start("stillframe-read", [job = job.get(), work = std::move(work)] {
+    Result<ToValue> result = work(*job);
+    // The environment keeps the job until Finish, or joins this thread at its own end.
+    job->environment_->Post(
+        [job, result = std::move(result)](Napi::Env on) { job->Finish(on, result); });
+  });
+  if (!started.ok()) {
+    Throw(env, Status(started).failure());
+    return env.Undefined();
+  }
+  job->environment_->Start(job.get(), job);
+
+  Napi::Object handle = Napi::Object::New(env);
+  handle.Set("cancel", Napi::Function::New(env, [job](const Napi::CallbackInfo&) { job->Cancel(); }));
+  handle.Set("progress", Napi::Function::New(env, [job](const Napi::CallbackInfo& call) {
+               double* into = call[0].As<Napi::Float64Array>().Data();
+               into[0] = static_cast<double>(job->control.bytes_done.load());
+               into[1] = static_cast<double>(job->control.bytes_total.load());
+             }));
+  return handle;
+}
+
+void ReadJob::Finish(Napi::Env env, Result<ToValue> result) {
+  Napi::FunctionReference callback = std::move(callback_);
+  thread_.Join();
+  const std::shared_ptr<void> self = environment_->End(this);
+  if (!result.ok()) {
+    callback.Call({ToError(env, result.failure())});
+    return;
+  }
+  const Napi::Value value = result.value()(env);
+  callback.Call({env.Null(), value});
+}
+
+Status ReadJob::OnJsThread(std::function<Status(Napi::Env)> task) {
+  {
+    const std::lock_guard lock(mutex_);
+    answer_.reset();
+  }
+  environment_->Post([this, task = std::move(task)](Napi::Env env) {
+    // A cancelled job does not wait any more: what the task refers to may be gone.
+    const std::lock_guard lock(mutex_);
+    if (control.cancelled) return;
+    answer_ = task(env);
+    answered_.notify_all();
+  });
+  std::unique_lock lock(mutex_);
+  answered_.wait(lock, [&] { return answer_.has_value() || control.cancelled; });
+  if (answer_.has_value()) return *answer_;
+  Failure failure;
+  failure.code = FailureCode::kAborted;
+  failure.message = "the reading was aborted";
+  return failure;
+}
+
+Napi::Value DescribeImage(Napi::Env env, const ImageFile& image) {
+  const FileHeader& header = image.header();
+  Napi::Object info = Napi::Object::New(env);
+  info.Set("id", Napi::Buffer<uint8_t>::Copy(env, header.id, sizeof header.id));
+  info.Set("versionMajor", header.version_major);
+  info.Set("versionMinor", header.version_minor);
+  info.Set("layout", "flat");
+  info.Set("frozenAtMs", static_cast<double>(header.frozen_at_ns) / 1'000'000);
+  info.Set("pageSize", header.page_size);
+  info.Set("blockSize", header.block_size);
+  info.Set("fileSize", static_cast<double>(image.file_length()));
+  info.Set("allocatedBytes", static_cast<double>(image.allocated_bytes()));
+  if (!image.metadata().empty()) info.Set("metadata", image.metadata());
+  Napi::Array sections = Napi::Array::New(env, image.sections().size());
+  for (size_t i = 0; i < image.sections().size(); i++) {
+    const ImageFile::Section& section = image.sections()[i];
+    Napi::Object entry = Napi::Object::New(env);
+    entry.Set("name", section.name);
+    entry.Set("byteLength", static_cast<double>(section.byte_length));
+    entry.Set("storedBytes", static_cast<double>(section.stored_bytes));
+    entry.Set("fileOffset", static_cast<double>(section.data_offset));
+    sections.Set(static_cast<uint32_t>(i), entry);
+  }
+  info.Set("sections", sections);
+  return info;
+}
+
+Napi::Value DescribeProblems(Napi::Env env, const std::vector<ImageProblem>& problems) {
+  Napi::Array array = Napi::Array::New(env, problems.size());
+  for (size_t i = 0; i < problems.size(); i++) {
+    Napi::Object entry = Napi::Object::New(env);
+    entry.Set("offset", static_cast<double>(problems[i].offset));
+    entry.Set("section", problems[i].section);
+    entry.Set("reason", problems[i].reason);
+    array.Set(static_cast<uint32_t>(i), entry);
+  }
+  return array;
+}
+
+Napi::Value Inspect(const Napi::CallbackInfo& info) {
+  const std::string path = info[0].As<Napi::String>();
+  return ReadJob::Run(info, info[1].As<Napi::Function>(), [path](ReadJob&) -> Result<ReadJob::ToValue> {
+    Result<ImageFile> image = ImageFile::Open(path);
+    if (!image.ok()) return image.failure();
+    auto shared = std::make_shared<ImageFile>(std::move(image.value()));
+    return ReadJob::ToValue([shared](Napi::Env env) { return DescribeImage(env, *shared); });
+  });
+}
+
+Napi::Value Verify(const Napi::CallbackInfo& info) {
+  const auto plan = info[0].As<Napi::Object>();
+  const std::string path = plan.Get("path").As<Napi::String>();
+  const auto max_problems =
+      static_cast<size_t>(plan.Get("maxProblems").As<Napi::Number>().DoubleValue());
+  const auto work = [path, max_problems](ReadJob& job) -> Result<ReadJob::ToValue> {
+    Result<ImageFile> image = ImageFile::Open(path);
+    if (!image.ok()) {
+      const Failure& failure = image.failure();
+      if (failure.code != FailureCode::kCorrupt) return failure;
+      const ImageProblem problem{static_cast<uint64_t>(failure.offset), failure.section, failure.message};
+      return ReadJob::ToValue([problem](Napi::Env env) {
+        Napi::Object report = Napi::Object::New(env);
+        report.Set("problems", DescribeProblems(env, {problem}));
+        return report;
+      });
+    }
+    auto shared = std::make_shared<ImageFile>(std::move(image.value()));
+    Result<std::vector<ImageProblem>> problems = shared->Verify(max_problems, &job.control);
+    if (!problems.ok()) return problems.failure();
+    return ReadJob::ToValue([shared, found = problems.value()](Napi::Env env) {
+      Napi::Object report = Napi::Object::New(env);
+      report.Set("problems", DescribeProblems(env, found));
+      report.Set("info", DescribeImage(env, *shared));
+      return report;
+    });
+  };
+  return ReadJob::Run(info, info[1].As<Napi::Function>(), work);
+}
+
+// Where one section of a restore goes.
+struct RestoreTarget {
+  std::string name;
+  uint64_t byte_length = 0;
+  RegionUse region;
+  // Without a region: gets (offset, chunk) on the JS thread. Released there, too.
+  std::shared_ptr<Napi::FunctionReference> on_chunk;
+};
+
+struct RestorePlan {
+  std::string path;
+  bool map = false;
+  bool verify = true;
+  std::optional<std::vector<std::string>> sections;
+  uint64_t max_bytes = 0;
+  std::vector<RestoreTarget> into;
+};
+
+RestorePlan ReadRestorePlan(const Napi::Object& object) {
+  RestorePlan plan;
+  plan.path = object.Get("path").As<Napi::String>();
+  plan.map = object.Get("mode").As<Napi::String>().Utf8Value() == "map";
+  plan.verify = object.Get("verify").As<Napi::Boolean>();
+  plan.max_bytes = static_cast<uint64_t>(object.Get("maxBytes").As<Napi::Number>().DoubleValue());
+  const Napi::Value sections = object.Get("sections");
+  if (sections.IsArray()) {
+    plan.sections.emplace();
+    const auto names = sections.As<Napi::Array>();
+    for (uint32_t i = 0; i < names.Length(); i++) {
+      plan.sections->push_back(names.Get(i).As<Napi::String>());
+    }
+  }
+  const auto into = object.Get("into").As<Napi::Array>();
+  for (uint32_t i = 0; i < into.Length(); i++) {
+    const auto entry = into.Get(i).As<Napi::Object>();
+    RestoreTarget target;
+    target.name = entry.Get("name").As<Napi::String>();
+    target.byte_length = static_cast<uint64_t>(entry.Get("byteLength").As<Napi::Number>().DoubleValue());
+    target.region = RegionUse(RegionOf(entry.Get("region")));
+    const Napi::Value on_chunk = entry.Get("onChunk");
+    if (on_chunk.IsFunction()) {
+      target.on_chunk =
+          std::make_shared<Napi::FunctionReference>(Napi::Persistent(on_chunk.As<Napi::Function>()));
+    }
+    plan.into.push_back(std::move(target));
+  }
+  return plan;
+}
+
+// The sections to restore, by index, in the order of the file.
+Result<std::vector<uint32_t>> ChooseSections(const ImageFile& image, const RestorePlan& plan) {
+  std::vector<std::string> wanted;
+  if (plan.sections) wanted = *plan.sections;
+  for (const RestoreTarget& target : plan.into) wanted.push_back(target.name);
+  const auto& sections = image.sections();
+  for (const std::string& name : wanted) {
+    const bool known =
+        std::any_of(sections.begin(), sections.end(), [&](const auto& each) { return each.name == name; });
+    if (known) continue;
+    Failure failure;
+    failure.code = FailureCode::kNoSection;
+    failure.message = "the file has no section '" + name + "'; it has";
+    for (const auto& each : sections) failure.message += " '" + each.name + "'";
+    failure.section = name;
+    return failure;
+  }
+  std::vector<uint32_t> chosen;
+  uint64_t total = 0;
+  for (uint32_t i = 0; i < sections.size(); i++) {
+    const bool all = !plan.sections;
+    if (!all && std::find(wanted.begin(), wanted.end(), sections[i].name) == wanted.end()) continue;
+    chosen.push_back(i);
+    total += sections[i].byte_length;
+  }
+  Failure failure;
+  failure.code = FailureCode::kOutOfRange;
+  if (plan.max_bytes != 0 && total > plan.max_bytes) {
+    failure.message = "the sections to restore hold " + std::to_string(total) + " bytes, more than maxBytes (" +
+                      std::to_string(plan.max_bytes) + ")";
+    return failure;
+  }
+  for (const RestoreTarget& target : plan.into) {
+    for (const auto& section : sections) {
+      if (section.name != target.name || section.byte_length <= target.byte_length) continue;
+      failure.message = "section '" + section.name + "' holds " + std::to_string(section.byte_length) +
+                        " bytes, and the memory it is to fill has " + std::to_string(target.byte_length);
+      failure.section = section.name;
+      return failure;
+    }
+  }
+  return chosen;
+}
+
+Status FillThroughJs(ReadJob& job, const ImageFile& image, uint32_t section, const RestoreTarget& target,
+                     ImageFile::Check check) {
+  const auto deliver = [&](uint64_t offset, const std::byte* bytes, uint64_t length) -> Status {
+    return job.OnJsThread([&, offset, bytes, length](Napi::Env env) -> Status {
+      const auto chunk =
+          Napi::Buffer<uint8_t>::Copy(env, reinterpret_cast<const uint8_t*>(bytes), length);
+      target.on_chunk->Value().Call({Napi::Number::New(env, static_cast<double>(offset)), chunk});
+      if (!env.IsExceptionPending()) return Success{};
+      Failure failure;
+      failure.code = FailureCode::kIo;
+      failure.message = env.GetAndClearPendingException().Message();
+      failure.section = target.name;
+      return failure;
+    });
+  };
+  return image.ReadSection(section, check, deliver, &job.control);
+}
+
+struct RestoredRegion {
+  std::string name;
+  std::shared_ptr<RegionMemory> memory;  // null when the section went into existing memory
+};
+
+Result<RestoredRegion> RestoreSection(ReadJob& job, const ImageFile& image, uint32_t index,
+                                      const RestorePlan& plan) {
+  const ImageFile::Section& section = image.sections()[index];
+  RestoredRegion restored;
+  restored.name = section.name;
+  const auto check = plan.verify ? ImageFile::Check::kChecksums : ImageFile::Check::kNone;
+  for (const RestoreTarget& target : plan.into) {
+    if (target.name != section.name) continue;
+    const Status filled = target.on_chunk
+                              ? FillThroughJs(job, image, index, target, check)
+                              : image.FillMemory(index, target.region.get()->data(), check, &job.control);
+    if (!filled.ok()) return Status(filled).failure();
+    return restored;
+  }
+  // Whole pages of zeros cannot be mapped from a file that has none of them.
+  const bool map = plan.map && section.byte_length > 0;
+  Result<std::shared_ptr<RegionMemory>> memory =
+      map ? RegionMemory::MapFile(image.fd(), section.data_offset, section.byte_length)
+          : RegionMemory::Allocate(section.byte_length, true);
+  if (!memory.ok()) return memory.failure();
+  restored.memory = std::move(memory.value());
+  if (!map) {
+    const Status filled = image.FillMemory(index, restored.memory->data(), check, &job.control);
+    if (!filled.ok()) return Status(filled).failure();
+  }
+  return restored;
+}
+
+Napi::Value Restore(const Napi::CallbackInfo& info) {
+  auto plan = std::make_shared<RestorePlan>(ReadRestorePlan(info[0].As<Napi::Object>()));
+  const auto work = [plan](ReadJob& job) -> Result<ReadJob::ToValue> {
+    Result<ImageFile> opened = ImageFile::Open(plan->path);
+    if (!opened.ok()) return opened.failure();
+    auto image = std::make_shared<ImageFile>(std::move(opened.value()));
+    Result<std::vector<uint32_t>> chosen = ChooseSections(*image, *plan);
+    if (!chosen.ok()) return chosen.failure();
+    // All of the file, before a byte of it is handed out.
+    if (plan->verify) {
+      Result<std::vector<ImageProblem>> problems = image->Verify(1, &job.control);
+      if (!problems.ok()) return problems.failure();
+      if (!problems.value().empty()) {
+        const ImageProblem& first = problems.value().front();
+        Failure failure;
+        failure.code = FailureCode::kCorrupt;
+        failure.message = first.reason;
+        failure.offset = static_cast<int64_t>(first.offset);
+        failure.section = first.section;
+        return failure;
+      }
+    }
+    auto restored = std::make_shared<std::vector<RestoredRegion>>();
+    job.control.bytes_done = 0;
+    for (const uint32_t index : chosen.value()) {
+      if (job.control.cancelled) {
+        Failure failure;
+        failure.code = FailureCode::kAborted;
+        failure.message = "the restore was aborted";
+        return failure;
+      }
+      Result<RestoredRegion> section = RestoreSection(job, *image, index, *plan);
+      if (!section.ok()) return section.failure();
+      restored->push_back(std::move(section.value()));
+    }
+    return ReadJob::ToValue([image, restored](Napi::Env env) {
+      Napi::Object result = Napi::Object::New(env);
+      result.Set("info", DescribeImage(env, *image));
+      Napi::Array sections = Napi::Array::New(env, restored->size());
+      for (uint32_t i = 0; i < restored->size(); i++) {
+        RestoredRegion& region = (*restored)[i];
+        Napi::Object entry = Napi::Object::New(env);
+        entry.Set("name", region.name);
+        if (region.memory) entry.Set("region", RegionHandle::Wrap(env, std::move(region.memory)));
+        sections.Set(i, entry);
+      }
+      result.Set("sections", sections);
+      return result;
+    });
+  };
+  return ReadJob::Run(info, info[1].As<Napi::Function>(), work);
+}
+
+}  // namespace
+
+void DefineReadJobs(Napi::Env env, Napi::Object exports) {
+  exports.Set("inspect", Napi::Function::New(env, Inspect));
+  exports.Set("verify", Napi::Function::New(env, Verify));
+  exports.Set("restore", Napi::Function::New(env, Restore));
+}
+
+}  // namespace stillframe

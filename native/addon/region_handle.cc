@@ -1,0 +1,98 @@
+#include "addon/region_handle.h"
+
+#include <utility>
+
+#include "addon/environment.h"
+#include "addon/failure.h"
+
+namespace stillframe {
+
+Napi::Function RegionHandle::Define(Napi::Env env) {
+  Napi::Function constructor =
+      DefineClass(env, "RegionHandle",
+                  {InstanceMethod<&RegionHandle::Buffer>("buffer"),
+                   InstanceMethod<&RegionHandle::Close>("close"),
+                   InstanceAccessor<&RegionHandle::ByteLength>("byteLength"),
+                   InstanceAccessor<&RegionHandle::Busy>("busy")});
+  Environment::Of(env)->region_constructor = Napi::Persistent(constructor);
+  return constructor;
+}
+
+Napi::Object RegionHandle::Wrap(Napi::Env env, std::shared_ptr<RegionMemory> memory) {
+  auto carrier = Napi::External<std::shared_ptr<RegionMemory>>::New(env, &memory);
+  return Environment::Of(env)->region_constructor.New({carrier});
+}
+
+RegionHandle::RegionHandle(const Napi::CallbackInfo& info) : ObjectWrap(info) {
+  if (info[0].IsExternal()) {
+    memory_ = std::move(*info[0].As<Napi::External<std::shared_ptr<RegionMemory>>>().Data());
+    return;
+  }
+  const auto byte_length = static_cast<size_t>(info[0].As<Napi::Number>().DoubleValue());
+  Result<std::shared_ptr<RegionMemory>> memory =
+      RegionMemory::Allocate(byte_length, info[1].As<Napi::Boolean>());
+  if (!memory.ok()) {
+    Throw(info.Env(), memory.failure());
+    return;
+  }
+  memory_ = std::move(memory.value());
+}
+
+Napi::Value RegionHandle::Buffer(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  if (!buffer_.IsEmpty()) return buffer_.Value();
+  if (!memory_) {
+    Failure failure;
+    failure.code = FailureCode::kClosed;
+    failure.message = "the region is closed";
+    Throw(env, failure);
+    return env.Undefined();
+  }
+  // The buffer owns the memory too: it may outlive the handle, and be moved to another thread.
+  auto* owner = new std::shared_ptr<RegionMemory>(memory_);
+  const auto release = [](napi_env, void*, void* hint) {
+    delete static_cast<std::shared_ptr<RegionMemory>*>(hint);
+  };
+  napi_value value = nullptr;
+  const napi_status status = napi_create_external_arraybuffer(env, memory_->data(), memory_->byte_length(),
+                                                              release, owner, &value);
+  if (status != napi_ok) {
+    delete owner;
+    Failure failure;
+    failure.code = FailureCode::kEngineUnavailable;
+    failure.message =
+        "this JavaScript runtime does not allow ArrayBuffers over memory of an addon (as Electron's does not)";
+    if (!env.IsExceptionPending()) Throw(env, failure);
+    return env.Undefined();
+  }
+  const Napi::ArrayBuffer buffer(env, value);
+  buffer_ = Napi::Persistent(buffer);
+  return buffer;
+}
+
+Napi::Value RegionHandle::ByteLength(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), memory_ ? static_cast<double>(memory_->byte_length()) : 0);
+}
+
+Napi::Value RegionHandle::Busy(const Napi::CallbackInfo& info) {
+  return Napi::Boolean::New(info.Env(), memory_ && memory_->busy());
+}
+
+void RegionHandle::Close(const Napi::CallbackInfo& info) {
+  if (!memory_) return;
+  if (memory_->busy()) {
+    Failure failure;
+    failure.code = FailureCode::kBusy;
+    failure.message = "the region is in use by a snapshot or a restore; wait for its end, or abort it";
+    return Throw(info.Env(), failure);
+  }
+  if (!buffer_.IsEmpty()) {
+    // From here on views of the buffer have length 0. One that was transferred away keeps the memory.
+    const Napi::ArrayBuffer buffer = buffer_.Value();
+    napi_detach_arraybuffer(info.Env(), buffer);
+    buffer_.Reset();
+  }
+  memory_.reset();
+}
+
+}  // namespace stillframe

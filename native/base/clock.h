@@ -1,0 +1,20 @@
+// Time, in the units that the rest uses.
+#pragma once
+
+#include <time.h>
+
+#include <cstdint>
+
+namespace stillframe {
+
+inline int64_t ClockNanoseconds(clockid_t clock) {
+  timespec now{};
+  clock_gettime(clock, &now);
+  return static_cast<int64_t>(now.tv_sec) * 1'000'000'000 + now.tv_nsec;
+}
+// For durations.
+inline int64_t MonotonicNanoseconds() { return ClockNanoseconds(CLOCK_MONOTONIC); }
+// Since the epoch, for people.
+inline int64_t WallNanoseconds() { return ClockNanoseconds(CLOCK_REALTIME); }
+
+}  // namespace stillframe

@@ -1,0 +1,16 @@
+#include "base/disabled_steps.h"
+
+#include <cstdlib>
+#include <string>
+
+namespace stillframe {
+
+bool StepDisabled(const char* name) {
+  static const std::string list = [] {
+    const char* value = getenv("STILLFRAME_DISABLE");
+    return value != nullptr ? "," + std::string(value) + "," : std::string();
+  }();
+  return !list.empty() && list.find("," + std::string(name) + ",") != std::string::npos;
+}
+
+}  // namespace stillframe

@@ -1,0 +1,9 @@
+// Every fallback has a switch that forces it: the environment variable STILLFRAME_DISABLE, a list with
+// commas, read once. It names what to do without: clone3, close_range, o_tmpfile, o_direct, exchange.
+#pragma once
+
+namespace stillframe {
+
+bool StepDisabled(const char* name);
+
+}  // namespace stillframe

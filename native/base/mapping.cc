@@ -1,0 +1,41 @@
+#include "base/mapping.h"
+
+#include <sys/mman.h>
+
+#include <cstdint>
+#include <string>
+
+namespace stillframe {
+namespace {
+
+Failure MapFailure(const void* result, size_t length, const char* what_for) {
+  const int error = static_cast<int>(-reinterpret_cast<int64_t>(result));
+  return SystemFailure("mmap", error,
+                       "cannot map " + std::to_string(length) + " bytes of memory for " + what_for);
+}
+
+}  // namespace
+
+Result<Mapping> Mapping::Anonymous(size_t length, int flags, const char* what_for) {
+  void* address = sys::Mmap(nullptr, length, PROT_READ | PROT_WRITE, flags | MAP_ANONYMOUS, -1, 0);
+  if (sys::IsError(address)) return MapFailure(address, length, what_for);
+  return Mapping(address, length);
+}
+
+Result<Mapping> Mapping::AnonymousAligned(size_t length, size_t alignment, const char* what_for) {
+  // Map too much, then give back what lies before and behind the aligned part.
+  const size_t span = length + alignment;
+  void* address =
+      sys::Mmap(nullptr, span, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (sys::IsError(address)) return MapFailure(address, length, what_for);
+  const auto start = reinterpret_cast<uintptr_t>(address);
+  const uintptr_t aligned = (start + alignment - 1) & ~(alignment - 1);
+  const uintptr_t end = start + span;
+  if (aligned > start) sys::Munmap(address, aligned - start);
+  if (end > aligned + length) {
+    sys::Munmap(reinterpret_cast<void*>(aligned + length), end - aligned - length);
+  }
+  return Mapping(reinterpret_cast<void*>(aligned), length);
+}
+
+}  // namespace stillframe

@@ -1,0 +1,76 @@
+// Result<T>: a value, or why there is none.
+//
+// Nothing below native/addon/ throws. A Failure names the operation in words, the system call and its
+// errno; native/addon/failure.cc turns it into a JS error, once, at the border.
+#pragma once
+
+#include <cassert>
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <variant>
+
+namespace stillframe {
+
+// Each is ERR_STILLFRAME_<NAME> in JavaScript (FailureName()).
+enum class FailureCode : uint8_t {
+  kIo,
+  kNoSpace,
+  kExists,
+  kBusy,
+  kClosed,
+  kEngineUnavailable,
+  kMemoryLimit,
+  kStalled,
+  kChildDied,
+  kChildOom,
+  kFormat,
+  kVersion,
+  kCorrupt,
+  kAborted,
+  kNoSection,
+  kOutOfRange,
+};
+
+struct Failure {
+  FailureCode code = FailureCode::kIo;
+  std::string message;       // what was being done and what is wrong; no path
+  const char* syscall = "";  // a literal
+  int error_number = 0;      // positive errno, 0 when no system call failed
+  int64_t offset = -1;       // kCorrupt: where in the file
+  std::string section;       // kCorrupt: in which section, empty outside of all
+};
+
+const char* FailureName(FailureCode code);
+
+// A failed system call. ENOSPC and EDQUOT become kNoSpace, everything else kIo.
+Failure SystemFailure(const char* syscall, int error_number, std::string doing);
+
+template <typename T>
+class [[nodiscard]] Result {
+ public:
+  Result(T value) : state_(std::move(value)) {}            // NOLINT: a value is a result
+  Result(Failure failure) : state_(std::move(failure)) {}  // NOLINT: so is a failure
+
+  bool ok() const { return std::holds_alternative<T>(state_); }
+  T& value() {
+    assert(ok());
+    return *std::get_if<T>(&state_);
+  }
+  const T& value() const {
+    assert(ok());
+    return *std::get_if<T>(&state_);
+  }
+  Failure& failure() {
+    assert(!ok());
+    return *std::get_if<Failure>(&state_);
+  }
+
+ private:
+  std::variant<T, Failure> state_;
+};
+
+struct Success {};
+using Status = Result<Success>;
+
+}  // namespace stillframe

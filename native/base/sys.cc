@@ -1,0 +1,228 @@
+#include "base/sys.h"
+
+#include <fcntl.h>
+#include <linux/sched.h>
+#include <sys/syscall.h>
+#include <time.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstring>
+#include <type_traits>
+
+namespace stillframe::sys {
+namespace {
+
+constexpr const char* kCallNames[] = {
+    "clone",   "clone3", "close", "close_range", "eventfd2",  "fcntl",        "fchmod",         "flock",
+    "fstat",   "fstatat", "fstatfs", "fsync",    "futex",     "linkat", "lseek",       "madvise",        "mincore",
+    "mmap",    "munmap", "openat", "pidfd_send_signal", "pipe2", "ppoll",     "prctl",          "pread",
+    "pwrite",  "read",   "renameat2", "rt_sigaction", "rt_sigprocmask", "unlinkat", "waitid",   "write",
+};
+constexpr size_t kCallCount = static_cast<size_t>(Call::kCount);
+static_assert(sizeof(kCallNames) / sizeof(kCallNames[0]) == kCallCount);
+
+struct Fault {
+  std::atomic<uint32_t> reached{0};
+  std::atomic<uint32_t> nth{0};  // 0: none
+  std::atomic<int> error_number{0};
+  std::atomic<bool> forever{false};
+};
+// Written by tests only; read by every thread and, as a copy, by forked children.
+std::atomic<bool> faults_armed{false};
+Fault faults[kCallCount];
+
+#if defined(__x86_64__)
+inline int64_t Raw(int64_t number, uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e, uint64_t f) {
+  register uint64_t r10 asm("r10") = d;
+  register uint64_t r8 asm("r8") = e;
+  register uint64_t r9 asm("r9") = f;
+  int64_t result;
+  asm volatile("syscall"
+               : "=a"(result)
+               : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+               : "rcx", "r11", "memory");
+  return result;
+}
+#elif defined(__aarch64__)
+inline int64_t Raw(int64_t number, uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e, uint64_t f) {
+  register int64_t x8 asm("x8") = number;
+  register uint64_t x0 asm("x0") = a;
+  register uint64_t x1 asm("x1") = b;
+  register uint64_t x2 asm("x2") = c;
+  register uint64_t x3 asm("x3") = d;
+  register uint64_t x4 asm("x4") = e;
+  register uint64_t x5 asm("x5") = f;
+  asm volatile("svc #0"
+               : "+r"(x0)
+               : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5)
+               : "memory", "cc");
+  return static_cast<int64_t>(x0);
+}
+#else
+#error "stillframe supports Linux on x64 and arm64"
+#endif
+
+// The errno that a test wants here, or 0.
+int InjectedError(Call call) {
+  if (!faults_armed.load(std::memory_order_relaxed)) return 0;
+  Fault& fault = faults[static_cast<size_t>(call)];
+  const uint32_t reached = fault.reached.fetch_add(1, std::memory_order_relaxed) + 1;
+  const uint32_t nth = fault.nth.load(std::memory_order_relaxed);
+  if (nth == 0 || reached < nth) return 0;
+  if (reached > nth && !fault.forever.load(std::memory_order_relaxed)) return 0;
+  return fault.error_number.load(std::memory_order_relaxed);
+}
+
+template <typename T>
+uint64_t Word(T value) {
+  if constexpr (std::is_null_pointer_v<T>) {
+    return 0;
+  } else if constexpr (std::is_pointer_v<T>) {
+    return reinterpret_cast<uint64_t>(value);
+  } else {
+    return static_cast<uint64_t>(value);
+  }
+}
+
+template <typename A = int, typename B = int, typename C = int, typename D = int, typename E = int,
+          typename F = int>
+inline int64_t Invoke(Call call, int64_t number, A a = 0, B b = 0, C c = 0, D d = 0, E e = 0, F f = 0) {
+  if (const int error = InjectedError(call)) return -error;
+  return Raw(number, Word(a), Word(b), Word(c), Word(d), Word(e), Word(f));
+}
+
+}  // namespace
+
+bool InjectFault(const char* call_name, uint32_t nth, int error_number, bool forever) {
+  for (size_t i = 0; i < kCallCount; i++) {
+    if (strcmp(kCallNames[i], call_name) != 0) continue;
+    faults[i].reached = 0;
+    faults[i].error_number = error_number;
+    faults[i].forever = forever;
+    faults[i].nth = nth;
+    faults_armed = true;
+    return true;
+  }
+  return false;
+}
+
+void ClearFaults() {
+  faults_armed = false;
+  for (Fault& fault : faults) {
+    fault.nth = 0;
+    fault.reached = 0;
+  }
+}
+
+const char* CallName(Call call) { return kCallNames[static_cast<size_t>(call)]; }
+uint32_t CallCount(Call call) { return faults[static_cast<size_t>(call)].reached; }
+
+int Open(int directory_fd, const char* path, int flags, mode_t mode) {
+  return static_cast<int>(Invoke(Call::kOpenat, SYS_openat, directory_fd, path, flags, mode));
+}
+int Close(int fd) { return static_cast<int>(Invoke(Call::kClose, SYS_close, fd)); }
+int64_t Pread(int fd, void* buffer, size_t length, uint64_t offset) {
+  return Invoke(Call::kPread, SYS_pread64, fd, buffer, length, offset);
+}
+int64_t Pwrite(int fd, const void* buffer, size_t length, uint64_t offset) {
+  return Invoke(Call::kPwrite, SYS_pwrite64, fd, buffer, length, offset);
+}
+int64_t Read(int fd, void* buffer, size_t length) {
+  return Invoke(Call::kRead, SYS_read, fd, buffer, length);
+}
+int64_t Write(int fd, const void* buffer, size_t length) {
+  return Invoke(Call::kWrite, SYS_write, fd, buffer, length);
+}
+int64_t Lseek(int fd, int64_t offset, int whence) {
+  return Invoke(Call::kLseek, SYS_lseek, fd, offset, whence);
+}
+int Fsync(int fd) { return static_cast<int>(Invoke(Call::kFsync, SYS_fsync, fd)); }
+int Fstat(int fd, struct stat* out) {
+  return static_cast<int>(Invoke(Call::kFstat, SYS_fstat, fd, out));
+}
+int Fstatat(int directory_fd, const char* path, struct stat* out, int flags) {
+  return static_cast<int>(Invoke(Call::kFstatat, SYS_newfstatat, directory_fd, path, out, flags));
+}
+int Fstatfs(int fd, struct statfs* out) {
+  return static_cast<int>(Invoke(Call::kFstatfs, SYS_fstatfs, fd, out));
+}
+int Fchmod(int fd, mode_t mode) { return static_cast<int>(Invoke(Call::kFchmod, SYS_fchmod, fd, mode)); }
+int Fcntl(int fd, int command, uint64_t argument) {
+  return static_cast<int>(Invoke(Call::kFcntl, SYS_fcntl, fd, command, argument));
+}
+int Flock(int fd, int operation) {
+  return static_cast<int>(Invoke(Call::kFlock, SYS_flock, fd, operation));
+}
+int Linkat(int from_fd, const char* from, int to_fd, const char* to, int flags) {
+  return static_cast<int>(Invoke(Call::kLinkat, SYS_linkat, from_fd, from, to_fd, to, flags));
+}
+int Renameat2(int from_fd, const char* from, int to_fd, const char* to, unsigned flags) {
+  return static_cast<int>(Invoke(Call::kRenameat2, SYS_renameat2, from_fd, from, to_fd, to, flags));
+}
+int Unlinkat(int directory_fd, const char* path, int flags) {
+  return static_cast<int>(Invoke(Call::kUnlinkat, SYS_unlinkat, directory_fd, path, flags));
+}
+int Pipe2(int fds[2], int flags) { return static_cast<int>(Invoke(Call::kPipe2, SYS_pipe2, fds, flags)); }
+int Eventfd(unsigned initial, int flags) {
+  return static_cast<int>(Invoke(Call::kEventfd, SYS_eventfd2, initial, flags));
+}
+int Ppoll(pollfd* fds, size_t count, const timespec* timeout) {
+  timespec remaining = timeout != nullptr ? *timeout : timespec{};
+  return static_cast<int>(Invoke(Call::kPpoll, SYS_ppoll, fds, count,
+                                 timeout != nullptr ? &remaining : nullptr, 0, 8));
+}
+
+void* Mmap(void* address, size_t length, int protection, int flags, int fd, uint64_t offset) {
+  return reinterpret_cast<void*>(
+      Invoke(Call::kMmap, SYS_mmap, address, length, protection, flags, static_cast<int64_t>(fd), offset));
+}
+bool IsError(const void* mmap_result) {
+  return reinterpret_cast<uint64_t>(mmap_result) >= static_cast<uint64_t>(-4095);
+}
+int Munmap(void* address, size_t length) {
+  return static_cast<int>(Invoke(Call::kMunmap, SYS_munmap, address, length));
+}
+int Madvise(void* address, size_t length, int advice) {
+  return static_cast<int>(Invoke(Call::kMadvise, SYS_madvise, address, length, advice));
+}
+int Mincore(void* address, size_t length, unsigned char* out) {
+  return static_cast<int>(Invoke(Call::kMincore, SYS_mincore, address, length, out));
+}
+
+int64_t Clone3(clone_args* args, size_t size) { return Invoke(Call::kClone3, SYS_clone3, args, size); }
+int64_t Clone(uint64_t flags, int* pidfd) {
+  // The last two arguments are swapped between the architectures, and both are zero.
+  return Invoke(Call::kClone, SYS_clone, flags, 0, pidfd, 0, 0);
+}
+int Waitid(int id_type, int id, void* siginfo, int options) {
+  return static_cast<int>(Invoke(Call::kWaitid, SYS_waitid, id_type, id, siginfo, options, 0));
+}
+int PidfdSendSignal(int pidfd, int signal) {
+  return static_cast<int>(
+      Invoke(Call::kPidfdSendSignal, SYS_pidfd_send_signal, pidfd, signal, nullptr, 0));
+}
+int Prctl(int option, uint64_t a, uint64_t b, uint64_t c, uint64_t d) {
+  return static_cast<int>(Invoke(Call::kPrctl, SYS_prctl, option, a, b, c, d));
+}
+int CloseRange(unsigned first, unsigned last, unsigned flags) {
+  return static_cast<int>(Invoke(Call::kCloseRange, SYS_close_range, first, last, flags));
+}
+int Sigprocmask(int how, const uint64_t* mask, uint64_t* old_mask) {
+  return static_cast<int>(
+      Invoke(Call::kSigprocmask, SYS_rt_sigprocmask, how, mask, old_mask, sizeof(uint64_t)));
+}
+int SetDisposition(int signal, uint64_t handler) {
+  // The kernel's own struct sigaction: handler, flags, restorer (x64), mask. Only the first matters.
+  const uint64_t action[4] = {handler, 0, 0, 0};
+  return static_cast<int>(
+      Invoke(Call::kSigaction, SYS_rt_sigaction, signal, action, nullptr, sizeof(uint64_t)));
+}
+int Futex(const void* word, int operation, uint32_t value, const timespec* timeout) {
+  return static_cast<int>(Invoke(Call::kFutex, SYS_futex, word, operation, value, timeout));
+}
+void ExitGroup(int status) {
+  for (;;) Raw(SYS_exit_group, static_cast<uint64_t>(status), 0, 0, 0, 0, 0);
+}
+
+}  // namespace stillframe::sys

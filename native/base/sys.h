@@ -1,0 +1,113 @@
+// The one seam between this library and the kernel.
+//
+// Every system call that can fail in a way we must survive is made here, by number and without libc:
+// the answer is the kernel's own (a value, or -errno) and errno is not touched. So the same functions
+// serve the JS thread, our threads, and the forked child, in which libc must not be trusted.
+//
+// Tests inject faults here: InjectFault("pwrite", 3, EIO, false) makes the third pwrite fail. A child
+// inherits the plan at the fork and counts on from there. Without a plan the cost is one relaxed load.
+#pragma once
+
+#include <poll.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/types.h>
+
+#include <cstddef>
+#include <cstdint>
+
+struct clone_args;
+struct timespec;
+
+namespace stillframe::sys {
+
+// The calls that tests can make fail, in the order of kCallNames in sys.cc.
+enum class Call : uint8_t {
+  kClone,
+  kClone3,
+  kClose,
+  kCloseRange,
+  kEventfd,
+  kFcntl,
+  kFchmod,
+  kFlock,
+  kFstat,
+  kFstatat,
+  kFstatfs,
+  kFsync,
+  kFutex,
+  kLinkat,
+  kLseek,
+  kMadvise,
+  kMincore,
+  kMmap,
+  kMunmap,
+  kOpenat,
+  kPidfdSendSignal,
+  kPipe2,
+  kPpoll,
+  kPrctl,
+  kPread,
+  kPwrite,
+  kRead,
+  kRenameat2,
+  kSigaction,
+  kSigprocmask,
+  kUnlinkat,
+  kWaitid,
+  kWrite,
+  kCount,
+};
+
+// Makes the nth (from 1) such call from now on fail with error_number; with forever, all later ones too.
+// False when the name is not in the list.
+bool InjectFault(const char* call_name, uint32_t nth, int error_number, bool forever);
+void ClearFaults();
+// The name of a call and how often it was reached since the first fault was injected.
+const char* CallName(Call call);
+uint32_t CallCount(Call call);
+
+// All return the kernel's answer: a value >= 0, or -errno.
+int Open(int directory_fd, const char* path, int flags, mode_t mode);
+int Close(int fd);
+int64_t Pread(int fd, void* buffer, size_t length, uint64_t offset);
+int64_t Pwrite(int fd, const void* buffer, size_t length, uint64_t offset);
+int64_t Read(int fd, void* buffer, size_t length);
+int64_t Write(int fd, const void* buffer, size_t length);
+int64_t Lseek(int fd, int64_t offset, int whence);
+int Fsync(int fd);
+int Fstat(int fd, struct stat* out);
+int Fstatat(int directory_fd, const char* path, struct stat* out, int flags);
+int Fstatfs(int fd, struct statfs* out);
+int Fchmod(int fd, mode_t mode);
+int Fcntl(int fd, int command, uint64_t argument);
+int Flock(int fd, int operation);
+int Linkat(int from_fd, const char* from, int to_fd, const char* to, int flags);
+int Renameat2(int from_fd, const char* from, int to_fd, const char* to, unsigned flags);
+int Unlinkat(int directory_fd, const char* path, int flags);
+int Pipe2(int fds[2], int flags);
+int Eventfd(unsigned initial, int flags);
+int Ppoll(pollfd* fds, size_t count, const timespec* timeout);
+
+// Returns the address, or -errno as a value in the last page of the address space (IsError()).
+void* Mmap(void* address, size_t length, int protection, int flags, int fd, uint64_t offset);
+bool IsError(const void* mmap_result);
+int Munmap(void* address, size_t length);
+int Madvise(void* address, size_t length, int advice);
+int Mincore(void* address, size_t length, unsigned char* out);
+
+int64_t Clone3(clone_args* args, size_t size);
+// clone(2) with a null stack, as fork does; flags carry the exit signal in the low byte.
+int64_t Clone(uint64_t flags, int* pidfd);
+int Waitid(int id_type, int id, void* siginfo, int options);
+int PidfdSendSignal(int pidfd, int signal);
+int Prctl(int option, uint64_t a, uint64_t b, uint64_t c, uint64_t d);
+int CloseRange(unsigned first, unsigned last, unsigned flags);
+// All 64 signals at once; old_mask may be null.
+int Sigprocmask(int how, const uint64_t* mask, uint64_t* old_mask);
+// Sets a signal to SIG_DFL or SIG_IGN (handler: 0 or 1).
+int SetDisposition(int signal, uint64_t handler);
+int Futex(const void* word, int operation, uint32_t value, const timespec* timeout);
+[[noreturn]] void ExitGroup(int status);
+
+}  // namespace stillframe::sys

@@ -1,0 +1,36 @@
+#include "base/thread.h"
+
+#include <signal.h>
+
+#include "base/sys.h"
+
+namespace stillframe {
+
+Status Thread::Start(const char* name, std::function<void()> body) {
+  body_ = std::move(body);
+  // The mask is inherited, so that not even the thread's first instruction can take a signal.
+  sigset_t all;
+  sigset_t before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  const int error = pthread_create(&thread_, nullptr, Run, this);
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  if (error != 0) return SystemFailure("pthread_create", error, "cannot start a thread");
+  running_ = true;
+  pthread_setname_np(thread_, name);
+  return Success{};
+}
+
+void* Thread::Run(void* self) {
+  static_cast<Thread*>(self)->body_();
+  return nullptr;
+}
+
+void Thread::Join() {
+  if (!running_) return;
+  running_ = false;
+  pthread_join(thread_, nullptr);
+  body_ = nullptr;  // and what it holds
+}
+
+}  // namespace stillframe

@@ -1,0 +1,32 @@
+// A thread of our own: no signal of the host is ever delivered to it, and failing to start is a result.
+#pragma once
+
+#include <pthread.h>
+
+#include <functional>
+#include <utility>
+
+#include "base/result.h"
+
+namespace stillframe {
+
+class Thread {
+ public:
+  Thread() = default;
+  Thread(const Thread&) = delete;
+  Thread& operator=(const Thread&) = delete;
+  ~Thread() { Join(); }
+
+  // name: at most 15 characters, for people who look at the process from outside.
+  Status Start(const char* name, std::function<void()> body);
+  // Idempotent. Never called by the thread itself.
+  void Join();
+
+ private:
+  static void* Run(void* self);
+  std::function<void()> body_;
+  pthread_t thread_{};
+  bool running_ = false;
+};
+
+}  // namespace stillframe

@@ -1,0 +1,234 @@
+#include "capture/capture.h"
+
+#include <sys/eventfd.h>
+#include <time.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+
+#include "base/clock.h"
+#include "capture/cost_schedule.h"
+#include "capture/space_check.h"
+#include "freeze/features.h"
+#include "memory/mapping_list.h"
+
+namespace stillframe {
+namespace {
+
+// How often the supervisor looks. Short, since a fast writer copies 10 MB in it; long enough to be nothing.
+constexpr int64_t kTickNs = 20'000'000;
+
+Failure MakeFailure(FailureCode code, std::string message) {
+  Failure failure;
+  failure.code = code;
+  failure.message = std::move(message);
+  return failure;
+}
+
+Failure AbortedFailure() { return MakeFailure(FailureCode::kAborted, "the capture was aborted"); }
+
+}  // namespace
+
+Capture::Capture(CaptureRequest request, OnEnd on_end)
+    : request_(std::move(request)), on_end_(std::move(on_end)) {}
+
+Result<std::unique_ptr<Capture>> Capture::Start(CaptureRequest request, OnEnd on_end) {
+  std::unique_ptr<Capture> capture(new Capture(std::move(request), std::move(on_end)));
+  Status ready = capture->Prepare();
+  if (ready.ok()) {
+    capture->frozen_at_monotonic_ns_ = MonotonicNanoseconds();
+    capture->image_.frozen_at_ns = WallNanoseconds();
+    ready = capture->request_.engine->Freeze();
+  }
+  capture->pid_ = capture->request_.engine->pid();
+  capture->phase_ = ready.ok() ? Phase::kFrozen : Phase::kFailedToFreeze;
+  capture->phase_.notify_one();
+  if (!ready.ok()) return ready.failure();
+  return capture;
+}
+
+Capture::~Capture() {
+  Abort();
+  supervisor_.Join();
+}
+
+void Capture::Abort() {
+  abort_ = true;
+  if (control_) control_->header()->abort_requested.store(1, std::memory_order_relaxed);
+  const uint64_t one = 1;
+  if (wake_.valid()) sys::Write(wake_.get(), &one, sizeof one);
+}
+
+CaptureProgress Capture::Progress() const {
+  const ControlHeader* control = control_->header();
+  return {control->bytes_done.load(std::memory_order_relaxed), layout_.byte_length,
+          control->bytes_written.load(std::memory_order_relaxed),
+          copied_bytes_.load(std::memory_order_relaxed)};
+}
+
+Status Capture::Prepare() {
+  image_.id = request_.id;
+  image_.metadata = std::move(request_.metadata);
+  for (const CaptureSource& source : request_.sources) {
+    image_.sections.push_back({source.name, source.byte_length});
+    freeze_plan_.sources.push_back({source.data, source.byte_length, source.dont_fork});
+  }
+  layout_ = PlanFlatLayout(image_.sections);
+
+  Result<TargetFile> target = TargetFile::Open(request_.path, request_.target);
+  if (!target.ok()) return target.failure();
+  target_ = std::make_unique<TargetFile>(std::move(target.value()));
+  if (!reservation_.Take(target_->identity())) {
+    return MakeFailure(FailureCode::kBusy,
+                       "another snapshot of this process is being written to this file; wait for its "
+                       "`done`, abort it, or choose another file");
+  }
+
+  Result<ControlBlock> control = ControlBlock::Create(layout_.block_count);
+  if (!control.ok()) return control.failure();
+  control_ = std::make_unique<ControlBlock>(std::move(control.value()));
+
+  const int wake = sys::Eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  if (wake < 0) return SystemFailure("eventfd2", -wake, "cannot prepare the supervision of the capture");
+  wake_.Reset(wake);
+
+  SavePlan& save = freeze_plan_.save;
+  save.sections = layout_.sections.data();
+  save.section_count = static_cast<uint32_t>(layout_.sections.size());
+  save.chunk_count = layout_.chunk_count;
+  save.control = control_->header();
+  save.index = control_->index();
+  save.bounce = control_->bounce();
+  save.fd = target_->fd();
+  if (Status prepared = request_.engine->Prepare(freeze_plan_); !prepared.ok()) return prepared;
+  return supervisor_.Start("stillframe", [this] { Supervise(); });
+}
+
+void Capture::Supervise() {
+  phase_.wait(Phase::kPreparing);
+  if (phase_ == Phase::kFailedToFreeze) return;
+  Result<CaptureOutcome> outcome = Run();
+  // Before the end is told: whoever hears of it may start the next one, or look for what is left.
+  request_.engine.reset();
+  target_.reset();
+  reservation_.Release();
+  request_.sources.clear();
+  on_end_(std::move(outcome));
+}
+
+Result<CaptureOutcome> Capture::Run() {
+  Engine& engine = *request_.engine;
+  engine.Attach();
+  Status watched = CheckSources();
+  if (watched.ok()) watched = Watch();
+  if (!watched.ok()) engine.Stop();
+  Status collected = engine.Collect();
+  // Why it was stopped says more than how it ended.
+  if (!watched.ok()) return watched.failure();
+  if (!collected.ok()) return collected.failure();
+  if (Status aborted = CheckAborted(); !aborted.ok()) return aborted.failure();
+
+  CaptureOutcome outcome;
+  Result<uint64_t> length =
+      WriteHeaderAndTail(target_->fd(), image_, layout_, control_->index());
+  if (!length.ok()) return length.failure();
+  outcome.file_length = length.value();
+  if (Status aborted = CheckAborted(); !aborted.ok()) return aborted.failure();
+  if (Status published = target_->Publish(); !published.ok()) return published.failure();
+
+  for (const SaveSection& section : layout_.sections) {
+    outcome.pages_total += DivideRoundingUp(section.byte_length, kPageSize);
+  }
+  outcome.pages_zero = control_->header()->zero_pages.load(std::memory_order_relaxed);
+  outcome.copied_bytes_peak = copied_bytes_peak_.load(std::memory_order_relaxed);
+  outcome.pages_copied = outcome.copied_bytes_peak / kPageSize;
+  outcome.duration_ms =
+      static_cast<double>(MonotonicNanoseconds() - frozen_at_monotonic_ns_) / 1'000'000;
+  return outcome;
+}
+
+Status Capture::CheckSources() const {
+  Result<MappingList> mappings = MappingList::Read();
+  if (!mappings.ok()) return Success{};  // without /proc the child finds out by itself
+  for (const CaptureSource& source : request_.sources) {
+    if (source.region.get() != nullptr || source.byte_length == 0) continue;
+    if (mappings.value().SharingOf(source.data, source.byte_length) != Sharing::kShared) continue;
+    return MakeFailure(FailureCode::kEngineUnavailable,
+                       "section '" + source.name +
+                           "' lies in memory that is mapped as shared (MAP_SHARED), which no engine can "
+                           "freeze; copy it into a Region or an ArrayBuffer first");
+  }
+  return Success{};
+}
+
+Status Capture::CheckAborted() const {
+  if (abort_) return AbortedFailure();
+  return Success{};
+}
+
+void Capture::RecordCost(uint64_t bytes) {
+  copied_bytes_.store(bytes, std::memory_order_relaxed);
+  copied_bytes_peak_.store(std::max(copied_bytes_peak_.load(std::memory_order_relaxed), bytes),
+                           std::memory_order_relaxed);
+}
+
+Status Capture::Watch() {
+  Engine& engine = *request_.engine;
+  const ControlHeader* control = control_->header();
+  const uint64_t limit = request_.memory_limit != 0 ? request_.memory_limit : AvailableMemory() / 2;
+  CostSchedule schedule(limit);
+  SpaceCheck space(target_->fd(), freeze_plan_.sources, layout_.block_count * sizeof(BlockEntry));
+
+  uint64_t last_heartbeat = 0;
+  int64_t silent_ns = 0;
+  int64_t last_look_ns = MonotonicNanoseconds();
+  for (;;) {
+    pollfd events[2] = {{engine.wait_fd(), POLLIN, 0}, {wake_.get(), POLLIN, 0}};
+    const timespec tick{0, kTickNs};
+    const int ready = sys::Ppoll(events, 2, &tick);
+    if (ready < 0 && ready != -EINTR) {
+      return SystemFailure("ppoll", -ready, "cannot watch over the capture");
+    }
+    if (ready > 0 && events[0].revents != 0) {
+      if (!schedule.measured()) RecordCost(std::min(schedule.UpperBound(), layout_.byte_length));
+      return Success{};
+    }
+    if (Status aborted = CheckAborted(); !aborted.ok()) return aborted;
+
+    // Only time in which we ran ourselves counts: a service that was stopped as a whole is not stuck.
+    const int64_t now_ns = MonotonicNanoseconds();
+    silent_ns += std::min(now_ns - last_look_ns, 4 * kTickNs);
+    last_look_ns = now_ns;
+    const uint64_t heartbeat = control->heartbeat.load(std::memory_order_relaxed);
+    if (heartbeat != last_heartbeat) {
+      last_heartbeat = heartbeat;
+      silent_ns = 0;
+    }
+    if (silent_ns > request_.stall_timeout_ms * 1'000'000) {
+      return MakeFailure(FailureCode::kStalled,
+                         "no progress for " + std::to_string(request_.stall_timeout_ms) + " ms while " +
+                             SaveStepName(control->step.load(std::memory_order_relaxed)) +
+                             " (stallTimeoutMs)");
+    }
+
+    if (!space.finished()) {
+      if (Status fits = space.Step(); !fits.ok()) return fits;
+    }
+
+    if (!schedule.Due()) continue;
+    const int64_t started_ns = MonotonicNanoseconds();
+    const Result<CopyCost> cost = engine.Cost();
+    // Where it cannot be measured the bound that page faults give takes its place.
+    const uint64_t bytes = cost.ok() ? cost.value().bytes : schedule.UpperBound();
+    if (cost.ok()) schedule.Measured(started_ns, bytes);
+    RecordCost(bytes);
+    if (bytes > limit) {
+      return MakeFailure(FailureCode::kMemoryLimit,
+                         "copy-on-write has taken " + std::to_string(bytes) + " bytes, the limit is " +
+                             std::to_string(limit) + " (memoryLimit)");
+    }
+  }
+}
+
+}  // namespace stillframe

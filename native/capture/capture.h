@@ -1,0 +1,110 @@
+// One capture, from the call to the published file.
+//
+//   JS thread      Start: open target, control block, engine.Prepare, supervisor thread | Freeze | return
+//   supervisor                                                     waits for the freeze | Attach, watch:
+//                  stall, memory, abort | Collect | header and tail | publish | on_end
+//
+// Everything that can fail before the freeze fails in Start(), on the caller's thread, with nothing done.
+// Everything after it ends in exactly one call of on_end, on the supervisor's thread.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "base/thread.h"
+#include "base/unique_fd.h"
+#include "capture/target_reservation.h"
+#include "freeze/engine.h"
+#include "image/control_block.h"
+#include "image/tail.h"
+#include "image/target_file.h"
+#include "memory/region.h"
+
+namespace stillframe {
+
+struct CaptureSource {
+  std::string name;
+  std::byte* data = nullptr;
+  uint64_t byte_length = 0;
+  bool dont_fork = false;
+  RegionUse region;  // keeps a region's memory alive and busy; empty for other sources
+};
+
+struct CaptureRequest {
+  std::unique_ptr<Engine> engine;
+  std::vector<CaptureSource> sources;
+  std::string path;  // absolute
+  TargetOptions target;
+  std::array<uint8_t, 16> id{};
+  std::string metadata;
+  uint64_t memory_limit = 0;  // bytes; 0: half of what is available
+  int64_t stall_timeout_ms = 0;
+};
+
+struct CaptureOutcome {
+  uint64_t file_length = 0;  // as stat says
+  double duration_ms = 0;    // from the freeze to the published file
+  uint64_t pages_total = 0;
+  uint64_t pages_zero = 0;
+  uint64_t pages_copied = 0;
+  uint64_t copied_bytes_peak = 0;
+};
+
+struct CaptureProgress {
+  uint64_t bytes_done;
+  uint64_t bytes_total;
+  uint64_t bytes_written;
+  uint64_t copied_bytes;
+};
+
+class Capture {
+ public:
+  using OnEnd = std::function<void(Result<CaptureOutcome>)>;
+
+  static Result<std::unique_ptr<Capture>> Start(CaptureRequest request, OnEnd on_end);
+  // Aborts and waits for the end; the supervisor may be in an fsync.
+  ~Capture();
+
+  // Any thread, any time. The outcome is then kAborted, unless the file is published already.
+  void Abort();
+  CaptureProgress Progress() const;  // any thread
+  int64_t frozen_at_ns() const { return image_.frozen_at_ns; }
+  int pid() const { return pid_; }
+
+ private:
+  explicit Capture(CaptureRequest request, OnEnd on_end);
+
+  Status Prepare();
+  void Supervise();
+  Result<CaptureOutcome> Run();
+  Status CheckSources() const;
+  // Until the engine has ended, or there is a reason to stop it.
+  Status Watch();
+  Status CheckAborted() const;
+  void RecordCost(uint64_t bytes);
+
+  CaptureRequest request_;
+  OnEnd on_end_;
+  ImageDescription image_;
+  FlatLayout layout_;
+  std::unique_ptr<TargetFile> target_;
+  std::unique_ptr<ControlBlock> control_;
+  FreezePlan freeze_plan_;
+  UniqueFd wake_;  // eventfd: abort asked for
+  TargetReservation reservation_;
+  int pid_ = 0;
+  int64_t frozen_at_monotonic_ns_ = 0;
+  std::atomic<uint64_t> copied_bytes_{0};
+  std::atomic<uint64_t> copied_bytes_peak_{0};
+  std::atomic<bool> abort_{false};
+  // Set once by Start(); the supervisor waits for it (C++20 atomic wait).
+  enum class Phase : int { kPreparing, kFrozen, kFailedToFreeze };
+  std::atomic<Phase> phase_{Phase::kPreparing};
+  Thread supervisor_;  // last: joined before anything it uses goes
+};
+
+}  // namespace stillframe

@@ -1,0 +1,19 @@
+// The memory cgroups that this process lives in, versions 1 and 2.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+namespace stillframe {
+
+struct MemoryCgroup {
+  // Bytes left until the tightest limit above us, page cache that can be dropped counted as free.
+  std::optional<uint64_t> headroom;
+  std::optional<uint64_t> limit;
+  // The kernel kills every process of the group at once: then a child is no first victim (version 2).
+  bool kills_group = false;
+};
+
+MemoryCgroup ReadMemoryCgroup();
+
+}  // namespace stillframe

@@ -1,0 +1,61 @@
+// An engine freezes sources at one instant and sees to it that a saver gets the frozen pages.
+//
+// The supervisor (capture/) knows engines only through this interface. Life of one engine object, which
+// serves one capture:
+//
+//   Prepare   all that may fail or take time, before the pause       the JS thread
+//   Freeze    the instant; afterwards saving is under way            the JS thread, in the pause
+//   then, on the supervisor's thread, until wait_fd() is readable:
+//     Attach  once, right after Freeze
+//     Cost    what copy-on-write takes just now
+//     Stop    makes saving end soon, whatever state it is in
+//   Collect   how it ended; afterwards nothing of the engine is left, and no page is protected
+//
+// The destructor stops and collects what has not been: no outcome leaves a child or a protected page.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "image/saver.h"
+
+namespace stillframe {
+
+struct FreezeSource {
+  std::byte* data;
+  uint64_t byte_length;
+  bool dont_fork;  // the mapping is MADV_DONTFORK
+};
+
+struct FreezePlan {
+  std::vector<FreezeSource> sources;  // in the order of the sections
+  SavePlan save;                      // `pages` is set by the engine
+};
+
+struct CopyCost {
+  uint64_t bytes = 0;  // extra memory that copy-on-write holds just now
+};
+
+class Engine {
+ public:
+  virtual ~Engine() = default;
+
+  // The plan, and all it points to, outlives the engine.
+  virtual Status Prepare(const FreezePlan& plan) = 0;
+  virtual Status Freeze() = 0;
+  virtual void Attach() = 0;
+  // Becomes readable when saving has ended, well or not.
+  virtual int wait_fd() const = 0;
+  // Costs CPU: the caller spaces its calls. Nothing when it cannot be told.
+  virtual Result<CopyCost> Cost() = 0;
+  virtual void Stop() = 0;
+  // Waits for the end. Success: every chunk has been written. Otherwise the reason.
+  virtual Status Collect() = 0;
+  // The process that saves, 0 when it is this one.
+  virtual int pid() const = 0;
+};
+
+}  // namespace stillframe

@@ -1,0 +1,119 @@
+#include "freeze/features.h"
+
+#include <linux/sched.h>
+#include <sys/utsname.h>
+#include <sys/wait.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+
+#include "base/disabled_steps.h"
+#include "base/small_file.h"
+#include "base/sys.h"
+#include "freeze/cgroup.h"
+
+namespace stillframe {
+namespace {
+
+// Calls that are wrong on purpose: one that exists says what is wrong with them, one that does not, or that
+// a filter keeps from us, says ENOSYS or EPERM.
+bool HasClone3() {
+  if (StepDisabled("clone3")) return false;
+  const int64_t error = sys::Clone3(nullptr, 0);
+  return error != -ENOSYS && error != -EPERM;
+}
+bool HasCloseRange() {
+  if (StepDisabled("close_range")) return false;
+  const int error = sys::CloseRange(1, 0, 0);
+  return error != -ENOSYS && error != -EPERM;
+}
+bool HasPidfd() {
+  const int sent = sys::PidfdSendSignal(-1, 0);
+  if (sent == -ENOSYS || sent == -EPERM) return false;
+  // EINVAL: before Linux 5.4, which waits for no pidfd.
+  return sys::Waitid(P_PIDFD, 1 << 30, nullptr, WEXITED) != -EINVAL;
+}
+bool HasSmapsRollup() { return ReadSmallFile("/proc/self/smaps_rollup").has_value(); }
+
+bool HugePagesOff() {
+  const auto enabled = ReadSmallFile("/sys/kernel/mm/transparent_hugepage/enabled");
+  return !enabled || enabled->find("[never]") != std::string::npos;
+}
+
+Feature MakeFeature(const char* name, bool available, const char* reason) {
+  return {name, available, available ? "" : reason};
+}
+
+}  // namespace
+
+MachineReport ProbeMachine() {
+  MachineReport report;
+  utsname kernel{};
+  uname(&kernel);
+  report.kernel = std::string(kernel.sysname) + " " + kernel.release + " " + kernel.machine;
+
+  report.engines.push_back(MakeFeature(
+      "fork", HasPidfd(),
+      "the kernel has no pidfds to wait for (Linux 5.4 or newer is needed, and a seccomp filter must allow "
+      "clone, waitid and pidfd_send_signal)"));
+
+  report.features.push_back(
+      MakeFeature("clone3", HasClone3(), "not in this kernel, or filtered; clone is used instead"));
+  report.features.push_back(MakeFeature("close_range", HasCloseRange(),
+                                        "not in this kernel, or filtered; descriptors are closed one by one"));
+  report.features.push_back(MakeFeature("huge_pages", !HugePagesOff(),
+                                        "transparent huge pages are off; pauses are about thirty times longer. "
+                                        "To change: echo madvise > /sys/kernel/mm/transparent_hugepage/enabled"));
+  report.features.push_back(
+      MakeFeature("smaps_rollup", HasSmapsRollup(),
+                  "/proc/self/smaps_rollup cannot be read; what copy-on-write costs is bounded by page "
+                  "faults instead of measured"));
+  report.hazards = HazardsFor(0);
+  return report;
+}
+
+std::vector<Hazard> HazardsFor(uint64_t source_bytes) {
+  std::vector<Hazard> hazards;
+  const auto overcommit = ReadSmallFile("/proc/sys/vm/overcommit_memory");
+  if (overcommit && (*overcommit)[0] == '2') {
+    hazards.push_back({"OVERCOMMIT_STRICT",
+                       "vm.overcommit_memory is 2: the kernel counts a forked copy as if all of it were "
+                       "written, and may refuse the fork engine. To change: sysctl vm.overcommit_memory=0"});
+  }
+  if (HugePagesOff()) {
+    hazards.push_back({"HUGE_PAGES_OFF",
+                       "transparent huge pages are off: a freeze takes about thirty times longer. To change: "
+                       "echo madvise > /sys/kernel/mm/transparent_hugepage/enabled"});
+  }
+  const MemoryCgroup group = ReadMemoryCgroup();
+  if (group.kills_group) {
+    hazards.push_back({"CGROUP_OOM_GROUP",
+                       "memory.oom.group is 1: when memory runs out the kernel kills the service together "
+                       "with the forked copy, instead of the copy first. To change: set it to 0"});
+  }
+  if (group.limit && group.headroom && source_bytes > *group.headroom) {
+    hazards.push_back(
+        {"CGROUP_MEMORY_LIMIT",
+         "the memory cgroup allows " + std::to_string(*group.headroom) + " more bytes of its " +
+             std::to_string(*group.limit) + ", and copy-on-write may take up to " +
+             std::to_string(source_bytes) + ": set memoryLimit, or write less while a snapshot runs"});
+  } else if (source_bytes > AvailableMemory()) {
+    hazards.push_back({"MEMORY_SHORT",
+                       "copy-on-write may take up to " + std::to_string(source_bytes) + " bytes, and only " +
+                           std::to_string(AvailableMemory()) +
+                           " are available: set memoryLimit, or write less while a snapshot runs"});
+  }
+  return hazards;
+}
+
+uint64_t AvailableMemory() {
+  const auto meminfo = ReadSmallFile("/proc/meminfo");
+  const auto available_kib = meminfo ? NumberAfter(*meminfo, "MemAvailable:") : std::nullopt;
+  uint64_t available = available_kib ? *available_kib * 1024 : UINT64_MAX / 2;
+  const MemoryCgroup group = ReadMemoryCgroup();
+  if (group.headroom) available = std::min(available, *group.headroom);
+  return available;
+}
+
+}  // namespace stillframe

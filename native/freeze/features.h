@@ -1,0 +1,37 @@
+// What this kernel lets us do: probed once by doing, never by version.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace stillframe {
+
+struct Feature {
+  std::string name;
+  bool available = false;
+  std::string reason;  // why not, and what to change
+};
+
+struct Hazard {
+  std::string code;
+  std::string message;
+};
+
+struct MachineReport {
+  std::string kernel;
+  std::vector<Feature> engines;
+  std::vector<Feature> features;
+  std::vector<Hazard> hazards;
+};
+
+MachineReport ProbeMachine();
+
+// What could go wrong for a capture of so many bytes.
+std::vector<Hazard> HazardsFor(uint64_t source_bytes);
+
+// Memory that can still be taken before somebody is killed: what the system has, or what is left to the
+// memory cgroups that this process is in, whichever is less.
+uint64_t AvailableMemory();
+
+}  // namespace stillframe

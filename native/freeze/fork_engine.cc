@@ -1,0 +1,253 @@
+#include "freeze/fork_engine.h"
+
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <linux/sched.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstring>
+#include <mutex>
+#include <utility>
+
+#include "base/disabled_steps.h"
+#include "base/scope_guard.h"
+#include "base/small_file.h"
+#include "memory/page.h"
+
+namespace stillframe {
+namespace {
+
+// Held from the first DOFORK to the last DONTFORK. The child inherits it locked and never looks at it.
+std::mutex& FlipLock() {
+  static auto* lock = new std::mutex;  // never destroyed: a Worker may freeze while the process exits
+  return *lock;
+}
+
+struct PageRange {
+  std::byte* start;
+  size_t length;
+};
+
+PageRange WholePages(const FreezeSource& source) {
+  const auto first = RoundDown(reinterpret_cast<uintptr_t>(source.data), SystemPageSize());
+  const auto end =
+      RoundUp(reinterpret_cast<uintptr_t>(source.data) + source.byte_length, SystemPageSize());
+  return {reinterpret_cast<std::byte*>(first), end - first};
+}
+
+// Forks. Returns the child's pid and its pidfd, 0 in the child, or -errno.
+int64_t Fork(int* pidfd) {
+  if (!StepDisabled("clone3")) {
+    clone_args args{};
+    args.flags = CLONE_PIDFD;
+    args.pidfd = reinterpret_cast<uint64_t>(pidfd);
+    args.exit_signal = 0;
+    const int64_t pid = sys::Clone3(&args, sizeof args);
+    // Before Linux 5.3, and where a filter does not know the call.
+    if (pid != -ENOSYS && pid != -EPERM) return pid;
+  }
+  return sys::Clone(CLONE_PIDFD, pidfd);
+}
+
+// sigabbrev_np() is not in musl.
+std::string SignalName(int signal) {
+  switch (signal) {
+    case SIGABRT:
+      return "SIGABRT";
+    case SIGBUS:
+      return "SIGBUS";
+    case SIGINT:
+      return "SIGINT";
+    case SIGKILL:
+      return "SIGKILL";
+    case SIGSEGV:
+      return "SIGSEGV";
+    case SIGTERM:
+      return "SIGTERM";
+    case SIGUSR1:
+      return "SIGUSR1";
+    default:
+      return "signal " + std::to_string(signal);
+  }
+}
+
+// How many processes the OOM killer has taken on this system so far.
+std::optional<uint64_t> OomKills() {
+  const auto vmstat = ReadSmallFile("/proc/vmstat");
+  return vmstat ? NumberAfter(*vmstat, "oom_kill") : std::nullopt;
+}
+
+}  // namespace
+
+void ForkEngine::ForkedPages::CopyFrozen(uint32_t section, uint64_t offset, size_t length,
+                                         std::byte* out) {
+  memcpy(out, sources[section].data + offset, length);
+}
+
+void ForkEngine::ForkedPages::Release(uint32_t section, uint64_t offset, size_t length) {
+  // Once the child does not have the page any more, the service writes to it without a copy. Only whole
+  // pages: the rest of a border page may belong to the next chunk.
+  const auto from = reinterpret_cast<uintptr_t>(sources[section].data) + offset;
+  const uintptr_t page = SystemPageSize();
+  const uintptr_t first = RoundUp(from, page);
+  const uintptr_t end = RoundDown(from + length, page);
+  if (first < end) sys::Madvise(reinterpret_cast<void*>(first), end - first, MADV_DONTNEED);
+}
+
+ForkEngine::ForkEngine() = default;
+
+ForkEngine::~ForkEngine() {
+  if (pid_ == 0) return;
+  Stop();
+  (void)Collect();
+}
+
+Status ForkEngine::Prepare(const FreezePlan& plan) {
+  plan_ = &plan;
+  pages_.sources = plan.sources.data();
+  SystemPageSize();  // asked for here, since sysconf is not for the child
+  int fds[2] = {-1, -1};
+  if (const int error = sys::Pipe2(fds, O_CLOEXEC); error < 0) {
+    return SystemFailure("pipe2", -error, "cannot make the pipe that tells the child of our end");
+  }
+  alive_read_.Reset(fds[0]);
+  alive_write_.Reset(fds[1]);
+  child_.save = plan.save;
+  child_.save.pages = &pages_;
+  child_.alive_fd = alive_read_.get();
+  child_.use_close_range = !StepDisabled("close_range");
+  return Success{};
+}
+
+Status ForkEngine::MakeForkable() {
+  for (size_t i = 0; i < plan_->sources.size(); i++) {
+    const FreezeSource& source = plan_->sources[i];
+    if (!source.dont_fork || source.byte_length == 0) continue;
+    const PageRange range = WholePages(source);
+    if (const int error = sys::Madvise(range.start, range.length, MADV_DOFORK); error < 0) {
+      MakeUnforkable(i);
+      return SystemFailure("madvise", -error, "cannot let the forked copy have a source's pages");
+    }
+  }
+  return Success{};
+}
+
+void ForkEngine::MakeUnforkable(size_t count) {
+  for (size_t i = 0; i < count; i++) {
+    const FreezeSource& source = plan_->sources[i];
+    if (!source.dont_fork || source.byte_length == 0) continue;
+    const PageRange range = WholePages(source);
+    sys::Madvise(range.start, range.length, MADV_DONTFORK);
+  }
+}
+
+Status ForkEngine::Freeze() {
+  int pidfd = -1;
+  int64_t pid = 0;
+  plan_->save.control->step.store(SaveStep::kStarting, std::memory_order_relaxed);
+  {
+    const std::lock_guard lock(FlipLock());
+    uint64_t old_mask = 0;
+    const uint64_t all = ~uint64_t{0};
+    sys::Sigprocmask(SIG_SETMASK, &all, &old_mask);
+    const ScopeGuard unblock([&] { sys::Sigprocmask(SIG_SETMASK, &old_mask, nullptr); });
+    if (Status forkable = MakeForkable(); !forkable.ok()) return forkable;
+    pid = Fork(&pidfd);
+    if (pid == 0) RunChild(child_);
+    MakeUnforkable(plan_->sources.size());
+  }
+  if (pid < 0) {
+    const auto error = static_cast<int>(-pid);
+    return SystemFailure("clone", error,
+                         error == ENOMEM
+                             ? "the kernel refused to fork: not enough memory for the page tables, or "
+                               "vm.overcommit_memory=2 does not allow a second copy"
+                             : "the kernel refused to fork (limits on processes: ulimit -u, pids cgroup)");
+  }
+  pid_ = static_cast<pid_t>(pid);
+  pidfd_.Reset(pidfd);
+  return Success{};
+}
+
+void ForkEngine::Attach() {
+  alive_read_.Reset();
+  oom_kills_before_ = OomKills();
+  char path[64];
+  snprintf(path, sizeof path, "/proc/%d/smaps_rollup", pid_);
+  const int fd = sys::Open(AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
+  if (fd >= 0) smaps_rollup_.Reset(fd);
+  ControlHeader* control = plan_->save.control;
+  control->parent_ready.store(1, std::memory_order_release);
+  sys::Futex(&control->parent_ready, FUTEX_WAKE, 1, nullptr);
+}
+
+Result<CopyCost> ForkEngine::Cost() {
+  // Pages that only the child maps are those that the service has written since the fork, and so has
+  // copied. Given back pages are in nobody's count.
+  const auto text = smaps_rollup_.valid() ? ReadSmallFile(smaps_rollup_.get()) : std::nullopt;
+  const auto dirty = text ? NumberAfter(*text, "Private_Dirty:") : std::nullopt;
+  const auto clean = text ? NumberAfter(*text, "Private_Clean:") : std::nullopt;
+  if (!dirty || !clean) {
+    Failure failure;
+    failure.message = "cannot read the memory of the forked copy";
+    return failure;
+  }
+  return CopyCost{(*dirty + *clean) * 1024};
+}
+
+void ForkEngine::Stop() {
+  if (pid_ == 0 || stopped_) return;
+  stopped_ = true;
+  sys::PidfdSendSignal(pidfd_.get(), SIGKILL);
+}
+
+Failure ForkEngine::HowItDied(int code, int status) {
+  Failure failure;
+  failure.code = FailureCode::kChildDied;
+  const std::string step = SaveStepName(plan_->save.control->step.load(std::memory_order_relaxed));
+  if (code == CLD_EXITED) {
+    failure.message = "the forked copy ended with status " + std::to_string(status) + " while " + step;
+    return failure;
+  }
+  failure.message = "the forked copy was killed by " + SignalName(status) + " while " + step;
+  const auto oom_kills = OomKills();
+  if (status == SIGKILL && oom_kills && oom_kills_before_ && *oom_kills > *oom_kills_before_) {
+    failure.code = FailureCode::kChildOom;
+    failure.message += ": memory ran out, and the kernel took it first so that the service could go on";
+  }
+  return failure;
+}
+
+Status ForkEngine::Collect() {
+  if (pid_ == 0) return Success{};
+  siginfo_t info{};
+  int error = 0;
+  do {
+    // __WALL: without an exit signal it counts as a clone, which a plain wait does not see.
+    error = sys::Waitid(P_PIDFD, pidfd_.get(), &info, WEXITED | __WALL);
+  } while (error == -EINTR);
+  pid_ = 0;
+  if (error < 0) return SystemFailure("waitid", -error, "cannot learn how the forked copy ended");
+  if (info.si_code == CLD_EXITED && info.si_status == kChildComplete) return Success{};
+  const ControlHeader* control = plan_->save.control;
+  if (const int saver_error = control->error_number.load(std::memory_order_acquire)) {
+    const bool writing = control->error_step.load(std::memory_order_relaxed) == SaveStep::kWriting;
+    Failure failure = SystemFailure(writing ? "pwrite" : "", saver_error,
+                                    std::string("failed while ") +
+                                        SaveStepName(control->error_step.load(std::memory_order_relaxed)));
+    return failure;
+  }
+  if (info.si_code == CLD_EXITED && info.si_status == kChildAborted) {
+    Failure failure;
+    failure.code = FailureCode::kAborted;
+    failure.message = "the capture was aborted";
+    return failure;
+  }
+  return HowItDied(info.si_code, info.si_status);
+}
+
+}  // namespace stillframe

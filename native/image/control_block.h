@@ -1,0 +1,74 @@
+// The only channel between whoever saves pages (a thread or a forked child) and everybody else: one
+// MAP_SHARED block made before the freeze.
+//
+//   | ControlHeader | BlockEntry[block_count] = the index of the file | bounce buffer of one chunk |
+//
+// No pipe, no message, no waiting: progress and errors are read where they stand, and a dead child
+// loses nothing that the parent needs.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+#include "base/mapping.h"
+#include "image/format.h"
+
+namespace stillframe {
+
+// What a saver was doing when it failed or died; SaveStepName() gives the words.
+enum class SaveStep : uint32_t {
+  kNone = 0,
+  kStarting,       // the child has been forked
+  kSignals,        // its dispositions and mask
+  kWaitForParent,  // until the parent has opened what it will not be allowed to open later
+  kHardening,      // OOM score, dumpable, descriptors, name
+  kReading,        // copying frozen pages; a source that is not readable ends here
+  kWriting,        // pwrite to the target file
+  kReleasing,      // giving saved pages back
+  kFinished,
+};
+const char* SaveStepName(SaveStep step);
+
+struct ControlHeader {
+  // Written by the saver, read by the parent.
+  std::atomic<uint64_t> heartbeat;        // grows with every block
+  std::atomic<uint64_t> bytes_done;       // logical bytes that are saved
+  std::atomic<uint64_t> bytes_written;    // bytes handed to the file
+  std::atomic<uint64_t> zero_pages;
+  std::atomic<uint64_t> next_chunk;       // the next one that a saver takes
+  std::atomic<uint64_t> file_tail;        // where the next block of a packed file goes
+  std::atomic<SaveStep> step;
+  // The error slot. error_number is stored last: once it is not 0 the other two hold.
+  std::atomic<SaveStep> error_step;
+  std::atomic<uint64_t> error_offset;
+  std::atomic<int32_t> error_number;
+  // Written by the parent, read by the saver.
+  std::atomic<uint32_t> abort_requested;
+  std::atomic<uint32_t> parent_ready;     // a futex: the child may stop being readable by the parent
+};
+static_assert(std::atomic<uint64_t>::is_always_lock_free && std::atomic<SaveStep>::is_always_lock_free);
+static_assert(sizeof(ControlHeader) <= kPageSize);
+
+class ControlBlock {
+ public:
+  // 4 MiB: large enough that the disk, not the number of calls, is the limit.
+  static constexpr uint64_t kBlocksPerChunk = 16;
+  static constexpr uint64_t kChunkSize = kBlocksPerChunk * kBlockSize;
+
+  static Result<ControlBlock> Create(uint64_t block_count);
+
+  ControlHeader* header() const { return reinterpret_cast<ControlHeader*>(mapping_.data()); }
+  BlockEntry* index() const { return reinterpret_cast<BlockEntry*>(mapping_.data() + kPageSize); }
+  uint64_t block_count() const { return block_count_; }
+  std::byte* bounce() const { return mapping_.data() + bounce_offset_; }
+
+ private:
+  ControlBlock(Mapping mapping, uint64_t block_count, uint64_t bounce_offset)
+      : mapping_(std::move(mapping)), block_count_(block_count), bounce_offset_(bounce_offset) {}
+  Mapping mapping_;
+  uint64_t block_count_;
+  uint64_t bounce_offset_;
+};
+
+}  // namespace stillframe

@@ -1,0 +1,44 @@
+// Encode and write: the loop that turns frozen pages into blocks of the file.
+//
+// The same code runs in a thread and in a forked child. It works only on its plan, the control block, one
+// descriptor and frozen pages: no allocation, no lock, no exception, no stdio.
+#pragma once
+
+#include <cstdint>
+
+#include "image/control_block.h"
+#include "image/page_source.h"
+
+namespace stillframe {
+
+struct SaveSection {
+  uint64_t byte_length;
+  uint64_t data_offset;  // in the file
+  uint64_t first_entry;  // in the index
+  uint64_t first_chunk;  // of all chunks of the capture; chunks do not cross sections
+};
+
+struct SavePlan {
+  const SaveSection* sections;  // in ascending order of first_chunk
+  uint32_t section_count;
+  uint64_t chunk_count;
+  PageSource* pages;
+  ControlHeader* control;
+  BlockEntry* index;
+  std::byte* bounce;  // one chunk, page-aligned
+  int fd;             // may be O_DIRECT: all writes are aligned
+  // Asked before each chunk; true ends the loop (the parent is gone). May be null.
+  bool (*interrupted)(const void* context);
+  const void* interrupted_context;
+};
+
+enum class SaveEnd : uint8_t { kComplete, kAborted, kInterrupted, kFailed };
+
+// Takes chunk after chunk until none is left. kFailed: the reason stands in the control block.
+SaveEnd SaveChunks(const SavePlan& plan);
+
+// Fills the entry for one block whose padded bytes are in `bytes` (a multiple of the page size): which
+// pages are not zero, and the checksum. Returns the number of zero pages.
+uint32_t EncodeBlock(const std::byte* bytes, uint64_t length, BlockEntry* entry);
+
+}  // namespace stillframe

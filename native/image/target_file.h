@@ -1,0 +1,76 @@
+// The file that a capture writes, from its nameless beginning to its published name.
+//
+//   Open:     the directory is opened once, and everything happens relative to it; O_TMPFILE, so that a
+//             crash leaves nothing (fallback: a random name, O_EXCL, swept later)
+//   Publish:  fsync the data; give it the name; fsync the directory; and only then is it a success
+//
+// How it gets the name. When no file has it: link, which cannot overwrite. When one has: link under a
+// random name, exchange the two, fsync the directory, remove the old file from the random name. Until
+// that fsync has succeeded the old file still exists and can be put back, so that every error, the last
+// one included, leaves the old file under the name.
+//
+// A temporary name is .stillframe-<32 hex digits>.tmp, its file flock()ed by whoever writes it, so that
+// SweepStale() can tell the dead ones. The lock goes with the last process that holds the descriptor.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <string>
+
+#include "base/result.h"
+#include "base/unique_fd.h"
+
+namespace stillframe {
+
+struct TargetOptions {
+  bool overwrite = true;
+  mode_t mode = 0600;
+  bool durable = true;
+};
+
+class TargetFile {
+ public:
+  TargetFile(TargetFile&&) noexcept = default;
+  TargetFile& operator=(TargetFile&&) = delete;
+  ~TargetFile();
+
+  // path: absolute. Refuses a target that exists and is not a regular file: renaming over a device or a
+  // symbolic link would destroy it, writing through it is not what was asked for.
+  static Result<TargetFile> Open(const std::string& path, const TargetOptions& options);
+
+  // Open for reading and writing; O_DIRECT where the filesystem takes it.
+  int fd() const { return file_.get(); }
+
+  // Removes temporary files of dead processes from the directory. Failing to is no error.
+  void SweepStale() const;
+
+  Status Publish();
+
+  // Tells captures of one process whether they have the same target: device, inode of the directory, name.
+  const std::string& identity() const { return identity_; }
+
+ private:
+  TargetFile() = default;
+  Status CreateNameless();
+  Status CreateNamed();
+  Status CheckTarget() const;
+  // Makes the file reachable under a temporary name, if it is not yet.
+  Status LinkTemporary();
+  // How the name was got decides how it can be given back.
+  enum class Naming : uint8_t { kFresh, kExchanged, kReplaced };
+  // 0, or -errno: gives the file its name if nothing has it.
+  int LinkTarget();
+  Result<Naming> GiveName();
+  void TakeNameBack(Naming naming);
+  void RemoveTemporary();
+
+  UniqueFd directory_;
+  UniqueFd file_;
+  std::string name_;            // of the target, in the directory
+  std::string temporary_name_;  // empty: the file has none
+  std::string identity_;
+  TargetOptions options_;
+};
+
+}  // namespace stillframe

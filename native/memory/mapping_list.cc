@@ -1,0 +1,113 @@
+#include "memory/mapping_list.h"
+
+#include <algorithm>
+#include <cinttypes>
+#include <cstdio>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "base/arithmetic.h"
+#include "base/small_file.h"
+#include "base/sys.h"
+#include "memory/page.h"
+
+namespace stillframe {
+namespace {
+
+Failure ProcUnreadable(const char* file) {
+  Failure failure;
+  failure.message = std::string("cannot read ") + file + " (is /proc mounted?)";
+  return failure;
+}
+
+struct MappingLine {
+  uintptr_t start = 0;
+  uintptr_t end = 0;
+  char permissions[5] = {};
+};
+
+// A line of maps, or the first line of an entry of smaps: "start-end perms offset ...".
+bool ParseMappingLine(const char* line, MappingLine* out) {
+  return sscanf(line, "%" SCNxPTR "-%" SCNxPTR " %4s ", &out->start, &out->end, out->permissions) == 3;
+}
+
+// Calls each(line) for each line until it returns false.
+template <typename Each>
+void ForEachLine(std::string& text, Each each) {
+  for (char* line = text.data(); *line != '\0';) {
+    char* end = strchr(line, '\n');
+    if (end != nullptr) *end = '\0';
+    if (!each(line) || end == nullptr) return;
+    line = end + 1;
+  }
+}
+
+}  // namespace
+
+Result<MappingList> MappingList::Read() {
+  std::optional<std::string> maps = ReadSmallFile("/proc/self/maps");
+  if (!maps) return ProcUnreadable("/proc/self/maps");
+  MappingList list;
+  ForEachLine(*maps, [&](const char* line) {
+    MappingLine mapping;
+    if (ParseMappingLine(line, &mapping)) {
+      list.entries_.push_back({mapping.start, mapping.end, mapping.permissions[0] == 'r',
+                               mapping.permissions[3] == 's'});
+    }
+    return true;
+  });
+  return list;
+}
+
+Sharing MappingList::SharingOf(const void* start, size_t length) const {
+  uintptr_t position = reinterpret_cast<uintptr_t>(start);
+  const uintptr_t end = position + length;
+  bool shared = false;
+  auto entry = std::upper_bound(entries_.begin(), entries_.end(), position,
+                                [](uintptr_t at, const Entry& each) { return at < each.end; });
+  for (; position < end; ++entry) {
+    if (entry == entries_.end() || entry->start > position || !entry->readable) return Sharing::kUnmapped;
+    shared = shared || entry->shared;
+    position = entry->end;
+  }
+  return shared ? Sharing::kShared : Sharing::kPrivate;
+}
+
+Result<bool> IsDontFork(const void* address) {
+  std::optional<std::string> smaps = ReadSmallFile("/proc/self/smaps");
+  if (!smaps) return ProcUnreadable("/proc/self/smaps");
+  const auto wanted = reinterpret_cast<uintptr_t>(address);
+  bool inside = false;
+  bool dont_fork = false;
+  ForEachLine(*smaps, [&](const char* line) {
+    MappingLine mapping;
+    if (ParseMappingLine(line, &mapping)) {
+      inside = mapping.start <= wanted && wanted < mapping.end;
+    } else if (inside && strncmp(line, "VmFlags:", 8) == 0) {
+      dont_fork = strstr(line, " dc") != nullptr;
+      return false;
+    }
+    return true;
+  });
+  return dont_fork;
+}
+
+Result<uint64_t> ResidentBytes(const void* start, size_t length) {
+  const size_t page = SystemPageSize();
+  const uintptr_t first = RoundDown(reinterpret_cast<uintptr_t>(start), page);
+  const uintptr_t end = RoundUp(reinterpret_cast<uintptr_t>(start) + length, page);
+  constexpr size_t kWindowPages = 65536;
+  std::vector<unsigned char> window(kWindowPages);
+  uint64_t resident_pages = 0;
+  for (uintptr_t at = first; at < end;) {
+    const size_t bytes = std::min<size_t>(end - at, kWindowPages * page);
+    const int error = sys::Mincore(reinterpret_cast<void*>(at), bytes, window.data());
+    if (error < 0) return SystemFailure("mincore", -error, "cannot tell which pages are resident");
+    for (size_t i = 0; i < bytes / page; i++) resident_pages += window[i] & 1;
+    at += bytes;
+  }
+  return std::min<uint64_t>(resident_pages * page, length);
+}
+
+}  // namespace stillframe

@@ -1,0 +1,48 @@
+#include "memory/region.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "base/arithmetic.h"
+#include "memory/page.h"
+
+namespace stillframe {
+namespace {
+
+// Advice on the whole life of a region. Huge pages are a wish (a kernel without them says EINVAL), and so
+// is staying out of core dumps; staying out of children is what the pauses of everybody depend on.
+Status AdviseForLife(const Mapping& mapping, bool huge_pages) {
+  if (huge_pages) sys::Madvise(mapping.data(), mapping.length(), MADV_HUGEPAGE);
+  sys::Madvise(mapping.data(), mapping.length(), MADV_DONTDUMP);
+  const int error = sys::Madvise(mapping.data(), mapping.length(), MADV_DONTFORK);
+  if (error < 0) return SystemFailure("madvise", -error, "cannot keep a region out of child processes");
+  return Success{};
+}
+
+}  // namespace
+
+Result<std::shared_ptr<RegionMemory>> RegionMemory::Allocate(size_t byte_length, bool huge_pages) {
+  const size_t length = RoundUp(std::max<size_t>(byte_length, 1), SystemPageSize());
+  Result<Mapping> mapping = Mapping::AnonymousAligned(length, kHugePageSize, "a region");
+  if (!mapping.ok()) return mapping.failure();
+  const Status advised = AdviseForLife(mapping.value(), huge_pages);
+  if (!advised.ok()) return Status(advised).failure();
+  return std::shared_ptr<RegionMemory>(new RegionMemory(std::move(mapping.value()), byte_length));
+}
+
+Result<std::shared_ptr<RegionMemory>> RegionMemory::MapFile(int fd, uint64_t offset, size_t byte_length) {
+  const size_t length = RoundUp(std::max<size_t>(byte_length, 1), SystemPageSize());
+  void* address = sys::Mmap(nullptr, length, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, offset);
+  if (sys::IsError(address)) {
+    return SystemFailure("mmap", static_cast<int>(-reinterpret_cast<int64_t>(address)),
+                         "cannot map a section of the file");
+  }
+  Mapping mapping(address, length);
+  const Status advised = AdviseForLife(mapping, false);
+  if (!advised.ok()) return Status(advised).failure();
+  return std::shared_ptr<RegionMemory>(new RegionMemory(std::move(mapping), byte_length));
+}
+
+}  // namespace stillframe

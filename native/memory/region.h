@@ -1,0 +1,73 @@
+// The memory of a region: one private mapping, page-aligned, kept out of children and core dumps.
+//
+// Owned through shared_ptr by everything that could still touch it: the JS Region, the ArrayBuffer over
+// it, each capture and each restore into it. The mapping goes when the last of them lets go, so neither
+// close() nor garbage collection nor a Worker's end can pull it away from under a reader.
+//
+//        data()                     byte_length()         mapped_length()
+//          |  pages that were asked for  | rest of the last page, zero |
+//          |                             |                             |
+//          2 MiB-aligned, so that huge pages fit from the first byte
+//
+// MADV_DONTFORK for life: child_process.spawn beside a big region copies none of its page tables.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <memory>
+
+#include "base/mapping.h"
+#include "base/result.h"
+
+namespace stillframe {
+
+class RegionMemory {
+ public:
+  // Fresh zero memory. Pages come into being when they are first touched.
+  static Result<std::shared_ptr<RegionMemory>> Allocate(size_t byte_length, bool huge_pages);
+  // A private mapping of [offset, offset + byte_length) of a file. Writes never reach the file.
+  static Result<std::shared_ptr<RegionMemory>> MapFile(int fd, uint64_t offset, size_t byte_length);
+
+  std::byte* data() const { return mapping_.data(); }
+  size_t byte_length() const { return byte_length_; }
+  size_t mapped_length() const { return mapping_.length(); }
+
+  // How many captures and restores are at work on the memory. Any thread.
+  bool busy() const { return users_.load(std::memory_order_acquire) > 0; }
+
+ private:
+  friend class RegionUse;
+  RegionMemory(Mapping mapping, size_t byte_length)
+      : mapping_(std::move(mapping)), byte_length_(byte_length) {}
+
+  Mapping mapping_;
+  size_t byte_length_;
+  std::atomic<int> users_{0};
+};
+
+// Holds a region busy (close() is refused) and its memory alive. Move-only.
+class RegionUse {
+ public:
+  RegionUse() = default;
+  explicit RegionUse(std::shared_ptr<RegionMemory> region) : region_(std::move(region)) {
+    if (region_) region_->users_.fetch_add(1, std::memory_order_acq_rel);
+  }
+  RegionUse(RegionUse&&) noexcept = default;
+  RegionUse& operator=(RegionUse&& other) noexcept {
+    Release();
+    region_ = std::move(other.region_);
+    return *this;
+  }
+  ~RegionUse() { Release(); }
+
+  RegionMemory* get() const { return region_.get(); }
+
+ private:
+  void Release() {
+    if (region_) region_->users_.fetch_sub(1, std::memory_order_acq_rel);
+    region_.reset();
+  }
+  std::shared_ptr<RegionMemory> region_;
+};
+
+}  // namespace stillframe
