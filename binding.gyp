@@ -58,6 +58,7 @@
         "native/addon/capture_handle.cc",
         "native/addon/environment.cc",
         "native/addon/failure.cc",
+        "native/addon/large_buffer.cc",
         "native/addon/machine.cc",
         "native/addon/read_jobs.cc",
         "native/addon/region_handle.cc",

@@ -4,6 +4,7 @@
 
 #include "addon/environment.h"
 #include "addon/failure.h"
+#include "addon/large_buffer.h"
 
 namespace stillframe {
 
@@ -48,7 +49,23 @@ Napi::Value RegionHandle::Buffer(const Napi::CallbackInfo& info) {
     Throw(env, failure);
     return env.Undefined();
   }
-  // The buffer owns the memory too: it may outlive the handle, and be moved to another thread.
+  napi_value value = MakeBuffer(env);
+  if (value == nullptr) {
+    Failure failure;
+    failure.code = FailureCode::kEngineUnavailable;
+    failure.message = "this JavaScript runtime does not allow an ArrayBuffer of " +
+                      std::to_string(memory_->byte_length()) + " bytes over memory of an addon";
+    if (!env.IsExceptionPending()) Throw(env, failure);
+    return env.Undefined();
+  }
+  const Napi::ArrayBuffer buffer(env, value);
+  buffer_ = Napi::Persistent(buffer);
+  return buffer;
+}
+
+// The buffer owns the memory too: it may outlive the handle, and be moved to another thread.
+napi_value RegionHandle::MakeBuffer(Napi::Env env) const {
+  if (NeedsLargeBuffer(env, memory_->byte_length())) return MakeLargeBuffer(memory_);
   auto* owner = new std::shared_ptr<RegionMemory>(memory_);
   const auto release = [](napi_env, void*, void* hint) {
     delete static_cast<std::shared_ptr<RegionMemory>*>(hint);
@@ -56,18 +73,10 @@ Napi::Value RegionHandle::Buffer(const Napi::CallbackInfo& info) {
   napi_value value = nullptr;
   const napi_status status = napi_create_external_arraybuffer(env, memory_->data(), memory_->byte_length(),
                                                               release, owner, &value);
-  if (status != napi_ok) {
-    delete owner;
-    Failure failure;
-    failure.code = FailureCode::kEngineUnavailable;
-    failure.message =
-        "this JavaScript runtime does not allow ArrayBuffers over memory of an addon (as Electron's does not)";
-    if (!env.IsExceptionPending()) Throw(env, failure);
-    return env.Undefined();
-  }
-  const Napi::ArrayBuffer buffer(env, value);
-  buffer_ = Napi::Persistent(buffer);
-  return buffer;
+  if (status == napi_ok) return value;
+  // A runtime that takes no external memory has not taken the owner either (Electron).
+  if (status == napi_no_external_buffers_allowed) delete owner;
+  return nullptr;
 }
 
 Napi::Value RegionHandle::ByteLength(const Napi::CallbackInfo& info) {

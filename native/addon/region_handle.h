@@ -20,6 +20,7 @@ class RegionHandle : public Napi::ObjectWrap<RegionHandle> {
   const std::shared_ptr<RegionMemory>& memory() const { return memory_; }
 
  private:
+  napi_value MakeBuffer(Napi::Env env) const;
   Napi::Value Buffer(const Napi::CallbackInfo& info);
   Napi::Value ByteLength(const Napi::CallbackInfo& info);
   Napi::Value Busy(const Napi::CallbackInfo& info);

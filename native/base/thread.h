@@ -17,13 +17,14 @@ class Thread {
   Thread& operator=(const Thread&) = delete;
   ~Thread() { Join(); }
 
-  // name: at most 15 characters, for people who look at the process from outside.
+  // name: a literal of at most 15 characters, for people who look at the process from outside.
   Status Start(const char* name, std::function<void()> body);
   // Idempotent. Never called by the thread itself.
   void Join();
 
  private:
   static void* Run(void* self);
+  const char* name_ = "";
   std::function<void()> body_;
   pthread_t thread_{};
   bool running_ = false;

@@ -1,0 +1,56 @@
+/** What this machine can do, and what is risky about it. */
+
+import { type EngineName, type EngineProbe, engineProbes } from './engines.js'
+import { fromNative } from './errors.js'
+import { loadAddon } from './load.js'
+
+/** Something about this machine or process that may make snapshots fail or hurt. */
+export interface Hazard {
+  /** Stable, in capitals. */
+  code: string
+  /** What may happen, and what to change. */
+  message: string
+}
+
+/** A feature of the kernel, found by trying it. */
+export interface FeatureInfo {
+  available: boolean
+  /** Why not, and what to change; empty when available. */
+  reason: string
+}
+
+/** What {@link capabilities} found. */
+export interface Capabilities {
+  /** The kernel's release, such as `'6.1.0-18-amd64'`. */
+  kernel: string
+  /** Of memory, in bytes. */
+  pageSize: number
+  engines: Record<EngineName, EngineProbe>
+  /** By name: `clone3`, `close_range`, `hugePages`, … */
+  features: Record<string, FeatureInfo>
+  hazards: Hazard[]
+}
+
+/**
+ * Probes engines and kernel features by using them, and lists the hazards of this machine that do not depend
+ * on what is captured; {@link preflight} knows more about a capture.
+ *
+ * @throws StillframeError `UNSUPPORTED_PLATFORM`, `ABI`.
+ */
+export function capabilities(): Capabilities {
+  const addon = loadAddon()
+  try {
+    const { kernel, pageSize, engines, features, hazards } = addon.capabilities()
+    return {
+      kernel,
+      pageSize,
+      engines: engineProbes(engines),
+      features: Object.fromEntries(
+        features.map(({ name, available, reason }) => [name, { available, reason }]),
+      ),
+      hazards: hazards.map(({ code, message }) => ({ code, message })),
+    }
+  } catch (error) {
+    throw fromNative(error, undefined, capabilities)
+  }
+}

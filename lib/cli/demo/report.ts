@@ -1,0 +1,120 @@
+/** The demo's outcome, as a table for people. */
+
+import type { Io, Style } from '../io.js'
+import { type Column, renderTable, wrap } from '../table.js'
+import { formatBytes, formatCount, formatMs, formatNumber } from '../units.js'
+import type { Measurement } from './measure.js'
+import type { ServiceReport } from './service.js'
+
+/** How often as good as the naive way a way is. Above 1 is better; undefined where there is nothing to divide. */
+export interface Ratios {
+  pause: number | undefined
+  duration: number | undefined
+  extraMemory: number | undefined
+  eventLoopMax: number | undefined
+  firstRead: number | undefined
+}
+
+/** Divides the naive way's figures by those of `way`. */
+export function ratiosTo(naive: Measurement, way: Measurement): Ratios {
+  const divide = (theirs: number, ours: number): number | undefined => (ours > 0 ? theirs / ours : undefined)
+  return {
+    pause: divide(naive.pauseMs, way.pauseMs),
+    duration: divide(naive.durationMs, way.durationMs),
+    extraMemory: divide(naive.extraBytes, way.extraBytes),
+    eventLoopMax: divide(naive.service.eventLoopMaxMs, way.service.eventLoopMaxMs),
+    firstRead: divide(naive.firstReadMs, way.firstReadMs),
+  }
+}
+
+const columns: readonly Column[] = [
+  { title: 'way', align: 'left' },
+  { title: 'pause\nms', align: 'right' },
+  { title: 'duration\nms', align: 'right' },
+  { title: '\nMB/s', align: 'right' },
+  { title: 'extra\nmemory', align: 'right' },
+  { title: 'loop delay\np99 ms', align: 'right' },
+  { title: 'loop delay\nmax ms', align: 'right' },
+  { title: 'first restore\nread ms', align: 'right' },
+  { title: '\nverified', align: 'left' },
+]
+
+/** The table of all ways, the service alone first. */
+export function figuresTable(alone: ServiceReport, measurements: readonly Measurement[], style: Style): string[] {
+  const none = '–'
+  const loop = (report: ServiceReport): string[] => [
+    formatMs(report.eventLoopP99Ms),
+    formatMs(report.eventLoopMaxMs),
+  ]
+  return renderTable(
+    columns,
+    [
+      ['service alone', none, none, none, none, ...loop(alone), none, ''].map(style.dim),
+      ...measurements.map((measurement) => [
+        style.bold(measurement.way),
+        formatMs(measurement.pauseMs),
+        formatMs(measurement.durationMs),
+        formatCount(measurement.megabytesPerSecond),
+        formatBytes(measurement.extraBytes),
+        ...loop(measurement.service),
+        formatMs(measurement.firstReadMs),
+        measurement.verified ? style.good('✓ every byte') : style.bad('✗ DIFFERS'),
+      ]),
+    ],
+    style.dim,
+  )
+}
+
+/** The ratios of all ways to the naive one. */
+export function ratiosTable(naive: Measurement, ways: readonly Measurement[], style: Style): string[] {
+  const times = (ratio: number | undefined, better: string, worse: string): string => {
+    if (ratio === undefined) return 'none at all'
+    return ratio >= 1 ? `${formatRatio(ratio)}x ${better}` : `${formatRatio(1 / ratio)}x ${worse}`
+  }
+  return renderTable(
+    [
+      { title: `against "${naive.way}"`, align: 'left' },
+      { title: 'pause', align: 'right' },
+      { title: 'duration', align: 'right' },
+      { title: 'extra memory', align: 'right' },
+      { title: 'longest delay', align: 'right' },
+      { title: 'first read', align: 'right' },
+    ],
+    ways.map((way) => {
+      const ratios = ratiosTo(naive, way)
+      return [
+        style.bold(way.way),
+        style.good(times(ratios.pause, 'shorter', 'longer')),
+        times(ratios.duration, 'shorter', 'longer'),
+        times(ratios.extraMemory, 'less', 'more'),
+        times(ratios.eventLoopMax, 'shorter', 'longer'),
+        times(ratios.firstRead, 'sooner', 'later'),
+      ]
+    }),
+    style.dim,
+  )
+}
+
+function formatRatio(ratio: number): string {
+  return formatNumber(ratio >= 10 ? Math.round(ratio) : ratio)
+}
+
+/** What the figures mean: without it, no figure is worth much. */
+export function footnotes(measurements: readonly Measurement[], io: Io): string[] {
+  const rates = measurements
+    .map(({ way, service }) => {
+      const pages = formatCount(service.pagesChanged)
+      return `${way} ${pages} pages at ${formatCount(service.writesPerSecond)} writes/s`
+    })
+    .join('; ')
+  return [
+    'Pause: how long the call kept the event loop from running anything else, timed around the call.',
+    'Duration: from the call until the file is complete and fsynced. MB/s: bytes of memory by duration.',
+    'Loop delay: of the event loop, and includes the pause; p99 of 1 ms samples, max between turns 1 ms apart.',
+    'First restore read: from opening the file to a byte out of its middle. stillframe maps the file '
+      + '(verify: false), the naive way reads all of it. The page cache is as the saving left it.',
+    'Verified: each file was read back, by stillframe both mapped and copied with its checksums, and '
+      + 'compared byte for byte with a copy of the memory made at the call. Making that copy is not timed.',
+    `Changed behind the freeze, and none of it in the files: ${rates}.`,
+  ].flatMap((note) => wrap(note, io.width, '  '))
+}

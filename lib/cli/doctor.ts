@@ -1,0 +1,125 @@
+/** `stillframe doctor`: what this machine can do for snapshots, and what is risky about it, in words. */
+
+import { join, resolve } from 'node:path'
+import { type Capabilities, capabilities, type EngineName, type Hazard, type Preflight, preflight, Region } from '../index.js'
+import type { Command } from './command.js'
+import { fileSystemOf, type FileSystem, describeMachine } from './machine.js'
+import type { Io } from './io.js'
+import { wrap } from './table.js'
+import { formatBytes } from './units.js'
+
+export const doctor: Command = {
+  name: 'doctor',
+  summary: 'tell what this machine can do, and what is risky about it',
+  positionals: [],
+  options: {
+    dir: { type: 'string', placeholder: 'DIR', help: 'where snapshots will go (default: here)' },
+  },
+  details: `
+Engines and kernel features are found out by trying them, memory and disk by asking the kernel, the
+limits of the container included. Hazards are risks of this machine and not errors. Exit status 0 when
+at least one engine can be used, 1 otherwise.`,
+
+  async run(args, io) {
+    const directory = resolve(args.value('dir') ?? '.')
+    const found = capabilities()
+    const disk = await fileSystemOf(directory)
+    const { availableBytes, freeDiskBytes, hazards } = await probe(directory)
+    const all = mergeHazards(found.hazards, hazards)
+    const usable = Object.values(found.engines).some(({ available }) => available)
+    await io.report(
+      {
+        ok: usable,
+        machine: describeMachine(),
+        ...found,
+        hazards: all,
+        availableBytes,
+        directory,
+        fileSystem: disk,
+        freeDiskBytes,
+      },
+      [
+        `  ${io.style.bold('stillframe')} on ${describeMachine()}`,
+        ...section('Engines', describeEngines(found, io), io),
+        ...section('Kernel', describeFeatures(found, io), io),
+        ...section('Room', describeRoom(availableBytes, freeDiskBytes, directory, disk, io), io),
+        ...section('Hazards', describeHazards(all, io), io),
+        '',
+      ],
+    )
+    return usable ? 0 : 1
+  },
+}
+
+/** What the library would find before a capture of one page into the directory. */
+async function probe(directory: string): Promise<Preflight> {
+  using region = Region.allocate(4096)
+  return await preflight(region, join(directory, 'snapshot'))
+}
+
+/** Both lists, each hazard once. */
+function mergeHazards(...lists: readonly (readonly Hazard[])[]): Hazard[] {
+  return [...new Map(lists.flat().map((hazard) => [hazard.code, hazard])).values()]
+}
+
+function section(title: string, lines: readonly string[], io: Io): string[] {
+  return ['', `  ${io.style.bold(title)}`, ...lines]
+}
+
+function describeEngines({ engines }: Capabilities, io: Io): string[] {
+  const { good, bad, dim } = io.style
+  const names = Object.keys(engines) as EngineName[]
+  const width = Math.max(...names.map((name) => name.length))
+  return names.flatMap((name) => {
+    const { available, reason } = engines[name]
+    const padded = name.padEnd(width)
+    if (available) return [`  ${good('✓')} ${padded}  can be used`]
+    return [`  ${bad('✗')} ${padded}  ${dim('cannot be used')}`, ...wrap(`${sentence(reason)}`, io.width, '      ')]
+  })
+}
+
+function describeFeatures({ kernel, pageSize, features }: Capabilities, io: Io): string[] {
+  const { good, warn } = io.style
+  const present = Object.keys(features).filter((name) => features[name]?.available)
+  const missing = Object.entries(features).filter(([, { available }]) => !available)
+  return [
+    `    ${kernel}, pages of ${formatBytes(pageSize)}`,
+    ...(present.length === 0 ? [] : wrap(`${good('✓')} ${present.join(', ')}`, io.width, '  ')),
+    ...missing.flatMap(([name, { reason }]) => hang(`${warn('–')} `, `${name}: ${sentence(reason)}`, io)),
+  ]
+}
+
+function describeRoom(
+  availableBytes: number,
+  freeDiskBytes: number,
+  directory: string,
+  disk: FileSystem,
+  io: Io,
+): string[] {
+  return [
+    `    memory  ${formatBytes(availableBytes)} available`,
+    `    disk    ${formatBytes(freeDiskBytes)} free in ${directory} (${disk.type} on ${disk.source})`,
+    ...(disk.inMemory
+      ? hang(`${io.style.warn('!')} `, `${disk.type} is memory: a snapshot there takes room from what it saves`, io)
+      : []),
+  ]
+}
+
+function describeHazards(hazards: readonly Hazard[], io: Io): string[] {
+  if (hazards.length === 0) return [`  ${io.style.good('✓')} none found`]
+  return hazards.flatMap(({ code, message }) =>
+    hang(`${io.style.warn('!')} `, `${sentence(message)} ${io.style.dim(`(${code})`)}`, io),
+  )
+}
+
+/** A paragraph behind a mark, its further lines below the first letter. */
+function hang(mark: string, text: string, io: Io): string[] {
+  const [first = '', ...rest] = wrap(text, io.width, '    ')
+  return [`  ${mark}${first.trimStart()}`, ...rest]
+}
+
+/** With a capital and a full stop. */
+function sentence(text: string): string {
+  const trimmed = text.trim().replace(/\.$/, '')
+  return `${trimmed.charAt(0).toUpperCase()}${trimmed.slice(1)}.`
+}

@@ -1,0 +1,138 @@
+/** Where extracted bytes go: a file that appears whole or not at all, or stdout. */
+
+import { randomBytes } from 'node:crypto'
+import { fstatSync, rmSync, write as writeFd } from 'node:fs'
+import { type FileHandle, link, lstat, open, rename, rm } from 'node:fs/promises'
+import { dirname, join, resolve } from 'node:path'
+import { promisify } from 'node:util'
+import { CommandError } from '../command.js'
+import { printable } from '../units.js'
+
+/** Takes bytes in order. Disposed of before `commit`, a file sink leaves no trace. */
+export interface ByteSink extends AsyncDisposable {
+  /** Resolves when all of `bytes` is out; the caller may then unmap them. */
+  write(bytes: Uint8Array): Promise<void>
+  /** All bytes have been written: makes them lasting, and visible under the file's name. */
+  commit(): Promise<void>
+}
+
+/**
+ * A sink that becomes the file `output`.
+ *
+ * @throws CommandError when `output` exists and `replace` is false, or when it is not a regular file.
+ */
+export async function openFileSink(output: string, replace: boolean): Promise<ByteSink> {
+  await checkTarget(output, replace)
+  const path = resolve(output)
+  // In the same directory, since a name can only be moved atomically within one filesystem.
+  const temporary = join(dirname(path), `.stillframe-${randomBytes(8).toString('hex')}.sf.tmp`)
+  const removeNow = (): void => rmSync(temporary, { force: true })
+  // For process.exit() in the middle, which runs no finally.
+  process.once('exit', removeNow)
+  let file: FileHandle
+  try {
+    file = await open(temporary, 'wx', 0o600)
+  } catch (error) {
+    process.removeListener('exit', removeNow)
+    throw new CommandError(`${printable(output)} cannot be written: ${messageOf(error)}`)
+  }
+  return {
+    async write(bytes) {
+      // A full disk takes part of a write before it refuses the rest.
+      for (let written = 0; written < bytes.length; ) {
+        written += (await file.write(bytes, written)).bytesWritten
+      }
+    },
+    async commit() {
+      await file.sync()
+      if (replace) await rename(temporary, path)
+      else await publishNew(temporary, path)
+      await syncDirectory(dirname(path))
+    },
+    async [Symbol.asyncDispose]() {
+      await file.close()
+      // After a commit by rename there is nothing left to remove.
+      await rm(temporary, { force: true })
+      process.removeListener('exit', removeNow)
+    },
+  }
+}
+
+/** Gives the file its name unless somebody else has taken it in the meantime: link(2) never replaces. */
+async function publishNew(temporary: string, path: string): Promise<void> {
+  try {
+    await link(temporary, path)
+  } catch (error) {
+    if (codeOf(error) === 'EEXIST') throw alreadyExists(path)
+    // FAT and some network filesystems have no links; there, a name taken this very moment is replaced.
+    if (!['EPERM', 'EOPNOTSUPP', 'ENOTSUP', 'ENOSYS', 'EMLINK'].includes(codeOf(error))) throw error
+    await checkTarget(path, false)
+    await rename(temporary, path)
+  }
+}
+
+async function checkTarget(output: string, replace: boolean): Promise<void> {
+  const stats = await lstat(output).catch((error: unknown) => {
+    if (codeOf(error) === 'ENOENT') return undefined
+    throw new CommandError(`${printable(output)} cannot be written: ${messageOf(error)}`)
+  })
+  if (stats === undefined) return
+  // rename(2) would put a file in the place of /dev/null as readily as of any other name.
+  if (stats.isDirectory()) throw new CommandError(`${printable(output)} is a directory`)
+  if (!stats.isFile()) throw new CommandError(`${printable(output)} is not a regular file and is not replaced`)
+  if (!replace) throw alreadyExists(output)
+}
+
+function alreadyExists(output: string): CommandError {
+  return new CommandError(`${printable(output)} exists; --force replaces it`)
+}
+
+async function syncDirectory(path: string): Promise<void> {
+  const directory = await open(path)
+  try {
+    await directory.sync()
+  } finally {
+    await directory.close()
+  }
+}
+
+/** A sink that writes to stdout. */
+export function openStdoutSink(signal: AbortSignal): ByteSink {
+  const write = fstatSync(1).isFile() ? writeToFile : (bytes: Uint8Array) => writeToStream(bytes, signal)
+  return {
+    write,
+    async commit() {},
+    async [Symbol.asyncDispose]() {},
+  }
+}
+
+const writeDescriptor = promisify(writeFd)
+
+/** process.stdout takes a short write to a file for a whole one, and the end of the data is lost on a full disk. */
+async function writeToFile(bytes: Uint8Array): Promise<void> {
+  for (let written = 0; written < bytes.length; ) {
+    written += (await writeDescriptor(1, bytes, written)).bytesWritten
+  }
+}
+
+/** Waits for the reader, but not beyond an abort. */
+function writeToStream(bytes: Uint8Array, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const onAbort = (): void => reject(signal.reason as Error)
+    signal.addEventListener('abort', onAbort, { once: true })
+    // A copy: after an abort the stream still holds the bytes, and the mapping goes away.
+    process.stdout.write(Uint8Array.from(bytes), (error) => {
+      signal.removeEventListener('abort', onAbort)
+      if (error) reject(error)
+      else resolve()
+    })
+  })
+}
+
+function codeOf(error: unknown): string {
+  return error instanceof Error && 'code' in error ? String(error.code) : ''
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
+}

@@ -1,0 +1,60 @@
+/** What the demo runs on: the disk under a directory, and room for the memory it needs. */
+
+import { access, constants, readFile, realpath } from 'node:fs/promises'
+import { cpus, release, tmpdir } from 'node:os'
+
+/** The filesystem that a directory lies on. */
+export interface FileSystem {
+  /** `'ext4'`, `'tmpfs'`, … */
+  type: string
+  /** What is mounted: a device, mostly. */
+  source: string
+  mountPoint: string
+  /** Its files are memory: no disk is measured there, and files take the memory that the demo needs. */
+  inMemory: boolean
+}
+
+/** Finds the filesystem of an existing directory: the mount with the longest matching path. */
+export async function fileSystemOf(directory: string): Promise<FileSystem> {
+  const path = await realpath(directory)
+  let found: FileSystem = { type: 'unknown', source: 'unknown', mountPoint: '/', inMemory: false }
+  for (const line of (await readFile('/proc/self/mountinfo', 'utf8')).split('\n')) {
+    // "36 35 98:0 /root /mount/point rw,noatime shared:1 - ext4 /dev/sda1 rw": see proc(5).
+    const [mount, device] = line.split(' - ')
+    const mountPoint = unescapeMount(mount?.split(' ')[4] ?? '')
+    const [type, source] = (device ?? '').split(' ')
+    if (mountPoint === '' || type === undefined || source === undefined) continue
+    const inside = path === mountPoint || path.startsWith(mountPoint.endsWith('/') ? mountPoint : `${mountPoint}/`)
+    // A later mount on the same point hides the earlier one.
+    if (inside && mountPoint.length >= found.mountPoint.length) {
+      found = { type, source: unescapeMount(source), mountPoint, inMemory: /^(tmpfs|ramfs)$/.test(type) }
+    }
+  }
+  return found
+}
+
+/** mountinfo writes blanks and backslashes as octal escapes. */
+function unescapeMount(text: string): string {
+  return text.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)))
+}
+
+/**
+ * Where the demo's files go when nobody says: the temporary directory, or /var/tmp where the temporary
+ * directory is no disk but memory.
+ */
+export async function defaultDirectory(): Promise<string> {
+  const usual = tmpdir()
+  if (!(await fileSystemOf(usual)).inMemory) return usual
+  try {
+    await access('/var/tmp', constants.W_OK | constants.X_OK)
+    return (await fileSystemOf('/var/tmp')).inMemory ? usual : '/var/tmp'
+  } catch {
+    return usual
+  }
+}
+
+/** One line about the machine: kernel, processor architecture, cores, Node. */
+export function describeMachine(): string {
+  const cores = cpus().length
+  return `Linux ${release()} ${process.arch}, ${cores} core${cores === 1 ? '' : 's'}, Node ${process.version}`
+}

@@ -1,0 +1,85 @@
+/** `stillframe verify FILE`: checks every byte of a snapshot file. */
+
+import { verify as verifyFile, type VerifyProblem } from '../index.js'
+import { type Command, UsageError } from './command.js'
+import type { Io, Style } from './io.js'
+import { renderTable } from './table.js'
+import { formatBytes, formatCount, formatDuration, formatNumber, formatOffset, printable } from './units.js'
+
+const defaultMaxProblems = 100
+/** The library's own bound. */
+const largestMaxProblems = 1_000_000
+
+export const verify: Command = {
+  name: 'verify',
+  summary: 'check every byte of a snapshot',
+  positionals: ['FILE'],
+  options: {
+    'max-problems': {
+      type: 'string',
+      placeholder: 'N',
+      help: `stop after so many problems (default ${defaultMaxProblems})`,
+    },
+  },
+  details: `
+Reads the whole file and compares it with its checksums. Problems are listed with the section and the
+offset in the file. Exit status 0 when there are none, 1 otherwise.`,
+
+  async run(args, io) {
+    const path = args.positional(0)
+    const maxProblems = readCount(args.value('max-problems'))
+    const bar = io.progress('verifying')
+    const begunMs = performance.now()
+    const report = await verifyFile(path, {
+      signal: io.signal,
+      maxProblems,
+      onProgress: ({ bytesDone, bytesTotal }) => bar.update(bytesDone, bytesTotal),
+    }).finally(() => bar.stop())
+    const durationMs = performance.now() - begunMs
+
+    const { ok, problems, info } = report
+    const lines = ok
+      ? describeSound(path, info?.fileSize ?? 0, info?.byteLength ?? 0, durationMs, io)
+      : describeProblems(path, problems, maxProblems, io.style)
+    await io.report({ file: path, ok, durationMs, problems, info }, lines)
+    return ok ? 0 : 1
+  },
+}
+
+function readCount(text: string | undefined): number {
+  const count = Number(text ?? defaultMaxProblems)
+  if (!Number.isInteger(count) || count < 1 || count > largestMaxProblems) {
+    throw new UsageError(`--max-problems must be a whole number from 1 to ${largestMaxProblems}`)
+  }
+  return count
+}
+
+function describeSound(path: string, fileSize: number, byteLength: number, durationMs: number, io: Io): string[] {
+  const speed = formatNumber(fileSize / 1e6 / (durationMs / 1000))
+  return [
+    `${io.style.good('✓')} ${printable(path)}: every byte is as it was written `
+      + io.style.dim(`(${formatBytes(byteLength)} of memory, ${formatDuration(durationMs)}, ${speed} MB/s)`),
+  ]
+}
+
+function describeProblems(path: string, problems: VerifyProblem[], maxProblems: number, style: Style): string[] {
+  const more = problems.length === maxProblems ? ' or more' : ''
+  const noun = problems.length === 1 && more === '' ? 'problem' : 'problems'
+  return [
+    style.bad(`✗ ${printable(path)}: ${formatCount(problems.length)}${more} ${noun}`),
+    '',
+    ...renderTable(
+      [
+        { title: 'section', align: 'left' },
+        { title: 'offset in the file', align: 'right' },
+        { title: 'what is wrong', align: 'left' },
+      ],
+      problems.map(({ section, offset, reason }) => [
+        section === undefined ? '–' : printable(section),
+        offset === undefined ? '–' : formatOffset(offset),
+        printable(reason),
+      ]),
+      style.dim,
+    ),
+  ]
+}

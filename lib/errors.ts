@@ -1,0 +1,244 @@
+/**
+ * The errors of the package: {@link StillframeError} for what the machine or a file refused, and
+ * `TypeError`/`RangeError` with Node's codes for what the caller got wrong.
+ */
+
+import { inspect } from 'node:util'
+import type { NativeFailure } from './addon.js'
+
+/**
+ * Every value of {@link StillframeError.code}.
+ *
+ * - `UNSUPPORTED_PLATFORM`: not Linux, or not x64/arm64.
+ * - `ABI`: the native addon cannot be loaded into this Node.
+ * - `ENGINE_UNAVAILABLE`: the engine asked for cannot do this here.
+ * - `BUSY`: the memory is in use by a capture or a restore.
+ * - `CLOSED`: the memory was closed or detached.
+ * - `EXISTS`: the file exists and `overwrite` is false.
+ * - `MEMORY_LIMIT`: copy-on-write has taken `memoryLimit`.
+ * - `NO_SPACE`: disk full, quota or file size limit.
+ * - `IO`: any other failing system call; see `errno` and `syscall`.
+ * - `STALLED`: no progress for `stallTimeoutMs`.
+ * - `CHILD_DIED`, `CHILD_OOM`: the forked copy ended early, by a signal or by the OOM killer.
+ * - `CALLBACK`: code of the caller threw; its error is `cause`.
+ * - `FORMAT`: not a snapshot file.
+ * - `VERSION`: a snapshot file of a newer format.
+ * - `CORRUPT`: a damaged snapshot file; see `section` and `offset`.
+ */
+export type StillframeErrorCode =
+  | 'ERR_STILLFRAME_UNSUPPORTED_PLATFORM'
+  | 'ERR_STILLFRAME_ABI'
+  | 'ERR_STILLFRAME_ENGINE_UNAVAILABLE'
+  | 'ERR_STILLFRAME_BUSY'
+  | 'ERR_STILLFRAME_CLOSED'
+  | 'ERR_STILLFRAME_EXISTS'
+  | 'ERR_STILLFRAME_MEMORY_LIMIT'
+  | 'ERR_STILLFRAME_NO_SPACE'
+  | 'ERR_STILLFRAME_IO'
+  | 'ERR_STILLFRAME_STALLED'
+  | 'ERR_STILLFRAME_CHILD_DIED'
+  | 'ERR_STILLFRAME_CHILD_OOM'
+  | 'ERR_STILLFRAME_CALLBACK'
+  | 'ERR_STILLFRAME_FORMAT'
+  | 'ERR_STILLFRAME_VERSION'
+  | 'ERR_STILLFRAME_CORRUPT'
+
+/** What a {@link StillframeError} carries besides its message. */
+export interface StillframeErrorDetails {
+  errno?: number | undefined
+  syscall?: string | undefined
+  path?: string | undefined
+  section?: string | undefined
+  offset?: number | undefined
+  cause?: unknown
+}
+
+/**
+ * Something that worked as asked was refused by the machine, the file or the state of the memory.
+ * Properties that do not apply are absent.
+ */
+export class StillframeError extends Error {
+  /** Stable; branch on this, never on the message. */
+  declare readonly code: StillframeErrorCode
+  /** Negative, as Node reports it (`-os.constants.errno.ENOSPC`); only when a system call failed. */
+  declare readonly errno?: number
+  /** The failing system call, such as `'pwrite'`. */
+  declare readonly syscall?: string
+  /** Absolute path of the file concerned. */
+  declare readonly path?: string
+  /** `ERR_STILLFRAME_CORRUPT`: the damaged section; absent when the damage is outside all sections. */
+  declare readonly section?: string
+  /** `ERR_STILLFRAME_CORRUPT`: where in the file, in bytes. */
+  declare readonly offset?: number
+
+  constructor(code: StillframeErrorCode, message: string, details: StillframeErrorDetails = {}) {
+    const { cause, ...rest } = details
+    super(message, cause === undefined ? undefined : { cause })
+    this.code = code
+    for (const [key, value] of Object.entries(rest)) {
+      if (value !== undefined)
+        Object.defineProperty(this, key, { value, enumerable: true, configurable: true })
+    }
+  }
+
+  static {
+    // On the prototype, so that printing an error does not list its class name as a property.
+    Object.defineProperty(StillframeError.prototype, 'name', {
+      value: 'StillframeError',
+      configurable: true,
+      writable: true,
+    })
+  }
+}
+
+/** What to do about a failure: the last sentence of its message. */
+const advice: Partial<Record<StillframeErrorCode, string>> = {
+  ERR_STILLFRAME_NO_SPACE: 'Free disk space (or raise the quota or file size limit), or choose another path.',
+  ERR_STILLFRAME_EXISTS: 'Choose another path, or pass overwrite: true to replace the file.',
+  ERR_STILLFRAME_MEMORY_LIMIT: 'Raise the limit, or try again when less is being written.',
+  ERR_STILLFRAME_STALLED: 'Check the disk, or raise stallTimeoutMs if it is merely slow.',
+  ERR_STILLFRAME_CHILD_DIED: 'Nothing was published; take the snapshot again.',
+  ERR_STILLFRAME_CHILD_OOM: 'Free memory or set a smaller memoryLimit, then take the snapshot again.',
+  ERR_STILLFRAME_BUSY: 'Wait for the running capture or restore to end, or abort it.',
+  ERR_STILLFRAME_FORMAT: 'Check the path.',
+  ERR_STILLFRAME_VERSION: 'Read it with a newer version of stillframe.',
+  ERR_STILLFRAME_CORRUPT: 'Use another snapshot; verify() lists all the damage in this one.',
+}
+
+/** True for what native code throws or hands to callbacks when something failed. */
+export function isNativeFailure(error: unknown): error is NativeFailure {
+  return error instanceof Error && typeof (error as Partial<NativeFailure>).failure === 'string'
+}
+
+/**
+ * Turns what native code reported into what a user gets. Anything else is returned as it is.
+ *
+ * @param error - as thrown by native code, or passed to a callback.
+ * @param path - the file concerned, if any.
+ * @param stack - whose stack the error shows: a {@link CallSite} taken when the operation began, or,
+ *   when the error is about to be thrown synchronously, the exported function it will leave from.
+ */
+export function fromNative(error: unknown, path: string | undefined, stack: CallSite | Entry): unknown {
+  if (!isNativeFailure(error)) return error
+  const code = `ERR_STILLFRAME_${error.failure}` as StillframeErrorCode
+  const how = [error.syscall, error.errnoName].filter(Boolean).join(': ')
+  const what = error.message.replace(/\.$/, '')
+  const message = [
+    path === undefined ? '' : `${path}: `,
+    what,
+    how === '' ? '' : ` (${how})`,
+    advice[code] === undefined ? '' : `. ${advice[code]}`,
+  ].join('')
+  const result = argumentError(error, message) ?? stillframeError(error, code, message, path)
+  if (stack instanceof CallSite) stack.claim(result)
+  else Error.captureStackTrace(result, stack)
+  return result
+}
+
+/** Arguments that only the file can show to be wrong: native code reports them, Node's codes name them. */
+function argumentError({ failure }: NativeFailure, message: string): Error | undefined {
+  if (failure === 'NO_SECTION') return invalidArgValue(message)
+  if (failure === 'OUT_OF_RANGE') return rangeError(message)
+  return undefined
+}
+
+function stillframeError(
+  { failure, errno, syscall, section, offset }: NativeFailure,
+  code: StillframeErrorCode,
+  message: string,
+  path: string | undefined,
+): StillframeError {
+  const corrupt = failure === 'CORRUPT'
+  return new StillframeError(code, message, {
+    errno: errno > 0 ? -errno : undefined,
+    syscall: syscall || undefined,
+    path,
+    section: corrupt && section !== '' ? section : undefined,
+    offset: corrupt && offset >= 0 ? offset : undefined,
+  })
+}
+
+/** An exported function: frames above and including it are cut from a stack. */
+type Entry = (...args: never[]) => unknown
+
+/**
+ * The place in the caller's code that began an asynchronous operation. An error that arrives later, from
+ * a native callback, has no stack of its own worth showing; it gets this one.
+ */
+export class CallSite {
+  readonly #here = new Error()
+
+  /** @param entry - the exported function that was called; the stack begins at its caller. */
+  constructor(entry: Entry) {
+    Error.captureStackTrace(this.#here, entry)
+  }
+
+  /** Replaces the stack of `error` by that of the call. */
+  claim(error: Error): void {
+    // Anybody may have set Error.prepareStackTrace or stackTraceLimit: then there may be no such lines.
+    const stack: unknown = this.#here.stack
+    const frames = typeof stack === 'string' ? /\n\s+at .*$/s.exec(stack) : null
+    if (frames === null) return
+    Object.defineProperty(error, 'stack', {
+      value: `${error.name}: ${error.message}${frames[0]}`,
+      configurable: true,
+      writable: true,
+    })
+  }
+}
+
+/** Node's codes for wrong arguments. */
+export type ArgumentErrorCode = 'ERR_INVALID_ARG_TYPE' | 'ERR_INVALID_ARG_VALUE' | 'ERR_OUT_OF_RANGE'
+
+/**
+ * A value of the wrong type.
+ *
+ * @param name - the argument, such as `'options.mode'`.
+ * @param expected - with article, such as `'a boolean'`.
+ */
+export function invalidArgType(name: string, expected: string, value: unknown): TypeError {
+  return withCode(
+    new TypeError(`${name} must be ${expected}, not ${describe(value)}`),
+    'ERR_INVALID_ARG_TYPE',
+  )
+}
+
+/**
+ * A value of the right type that cannot be used.
+ *
+ * @param message - the whole message: what is wrong and what would be right.
+ */
+export function invalidArgValue(message: string, cause?: unknown): TypeError {
+  const error = new TypeError(message, cause === undefined ? undefined : { cause })
+  return withCode(error, 'ERR_INVALID_ARG_VALUE')
+}
+
+/**
+ * A number outside of its range.
+ *
+ * @param name - the argument, such as `'options.mode'`.
+ * @param range - completes "must be …", such as `'an integer from 0 to 10'`.
+ */
+export function outOfRange(name: string, range: string, value: unknown): RangeError {
+  return rangeError(`${name} must be ${range}, not ${describe(value)}`)
+}
+
+/** A `RangeError` with code `ERR_OUT_OF_RANGE` and a message of its own. */
+export function rangeError(message: string): RangeError {
+  return withCode(new RangeError(message), 'ERR_OUT_OF_RANGE')
+}
+
+function withCode<E extends Error>(error: E, code: ArgumentErrorCode): E & { code: ArgumentErrorCode } {
+  return Object.assign(error, { code })
+}
+
+/** A value in an error message: short, on one line, and never running the caller's code. */
+export function describe(value: unknown): string {
+  if (typeof value === 'function') return 'a function'
+  if (typeof value === 'string' && value.length > 40) return `${inspect(value.slice(0, 40))}…`
+  if (typeof value === 'object' && value !== null) {
+    const text = inspect(value, { depth: -1, customInspect: false, breakLength: Number.POSITIVE_INFINITY })
+    return text.length <= 60 ? text : `${text.slice(0, 60)}…`
+  }
+  return inspect(value)
+}

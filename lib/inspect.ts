@@ -1,0 +1,153 @@
+/** Reading a snapshot file without its memory: what it says of itself, and whether it is sound. */
+
+import type { ImageInfo } from './addon.js'
+import { CallSite } from './errors.js'
+import { type JobCallback, runJob } from './job.js'
+import { loadAddon } from './load.js'
+import { decodeMetadata, type JsonValue } from './metadata.js'
+import { checkPath } from './path.js'
+import type { ReadProgress } from './progress.js'
+import { idFromBytes } from './snapshot-id.js'
+import { checkCallback, checkInteger, checkOptions, checkSignal } from './validate.js'
+
+/** One named piece of memory in a file. */
+export interface SectionInfo {
+  name: string
+  /** Bytes of memory. */
+  byteLength: number
+  /** Bytes of it that the file stores; zero blocks take no space. */
+  storedBytes: number
+  /** Offset in the file of the section's first byte. */
+  fileOffset: number
+}
+
+/** What a snapshot file says of itself. All sizes are in bytes. */
+export interface SnapshotInfo {
+  /** UUID, the same as `Snapshot.id` of the capture that wrote it. */
+  id: string
+  /** Of the file format. */
+  version: { major: number; minor: number }
+  /** `'flat'`: sections lie in the file as they lay in memory. */
+  layout: string
+  /** The instant that the memory is of. */
+  frozenAt: Date
+  pageSize: number
+  blockSize: number
+  /** Of the file, with its holes. */
+  fileSize: number
+  /** That the file takes on disk. */
+  allocatedBytes: number
+  /** Of memory, over all sections. */
+  byteLength: number
+  /** As given to `snapshot()`; undefined when there was none. */
+  metadata: JsonValue | undefined
+  /** In the order in which they were given. */
+  sections: SectionInfo[]
+}
+
+/** One piece of damage in a file. */
+export interface VerifyProblem {
+  /** Bytes from the start of the file; absent when it has no place. */
+  offset?: number
+  /** Absent when the damage is outside of all sections. */
+  section?: string
+  reason: string
+}
+
+/** What `verify()` found. */
+export interface VerifyReport {
+  /** True when there are no problems. */
+  ok: boolean
+  /** In the order of the file, at most `maxProblems`. */
+  problems: VerifyProblem[]
+  /** Absent when the file is too damaged to tell. */
+  info?: SnapshotInfo
+}
+
+/** Options of {@link verify}. */
+export interface VerifyOptions {
+  /** Rejects with its reason. */
+  signal?: AbortSignal
+  /** Called about every 100 ms, and once at the end. */
+  onProgress?: (progress: ReadProgress) => void
+  /** Stop after so many problems, an integer from 1 to 1,000,000. Default 100. */
+  maxProblems?: number
+}
+
+/**
+ * Reads and checks header, sections and metadata of a snapshot file. Reads no page data, so it is quick for
+ * any size, and says nothing about the pages: that is {@link verify}.
+ *
+ * Rejects with TypeError for a wrong path, and StillframeError: `FORMAT`, `VERSION`, `CORRUPT`, `IO`.
+ */
+export async function inspect(path: string | URL): Promise<SnapshotInfo> {
+  const callSite = new CallSite(inspect)
+  const file = checkPath(path)
+  const addon = loadAddon()
+  const start = (callback: JobCallback<ImageInfo>) => addon.inspect(file, callback)
+  return toSnapshotInfo(await runJob({ path: file, callSite, start }), file)
+}
+
+/**
+ * Checks every byte of a snapshot file. Damage is not an error: it is in the report, as is a file that is no
+ * snapshot at all.
+ *
+ * Rejects with TypeError or RangeError for wrong arguments, the signal's reason, and StillframeError: `IO` when
+ * the file cannot be read, `VERSION` when it is of a newer format.
+ */
+export async function verify(path: string | URL, options?: VerifyOptions): Promise<VerifyReport> {
+  const callSite = new CallSite(verify)
+  const file = checkPath(path)
+  const given = checkOptions(options, ['signal', 'onProgress', 'maxProblems'])
+  const signal = checkSignal(given.signal, 'options.signal')
+  const onProgress = checkCallback<(progress: ReadProgress) => void>(given.onProgress, 'options.onProgress')
+  const maxProblems =
+    given.maxProblems === undefined
+      ? 100
+      : checkInteger(given.maxProblems, 'options.maxProblems', 1, 1_000_000)
+
+  const addon = loadAddon()
+  const found = await runJob({
+    path: file,
+    callSite,
+    signal,
+    onProgress,
+    start: (callback: JobCallback<Found>) =>
+      addon.verify({ path: file, maxProblems }, (failure, value) => {
+        // A snapshot whose first bytes are damaged is no different from a file that never was one.
+        if (failure?.failure !== 'FORMAT') callback(failure, value)
+        else callback(null, { problems: [{ offset: failure.offset, section: '', reason: failure.message }] })
+      }),
+  })
+  const report: VerifyReport = {
+    ok: found.problems.length === 0,
+    problems: found.problems.map(({ offset, section, reason }) => ({
+      ...(offset >= 0 && { offset }),
+      ...(section !== '' && { section }),
+      reason,
+    })),
+  }
+  if (found.info !== undefined) report.info = toSnapshotInfo(found.info, file)
+  return report
+}
+
+/** What native code read, in the form that users see. */
+export function toSnapshotInfo(image: ImageInfo, path: string): SnapshotInfo {
+  return {
+    id: idFromBytes(image.id),
+    version: { major: image.versionMajor, minor: image.versionMinor },
+    layout: image.layout,
+    frozenAt: new Date(image.frozenAtMs),
+    pageSize: image.pageSize,
+    blockSize: image.blockSize,
+    fileSize: image.fileSize,
+    allocatedBytes: image.allocatedBytes,
+    byteLength: image.sections.reduce((sum, section) => sum + section.byteLength, 0),
+    metadata: decodeMetadata(image.metadata, path),
+    sections: image.sections.map(({ name, byteLength, storedBytes, fileOffset }) => {
+      return { name, byteLength, storedBytes, fileOffset }
+    }),
+  }
+}
+
+type Found = { problems: { offset: number; section: string; reason: string }[]; info?: ImageInfo }

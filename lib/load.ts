@@ -1,0 +1,184 @@
+/**
+ * Finds and loads the native addon: on first use, never at import, so that a program that merely imports
+ * the package starts on any platform.
+ *
+ * Tried in this order: the file named by the environment variable STILLFRAME_ADDON and nothing else; the
+ * prebuilt binary of the package; what a source build left in build/Release. The addon is Node-API only,
+ * so one binary serves every supported Node.
+ */
+
+import { closeSync, existsSync, openSync, readSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import type { Addon } from './addon.js'
+import { StillframeError } from './errors.js'
+
+const addonName = 'stillframe.node'
+const architectures: readonly string[] = ['x64', 'arm64']
+
+// lib/ and dist/ both lie directly below package.json.
+const packageRoot = fileURLToPath(new URL('..', import.meta.url))
+const require = createRequire(import.meta.url)
+
+let loaded: Addon | undefined
+
+/**
+ * The native addon; loaded once per thread.
+ *
+ * @throws StillframeError `ERR_STILLFRAME_UNSUPPORTED_PLATFORM`, or `ERR_STILLFRAME_ABI` when there is no
+ *   binary that loads into this Node. A failed attempt is not remembered.
+ */
+export function loadAddon(): Addon {
+  loaded ??= load()
+  return loaded
+}
+
+/** One place where the addon may be, and what came of looking there. */
+interface Attempt {
+  file: string
+  /** First line of the loader's error, or why it was not even opened. */
+  outcome: string
+}
+
+function load(): Addon {
+  const { platform, arch } = process
+  if (platform !== 'linux' || !architectures.includes(arch)) {
+    throw new StillframeError(
+      'ERR_STILLFRAME_UNSUPPORTED_PLATFORM',
+      `stillframe works on Linux (${architectures.join(', ')}), this is ${platform} ${arch}. ` +
+        'Run the service there, or call stillframe only on that platform.',
+    )
+  }
+
+  const attempts: Attempt[] = []
+  const explicit = process.env.STILLFRAME_ADDON
+  // A binary asked for by name is used or refused: another one in its place would hide the mistake.
+  if (explicit) {
+    const addon = tryLoad(explicit, attempts)
+    if (addon !== undefined) return addon
+    throw cannotLoad(attempts, 'STILLFRAME_ADDON names this file: correct the variable or unset it.')
+  }
+
+  for (const libc of candidateLibcs()) {
+    const file = join(packageRoot, 'prebuilds', `${platform}-${arch}-${libc}`, addonName)
+    const addon = tryLoad(file, attempts)
+    if (addon !== undefined) return addon
+  }
+  const addon = tryBuild(attempts)
+  if (addon !== undefined) return addon
+  throw cannotLoad(
+    attempts,
+    'Install the package again on this machine, or build it from source: run "npx node-gyp rebuild" in ' +
+      `${packageRoot} (needs Python, make and a C++20 compiler). A binary elsewhere can be named with ` +
+      'STILLFRAME_ADDON=/path/to/stillframe.node.',
+  )
+}
+
+function tryLoad(file: string, attempts: Attempt[]): Addon | undefined {
+  if (!existsSync(file)) {
+    attempts.push({ file, outcome: 'does not exist' })
+    return undefined
+  }
+  try {
+    return checked(require(file))
+  } catch (error) {
+    attempts.push({ file, outcome: firstLine(error) })
+    return undefined
+  }
+}
+
+/** A build from source, found by the `bindings` package. */
+function tryBuild(attempts: Attempt[]): Addon | undefined {
+  const file = join(packageRoot, 'build', 'Release', addonName)
+  try {
+    const bindings = require('bindings') as (options: object) => unknown
+    // `try` without the Debug directory that comes first by default: a forgotten debug build would win.
+    return checked(
+      bindings({
+        bindings: addonName,
+        module_root: packageRoot,
+        try: [['module_root', 'build', 'Release', 'bindings']],
+      }),
+    )
+  } catch (error) {
+    attempts.push({ file, outcome: existsSync(file) ? firstLine(error) : 'does not exist' })
+    return undefined
+  }
+}
+
+/** A file of that name that is no stillframe addon, or one of another version, must not get further. */
+function checked(exports: unknown): Addon {
+  const addon = exports as Partial<Addon>
+  if (typeof addon.Capture !== 'function' || typeof addon.RegionHandle !== 'function') {
+    throw new Error('loaded, but it is not the addon of this version of stillframe')
+  }
+  return addon as Addon
+}
+
+function cannotLoad(attempts: readonly Attempt[], advice: string): StillframeError {
+  const tried = attempts.map(({ file, outcome }) => `  ${file}: ${outcome}`).join('\n')
+  return new StillframeError(
+    'ERR_STILLFRAME_ABI',
+    `the native addon cannot be loaded into Node ${process.version} (${process.platform} ${process.arch}, ` +
+      `Node-API ${process.versions.napi ?? 'unknown'}). Tried:\n${tried}\n${advice}`,
+    { path: attempts.length === 1 ? attempts[0]?.file : undefined },
+  )
+}
+
+function firstLine(error: unknown): string {
+  const message = error instanceof Error ? error.message : String(error)
+  return message.split('\n')[0] ?? ''
+}
+
+/**
+ * The C libraries to try prebuilt binaries for. The running executable names its dynamic loader, and that
+ * names the C library: two small reads, where process.report takes milliseconds. When it cannot be told
+ * (the loader was started by hand, say) both are tried, since a binary for the wrong one does not load.
+ */
+function candidateLibcs(): string[] {
+  const loader = programInterpreter('/proc/self/exe')
+  if (loader === undefined) return ['glibc', 'musl']
+  return loader.includes('musl') ? ['musl'] : ['glibc']
+}
+
+// Offsets in a 64-bit little-endian ELF file, and in one of its program headers (elf.h).
+const elf = {
+  headerLength: 64,
+  programHeaders: 32,
+  programHeaderLength: 54,
+  programHeaderCount: 56,
+  fileOffset: 8,
+  fileLength: 32,
+  interpreter: 3, // PT_INTERP
+} as const
+
+/** The path of the dynamic loader that an ELF executable asks for, if it does. */
+function programInterpreter(executable: string): string | undefined {
+  let fd: number | undefined
+  try {
+    fd = openSync(executable, 'r')
+    const header = readAt(fd, 0, elf.headerLength)
+    const stride = header.readUInt16LE(elf.programHeaderLength)
+    const count = header.readUInt16LE(elf.programHeaderCount)
+    const table = readAt(fd, Number(header.readBigUInt64LE(elf.programHeaders)), stride * count)
+    for (let at = 0; at < table.length; at += stride) {
+      if (table.readUInt32LE(at) !== elf.interpreter) continue
+      const offset = Number(table.readBigUInt64LE(at + elf.fileOffset))
+      // A path; anything longer is none.
+      const length = Math.min(Number(table.readBigUInt64LE(at + elf.fileLength)), 4096)
+      return readAt(fd, offset, length).toString('latin1')
+    }
+  } catch {
+    // Unreadable or no ELF: the caller tries both.
+  } finally {
+    if (fd !== undefined) closeSync(fd)
+  }
+  return undefined
+}
+
+function readAt(fd: number, position: number, length: number): Buffer {
+  const bytes = Buffer.alloc(length)
+  readSync(fd, bytes, 0, length, position)
+  return bytes
+}

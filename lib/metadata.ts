@@ -1,0 +1,54 @@
+/** The caller's own data in a snapshot file: JSON, captured at the same instant as the memory. */
+
+import { invalidArgType, invalidArgValue, StillframeError } from './errors.js'
+
+/** Anything that JSON can say. */
+export type JsonValue =
+  | string
+  | number
+  | boolean
+  | null
+  | readonly JsonValue[]
+  | { readonly [key: string]: JsonValue | undefined }
+
+/** Most metadata that a file can hold, in bytes of UTF-8 (docs/FORMAT.md). */
+export const maxMetadataBytes = 64 * 1024 * 1024
+
+/**
+ * The text to store, made at the call, so that later changes to the object are not in the file.
+ * `undefined` (no metadata) stays undefined. As with `JSON.stringify`, members that are functions or
+ * undefined are left out, and NaN becomes null.
+ *
+ * @throws TypeError when JSON cannot say the value (cycles, BigInt, a function), RangeError never.
+ */
+export function encodeMetadata(value: unknown): string | undefined {
+  if (value === undefined) return undefined
+  let text: string | undefined
+  try {
+    text = JSON.stringify(value)
+  } catch (error) {
+    const reason = error instanceof Error ? error.message.split('\n')[0] : String(error)
+    throw invalidArgValue(`options.metadata cannot be written as JSON: ${reason}`, error)
+  }
+  // Functions, symbols, and objects whose toJSON() returns one of these or undefined.
+  if (text === undefined) throw invalidArgType('options.metadata', 'a value that JSON can say', value)
+  const bytes = Buffer.byteLength(text)
+  if (bytes > maxMetadataBytes) {
+    throw invalidArgValue(
+      `options.metadata must have at most ${maxMetadataBytes} bytes as JSON, not ${bytes}`,
+    )
+  }
+  return text
+}
+
+/** What {@link encodeMetadata} stored, read back; undefined when there was none. */
+export function decodeMetadata(text: string | undefined, path: string): JsonValue | undefined {
+  if (text === undefined) return undefined
+  try {
+    return JSON.parse(text) as JsonValue
+  } catch (cause) {
+    // The checksum was right, so another program wrote something that is no JSON.
+    const message = `${path}: the metadata is not JSON. Another program must have written this file.`
+    throw new StillframeError('ERR_STILLFRAME_CORRUPT', message, { path, cause })
+  }
+}

@@ -1,0 +1,132 @@
+/** What a capture would cost, before it is made. */
+
+import { dirname } from 'node:path'
+import type { Addon, NativePreflight } from './addon.js'
+import type { Hazard } from './capabilities.js'
+import { chooseEngine, type EngineName } from './engines.js'
+import { fromNative } from './errors.js'
+import { loadAddon } from './load.js'
+import { type CheckedSnapshotOptions, checkSnapshotOptions, type SnapshotOptions } from './options.js'
+import { checkPath } from './path.js'
+import { type ResolvedSource, resolveSources, type Source, toNativeSources } from './source.js'
+
+/** What {@link preflight} expects of a capture. All sizes are in bytes. */
+export interface Preflight {
+  /** The engine that `snapshot()` would use. */
+  engine: EngineName
+  /**
+   * How long the call would block: a rough figure, from what the freeze costs per GiB on one machine. It knows
+   * the sources only, not what else the process has mapped.
+   */
+  predictedPauseMs: number
+  /** Most extra memory that copy-on-write can take: when every page is written, or `memoryLimit`. */
+  worstCaseExtraBytes: number
+  /** Memory that can be taken now: of the system, or of the memory cgroup, whichever is less. */
+  availableBytes: number
+  /** On the filesystem of `path`, for this user. */
+  freeDiskBytes: number
+  /** Largest size of the new file. An old file of that name stays until the new one is complete. */
+  neededDiskBytes: number
+  /** What may go wrong here, and what to change; empty when nothing is known. */
+  hazards: Hazard[]
+}
+
+/**
+ * Says what `snapshot()` with the same arguments would cost, and what is risky about it here. Captures and
+ * writes nothing. `signal` and `onProgress` are checked and otherwise ignored.
+ *
+ * Rejects as `snapshot()` throws, for what can be known beforehand.
+ */
+export async function preflight(
+  source: Source | Record<string, Source>,
+  path: string | URL,
+  options?: SnapshotOptions,
+): Promise<Preflight> {
+  const checked = checkSnapshotOptions(options)
+  const file = checkPath(path)
+  const sources = resolveSources(source)
+  const engine = chooseEngine({ ...checked, sources })
+  const addon = loadAddon()
+  try {
+    return predict(addon, engine, sources, file, checked)
+  } catch (error) {
+    throw fromNative(error, file, preflight)
+  }
+}
+
+function predict(
+  addon: Addon,
+  engine: EngineName,
+  sources: readonly ResolvedSource[],
+  path: string,
+  options: CheckedSnapshotOptions,
+): Preflight {
+  const look = (some: readonly ResolvedSource[]): NativePreflight =>
+    addon.preflight(toNativeSources(some, addon), dirname(path))
+  const found = look(sources)
+  const inHugePages = look(sources.filter(({ hugePages }) => hugePages)).residentBytes
+  const { residentBytes, availableBytes, freeDiskBytes } = found
+  const neededDiskBytes = residentBytes + overheadBytes(sources, options.metadata)
+  return {
+    engine,
+    predictedPauseMs: predictPauseMs(residentBytes - inHugePages, inHugePages),
+    worstCaseExtraBytes: Math.min(residentBytes, options.memoryLimit || Math.floor(availableBytes / 2)),
+    availableBytes,
+    freeDiskBytes,
+    neededDiskBytes,
+    hazards: [...found.hazards, ...ownHazards(engine, path, options, neededDiskBytes, freeDiskBytes)],
+  }
+}
+
+// TODO measure
+const callMs = 1
+const msPerGiB = 10
+const msPerHugeGiB = 0.5
+
+function predictPauseMs(bytesInSmallPages: number, bytesInHugePages: number): number {
+  return callMs + (bytesInSmallPages * msPerGiB + bytesInHugePages * msPerHugeGiB) / 2 ** 30
+}
+
+// Sizes of the parts of a file besides the pages (docs/FORMAT.md).
+const pageBytes = 4096
+const partAlignment = 65_536
+const blockBytes = 262_144
+const blockEntryBytes = 40
+const sectionRecordBytes = 64
+
+/** Most bytes that a file takes besides the pages themselves. */
+function overheadBytes(sources: readonly ResolvedSource[], metadata: string | undefined): number {
+  const headerAndTail = 2 * partAlignment + 2 * pageBytes
+  const sections = sources.reduce((sum, { name, byteLength }) => {
+    const blocks = Math.ceil(byteLength / blockBytes)
+    return sum + blocks * blockEntryBytes + sectionRecordBytes + Buffer.byteLength(name) + pageBytes
+  }, 0)
+  return headerAndTail + sections + Buffer.byteLength(metadata ?? '')
+}
+
+function ownHazards(
+  engine: EngineName,
+  path: string,
+  { onMemoryLimit }: CheckedSnapshotOptions,
+  neededBytes: number,
+  freeBytes: number,
+): Hazard[] {
+  const hazards: Hazard[] = []
+  if (neededBytes > freeBytes) {
+    hazards.push({
+      code: 'DISK_SHORT',
+      message:
+        `the file may need ${neededBytes} bytes, and the filesystem of '${path}' has ${freeBytes} free: ` +
+        'free space, or write to another path',
+    })
+  }
+  if (engine === 'fork' && onMemoryLimit === 'wait') {
+    hazards.push({
+      code: 'LIMIT_ABORTS',
+      message:
+        "onMemoryLimit 'wait' cannot be kept with fork, where the kernel does the copying: at the limit the " +
+        'capture is aborted. Raise memoryLimit if that must not happen',
+    })
+  }
+  return hazards
+}

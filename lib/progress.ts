@@ -1,0 +1,81 @@
+/** How far a job has come, and who is told about it. */
+
+/** Counters of a running capture. They only grow. */
+export interface SnapshotProgress {
+  /** Bytes of the sources dealt with so far; zero pages count although they are not written. */
+  bytesDone: number
+  /** Bytes of all sources. */
+  bytesTotal: number
+  /** Bytes written to the file so far. */
+  bytesWritten: number
+  /** Bytes that copy-on-write takes or took: for fork an estimate by the kernel. */
+  copiedBytes: number
+  /** Milliseconds left at the mean rate so far; absent until a rate is known. */
+  etaMs?: number
+}
+
+/** Counters of a running `verify()` or `restore()`. */
+export interface ReadProgress {
+  /** Bytes of the file checked or copied so far. */
+  bytesDone: number
+  bytesTotal: number
+}
+
+// A progress bar looks smooth at ten steps a second; a service does not feel ten wake-ups.
+const intervalMs = 100
+
+/**
+ * One interval timer for all listeners of a job. It exists only while somebody listens, and never keeps
+ * the process alive: that is for the job itself to do.
+ */
+export class ProgressClock {
+  readonly #listeners = new Set<() => void>()
+  #timer: NodeJS.Timeout | undefined
+
+  /** Calls `listener` about every 100 ms until it is removed, and once more at the end. It must not throw. */
+  add(listener: () => void): void {
+    this.#listeners.add(listener)
+    this.#timer ??= setInterval(() => {
+      for (const each of [...this.#listeners]) each()
+    }, intervalMs).unref()
+  }
+
+  remove(listener: () => void): void {
+    this.#listeners.delete(listener)
+    if (this.#listeners.size === 0) this.#clear()
+  }
+
+  /** The job has ended: calls all listeners a last time and forgets them. */
+  stop(): void {
+    this.#clear()
+    const listeners = [...this.#listeners]
+    this.#listeners.clear()
+    for (const each of listeners) each()
+  }
+
+  #clear(): void {
+    clearInterval(this.#timer)
+    this.#timer = undefined
+  }
+}
+
+/**
+ * Calls the caller's function. What it throws is raised as an uncaught exception a moment later, as from an
+ * event listener: it is the caller's bug, and must neither be swallowed nor end a capture that goes well.
+ */
+export function notify<T>(callback: (value: T) => void, value: T): void {
+  try {
+    callback(value)
+  } catch (error) {
+    process.nextTick(() => {
+      throw error
+    })
+  }
+}
+
+/** Milliseconds left at the mean rate so far, if a rate is known. */
+export function estimateMs(elapsedMs: number, done: number, total: number): number | undefined {
+  if (done >= total) return 0
+  if (done <= 0 || elapsedMs <= 0) return undefined
+  return (elapsedMs * (total - done)) / done
+}

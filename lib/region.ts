@@ -1,0 +1,183 @@
+/** Off-heap memory of our own: what every engine can freeze. */
+
+import { type InspectOptions, inspect } from 'node:util'
+import type { RegionHandle } from './addon.js'
+import { fromNative, StillframeError } from './errors.js'
+import { loadAddon } from './load.js'
+import { checkBoolean, checkInteger, checkOptions, checkSectionName } from './validate.js'
+
+/** Options of {@link Region.allocate}. */
+export interface RegionOptions {
+  /** For messages and `util.inspect`; a section name (1 to 255 bytes of UTF-8). Default `'main'`. */
+  name?: string
+  /**
+   * Ask the kernel for 2 MiB pages (default true): faster to freeze and to access, but memory comes into
+   * being 2 MiB at a time. Turn it off for memory that is touched here and there only.
+   */
+  hugePages?: boolean
+}
+
+/** Largest region: the address space of a process on x64, which also bounds a section in the file. */
+const maxRegionBytes = 2 ** 47
+
+// Keeps the constructor to this file: a Region always stands for memory.
+const internal = Symbol('internal')
+
+/** Weak on both ends: a region lives as long as somebody holds it, its buffer, or a view of it. */
+const regionsByBuffer = new WeakMap<ArrayBufferLike, Region>()
+
+let makeRegion: (handle: RegionHandle, name: string, hugePages: boolean) => Region
+let handleOf: (region: Region) => RegionHandle | undefined
+let hugePagesOf: (region: Region) => boolean
+let isRegionObject: (value: object) => boolean
+
+/**
+ * Page-aligned, zeroed, private memory outside of the V8 heap.
+ *
+ * It is kept out of child processes (so `child_process.spawn` stays fast beside it) and out of core
+ * dumps. It lives until `close()`, or until neither the Region nor its buffer is referenced any more.
+ * A region belongs to the thread that made it; `region.buffer` cannot be transferred to another.
+ */
+export class Region {
+  /** As given to `allocate()`, or the section that it was restored from. */
+  readonly name: string
+  /** In bytes, as asked for; may exceed 4 GiB. Stays readable after `close()`. */
+  readonly byteLength: number
+  #handle: RegionHandle | undefined
+  readonly #hugePages: boolean
+
+  static {
+    makeRegion = (...args) => new Region(internal, ...args)
+    handleOf = (region) => region.#handle
+    hugePagesOf = (region) => region.#hugePages
+    isRegionObject = (value) => #handle in value
+  }
+
+  private constructor(key: symbol, handle: RegionHandle, name: string, hugePages: boolean) {
+    if (key !== internal) throw new TypeError('Region has no public constructor: use Region.allocate()')
+    this.name = name
+    this.byteLength = handle.byteLength
+    this.#handle = handle
+    this.#hugePages = hugePages
+    regionsByBuffer.set(handle.buffer(), this)
+  }
+
+  /**
+   * Makes a region of zeros. Its pages take no memory until they are first written.
+   *
+   * @param byteLength - an integer from 0 to 2^47.
+   * @throws TypeError, RangeError for wrong arguments.
+   * @throws StillframeError `ERR_STILLFRAME_IO` with `errno` when the kernel refuses the memory.
+   */
+  static allocate(byteLength: number, options?: RegionOptions): Region {
+    const known = checkOptions(options, ['name', 'hugePages'])
+    const name = known.name === undefined ? 'main' : checkSectionName(known.name, 'options.name')
+    const hugePages = checkBoolean(known.hugePages, 'options.hugePages', true)
+    checkInteger(byteLength, 'byteLength', 0, maxRegionBytes)
+    const { RegionHandle } = loadAddon()
+    try {
+      return makeRegion(new RegionHandle(byteLength, hugePages), name, hugePages)
+    } catch (error) {
+      throw fromNative(error, undefined, Region.allocate)
+    }
+  }
+
+  /**
+   * The whole region; always the same object. On Node 20 a typed array ends at 4 GiB: look at a bigger
+   * region through several, each with its own `byteOffset`.
+   *
+   * @throws StillframeError `ERR_STILLFRAME_CLOSED`.
+   */
+  get buffer(): ArrayBuffer {
+    return openHandle(this, 'its buffer cannot be had').buffer()
+  }
+
+  /**
+   * Announces that the kernel is about to write into this range (`fs.read`, a socket): needed only while a
+   * capture by an in-process engine runs that was started with `kernelWrites: false`. This version captures
+   * with `fork` only, where such writes always work: the range is checked, and nothing else happens.
+   *
+   * @param byteOffset - first byte; default 0.
+   * @param byteLength - default: the rest of the region.
+   * @throws RangeError `ERR_OUT_OF_RANGE` when the range is not within the region.
+   * @throws StillframeError `ERR_STILLFRAME_CLOSED`.
+   */
+  prepareWrite(byteOffset = 0, byteLength?: number): void {
+    checkInteger(byteOffset, 'byteOffset', 0, this.byteLength)
+    const rest = this.byteLength - byteOffset
+    if (byteLength !== undefined) checkInteger(byteLength, 'byteLength', 0, rest)
+    openHandle(this, 'it cannot be written')
+  }
+
+  /**
+   * Gives the memory back: detaches `buffer` and with it every view. Closing a closed region does nothing.
+   *
+   * @throws StillframeError `ERR_STILLFRAME_BUSY` while a snapshot or a restore uses the memory.
+   */
+  close(): void {
+    if (this.#handle === undefined) return
+    if (this.#handle.busy) {
+      throw new StillframeError(
+        'ERR_STILLFRAME_BUSY',
+        `the region '${this.name}' cannot be closed while a snapshot or a restore uses it. Await its end first`,
+      )
+    }
+    try {
+      this.#handle.close()
+    } catch (error) {
+      throw fromNative(error, undefined, this.close)
+    }
+    this.#handle = undefined
+  }
+
+  /** The same as {@link Region.close}, for `using`. */
+  [Symbol.dispose](): void {
+    this.close()
+  }
+
+  /** @internal Without the bytes: nobody wants gigabytes in a log line. */
+  [inspect.custom](_depth: number, options: InspectOptions): string {
+    const state = this.#handle === undefined ? 'closed' : this.#handle.busy ? 'busy' : 'open'
+    return `Region ${inspect({ name: this.name, byteLength: this.byteLength, state }, options)}`
+  }
+}
+
+/** A Region around memory that native code made. */
+export function adoptRegion(handle: RegionHandle, name: string): Region {
+  return makeRegion(handle, name, false)
+}
+
+/** True for regions of this package (and this copy of it). */
+export function isRegion(value: unknown): value is Region {
+  return typeof value === 'object' && value !== null && isRegionObject(value)
+}
+
+/** True when the region was allocated in huge pages, if the kernel granted them. */
+export function wantsHugePages(region: Region): boolean {
+  return hugePagesOf(region)
+}
+
+/** True while a capture or a restore uses the memory. */
+export function isBusy(region: Region): boolean {
+  return handleOf(region)?.busy ?? false
+}
+
+/** The region that a buffer is the memory of, if any. */
+export function regionOfBuffer(buffer: ArrayBufferLike): Region | undefined {
+  return regionsByBuffer.get(buffer)
+}
+
+/**
+ * The native side of a region.
+ *
+ * @param consequence - completes "the region is closed: …".
+ * @throws StillframeError `ERR_STILLFRAME_CLOSED`.
+ */
+export function openHandle(region: Region, consequence: string): RegionHandle {
+  const handle = handleOf(region)
+  if (handle === undefined) {
+    const message = `the region '${region.name}' is closed: ${consequence}. Allocate a new one`
+    throw new StillframeError('ERR_STILLFRAME_CLOSED', message)
+  }
+  return handle
+}

@@ -1,0 +1,219 @@
+/** Getting memory back from a snapshot file. */
+
+import type { NativeRestored, RestorePlan } from './addon.js'
+import { CallSite, invalidArgType, invalidArgValue, StillframeError } from './errors.js'
+import { type SnapshotInfo, toSnapshotInfo } from './inspect.js'
+import { type JobCallback, runJob } from './job.js'
+import { loadAddon } from './load.js'
+import type { JsonValue } from './metadata.js'
+import { checkPath } from './path.js'
+import type { ReadProgress } from './progress.js'
+import { adoptRegion, isBusy, type Region } from './region.js'
+import { type ResolvedTarget, type RestoreTarget, resolveTargets, toNativeTarget } from './target.js'
+import {
+  checkBoolean,
+  checkCallback,
+  checkChoice,
+  checkInteger,
+  checkOptions,
+  checkSectionName,
+  checkSignal,
+} from './validate.js'
+
+export type { RestoreTarget } from './target.js'
+
+/** Options of {@link restore}. */
+export interface RestoreOptions {
+  /**
+   * `'map'` (default): a private mapping of the file; instant, pages are read when they are touched, and the
+   * file must stay as it is while the regions live (replacing it by a new snapshot is fine, writing into it
+   * is not). `'copy'`: fresh memory, independent of the file.
+   */
+  mode?: 'map' | 'copy'
+  /**
+   * True (default): all bytes are read and their checksums compared before any memory is handed out. False:
+   * only the header, the section table and the index are checked, and the pages are taken on trust.
+   */
+  verify?: boolean
+  /**
+   * Existing memory to fill, by section; each at least as large as its section, whose bytes go to the front
+   * while the rest is left alone. Only the sections named here are restored, unless `sections` names more. When
+   * a restore fails half-way this memory holds parts of the old and the new.
+   */
+  into?: Record<string, RestoreTarget>
+  /**
+   * Sections to restore: at least one, and all that `into` names. Default: those that `into` names, or all when
+   * there is no `into`.
+   */
+  sections?: readonly string[]
+  /**
+   * Refuse with a RangeError, before any memory is taken, when the sections to restore have more bytes than
+   * this: an integer >= 1. Default: no limit.
+   */
+  maxBytes?: number
+  /** Rejects with its reason. */
+  signal?: AbortSignal
+  /** Called about every 100 ms, and once at the end. */
+  onProgress?: (progress: ReadProgress) => void
+}
+
+/**
+ * Restores the memory of a snapshot file, into new regions or into existing memory (`into`).
+ *
+ * Rejects with TypeError or RangeError for wrong arguments (also for sections that the file does not have,
+ * targets too small for theirs, and more than `maxBytes`), the signal's reason, and StillframeError: `FORMAT`,
+ * `VERSION`, `CORRUPT`, `IO`, and for targets `BUSY` or `CLOSED`.
+ */
+export async function restore(path: string | URL, options?: RestoreOptions): Promise<Restored> {
+  const callSite = new CallSite(restore)
+  const file = checkPath(path)
+  const wish = checkRestoreOptions(options)
+  if (wish.signal?.aborted) throw wish.signal.reason
+
+  const addon = loadAddon()
+  // What a copy threw is the reason; native code only knows that it threw.
+  let copyError: Error | undefined
+  const onCopyError = (error: Error): void => {
+    callSite.claim(error)
+    copyError = error
+  }
+  const plan: RestorePlan = {
+    path: file,
+    mode: wish.mode,
+    verify: wish.verify,
+    sections: wish.sections,
+    maxBytes: wish.maxBytes,
+    into: wish.targets.map((target) => toNativeTarget(target, file, onCopyError)),
+  }
+  const native = await runJob({
+    path: file,
+    callSite,
+    signal: wish.signal,
+    onProgress: wish.onProgress,
+    start: (callback: JobCallback<NativeRestored>) =>
+      addon.restore(plan, (failure, value) => callback(failure && (copyError ?? failure), value)),
+    discard: closeAll,
+  })
+  try {
+    return makeRestored(native, file)
+  } catch (error) {
+    // Metadata that is no JSON: nobody will get the regions.
+    closeAll(native)
+    throw error
+  }
+}
+
+function closeAll({ sections }: NativeRestored): void {
+  for (const { region } of sections) region?.close()
+}
+
+let makeRestored: (native: NativeRestored, path: string) => Restored
+
+/** What {@link restore} returns. */
+export class Restored {
+  /**
+   * The regions that were made, by section; each is named after its section. Sections that went into memory of
+   * the caller are not among them.
+   */
+  readonly regions: Record<string, Region>
+  /** As given to `snapshot()`; undefined when there was none. */
+  readonly metadata: JsonValue | undefined
+  readonly info: SnapshotInfo
+
+  static {
+    makeRestored = (native, path) => new Restored(native, path)
+  }
+
+  private constructor(native: NativeRestored, path: string) {
+    if (native?.sections === undefined)
+      throw new TypeError('Restored has no public constructor: use restore()')
+    this.info = toSnapshotInfo(native.info, path)
+    this.metadata = this.info.metadata
+    // Without a prototype: a section may be called '__proto__'.
+    this.regions = Object.create(null) as Record<string, Region>
+    for (const { name, region } of native.sections) {
+      if (region !== undefined) this.regions[name] = adoptRegion(region, name)
+    }
+  }
+
+  /**
+   * Closes all `regions` that are still open, and no memory of the caller's.
+   *
+   * @throws StillframeError `ERR_STILLFRAME_BUSY`, before any is closed, when a snapshot uses one of them.
+   */
+  close(): void {
+    const regions = Object.values(this.regions)
+    const busy = regions.find(isBusy)
+    if (busy !== undefined) {
+      throw new StillframeError(
+        'ERR_STILLFRAME_BUSY',
+        `the region '${busy.name}' cannot be closed while a snapshot or a restore uses it. Await its end first`,
+      )
+    }
+    for (const region of regions) region.close()
+  }
+
+  /** The same as {@link Restored.close}, for `using`. */
+  [Symbol.dispose](): void {
+    this.close()
+  }
+
+  /** The same as {@link Restored.close}, for `await using`. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.close()
+  }
+}
+
+interface RestoreWish {
+  readonly mode: 'map' | 'copy'
+  readonly verify: boolean
+  readonly targets: readonly ResolvedTarget[]
+  readonly sections: string[] | undefined
+  readonly maxBytes: number
+  readonly signal: AbortSignal | undefined
+  readonly onProgress: ((progress: ReadProgress) => void) | undefined
+}
+
+const known = [
+  'mode',
+  'verify',
+  'into',
+  'sections',
+  'maxBytes',
+  'signal',
+  'onProgress',
+] as const satisfies readonly (keyof RestoreOptions)[]
+
+function checkRestoreOptions(options: unknown): RestoreWish {
+  const given = checkOptions(options, known)
+  const targets = given.into === undefined ? [] : resolveTargets(given.into)
+  return {
+    mode: given.mode === undefined ? 'map' : checkChoice(given.mode, 'options.mode', ['map', 'copy']),
+    verify: checkBoolean(given.verify, 'options.verify', true),
+    targets,
+    sections: checkSectionList(
+      given.sections,
+      targets.map(({ name }) => name),
+    ),
+    maxBytes:
+      given.maxBytes === undefined
+        ? 0
+        : checkInteger(given.maxBytes, 'options.maxBytes', 1, Number.MAX_SAFE_INTEGER),
+    signal: checkSignal(given.signal, 'options.signal'),
+    onProgress: checkCallback<(progress: ReadProgress) => void>(given.onProgress, 'options.onProgress'),
+  }
+}
+
+/** The sections to restore, without duplicates; undefined for all. */
+function checkSectionList(sections: unknown, targets: string[]): string[] | undefined {
+  if (sections === undefined) return targets.length > 0 ? targets : undefined
+  if (!Array.isArray(sections))
+    throw invalidArgType('options.sections', 'an array of section names', sections)
+  const names = new Set(sections.map((name, index) => checkSectionName(name, `options.sections[${index}]`)))
+  if (names.size === 0) throw invalidArgValue('options.sections must name at least one section')
+  const forgotten = targets.find((name) => !names.has(name))
+  if (forgotten !== undefined) {
+    throw invalidArgValue(`options.into names section '${forgotten}', which options.sections leaves out`)
+  }
+  return [...names]
+}

@@ -1,0 +1,294 @@
+/** Taking a snapshot: everything up to the freeze happens in the call, the rest behind the scenes. */
+
+import { inspect } from 'node:util'
+import type { Addon, CaptureHandle, NativeCaptureResult, NativeFailure } from './addon.js'
+import { chooseEngine, type EngineName } from './engines.js'
+import { CallSite, fromNative } from './errors.js'
+import { loadAddon } from './load.js'
+import { type CheckedSnapshotOptions, checkSnapshotOptions, type SnapshotOptions } from './options.js'
+import { checkPath } from './path.js'
+import { estimateMs, notify, ProgressClock, type SnapshotProgress } from './progress.js'
+import { idToBytes, newId } from './snapshot-id.js'
+import { type ResolvedSource, resolveSources, type Source, toNativeSources } from './source.js'
+
+/** What {@link Snapshot.done} resolves to: the snapshot is complete and published. */
+export interface SnapshotResult {
+  id: string
+  /** Absolute. */
+  path: string
+  engine: EngineName
+  /** Bytes of memory captured. */
+  byteLength: number
+  /** Bytes the file occupies. */
+  fileSize: number
+  pauseMs: number
+  /** From the freeze to the published file. */
+  durationMs: number
+  /** Pages of memory: all, those that were zero, and those that copy-on-write had to copy. */
+  pages: { total: number; zero: number; copied: number }
+  /** Most extra memory, in bytes, that copy-on-write took at any one time. */
+  copiedBytesPeak: number
+}
+
+/**
+ * Captures memory as it is at this instant, and writes it to a file while the program goes on.
+ *
+ * The call blocks until the memory is frozen (`pauseMs`) and returns; the file holds every write made
+ * before the call and none made after it. All sources are frozen at the same instant. The sources stay
+ * referenced until the end; regions among them cannot be closed before.
+ *
+ * @param source - memory, or an object of memory by section name. A lone source becomes section `'main'`.
+ * @param path - the file to write; relative paths and `file:` URLs are resolved at the call.
+ * @throws TypeError, RangeError for wrong arguments, before anything happens; the signal's reason when it is
+ *   aborted already; StillframeError for what fails up to the freeze. Later failures reject `done`.
+ */
+export function snapshot(
+  source: Source | Record<string, Source>,
+  path: string | URL,
+  options?: SnapshotOptions,
+): Snapshot {
+  const calledAt = performance.now()
+  const checked = checkSnapshotOptions(options)
+  const file = checkPath(path)
+  const sources = resolveSources(source)
+  if (checked.signal?.aborted) throw checked.signal.reason
+  const engine = chooseEngine({ ...checked, sources })
+  const addon = loadAddon()
+  try {
+    return startSnapshot({ calledAt, addon, engine, sources, path: file, options: checked })
+  } catch (error) {
+    throw fromNative(error, file, snapshot)
+  }
+}
+
+/** A capture that only has to be made. */
+interface CaptureRequest {
+  /** `performance.now()` on entry: the pause begins here. */
+  readonly calledAt: number
+  readonly addon: Addon
+  readonly engine: EngineName
+  readonly sources: readonly ResolvedSource[]
+  readonly path: string
+  readonly options: CheckedSnapshotOptions
+}
+
+let startSnapshot: (request: CaptureRequest) => Snapshot
+
+const ignore = (): void => {}
+
+/**
+ * A running or finished capture; see {@link snapshot}.
+ *
+ * A failure raises `unhandledRejection` if nobody looks at it: a backup that fails in silence is worse than
+ * a crash. It counts as looked at when `done` is awaited, while the progress is being iterated over (the
+ * loop throws it), and when the caller aborted the capture or disposed of it.
+ */
+export class Snapshot {
+  /** UUID, also in the file. */
+  readonly id: string
+  /** Absolute. */
+  readonly path: string
+  /** The one used. */
+  readonly engine: EngineName
+  /** Milliseconds that the call blocked this thread, from its first line to its last. */
+  readonly pauseMs: number
+  /** The instant that the file is of. */
+  readonly frozenAt: Date
+
+  /** Undefined after the end, so that native memory can go. */
+  #capture: CaptureHandle | undefined
+  /** Held until the end, so that no source is collected while it is being saved. */
+  #sources: readonly ResolvedSource[]
+  readonly #options: CheckedSnapshotOptions
+  readonly #callSite: CallSite
+  readonly #frozenAtClock: number
+
+  readonly #clock = new ProgressClock()
+  readonly #counters = new Float64Array(4)
+
+  readonly #done: Promise<SnapshotResult>
+  #resolve: (result: SnapshotResult) => void = ignore
+  #reject: (reason: unknown) => void = ignore
+  /** Somebody has asked for `done`, and will hear of a failure there. */
+  #doneWasTaken = false
+  /** Iterations that have begun and not ended. */
+  #iterations = 0
+  #abortion: { readonly reason: unknown } | undefined
+  #failure: { readonly reason: unknown } | undefined
+
+  static {
+    startSnapshot = (request) => new Snapshot(request)
+  }
+
+  private constructor(request: CaptureRequest) {
+    if (request?.calledAt === undefined)
+      throw new TypeError('Snapshot has no public constructor: use snapshot()')
+    const { addon, engine, sources, path, options } = request
+    this.id = newId()
+    this.path = path
+    this.engine = engine
+    this.#sources = sources
+    this.#options = options
+    this.#callSite = new CallSite(snapshot)
+    this.#done = new Promise((resolve, reject) => {
+      this.#resolve = resolve
+      this.#reject = reject
+    })
+    const { metadata, overwrite, mode, durable, memoryLimit, stallTimeoutMs } = options
+    const plan = {
+      engine,
+      sources: toNativeSources(sources, addon),
+      path,
+      id: idToBytes(this.id),
+      metadata,
+      overwrite,
+      mode,
+      durable,
+      memoryLimit,
+      stallTimeoutMs,
+    }
+    this.#capture = new addon.Capture(plan, (failure, result) => this.#end(failure, result))
+    this.#frozenAtClock = performance.now()
+    this.frozenAt = new Date(this.#capture.frozenAtMs)
+    options.signal?.addEventListener('abort', this.#onAbort, { once: true })
+    if (options.onProgress !== undefined) this.#clock.add(this.#onProgress)
+    this.pauseMs = performance.now() - request.calledAt
+  }
+
+  /** How far it is just now; after the end, how far it came. */
+  get progress(): SnapshotProgress {
+    this.#capture?.progress(this.#counters)
+    const [bytesDone = 0, bytesTotal = 0, bytesWritten = 0, copiedBytes = 0] = this.#counters
+    const progress: SnapshotProgress = { bytesDone, bytesTotal, bytesWritten, copiedBytes }
+    const elapsedMs = performance.now() - this.#frozenAtClock
+    const etaMs = this.#failure === undefined ? estimateMs(elapsedMs, bytesDone, bytesTotal) : undefined
+    if (etaMs !== undefined) progress.etaMs = etaMs
+    return progress
+  }
+
+  /**
+   * Resolves when the file is complete, published under its name and (unless `durable` is false) on disk.
+   * Rejects with a StillframeError, or with the reason of the abort; then the previous file is as it was and
+   * nothing is left behind.
+   */
+  get done(): Promise<SnapshotResult> {
+    this.#doneWasTaken = true
+    return this.#done
+  }
+
+  /**
+   * Ends the capture early: `done` rejects with `reason`. When it comes too late to stop the file from being
+   * published, `done` resolves. After the end, and the second time, it does nothing.
+   *
+   * @param reason - default: a `DOMException` named `'AbortError'`.
+   */
+  abort(reason?: unknown): void {
+    if (this.#capture === undefined || this.#abortion !== undefined) return
+    this.#abortion = { reason: reason === undefined ? abortError() : reason }
+    // Whoever aborts knows how it ends.
+    this.#done.catch(ignore)
+    this.#capture.abort()
+  }
+
+  /**
+   * The progress: at once, then about every 100 ms, and a last time when the capture is complete. Ends when
+   * `done` resolves and throws what `done` rejects with. A slow consumer skips values. Leaving the loop early
+   * does not abort the capture.
+   */
+  async *[Symbol.asyncIterator](): AsyncGenerator<SnapshotProgress, void, undefined> {
+    let wake: () => void = ignore
+    const tick = (): void => wake()
+    let delivered = false
+    this.#iterations++
+    if (this.#capture !== undefined) this.#clock.add(tick)
+    try {
+      while (this.#capture !== undefined) {
+        yield this.progress
+        // It may have ended while the consumer was busy: then no tick would come any more.
+        if (this.#capture === undefined) break
+        await new Promise<void>((resolve) => {
+          wake = resolve
+        })
+      }
+      delivered = true
+      await this.#done
+      yield this.progress
+    } finally {
+      this.#iterations--
+      this.#clock.remove(tick)
+      if (!delivered) this.#raiseUnseenFailure()
+    }
+  }
+
+  /** For `await using`: aborts the capture if it is still running, and waits for its end. Never rejects. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.abort()
+    await this.#done.then(ignore, ignore)
+  }
+
+  /** @internal */
+  [inspect.custom](_depth: number, options: object): string {
+    const state =
+      this.#capture !== undefined ? 'running' : this.#failure === undefined ? 'complete' : 'failed'
+    const { id, path, engine, pauseMs, frozenAt, progress } = this
+    return `Snapshot ${inspect({ id, path, engine, pauseMs, frozenAt, state, progress }, options)}`
+  }
+
+  readonly #onAbort = (): void => this.abort(this.#options.signal?.reason)
+
+  readonly #onProgress = (): void => {
+    const { onProgress } = this.#options
+    if (onProgress !== undefined && this.#failure === undefined) notify(onProgress, this.progress)
+  }
+
+  /** Called once by native code. */
+  #end(failure: NativeFailure | null, result?: NativeCaptureResult): void {
+    this.#capture?.progress(this.#counters)
+    this.#capture = undefined
+    const byteLength = this.#sources.reduce((sum, source) => sum + source.byteLength, 0)
+    this.#sources = []
+    this.#options.signal?.removeEventListener('abort', this.#onAbort)
+    if (result !== undefined && failure === null) {
+      this.#clock.stop()
+      this.#resolve(this.#resultOf(result, byteLength))
+      return
+    }
+    const reason = this.#abortion !== undefined ? this.#abortion.reason : this.#reasonOf(failure)
+    this.#failure = { reason }
+    // An iteration under way throws the failure: `done` need not raise it a second time.
+    if (this.#iterations > 0) this.#done.catch(ignore)
+    this.#clock.stop()
+    this.#reject(reason)
+  }
+
+  #reasonOf(failure: NativeFailure | null): unknown {
+    return failure?.failure === 'ABORTED' ? abortError() : fromNative(failure, this.path, this.#callSite)
+  }
+
+  #resultOf(native: NativeCaptureResult, byteLength: number): SnapshotResult {
+    return {
+      id: this.id,
+      path: this.path,
+      engine: this.engine,
+      byteLength,
+      fileSize: native.fileSize,
+      pauseMs: this.pauseMs,
+      durationMs: native.durationMs,
+      pages: { total: native.pagesTotal, zero: native.pagesZero, copied: native.pagesCopied },
+      copiedBytesPeak: native.copiedBytesPeak,
+    }
+  }
+
+  /**
+   * A consumer left its loop between the failure and the step that would have thrown it. If nobody holds
+   * `done` either, nobody would ever hear of it: raise it as `done` would have.
+   */
+  #raiseUnseenFailure(): void {
+    if (this.#failure === undefined || this.#abortion !== undefined || this.#doneWasTaken) return
+    void Promise.reject(this.#failure.reason)
+  }
+}
+
+function abortError(): DOMException {
+  return new DOMException('the snapshot was aborted', 'AbortError')
+}

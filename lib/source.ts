@@ -1,0 +1,156 @@
+/** What a snapshot is taken of: from the caller's memory to addresses for native code. */
+
+import type { Addon, NativeSource, RegionHandle } from './addon.js'
+import { invalidArgType, invalidArgValue } from './errors.js'
+import {
+  bufferOf,
+  bufferOfMemory,
+  type Extent,
+  extentOf,
+  isResizable,
+  type WebAssemblyMemory,
+} from './extent.js'
+import { isRegion, openHandle, type Region, regionOfBuffer, wantsHugePages } from './region.js'
+import { checkSectionName } from './validate.js'
+
+/**
+ * Memory to capture. A typed array or DataView stands for its own bytes only, a `WebAssembly.Memory` for its
+ * size at the call.
+ */
+export type Source = Region | ArrayBuffer | SharedArrayBuffer | ArrayBufferView | WebAssemblyMemory
+
+/** The section of a source that was given without a name. */
+export const loneSectionName = 'main'
+
+/** Most sections in a file (docs/FORMAT.md). */
+export const maxSections = 65_535
+
+/** A source that has been checked. Nothing native has been called yet. */
+export interface ResolvedSource {
+  /** Of the section. */
+  readonly name: string
+  readonly byteLength: number
+  /** The region whose memory this is, wholly or in part. */
+  readonly region: RegionHandle | undefined
+  /** Undefined for a whole region. */
+  readonly extent: Extent | undefined
+  /** V8 keeps this memory out of child processes; undefined where the kernel must be asked. */
+  readonly dontFork: boolean | undefined
+  /** The memory asked for huge pages. */
+  readonly hugePages: boolean
+  /** What the caller gave, in words, for errors. */
+  readonly kind: string
+}
+
+const expected = 'a Region, ArrayBuffer, SharedArrayBuffer, typed array, DataView or WebAssembly.Memory'
+
+/**
+ * Checks a lone source or an object of sources by section name.
+ *
+ * @throws TypeError for what is no source, a bad section name or detached memory; StillframeError
+ *   `ERR_STILLFRAME_CLOSED` for a closed region.
+ */
+export function resolveSources(source: unknown): ResolvedSource[] {
+  const lone = resolveSource(source, loneSectionName, 'source')
+  if (lone !== undefined) return [lone]
+
+  if (typeof source !== 'object' || source === null || Array.isArray(source)) {
+    throw invalidArgType('source', `${expected}, or an object of these by section name`, source)
+  }
+  const entries = Object.entries(source as Record<string, unknown>)
+  if (entries.length === 0) {
+    throw invalidArgType(
+      'source',
+      `${expected}, or an object with at least one of these by section name`,
+      source,
+    )
+  }
+  if (entries.length > maxSections) {
+    throw invalidArgValue(`source must have at most ${maxSections} sections, not ${entries.length}`)
+  }
+  return entries.map(([name, value]) => {
+    checkSectionName(name, 'the name of a section')
+    const resolved = resolveSource(value, name, `source['${name}']`)
+    if (resolved === undefined) throw invalidArgType(`source['${name}']`, expected, value)
+    return resolved
+  })
+}
+
+function resolveSource(value: unknown, name: string, label: string): ResolvedSource | undefined {
+  if (isRegion(value)) return partOfRegion(value, undefined, name, label)
+  const memory = bufferOfMemory(value)
+  if (memory !== undefined) return foreignMemory(memory, memory, name, label, 'a WebAssembly.Memory')
+  const buffer = bufferOf(value)
+  if (buffer === undefined) return undefined
+  const region = regionOfBuffer(buffer)
+  if (region !== undefined) return partOfRegion(region, value, name, label)
+  return foreignMemory(value, buffer, name, label, 'memory that is no Region')
+}
+
+/** A region, or a view of it. */
+function partOfRegion(owner: Region, view: unknown, name: string, label: string): ResolvedSource {
+  // Before the bounds: the buffer of a closed region is detached, and "closed" is the better reason.
+  const region = openHandle(owner, `${label} cannot be captured`)
+  const part = view === undefined ? undefined : extentOf(view, label)
+  const byteLength = part?.byteLength ?? owner.byteLength
+  const extent = byteLength === owner.byteLength ? undefined : part
+  // Regions are kept out of children for life.
+  return {
+    name,
+    byteLength,
+    region,
+    extent,
+    dontFork: true,
+    hugePages: wantsHugePages(owner),
+    kind: 'a Region',
+  }
+}
+
+/** Memory of V8: a buffer, or a view of it. */
+function foreignMemory(
+  value: unknown,
+  buffer: ArrayBufferLike,
+  name: string,
+  label: string,
+  kind: string,
+): ResolvedSource {
+  const extent = extentOf(value, label) as Extent
+  const { byteLength } = extent
+  // V8 keeps what may grow out of children.
+  const dontFork = kind === 'a WebAssembly.Memory' || isResizable(buffer) || undefined
+  return { name, byteLength, region: undefined, extent, dontFork, hugePages: false, kind }
+}
+
+/** What the kernel answered, by buffer: a mapping's advice does not change behind V8's back. */
+const knownDontFork = new WeakMap<ArrayBufferLike, boolean>()
+
+/** The form that native code takes. Addresses are good until JavaScript runs again. */
+export function toNativeSources(sources: readonly ResolvedSource[], addon: Addon): NativeSource[] {
+  return sources.map((source) => {
+    const { name, byteLength, region, extent } = source
+    const native: NativeSource = { name, byteLength, dontFork: byteLength > 0 && isDontFork(source, addon) }
+    if (region !== undefined) native.region = region
+    if (extent !== undefined) native.head = headOf(extent)
+    return native
+  })
+}
+
+function headOf({ buffer, byteOffset, byteLength }: Extent): Uint8Array {
+  return new Uint8Array(buffer, byteOffset, Math.min(byteLength, 1))
+}
+
+/**
+ * Whether the mapping is kept out of children. Of fixed-length buffers only those of a WebAssembly memory
+ * are, and a buffer does not tell that it belongs to one.
+ */
+function isDontFork({ dontFork, extent }: ResolvedSource, addon: Addon): boolean {
+  if (dontFork !== undefined || extent === undefined) return dontFork ?? true
+  const { buffer } = extent
+  let known = knownDontFork.get(buffer)
+  if (known === undefined) {
+    // Asked of the first byte of the buffer, not of the view: only mappings that V8 made begin on a page.
+    known = addon.isDontFork(new Uint8Array(buffer, 0, 1))
+    knownDontFork.set(buffer, known)
+  }
+  return known
+}

@@ -1,0 +1,132 @@
+/** Existing memory that a restore fills. */
+
+import type { RestoreTarget as NativeTarget, RegionHandle } from './addon.js'
+import { invalidArgType, invalidArgValue, StillframeError } from './errors.js'
+import { bufferOf, bufferOfMemory, type Extent, extentOf, type WebAssemblyMemory } from './extent.js'
+import { isRegion, openHandle, type Region, regionOfBuffer } from './region.js'
+import { checkSectionName } from './validate.js'
+
+/** Memory that a section can be restored into, from its first byte on. */
+export type RestoreTarget = Region | ArrayBuffer | SharedArrayBuffer | ArrayBufferView | WebAssemblyMemory
+
+/** A target that has been checked. */
+export interface ResolvedTarget {
+  /** Of the section. */
+  readonly name: string
+  readonly byteLength: number
+  /** Set for a whole region. */
+  readonly region: RegionHandle | undefined
+  /** Where the bytes are just now; throws when they are gone. A WebAssembly memory moves when it grows. */
+  readonly locate: () => Extent
+}
+
+const expected = 'a Region, ArrayBuffer, SharedArrayBuffer, typed array, DataView or WebAssembly.Memory'
+
+/**
+ * Checks `options.into`.
+ *
+ * @throws TypeError for what is no memory, detached memory, or two targets that share bytes; StillframeError
+ *   `ERR_STILLFRAME_CLOSED` for a closed region.
+ */
+export function resolveTargets(into: unknown): ResolvedTarget[] {
+  const name = 'options.into'
+  if (typeof into !== 'object' || into === null || Array.isArray(into)) {
+    throw invalidArgType(name, 'an object of memory by section name', into)
+  }
+  // The likeliest mistake: snapshot() takes a lone source, so why not here.
+  if (isRegion(into) || bufferOf(into) !== undefined || bufferOfMemory(into) !== undefined) {
+    throw invalidArgType(name, 'an object of memory by section name, such as { main: memory }', into)
+  }
+  const targets = Object.entries(into).map(([section, value]) => resolveTarget(section, value))
+  if (targets.length === 0) throw invalidArgValue(`${name} must name at least one section`)
+  refuseOverlap(targets)
+  return targets
+}
+
+function resolveTarget(section: string, value: unknown): ResolvedTarget {
+  checkSectionName(section, 'the name of a section in options.into')
+  const label = `options.into['${section}']`
+  if (isRegion(value)) {
+    const region = openHandle(value, `${label} cannot be filled`)
+    const locate = () => extentOf(region.buffer(), label) as Extent
+    return { name: section, byteLength: value.byteLength, region, locate }
+  }
+
+  const buffer = bufferOfMemory(value) ?? bufferOf(value)
+  if (buffer === undefined) throw invalidArgType(label, expected, value)
+  const owner = regionOfBuffer(buffer)
+  const handle = owner && openHandle(owner, `${label} cannot be filled`)
+  const locate = () => extentOf(bufferOfMemory(value) ?? value, label) as Extent
+  const { byteLength } = locate()
+  const region = byteLength === owner?.byteLength ? handle : undefined
+  return { name: section, byteLength, region, locate }
+}
+
+/** Two sections in the same bytes: the one that comes last would win, in silence. */
+function refuseOverlap(targets: readonly ResolvedTarget[]): void {
+  const byBuffer = new Map<ArrayBufferLike, { name: string; start: number; end: number }[]>()
+  for (const { name, locate } of targets) {
+    const { buffer, byteOffset, byteLength } = locate()
+    const ranges = byBuffer.get(buffer) ?? []
+    ranges.push({ name, start: byteOffset, end: byteOffset + byteLength })
+    byBuffer.set(buffer, ranges)
+  }
+  for (const ranges of byBuffer.values()) {
+    ranges.sort((a, b) => a.start - b.start)
+    ranges.forEach((range, index) => {
+      const before = ranges[index - 1]
+      if (before === undefined || before.end <= range.start) return
+      throw invalidArgValue(
+        `options.into: '${before.name}' and '${range.name}' share memory. Give each its own`,
+      )
+    })
+  }
+}
+
+/**
+ * The form that native code takes.
+ *
+ * @param onError - is told what a copy threw, just before it ends the restore.
+ */
+export function toNativeTarget(
+  target: ResolvedTarget,
+  path: string,
+  onError: (error: Error) => void,
+): NativeTarget & { byteLength: number } {
+  const { name, byteLength, region } = target
+  if (region !== undefined) return { name, byteLength, region }
+  const onChunk = (byteOffset: number, chunk: Uint8Array): void => {
+    try {
+      copyChunk(target, path, byteOffset, chunk)
+    } catch (error) {
+      onError(error as Error)
+      throw error
+    }
+  }
+  return { name, byteLength, onChunk }
+}
+
+/**
+ * Copies one chunk. Memory of JavaScript can be transferred away or shrink between any two chunks, so its
+ * place is looked up anew for each.
+ */
+function copyChunk(target: ResolvedTarget, path: string, byteOffset: number, chunk: Uint8Array): void {
+  const extent = whereNow(target)
+  if (extent === undefined || byteOffset + chunk.length > extent.byteLength) {
+    throw new StillframeError(
+      'ERR_STILLFRAME_CLOSED',
+      `the memory given for section '${target.name}' was detached, closed or shrunk while it was being filled ` +
+        `from '${path}'. Leave it alone until restore() is done`,
+      { path },
+    )
+  }
+  new Uint8Array(extent.buffer, extent.byteOffset + byteOffset, chunk.length).set(chunk)
+}
+
+function whereNow(target: ResolvedTarget): Extent | undefined {
+  try {
+    return target.locate()
+  } catch {
+    return undefined
+  }
+}

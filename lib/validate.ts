@@ -1,0 +1,107 @@
+/**
+ * Checks of arguments. Each returns the value with its type, or throws a `TypeError` or `RangeError` with
+ * one of Node's codes. `name` is how the message calls the argument, such as `'options.mode'`.
+ */
+
+import { toUSVString } from 'node:util'
+import { invalidArgType, invalidArgValue, outOfRange } from './errors.js'
+
+/** An options object whose keys are known and whose values are not checked yet. */
+export type UncheckedOptions<Key extends string> = { readonly [key in Key]?: unknown }
+
+/**
+ * Checks that `options` is an object (or undefined: all defaults) and that it has no key but `known`. A
+ * misspelt option that is silently ignored is a wrong snapshot found a year later.
+ */
+export function checkOptions<Key extends string>(
+  options: unknown,
+  known: readonly Key[],
+): UncheckedOptions<Key> {
+  if (options === undefined) return {}
+  if (typeof options !== 'object' || options === null || Array.isArray(options)) {
+    throw invalidArgType('options', 'an object', options)
+  }
+  for (const key of Object.keys(options)) {
+    if (!(known as readonly string[]).includes(key)) {
+      throw invalidArgValue(`options.${key} is not a known option; known are ${known.join(', ')}`)
+    }
+  }
+  return options
+}
+
+/** A boolean; `otherwise` when undefined. */
+export function checkBoolean(value: unknown, name: string, otherwise: boolean): boolean {
+  if (value === undefined) return otherwise
+  if (typeof value !== 'boolean') throw invalidArgType(name, 'a boolean', value)
+  return value
+}
+
+/** An integer from `min` to `max`; both ends included. */
+export function checkInteger(value: unknown, name: string, min: number, max: number): number {
+  if (typeof value !== 'number') throw invalidArgType(name, 'a number', value)
+  if (!Number.isInteger(value) || value < min || value > max) {
+    throw outOfRange(name, `an integer from ${min} to ${max}`, value)
+  }
+  return value
+}
+
+/** One of a few strings. */
+export function checkChoice<const Choice extends string>(
+  value: unknown,
+  name: string,
+  choices: readonly Choice[],
+): Choice {
+  const expected = `one of ${choices.map((choice) => `'${choice}'`).join(', ')}`
+  if (typeof value !== 'string') throw invalidArgType(name, expected, value)
+  const choice = choices.find((candidate) => candidate === value)
+  if (choice === undefined) throw invalidArgValue(`${name} must be ${expected}, not '${value}'`)
+  return choice
+}
+
+/** A function, or undefined. */
+export function checkCallback<Callback extends (...args: never[]) => unknown>(
+  value: unknown,
+  name: string,
+): Callback | undefined {
+  if (value === undefined) return undefined
+  if (typeof value !== 'function') throw invalidArgType(name, 'a function', value)
+  return value as Callback
+}
+
+/** An `AbortSignal` (of any realm, or a faithful imitation), or undefined. */
+export function checkSignal(value: unknown, name: string): AbortSignal | undefined {
+  if (value === undefined) return undefined
+  const signal = value as Partial<AbortSignal> | null
+  const looksRight =
+    typeof signal === 'object' &&
+    signal !== null &&
+    typeof signal.aborted === 'boolean' &&
+    typeof signal.addEventListener === 'function' &&
+    typeof signal.removeEventListener === 'function'
+  if (!looksRight) throw invalidArgType(name, 'an AbortSignal', value)
+  return value as AbortSignal
+}
+
+/** Longest name of a section, in bytes of UTF-8: what the file format holds. */
+export const maxNameBytes = 255
+
+/**
+ * The name of a section: 1 to 255 bytes of UTF-8 without NUL. Lone surrogates are refused, since they have
+ * no UTF-8 and two different names could end up as the same bytes in the file.
+ */
+export function checkSectionName(value: unknown, name: string): string {
+  if (typeof value !== 'string') throw invalidArgType(name, 'a string', value)
+  if (value === '') throw invalidArgValue(`${name} must not be empty`)
+  if (value.includes('\0')) throw invalidArgValue(`${name} must not contain NUL characters`)
+  if (!isWellFormed(value)) throw invalidArgValue(`${name} must not contain lone surrogates`)
+  const bytes = Buffer.byteLength(value)
+  if (bytes > maxNameBytes) {
+    throw invalidArgValue(`${name} must have at most ${maxNameBytes} bytes of UTF-8, not ${bytes}`)
+  }
+  return value
+}
+
+/** True when the string has no lone surrogates, so that UTF-8 can say it. */
+export function isWellFormed(text: string): boolean {
+  return toUSVString(text) === text
+}

@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# Builds the addon beside build/Release, which stays as it is.
+#
+#   scripts/build-aside.sh NAME [node-gyp options]     e.g.  scripts/build-aside.sh node-24 --nodedir=...
+#
+# The sources are linked into build-aside/NAME/ and built there; the addon is
+# build-aside/NAME/build/Release/stillframe.node. A second call compiles only what has changed.
+# CXXFLAGS, CFLAGS and LDFLAGS of the environment are added to those of binding.gyp; give each set of
+# flags a NAME of its own. NODE names the node that runs node-gyp (default: node).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+case "${1:-}" in
+  '' | -*) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//p}' "$0"; exit 2 ;;
+esac
+name="$1"
+shift
+
+mkdir -p "build-aside/$name"
+cd "build-aside/$name"
+for source in package.json binding.gyp native node_modules vendor; do
+  if [ -e "../../$source" ]; then ln -sfn "../../$source" "$source"; else rm -f "$source"; fi
+done
+
+node="${NODE:-node}"
+node_gyp=("$node" node_modules/node-gyp/bin/node-gyp.js)
+# The headers that came with this node, if they did, spare node-gyp a download.
+if [[ -z "${npm_config_nodedir:-}" && " $* " != *' --nodedir'* ]]; then
+  home="$("$node" -p 'path.dirname(path.dirname(process.execPath))')"
+  if [ -f "$home/include/node/node_api.h" ]; then set -- --nodedir="$home" "$@"; fi
+fi
+"${node_gyp[@]}" configure --loglevel=warn "$@"
+"${node_gyp[@]}" build --loglevel=warn --jobs="$(nproc)" "$@" > build.log 2>&1 || { cat build.log >&2; exit 1; }
+echo "built build-aside/$name/build/Release/stillframe.node"

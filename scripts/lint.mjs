@@ -1,0 +1,159 @@
+#!/usr/bin/env node
+// Checks (or repairs) the form of everything in the repository.
+//
+//   npm run lint                     biome, clang-format, clang-tidy, and that every mutant still applies
+//   npm run lint -- clang-tidy       only these: biome | clang-format | clang-tidy | mutants
+//   npm run format                   what can be repaired is repaired: biome and clang-format
+//
+// biome is a development dependency. clang-format and clang-tidy are Debian packages of that name: without
+// them the check is skipped and named, except in CI (environment variable CI set), where that is a failure.
+
+import { spawn, spawnSync } from 'node:child_process'
+import { existsSync, readFileSync, statSync } from 'node:fs'
+import os from 'node:os'
+import path from 'node:path'
+import process from 'node:process'
+import { fileURLToPath } from 'node:url'
+
+const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)))
+process.chdir(root)
+
+const { fix, wanted } = parseArguments(process.argv.slice(2))
+const checks = {
+  biome: () => run('node_modules/.bin/biome', ['check', '--error-on-warnings', ...(fix ? ['--write'] : [])]),
+  'clang-format': () => withTool('clang-format', clangFormat),
+  'clang-tidy': () => (fix ? true : withTool('clang-tidy', clangTidy)),
+  mutants: () => (fix ? true : run('node', ['scripts/mutants.mjs', '--check'])),
+}
+
+let failed = false
+for (const [name, check] of Object.entries(checks)) {
+  if (wanted.length > 0 && !wanted.includes(name)) continue
+  const started = performance.now()
+  const result = await check()
+  if (result === 'skipped') continue
+  const seconds = ((performance.now() - started) / 1000).toFixed(1)
+  console.log(`${result ? 'ok    ' : 'FAILED'} ${name} (${seconds} s)`)
+  failed ||= !result
+}
+process.exit(failed ? 1 : 0)
+
+function parseArguments(args) {
+  const known = ['biome', 'clang-format', 'clang-tidy', 'mutants']
+  const wanted = args.filter((arg) => arg !== '--fix')
+  const unknown = wanted.filter((arg) => !known.includes(arg))
+  if (unknown.length > 0) {
+    console.error(`usage: lint.mjs [--fix] [${known.join('|')}]...`)
+    process.exit(unknown.includes('--help') ? 0 : 2)
+  }
+  return { fix: args.includes('--fix'), wanted }
+}
+
+function run(command, args) {
+  return spawnSync(command, args, { stdio: ['ignore', 'inherit', 'inherit'] }).status === 0
+}
+
+function withTool(tool, check) {
+  if (spawnSync(tool, ['--version'], { stdio: 'ignore' }).status === 0) return check()
+  console.error(`MISSING ${tool}: not checked. Install it (Debian: apt-get install ${tool}).`)
+  failed ||= Boolean(process.env.CI)
+  return 'skipped'
+}
+
+/** C++ files that git knows or would add, so that no build directory is visited. */
+function nativeFiles() {
+  const listing = spawnSync('git', ['ls-files', '-co', '--exclude-standard', '--', 'native'], {
+    encoding: 'utf8',
+  })
+  const files = listing.stdout.split('\n').filter((file) => /\.(cc|h)$/.test(file) && existsSync(file))
+  if (files.length === 0) throw new Error('no C++ files found below native/')
+  return files
+}
+
+function clangFormat() {
+  if (fix) return run('clang-format', ['-i', ...nativeFiles()])
+  const { status, stderr } = spawnSync('clang-format', ['--dry-run', '-Werror', ...nativeFiles()], {
+    encoding: 'utf8',
+  })
+  // A complaint a line is too much to read, and `npm run format` settles all of them: name the places only.
+  const places = stderr.split('\n').filter((line) => /: (error|warning): /.test(line))
+  for (const place of new Set(places.map((line) => line.split(':').slice(0, 2).join(':')))) {
+    console.error(`${place} is not formatted (npm run format)`)
+  }
+  if (status !== 0 && places.length === 0) console.error(stderr)
+  return status === 0
+}
+
+/** One clang-tidy per source file, as many at a time as there are processors. */
+async function clangTidy() {
+  // The largest first: the last one to finish should be a small one.
+  const sources = nativeFiles().filter((file) => file.endsWith('.cc'))
+  sources.sort((a, b) => statSync(b).size - statSync(a).size)
+  let ok = true
+  const worker = async () => {
+    for (let file = sources.shift(); file; file = sources.shift()) {
+      const report = await tidyOne(file)
+      if (report) {
+        ok = false
+        console.error(report)
+      }
+    }
+  }
+  await Promise.all(Array.from({ length: os.availableParallelism() }, worker))
+  return ok
+}
+
+function tidyOne(file) {
+  return new Promise((resolve, reject) => {
+    const child = spawn('clang-tidy', ['--quiet', file, '--', ...compilerFlags(file)], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+    })
+    let report = ''
+    let noise = ''
+    child.stdout.on('data', (chunk) => (report += chunk))
+    child.stderr.on('data', (chunk) => (noise += chunk))
+    child.on('error', reject)
+    child.on('close', (status) =>
+      resolve(status === 0 ? '' : report || noise || `clang-tidy ${file}: status ${status}`),
+    )
+  })
+}
+
+function compilerFlags(file) {
+  const xxhash = ['vendor/xxhash', 'node_modules/xxhash-addon/xxHash'].find((directory) =>
+    existsSync(directory),
+  )
+  const flags = [
+    '-xc++',
+    '-std=c++20',
+    '-Wall',
+    '-Wextra',
+    '-D_FILE_OFFSET_BITS=64',
+    '-Inative',
+    '-isystem',
+    xxhash,
+  ]
+  if (file.startsWith('native/test/')) {
+    const gtest = process.env.GTEST_DIR ?? '/usr/src/googletest/googletest'
+    flags.push('-isystem', `${gtest}/include`)
+  }
+  if (/^native\/(addon|heap)\//.test(file)) {
+    flags.push('-DNAPI_VERSION=9', '-DNAPI_DISABLE_CPP_EXCEPTIONS', '-DNODE_ADDON_API_DISABLE_DEPRECATED')
+    flags.push('-DBUILDING_NODE_EXTENSION', '-isystem', 'node_modules/node-addon-api')
+    flags.push('-isystem', nodeHeaders())
+  }
+  return flags
+}
+
+/** Where the headers of Node are: where the last build found them, beside the binary, or in a checkout. */
+function nodeHeaders() {
+  const candidates = [process.env.npm_config_nodedir, path.dirname(path.dirname(process.execPath))]
+  if (existsSync('build/config.gypi')) {
+    candidates.unshift(/"nodedir": "([^"]+)"/.exec(readFileSync('build/config.gypi', 'utf8'))?.[1])
+  }
+  for (const candidate of candidates) {
+    const headers = candidate && path.join(candidate, 'include/node')
+    if (headers && existsSync(path.join(headers, 'node_api.h'))) return headers
+  }
+  throw new Error('no headers of Node found; build the addon first (npm run build:native)')
+}

@@ -1,0 +1,198 @@
+#!/usr/bin/env node
+// Removes one safety line at a time and demands that a test turns red.
+//
+//   npm run test:mutants                       every mutant of scripts/mutants.json
+//   npm run test:mutants -- --only fsync       those whose name contains the word
+//   npm run test:mutants -- --check            only checks that every search text occurs exactly once
+//   npm run test:mutants -- --list
+//
+// A mutant: { "name": "rename before fsync",  what is being taken away, unique
+//             "file": "native/image/publish.cc",
+//             "search": "...", "replace": "...",   strings, or arrays of lines; search occurs exactly once
+//             "test": "vitest test/crash/publish.test.ts -t 'power loss'",
+//             "timeoutSeconds": 300 }           optional; a test that hangs for so long has noticed
+// "test" is one of:  vitest ARGS                on a rebuilt addon
+//                    native FLAVOUR ARGS        scripts/test-native.sh
+//                    sh COMMAND                 on a rebuilt addon and a rebuilt dist/
+// With STILLFRAME_MUTANTS_VERBOSE set, the output of red tests is shown: red for the right reason?
+// Everything happens in a copy of the checkout below the temporary directory. The commands are first run
+// without any mutant: one that is not green then proves nothing, and the run stops.
+
+import { spawn, spawnSync } from 'node:child_process'
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
+import os from 'node:os'
+import path from 'node:path'
+import process from 'node:process'
+import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
+
+const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)))
+const { values: options } = parseArgs({
+  options: { only: { type: 'string' }, check: { type: 'boolean' }, list: { type: 'boolean' } },
+})
+
+const all = JSON.parse(readFileSync(path.join(root, 'scripts/mutants.json'), 'utf8')).map((mutant) => ({
+  timeoutSeconds: 300,
+  ...mutant,
+  search: [mutant.search].flat().join('\n'),
+  replace: [mutant.replace].flat().join('\n'),
+}))
+const mutants = all.filter(({ name }) => name.includes(options.only ?? ''))
+
+refuseInvalid()
+if (options.list) for (const { name, file, test } of mutants) console.log(`${name}\n    ${file}\n    ${test}`)
+if (options.check) console.log(`${mutants.length} mutants apply`)
+if (!options.list && !options.check) process.exitCode = await mutationRun()
+
+function refuseInvalid() {
+  const problems = []
+  const names = new Set()
+  for (const { name, file, search, replace, test } of all) {
+    if (names.has(name)) problems.push(`${name}: the name is taken`)
+    names.add(name)
+    const target = path.join(root, file)
+    const found = existsSync(target) ? readFileSync(target, 'utf8').split(search).length - 1 : -1
+    if (found === -1) problems.push(`${name}: ${file} does not exist`)
+    else if (found !== 1) problems.push(`${name}: the search text occurs ${found} times in ${file}`)
+    if (search === replace) problems.push(`${name}: changes nothing`)
+    if (!/^(vitest|native|sh) ./.test(test)) problems.push(`${name}: no such test: ${test}`)
+  }
+  if (mutants.length === 0 && !options.check) problems.push('no such mutant')
+  if (problems.length === 0) return
+  console.error(problems.join('\n'))
+  process.exit(1)
+}
+
+async function mutationRun() {
+  const copy = copyCheckout()
+  try {
+    const notGreen = await baseline(copy)
+    if (notGreen.length > 0) {
+      console.error(`not green without any mutant:\n  ${notGreen.join('\n  ')}`)
+      return 1
+    }
+    const survivors = []
+    for (const mutant of mutants) {
+      const started = performance.now()
+      const verdict = await tryMutant(copy, mutant)
+      const seconds = ((performance.now() - started) / 1000).toFixed(1)
+      console.log(`${verdict.padEnd(14)} ${mutant.name} (${seconds} s)`)
+      if (!verdict.startsWith('caught')) survivors.push(mutant.name)
+    }
+    console.log(`${mutants.length - survivors.length} of ${mutants.length} mutants caught`)
+    return survivors.length === 0 ? 0 : 1
+  } finally {
+    rmSync(copy, { recursive: true, force: true })
+  }
+}
+
+/** The files that git knows or would add, and what has been built of them, so that little is compiled again. */
+function copyCheckout() {
+  const copy = mkdtempSync(path.join(os.tmpdir(), 'stillframe-mutants-'))
+  const { stdout } = spawnSync('git', ['ls-files', '-coz', '--exclude-standard'], {
+    cwd: root,
+    encoding: 'utf8',
+  })
+  const built = ['build', 'build-native', 'dist']
+  for (const name of [...stdout.split('\0'), ...built]) {
+    if (name === '' || !existsSync(path.join(root, name))) continue
+    mkdirSync(path.dirname(path.join(copy, name)), { recursive: true })
+    cpSync(path.join(root, name), path.join(copy, name), { recursive: true, preserveTimestamps: true })
+  }
+  symlinkSync(path.join(root, 'node_modules'), path.join(copy, 'node_modules'))
+  return copy
+}
+
+/** Runs every test command once on the unchanged copy; returns those that fail. */
+async function baseline(copy) {
+  const red = []
+  for (const test of new Set(mutants.map((mutant) => mutant.test))) {
+    console.log(`without mutant: ${test}`)
+    if (!(await build(copy, test, 'all'))) return [`the build for: ${test}`]
+    if ((await runTest(copy, test, 900, 'explain')) !== 'passed') red.push(test)
+  }
+  return red
+}
+
+async function tryMutant(copy, { file, search, replace, test, timeoutSeconds }) {
+  const target = path.join(copy, file)
+  const original = readFileSync(target, 'utf8')
+  // A function, since `replace` may hold `$&`.
+  writeFileSync(
+    target,
+    original.replace(search, () => replace),
+  )
+  try {
+    if (!(await build(copy, test, file))) return 'DOES NOT BUILD'
+    const outcome = await runTest(copy, test, timeoutSeconds)
+    return { passed: 'SURVIVED', failed: 'caught', 'timed out': 'caught (hung)' }[outcome]
+  } finally {
+    writeFileSync(target, original)
+  }
+}
+
+/** Builds what the test runs on; `changed` is the one file that differs from the last build, or 'all'. */
+async function build(copy, test, changed) {
+  const [kind, flavour] = test.split(' ')
+  const commands = []
+  if (kind === 'native') {
+    commands.push(`make -s -f native/test/Makefile FLAVOUR=${flavour} -j${os.availableParallelism()}`)
+  } else {
+    // The mutant before this one may have changed any file: make and tsc find out what is to be done.
+    commands.push(`node node_modules/node-gyp/bin/node-gyp.js build --loglevel=error --jobs=max`)
+    if (kind === 'sh' || !changed.startsWith('native/'))
+      commands.push('node_modules/.bin/tsc -p tsconfig.build.json')
+  }
+  for (const command of commands) if ((await run(copy, command, 900, 'explain')) !== 'passed') return false
+  return true
+}
+
+function runTest(copy, test, timeoutSeconds, explain) {
+  const [kind, ...rest] = test.split(' ')
+  const command = {
+    vitest: `node node_modules/vitest/vitest.mjs run --bail=1 ${rest.join(' ')}`,
+    native: `scripts/test-native.sh ${rest.join(' ')}`,
+    sh: rest.join(' '),
+  }[kind]
+  return run(copy, command, timeoutSeconds, explain)
+}
+
+/** Runs a shell command in a process group of its own, so that nothing of it outlives the time-out. */
+function run(cwd, command, timeoutSeconds, explain) {
+  return new Promise((resolve, reject) => {
+    const env = { ...process.env, STILLFRAME_ADDON: path.join(cwd, 'build/Release/stillframe.node') }
+    const child = spawn('bash', ['-c', command], {
+      cwd,
+      env,
+      detached: true,
+      stdio: ['ignore', 'pipe', 'pipe'],
+    })
+    let output = ''
+    let timedOut = false
+    const collect = (chunk) => {
+      output = (output + chunk).slice(-20_000)
+    }
+    child.stdout.on('data', collect)
+    child.stderr.on('data', collect)
+    const timer = setTimeout(() => {
+      timedOut = true
+      process.kill(-child.pid, 'SIGKILL')
+    }, timeoutSeconds * 1000)
+    child.on('error', reject)
+    child.on('exit', (status) => {
+      clearTimeout(timer)
+      const outcome = timedOut ? 'timed out' : status === 0 ? 'passed' : 'failed'
+      if (outcome !== 'passed' && (explain || process.env.STILLFRAME_MUTANTS_VERBOSE)) console.error(output)
+      resolve(outcome)
+    })
+  })
+}

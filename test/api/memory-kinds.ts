@@ -1,0 +1,38 @@
+/** Memory that TypeScript's es2023 library has no types for. */
+
+import type { WebAssemblyMemory } from '../../lib/index.js'
+
+interface WebAssemblyNamespace {
+  Memory: new (options: { initial: number; maximum?: number; shared?: boolean }) => WebAssemblyMemory
+}
+
+/** A WebAssembly memory of so many pages of 64 KiB. */
+export function wasmMemory(initial: number, maximum = 16, shared = false): WebAssemblyMemory {
+  const { WebAssembly } = globalThis as unknown as { WebAssembly: WebAssemblyNamespace }
+  return new WebAssembly.Memory({ initial, maximum, shared })
+}
+
+type Resizable = { resize(byteLength: number): void }
+
+/** An ArrayBuffer that can be resized in place. */
+export function resizableBuffer(byteLength: number, maxByteLength: number): ArrayBuffer & Resizable {
+  const Constructor = ArrayBuffer as unknown as new (
+    byteLength: number,
+    options: { maxByteLength: number },
+  ) => ArrayBuffer & Resizable
+  return new Constructor(byteLength, { maxByteLength })
+}
+
+/** A SharedArrayBuffer that can be grown in place. */
+export function growableBuffer(byteLength: number, maxByteLength: number): SharedArrayBuffer {
+  const Constructor = SharedArrayBuffer as unknown as new (
+    byteLength: number,
+    options: { maxByteLength: number },
+  ) => SharedArrayBuffer
+  return new Constructor(byteLength, { maxByteLength })
+}
+
+/** Transfers the memory of a buffer away. */
+export function detach(buffer: ArrayBuffer): void {
+  structuredClone(buffer, { transfer: [buffer] })
+}

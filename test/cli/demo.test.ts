@@ -1,0 +1,85 @@
+/**
+ * Promise: the demo's figures are measured and its files proved on every engine this machine has, and it
+ * leaves nothing behind. The tests run it on little memory in a directory of their own.
+ */
+
+import { existsSync, readdirSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, expect, it } from 'vitest'
+import { capabilities, inspect } from '../../lib/index.js'
+import { temporaryDirectory } from './fixture.js'
+import { type Json, run, runJson } from './run.js'
+
+const directory = temporaryDirectory()
+const small = ['demo', '--size', '32MiB', '--dir', directory]
+const available = Object.entries(capabilities().engines).flatMap(([name, probe]) => (probe.available ? [name] : []))
+
+describe('demo', () => {
+  it('proves the file of every available engine, and that of the naive way', async () => {
+    const { status, stderr, json } = await runJson(small)
+    expect(status).toBe(0)
+    expect(stderr).toBe('')
+    expect(json).toMatchObject({ ok: true, byteLength: 2 ** 25, kept: false })
+    const ways: Json[] = json['ways'] ?? []
+    expect(ways.map(({ engine }) => engine)).toEqual([undefined, ...available])
+    for (const way of ways) {
+      expect(way['verified']).toBe(true)
+      expect(way['pauseMs']).toBeGreaterThan(0)
+      expect(way['durationMs']).toBeGreaterThanOrEqual(way['pauseMs'] ?? Number.NaN)
+      expect(way['firstReadMs']).toBeGreaterThan(0)
+      // The longest delay of the event loop cannot be shorter than the pause, which is one.
+      expect(way['service']?.['eventLoopMaxMs']).toBeGreaterThanOrEqual(way['pauseMs'] ?? Number.NaN)
+      const reopenings = (way['comparisons'] as unknown as Json[]).map(({ reopening }) => reopening)
+      expect(reopenings).toEqual(way['engine'] === undefined ? ['read'] : ['map', 'copy'])
+    }
+    expect(readdirSync(directory)).toEqual([])
+  })
+
+  it('prints a table for people, without colours or a progress bar into a pipe', async () => {
+    const { status, stdout, stderr } = await run([...small, '--engine', available[0] ?? ''])
+    expect(status).toBe(0)
+    expect(stderr).toBe('')
+    const text = stdout.toString()
+    expect(text).toMatch(/copy, then write .*✓ every byte/)
+    expect(text).toMatch(new RegExp(`${available[0]} .*✓ every byte`))
+    expect(text).toMatch(/pause[^]*duration[^]*MB\/s/)
+    expect(text).not.toContain('\u001b')
+  })
+
+  it('keeps the files with --keep and says where they are', async () => {
+    const { status, json } = await runJson([...small, '--keep', '--seed', '7'])
+    expect(status).toBe(0)
+    const kept = String(json['directory'])
+    for (const engine of available) {
+      const info = await inspect(join(kept, `${engine}.stillframe`))
+      expect(info.byteLength).toBe(2 ** 25)
+    }
+    expect(existsSync(join(kept, 'naive.bin'))).toBe(true)
+    rmSync(kept, { recursive: true })
+    expect(readdirSync(directory)).toEqual([])
+  })
+
+  it.each(['SIGINT', 'SIGTERM'] as const)('removes its files when it is ended by %s', async (signal) => {
+    const { status, stdout } = await run(['demo', '--size', '256MiB', '--dir', directory], {
+      meanwhile: (child) => {
+        // As soon as there is something to remove.
+        const timer = setInterval(() => {
+          const [made] = readdirSync(directory)
+          if (made === undefined || readdirSync(join(directory, made)).length === 0) return
+          clearInterval(timer)
+          child.kill(signal)
+        }, 5)
+        child.once('exit', () => clearInterval(timer))
+      },
+    })
+    expect(status).toBe(signal === 'SIGINT' ? 130 : 143)
+    expect(stdout.toString()).not.toContain('verified')
+    expect(readdirSync(directory)).toEqual([])
+  })
+
+  it('fails for a directory that is not there', async () => {
+    const { status, stderr } = await run(['demo', '--dir', join(directory, 'absent')])
+    expect(status).toBe(1)
+    expect(stderr).toContain('absent')
+  })
+})

@@ -1,0 +1,46 @@
+/**
+ * Promise: `doctor` says for every engine whether it can be used here, and why not. The tests compare what
+ * the command prints with what the library's `capabilities()` finds in this process.
+ */
+
+import { describe, expect, it } from 'vitest'
+import { capabilities } from '../../lib/index.js'
+import { temporaryDirectory } from './fixture.js'
+import { run, runJson } from './run.js'
+
+const directory = temporaryDirectory()
+
+describe('doctor', () => {
+  it('names every engine, with the reason when it cannot be used', async () => {
+    const { status, stdout, stderr } = await run(['doctor', '--dir', directory])
+    const text = stdout.toString().replace(/\s+/g, ' ')
+    expect(status).toBe(0)
+    expect(stderr).toBe('')
+    for (const [name, { available, reason }] of Object.entries(capabilities().engines)) {
+      expect(text).toContain(available ? `✓ ${name}` : `✗ ${name}`)
+      // The first letter may have become a capital.
+      if (!available) expect(text).toContain(reason.slice(1).replace(/\.$/, ''))
+    }
+  })
+
+  it('prints one JSON document with engines, features, hazards and room', async () => {
+    const { status, json } = await runJson(['doctor', '--dir', directory])
+    const found = capabilities()
+    expect(status).toBe(0)
+    expect(json['ok']).toBe(true)
+    expect(json['engines']).toEqual(found.engines)
+    expect(json['features']).toEqual(found.features)
+    expect(json['directory']).toBe(directory)
+    expect(json['availableBytes']).toBeGreaterThan(0)
+    expect(json['freeDiskBytes']).toBeGreaterThan(0)
+    const codes = (json['hazards'] as unknown as { code: string }[]).map(({ code }) => code)
+    expect(codes).toEqual([...new Set(codes)])
+    for (const { code } of found.hazards) expect(codes).toContain(code)
+  })
+
+  it('fails for a directory that is not there', async () => {
+    const { status, stderr } = await run(['doctor', '--dir', `${directory}/absent`])
+    expect(status).toBe(1)
+    expect(stderr).toContain('absent')
+  })
+})

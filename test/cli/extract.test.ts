@@ -1,0 +1,182 @@
+/**
+ * Promise: `extract` hands out exactly the bytes of one section, after checking them, and never leaves a
+ * part of them under any name. Each test compares what arrives in a file or a pipe with the memory saved.
+ */
+
+import { execFileSync, spawnSync } from 'node:child_process'
+import {
+  copyFileSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
+import { join } from 'node:path'
+import { beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { Region, snapshot } from '../../lib/index.js'
+import { counters, flipByte, orders, temporaryDirectory, writeFixture } from './fixture.js'
+import { type Json, mainPath, run, runJson } from './run.js'
+
+const directory = temporaryDirectory()
+const path = join(directory, 'fixture.stillframe')
+/** Where one test extracts to: whatever is found there afterwards, extract has made. */
+let place: string
+let tests = 0
+beforeAll(() => writeFixture(path))
+beforeEach(() => {
+  place = join(directory, `place-${tests++}`)
+  mkdirSync(place)
+})
+
+/** A copy of the snapshot with a flipped byte in the middle of the section `'orders'`. */
+async function damagedCopy(): Promise<string> {
+  const copy = join(directory, 'damaged.stillframe')
+  copyFileSync(path, copy)
+  const sections: Json[] = (await runJson(['inspect', path])).json['sections'] ?? []
+  flipByte(copy, (sections.find(({ name }) => name === 'orders')?.['fileOffset'] ?? 0) + 2 ** 21)
+  return copy
+}
+
+describe('extract to a file', () => {
+  it.each([
+    ['orders', orders],
+    ['counters', counters],
+  ])('writes the bytes of %s, readable by the owner only', async (name, contents) => {
+    const out = join(place, 'out')
+    const { status, stderr, stdout } = await run(['extract', path, name, '-o', out])
+    expect(status).toBe(0)
+    expect(stderr).toBe('')
+    expect(stdout.toString()).toContain(out)
+    expect(readFileSync(out).equals(contents)).toBe(true)
+    expect(statSync(out).mode & 0o777).toBe(0o600)
+    expect(readdirSync(place)).toEqual(['out'])
+  })
+
+  it('prints one JSON document', async () => {
+    const out = join(place, 'out')
+    const { status, json } = await runJson(['extract', path, 'orders', '--output', out])
+    expect(status).toBe(0)
+    expect(json).toMatchObject({ file: path, section: 'orders', output: out, byteLength: orders.length })
+  })
+
+  it('writes an empty section as an empty file', async () => {
+    const empty = join(place, 'empty.stillframe')
+    using region = Region.allocate(0)
+    await snapshot({ nothing: region }, empty).done
+    const { status } = await run(['extract', empty, 'nothing', '-o', join(place, 'out')])
+    expect(status).toBe(0)
+    expect(statSync(join(place, 'out')).size).toBe(0)
+  })
+
+  it('refuses to replace a file, and does with --force', async () => {
+    const out = join(place, 'out')
+    writeFileSync(out, 'precious')
+    const refused = await run(['extract', path, 'counters', '-o', out])
+    expect(refused.status).toBe(1)
+    expect(refused.stderr).toContain('--force')
+    expect(readFileSync(out, 'utf8')).toBe('precious')
+    const forced = await run(['extract', path, 'counters', '-o', out, '--force'])
+    expect(forced.status).toBe(0)
+    expect(readFileSync(out).equals(counters)).toBe(true)
+    expect(readdirSync(place)).toEqual(['out'])
+  })
+
+  it('replaces nothing but regular files, whatever --force says', async () => {
+    const victim = join(place, 'victim')
+    writeFileSync(victim, 'precious')
+    symlinkSync(victim, join(place, 'link'))
+    mkdirSync(join(place, 'directory'))
+    execFileSync('mkfifo', [join(place, 'pipe')])
+    for (const name of ['link', 'directory', 'pipe']) {
+      const { status, stderr } = await run(['extract', path, 'counters', '-f', '-o', join(place, name)])
+      expect(status).toBe(1)
+      expect(stderr).toMatch(/not a regular file|is a directory/)
+    }
+    expect(lstatSync(join(place, 'link')).isSymbolicLink()).toBe(true)
+    expect(readFileSync(victim, 'utf8')).toBe('precious')
+    expect(readdirSync(place).sort()).toEqual(['directory', 'link', 'pipe', 'victim'])
+  })
+
+  it('leaves no file behind when the section is damaged, and names the damage', async () => {
+    const { status, stdout, stderr } = await run(['extract', await damagedCopy(), 'orders', '-o', join(place, 'out')])
+    expect(status).toBe(1)
+    expect(stdout.toString()).toBe('')
+    expect(stderr).toContain('ERR_STILLFRAME_CORRUPT')
+    expect(stderr).toContain('orders')
+    expect(readdirSync(place)).toEqual([])
+  })
+
+  it('keeps the old file when the section is damaged', async () => {
+    const out = join(place, 'out')
+    writeFileSync(out, 'precious')
+    const { status } = await run(['extract', await damagedCopy(), 'orders', '-f', '-o', out])
+    expect(status).toBe(1)
+    expect(readFileSync(out, 'utf8')).toBe('precious')
+    expect(readdirSync(place)).toEqual(['out'])
+  })
+
+  it('leaves no file behind when the disk is full', () => {
+    // A limit on file sizes stands for the full disk: the write is refused half-way.
+    const out = join(place, 'out')
+    const command = `trap '' XFSZ; ulimit -f 2048; exec "$0" "$@"`
+    const args = ['-c', command, process.execPath, mainPath, 'extract', path, 'orders', '-o', out]
+    const { status, stderr } = spawnSync('bash', args, { encoding: 'utf8' })
+    expect(status).toBe(1)
+    expect(stderr).toContain('EFBIG')
+    expect(readdirSync(place)).toEqual([])
+  })
+
+  it('says which directory is missing', async () => {
+    const { status, stderr } = await run(['extract', path, 'orders', '-o', join(place, 'absent', 'out')])
+    expect(status).toBe(1)
+    expect(stderr).toContain('ENOENT')
+    expect(stderr).not.toMatch(/\n\s+at /)
+  })
+
+  it('lists the sections there are when there is none of that name', async () => {
+    const { status, stderr } = await run(['extract', path, 'order', '-o', join(place, 'out')])
+    expect(status).toBe(1)
+    expect(stderr).toContain("'orders', 'counters'")
+    expect(readdirSync(place)).toEqual([])
+  })
+})
+
+describe('extract to stdout', () => {
+  it.each([[[]], [['-o', '-']]])('writes the bytes and nothing else into a pipe (%j)', async (options) => {
+    const { status, stdout, stderr } = await run(['extract', path, 'orders', ...options])
+    expect(status).toBe(0)
+    expect(stderr).toBe('')
+    expect(stdout.equals(orders)).toBe(true)
+  })
+
+  it('writes the bytes into a file that the shell has opened', () => {
+    const out = join(place, 'out')
+    execFileSync('bash', ['-c', '"$0" "$1" extract "$2" orders > "$3"', process.execPath, mainPath, path, out])
+    expect(readFileSync(out).equals(orders)).toBe(true)
+  })
+
+  it('reports a full disk behind stdout', () => {
+    const args = ['-c', '"$0" "$1" extract "$2" orders > /dev/full', process.execPath, mainPath, path]
+    const { status, stderr } = spawnSync('bash', args, { encoding: 'utf8' })
+    expect(status).toBe(1)
+    expect(stderr).toContain('ENOSPC')
+  })
+
+  it('writes no byte of a damaged section', async () => {
+    const { status, stdout } = await run(['extract', await damagedCopy(), 'orders'])
+    expect(status).toBe(1)
+    expect(stdout).toHaveLength(0)
+  })
+
+  it('refuses --json and --force, which have no meaning there', async () => {
+    for (const option of ['--json', '--force']) {
+      const { status, stdout, stderr } = await run(['extract', path, 'orders', option])
+      expect(status).toBe(2)
+      expect(stdout).toHaveLength(0)
+      expect(stderr).toContain('-o OUT')
+    }
+  })
+})

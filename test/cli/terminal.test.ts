@@ -1,0 +1,97 @@
+/**
+ * Promise: what is meant for a terminal stays on terminals, and a reader that goes away is no crash.
+ * The tests run the command with pipes that they close, and in a pseudo-terminal made by `script`.
+ */
+
+import { spawnSync } from 'node:child_process'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { beforeAll, describe, expect, it } from 'vitest'
+import { Region, snapshot } from '../../lib/index.js'
+import { temporaryDirectory, writeFixture } from './fixture.js'
+import { mainPath, run } from './run.js'
+
+const directory = temporaryDirectory()
+const path = join(directory, 'fixture.stillframe')
+const bigPath = join(directory, 'big.stillframe')
+beforeAll(async () => {
+  await writeFixture(path)
+  using region = Region.allocate(2 ** 27)
+  new Uint8Array(region.buffer).fill(1)
+  await snapshot(region, bigPath).done
+})
+
+describe('a pipe', () => {
+  it.each([
+    ['inspect', path],
+    ['verify', path],
+    ['verify', bigPath],
+    ['doctor'],
+  ])('gets no colours and no progress bar from %s', async (...args) => {
+    const { stdout, stderr } = await run(args)
+    expect(stdout.toString()).not.toContain('\u001b')
+    expect(stderr).toBe('')
+  })
+
+  it.each([['inspect', path], ['doctor'], ['--help']])('closed early is no crash for %s', async (...args) => {
+    const { status, signal, stderr } = await run(args, { meanwhile: (child) => child.stdout?.destroy() })
+    expect({ status, signal, stderr }).toEqual({ status: 0, signal: null, stderr: '' })
+  })
+
+  it('closed early ends an extraction without a word, but not as a success', async () => {
+    const { status, signal, stderr } = await run(['extract', bigPath, 'main'], {
+      meanwhile: (child) => child.stdout?.once('data', () => child.stdout?.destroy()),
+    })
+    expect({ status, signal, stderr }).toEqual({ status: 1, signal: null, stderr: '' })
+  })
+
+  it('that nobody reads does not keep an interrupted extraction alive', async () => {
+    const { status } = await run(['extract', bigPath, 'main'], {
+      meanwhile: (child) => {
+        child.stdout?.once('data', () => {
+          child.stdout?.pause()
+          setTimeout(() => child.kill('SIGINT'), 300)
+          // Nothing more is read until the process has gone.
+          child.once('exit', () => child.stdout?.resume())
+        })
+      },
+    })
+    expect(status).toBe(130)
+  })
+})
+
+const hasScript = existsSync('/usr/bin/script')
+if (!hasScript) console.warn("the terminal tests need 'script' of util-linux; they are skipped")
+
+describe.runIf(hasScript)('a terminal', () => {
+  /** Runs the command line in a pseudo-terminal and returns what the terminal would show. */
+  function inTerminal(command: string): { status: number | null; screen: string } {
+    const log = join(directory, 'typescript')
+    writeFileSync(log, '')
+    const { status } = spawnSync('script', ['-qefc', command, log], {
+      env: { ...process.env, TERM: 'xterm-256color', NO_COLOR: undefined, FORCE_COLOR: undefined },
+    })
+    return { status, screen: readFileSync(log, 'utf8') }
+  }
+
+  it('shows a progress bar while a file is verified, and takes it away', () => {
+    const { status, screen } = inTerminal(`'${process.execPath}' '${mainPath}' verify '${bigPath}'`)
+    expect(status).toBe(0)
+    expect(screen).toContain('verifying')
+    // The cursor is hidden while the bar is drawn; the last word is to show it.
+    expect(screen.lastIndexOf('\u001b[?25h')).toBeGreaterThan(screen.lastIndexOf('\u001b[?25l'))
+    expect(screen).toContain('every byte is as it was written')
+  })
+
+  it('gets colours on stdout', () => {
+    const { screen } = inTerminal(`'${process.execPath}' '${mainPath}' inspect '${path}'`)
+    expect(screen).toContain('\u001b[')
+  })
+
+  it('gets no raw bytes', () => {
+    const { status, screen } = inTerminal(`'${process.execPath}' '${mainPath}' extract '${path}' counters`)
+    expect(status).toBe(2)
+    expect(screen).toContain('not written to a terminal')
+    expect(screen).not.toContain('counter counter')
+  })
+})

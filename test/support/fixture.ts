@@ -1,0 +1,117 @@
+/** A program of a test that runs in a process of its own and reports in lines of JSON on stdout. */
+
+import { type ChildProcess, spawn } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import { onTestFinished } from 'vitest'
+import { childrenOf } from './processes.mjs'
+
+/** What became of a fixture. */
+export interface FixtureEnd {
+  /** Exit status; null when a signal ended the process. */
+  status: number | null
+  signal: NodeJS.Signals | null
+  stderr: string
+}
+
+// biome-ignore lint/suspicious/noExplicitAny: what a fixture reports is looked into by its own test only
+export type Report = Record<string, any>
+
+/** Options of {@link startFixture}. */
+export interface FixtureOptions {
+  env?: Record<string, string>
+  nodeOptions?: readonly string[]
+  cwd?: string
+  /** In front of `node`: a program that runs another, such as `['setpriv', '--reuid=65534']`. */
+  wrapper?: readonly string[]
+  /** The process leads a process group of its own. */
+  detached?: boolean
+}
+
+export class Fixture {
+  readonly child: ChildProcess
+  readonly end: Promise<FixtureEnd>
+  readonly #reports: Report[] = []
+  #stderr = ''
+  #ended: FixtureEnd | undefined
+  #wake: () => void = () => {}
+
+  constructor(url: URL, args: readonly string[], options: FixtureOptions) {
+    const { env = {}, nodeOptions = [], cwd, wrapper = [], detached = false } = options
+    const command = [...wrapper, process.execPath, ...nodeOptions, fileURLToPath(url), ...args]
+    this.child = spawn(command[0] as string, command.slice(1), {
+      cwd,
+      detached,
+      env: { ...process.env, ...env },
+      stdio: ['pipe', 'pipe', 'pipe'],
+    })
+    this.child.stderr?.on('data', (chunk: Buffer) => {
+      this.#stderr += chunk.toString()
+    })
+    this.#readReports()
+    this.end = new Promise((resolve, reject) => {
+      this.child.once('error', reject)
+      this.child.once('close', (status, signal) => {
+        this.#ended = { status, signal, stderr: this.#stderr }
+        resolve(this.#ended)
+        this.#wake()
+      })
+    })
+  }
+
+  get pid(): number {
+    return this.child.pid as number
+  }
+
+  /** The next report; fails when the fixture ends, or says nothing for so long. */
+  async report(limitMs = 30_000): Promise<Report> {
+    const end = performance.now() + limitMs
+    while (this.#reports.length === 0) {
+      if (this.#ended) throw new Error(`the fixture ended without a report: ${JSON.stringify(this.#ended)}`)
+      const left = end - performance.now()
+      if (left <= 0) throw new Error(`the fixture reported nothing for ${limitMs} ms. ${this.#stderr}`)
+      let timer: NodeJS.Timeout | undefined
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve
+        timer = setTimeout(resolve, left)
+      })
+      clearTimeout(timer)
+    }
+    return this.#reports.shift() as Report
+  }
+
+  /** Sends one line to the fixture's stdin. */
+  tell(line: string): void {
+    this.child.stdin?.write(`${line}\n`)
+  }
+
+  /** Kills the fixture, should it still run, and the children of it that this leaves. */
+  clear(): void {
+    if (this.#ended) return
+    const children = childrenOf(this.pid)
+    this.child.kill('SIGKILL')
+    for (const pid of children) {
+      try {
+        process.kill(pid, 'SIGKILL')
+      } catch {} // it was gone already
+    }
+  }
+
+  #readReports(): void {
+    let rest = ''
+    this.child.stdout?.on('data', (chunk: Buffer) => {
+      const lines = (rest + chunk.toString()).split('\n')
+      rest = lines.pop() ?? ''
+      for (const line of lines) {
+        if (line.startsWith('{')) this.#reports.push(JSON.parse(line))
+      }
+      this.#wake()
+    })
+  }
+}
+
+/** Starts a fixture; whatever of it is left when the test has finished is killed. */
+export function startFixture(url: URL, args: readonly string[] = [], options: FixtureOptions = {}): Fixture {
+  const fixture = new Fixture(url, args, options)
+  onTestFinished(() => fixture.clear())
+  return fixture
+}

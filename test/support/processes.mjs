@@ -1,0 +1,100 @@
+/** What the kernel says about processes: who is whose child, and in which state. For tests and their fixtures. */
+
+import { readdirSync, readFileSync } from 'node:fs'
+
+/**
+ * The living children of all threads of a process, zombies included; none when the process is gone.
+ *
+ * @param {number} pid
+ * @returns {number[]}
+ */
+export function childrenOf(pid) {
+  const threads = orNone(() => readdirSync(`/proc/${pid}/task`)) ?? []
+  return threads.flatMap((thread) => {
+    const text = orNone(() => readFileSync(`/proc/${pid}/task/${thread}/children`, 'utf8')) ?? ''
+    return text.split(' ').filter(Boolean).map(Number)
+  })
+}
+
+/**
+ * The state letter of ps: R, S, D, T (stopped), Z (zombie); undefined when there is no such process.
+ *
+ * @param {number} pid
+ * @returns {string | undefined}
+ */
+export function stateOf(pid) {
+  const text = orNone(() => readFileSync(`/proc/${pid}/stat`, 'utf8'))
+  // The name stands in parentheses and may contain any character.
+  return text?.slice(text.lastIndexOf(')') + 2)[0]
+}
+
+/**
+ * True when a process is neither running nor a zombie.
+ *
+ * @param {number} pid
+ */
+export function isGone(pid) {
+  return stateOf(pid) === undefined
+}
+
+/**
+ * True when nothing of a process runs any more: it is gone, or waits as a zombie for whoever adopted it.
+ *
+ * @param {number} pid
+ */
+export function hasEnded(pid) {
+  const state = stateOf(pid)
+  return state === undefined || state === 'Z' || state === 'X'
+}
+
+/**
+ * The name of a process as in /proc/<pid>/comm.
+ *
+ * @param {number} pid
+ * @returns {string | undefined}
+ */
+export function nameOf(pid) {
+  return orNone(() => readFileSync(`/proc/${pid}/comm`, 'utf8').trimEnd())
+}
+
+/**
+ * Waits until `condition` holds.
+ *
+ * @param {() => boolean} condition
+ * @param {string} what - completes "waited in vain until".
+ * @param {number} [limitMs]
+ */
+export async function waitUntil(condition, what, limitMs = 10_000) {
+  const end = performance.now() + limitMs
+  while (!condition()) {
+    if (performance.now() > end) throw new Error(`waited ${limitMs} ms in vain until ${what}`)
+    await new Promise((resolve) => setTimeout(resolve, 5))
+  }
+}
+
+/**
+ * The same for code that must not let its event loop turn.
+ *
+ * @param {() => boolean} condition
+ * @param {string} what
+ * @param {number} [limitMs]
+ */
+export function spinUntil(condition, what, limitMs = 10_000) {
+  const end = performance.now() + limitMs
+  while (!condition()) {
+    if (performance.now() > end) throw new Error(`waited ${limitMs} ms in vain until ${what}`)
+  }
+}
+
+/**
+ * @template T
+ * @param {() => T} read
+ * @returns {T | undefined}
+ */
+function orNone(read) {
+  try {
+    return read()
+  } catch {
+    return undefined
+  }
+}
