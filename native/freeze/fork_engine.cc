@@ -11,6 +11,7 @@
 #include <cstdio>
 #include <cstring>
 #include <mutex>
+#include <numeric>
 #include <utility>
 
 #include "base/disabled_steps.h"
@@ -37,6 +38,23 @@ PageRange WholePages(const FreezeSource& source) {
   const auto end =
       RoundUp(reinterpret_cast<uintptr_t>(source.data) + source.byte_length, SystemPageSize());
   return {reinterpret_cast<std::byte*>(first), end - first};
+}
+
+// Which sources share no byte with another one. Releasing the others' pages would take bytes that are still
+// to be saved: the same memory may be captured under two names.
+std::vector<uint8_t> FindReleasable(const std::vector<FreezeSource>& sources) {
+  std::vector<size_t> by_start(sources.size());
+  std::iota(by_start.begin(), by_start.end(), size_t{0});
+  std::sort(by_start.begin(), by_start.end(),
+            [&](size_t a, size_t b) { return sources[a].data < sources[b].data; });
+  std::vector<uint8_t> releasable(sources.size(), 1);
+  const auto end_of = [&](size_t i) { return sources[i].data + sources[i].byte_length; };
+  for (size_t i = 1, furthest = by_start.empty() ? 0 : by_start[0]; i < by_start.size(); i++) {
+    const size_t here = by_start[i];
+    if (end_of(furthest) > sources[here].data) releasable[furthest] = releasable[here] = 0;
+    if (end_of(here) > end_of(furthest)) furthest = here;
+  }
+  return releasable;
 }
 
 // Forks. Returns the child's pid and its pidfd, 0 in the child, or -errno.
@@ -89,6 +107,7 @@ void ForkEngine::ForkedPages::CopyFrozen(uint32_t section, uint64_t offset, size
 }
 
 void ForkEngine::ForkedPages::Release(uint32_t section, uint64_t offset, size_t length) {
+  if (!releasable[section]) return;
   // Once the child does not have the page any more, the service writes to it without a copy. Only whole
   // pages: the rest of a border page may belong to the next chunk.
   const auto from = reinterpret_cast<uintptr_t>(sources[section].data) + offset;
@@ -109,6 +128,7 @@ ForkEngine::~ForkEngine() {
 Status ForkEngine::Prepare(const FreezePlan& plan) {
   plan_ = &plan;
   pages_.sources = plan.sources.data();
+  pages_.releasable = FindReleasable(plan.sources);
   SystemPageSize();  // asked for here, since sysconf is not for the child
   int fds[2] = {-1, -1};
   if (const int error = sys::Pipe2(fds, O_CLOEXEC); error < 0) {

@@ -12,6 +12,7 @@
 #include <sys/types.h>
 
 #include <optional>
+#include <vector>
 
 #include "base/unique_fd.h"
 #include "child/child.h"
@@ -40,6 +41,9 @@ class ForkEngine final : public Engine {
     void CopyFrozen(uint32_t section, uint64_t offset, size_t length, std::byte* out) override;
     void Release(uint32_t section, uint64_t offset, size_t length) override;
     const FreezeSource* sources = nullptr;
+    // By section: whether no other one holds any of its bytes, so that saved pages can be given back. Made
+    // before the fork.
+    std::vector<uint8_t> releasable;
   };
 
   Status MakeForkable();
