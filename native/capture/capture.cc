@@ -120,6 +120,7 @@ void Capture::Supervise() {
 Result<CaptureOutcome> Capture::Run() {
   Engine& engine = *request_.engine;
   engine.Attach();
+  target_->SweepStale();
   Status watched = CheckSources();
   if (watched.ok()) watched = Watch();
   if (!watched.ok()) engine.Stop();

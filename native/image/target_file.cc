@@ -203,6 +203,7 @@ Result<TargetFile::Naming> TargetFile::GiveName() {
       return sys::Renameat2(directory_.get(), temporary_name_.c_str(), directory_.get(), name_.c_str(),
                             flags);
     };
+    GuardOldFile();
     error = StepDisabled("exchange") ? -EINVAL : rename(RENAME_EXCHANGE);
     if (error == 0) return Naming::kExchanged;
     if (error == -ENOENT) continue;
@@ -231,6 +232,13 @@ void TargetFile::TakeNameBack(Naming naming) {
     case Naming::kReplaced:
       break;
   }
+}
+
+void TargetFile::GuardOldFile() {
+  old_file_.Reset(sys::Open(directory_.get(), name_.c_str(),
+                            O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0));
+  // A lock of somebody else's does as well.
+  if (old_file_.valid()) sys::Flock(old_file_.get(), LOCK_EX | LOCK_NB);
 }
 
 void TargetFile::RemoveTemporary() {

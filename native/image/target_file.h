@@ -64,8 +64,12 @@ class TargetFile {
   Result<Naming> GiveName();
   void TakeNameBack(Naming naming);
   void RemoveTemporary();
+  // Holds a lock on the file that has the target's name, so that no sweep of another capture takes it for a
+  // dead one while it stands under the temporary name.
+  void GuardOldFile();
 
   UniqueFd directory_;
+  UniqueFd old_file_;
   UniqueFd file_;
   std::string name_;            // of the target, in the directory
   std::string temporary_name_;  // empty: the file has none
