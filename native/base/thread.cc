@@ -22,6 +22,18 @@ Status Thread::Start(const char* name, std::function<void()> body) {
   return Success{};
 }
 
+Status Thread::StartDetached(const char* name, std::function<void()> body) {
+  auto* thread = new Thread;
+  const Status started = thread->Start(name, [thread, body = std::move(body)] {
+    body();
+    thread->running_ = false;  // nobody joins
+    pthread_detach(pthread_self());
+    // The object goes with the process: it is this function's own home.
+  });
+  if (!started.ok()) delete thread;
+  return started;
+}
+
 void* Thread::Run(void* self) {
   auto* thread = static_cast<Thread*>(self);
   // Not pthread_setname_np: from the outside it costs the starting thread a walk through /proc.

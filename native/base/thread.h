@@ -19,6 +19,8 @@ class Thread {
 
   // name: a literal of at most 15 characters, for people who look at the process from outside.
   Status Start(const char* name, std::function<void()> body);
+  // For what nobody will wait for. `body` must hold all it needs.
+  static Status StartDetached(const char* name, std::function<void()> body);
   // Idempotent. Never called by the thread itself.
   void Join();
 

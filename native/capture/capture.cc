@@ -125,6 +125,7 @@ Result<CaptureOutcome> Capture::Run() {
   if (watched.ok()) watched = Watch();
   if (!watched.ok()) engine.Stop();
   Status collected = engine.Collect();
+  if (engine.left_behind()) target_->Abandon();
   // Why it was stopped says more than how it ended.
   if (!watched.ok()) return watched.failure();
   if (!collected.ok()) return collected.failure();

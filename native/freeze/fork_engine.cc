@@ -6,10 +6,12 @@
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
+#include <time.h>
 
 #include <algorithm>
 #include <cstdio>
 #include <cstring>
+#include <memory>
 #include <mutex>
 #include <numeric>
 #include <utility>
@@ -17,10 +19,14 @@
 #include "base/disabled_steps.h"
 #include "base/scope_guard.h"
 #include "base/small_file.h"
+#include "base/thread.h"
 #include "memory/page.h"
 
 namespace stillframe {
 namespace {
+
+// A killed process is gone in well under this, unless the kernel cannot let go of it.
+constexpr timespec kKillGrace{1, 0};
 
 // Held from the first DOFORK to the last DONTFORK. The child inherits it locked and never looks at it.
 std::mutex& FlipLock() {
@@ -90,6 +96,15 @@ std::string SignalName(int signal) {
       return "SIGUSR1";
     default:
       return "signal " + std::to_string(signal);
+  }
+}
+
+// 0, or -errno, and how the process behind the pidfd ended.
+int WaitFor(int pidfd, siginfo_t* info) {
+  for (;;) {
+    // __WALL: without an exit signal it counts as a clone, which a plain wait does not see.
+    const int error = sys::Waitid(P_PIDFD, pidfd, info, WEXITED | __WALL);
+    if (error != -EINTR) return error;
   }
 }
 
@@ -242,14 +257,36 @@ Failure ForkEngine::HowItDied(int code, int status) {
   return failure;
 }
 
+bool ForkEngine::EndsInTime() {
+  pollfd watch{pidfd_.get(), POLLIN, 0};
+  int ready = 0;
+  do {
+    ready = sys::Ppoll(&watch, 1, &kKillGrace);
+  } while (ready == -EINTR);
+  if (ready != 0) return true;
+  // In uninterruptible sleep: a frozen filesystem, a network disk without its server. SIGKILL is pending.
+  auto pidfd = std::make_shared<UniqueFd>(std::move(pidfd_));
+  const Status reaping = Thread::StartDetached("stillframe-reap", [pidfd] {
+    siginfo_t info{};
+    WaitFor(pidfd->get(), &info);
+    pidfd->Reset();
+  });
+  left_behind_ = reaping.ok();
+  if (!left_behind_) pidfd_ = std::move(*pidfd);
+  return !left_behind_;
+}
+
 Status ForkEngine::Collect() {
   if (pid_ == 0) return Success{};
   siginfo_t info{};
-  int error = 0;
-  do {
-    // __WALL: without an exit signal it counts as a clone, which a plain wait does not see.
-    error = sys::Waitid(P_PIDFD, pidfd_.get(), &info, WEXITED | __WALL);
-  } while (error == -EINTR);
+  if (stopped_ && !EndsInTime()) {
+    pid_ = 0;
+    Failure failure;
+    failure.code = FailureCode::kStalled;
+    failure.message = "the forked copy waits for the disk inside the kernel and cannot be killed yet";
+    return failure;
+  }
+  const int error = WaitFor(pidfd_.get(), &info);
   pid_ = 0;
   if (error < 0) return SystemFailure("waitid", -error, "cannot learn how the forked copy ended");
   if (info.si_code == CLD_EXITED && info.si_status == kChildComplete) return Success{};

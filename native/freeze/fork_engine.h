@@ -32,6 +32,7 @@ class ForkEngine final : public Engine {
   Result<CopyCost> Cost() override;
   void Stop() override;
   Status Collect() override;
+  bool left_behind() const override { return left_behind_; }
   int pid() const override { return pid_; }
 
  private:
@@ -48,6 +49,8 @@ class ForkEngine final : public Engine {
 
   Status MakeForkable();
   void MakeUnforkable(size_t count);
+  // Whether the killed child ends within the grace period. Otherwise it is left to a thread that reaps it.
+  bool EndsInTime();
   Failure HowItDied(int code, int status);
 
   const FreezePlan* plan_ = nullptr;
@@ -58,7 +61,8 @@ class ForkEngine final : public Engine {
   UniqueFd pidfd_;
   UniqueFd smaps_rollup_;  // the child's, opened while it was still readable for us
   pid_t pid_ = 0;
-  bool stopped_ = false;  // we killed it
+  bool stopped_ = false;      // we killed it
+  bool left_behind_ = false;  // and it did not die
   std::optional<uint64_t> oom_kills_before_;
 };
 

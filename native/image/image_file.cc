@@ -11,6 +11,7 @@
 
 #include "image/checksum.h"
 #include "image/control_block.h"
+#include "image/saver.h"
 #include "image/tail.h"
 #include "image/utf8.h"
 #include "image/zero_page.h"
@@ -223,10 +224,15 @@ Status ImageFile::ReadSections() {
 }
 
 Status ImageFile::ReadIndex() {
-  // Address space only; pages come as windows are read. Each entry holds its own position, so an index cannot
-  // be a hole: what we touch the file really has.
   const uint64_t length = trailer_.index_count * sizeof(BlockEntry);
   if (length > 0) {
+    // Each entry holds its own position, so no page of an index is zero: a hole in it is the mark of a file that
+    // claims more than it has. (A filesystem that cannot tell says that there is none.)
+    const int64_t hole = sys::Lseek(file_.get(), static_cast<int64_t>(trailer_.index_offset), SEEK_HOLE);
+    if (hole >= 0 && static_cast<uint64_t>(hole) < trailer_.index_offset + length) {
+      return Corrupt(static_cast<uint64_t>(hole), "", "the index has a hole");
+    }
+    // Address space only; pages come as windows are read.
     Result<Mapping> mapping = Mapping::Anonymous(length, MAP_PRIVATE | MAP_NORESERVE, "the index of a file");
     if (!mapping.ok()) return mapping.failure();
     index_ = std::move(mapping.value());
@@ -323,6 +329,26 @@ Status ImageFile::CheckZeros(uint64_t offset, uint64_t length, const std::string
   return Success{};
 }
 
+Status ImageFile::CheckBlock(uint32_t section_index, uint64_t block, std::byte* bytes) const {
+  const Section& section = sections_[section_index];
+  const BlockEntry& entry = EntriesOf(section)[block];
+  Status read = ReadBlocks(section_index, block, 1, bytes, Check::kNone);
+  if (!read.ok()) return read;
+  const auto damaged = [&](const char* how) {
+    return Corrupt(entry.file_offset, section.name, "block " + std::to_string(block) + how);
+  };
+  // The same as before writing.
+  const uint64_t length = PaddedBlockLength(section.byte_length, block);
+  BlockEntry found{};
+  EncodeBlock(bytes, length, &found);
+  if (found.checksum != entry.checksum) return damaged(" does not match its checksum");
+  if (found.present != entry.present) return damaged(" has other zero pages than the index says");
+  const uint64_t used = std::min(length, section.byte_length - block * kBlockSize);
+  const bool padded = std::all_of(bytes + used, bytes + length, [](std::byte byte) { return byte == std::byte{0}; });
+  if (!padded) return damaged(" goes on behind the end of its section");
+  return Success{};
+}
+
 Result<std::vector<ImageProblem>> ImageFile::Verify(size_t max_problems, ReadControl* control) const {
   std::vector<ImageProblem> problems;
   std::vector<std::byte> scratch;
@@ -349,7 +375,7 @@ Result<std::vector<ImageProblem>> ImageFile::Verify(size_t max_problems, ReadCon
       if (control->cancelled) return Cancelled();
       const uint64_t length = PaddedBlockLength(section.byte_length, block);
       if (entries[block].present != 0) {
-        status = ReadBlocks(i, block, 1, block_bytes.data(), Check::kChecksums);
+        status = CheckBlock(i, block, block_bytes.data());
       } else {
         status = CheckZeros(section.data_offset + block * kBlockSize, length, section.name, &scratch);
       }

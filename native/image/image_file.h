@@ -75,6 +75,8 @@ class ImageFile {
   Status ReadIndex();
   Status CheckEntry(const BlockEntry& entry, uint32_t section, uint64_t block) const;
   Status ReadExactly(std::byte* out, uint64_t length, uint64_t offset, const std::string& section) const;
+  // One block that is not a hole, read to `bytes`: checksum, pages and padding are as a writer makes them.
+  Status CheckBlock(uint32_t section, uint64_t block, std::byte* bytes) const;
   // Success when the file has only zeros there. `section` is for the message.
   Status CheckZeros(uint64_t offset, uint64_t length, const std::string& section,
                     std::vector<std::byte>* scratch) const;

@@ -47,6 +47,9 @@ class TargetFile {
 
   Status Publish();
 
+  // Leaves a temporary name to a later sweep: the disk does not answer, and neither would an unlink.
+  void Abandon() { temporary_name_.clear(); }
+
   // Tells captures of one process whether they have the same target: device, inode of the directory, name.
   const std::string& identity() const { return identity_; }
 
