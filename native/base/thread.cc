@@ -24,12 +24,11 @@ Status Thread::Start(const char* name, std::function<void()> body) {
 
 Status Thread::StartDetached(const char* name, std::function<void()> body) {
   auto* thread = new Thread;
-  const Status started = thread->Start(name, [thread, body = std::move(body)] {
+  const Status started = thread->Start(name, [body = std::move(body)] {
     body();
-    thread->running_ = false;  // nobody joins
     pthread_detach(pthread_self());
-    // The object goes with the process: it is this function's own home.
   });
+  // The object stays for ever: it is the thread's home, and nobody joins who could remove it.
   if (!started.ok()) delete thread;
   return started;
 }
