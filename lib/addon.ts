@@ -199,8 +199,10 @@ export interface NativeCapabilities {
 export interface NativePreflight {
   availableBytes: number
   freeDiskBytes: number
-  /** Resident bytes of the sources: what the file will hold at most, without its index. */
+  /** Resident bytes of the sources. */
   residentBytes: number
+  /** Of their blocks that have a resident page: what the file will hold at most, without its index. */
+  storedBytes: number
   hazards: { code: string; message: string }[]
 }
 
@@ -214,7 +216,7 @@ export interface Addon {
   ) => CaptureHandle
   /** Reads header, sections, metadata and index; no page data. */
   inspect(path: string, callback: Callback<ImageInfo>): ReadJob
-  /** Checks every byte. A file too damaged to be walked reports one problem; only I/O errors fail. */
+  /** Checks every byte. Damage is reported; FORMAT, VERSION and I/O errors fail. */
   verify(plan: VerifyPlan, callback: Callback<{ problems: ImageProblem[]; info?: ImageInfo }>): ReadJob
   restore(plan: RestorePlan, callback: Callback<NativeRestored>): ReadJob
   capabilities(): NativeCapabilities

@@ -19,7 +19,7 @@ export const maxMetadataBytes = 64 * 1024 * 1024
  * `undefined` (no metadata) stays undefined. As with `JSON.stringify`, members that are functions or
  * undefined are left out, and NaN becomes null.
  *
- * @throws TypeError when JSON cannot say the value (cycles, BigInt, a function), RangeError never.
+ * @throws TypeError when JSON cannot say the value (cycles, BigInt, a function) or the text is too long.
  */
 export function encodeMetadata(value: unknown): string | undefined {
   if (value === undefined) return undefined

@@ -1,10 +1,18 @@
 /** `stillframe doctor`: what this machine can do for snapshots, and what is risky about it, in words. */
 
 import { join, resolve } from 'node:path'
-import { type Capabilities, capabilities, type EngineName, type Hazard, type Preflight, preflight, Region } from '../index.js'
+import {
+  type Capabilities,
+  capabilities,
+  type EngineName,
+  type Hazard,
+  type Preflight,
+  preflight,
+  Region,
+} from '../index.js'
 import type { Command } from './command.js'
-import { fileSystemOf, type FileSystem, describeMachine } from './machine.js'
 import type { Io } from './io.js'
+import { describeMachine, type FileSystem, fileSystemOf } from './machine.js'
 import { wrap } from './table.js'
 import { formatBytes } from './units.js'
 
@@ -74,7 +82,10 @@ function describeEngines({ engines }: Capabilities, io: Io): string[] {
     const { available, reason } = engines[name]
     const padded = name.padEnd(width)
     if (available) return [`  ${good('✓')} ${padded}  can be used`]
-    return [`  ${bad('✗')} ${padded}  ${dim('cannot be used')}`, ...wrap(`${sentence(reason)}`, io.width, '      ')]
+    return [
+      `  ${bad('✗')} ${padded}  ${dim('cannot be used')}`,
+      ...wrap(`${sentence(reason)}`, io.width, '      '),
+    ]
   })
 }
 
@@ -100,7 +111,11 @@ function describeRoom(
     `    memory  ${formatBytes(availableBytes)} available`,
     `    disk    ${formatBytes(freeDiskBytes)} free in ${directory} (${disk.type} on ${disk.source})`,
     ...(disk.inMemory
-      ? hang(`${io.style.warn('!')} `, `${disk.type} is memory: a snapshot there takes room from what it saves`, io)
+      ? hang(
+          `${io.style.warn('!')} `,
+          `${disk.type} is memory: a snapshot there takes room from what it saves`,
+          io,
+        )
       : []),
   ]
 }

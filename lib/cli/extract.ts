@@ -1,4 +1,4 @@
-/** `stillframe extract FILE SECTION`: the bytes of one section, checked before the first one is handed out. */
+/** `stillframe extract FILE SECTION`: the bytes of one section, checked before the first is handed out. */
 
 import { inspect, restore } from '../index.js'
 import { type Arguments, type Command, CommandError, UsageError } from './command.js'
@@ -14,7 +14,12 @@ export const extract: Command = {
   summary: 'write the raw bytes of one section to a file or a pipe',
   positionals: ['FILE', 'SECTION'],
   options: {
-    output: { type: 'string', short: 'o', placeholder: 'OUT', help: "file to write; '-' is stdout (default: stdout)" },
+    output: {
+      type: 'string',
+      short: 'o',
+      placeholder: 'OUT',
+      help: "file to write; '-' is stdout (default: stdout)",
+    },
     force: { type: 'boolean', short: 'f', help: 'replace OUT if it exists' },
   },
   details: `
@@ -26,18 +31,20 @@ a file; --json needs -o OUT, since stdout then carries the document.`,
     const output = readOutput(args, io)
     const [path, name] = [args.positional(0), args.positional(1)]
     const byteLength = await findSection(path, name)
-    // Opened before the check: an OUT that cannot be written is found out in no time, the check may take minutes.
-    await using sink = output === undefined ? openStdoutSink(io.signal) : await openFileSink(output, args.flag('force'))
+    // Opened before the check, which may take minutes: whether OUT can be written shows in no time.
+    await using sink =
+      output === undefined ? openStdoutSink(io.signal) : await openFileSink(output, args.flag('force'))
     const begunMs = performance.now()
     await copySection(path, name, byteLength, sink, io)
     await sink.commit()
     const durationMs = performance.now() - begunMs
     if (output === undefined) return 0
 
-    const speed = formatNumber(byteLength / 1e6 / (durationMs / 1000))
+    const speed = `${formatNumber(byteLength / 1e6 / (durationMs / 1000))} MB/s`
+    const what = `${formatBytes(byteLength)} of section '${printable(name)}'`
     await io.report({ file: path, section: name, output, byteLength, durationMs }, [
-      `${io.style.good('✓')} ${printable(output)}: ${formatBytes(byteLength)} of section '${printable(name)}', `
-        + `checked and written in ${formatDuration(durationMs)} (${speed} MB/s)`,
+      `${io.style.good('✓')} ${printable(output)}: ${what}, checked and written ` +
+        io.style.dim(`(${formatDuration(durationMs)}, ${speed})`),
     ])
     return 0
   },
@@ -66,7 +73,13 @@ async function findSection(path: string, name: string): Promise<number> {
 }
 
 /** Verifies the section, then writes it window by window. */
-async function copySection(path: string, name: string, byteLength: number, sink: ByteSink, io: Io): Promise<void> {
+async function copySection(
+  path: string,
+  name: string,
+  byteLength: number,
+  sink: ByteSink,
+  io: Io,
+): Promise<void> {
   const bar = io.progress(`extracting ${printable(name)}`, byteLength)
   try {
     const { signal } = io

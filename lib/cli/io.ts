@@ -3,7 +3,7 @@
  * Everything else (remarks, progress, errors) goes to stderr, so that a pipe only ever carries results.
  */
 
-import { startProgressBar, type ProgressBar } from './progress.js'
+import { type ProgressBar, startProgressBar } from './progress.js'
 
 /** Anything that JSON can say. `undefined` members are left out, as JSON.stringify does. */
 export type JsonDocument = Readonly<Record<string, unknown>>
@@ -82,5 +82,11 @@ export function styleFor(stream: NodeJS.WriteStream): Style {
   const coloured = stream.isTTY && stream.hasColors()
   const paint = (open: number, close: number) => (text: string) =>
     coloured ? `\u001b[${open}m${text}\u001b[${close}m` : text
-  return { bold: paint(1, 22), dim: paint(2, 22), good: paint(32, 39), bad: paint(31, 39), warn: paint(33, 39) }
+  return {
+    bold: paint(1, 22),
+    dim: paint(2, 22),
+    good: paint(32, 39),
+    bad: paint(31, 39),
+    warn: paint(33, 39),
+  }
 }

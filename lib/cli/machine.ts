@@ -24,7 +24,8 @@ export async function fileSystemOf(directory: string): Promise<FileSystem> {
     const mountPoint = unescapeMount(mount?.split(' ')[4] ?? '')
     const [type, source] = (device ?? '').split(' ')
     if (mountPoint === '' || type === undefined || source === undefined) continue
-    const inside = path === mountPoint || path.startsWith(mountPoint.endsWith('/') ? mountPoint : `${mountPoint}/`)
+    const inside =
+      path === mountPoint || path.startsWith(mountPoint.endsWith('/') ? mountPoint : `${mountPoint}/`)
     // A later mount on the same point hides the earlier one.
     if (inside && mountPoint.length >= found.mountPoint.length) {
       found = { type, source: unescapeMount(source), mountPoint, inMemory: /^(tmpfs|ramfs)$/.test(type) }

@@ -7,7 +7,14 @@
 import { readFileSync } from 'node:fs'
 import { constants } from 'node:os'
 import { StillframeError } from '../index.js'
-import { type Arguments, closestOf, type Command, CommandError, parseArguments, UsageError } from './command.js'
+import {
+  type Arguments,
+  type Command,
+  CommandError,
+  closestOf,
+  parseArguments,
+  UsageError,
+} from './command.js'
 import { demo } from './demo.js'
 import { doctor } from './doctor.js'
 import { extract } from './extract.js'
@@ -30,7 +37,10 @@ async function main(argv: readonly string[]): Promise<number> {
 
   const command = commands.find(({ name }) => name === first)
   if (command === undefined) {
-    const closest = closestOf(first, commands.map(({ name }) => name))
+    const closest = closestOf(
+      first,
+      commands.map(({ name }) => name),
+    )
     const hint = closest === undefined ? `Commands: ${commandNames()}.` : `Did you mean '${closest}'?`
     throw new UsageError(`unknown command '${first}'`, `${hint} Try 'stillframe --help'.`)
   }

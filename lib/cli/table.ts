@@ -33,7 +33,9 @@ export function renderTable(
       .join('  ')
       .trimEnd()
   const rule = '─'.repeat(widths.reduce((sum, width) => sum + width, 2 * (widths.length - 1)))
-  return [...head.map((cells) => style(line(cells))), style(rule), ...rows.map(line)].map((text) => `  ${text}`)
+  return [...head.map((cells) => style(line(cells))), style(rule), ...rows.map(line)].map(
+    (text) => `  ${text}`,
+  )
 }
 
 /** Breaks `text` at spaces so that no line, the indentation included, is longer than `width`. */

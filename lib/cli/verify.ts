@@ -1,6 +1,6 @@
 /** `stillframe verify FILE`: checks every byte of a snapshot file. */
 
-import { verify as verifyFile, type VerifyProblem } from '../index.js'
+import { type VerifyProblem, verify as verifyFile } from '../index.js'
 import { type Command, UsageError } from './command.js'
 import type { Io, Style } from './io.js'
 import { renderTable } from './table.js'
@@ -54,15 +54,26 @@ function readCount(text: string | undefined): number {
   return count
 }
 
-function describeSound(path: string, fileSize: number, byteLength: number, durationMs: number, io: Io): string[] {
+function describeSound(
+  path: string,
+  fileSize: number,
+  byteLength: number,
+  durationMs: number,
+  io: Io,
+): string[] {
   const speed = formatNumber(fileSize / 1e6 / (durationMs / 1000))
   return [
-    `${io.style.good('✓')} ${printable(path)}: every byte is as it was written `
-      + io.style.dim(`(${formatBytes(byteLength)} of memory, ${formatDuration(durationMs)}, ${speed} MB/s)`),
+    `${io.style.good('✓')} ${printable(path)}: every byte is as it was written ` +
+      io.style.dim(`(${formatBytes(byteLength)} of memory, ${formatDuration(durationMs)}, ${speed} MB/s)`),
   ]
 }
 
-function describeProblems(path: string, problems: VerifyProblem[], maxProblems: number, style: Style): string[] {
+function describeProblems(
+  path: string,
+  problems: VerifyProblem[],
+  maxProblems: number,
+  style: Style,
+): string[] {
   const more = problems.length === maxProblems ? ' or more' : ''
   const noun = problems.length === 1 && more === '' ? 'problem' : 'problems'
   return [

@@ -7,6 +7,7 @@
 #include "base/sys.h"
 #include "base/unique_fd.h"
 #include "freeze/features.h"
+#include "image/format.h"
 #include "memory/mapping_list.h"
 #include "memory/page.h"
 
@@ -68,17 +69,20 @@ Napi::Value Preflight(const Napi::CallbackInfo& info) {
     return env.Undefined();
   }
   uint64_t resident = 0;
+  uint64_t stored = 0;
   uint64_t total = 0;
   for (const CaptureSource& source : sources.value()) {
     total += source.byte_length;
     if (source.byte_length == 0) continue;
-    Result<uint64_t> bytes = ResidentBytes(source.data, source.byte_length);
-    resident += bytes.ok() ? bytes.value() : source.byte_length;
+    const Result<Residency> found = ResidencyOf(source.data, source.byte_length, kBlockSize);
+    resident += found.ok() ? found.value().bytes : source.byte_length;
+    stored += found.ok() ? found.value().bytes_of_units : source.byte_length;
   }
   Napi::Object result = Napi::Object::New(env);
   result.Set("availableBytes", static_cast<double>(AvailableMemory()));
   result.Set("freeDiskBytes", static_cast<double>(disk.f_bavail) * static_cast<double>(disk.f_bsize));
   result.Set("residentBytes", static_cast<double>(resident));
+  result.Set("storedBytes", static_cast<double>(stored));
   result.Set("hazards", Hazards(env, HazardsFor(total)));
   return result;
 }

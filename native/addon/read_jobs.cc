@@ -19,6 +19,9 @@
 namespace stillframe {
 namespace {
 
+// Of the sections that a file has, when one that it has not is asked for.
+constexpr size_t kNamesInMessage = 16;
+
 // One reading thread, the callback that waits for it, and the way to hand it chunks in between. Lives until
 // its end has been told on the JS thread, and as long as the ReadJob object of JS.
 class ReadJob final : public Job {
@@ -258,7 +261,12 @@ Result<std::vector<uint32_t>> ChooseSections(const ImageFile& image, const Resto
     Failure failure;
     failure.code = FailureCode::kNoSection;
     failure.message = "the file has no section '" + name + "'; it has";
-    for (const auto& each : sections) failure.message += " '" + each.name + "'";
+    for (size_t i = 0; i < sections.size() && i < kNamesInMessage; i++) {
+      failure.message += " '" + sections[i].name + "'";
+    }
+    if (sections.size() > kNamesInMessage) {
+      failure.message += " and " + std::to_string(sections.size() - kNamesInMessage) + " more";
+    }
     failure.section = name;
     return failure;
   }

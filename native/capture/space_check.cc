@@ -13,7 +13,7 @@
 namespace stillframe {
 namespace {
 
-constexpr uint64_t kPiece = uint64_t{1} << 20;
+constexpr uint64_t kPiece = uint64_t{1} << 20;  // whole blocks
 constexpr int kPiecesPerStep = 32;
 
 }  // namespace
@@ -50,8 +50,15 @@ Status SpaceCheck::Step() {
     const uint64_t length = std::min(kPiece, source.byte_length - offset_);
     const int64_t got = sys::Pread(memory_.get(), piece_.data(), length,
                                    reinterpret_cast<uint64_t>(source.data) + offset_);
-    for (int64_t at = 0; at + static_cast<int64_t>(kPageSize) <= got; at += kPageSize) {
-      if (!IsZeroPage(piece_.data() + at)) needed_bytes_ += kPageSize;
+    // A block is stored whole as soon as one page of it is not zero.
+    const auto have = static_cast<uint64_t>(std::max<int64_t>(got, 0));
+    for (uint64_t block = 0; block < have; block += kBlockSize) {
+      const uint64_t end = std::min(block + kBlockSize, RoundDown(have, kPageSize));
+      for (uint64_t page = block; page < end; page += kPageSize) {
+        if (IsZeroPage(piece_.data() + page)) continue;
+        needed_bytes_ += end - block;
+        break;
+      }
     }
     offset_ += length;
     // What has been written so far counts as needed and is not free any more: ask the disk only once.

@@ -130,9 +130,13 @@ Status TargetFile::CreateNamed() {
     file_.Reset(fd);
     temporary_name_ = std::move(name);
     sys::Flock(fd, LOCK_EX | LOCK_NB);
-    // A sweeper may have come between the creation and the lock.
     struct stat about {};
-    if (sys::Fstat(fd, &about) == 0 && about.st_nlink > 0) return Success{};
+    if (const int error = sys::Fstat(fd, &about); error < 0) {
+      RemoveTemporary();
+      return SystemFailure("fstat", -error, "cannot examine the file made in the snapshot's directory");
+    }
+    // A sweeper may have come between the creation and the lock.
+    if (about.st_nlink > 0) return Success{};
     temporary_name_.clear();
   }
   return SystemFailure("open", EEXIST, "cannot find a free temporary name in the snapshot's directory");

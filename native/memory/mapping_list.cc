@@ -93,21 +93,33 @@ Result<bool> IsDontFork(const void* address) {
   return dont_fork;
 }
 
-Result<uint64_t> ResidentBytes(const void* start, size_t length) {
+Result<Residency> ResidencyOf(const void* start, size_t length, size_t unit) {
   const size_t page = SystemPageSize();
   const uintptr_t first = RoundDown(reinterpret_cast<uintptr_t>(start), page);
   const uintptr_t end = RoundUp(reinterpret_cast<uintptr_t>(start) + length, page);
   constexpr size_t kWindowPages = 65536;
   std::vector<unsigned char> window(kWindowPages);
-  uint64_t resident_pages = 0;
+  Residency residency;
+  uint64_t next_unit = 0;  // the first that has not been counted
   for (uintptr_t at = first; at < end;) {
     const size_t bytes = std::min<size_t>(end - at, kWindowPages * page);
     const int error = sys::Mincore(reinterpret_cast<void*>(at), bytes, window.data());
     if (error < 0) return SystemFailure("mincore", -error, "cannot tell which pages are resident");
-    for (size_t i = 0; i < bytes / page; i++) resident_pages += window[i] & 1;
+    for (size_t i = 0; i < bytes / page; i++) {
+      if ((window[i] & 1) == 0) continue;
+      residency.bytes += page;
+      // Where the start is not on a page, a page may reach into two units.
+      const uint64_t from = at - first + i * page;
+      const uint64_t last = std::min<uint64_t>(from + page, length) - 1;
+      for (uint64_t each = std::max<uint64_t>(from / unit, next_unit); each <= last / unit; each++) {
+        residency.bytes_of_units += std::min<uint64_t>(unit, length - each * unit);
+        next_unit = each + 1;
+      }
+    }
     at += bytes;
   }
-  return std::min<uint64_t>(resident_pages * page, length);
+  residency.bytes = std::min<uint64_t>(residency.bytes, length);
+  return residency;
 }
 
 }  // namespace stillframe

@@ -33,7 +33,12 @@ class MappingList {
 // walks the page tables of the whole process: tens of milliseconds for a big one.
 Result<bool> IsDontFork(const void* address);
 
-// How many bytes of [start, start + length) are resident: what a capture will at most have to write.
-Result<uint64_t> ResidentBytes(const void* start, size_t length);
+struct Residency {
+  uint64_t bytes = 0;           // resident pages
+  uint64_t bytes_of_units = 0;  // of the units of `unit` bytes, counted from the start, that have one
+};
+// What of [start, start + length) is resident. A capture stores whole blocks: with the block size as unit the
+// second figure is what it will at most have to write. unit: a multiple of the page size.
+Result<Residency> ResidencyOf(const void* start, size_t length, size_t unit);
 
 }  // namespace stillframe

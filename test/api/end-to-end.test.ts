@@ -288,11 +288,25 @@ test('capabilities() and preflight() answer on this machine', async () => {
   expect(engines.fork.available).toBe(true)
   expect(kernel).not.toBe('')
   expect(pageSize).toBeGreaterThanOrEqual(4096)
-  const region = Region.allocate(8 << 20)
-  fill(new Uint8Array(region.buffer), 1)
-  const found = await preflight({ region, plain: new Uint8Array(1 << 20).fill(1) }, path)
+  const sources = {
+    dense: Region.allocate(8 << 20),
+    plain: fill(new Uint8Array(1 << 20), 2),
+    // One page in each block of the file, which brings the whole block with it.
+    scattered: Region.allocate(8 << 20, { hugePages: false }),
+    untouched: Region.allocate(64 << 20),
+  }
+  fill(bytesOf(sources.dense), 1)
+  const scattered = bytesOf(sources.scattered)
+  for (let at = 0; at < scattered.length; at += 262_144) scattered[at] = 1
+
+  const found = await preflight(sources, path)
   expect(found.engine).toBe('fork')
-  await snapshot({ region, plain: new Uint8Array(1 << 20).fill(1) }, path).done
-  expect(found.neededDiskBytes).toBeGreaterThanOrEqual(readFileSync(path).length)
   expect(found.availableBytes).toBeGreaterThan(0)
+  expect(found.worstCaseExtraBytes).toBeGreaterThanOrEqual(9 << 20)
+  await snapshot(sources, path).done
+  expect(found.neededDiskBytes).toBeGreaterThanOrEqual((await inspect(path)).allocatedBytes)
+
+  const nothing = await preflight(sources.untouched, path)
+  expect(nothing.neededDiskBytes).toBeLessThan(1 << 20)
+  expect(nothing.worstCaseExtraBytes).toBe(0)
 })

@@ -57,9 +57,27 @@ afterEach(() => {
   }
 })
 
-/** Timers that this process has running, by the only public means. */
-const runningTimers = (): number =>
-  process.getActiveResourcesInfo().filter((name) => name === 'Timeout').length
+/** Counts the interval timers that are made and not cleared from here on. */
+function watchTimers(): { running: () => number; restore: () => void } {
+  const running = new Set<unknown>()
+  const { setInterval: make, clearInterval: clear } = globalThis
+  const made = vi.spyOn(globalThis, 'setInterval').mockImplementation(((...args: Parameters<typeof make>) => {
+    const timer = make(...args)
+    running.add(timer)
+    return timer
+  }) as typeof make)
+  const cleared = vi.spyOn(globalThis, 'clearInterval').mockImplementation((timer) => {
+    running.delete(timer)
+    clear(timer)
+  })
+  return {
+    running: () => running.size,
+    restore: () => {
+      made.mockRestore()
+      cleared.mockRestore()
+    },
+  }
+}
 
 describe('the call', () => {
   test('passes on the defaults', () => {
@@ -282,19 +300,32 @@ describe('progress', () => {
     expect(uncaught).toEqual([bug])
   })
 
-  test('a timer runs only while somebody listens', async () => {
-    const before = runningTimers()
-    const silent = take()
-    const silentCapture = FakeCapture.last
-    expect(runningTimers()).toBe(before)
-    const loud = take({ onProgress: () => {} })
-    const spy = vi.spyOn(globalThis, 'clearInterval')
-    FakeCapture.last.succeed()
-    silentCapture.succeed()
-    await Promise.all([silent.done, loud.done])
-    expect(spy).toHaveBeenCalled()
-    spy.mockRestore()
-    expect(runningTimers()).toBe(before)
+  test('one timer runs, and only while somebody listens', async () => {
+    const timers = watchTimers()
+    try {
+      const silent = take()
+      await settle()
+      expect(timers.running()).toBe(0)
+      const loop = async (): Promise<void> => {
+        for await (const _ of silent) break
+      }
+      await Promise.all([loop(), loop()])
+      expect(timers.running()).toBe(0)
+      const iterators = [silent[Symbol.asyncIterator](), silent[Symbol.asyncIterator]()]
+      for (const iterator of iterators) await iterator.next()
+      expect(timers.running()).toBe(1)
+      for (const iterator of iterators) await iterator.return()
+      expect(timers.running()).toBe(0)
+      FakeCapture.last.succeed()
+
+      const loud = take({ onProgress: () => {} })
+      expect(timers.running()).toBe(1)
+      FakeCapture.last.succeed()
+      expect(timers.running()).toBe(0)
+      await Promise.all([silent.done, loud.done])
+    } finally {
+      timers.restore()
+    }
   })
 })
 

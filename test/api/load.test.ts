@@ -3,9 +3,10 @@
  * and what to do. Proved by pretending to be on another platform and by naming files that do not load.
  */
 
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { rejectionOf, thrownBy } from './expect-error.js'
 
@@ -102,5 +103,42 @@ describe('STILLFRAME_ADDON', () => {
        exports.capabilities = () => ({ kernel: 'mine', pageSize: 1, engines: [], features: [], hazards: [] })`,
     )
     expect(capabilities().kernel).toBe('mine')
+  })
+})
+
+describe('an installed package', () => {
+  const built = fileURLToPath(new URL('../../build/Release/stillframe.node', import.meta.url))
+  // The loader tells the C library from the executable's header; Node's report tells it slowly.
+  const { header } = process.report.getReport() as unknown as { header: { glibcVersionRuntime?: string } }
+  const libc = header.glibcVersionRuntime === undefined ? 'musl' : 'glibc'
+  const otherLibc = libc === 'musl' ? 'glibc' : 'musl'
+
+  /** A copy of the package's sources with this binary as its only one, and its loader. */
+  async function install(place: string): Promise<typeof import('../../lib/load.js')> {
+    vi.stubEnv('STILLFRAME_ADDON', undefined)
+    cpSync(new URL('../../lib', import.meta.url), join(directory, 'lib'), { recursive: true })
+    writeFileSync(join(directory, 'package.json'), '{ "type": "module" }')
+    const binary = join(directory, place, 'stillframe.node')
+    mkdirSync(dirname(binary), { recursive: true })
+    cpSync(built, binary)
+    return await import(join(directory, 'lib/load.ts'))
+  }
+
+  test('loads the prebuilt binary for this C library', async () => {
+    const { loadAddon } = await install(`prebuilds/linux-${arch}-${libc}`)
+    expect(loadAddon().capabilities().pageSize).toBeGreaterThanOrEqual(4096)
+    expect(loadAddon()).toBe(loadAddon())
+  })
+
+  test('does not try the one for the other, and lists what it tried and what to do', async () => {
+    const { loadAddon } = await install(`prebuilds/linux-${arch}-${otherLibc}`)
+    const error = thrownBy(() => loadAddon())
+    expect(error.code).toBe('ERR_STILLFRAME_ABI')
+    expect(error.message).toContain(
+      join(directory, `prebuilds/linux-${arch}-${libc}/stillframe.node: does not exist`),
+    )
+    expect(error.message).toContain(join(directory, 'build/Release/stillframe.node: does not exist'))
+    expect(error.message).not.toContain(otherLibc)
+    expect(error.message).toContain('node-gyp rebuild')
   })
 })

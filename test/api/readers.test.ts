@@ -98,6 +98,14 @@ describe('verify()', () => {
     expect(seen).toEqual([{ bytesDone: 10, bytesTotal: 10 }])
   })
 
+  test('has no last word on its progress after a failure', async () => {
+    const seen: unknown[] = []
+    const rejection = rejectionOf(verify(path, { onProgress: (progress) => seen.push(progress) }))
+    fake.verifyJob?.fail(nativeFailure('IO'))
+    await rejection
+    expect(seen).toEqual([])
+  })
+
   test('a signal cancels it and is let go of', async () => {
     const controller = new AbortController()
     const removed = vi.spyOn(controller.signal, 'removeEventListener')
@@ -143,13 +151,13 @@ describe('restore()', () => {
       fake.restoreJob?.succeed(result)
       const restored = await promise
       const regions = Object.values(restored.regions)
-      const [first] = result.sections
-      if (first) first.region.busy = true
+      const last = result.sections.at(-1)
+      if (last) last.region.busy = true
       if (close !== Symbol.asyncDispose) {
         expect(thrownBy(() => restored[close]())).toMatchObject({ code: 'ERR_STILLFRAME_BUSY' })
       }
       for (const region of regions) expect(region.buffer.byteLength).toBe(region.byteLength)
-      if (first) first.region.busy = false
+      if (last) last.region.busy = false
       await restored[close]()
       for (const region of regions) expect(thrownBy(() => region.buffer).code).toBe('ERR_STILLFRAME_CLOSED')
       await restored[close]()
@@ -174,6 +182,15 @@ describe('restore()', () => {
     fake.restoreJob?.succeed(result)
     expect(await rejection).toBe('enough')
     expect(fake.restoreJob?.cancels).toBe(1)
+    for (const buffer of buffers) expect(buffer.byteLength).toBe(0)
+  })
+
+  test('metadata that is no JSON is damage, and gives all memory back', async () => {
+    const rejection = rejectionOf(restore(path))
+    const result = native()
+    const buffers = result.sections.map(({ region }) => region.buffer())
+    fake.restoreJob?.succeed({ ...result, info: { ...image, metadata: '{' } })
+    expect((await rejection).code).toBe('ERR_STILLFRAME_CORRUPT')
     for (const buffer of buffers) expect(buffer.byteLength).toBe(0)
   })
 

@@ -1,6 +1,6 @@
 /** The stillframe ways: one for each engine that this machine can use. */
 
-import { type EngineName, type Region, restore, type RestoreOptions, snapshot } from '../../index.js'
+import { type EngineName, type Region, type RestoreOptions, restore, snapshot } from '../../index.js'
 import type { Reopened, Way } from './way.js'
 
 /** The way that saves `region` with `engine`. */
@@ -18,7 +18,7 @@ export function snapshotWith(engine: EngineName, region: Region): Way {
       return {
         done: saving.done.then(({ copiedBytesPeak, fileSize }) => ({
           extraBytes: copiedBytesPeak,
-          fileBytes: fileSize,
+          fileSize: fileSize,
         })),
       }
     },

@@ -41,7 +41,7 @@ export interface Measurement {
   durationMs: number
   megabytesPerSecond: number
   extraBytes: number
-  fileBytes: number
+  fileSize: number
   service: ServiceReport
   comparisons: Comparison[]
   firstReadMs: number
@@ -68,7 +68,7 @@ export async function measure(way: Way, path: string, stage: Stage): Promise<Mea
   service.start()
   let pauseMs: number
   let durationMs: number
-  let saved: { extraBytes: number; fileBytes: number }
+  let saved: { extraBytes: number; fileSize: number }
   let report: ServiceReport
   try {
     await sleep(runUpMs, undefined, { signal: io.signal })

@@ -4,7 +4,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 
 /** What the demo's service writes and what the demo counts: one page of the machine's smallest size. */
 export const pageBytes = 4096
-/** Contents vary in runs of this size, as tables and arenas do; one run in eight is never touched. */
+/** Contents vary in runs of this size, as tables and arenas do; one run in eight is left zero. */
 const runBytes = 2 ** 21
 /** Comparisons and copies go in such windows: far below the 4 GiB where Node 20's typed arrays end. */
 const windowBytes = 2 ** 24
@@ -37,8 +37,9 @@ function scramble(value: number): number {
 }
 
 /**
- * Fills a whole buffer from `seed`. One run in eight stays as the kernel handed it out, all zero and
- * never touched: real memory has such stretches, and a snapshot must get them right, too.
+ * Fills a whole buffer from `seed`. One run in eight stays as the kernel handed it out, all zero and not
+ * touched until the service writes to it here and there: real memory has such stretches, and a snapshot
+ * must get them right, too.
  */
 export async function fillSeeded(
   buffer: ArrayBuffer,

@@ -43,7 +43,7 @@ async function writeOut(
   path: string,
   signal: AbortSignal,
   onProgress: OnBytes,
-): Promise<{ extraBytes: number; fileBytes: number }> {
+): Promise<{ extraBytes: number; fileSize: number }> {
   try {
     const temporary = `${path}.part`
     const file = await open(temporary, 'wx', 0o600)
@@ -58,7 +58,7 @@ async function writeOut(
       await file.close()
     }
     await rename(temporary, path)
-    return { extraBytes: copy.byteLength, fileBytes: (await stat(path)).size }
+    return { extraBytes: copy.byteLength, fileSize: (await stat(path)).size }
   } finally {
     copy.close()
   }

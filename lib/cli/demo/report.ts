@@ -2,11 +2,11 @@
 
 import type { Io, Style } from '../io.js'
 import { type Column, renderTable, wrap } from '../table.js'
-import { formatBytes, formatCount, formatMs, formatNumber } from '../units.js'
+import { formatBytes, formatCount, formatMs } from '../units.js'
 import type { Measurement } from './measure.js'
 import type { ServiceReport } from './service.js'
 
-/** How often as good as the naive way a way is. Above 1 is better; undefined where there is nothing to divide. */
+/** How many times better than the naive way: above 1 is better, undefined when nothing can be divided. */
 export interface Ratios {
   pause: number | undefined
   duration: number | undefined
@@ -40,7 +40,11 @@ const columns: readonly Column[] = [
 ]
 
 /** The table of all ways, the service alone first. */
-export function figuresTable(alone: ServiceReport, measurements: readonly Measurement[], style: Style): string[] {
+export function figuresTable(
+  alone: ServiceReport,
+  measurements: readonly Measurement[],
+  style: Style,
+): string[] {
   const none = '–'
   const loop = (report: ServiceReport): string[] => [
     formatMs(report.eventLoopP99Ms),
@@ -96,7 +100,7 @@ export function ratiosTable(naive: Measurement, ways: readonly Measurement[], st
 }
 
 function formatRatio(ratio: number): string {
-  return formatNumber(ratio >= 10 ? Math.round(ratio) : ratio)
+  return ratio >= 10 ? formatCount(ratio) : ratio.toFixed(1)
 }
 
 /** What the figures mean: without it, no figure is worth much. */
@@ -107,14 +111,15 @@ export function footnotes(measurements: readonly Measurement[], io: Io): string[
       return `${way} ${pages} pages at ${formatCount(service.writesPerSecond)} writes/s`
     })
     .join('; ')
+  const allRight = measurements.every(({ verified }) => verified)
   return [
     'Pause: how long the call kept the event loop from running anything else, timed around the call.',
     'Duration: from the call until the file is complete and fsynced. MB/s: bytes of memory by duration.',
-    'Loop delay: of the event loop, and includes the pause; p99 of 1 ms samples, max between turns 1 ms apart.',
-    'First restore read: from opening the file to a byte out of its middle. stillframe maps the file '
-      + '(verify: false), the naive way reads all of it. The page cache is as the saving left it.',
-    'Verified: each file was read back, by stillframe both mapped and copied with its checksums, and '
-      + 'compared byte for byte with a copy of the memory made at the call. Making that copy is not timed.',
-    `Changed behind the freeze, and none of it in the files: ${rates}.`,
+    'Loop delay: of the event loop, pause included; p99 of 1 ms samples, max of turns 1 ms apart.',
+    'First restore read: from opening the file to a byte out of its middle. stillframe maps the file ' +
+      '(verify: false), the naive way reads all of it. The page cache is as the saving left it.',
+    'Verified: each file was read back, by stillframe both mapped and copied with its checksums, and ' +
+      'compared byte for byte with a copy of the memory made at the call. Making that copy is not timed.',
+    `Changed behind the freeze${allRight ? ', and none of it in the files' : ''}: ${rates}.`,
   ].flatMap((note) => wrap(note, io.width, '  '))
 }

@@ -6,7 +6,7 @@ export type OnBytes = (bytesDone: number) => void
 /** A file being saved. */
 export interface Saving {
   /** Resolves when the file is complete and on disk. */
-  done: Promise<{ extraBytes: number; fileBytes: number }>
+  done: Promise<{ extraBytes: number; fileSize: number }>
 }
 
 /** A saved file, in memory again. */

@@ -79,7 +79,8 @@ async function checkTarget(output: string, replace: boolean): Promise<void> {
   if (stats === undefined) return
   // rename(2) would put a file in the place of /dev/null as readily as of any other name.
   if (stats.isDirectory()) throw new CommandError(`${printable(output)} is a directory`)
-  if (!stats.isFile()) throw new CommandError(`${printable(output)} is not a regular file and is not replaced`)
+  if (!stats.isFile())
+    throw new CommandError(`${printable(output)} is not a regular file and is not replaced`)
   if (!replace) throw alreadyExists(output)
 }
 
@@ -108,7 +109,7 @@ export function openStdoutSink(signal: AbortSignal): ByteSink {
 
 const writeDescriptor = promisify(writeFd)
 
-/** process.stdout takes a short write to a file for a whole one, and the end of the data is lost on a full disk. */
+/** process.stdout takes a short write to a file for a whole one: on a full disk the end would be lost. */
 async function writeToFile(bytes: Uint8Array): Promise<void> {
   for (let written = 0; written < bytes.length; ) {
     written += (await writeDescriptor(1, bytes, written)).bytesWritten

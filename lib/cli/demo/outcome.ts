@@ -1,0 +1,116 @@
+/** What the demo says: before it begins, and when all has been measured. */
+
+import { availableParallelism } from 'node:os'
+import type { Io } from '../io.js'
+import { describeMachine, type FileSystem } from '../machine.js'
+import { wrap } from '../table.js'
+import { formatBytes, formatCount, formatNumber } from '../units.js'
+import type { Measurement } from './measure.js'
+import { figuresTable, footnotes, ratiosTable, ratiosTo } from './report.js'
+import type { Room } from './room.js'
+import { type ServiceReport, targetWritesPerSecond } from './service.js'
+
+/** What is demonstrated, and where. */
+export interface Setting {
+  wantedBytes: number
+  room: Room
+  seed: number
+  directory: string
+  disk: FileSystem
+  /** Of the last minute, before the demo began: how many threads wanted a core. */
+  loadAverage: number
+  kept: boolean
+}
+
+/** All that was measured. */
+export interface Measured {
+  alone: ServiceReport
+  /** The naive way first. */
+  ways: readonly Measurement[]
+}
+
+/** What is about to be done, and where: said before it is done. */
+export function describeSetting(setting: Setting, io: Io): string[] {
+  const { wantedBytes, room, seed, disk, loadAverage } = setting
+  const { bold, warn } = io.style
+  const warnings: string[] = []
+  if (room.shortage !== undefined) warnings.push(`Not ${formatBytes(wantedBytes)}: ${room.shortage}.`)
+  if (disk.inMemory) {
+    warnings.push(
+      `${disk.mountPoint} is memory (${disk.type}): durations say nothing about a disk. See --dir.`,
+    )
+  }
+  if (loadAverage > availableParallelism() / 2) {
+    const load = `load average ${formatNumber(loadAverage)}`
+    warnings.push(`This machine is busy with other work (${load}): on a quiet one all figures are better.`)
+  }
+  const load = `${formatCount(targetWritesPerSecond)} random writes a second while it is saved`
+  return [
+    '',
+    `  ${bold(`${formatBytes(room.bytes)} of live memory`)}, ${load} (seed ${seed})`,
+    `  ${describeMachine()}; ${disk.type} on ${disk.source}`,
+    ...warnings.map((warning) => `  ${warn(warning)}`),
+    '',
+  ]
+}
+
+/** The outcome as lines for people. */
+export function describeOutcome(setting: Setting, { alone, ways }: Measured, io: Io): string[] {
+  const [naive, ...others] = ways
+  return [
+    ...figuresTable(alone, ways, io.style),
+    '',
+    ...(naive === undefined ? [] : ratiosTable(naive, others, io.style)),
+    '',
+    ...describeVerdict(ways, io),
+    ...(setting.kept ? [`  The files are in ${setting.directory}`] : []),
+    '',
+    ...footnotes(ways, io).map(io.style.dim),
+    '',
+  ]
+}
+
+/** The outcome as a document. */
+export function outcomeDocument(setting: Setting, { alone, ways }: Measured): Record<string, unknown> {
+  const { room, wantedBytes, seed, directory, disk, loadAverage, kept } = setting
+  const naive = ways[0]
+  return {
+    ok: isRight(ways),
+    byteLength: room.bytes,
+    requestedByteLength: wantedBytes,
+    shortage: room.shortage,
+    seed,
+    targetWritesPerSecond,
+    machine: describeMachine(),
+    loadAverage,
+    directory,
+    fileSystem: disk,
+    kept,
+    serviceAlone: alone,
+    ways: ways.map((way) =>
+      naive === undefined || way === naive ? way : { ...way, timesBetterThanNaive: ratiosTo(naive, way) },
+    ),
+  }
+}
+
+/** True when every file was found to be what the memory was. */
+export function isRight(ways: readonly Measurement[]): boolean {
+  return ways.every(({ verified }) => verified)
+}
+
+function describeVerdict(ways: readonly Measurement[], io: Io): string[] {
+  const { good, bad, bold } = io.style
+  if (isRight(ways)) {
+    return [good(bold(`  ✓ All ${ways.length} files hold the memory exactly as it was at the call.`))]
+  }
+  return ways.flatMap(({ way, comparisons }) =>
+    comparisons
+      .filter(({ equal }) => !equal)
+      .flatMap(({ reopening, firstDifference }) => {
+        const what = `the file of '${way}', read back by '${reopening}', is not the memory at the call`
+        const where = `The first difference is at byte ${formatCount(firstDifference ?? 0)}.`
+        return wrap(`✗ WRONG: ${what}! ${where} Please report this.`, io.width, '  ')
+      })
+      .map((line) => bad(bold(line))),
+  )
+}
