@@ -21,7 +21,7 @@ export interface FeatureInfo {
 
 /** What {@link capabilities} found. */
 export interface Capabilities {
-  /** The kernel's release, such as `'6.1.0-18-amd64'`. */
+  /** Name, release and architecture, such as `'Linux 6.1.0-18-amd64 x86_64'`. */
   kernel: string
   /** Of memory, in bytes. */
   pageSize: number

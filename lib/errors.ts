@@ -127,12 +127,21 @@ export function fromNative(error: unknown, path: string | undefined, stack: Call
     path === undefined ? '' : `${path}: `,
     what,
     how === '' ? '' : ` (${how})`,
+    damagedPlace(error),
     advice[code] === undefined ? '' : `. ${advice[code]}`,
   ].join('')
   const result = argumentError(error, message) ?? stillframeError(error, code, message, path)
   if (stack instanceof CallSite) stack.claim(result)
   else Error.captureStackTrace(result, stack)
   return result
+}
+
+/** Where a damaged file is damaged, for its message. */
+function damagedPlace({ failure, section, offset }: NativeFailure): string {
+  if (failure !== 'CORRUPT' || offset < 0) return ''
+  return section === ''
+    ? `, at byte ${offset} of the file`
+    : `, at byte ${offset} of the file, in section '${section}'`
 }
 
 /** Arguments that only the file can show to be wrong: native code reports them, Node's codes name them. */

@@ -41,11 +41,11 @@ export const demo: Command = {
     seed: { type: 'string', placeholder: 'N', help: 'seed of the contents and of the writes (default 1)' },
   },
   details: `
-A service changes random pages the whole time, ${formatCount(targetWritesPerSecond)} a second, on the event loop
-that is measured. Its memory is saved by each engine, and once by copying all of it and writing the
-copy: in one run, under the same load. Every file is read back and compared byte for byte with the
-memory as it was at the call. Needs ${copiesInMemory} times the size in memory, and takes less where memory or disk
-is short.`,
+A service changes random pages the whole time, ${formatCount(targetWritesPerSecond)} a second, on the event
+loop that is measured. Its memory is saved by each engine, and once by copying all of it and writing
+the copy: in one run, under the same load. Every file is read back and compared byte for byte with the
+memory as it was at the call. Needs ${copiesInMemory} times the size in memory, and takes less where
+memory or disk is short.`,
 
   async run(args, io) {
     const request = readRequest(args)

@@ -6,7 +6,6 @@
 
 import { readFileSync } from 'node:fs'
 import { constants } from 'node:os'
-import { StillframeError } from '../index.js'
 import {
   type Arguments,
   type Command,
@@ -21,7 +20,6 @@ import { extract } from './extract.js'
 import { commandHelp, globalHelp } from './help.js'
 import { inspect } from './inspect.js'
 import { createIo, Interrupted, isBrokenPipe, styleFor, writeText } from './io.js'
-import { formatOffset, printable } from './units.js'
 import { verify } from './verify.js'
 
 const commands: readonly Command[] = [demo, inspect, verify, extract, doctor]
@@ -93,21 +91,11 @@ function explain(error: unknown): number {
     say(`${bold('stillframe:')} ${bad(error.message)}`)
   } else if (error instanceof Error && 'code' in error && typeof error.code === 'string') {
     say(`${bold('stillframe:')} ${bad(error.message)} ${dim(`(${error.code})`)}`)
-    const place = damagedPlace(error)
-    if (place !== undefined) say(place)
   } else {
     // No code: this is no failure that was foreseen, and whoever mends it needs the stack.
     say(`${bold('stillframe:')} ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`)
   }
   return 1
-}
-
-/** Section and offset of the damage that an error is about, if it is about damage. */
-function damagedPlace(error: Error): string | undefined {
-  if (!(error instanceof StillframeError) || error.code !== 'ERR_STILLFRAME_CORRUPT') return undefined
-  const section = error.section === undefined ? [] : [`section '${printable(error.section)}'`]
-  const offset = error.offset === undefined ? [] : [`offset ${formatOffset(error.offset)} of the file`]
-  return section.length + offset.length === 0 ? undefined : `Damaged: ${[...section, ...offset].join(', ')}.`
 }
 
 function describeForJson(error: unknown): Record<string, unknown> {

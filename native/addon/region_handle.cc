@@ -95,12 +95,17 @@ void RegionHandle::Close(const Napi::CallbackInfo& info) {
     failure.message = "the region is in use by a snapshot or a restore; wait for its end, or abort it";
     return Throw(info.Env(), failure);
   }
+  bool reachable = false;
   if (!buffer_.IsEmpty()) {
-    // From here on views of the buffer have length 0. One that was transferred away keeps the memory.
     const Napi::ArrayBuffer buffer = buffer_.Value();
+    // Detached already: it was transferred, and somebody else uses the memory from now on.
+    reachable = buffer.IsDetached();
+    // From here on views of the buffer have length 0.
     napi_detach_arraybuffer(info.Env(), buffer);
     buffer_.Reset();
   }
+  // The garbage collector frees the buffer some time; the pages should not wait for it.
+  if (!reachable) memory_->Discard();
   memory_.reset();
 }
 

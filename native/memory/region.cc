@@ -45,4 +45,6 @@ Result<std::shared_ptr<RegionMemory>> RegionMemory::MapFile(int fd, uint64_t off
   return std::shared_ptr<RegionMemory>(new RegionMemory(std::move(mapping), byte_length));
 }
 
+void RegionMemory::Discard() { sys::Madvise(mapping_.data(), mapping_.length(), MADV_DONTNEED); }
+
 }  // namespace stillframe

@@ -28,6 +28,10 @@ class RegionMemory {
   // A private mapping of [offset, offset + byte_length) of a file. Writes never reach the file.
   static Result<std::shared_ptr<RegionMemory>> MapFile(int fd, uint64_t offset, size_t byte_length);
 
+  // Gives the pages back at once; the mapping stays until its last owner lets go, and reads as zero (or as the
+  // file). For a region that has been closed while the garbage collector still holds its buffer.
+  void Discard();
+
   std::byte* data() const { return mapping_.data(); }
   size_t byte_length() const { return byte_length_; }
   size_t mapped_length() const { return mapping_.length(); }

@@ -203,7 +203,13 @@ export class FakeAddon {
       preflight(sources): NativePreflight {
         fake.preflightAsked.push(sources)
         const residentBytes = sources.reduce((sum, { byteLength }) => sum + byteLength, 0)
-        return { availableBytes: 1000, freeDiskBytes: 2000, residentBytes, storedBytes: residentBytes, hazards: [] }
+        return {
+          availableBytes: 1000,
+          freeDiskBytes: 2000,
+          residentBytes,
+          storedBytes: residentBytes,
+          hazards: [],
+        }
       },
       isDontFork(head) {
         fake.dontForkAsked.push(head)

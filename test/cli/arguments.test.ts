@@ -46,28 +46,46 @@ describe('a wrong command line', () => {
     ['an unknown command', ['frobnicate'], /unknown command 'frobnicate'/, /demo, inspect, verify/],
     ['a mistyped command', ['verfiy'], /unknown command 'verfiy'/, /Did you mean 'verify'/],
     ['an unknown global option', ['--frobnicate'], /unknown option '--frobnicate'/, /--help/],
-    ['an unknown option', ['inspect', 'f', '--frobnicate'], /unknown option '--frobnicate'/, /inspect --help/],
+    [
+      'an unknown option',
+      ['inspect', 'f', '--frobnicate'],
+      /unknown option '--frobnicate'/,
+      /inspect --help/,
+    ],
     ['a mistyped option', ['inspect', 'f', '--jsn'], /unknown option '--jsn'/, /Did you mean '--json'/],
     ['an unknown short option', ['verify', 'f', '-x'], /unknown option '-x'/, /verify --help/],
-    ['a name that objects inherit', ['verify', 'f', '--constructor'], /unknown option '--constructor'/, /--help/],
+    [
+      'a name that objects inherit',
+      ['verify', 'f', '--constructor'],
+      /unknown option '--constructor'/,
+      /--help/,
+    ],
     ['a missing argument', ['inspect'], /FILE is missing/, /inspect --help/],
     ['a missing second argument', ['extract', 'f'], /SECTION is missing/, /extract --help/],
     ['a surplus argument', ['verify', 'a', 'b'], /unexpected argument 'b'/, /verify --help/],
     ['a missing value', ['extract', 'f', 's', '-o'], /'-o' needs a value/, /extract --help/],
     ['an option as a value', ['extract', 'f', 's', '-o', '--force'], /'-o' needs a value/, /extract --help/],
     ['a value for a switch', ['inspect', 'f', '--json=yes'], /'--json' takes no value/, /inspect --help/],
-    ['an option given twice', ['demo', '--seed', '1', '--seed', '2'], /'--seed' is given twice/, /demo --help/],
+    [
+      'an option given twice',
+      ['demo', '--seed', '1', '--seed', '2'],
+      /'--seed' is given twice/,
+      /demo --help/,
+    ],
   ]
 
-  it.each(wrong)('%s: exit 2, one line and a hint on stderr, nothing on stdout', async (_, args, message, hint) => {
-    const { status, stdout, stderr } = await run(args)
-    expect(status).toBe(2)
-    expect(stdout.toString()).toBe('')
-    const lines = stderr.trimEnd().split('\n')
-    expect(lines).toHaveLength(2)
-    expect(lines[0]).toMatch(message)
-    expect(lines[1]).toMatch(hint)
-  })
+  it.each(wrong)(
+    '%s: exit 2, one line and a hint on stderr, nothing on stdout',
+    async (_, args, message, hint) => {
+      const { status, stdout, stderr } = await run(args)
+      expect(status).toBe(2)
+      expect(stdout.toString()).toBe('')
+      const lines = stderr.trimEnd().split('\n')
+      expect(lines).toHaveLength(2)
+      expect(lines[0]).toMatch(message)
+      expect(lines[1]).toMatch(hint)
+    },
+  )
 
   it.each([
     ['no size', ['demo', '--size', 'many']],

@@ -3,6 +3,7 @@
  * the command prints with what the library's `capabilities()` finds in this process.
  */
 
+import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { capabilities } from '../../lib/index.js'
 import { temporaryDirectory } from './fixture.js'
@@ -36,6 +37,16 @@ describe('doctor', () => {
     const codes = (json['hazards'] as unknown as { code: string }[]).map(({ code }) => code)
     expect(codes).toEqual([...new Set(codes)])
     for (const { code } of found.hazards) expect(codes).toContain(code)
+  })
+
+  it('says what was tried when the addon cannot be loaded', async () => {
+    const env = { STILLFRAME_ADDON: join(directory, 'absent.node') }
+    const { status, stdout, stderr } = await run(['doctor'], { env })
+    expect(status).toBe(1)
+    expect(stdout.toString()).toBe('')
+    expect(stderr).toContain('ERR_STILLFRAME_ABI')
+    expect(stderr).toContain('absent.node')
+    expect(stderr).not.toMatch(/\n\s+at /)
   })
 
   it('fails for a directory that is not there', async () => {

@@ -101,7 +101,13 @@ describe('extract to a file', () => {
   })
 
   it('leaves no file behind when the section is damaged, and names the damage', async () => {
-    const { status, stdout, stderr } = await run(['extract', await damagedCopy(), 'orders', '-o', join(place, 'out')])
+    const { status, stdout, stderr } = await run([
+      'extract',
+      await damagedCopy(),
+      'orders',
+      '-o',
+      join(place, 'out'),
+    ])
     expect(status).toBe(1)
     expect(stdout.toString()).toBe('')
     expect(stderr).toContain('ERR_STILLFRAME_CORRUPT')
@@ -144,6 +150,31 @@ describe('extract to a file', () => {
   })
 })
 
+describe('an interrupted extraction', () => {
+  const bigPath = join(directory, 'big.stillframe')
+  beforeAll(async () => {
+    using region = Region.allocate(2 ** 28)
+    new Uint8Array(region.buffer).fill(1)
+    await snapshot({ big: region }, bigPath).done
+  })
+
+  it.each([1, 2])('leaves no file behind (%i times Ctrl-C)', async (times) => {
+    const { status, stdout, stderr } = await run(['extract', bigPath, 'big', '-o', join(place, 'out')], {
+      meanwhile: (child) => {
+        // As soon as there is a file that could be left behind.
+        const timer = setInterval(() => {
+          if (readdirSync(place).length === 0) return
+          clearInterval(timer)
+          for (let time = 0; time < times; time++) child.kill('SIGINT')
+        }, 2)
+        child.once('exit', () => clearInterval(timer))
+      },
+    })
+    expect({ status, stdout: stdout.toString(), stderr }).toEqual({ status: 130, stdout: '', stderr: '' })
+    expect(readdirSync(place)).toEqual([])
+  })
+})
+
 describe('extract to stdout', () => {
   it.each([[[]], [['-o', '-']]])('writes the bytes and nothing else into a pipe (%j)', async (options) => {
     const { status, stdout, stderr } = await run(['extract', path, 'orders', ...options])
@@ -154,7 +185,14 @@ describe('extract to stdout', () => {
 
   it('writes the bytes into a file that the shell has opened', () => {
     const out = join(place, 'out')
-    execFileSync('bash', ['-c', '"$0" "$1" extract "$2" orders > "$3"', process.execPath, mainPath, path, out])
+    execFileSync('bash', [
+      '-c',
+      '"$0" "$1" extract "$2" orders > "$3"',
+      process.execPath,
+      mainPath,
+      path,
+      out,
+    ])
     expect(readFileSync(out).equals(orders)).toBe(true)
   })
 

@@ -1,6 +1,6 @@
 /** A small snapshot for the tests to look at, and a place of their own to do it in. */
 
-import { mkdtempSync, openSync, readSync, rmSync, writeSync, closeSync } from 'node:fs'
+import { closeSync, mkdtempSync, openSync, readSync, rmSync, writeSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll } from 'vitest'
@@ -15,7 +15,8 @@ export function temporaryDirectory(): string {
 
 /** Contents of the section `'orders'`: no two pages are alike, and the last one is not whole. */
 export const orders = Buffer.alloc(3 * 2 ** 20 + 1234)
-for (let offset = 0; offset + 4 <= orders.length; offset += 4) orders.writeUInt32LE((offset * 2654435761) >>> 0, offset)
+for (let offset = 0; offset + 4 <= orders.length; offset += 4)
+  orders.writeUInt32LE((offset * 2654435761) >>> 0, offset)
 
 /** Contents of the section `'counters'`. */
 export const counters = Buffer.alloc(8192, 'counter ')

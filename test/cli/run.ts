@@ -47,7 +47,10 @@ export function run(args: readonly string[], options: RunOptions = {}): Promise<
 }
 
 /** Runs a command with `--json`, and reads the one document that stdout must hold. */
-export async function runJson(args: readonly string[], options: RunOptions = {}): Promise<Outcome & { json: Json }> {
+export async function runJson(
+  args: readonly string[],
+  options: RunOptions = {},
+): Promise<Outcome & { json: Json }> {
   const outcome = await run([...args, '--json'], options)
   return { ...outcome, json: JSON.parse(outcome.stdout.toString()) as Json }
 }

@@ -22,20 +22,25 @@ beforeAll(async () => {
 })
 
 describe('a pipe', () => {
-  it.each([
-    ['inspect', path],
-    ['verify', path],
-    ['verify', bigPath],
-    ['doctor'],
-  ])('gets no colours and no progress bar from %s', async (...args) => {
-    const { stdout, stderr } = await run(args)
-    expect(stdout.toString()).not.toContain('\u001b')
-    expect(stderr).toBe('')
-  })
+  it.each([['inspect', path], ['verify', path], ['verify', bigPath], ['doctor']])(
+    'gets no colours and no progress bar from %s',
+    async (...args) => {
+      const { stdout, stderr } = await run(args)
+      expect(stdout.toString()).not.toContain('\u001b')
+      expect(stderr).toBe('')
+    },
+  )
 
   it.each([['inspect', path], ['doctor'], ['--help']])('closed early is no crash for %s', async (...args) => {
     const { status, signal, stderr } = await run(args, { meanwhile: (child) => child.stdout?.destroy() })
     expect({ status, signal, stderr }).toEqual({ status: 0, signal: null, stderr: '' })
+  })
+
+  it('to a full disk is a failure', () => {
+    const args = ['-c', '"$0" "$1" inspect "$2" > /dev/full', process.execPath, mainPath, path]
+    const { status, stderr } = spawnSync('bash', args, { encoding: 'utf8' })
+    expect(status).toBe(1)
+    expect(stderr).toContain('ENOSPC')
   })
 
   it('closed early ends an extraction without a word, but not as a success', async () => {

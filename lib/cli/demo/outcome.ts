@@ -42,7 +42,7 @@ export function describeSetting(setting: Setting, io: Io): string[] {
   }
   if (loadAverage > availableParallelism() / 2) {
     const load = `load average ${formatNumber(loadAverage)}`
-    warnings.push(`This machine is busy with other work (${load}): on a quiet one all figures are better.`)
+    warnings.push(`This machine is busy with other work (${load}): all figures suffer from that.`)
   }
   const load = `${formatCount(targetWritesPerSecond)} random writes a second while it is saved`
   return [
