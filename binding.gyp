@@ -46,7 +46,7 @@
       "type": "static_library",
       "cflags": ["-fno-stack-protector"],
       "cflags_cc": ["-fno-rtti", "-fno-threadsafe-statics"],
-      "sources": ["native/child/child.cc"]
+      "sources": ["native/child/child.cc", "native/child/forked_pages.cc"]
     },
     {
       "target_name": "stillframe",

@@ -77,6 +77,7 @@ export interface CapturePlan {
 
 export interface NativeCaptureResult {
   fileSize: number
+  allocatedBytes: number
   durationMs: number
   pagesTotal: number
   pagesZero: number

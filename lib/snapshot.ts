@@ -19,8 +19,10 @@ export interface SnapshotResult {
   engine: EngineName
   /** Bytes of memory captured. */
   byteLength: number
-  /** Bytes the file occupies. */
+  /** Length of the file in bytes, holes included. */
   fileSize: number
+  /** Bytes that the file takes on the disk: holes do not count. */
+  allocatedBytes: number
   pauseMs: number
   /** From the freeze to the published file. */
   durationMs: number
@@ -272,6 +274,7 @@ export class Snapshot {
       engine: this.engine,
       byteLength,
       fileSize: native.fileSize,
+      allocatedBytes: native.allocatedBytes,
       pauseMs: this.pauseMs,
       durationMs: native.durationMs,
       pages: { total: native.pagesTotal, zero: native.pagesZero, copied: native.pagesCopied },

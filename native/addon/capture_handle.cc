@@ -86,6 +86,7 @@ void CaptureHandle::Ended(Napi::Env env, Result<CaptureOutcome> outcome) {
     const CaptureOutcome& ended = outcome.value();
     Napi::Object result = Napi::Object::New(env);
     result.Set("fileSize", static_cast<double>(ended.file_length));
+    result.Set("allocatedBytes", static_cast<double>(ended.allocated_bytes));
     result.Set("durationMs", ended.duration_ms);
     result.Set("pagesTotal", static_cast<double>(ended.pages_total));
     result.Set("pagesZero", static_cast<double>(ended.pages_zero));

@@ -136,6 +136,11 @@ Result<CaptureOutcome> Capture::Run() {
       WriteHeaderAndTail(target_->fd(), image_, layout_, control_->index());
   if (!length.ok()) return length.failure();
   outcome.file_length = length.value();
+  struct stat about {};
+  if (const int error = sys::Fstat(target_->fd(), &about); error < 0) {
+    return SystemFailure("fstat", -error, "cannot examine the snapshot file");
+  }
+  outcome.allocated_bytes = static_cast<uint64_t>(about.st_blocks) * 512;
   if (Status aborted = CheckAborted(); !aborted.ok()) return aborted.failure();
   if (Status published = target_->Publish(); !published.ok()) return published.failure();
 

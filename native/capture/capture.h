@@ -46,7 +46,8 @@ struct CaptureRequest {
 };
 
 struct CaptureOutcome {
-  uint64_t file_length = 0;  // as stat says
+  uint64_t file_length = 0;      // holes included
+  uint64_t allocated_bytes = 0;  // that the file takes on the disk
   double duration_ms = 0;    // from the freeze to the published file
   uint64_t pages_total = 0;
   uint64_t pages_zero = 0;

@@ -1,6 +1,7 @@
 #include "freeze/features.h"
 
 #include <linux/sched.h>
+#include <sys/sysinfo.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
 
@@ -110,7 +111,15 @@ std::vector<Hazard> HazardsFor(uint64_t source_bytes) {
 uint64_t AvailableMemory() {
   const auto meminfo = ReadSmallFile("/proc/meminfo");
   const auto available_kib = meminfo ? NumberAfter(*meminfo, "MemAvailable:") : std::nullopt;
-  uint64_t available = available_kib ? *available_kib * 1024 : UINT64_MAX / 2;
+  uint64_t available = 0;
+  if (available_kib) {
+    available = *available_kib * 1024;
+  } else {
+    // A /proc without it (systemd's ProcSubset=pid): what is free says less, and errs on the safe side.
+    struct sysinfo system {};
+    sysinfo(&system);
+    available = (uint64_t{system.freeram} + system.bufferram) * system.mem_unit;
+  }
   const MemoryCgroup group = ReadMemoryCgroup();
   if (group.headroom) available = std::min(available, *group.headroom);
   return available;

@@ -116,22 +116,6 @@ std::optional<uint64_t> OomKills() {
 
 }  // namespace
 
-void ForkEngine::ForkedPages::CopyFrozen(uint32_t section, uint64_t offset, size_t length,
-                                         std::byte* out) {
-  memcpy(out, sources[section].data + offset, length);
-}
-
-void ForkEngine::ForkedPages::Release(uint32_t section, uint64_t offset, size_t length) {
-  if (!releasable[section]) return;
-  // Once the child does not have the page any more, the service writes to it without a copy. Only whole
-  // pages: the rest of a border page may belong to the next chunk.
-  const auto from = reinterpret_cast<uintptr_t>(sources[section].data) + offset;
-  const uintptr_t page = SystemPageSize();
-  const uintptr_t first = RoundUp(from, page);
-  const uintptr_t end = RoundDown(from + length, page);
-  if (first < end) sys::Madvise(reinterpret_cast<void*>(first), end - first, MADV_DONTNEED);
-}
-
 ForkEngine::ForkEngine() = default;
 
 ForkEngine::~ForkEngine() {
@@ -142,9 +126,13 @@ ForkEngine::~ForkEngine() {
 
 Status ForkEngine::Prepare(const FreezePlan& plan) {
   plan_ = &plan;
-  pages_.sources = plan.sources.data();
-  pages_.releasable = FindReleasable(plan.sources);
-  SystemPageSize();  // asked for here, since sysconf is not for the child
+  const std::vector<uint8_t> releasable = FindReleasable(plan.sources);
+  for (size_t i = 0; i < plan.sources.size(); i++) {
+    forked_sources_.push_back({plan.sources[i].data, releasable[i] != 0});
+  }
+  left_forkable_.reserve(plan.sources.size());
+  pages_.sources = forked_sources_.data();
+  pages_.page_size = SystemPageSize();
   int fds[2] = {-1, -1};
   if (const int error = sys::Pipe2(fds, O_CLOEXEC); error < 0) {
     return SystemFailure("pipe2", -error, "cannot make the pipe that tells the child of our end");
@@ -173,11 +161,14 @@ Status ForkEngine::MakeForkable() {
 
 void ForkEngine::MakeUnforkable(size_t count) {
   for (size_t i = 0; i < count; i++) {
-    const FreezeSource& source = plan_->sources[i];
-    if (!source.dont_fork || source.byte_length == 0) continue;
-    const PageRange range = WholePages(source);
-    sys::Madvise(range.start, range.length, MADV_DONTFORK);
+    if (!MakeUnforkable(plan_->sources[i])) left_forkable_.push_back(i);
   }
+}
+
+bool ForkEngine::MakeUnforkable(const FreezeSource& source) {
+  if (!source.dont_fork || source.byte_length == 0) return true;
+  const PageRange range = WholePages(source);
+  return sys::Madvise(range.start, range.length, MADV_DONTFORK) == 0;
 }
 
 Status ForkEngine::Freeze() {
@@ -209,6 +200,12 @@ Status ForkEngine::Freeze() {
 }
 
 void ForkEngine::Attach() {
+  if (!left_forkable_.empty()) {
+    // The kernel was short of memory for it. Later than this the memory may not be ours to advise any more.
+    const std::lock_guard lock(FlipLock());
+    for (const size_t i : left_forkable_) MakeUnforkable(plan_->sources[i]);
+    left_forkable_.clear();
+  }
   alive_read_.Reset();
   oom_kills_before_ = OomKills();
   char path[64];

@@ -16,6 +16,7 @@
 
 #include "base/unique_fd.h"
 #include "child/child.h"
+#include "child/forked_pages.h"
 #include "freeze/engine.h"
 
 namespace stillframe {
@@ -36,25 +37,17 @@ class ForkEngine final : public Engine {
   int pid() const override { return pid_; }
 
  private:
-  // Reads the child's memory; lives in the child. The data pointers are those of the parent.
-  class ForkedPages final : public PageSource {
-   public:
-    void CopyFrozen(uint32_t section, uint64_t offset, size_t length, std::byte* out) override;
-    void Release(uint32_t section, uint64_t offset, size_t length) override;
-    const FreezeSource* sources = nullptr;
-    // By section: whether no other one holds any of its bytes, so that saved pages can be given back. Made
-    // before the fork.
-    std::vector<uint8_t> releasable;
-  };
-
   Status MakeForkable();
   void MakeUnforkable(size_t count);
+  bool MakeUnforkable(const FreezeSource& source);
   // Whether the killed child ends within the grace period. Otherwise it is left to a thread that reaps it.
   bool EndsInTime();
   Failure HowItDied(int code, int status);
 
   const FreezePlan* plan_ = nullptr;
   ForkedPages pages_;
+  std::vector<ForkedSource> forked_sources_;
+  std::vector<size_t> left_forkable_;  // sources whose advice could not be set back in the pause
   ChildPlan child_{};
   UniqueFd alive_read_;
   UniqueFd alive_write_;

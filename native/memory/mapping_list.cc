@@ -95,8 +95,9 @@ Result<bool> IsDontFork(const void* address) {
 
 Result<Residency> ResidencyOf(const void* start, size_t length, size_t unit) {
   const size_t page = SystemPageSize();
-  const uintptr_t first = RoundDown(reinterpret_cast<uintptr_t>(start), page);
-  const uintptr_t end = RoundUp(reinterpret_cast<uintptr_t>(start) + length, page);
+  const auto begin = reinterpret_cast<uintptr_t>(start);
+  const uintptr_t first = RoundDown(begin, page);
+  const uintptr_t end = RoundUp(begin + length, page);
   constexpr size_t kWindowPages = 65536;
   std::vector<unsigned char> window(kWindowPages);
   Residency residency;
@@ -109,8 +110,9 @@ Result<Residency> ResidencyOf(const void* start, size_t length, size_t unit) {
       if ((window[i] & 1) == 0) continue;
       residency.bytes += page;
       // Where the start is not on a page, a page may reach into two units.
-      const uint64_t from = at - first + i * page;
-      const uint64_t last = std::min<uint64_t>(from + page, length) - 1;
+      const uintptr_t page_at = at + i * page;
+      const uint64_t from = page_at > begin ? page_at - begin : 0;
+      const uint64_t last = std::min<uint64_t>(page_at + page - begin, length) - 1;
       for (uint64_t each = std::max<uint64_t>(from / unit, next_unit); each <= last / unit; each++) {
         residency.bytes_of_units += std::min<uint64_t>(unit, length - each * unit);
         next_unit = each + 1;

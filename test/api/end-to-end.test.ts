@@ -100,6 +100,7 @@ describe('a round trip', () => {
         id: taken.id,
         frozenAt: taken.frozenAt,
         fileSize: result.fileSize,
+        allocatedBytes: result.allocatedBytes,
       })
       restored.close()
     }

@@ -31,6 +31,7 @@ export function nativeFailure(failure: string, details: Partial<NativeFailure> =
 
 export const captureResult: NativeCaptureResult = {
   fileSize: 8192,
+  allocatedBytes: 4096,
   durationMs: 5,
   pagesTotal: 3,
   pagesZero: 2,

@@ -148,6 +148,7 @@ describe('done', () => {
       engine: 'fork',
       byteLength: 100,
       fileSize: captureResult.fileSize,
+      allocatedBytes: captureResult.allocatedBytes,
       pauseMs: taken.pauseMs,
       durationMs: captureResult.durationMs,
       pages: { total: 3, zero: 2, copied: 1 },

@@ -1,0 +1,30 @@
+// The frozen pages of the fork engine: the child's own copy of the sources.
+//
+// Runs in the child, so it is built with the child's unit and calls nothing but memcpy and madvise.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "image/page_source.h"
+
+namespace stillframe {
+
+struct ForkedSource {
+  std::byte* data;
+  // No other source has any of its bytes, so that saved pages can be given back.
+  bool releasable;
+};
+
+class ForkedPages final : public PageSource {
+ public:
+  void CopyFrozen(uint32_t section, uint64_t offset, size_t length, std::byte* out) override;
+  // Once the child does not have a page any more, the service writes to it without a copy.
+  void Release(uint32_t section, uint64_t offset, size_t length) override;
+
+  // Both set before the fork.
+  const ForkedSource* sources = nullptr;
+  uint64_t page_size = 0;
+};
+
+}  // namespace stillframe
