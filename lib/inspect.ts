@@ -127,7 +127,14 @@ export async function verify(path: string | URL, options?: VerifyOptions): Promi
       reason,
     })),
   }
-  if (found.info !== undefined) report.info = toSnapshotInfo(found.info, file)
+  if (found.info === undefined) return report
+  try {
+    report.info = toSnapshotInfo(found.info, file)
+  } catch (error) {
+    // Metadata that is no JSON: one more piece of damage.
+    report.ok = false
+    report.problems.push({ reason: error instanceof Error ? error.message : String(error) })
+  }
   return report
 }
 
