@@ -19,17 +19,17 @@ struct SaveSection {
 };
 
 struct SavePlan {
-  const SaveSection* sections;  // in ascending order of first_chunk
-  uint32_t section_count;
-  uint64_t chunk_count;
-  PageSource* pages;
-  ControlHeader* control;
-  BlockEntry* index;
-  std::byte* bounce;  // one chunk, page-aligned
-  int fd;             // may be O_DIRECT: all writes are aligned
+  const SaveSection* sections = nullptr;  // in ascending order of first_chunk
+  uint32_t section_count = 0;
+  uint64_t chunk_count = 0;
+  PageSource* pages = nullptr;
+  ControlHeader* control = nullptr;
+  BlockEntry* index = nullptr;
+  std::byte* bounce = nullptr;  // one chunk, page-aligned
+  int fd = -1;                  // may be O_DIRECT: all writes are aligned
   // Asked before each chunk; true ends the loop (the parent is gone). May be null.
-  bool (*interrupted)(const void* context);
-  const void* interrupted_context;
+  bool (*interrupted)(const void* context) = nullptr;
+  const void* interrupted_context = nullptr;
 };
 
 enum class SaveEnd : uint8_t { kComplete, kAborted, kInterrupted, kFailed };
