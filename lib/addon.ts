@@ -146,9 +146,10 @@ export interface RestoreTarget {
   region?: RegionHandle
   /**
    * Without a region the memory is JS's own and may be detached at any moment, so the reading thread
-   * hands over chunk after chunk, on the JS thread, and waits. What it throws ends the restore.
+   * hands over chunk after chunk, on the JS thread, and waits until `done` is called. What it throws ends the
+   * restore.
    */
-  onChunk?: (byteOffset: number, chunk: Uint8Array) => void
+  onChunk?: (byteOffset: number, chunk: Uint8Array, done: () => void) => void
 }
 
 export interface RestorePlan {

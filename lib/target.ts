@@ -95,13 +95,15 @@ export function toNativeTarget(
 ): NativeTarget & { byteLength: number } {
   const { name, byteLength, region } = target
   if (region !== undefined) return { name, byteLength, region }
-  const onChunk = (byteOffset: number, chunk: Uint8Array): void => {
+  const onChunk = (byteOffset: number, chunk: Uint8Array, done: () => void): void => {
     try {
       copyChunk(target, path, byteOffset, chunk)
     } catch (error) {
       onError(error as Error)
       throw error
     }
+    // A turn of the event loop for everybody else before the next one.
+    setImmediate(done)
   }
   return { name, byteLength, onChunk }
 }

@@ -24,7 +24,7 @@ constexpr size_t kNamesInMessage = 16;
 
 // One reading thread, the callback that waits for it, and the way to hand it chunks in between. Lives until
 // its end has been told on the JS thread, and as long as the ReadJob object of JS.
-class ReadJob final : public Job {
+class ReadJob final : public Job, public std::enable_shared_from_this<ReadJob> {
  public:
   using ToValue = std::function<Napi::Value(Napi::Env)>;
   // Runs on the thread: does the reading and answers with what makes the JS value of its result.
@@ -35,8 +35,14 @@ class ReadJob final : public Job {
 
   ReadControl control;
 
-  // Runs `task` on the JS thread and waits for it: on the job's thread only. A cancellation does not wait.
+  // Runs `task` on the JS thread and waits for what it answers, by its result when that is a failure, later by
+  // Answer() otherwise. On the job's thread only. A cancellation does not wait.
   Status OnJsThread(std::function<Status(Napi::Env)> task);
+  void Answer(Status answer) {
+    const std::lock_guard lock(mutex_);
+    answer_ = std::move(answer);
+    answered_.notify_all();
+  }
 
   void CancelAndJoin() override {
     Cancel();
@@ -106,10 +112,11 @@ Status ReadJob::OnJsThread(std::function<Status(Napi::Env)> task) {
   }
   environment_->Post([this, task = std::move(task)](Napi::Env env) {
     // A cancelled job does not wait any more: what the task refers to may be gone.
-    const std::lock_guard lock(mutex_);
+    std::unique_lock task_lock(mutex_);
     if (control.cancelled) return;
-    answer_ = task(env);
-    answered_.notify_all();
+    Status started = task(env);
+    task_lock.unlock();
+    if (!started.ok()) Answer(std::move(started));
   });
   std::unique_lock lock(mutex_);
   answered_.wait(lock, [&] { return answer_.has_value() || control.cancelled; });
@@ -303,7 +310,10 @@ Status FillThroughJs(ReadJob& job, const ImageFile& image, uint32_t section, con
     return job.OnJsThread([&, offset, bytes, length](Napi::Env env) -> Status {
       const auto chunk =
           Napi::Buffer<uint8_t>::Copy(env, reinterpret_cast<const uint8_t*>(bytes), length);
-      target.on_chunk->Value().Call({Napi::Number::New(env, static_cast<double>(offset)), chunk});
+      // Answered in a later turn of the event loop, so that the service has one between any two chunks.
+      const auto done = Napi::Function::New(
+          env, [shared = job.shared_from_this()](const Napi::CallbackInfo&) { shared->Answer(Success{}); });
+      target.on_chunk->Value().Call({Napi::Number::New(env, static_cast<double>(offset)), chunk, done});
       if (!env.IsExceptionPending()) return Success{};
       Failure failure;
       failure.code = FailureCode::kIo;

@@ -31,6 +31,9 @@ const info = {
   sections: image.sections,
 }
 
+/** Native code would go on with the next chunk. */
+const noDone = (): void => {}
+
 describe('inspect()', () => {
   test('gives what the file says', async () => {
     expect(await inspect(path)).toEqual(info)
@@ -248,7 +251,7 @@ describe('restore()', () => {
       const big = Region.allocate(24)
       const [part] = planFor({ main: new Uint8Array(big.buffer, 8) }).into
       expect(part?.region).toBeUndefined()
-      part?.onChunk?.(4, Uint8Array.of(1, 2))
+      part?.onChunk?.(4, Uint8Array.of(1, 2), noDone)
       expect([...new Uint8Array(big.buffer, 11, 4)]).toEqual([0, 1, 2, 0])
     })
 
@@ -265,7 +268,7 @@ describe('restore()', () => {
         [memory, new Uint8Array(memory.buffer)],
       ] as const) {
         const [native] = planFor({ main: target }).into
-        native?.onChunk?.(2, chunk)
+        native?.onChunk?.(2, chunk, noDone)
         expect([...bytes.subarray(2, 5)]).toEqual([7, 8, 9])
         bytes.fill(0)
       }
@@ -275,7 +278,7 @@ describe('restore()', () => {
       const memory = wasmMemory(1)
       const [native] = planFor({ main: memory }).into
       memory.grow(1)
-      native?.onChunk?.(0, Uint8Array.of(5))
+      native?.onChunk?.(0, Uint8Array.of(5), noDone)
       expect(new Uint8Array(memory.buffer)[0]).toBe(5)
     })
 
@@ -290,7 +293,7 @@ describe('restore()', () => {
       resizable.resize(4)
       region.close()
       for (const native of natives) {
-        const error = thrownBy(() => native?.onChunk?.(4, Uint8Array.of(1)))
+        const error = thrownBy(() => native?.onChunk?.(4, Uint8Array.of(1), noDone))
         expect(error).toBeInstanceOf(StillframeError)
         expect(error).toMatchObject({ code: 'ERR_STILLFRAME_CLOSED', path })
         expect(error.message).toContain("section 'main'")
@@ -303,7 +306,7 @@ describe('restore()', () => {
         return rejectionOf(restore(path, { into: { main: buffer } }))
       })()
       detach(buffer)
-      const thrown = thrownBy(() => fake.restorePlan?.into[0]?.onChunk?.(0, Uint8Array.of(1)))
+      const thrown = thrownBy(() => fake.restorePlan?.into[0]?.onChunk?.(0, Uint8Array.of(1), noDone))
       fake.restoreJob?.fail(nativeFailure('IO', { message: 'a callback threw' }))
       const error = await rejection
       expect(error).toBe(thrown)
