@@ -20,6 +20,7 @@
 
 import { spawn, spawnSync } from 'node:child_process'
 import {
+  chmodSync,
   cpSync,
   existsSync,
   mkdirSync,
@@ -98,6 +99,8 @@ async function mutationRun() {
 /** The files that git knows or would add, and what has been built of them, so that little is compiled again. */
 function copyCheckout() {
   const copy = mkdtempSync(path.join(os.tmpdir(), 'stillframe-mutants-'))
+  // Some tests run a process as another user, who has to get here too.
+  chmodSync(copy, 0o755)
   const { stdout } = spawnSync('git', ['ls-files', '-coz', '--exclude-standard'], {
     cwd: root,
     encoding: 'utf8',

@@ -2,8 +2,9 @@
 # Runs other versions of Node over the addon that lies in build/Release: one binary for all of them.
 #
 #   npm run test:node-versions                       20.19 22 24 26
-#   npm run test:node-versions -- 24                 only these
-#   npm run test:node-versions -- --smoke 24 26      scripts/smoke.mjs instead of the whole test suite
+#   npm run test:node-versions -- 24 26              only these
+#   npm run test:node-versions -- 24 test/api        what is no version goes to vitest: part of the suite
+#   npm run test:node-versions -- --smoke            scripts/smoke.mjs instead of the suite
 #
 # For each version: the package node-linux-<arch> of the npm registry (the binary and the headers, kept in
 # build-aside/node/, no dependency of ours); that node loads build/Release/stillframe.node and runs the
@@ -14,11 +15,13 @@ cd "$(dirname "$0")/.."
 
 suite=full
 versions=()
+tests=()
 for argument in "$@"; do
   case "$argument" in
     -h | --help) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//p}' "$0"; exit 0 ;;
     --smoke) suite=smoke ;;
-    *) versions+=("$argument") ;;
+    [0-9]*) versions+=("$argument") ;;
+    *) tests+=("$argument") ;;
   esac
 done
 [ ${#versions[@]} -gt 0 ] || versions=(20.19 22 24 26)
@@ -51,7 +54,7 @@ for version in "${versions[@]}"; do
   export PATH="$nodedir/bin:$path"
   export STILLFRAME_ADDON="$addon"
   if [ "$suite" = full ]; then
-    "$node" node_modules/vitest/vitest.mjs run || failed+=("$version: test suite")
+    "$node" node_modules/vitest/vitest.mjs run "${tests[@]}" || failed+=("$version: test suite")
   else
     "$node" scripts/smoke.mjs dist/index.js || failed+=("$version: smoke test")
   fi

@@ -79,6 +79,11 @@ export class Fixture {
     return this.#reports.shift() as Report
   }
 
+  /** True when a report waits to be taken. */
+  get hasReport(): boolean {
+    return this.#reports.length > 0
+  }
+
   /** Sends one line to the fixture's stdin. */
   tell(line: string): void {
     this.child.stdin?.write(`${line}\n`)

@@ -31,5 +31,8 @@ export function holdSnapshot(...args) {
   process.kill(pid, 'SIGSTOP')
   spinUntil(() => stateOf(pid) === 'T' || stateOf(pid) === 'Z', 'the child is stopped')
   if (stateOf(pid) !== 'T') throw new Error('the child had ended before it could be stopped')
-  return { taken, pid, release: () => process.kill(pid, 'SIGCONT') }
+  const release = () => {
+    if (stateOf(pid) === 'T') process.kill(pid, 'SIGCONT')
+  }
+  return { taken, pid, release }
 }

@@ -48,6 +48,24 @@ export function hasEnded(pid) {
 }
 
 /**
+ * Everything that still runs in a session. A fixture started as `detached` leads one of its own, and the children
+ * of its captures stay in it whatever happens to the fixture.
+ *
+ * @param {number} leader
+ * @returns {number[]}
+ */
+export function runningInSession(leader) {
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .map(Number)
+    .filter((pid) => {
+      const text = orNone(() => readFileSync(`/proc/${pid}/stat`, 'utf8')) ?? ''
+      const [state = 'X', , , session] = text.slice(text.lastIndexOf(')') + 2).split(' ')
+      return Number(session) === leader && !'ZX'.includes(state)
+    })
+}
+
+/**
  * The name of a process as in /proc/<pid>/comm.
  *
  * @param {number} pid

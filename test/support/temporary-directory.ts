@@ -1,6 +1,7 @@
-/** A directory of its own for each test, removed afterwards. */
+/** A directory of its own for each test, removed afterwards with what was mounted in it. */
 
-import { chmodSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach } from 'vitest'
@@ -16,11 +17,22 @@ export function useTemporaryDirectory(): (name?: string) => string {
     directory = mkdtempSync(join(tmpdir(), 'stillframe-test-'))
     chmodSync(directory, 0o755)
   })
-  afterEach(() => rmSync(directory, { recursive: true, force: true }))
+  afterEach(() => {
+    unmountBelow(directory)
+    // A fixture that a failed test left behind may still be writing.
+    rmSync(directory, { recursive: true, force: true, maxRetries: 5 })
+  })
   return (name = '') => join(directory, name)
 }
 
 /** The temporary files of captures in a directory, under the names that are documented for them. */
 export function temporaryFilesIn(directory: string): string[] {
   return readdirSync(directory).filter((name) => /^\.stillframe-.*\.tmp$/.test(name))
+}
+
+function unmountBelow(directory: string): void {
+  for (const line of readFileSync('/proc/self/mounts', 'utf8').split('\n').reverse()) {
+    const [, mounted = ''] = line.split(' ')
+    if (mounted.startsWith(`${directory}/`)) spawnSync('umount', ['--lazy', mounted])
+  }
 }

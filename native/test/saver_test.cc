@@ -1,0 +1,363 @@
+// What the saver writes is what was frozen, and every write that fails is reported with its place. Proved
+// with frozen pages in plain memory, a real file, injected errors and a file size limit.
+#include "image/saver.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <bit>
+#include <cerrno>
+#include <cstring>
+#include <optional>
+
+#include "image/checksum.h"
+#include "image/control_block.h"
+#include "image/tail.h"
+#include "image/zero_page.h"
+#include "test/image_fixture.h"
+
+namespace stillframe::test {
+namespace {
+
+constexpr uint64_t kChunk = ControlBlock::kChunkSize;
+
+Bytes BlockWithPages(std::initializer_list<uint64_t> pages, uint64_t length = kBlockSize) {
+  Bytes block(length);
+  for (const uint64_t page : pages) block[page * kPageSize + page % kPageSize] = std::byte{1};
+  return block;
+}
+
+TEST(EncodeBlock, NamesThePagesThatHoldAByte) {
+  const Bytes block = BlockWithPages({0, 5, 63});
+  BlockEntry entry{};
+  EXPECT_EQ(EncodeBlock(block.data(), block.size(), &entry), 61U);
+  EXPECT_EQ(entry.present, uint64_t{1} | uint64_t{1} << 5 | uint64_t{1} << 63);
+  EXPECT_EQ(entry.checksum, Checksum(block.data(), block.size()));
+}
+
+TEST(EncodeBlock, FindsALoneByteAnywhereInThePage) {
+  for (size_t at = 0; at < kPageSize; at++) {
+    Bytes page(kPageSize);
+    page[at] = std::byte{0x80};
+    BlockEntry entry{};
+    ASSERT_EQ(EncodeBlock(page.data(), page.size(), &entry), 0U) << at;
+    ASSERT_EQ(entry.present, 1U) << at;
+  }
+}
+
+TEST(EncodeBlock, ABlockOfZerosHasNeitherPagesNorChecksum) {
+  const Bytes block(kBlockSize);
+  BlockEntry entry{};
+  entry.checksum = 7;
+  EXPECT_EQ(EncodeBlock(block.data(), block.size(), &entry), 64U);
+  EXPECT_EQ(entry.present, 0U);
+  EXPECT_EQ(entry.checksum, 0U);
+}
+
+TEST(EncodeBlock, TakesBytesOfAnyAlignment) {
+  Bytes bytes(kPageSize + 8);
+  bytes[kPageSize + 2] = std::byte{1};
+  EXPECT_FALSE(IsZeroPage(bytes.data() + 3));
+  EXPECT_TRUE(IsZeroPage(bytes.data() + 1));
+}
+
+// A saver's plan over sections in memory, into a file of its own.
+class Saver : public ::testing::Test {
+ protected:
+  void Plan(std::vector<SampleSection> sections, int flags = 0) {
+    sections_ = std::move(sections);
+    std::vector<ImageDescription::Section> described;
+    for (const auto& section : sections_) described.push_back({section.name, section.bytes.size()});
+    layout_ = PlanFlatLayout(described);
+    Result<ControlBlock> control = ControlBlock::Create(layout_.block_count);
+    ASSERT_TRUE(control.ok());
+    control_.emplace(std::move(control.value()));
+    pages_.emplace(sections_);
+    fd_.Reset(open(directory_.File("image").c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | flags,
+                   0600));
+    ASSERT_TRUE(fd_.valid()) << strerror(errno);
+    plan_.sections = layout_.sections.data();
+    plan_.section_count = static_cast<uint32_t>(layout_.sections.size());
+    plan_.chunk_count = layout_.chunk_count;
+    plan_.pages = &*pages_;
+    plan_.control = control_->header();
+    plan_.index = control_->index();
+    plan_.bounce = control_->bounce();
+    plan_.fd = fd_.get();
+    // Whatever a frozen page is copied over must not show in the file.
+    memset(plan_.bounce, 0xee, kChunk);
+  }
+
+  // The file from the sections on is what it must be: pages as they were, zeros elsewhere.
+  void ExpectSaved() {
+    Bytes expected(layout_.tail_offset);
+    for (size_t i = 0; i < sections_.size(); i++) {
+      const Bytes& bytes = sections_[i].bytes;
+      std::copy(bytes.begin(), bytes.end(),
+                expected.begin() + static_cast<int64_t>(layout_.sections[i].data_offset));
+    }
+    Bytes found = ReadAll(directory_.File("image"));
+    ASSERT_LE(found.size(), expected.size()) << "something was written behind the sections";
+    found.resize(expected.size());
+    EXPECT_TRUE(found == expected);
+  }
+
+  const BlockEntry& Entry(size_t i) const { return plan_.index[i]; }
+  void ExpectFailure(SaveStep step, int error_number, uint64_t offset) {
+    EXPECT_EQ(plan_.control->error_number.load(), error_number);
+    EXPECT_EQ(plan_.control->error_step.load(), step) << SaveStepName(plan_.control->error_step);
+    EXPECT_EQ(plan_.control->error_offset.load(), offset);
+  }
+
+  TemporaryDirectory directory_;
+  FaultScope faults_;
+  std::vector<SampleSection> sections_;
+  FlatLayout layout_;
+  std::optional<ControlBlock> control_;
+  std::optional<MemoryPages> pages_;
+  UniqueFd fd_;
+  SavePlan plan_{};
+};
+
+TEST_F(Saver, SavesSectionsOfAllShapes) {
+  Bytes holes(3 * kBlockSize);
+  holes[kBlockSize + 17] = std::byte{1};
+  Plan({{"one byte", Pattern(1, 1)},
+        {"empty", {}},
+        {"a page", Pattern(kPageSize, 2)},
+        {"a block and a byte", Pattern(kBlockSize + 1, 3)},
+        {"holes", holes},
+        {"more than a chunk", Pattern(kChunk + kBlockSize + kPageSize / 2, 4)},
+        {"empty at the end", {}}});
+  EXPECT_EQ(SaveChunks(plan_), SaveEnd::kComplete);
+  ExpectSaved();
+  uint64_t pages = 0;
+  uint64_t present = 0;
+  size_t entry = 0;
+  for (uint32_t section = 0; section < sections_.size(); section++) {
+    const uint64_t length = sections_[section].bytes.size();
+    pages += DivideRoundingUp(length, kPageSize);
+    for (uint32_t block = 0; block < BlockCount(length); block++, entry++) {
+      const BlockEntry& found = Entry(entry);
+      EXPECT_EQ(found.section, section);
+      EXPECT_EQ(found.block, block);
+      EXPECT_EQ(found.codec, Codec::kNone);
+      EXPECT_EQ(found.reserved, 0U);
+      present += static_cast<uint64_t>(std::popcount(found.present));
+      const uint64_t at = layout_.sections[section].data_offset + block * kBlockSize;
+      EXPECT_EQ(found.file_offset, found.present != 0 ? at : 0);
+      EXPECT_EQ(found.stored_length, found.present != 0 ? PaddedBlockLength(length, block) : 0);
+    }
+  }
+  EXPECT_EQ(entry, layout_.block_count);
+  EXPECT_EQ(plan_.control->bytes_done.load(), layout_.byte_length);
+  EXPECT_EQ(pages_->released_bytes(), layout_.byte_length);
+  EXPECT_EQ(plan_.control->zero_pages.load(), pages - present);
+  EXPECT_EQ(plan_.control->error_number.load(), 0);
+}
+
+TEST_F(Saver, BlocksOfZerosStayHolesAndRunsAreOneWrite) {
+  Bytes bytes(6 * kBlockSize);
+  // Blocks 0, 1 and 4, 5 hold something: two runs.
+  for (const size_t block : {0, 1, 4, 5}) bytes[block * kBlockSize] = std::byte{1};
+  Plan({{"main", bytes}});
+  FaultScope::Count("pwrite");
+  EXPECT_EQ(SaveChunks(plan_), SaveEnd::kComplete);
+  EXPECT_EQ(sys::CallCount(sys::Call::kPwrite), 2U);
+  EXPECT_EQ(plan_.control->bytes_written.load(), 4 * kBlockSize);
+  ExpectSaved();
+  const off_t hole = lseek(fd_.get(), static_cast<off_t>(kPartAlignment), SEEK_HOLE);
+  EXPECT_EQ(hole, static_cast<off_t>(kPartAlignment + 2 * kBlockSize));
+}
+
+TEST_F(Saver, NothingButZerosWritesNothing) {
+  Plan({{"main", Bytes(kChunk + 5)}});
+  FaultScope::Count("pwrite");
+  EXPECT_EQ(SaveChunks(plan_), SaveEnd::kComplete);
+  EXPECT_EQ(sys::CallCount(sys::Call::kPwrite), 0U);
+  EXPECT_EQ(plan_.control->bytes_done.load(), kChunk + 5);
+}
+
+TEST_F(Saver, ThePaddingOfTheLastPageIsZero) {
+  Plan({{"main", Pattern(100, 1)}});
+  EXPECT_EQ(SaveChunks(plan_), SaveEnd::kComplete);
+  const Bytes file = ReadAll(fd_.get());
+  ASSERT_EQ(file.size(), kPartAlignment + kPageSize);
+  EXPECT_TRUE(std::all_of(file.begin() + static_cast<int64_t>(kPartAlignment) + 100, file.end(),
+                          [](std::byte byte) { return byte == std::byte{0}; }))
+      << "bytes of the bounce buffer leaked into the file";
+}
+
+TEST_F(Saver, WritesAgainAfterAnInterruption) {
+  Plan({{"main", Pattern(kChunk * 2, 1)}});
+  FaultScope::Fail("pwrite", 2, EINTR);
+  EXPECT_EQ(SaveChunks(plan_), SaveEnd::kComplete);
+  EXPECT_EQ(sys::CallCount(sys::Call::kPwrite), 3U);
+  ExpectSaved();
+}
+
+TEST_F(Saver, LeavesDirectModeWhereAWriteRefusesIt) {
+  Plan({{"main", Pattern(kBlockSize, 1)}}, O_DIRECT);
+  FaultScope::Fail("pwrite", 1, EINVAL);
+  EXPECT_EQ(SaveChunks(plan_), SaveEnd::kComplete);
+  EXPECT_EQ(fcntl(fd_.get(), F_GETFL) & O_DIRECT, 0);
+  ExpectSaved();
+}
+
+TEST_F(Saver, AlignsEveryWriteForDirectMode) {
+  Plan({{"a", Pattern(kPageSize + 1, 1)}, {"b", Pattern(kChunk + 77, 2)}}, O_DIRECT);
+  EXPECT_EQ(SaveChunks(plan_), SaveEnd::kComplete);
+  EXPECT_NE(fcntl(fd_.get(), F_GETFL) & O_DIRECT, 0) << "direct mode was refused";
+  ExpectSaved();
+}
+
+TEST_F(Saver, AnInvalidWriteWithoutDirectModeIsAnError) {
+  Plan({{"main", Pattern(kBlockSize, 1)}});
+  FaultScope::Fail("pwrite", 1, EINVAL, true);
+  EXPECT_EQ(SaveChunks(plan_), SaveEnd::kFailed);
+  ExpectFailure(SaveStep::kWriting, EINVAL, kPartAlignment);
+}
+
+TEST_F(Saver, AFailedWriteIsReportedWithItsPlaceAndNotRetried) {
+  for (const int error : {ENOSPC, EIO, EDQUOT}) {
+    Plan({{"first", Pattern(kChunk, 1)}, {"second", Pattern(kChunk * 2, 2)}});
+    FaultScope::Fail("pwrite", 3, error);
+    EXPECT_EQ(SaveChunks(plan_), SaveEnd::kFailed);
+    ExpectFailure(SaveStep::kWriting, error, layout_.sections[1].data_offset + kChunk);
+    EXPECT_EQ(sys::CallCount(sys::Call::kPwrite), 3U);
+    EXPECT_EQ(plan_.control->bytes_done.load(), 2 * kChunk) << "the failed chunk counts as saved";
+    EXPECT_EQ(pages_->released_bytes(), 2 * kChunk) << "pages that are not saved were given back";
+  }
+}
+
+// Lets the kernel write no file longer than this.
+class FileSizeLimit {
+ public:
+  explicit FileSizeLimit(uint64_t bytes) {
+    getrlimit(RLIMIT_FSIZE, &before_);
+    rlimit limit = before_;
+    limit.rlim_cur = bytes;
+    setrlimit(RLIMIT_FSIZE, &limit);
+    handler_ = signal(SIGXFSZ, SIG_IGN);
+  }
+  FileSizeLimit(const FileSizeLimit&) = delete;
+  FileSizeLimit& operator=(const FileSizeLimit&) = delete;
+  ~FileSizeLimit() {
+    setrlimit(RLIMIT_FSIZE, &before_);
+    signal(SIGXFSZ, handler_);
+  }
+
+ private:
+  rlimit before_{};
+  void (*handler_)(int) = nullptr;
+};
+
+TEST_F(Saver, GoesOnAfterAShortWriteAndThenSaysWhatIsWrong) {
+  Plan({{"main", Pattern(kBlockSize, 1)}});
+  FaultScope::Count("pwrite");
+  {
+    // Two and a half pages fit: a short write, the half page again, then the reason.
+    const FileSizeLimit limit(kPartAlignment + 2 * kPageSize + kPageSize / 2);
+    EXPECT_EQ(SaveChunks(plan_), SaveEnd::kFailed);
+  }
+  ExpectFailure(SaveStep::kWriting, EFBIG, kPartAlignment);
+  EXPECT_EQ(sys::CallCount(sys::Call::kPwrite), 3U);
+}
+
+TEST_F(Saver, EndsWhenAskedTo) {
+  Plan({{"main", Pattern(kChunk * 3, 1)}});
+  plan_.control->abort_requested = 1;
+  EXPECT_EQ(SaveChunks(plan_), SaveEnd::kAborted);
+  EXPECT_EQ(plan_.control->bytes_done.load(), 0U);
+  plan_.control->abort_requested = 0;
+  int asked = 0;
+  plan_.interrupted_context = &asked;
+  plan_.interrupted = [](const void* context) {
+    return ++*const_cast<int*>(static_cast<const int*>(context)) == 2;
+  };
+  EXPECT_EQ(SaveChunks(plan_), SaveEnd::kInterrupted);
+  EXPECT_EQ(plan_.control->bytes_done.load(), kChunk);
+}
+
+TEST_F(Saver, TheHeartbeatGrowsWithEveryBlock) {
+  Plan({{"main", Bytes(5 * kBlockSize)}});
+  EXPECT_EQ(SaveChunks(plan_), SaveEnd::kComplete);
+  EXPECT_GE(plan_.control->heartbeat.load(), 5U);
+}
+
+TEST_F(Saver, SeveralSaversShareTheChunks) {
+  Plan({{"a", Pattern(kChunk * 2, 1)}, {"b", Pattern(kChunk + 9, 2)}});
+  // The second takes up where the first was stopped: next_chunk is all they share.
+  int asked = 0;
+  plan_.interrupted_context = &asked;
+  plan_.interrupted = [](const void* context) {
+    return ++*const_cast<int*>(static_cast<const int*>(context)) > 2;
+  };
+  EXPECT_EQ(SaveChunks(plan_), SaveEnd::kInterrupted);
+  SavePlan second = plan_;
+  second.interrupted = nullptr;
+  EXPECT_EQ(SaveChunks(second), SaveEnd::kComplete);
+  EXPECT_EQ(plan_.control->bytes_done.load(), layout_.byte_length);
+  ExpectSaved();
+}
+
+TEST(Tail, IsWrittenWholeOrReported) {
+  const auto sections = SampleSections();
+  MemoryFile good;
+  const uint64_t length = WriteImage(good.fd(), sections, kSampleMetadata);
+  const Bytes expected = ReadAll(good.fd());
+  EXPECT_EQ(length, expected.size());
+  const FaultScope faults;
+  // The sections take three writes, tail and header one each.
+  FaultScope::Count("pwrite");
+  MemoryFile counted;
+  WriteImage(counted.fd(), sections, kSampleMetadata);
+  const uint32_t writes = sys::CallCount(sys::Call::kPwrite);
+  for (uint32_t nth = writes - 1; nth <= writes; nth++) {
+    MemoryFile again;
+    FaultScope::Fail("pwrite", nth, EINTR);
+    WriteImage(again.fd(), sections, kSampleMetadata);
+    EXPECT_TRUE(ReadAll(again.fd()) == expected);
+  }
+}
+
+constexpr BlockEntry kNoBlocks[1] = {};
+
+TEST(Tail, ReportsTheErrorOfAWrite) {
+  ImageDescription image;
+  image.sections = {{"main", 0}};
+  const FlatLayout layout = PlanFlatLayout(image.sections);
+  MemoryFile file;
+  for (const uint32_t nth : {1U, 2U}) {
+    const FaultScope faults;
+    FaultScope::Fail("pwrite", nth, ENOSPC);
+    Result<uint64_t> wrote = WriteHeaderAndTail(file.fd(), image, layout, kNoBlocks);
+    ASSERT_FALSE(wrote.ok());
+    EXPECT_EQ(wrote.failure().code, FailureCode::kNoSpace);
+    EXPECT_STREQ(wrote.failure().syscall, "pwrite");
+    EXPECT_EQ(wrote.failure().error_number, ENOSPC);
+  }
+}
+
+TEST(Tail, LeavesDirectModeWhereAWriteRefusesIt) {
+  const TemporaryDirectory directory;
+  const UniqueFd fd(
+      open(directory.File("image").c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_DIRECT, 0600));
+  ASSERT_TRUE(fd.valid());
+  const FaultScope faults;
+  FaultScope::Fail("pwrite", 1, EINVAL);
+  ImageDescription image;
+  image.sections = {{"main", 0}};
+  Result<uint64_t> wrote =
+      WriteHeaderAndTail(fd.get(), image, PlanFlatLayout(image.sections), kNoBlocks);
+  EXPECT_TRUE(wrote.ok());
+  EXPECT_EQ(fcntl(fd.get(), F_GETFL) & O_DIRECT, 0);
+}
+
+}  // namespace
+}  // namespace stillframe::test

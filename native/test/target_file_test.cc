@@ -1,0 +1,472 @@
+// All or nothing: whatever fails on the way, the target's name leads to the complete old file or to the complete
+// new one, and nothing else is left in the directory. Proved by failing each call of the publication in turn, by
+// forcing every fallback, and by putting all kinds of things where the snapshot is to go.
+#include "image/target_file.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+
+#include "base/disabled_steps.h"
+#include "test/image_fixture.h"
+
+namespace stillframe::test {
+namespace {
+
+using Names = std::vector<std::string>;
+constexpr char kStaleName[] = ".stillframe-0123456789abcdef0123456789abcdef.tmp";
+
+class Target : public ::testing::Test {
+ protected:
+  Result<TargetFile> Open(const TargetOptions& options = {}) {
+    return TargetFile::Open(path_, options);
+  }
+  // Opens, writes `text` and publishes.
+  Status Save(const std::string& text, const TargetOptions& options = {}) {
+    Result<TargetFile> target = Open(options);
+    if (!target.ok()) return target.failure();
+    return Fill(&target.value(), text);
+  }
+  static Status Fill(TargetFile* target, const std::string& text) {
+    // A text is not what direct mode takes.
+    fcntl(target->fd(), F_SETFL, 0);
+    WriteAt(target->fd(), text.data(), text.size(), 0);
+    return target->Publish();
+  }
+  static std::string Text(const std::string& path) {
+    const Bytes bytes = ReadAll(path);
+    return std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  }
+  mode_t ModeOf(const std::string& path) {
+    struct stat about {};
+    EXPECT_EQ(stat(path.c_str(), &about), 0);
+    return about.st_mode & 07777;
+  }
+
+  TemporaryDirectory directory_;
+  std::string path_ = directory_.File("snapshot");
+  FaultScope faults_;
+};
+
+TEST_F(Target, IsPublishedUnderItsNameAndNothingElseIsLeft) {
+  ASSERT_TRUE(Save("new").ok());
+  EXPECT_EQ(directory_.List(), Names{"snapshot"});
+  EXPECT_EQ(Text(path_), "new");
+}
+
+TEST_F(Target, HasTheModeThatWasAskedForWhateverTheUmask) {
+  for (const mode_t umask_now : {0U, 0777U}) {
+    const mode_t before = umask(umask_now);
+    EXPECT_TRUE(Save("a").ok());
+    EXPECT_EQ(ModeOf(path_), 0600U);
+    EXPECT_TRUE(Save("b", {.mode = 0644}).ok());
+    EXPECT_EQ(ModeOf(path_), 0644U);
+    umask(before);
+    unlink(path_.c_str());
+  }
+}
+
+TEST_F(Target, ReplacesAnOldFileWhole) {
+  WriteFile(path_, "the old one, which is longer");
+  const UniqueFd reader(open(path_.c_str(), O_RDONLY | O_CLOEXEC));
+  ASSERT_TRUE(Save("new").ok());
+  EXPECT_EQ(directory_.List(), Names{"snapshot"});
+  EXPECT_EQ(Text(path_), "new");
+  EXPECT_EQ(ReadAll(reader.get()).size(), 28U) << "who had the old file open has lost it";
+}
+
+TEST_F(Target, LeavesNothingWhenItIsNotPublished) {
+  {
+    Result<TargetFile> target = Open();
+    ASSERT_TRUE(target.ok());
+  }
+  EXPECT_EQ(directory_.List(), Names{});
+}
+
+TEST_F(Target, DoesNotOverwriteUnlessAllowed) {
+  WriteFile(path_, "old");
+  Result<TargetFile> refused = Open({.overwrite = false});
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.failure().code, FailureCode::kExists);
+
+  // Also when the file comes into being while the capture runs.
+  unlink(path_.c_str());
+  Result<TargetFile> target = Open({.overwrite = false});
+  ASSERT_TRUE(target.ok());
+  WriteFile(path_, "somebody else's");
+  Status published = Fill(&target.value(), "new");
+  ASSERT_FALSE(published.ok());
+  EXPECT_EQ(published.failure().code, FailureCode::kExists);
+  EXPECT_EQ(Text(path_), "somebody else's");
+  EXPECT_EQ(directory_.List(), Names{"snapshot"});
+}
+
+TEST_F(Target, RefusesWhatIsNoRegularFile) {
+  const auto expect_refusal = [&](int error_number) {
+    Result<TargetFile> target = Open();
+    ASSERT_FALSE(target.ok());
+    EXPECT_EQ(target.failure().code, FailureCode::kIo);
+    EXPECT_EQ(target.failure().error_number, error_number) << target.failure().message;
+    EXPECT_EQ(directory_.List().size(), 1U);
+    remove(path_.c_str());
+  };
+  ASSERT_EQ(symlink("/etc/hostname", path_.c_str()), 0);
+  expect_refusal(ELOOP);
+  ASSERT_EQ(symlink("nowhere", path_.c_str()), 0);
+  expect_refusal(ELOOP);
+  ASSERT_EQ(mkdir(path_.c_str(), 0700), 0);
+  expect_refusal(EISDIR);
+  ASSERT_EQ(mkfifo(path_.c_str(), 0600), 0);
+  expect_refusal(EEXIST);
+}
+
+TEST_F(Target, RefusesWhatIsNoRegularFileAlsoAtTheEnd) {
+  Result<TargetFile> target = Open();
+  ASSERT_TRUE(target.ok());
+  ASSERT_EQ(symlink("/etc/hostname", path_.c_str()), 0);
+  Status published = Fill(&target.value(), "new");
+  ASSERT_FALSE(published.ok());
+  EXPECT_EQ(published.failure().error_number, ELOOP);
+  char link[64] = {};
+  EXPECT_GT(readlink(path_.c_str(), link, sizeof link - 1), 0) << "the link was replaced";
+  EXPECT_STREQ(link, "/etc/hostname");
+}
+
+TEST_F(Target, ADirectoryThatIsMissingOrNoneIsAnError) {
+  for (const char* path : {"/nowhere-at-all/file", "/etc/hostname/file"}) {
+    Result<TargetFile> target = TargetFile::Open(path, {});
+    ASSERT_FALSE(target.ok());
+    EXPECT_EQ(target.failure().code, FailureCode::kIo);
+    EXPECT_STREQ(target.failure().syscall, "open");
+  }
+}
+
+TEST_F(Target, StaysInItsDirectoryWhenThatIsMoved) {
+  const TemporaryDirectory outer;
+  const std::string before = outer.File("before");
+  ASSERT_EQ(mkdir(before.c_str(), 0700), 0);
+  Result<TargetFile> target = TargetFile::Open(before + "/snapshot", {});
+  ASSERT_TRUE(target.ok());
+  ASSERT_EQ(rename(before.c_str(), outer.File("after").c_str()), 0);
+  EXPECT_TRUE(Fill(&target.value(), "new").ok());
+  EXPECT_EQ(Text(outer.File("after") + "/snapshot"), "new");
+}
+
+TEST_F(Target, IdentityIsThatOfDirectoryAndName) {
+  const std::string same = directory_.path() + "/./snapshot";
+  EXPECT_EQ(Open().value().identity(), TargetFile::Open(same, {}).value().identity());
+  EXPECT_NE(Open().value().identity(),
+            TargetFile::Open(directory_.File("other"), {}).value().identity());
+}
+
+// Each call of Open and Publish that can fail, failing: (call, which one).
+struct Step {
+  const char* call;
+  uint32_t nth;
+};
+
+TEST_F(Target, EveryFailureLeavesTheOldFileAndNothingElse) {
+  // openat: the directory, the new file. fsync: the data, the directory.
+  const Step steps[] = {{"openat", 1},  {"openat", 2}, {"fstat", 1},    {"fstatat", 1},
+                        {"fchmod", 1},  {"fsync", 1},  {"fsync", 2},    {"linkat", 1},
+                        {"fstatat", 2}, {"linkat", 2}, {"renameat2", 1}};
+  for (const bool named : {false, true}) {
+    for (const Step& step : steps) {
+      for (const int error : {EIO, ENOSPC, EACCES, ENOMEM}) {
+        WriteFile(path_, "old");
+        sys::ClearFaults();
+        // Named: as on a filesystem without O_TMPFILE, which takes one call of openat more.
+        const bool fails_in_open = strcmp(step.call, "openat") == 0;
+        if (named && fails_in_open) continue;
+        if (named) FaultScope::Fail("openat", 2, EOPNOTSUPP);
+        FaultScope::Fail(step.call, step.nth, error);
+        Status saved = Save("new");
+        const bool reached =
+            sys::CallCount(sys::Call::kLinkat) >= 2 || strcmp(step.call, "linkat") != 0;
+        sys::ClearFaults();
+        SCOPED_TRACE(std::string(named ? "named, " : "nameless, ") + step.call + " " +
+                     std::to_string(step.nth) + ": " + strerror(error));
+        EXPECT_EQ(directory_.List(), Names{"snapshot"});
+        if (named && !reached) continue;  // a file that has a name already is linked only once
+        if (named && (strcmp(step.call, "linkat") == 0 || strcmp(step.call, "fstat") == 0))
+          continue;
+        ASSERT_FALSE(saved.ok());
+        EXPECT_EQ(saved.failure().error_number, error);
+        EXPECT_EQ(saved.failure().code, error == ENOSPC ? FailureCode::kNoSpace : FailureCode::kIo);
+        EXPECT_EQ(Text(path_), "old");
+      }
+    }
+  }
+}
+
+TEST_F(Target, EveryFailureOfAFirstSnapshotLeavesNothing) {
+  const Step steps[] = {{"fchmod", 1}, {"fsync", 1}, {"fsync", 2}, {"linkat", 1}};
+  for (const bool named : {false, true}) {
+    for (const Step& step : steps) {
+      if (named) FaultScope::Fail("openat", 2, EOPNOTSUPP);
+      FaultScope::Fail(step.call, step.nth, EIO);
+      Status saved = Save("new");
+      sys::ClearFaults();
+      EXPECT_FALSE(saved.ok()) << step.call;
+      EXPECT_EQ(directory_.List(), Names{}) << step.call << " " << step.nth;
+    }
+  }
+}
+
+TEST_F(Target, AFailedSyncIsNotRetriedAndPublishesNothing) {
+  WriteFile(path_, "old");
+  FaultScope::Count("linkat");
+  FaultScope::Fail("fsync", 1, EIO);
+  Status saved = Save("new");
+  ASSERT_FALSE(saved.ok());
+  EXPECT_STREQ(saved.failure().syscall, "fsync");
+  EXPECT_EQ(sys::CallCount(sys::Call::kFsync), 1U);
+  EXPECT_EQ(sys::CallCount(sys::Call::kLinkat), 0U);
+  EXPECT_EQ(Text(path_), "old");
+}
+
+TEST_F(Target, DataIsSyncedBeforeTheNameAndTheDirectoryAfterIt) {
+  // Not reached before the first fsync has succeeded; reached before the second.
+  FaultScope::Count("linkat");
+  FaultScope::Fail("fsync", 2, EIO);
+  EXPECT_FALSE(Save("new").ok());
+  EXPECT_EQ(sys::CallCount(sys::Call::kLinkat), 1U);
+  EXPECT_EQ(sys::CallCount(sys::Call::kFsync), 2U);
+  EXPECT_EQ(directory_.List(), Names{}) << "the name was not taken back";
+}
+
+TEST_F(Target, ADirectoryThatCannotBeSyncedNeedNotBe) {
+  FaultScope::Fail("fsync", 2, EINVAL);
+  EXPECT_TRUE(Save("new").ok());
+  EXPECT_EQ(Text(path_), "new");
+}
+
+TEST_F(Target, WithoutDurableNothingIsSynced) {
+  WriteFile(path_, "old");
+  FaultScope::Count("fsync");
+  ASSERT_TRUE(Save("new", {.durable = false}).ok());
+  EXPECT_EQ(sys::CallCount(sys::Call::kFsync), 0U);
+  EXPECT_EQ(Text(path_), "new");
+}
+
+TEST_F(Target, WorksWithoutNamelessFiles) {
+  for (const int error : {EOPNOTSUPP, EISDIR, ENOENT, EINVAL}) {
+    FaultScope::Fail("openat", 2, error);
+    {
+      Result<TargetFile> target = Open();
+      ASSERT_TRUE(target.ok());
+      EXPECT_EQ(directory_.List().size(), 1U) << "its temporary file";
+      EXPECT_EQ(ModeOf(directory_.File(directory_.List()[0])), 0600U);
+      EXPECT_TRUE(Fill(&target.value(), "new").ok());
+    }
+    sys::ClearFaults();
+    EXPECT_EQ(directory_.List(), Names{"snapshot"});
+    EXPECT_EQ(Text(path_), "new");
+    // And over an old one, which `new` is by now.
+    FaultScope::Fail("openat", 2, error);
+    EXPECT_TRUE(Save("newer").ok());
+    sys::ClearFaults();
+    EXPECT_EQ(directory_.List(), Names{"snapshot"});
+    EXPECT_EQ(Text(path_), "newer");
+    unlink(path_.c_str());
+  }
+}
+
+TEST_F(Target, WorksWithoutHardLinks) {
+  for (const int error : {EPERM, EOPNOTSUPP}) {
+    FaultScope::Fail("openat", 2, EOPNOTSUPP);
+    FaultScope::Fail("linkat", 1, error, true);
+    EXPECT_TRUE(Save("new").ok());
+    EXPECT_EQ(directory_.List(), Names{"snapshot"});
+    FaultScope::Fail("openat", 2, EOPNOTSUPP);
+    FaultScope::Fail("linkat", 1, error, true);
+    EXPECT_TRUE(Save("newer").ok());
+    sys::ClearFaults();
+    EXPECT_EQ(directory_.List(), Names{"snapshot"});
+    EXPECT_EQ(Text(path_), "newer");
+    // Nor does it overwrite then.
+    FaultScope::Fail("openat", 2, EOPNOTSUPP);
+    Result<TargetFile> target = TargetFile::Open(directory_.File("other"), {.overwrite = false});
+    ASSERT_TRUE(target.ok());
+    WriteFile(directory_.File("other"), "theirs");
+    FaultScope::Fail("linkat", 1, error, true);
+    EXPECT_EQ(Fill(&target.value(), "ours").failure().code, FailureCode::kExists);
+    sys::ClearFaults();
+    EXPECT_EQ(Text(directory_.File("other")), "theirs");
+    unlink(path_.c_str());
+    unlink(directory_.File("other").c_str());
+  }
+}
+
+TEST_F(Target, WorksWithoutExchange) {
+  for (const int error : {EINVAL, ENOSYS}) {
+    WriteFile(path_, "old");
+    FaultScope::Fail("renameat2", 1, error);
+    EXPECT_TRUE(Save("new").ok());
+    sys::ClearFaults();
+    EXPECT_EQ(directory_.List(), Names{"snapshot"});
+    EXPECT_EQ(Text(path_), "new");
+  }
+}
+
+TEST_F(Target, WithoutExchangeAnUnsyncedNameIsAnErrorAllTheSame) {
+  WriteFile(path_, "old");
+  FaultScope::Fail("renameat2", 1, EINVAL);
+  FaultScope::Fail("fsync", 2, EIO);
+  EXPECT_FALSE(Save("new").ok());
+  sys::ClearFaults();
+  // It cannot be taken back; but what bears the name is whole.
+  EXPECT_EQ(directory_.List(), Names{"snapshot"});
+  EXPECT_EQ(Text(path_), "new");
+}
+
+TEST_F(Target, TheNameMayComeAndGoMeanwhile) {
+  WriteFile(path_, "old");
+  // The exchange finds nothing to exchange with.
+  FaultScope::Fail("renameat2", 1, ENOENT);
+  EXPECT_TRUE(Save("new").ok());
+  sys::ClearFaults();
+  EXPECT_EQ(Text(path_), "new");
+  EXPECT_EQ(directory_.List(), Names{"snapshot"});
+
+  // For ever: it gives up.
+  FaultScope::Fail("renameat2", 1, ENOENT, true);
+  Status saved = Save("newer");
+  sys::ClearFaults();
+  ASSERT_FALSE(saved.ok());
+  EXPECT_EQ(saved.failure().error_number, EBUSY);
+  EXPECT_EQ(directory_.List(), Names{"snapshot"});
+}
+
+TEST_F(Target, GivesUpWhenNoTemporaryNameIsFree) {
+  FaultScope::Fail("openat", 2, EOPNOTSUPP);
+  ASSERT_TRUE(Open().ok());
+  WriteFile(path_, "old");
+  FaultScope::Fail("linkat", 1, EEXIST, true);
+  Status saved = Save("new");
+  sys::ClearFaults();
+  ASSERT_FALSE(saved.ok());
+  EXPECT_EQ(saved.failure().error_number, EEXIST);
+  EXPECT_EQ(Text(path_), "old");
+}
+
+TEST_F(Target, SweepsTheFilesOfTheDeadAndNothingElse) {
+  const auto touch = [&](const std::string& name) { WriteFile(directory_.File(name), "x"); };
+  touch(kStaleName);
+  const Names kept = {
+      ".stillframe-.tmp",
+      ".stillframe-0123456789ABCDEF0123456789abcdef.tmp",
+      ".stillframe-0123456789abcdef0123456789abcde.tmp",
+      ".stillframe-0123456789abcdef0123456789abcdef.tmp.bak",
+      ".stillframe-0123456789abcdef0123456789abcdeg.tmp",
+      "snapshot",
+      "stillframe-0123456789abcdef0123456789abcdef.tmp",
+  };
+  for (const std::string& name : kept) touch(name);
+  // Bear such names, and are no files of ours.
+  const std::string prefix = ".stillframe-0123456789abcdef0123456789abcd";
+  ASSERT_EQ(symlink("snapshot", directory_.File(prefix + "01.tmp").c_str()), 0);
+  ASSERT_EQ(mkfifo(directory_.File(prefix + "02.tmp").c_str(), 0600), 0);
+  ASSERT_EQ(mkdir(directory_.File(prefix + "03.tmp").c_str(), 0700), 0);
+  // In use: locked by somebody.
+  const std::string used = prefix + "04.tmp";
+  touch(used);
+  const UniqueFd user(open(directory_.File(used).c_str(), O_RDWR | O_CLOEXEC));
+  ASSERT_EQ(flock(user.get(), LOCK_EX), 0);
+  // Somebody else's.
+  const std::string foreign = prefix + "05.tmp";
+  touch(foreign);
+  const bool root = geteuid() == 0;
+  if (root) {
+    ASSERT_EQ(chown(directory_.File(foreign).c_str(), 65534, 65534), 0);
+  }
+
+  Result<TargetFile> target = Open();
+  ASSERT_TRUE(target.ok());
+  target.value().SweepStale();
+  Names expected = kept;
+  for (const char* number : {"01", "02", "03", "04"}) expected.push_back(prefix + number + ".tmp");
+  if (root) expected.push_back(foreign);
+  std::sort(expected.begin(), expected.end());
+  EXPECT_EQ(directory_.List(), expected);
+}
+
+TEST_F(Target, DoesNotSweepItsOwnFileNorThatOfAnother) {
+  FaultScope::Fail("openat", 2, EOPNOTSUPP);
+  Result<TargetFile> first = Open();
+  sys::ClearFaults();
+  FaultScope::Fail("openat", 2, EOPNOTSUPP);
+  Result<TargetFile> second = TargetFile::Open(directory_.File("second"), {});
+  sys::ClearFaults();
+  ASSERT_TRUE(first.ok() && second.ok());
+  first.value().SweepStale();
+  second.value().SweepStale();
+  EXPECT_EQ(directory_.List().size(), 2U);
+  EXPECT_TRUE(Fill(&first.value(), "first").ok());
+  EXPECT_TRUE(Fill(&second.value(), "second").ok());
+  EXPECT_EQ(directory_.List(), (Names{"second", "snapshot"}));
+}
+
+TEST_F(Target, SweepingMayFail) {
+  WriteFile(directory_.File(kStaleName), "x");
+  Result<TargetFile> target = Open();
+  ASSERT_TRUE(target.ok());
+  for (const char* call : {"openat", "fstat", "flock", "unlinkat"}) {
+    FaultScope::Fail(call, 1, EACCES, true);
+    target.value().SweepStale();
+    sys::ClearFaults();
+    EXPECT_EQ(directory_.List(), Names{kStaleName}) << call;
+  }
+  target.value().SweepStale();
+  EXPECT_EQ(directory_.List(), Names{});
+}
+
+TEST_F(Target, AFileWhoseWriterWasKilledIsSweptByTheNext) {
+  const pid_t child = fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    sys::InjectFault("openat", 2, EOPNOTSUPP, false);
+    Result<TargetFile> target = Open();
+    raise(SIGKILL);
+    _exit(target.ok() ? 0 : 1);
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  ASSERT_TRUE(WIFSIGNALED(status));
+  EXPECT_EQ(directory_.List().size(), 1U);
+  Open().value().SweepStale();
+  EXPECT_EQ(directory_.List(), Names{});
+}
+
+TEST_F(Target, TheSwitchesForceTheFallbacks) {
+  // The list is read once in the life of a process: a new one is needed.
+  ::testing::FLAGS_gtest_death_test_style = "threadsafe";
+  setenv("STILLFRAME_DISABLE", "exchange,o_tmpfile,o_direct", 1);
+  const auto in_the_child = [&] {
+    bool good = StepDisabled("exchange") && StepDisabled("o_direct") && !StepDisabled("clone3") &&
+                !StepDisabled("o_tmp");
+    FaultScope::Count("renameat2");
+    WriteFile(path_, "old");
+    Result<TargetFile> target = Open();
+    good = good && target.ok() && directory_.List().size() == 2;
+    good = good && (fcntl(target.value().fd(), F_GETFL) & O_DIRECT) == 0;
+    good = good && target.value().Publish().ok() && sys::CallCount(sys::Call::kRenameat2) == 1;
+    good = good && directory_.List() == Names{"snapshot"};
+    // The destructor of the fixture does not run in it.
+    unlink(path_.c_str());
+    rmdir(directory_.path().c_str());
+    _exit(good ? 77 : 1);
+  };
+  EXPECT_EXIT(in_the_child(), ::testing::ExitedWithCode(77), "");
+  unsetenv("STILLFRAME_DISABLE");
+}
+
+}  // namespace
+}  // namespace stillframe::test

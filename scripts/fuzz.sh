@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# Fuzzes the reader of image files (native/test/fuzz_image_file.cc) with libFuzzer, ASan and UBSan.
+#
+#   scripts/fuzz.sh [seconds]            60 by default
+#   scripts/fuzz.sh 600 -jobs=2          what follows goes to libFuzzer
+#   scripts/fuzz.sh --keep [seconds]     afterwards, merges what is new into native/test/corpus/
+#
+# Needs clang++ (Debian: apt-get install clang). Everything goes to build-native/fuzz/; an input that breaks the
+# reader is left there as crash-* (or timeout-*, oom-*): fix the reader, then move the file to native/test/corpus/,
+# where the unit tests replay it from then on.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+keep=no
+case "${1:-}" in
+  -h | --help) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//p}' "$0"; exit 0 ;;
+  --keep) keep=yes; shift ;;
+esac
+seconds="${1:-60}"
+[ $# -gt 0 ] && shift
+
+command -v clang++ > /dev/null || { echo 'fuzz: needs clang++ (Debian: apt-get install clang)' >&2; exit 1; }
+out=build-native/fuzz
+corpus=native/test/corpus
+mkdir -p "$out/corpus"
+xxhash=node_modules/xxhash-addon/xxHash
+[ ! -d vendor/xxhash ] || xxhash=vendor/xxhash
+[ -d "$xxhash" ] || { echo 'fuzz: needs the sources of xxHash: npm ci' >&2; exit 1; }
+
+# What reading a file needs, and nothing else.
+sources=(native/test/fuzz_image_file.cc native/image/{image_file,checksum,saver,tail,control_block}.cc
+  native/base/{mapping,result,sys}.cc)
+clang++ -std=c++20 -g -O1 -fno-omit-frame-pointer -D_FILE_OFFSET_BITS=64 -pthread \
+  -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -Inative -isystem "$xxhash" \
+  -o "$out/fuzz_image_file" "${sources[@]}"
+
+# malloc_limit_mb: no size that a file claims is taken on trust. timeout: no loop is as long as it says.
+limits=(-rss_limit_mb=1024 -malloc_limit_mb=128 -timeout=10 -max_len=16384)
+export ASAN_OPTIONS="detect_leaks=1:allocator_may_return_null=0:${ASAN_OPTIONS:-}"
+"$out/fuzz_image_file" "${limits[@]}" -max_total_time="$seconds" -use_value_profile=1 -print_final_stats=1 \
+  -artifact_prefix="$out/" "$@" "$out/corpus" "$corpus"
+
+if [ "$keep" = yes ]; then
+  "$out/fuzz_image_file" -set_cover_merge=1 -max_len=16384 "$corpus" "$out/corpus"
+fi

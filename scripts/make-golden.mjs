@@ -1,0 +1,47 @@
+#!/usr/bin/env node
+// Writes the golden files that are missing: one for each entry of test/restore/golden/contents.mjs, as
+// test/restore/golden/NAME.sf.gz (packed, since git stores holes in full).
+//
+//   npm run build && node scripts/make-golden.mjs
+//
+// A file that exists is never written again: that every later release reads it is what it is there for. When the
+// format gets a version or an option, add an entry to contents.mjs, run this with the release that introduces it,
+// and commit what it wrote.
+
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import os from 'node:os'
+import path from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { gzipSync } from 'node:zlib'
+import { inspect, Region, snapshot } from '../dist/index.js'
+import { golden } from '../test/restore/golden/contents.mjs'
+
+const directory = fileURLToPath(new URL('../test/restore/golden/', import.meta.url))
+const scratch = mkdtempSync(path.join(os.tmpdir(), 'stillframe-golden-'))
+try {
+  for (const [name, { version, layout, sections, metadata }] of Object.entries(golden)) {
+    const target = path.join(directory, `${name}.sf.gz`)
+    if (existsSync(target)) {
+      console.log(`${name}: exists, left as it is`)
+      continue
+    }
+    const file = path.join(scratch, name)
+    const sources = Object.fromEntries(
+      Object.entries(sections).map(([section, bytes]) => {
+        const region = Region.allocate(bytes.length)
+        new Uint8Array(region.buffer).set(bytes)
+        return [section, region]
+      }),
+    )
+    await snapshot(sources, file, { metadata }).done
+    const found = await inspect(file)
+    if (JSON.stringify(found.version) !== JSON.stringify(version) || found.layout !== layout) {
+      throw new Error(`${name}: this release writes ${found.layout} ${JSON.stringify(found.version)}`)
+    }
+    const packed = gzipSync(readFileSync(file), { level: 9 })
+    writeFileSync(target, packed)
+    console.log(`${name}: ${packed.length} bytes`)
+  }
+} finally {
+  rmSync(scratch, { recursive: true, force: true })
+}

@@ -1,0 +1,80 @@
+/**
+ * Promise: a disk or a limit that is too small gives ERR_STILLFRAME_NO_SPACE and leaves the older file as it was (T4).
+ * Proved on real file systems of every size up to what the snapshot needs, and under limits on the size of files.
+ */
+
+import { readdirSync, readFileSync, statSync } from 'node:fs'
+import { snapshot, verify } from 'stillframe'
+import { expect, test } from 'vitest'
+import { startFixture } from '../support/fixture.js'
+import { needsRoot, needsTools } from '../support/needs.js'
+import { fillPattern } from '../support/pattern.mjs'
+import { outcomeOf } from '../support/report.mjs'
+import { useTemporaryDirectory } from '../support/temporary-directory.js'
+import { mountTmpfs, resizeTmpfs } from '../support/tmpfs.js'
+
+const inDirectory = useTemporaryDirectory()
+const page = 4096
+
+async function outcomeOfSnapshot(memory: Uint8Array, path: string): Promise<{ ok: boolean; code?: string }> {
+  // The call itself may throw: creating a file takes space as well.
+  return await outcomeOf((async () => await snapshot(memory, path).done)())
+}
+
+for (const kind of ['full of data', 'with holes'] as const) {
+  test(`a disk that fills up: memory ${kind}`, async (context) => {
+    needsRoot(context, 'to mount file systems')
+    const disk = inDirectory('disk')
+    mountTmpfs(disk, 1 << 20)
+    const memory = fillPattern(new Uint8Array(150_001), 1)
+    // Whole blocks of zeros are holes: the file is longer than what it takes of the disk.
+    const sparse = new Uint8Array(2 << 20)
+    sparse.set(memory.subarray(0, 70_000), 800_000)
+    const source = kind === 'with holes' ? sparse : memory
+
+    await snapshot(source, `${disk}/file`).done
+    const needed = statSync(`${disk}/file`).blocks * 512
+    await snapshot(new Uint8Array(10), `${disk}/file`).done
+    const old = readFileSync(`${disk}/file`)
+    const taken = statSync(`${disk}/file`).blocks * 512
+
+    const outcomes: boolean[] = []
+    for (let free = 0; free <= needed + page; free += page) {
+      const what = `${free} bytes are free, ${needed} are needed`
+      resizeTmpfs(disk, taken + free)
+      const outcome = await outcomeOfSnapshot(source, `${disk}/file`)
+      outcomes.push(outcome.ok)
+      if (outcome.ok) {
+        expect(await verify(`${disk}/file`), what).toMatchObject({ ok: true })
+        expect(free, what).toBeGreaterThanOrEqual(needed)
+        resizeTmpfs(disk, 1 << 20)
+        await snapshot(new Uint8Array(10), `${disk}/file`).done
+      } else {
+        expect(outcome, what).toMatchObject({ name: 'StillframeError', code: 'ERR_STILLFRAME_NO_SPACE' })
+      }
+      // A new id each time, but otherwise the same file.
+      if (!outcomes.includes(true)) expect(readFileSync(`${disk}/file`).equals(old), what).toBe(true)
+      expect(readdirSync(disk), what).toEqual(['file'])
+    }
+    expect(outcomes.length).toBeGreaterThan(15)
+    expect(outcomes.at(0)).toBe(false)
+    expect(outcomes.at(-1)).toBe(true)
+  })
+}
+
+test('a limit on the size of files', async (context) => {
+  needsTools(context, 'prlimit')
+  const fixture = startFixture(new URL('fixtures/size-limit.mjs', import.meta.url), [inDirectory()])
+  let steps = 0
+  for (;;) {
+    const { end, limit, fits, outcome, verified, replaced, names } = await fixture.report()
+    if (end) break
+    steps++
+    const what = `at most ${limit} bytes`
+    if (fits) expect(outcome, what).toEqual({ ok: true })
+    else expect(outcome, what).toMatchObject({ ok: false, code: 'ERR_STILLFRAME_NO_SPACE' })
+    expect({ verified, replaced, names }, what).toEqual({ verified: true, replaced: fits, names: ['file'] })
+  }
+  expect(steps).toBeGreaterThan(30)
+  expect(await fixture.end).toEqual({ status: 0, signal: null, stderr: '' })
+})

@@ -1,0 +1,118 @@
+/**
+ * Promise: whichever system call fails, the snapshot succeeds or fails with a typed error, and then the old file, the
+ * memory and the process are as before. Proved by letting each call that a capture makes fail, the first, the second
+ * and so on, with each error that it may give, in the service and in its child.
+ */
+
+import { beforeEach, describe, expect, test } from 'vitest'
+import { startFixture } from '../support/fixture.js'
+import { longMode } from '../support/long-mode.js'
+import { useTemporaryDirectory } from '../support/temporary-directory.js'
+import { mountTmpfs } from '../support/tmpfs.js'
+
+const inDirectory = useTemporaryDirectory()
+// Thousands of snapshots: in memory where that can be had, to spare the disk, and once more on the disk.
+let directory = ''
+const inMemory = (): void => {
+  directory = inDirectory()
+  if (process.getuid?.() !== 0) return
+  directory = inDirectory('tmpfs')
+  mountTmpfs(directory, 64 << 20)
+}
+const onDisk = (): void => {
+  directory = inDirectory()
+}
+
+const failingCall = new URL('fixtures/failing-call.mjs', import.meta.url)
+
+/** A call, the errors it may give, those of them that CI leaves out, and whether a capture can do without it. */
+interface FailingCall {
+  call: string
+  errors: string[]
+  also?: string[]
+  harmless?: boolean
+}
+
+/** Of the freezer and the child. */
+const freezing: FailingCall[] = [
+  { call: 'clone3', errors: ['ENOMEM', 'ENOSYS'], also: ['EAGAIN', 'EPERM', 'EINVAL'] },
+  { call: 'clone', errors: ['EAGAIN'], also: ['ENOMEM', 'EPERM'] },
+  { call: 'close', errors: ['EIO'], harmless: true },
+  { call: 'close_range', errors: ['ENOSYS'], also: ['EPERM', 'EINVAL'], harmless: true },
+  { call: 'eventfd2', errors: ['EMFILE'], also: ['ENFILE', 'ENOMEM', 'ENODEV'] },
+  { call: 'futex', errors: ['EAGAIN'], also: ['EINTR', 'EINVAL'], harmless: true },
+  { call: 'madvise', errors: ['ENOMEM'], also: ['EINVAL', 'EAGAIN'] },
+  { call: 'mmap', errors: ['ENOMEM'], also: ['EAGAIN', 'EPERM'] },
+  { call: 'munmap', errors: ['ENOMEM'], harmless: true },
+  { call: 'pipe2', errors: ['EMFILE'], also: ['ENFILE', 'ENOMEM'] },
+  { call: 'ppoll', errors: ['ENOMEM', 'EINTR'] },
+  { call: 'prctl', errors: ['EINVAL'], also: ['EPERM'], harmless: true },
+  { call: 'pread', errors: ['EIO'], harmless: true },
+  { call: 'read', errors: ['EIO'], also: ['EACCES'], harmless: true },
+  { call: 'rt_sigaction', errors: ['EINVAL'], harmless: true },
+  { call: 'waitid', errors: ['ECHILD', 'EINTR'] },
+  { call: 'write', errors: ['EACCES'], also: ['EIO'], harmless: true },
+]
+
+/** Of the writer and the publisher. */
+const writing: FailingCall[] = [
+  { call: 'fchmod', errors: ['EPERM'], also: ['EIO', 'EROFS'] },
+  { call: 'fcntl', errors: ['EINVAL'], also: ['EPERM'], harmless: true },
+  { call: 'flock', errors: ['ENOLCK'], also: ['EWOULDBLOCK', 'EINTR'], harmless: true },
+  { call: 'fstat', errors: ['EIO'], also: ['ENOMEM'] },
+  { call: 'fstatat', errors: ['EACCES'], also: ['EIO', 'ELOOP'] },
+  { call: 'fstatfs', errors: ['ENOSYS'], also: ['EIO'], harmless: true },
+  { call: 'fsync', errors: ['EIO'], also: ['ENOSPC', 'EDQUOT', 'EROFS'] },
+  {
+    call: 'linkat',
+    errors: ['EIO', 'EEXIST'],
+    also: ['ENOSPC', 'EPERM', 'EMLINK', 'EDQUOT', 'EROFS', 'ENOENT'],
+  },
+  {
+    call: 'openat',
+    errors: ['EMFILE', 'EOPNOTSUPP'],
+    also: ['EACCES', 'ENOSPC', 'EROFS', 'ENOMEM', 'EDQUOT', 'EINTR'],
+  },
+  { call: 'pwrite', errors: ['EIO', 'ENOSPC', 'EINVAL'], also: ['EDQUOT', 'EFBIG', 'EINTR', 'EPERM'] },
+  { call: 'renameat2', errors: ['EIO', 'EINVAL'], also: ['ENOSPC', 'ENOENT', 'ENOSYS', 'EACCES', 'EBUSY'] },
+  { call: 'unlinkat', errors: ['EIO'], also: ['EACCES', 'EROFS'], harmless: true },
+]
+
+const publishing = writing.filter(
+  ({ call }) => !['fchmod', 'fcntl', 'flock', 'fstatfs', 'pwrite'].includes(call),
+)
+
+function series(calls: FailingCall[], target: 'fresh' | 'replace', disabled = ''): void {
+  for (const { call, errors, also = [], harmless } of calls) {
+    // Without a file of its name there is nothing to exchange with, and without O_TMPFILE no name to get rid of.
+    const neverReached = target === 'fresh' && call === 'renameat2'
+    test(`${call} fails`, async () => {
+      const all = longMode ? [...errors, ...also] : errors
+      const fixture = startFixture(failingCall, [directory, call, all.join(','), target], {
+        env: { STILLFRAME_DISABLE: disabled },
+      })
+      const { runs, outcomes, problems } = await fixture.report(170_000)
+      expect(problems).toEqual([])
+      expect(runs).toBeGreaterThan(2)
+      expect(outcomes.ok).toBeGreaterThan(0)
+      if (!harmless && !neverReached)
+        expect(Object.keys(outcomes).length, JSON.stringify(outcomes)).toBeGreaterThan(1)
+      expect(await fixture.end).toEqual({ status: 0, signal: null, stderr: '' })
+    }, 180_000)
+  }
+}
+
+describe('while an older file is replaced', () => {
+  beforeEach(inMemory)
+  series([...freezing, ...writing], 'replace')
+})
+
+describe('while there is no older file', () => {
+  beforeEach(onDisk)
+  series(publishing, 'fresh')
+})
+
+describe('while an older file is replaced on a file system without O_TMPFILE', () => {
+  beforeEach(inMemory)
+  series(publishing, 'replace', 'o_tmpfile')
+})

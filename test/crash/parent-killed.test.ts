@@ -1,0 +1,127 @@
+/**
+ * Promise: whenever the service is killed, the published name is a complete snapshot, the child is gone within a
+ * second, and the next start leaves no temporary file. Proved by killing a service that takes snapshot after
+ * snapshot at random moments, and letting its successor check and clean up what is there.
+ */
+
+import { spawnSync } from 'node:child_process'
+import { chownSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import { snapshot, verify } from 'stillframe'
+import { describe, expect, test } from 'vitest'
+import { startFixture } from '../support/fixture.js'
+import { longMode } from '../support/long-mode.js'
+import { needsRoot, needsTools } from '../support/needs.js'
+import { hasEnded, runningInSession, waitUntil } from '../support/processes.mjs'
+import { seededRandom, testSeed } from '../support/random.mjs'
+import { temporaryFilesIn, useTemporaryDirectory } from '../support/temporary-directory.js'
+
+const inDirectory = useTemporaryDirectory()
+const generations = new URL('fixtures/generations.mjs', import.meta.url)
+
+/** The ways to the published name: a nameless file, a temporary name, and a file system that cannot exchange. */
+const ways = ['', 'o_tmpfile', 'exchange', 'o_tmpfile,exchange']
+const roundsOfEach = longMode ? 50 : 7
+/** Long enough for several snapshots of the service. */
+const longestMs = 150
+
+for (const way of ways) {
+  test(
+    `killed at random moments, with ${way === '' ? 'all steps' : `${way} disabled`}`,
+    async () => {
+      const random = seededRandom(testSeed + ways.indexOf(way))
+      let atLeast = 0
+      for (let round = 0; round < roundsOfEach; round++) {
+        const what = `seed ${testSeed}, round ${round}`
+        const service = startFixture(generations, [inDirectory('file')], {
+          env: { STILLFRAME_DISABLE: way },
+          detached: true,
+        })
+        const { before, others } = await service.report()
+        if (round > 0) expect(before, what).toMatchObject({ found: true, ok: true, exact: true })
+        if (round > 0) expect(before.generation, what).toBeGreaterThanOrEqual(atLeast)
+        expect(others, what).toEqual([])
+
+        await new Promise((resolve) => setTimeout(resolve, random() * longestMs))
+        service.child.kill('SIGKILL')
+        const { signal } = await service.end
+        expect(signal, what).toBe('SIGKILL')
+        // A second is promised; the rest is for a machine that has other things to do.
+        await waitUntil(() => runningInSession(service.pid).length === 0, `the child is gone (${what})`, 3000)
+        // What `done` has confirmed must not be lost.
+        while (service.hasReport) atLeast = (await service.report())['generation']
+      }
+    },
+    roundsOfEach * 5000,
+  )
+}
+
+test('killed before the child could ask to be told, which then finds out by itself', async (context) => {
+  needsTools(context, 'strace')
+  if (spawnSync('strace', ['-f', 'true']).status !== 0) context.skip('strace is not allowed to trace here')
+  // The child waits in its first call until the service is gone; were it to save pages, that would take 8 s.
+  const service = startFixture(
+    new URL('fixtures/reports-child.mjs', import.meta.url),
+    [inDirectory('file')],
+    {
+      wrapper: [
+        ...['strace', '-f', '-qq', '-o', '/dev/null', '-e', 'trace=rt_sigaction,pwrite64'],
+        ...['-e', 'inject=rt_sigaction:delay_enter=1000000:when=1'],
+        ...['-e', 'inject=pwrite64:delay_enter=500000'],
+      ],
+    },
+  )
+  const { service: pid, child } = await service.report()
+  process.kill(pid, 'SIGKILL')
+  await waitUntil(() => hasEnded(child), 'the child is gone', 4000)
+  await service.end
+  expect(readdirSync(inDirectory())).toEqual([])
+})
+
+describe('what a dead service has left under a temporary name', () => {
+  const temporaryName = (digit: string): string => `.stillframe-${digit.repeat(32)}.tmp`
+
+  test('is removed by the next snapshot into the directory, whatever its name', async () => {
+    writeFileSync(inDirectory(temporaryName('a')), 'half a snapshot')
+    await snapshot(new Uint8Array(10), inDirectory('file')).done
+    expect(readdirSync(inDirectory())).toEqual(['file'])
+  })
+
+  test('is not mistaken for what others keep there', async () => {
+    const others = [
+      '.stillframe-short.tmp',
+      `.stillframe-${'G'.repeat(32)}.tmp`,
+      `stillframe-${'a'.repeat(32)}.tmp`,
+    ]
+    for (const name of others) writeFileSync(inDirectory(name), 'of somebody else')
+    writeFileSync(inDirectory('precious'), 'precious')
+    symlinkSync('precious', inDirectory(temporaryName('b')))
+    mkdirSync(inDirectory(temporaryName('c')))
+    spawnSync('mkfifo', [inDirectory(temporaryName('d'))])
+    const before = readdirSync(inDirectory()).sort()
+    await snapshot(new Uint8Array(10), inDirectory('precious.snapshot')).done
+    expect(readdirSync(inDirectory()).sort()).toEqual([...before, 'precious.snapshot'].sort())
+    expect(readFileSync(inDirectory('precious'), 'utf8')).toBe('precious')
+  })
+
+  test('is not mistaken for the file of another user', async (context) => {
+    needsRoot(context, 'to give a file away')
+    writeFileSync(inDirectory(temporaryName('e')), 'of somebody else')
+    chownSync(inDirectory(temporaryName('e')), 65534, 65534)
+    await snapshot(new Uint8Array(10), inDirectory('file')).done
+    expect(readdirSync(inDirectory()).sort()).toEqual([temporaryName('e'), 'file'])
+  })
+
+  test('is not mistaken for the file of a service that is alive', async () => {
+    const held = new URL('../host/fixtures/held.mjs', import.meta.url)
+    const service = startFixture(held, [inDirectory('file')], { env: { STILLFRAME_DISABLE: 'o_tmpfile' } })
+    await service.report()
+    const [name] = temporaryFilesIn(inDirectory())
+    expect(name).toBeDefined()
+    await snapshot(new Uint8Array(10), inDirectory('other')).done
+    expect(temporaryFilesIn(inDirectory())).toEqual([name])
+    service.tell('release')
+    expect(await service.report()).toEqual({ ok: true })
+    expect(await verify(inDirectory('file'))).toMatchObject({ ok: true })
+    expect(readdirSync(inDirectory()).sort()).toEqual(['file', 'other'])
+  })
+})

@@ -1,0 +1,142 @@
+/**
+ * Promise: a child that is stuck is killed and reported while the service goes on, and what is not stuck is not
+ * called so. Proved by stopping the child, the service or both, and by freezing the file system under the child.
+ */
+
+import { spawnSync } from 'node:child_process'
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { Region, snapshot, verify } from 'stillframe'
+import { describe, expect, onTestFinished, test } from 'vitest'
+import { rejectionOf } from '../api/expect-error.js'
+import { startFixture } from '../support/fixture.js'
+import { holdSnapshot, longEnoughBytes, startSnapshot } from '../support/held-snapshot.mjs'
+import { needsRoot, needsTools } from '../support/needs.js'
+import { fillPattern, hashOf } from '../support/pattern.mjs'
+import { childrenOf, isGone, stateOf, waitUntil } from '../support/processes.mjs'
+import { useTemporaryDirectory } from '../support/temporary-directory.js'
+
+const inDirectory = useTemporaryDirectory()
+const stopGroup = new URL('fixtures/stop-group.mjs', import.meta.url)
+
+function bigRegion(): Region {
+  const region = Region.allocate(longEnoughBytes)
+  fillPattern(region.buffer, 1)
+  return region
+}
+
+function startTicking(): () => number {
+  let ticks = 0
+  const timer = setInterval(() => ticks++, 10)
+  onTestFinished(() => clearInterval(timer))
+  return () => ticks
+}
+
+/** Stops the child as soon as it exists, before it has begun to shut itself off. */
+function stopAtOnce(...args: Parameters<typeof startSnapshot>): ReturnType<typeof startSnapshot> {
+  const started = startSnapshot(...args)
+  process.kill(started.pid, 'SIGSTOP')
+  return started
+}
+
+describe('a stopped child', () => {
+  for (const [moment, begin] of [
+    ['in its first steps', stopAtOnce],
+    ['while it saves', holdSnapshot],
+  ] as const) {
+    test(`is killed and reported as stalled: ${moment}`, async () => {
+      await snapshot(new Uint8Array(10), inDirectory('file')).done
+      const old = readFileSync(inDirectory('file'))
+      const region = bigRegion()
+      const hash = hashOf(region.buffer)
+      const ticks = startTicking()
+      const { taken, pid } = begin(region, inDirectory('file'), { stallTimeoutMs: 500 })
+      expect(await rejectionOf(taken.done)).toMatchObject({
+        name: 'StillframeError',
+        code: 'ERR_STILLFRAME_STALLED',
+        path: inDirectory('file'),
+      })
+      expect(isGone(pid)).toBe(true)
+      expect(childrenOf(process.pid)).not.toContain(pid)
+      expect(ticks()).toBeGreaterThan(5)
+      expect(readFileSync(inDirectory('file')).equals(old)).toBe(true)
+      expect(readdirSync(inDirectory())).toEqual(['file'])
+      expect(hashOf(region.buffer)).toBe(hash)
+
+      await snapshot(region, inDirectory('file')).done
+      expect(await verify(inDirectory('file'))).toMatchObject({ ok: true })
+    })
+  }
+
+  test('that goes on in time is not stalled', async () => {
+    const { taken, release } = holdSnapshot(bigRegion(), inDirectory('file'), { stallTimeoutMs: 5000 })
+    setTimeout(release, 500)
+    await taken.done
+    expect(await verify(inDirectory('file'))).toMatchObject({ ok: true })
+  })
+})
+
+describe('a service that is stopped for longer than the watchdog waits', () => {
+  const stallTimeoutMs = 1000
+  const stopMs = 2500
+
+  test('together with its child, is not stalled when it goes on', async () => {
+    const service = startFixture(stopGroup, [inDirectory('file'), String(stallTimeoutMs)], { detached: true })
+    const { pid } = await service.report()
+    process.kill(-service.pid, 'SIGSTOP')
+    await waitUntil(() => stateOf(service.pid) === 'T', 'the service is stopped')
+    await new Promise((resolve) => setTimeout(resolve, stopMs))
+    expect(stateOf(pid)).toBe('T')
+    process.kill(-service.pid, 'SIGCONT')
+    expect(await service.report()).toEqual({ ok: true })
+    expect(await verify(inDirectory('file'))).toMatchObject({ ok: true })
+  })
+
+  test('alone, finds the work of its child done', async () => {
+    const service = startFixture(stopGroup, [inDirectory('file'), String(stallTimeoutMs)], { detached: true })
+    const { pid } = await service.report()
+    process.kill(service.pid, 'SIGSTOP')
+    await waitUntil(() => stateOf(service.pid) === 'T', 'the service is stopped')
+    process.kill(pid, 'SIGCONT')
+    await new Promise((resolve) => setTimeout(resolve, stopMs))
+    expect(stateOf(pid)).toBe('Z')
+    process.kill(service.pid, 'SIGCONT')
+    expect(await service.report()).toEqual({ ok: true })
+    expect(await verify(inDirectory('file'))).toMatchObject({ ok: true })
+  })
+})
+
+describe('a file system that hangs', () => {
+  test('is reported as stalled while it hangs, and the child is gone once it goes on', async (context) => {
+    needsRoot(context, 'to mount and freeze a file system')
+    needsTools(context, 'mkfs.ext4', 'losetup', 'fsfreeze')
+    const mount = inDirectory('mount')
+    mkdirSync(mount)
+    writeFileSync(inDirectory('disk'), '')
+    spawnSync('truncate', ['-s', '256M', inDirectory('disk')])
+    spawnSync('mkfs.ext4', ['-q', inDirectory('disk')])
+    const mounted = spawnSync('mount', ['-o', 'loop', inDirectory('disk'), mount])
+    if (mounted.status !== 0) context.skip(`needs loop devices: ${mounted.stderr}`)
+    const ticks = startTicking()
+    const { taken, pid, release } = holdSnapshot(bigRegion(), `${mount}/file`, { stallTimeoutMs: 500 })
+    const frozen = spawnSync('fsfreeze', ['--freeze', mount])
+    if (frozen.status !== 0) context.skip(`this file system cannot be frozen: ${frozen.stderr}`)
+    let error: unknown
+    let ticked = 0
+    try {
+      release()
+      error = await Promise.race([
+        rejectionOf(taken.done),
+        new Promise((resolve) => setTimeout(() => resolve('nothing was reported'), 6000)),
+      ])
+      ticked = ticks()
+    } finally {
+      spawnSync('fsfreeze', ['--unfreeze', mount])
+    }
+    await taken.done.catch(() => {})
+    expect(error).toMatchObject({ code: 'ERR_STILLFRAME_STALLED' })
+    expect(ticked).toBeGreaterThan(5)
+    await waitUntil(() => isGone(pid), 'the child is gone')
+    expect(readdirSync(mount)).toEqual(['lost+found'])
+    await snapshot(new Uint8Array(10), `${mount}/file`).done
+  })
+})

@@ -1,0 +1,188 @@
+/**
+ * Promise: captures change nothing about the signals and the children of the service, and a child that is killed
+ * by a signal is reported by its name. Proved by signals to the child and to the whole process group, by a thousand
+ * processes that are started meanwhile, and by hosts that ignore SIGCHLD or wait for any child.
+ */
+
+import { readdirSync, readFileSync } from 'node:fs'
+import { constants } from 'node:os'
+import { Region, snapshot } from 'stillframe'
+import { describe, expect, onTestFinished, test } from 'vitest'
+import { rejectionOf } from '../api/expect-error.js'
+import { compileLibrary } from '../support/compile.js'
+import { startFixture } from '../support/fixture.js'
+import { holdSnapshot, longEnoughBytes } from '../support/held-snapshot.mjs'
+import { longMode } from '../support/long-mode.js'
+import { needsTools } from '../support/needs.js'
+import { fillPattern } from '../support/pattern.mjs'
+import { hasEnded, isGone, waitUntil } from '../support/processes.mjs'
+import { useTemporaryDirectory } from '../support/temporary-directory.js'
+
+const inDirectory = useTemporaryDirectory()
+const signalsFixture = new URL('fixtures/signals.mjs', import.meta.url)
+const someSnapshots = new URL('fixtures/some-snapshots.mjs', import.meta.url)
+
+function bigRegion(): Region {
+  const region = Region.allocate(longEnoughBytes)
+  fillPattern(region.buffer, 1)
+  return region
+}
+
+/** The signals of a mask in /proc/<pid>/status, by number. */
+function signalsIn(pid: number | 'self', field: string, thread: number | string = pid): number[] {
+  const status = readFileSync(`/proc/${pid}/task/${thread}/status`, 'utf8')
+  const mask = BigInt(`0x${new RegExp(`^${field}:\\s*(.*)$`, 'm').exec(status)?.[1]}`)
+  return Array.from({ length: 64 }, (_, index) => index + 1).filter(
+    (number) => (mask >> BigInt(number - 1)) & 1n,
+  )
+}
+
+describe('a signal to the child', () => {
+  for (const signal of ['SIGTERM', 'SIGINT', 'SIGUSR1', 'SIGKILL', 'SIGSEGV'] as const) {
+    test(`ends it with an error that names ${signal}, and no handler of the host runs`, async () => {
+      let handled = 0
+      const count = (): void => void handled++
+      if (signal !== 'SIGKILL' && signal !== 'SIGSEGV') {
+        process.on(signal, count)
+        onTestFinished(() => void process.off(signal, count))
+      }
+      const { taken, pid, release } = holdSnapshot(bigRegion(), inDirectory('file'))
+      process.kill(pid, signal)
+      release()
+      const error = await rejectionOf(taken.done)
+      expect(error).toMatchObject({ name: 'StillframeError', code: 'ERR_STILLFRAME_CHILD_DIED' })
+      expect(error.message).toContain(signal)
+      expect(isGone(pid)).toBe(true)
+      expect(handled).toBe(0)
+      expect(readdirSync(inDirectory())).toEqual([])
+      await snapshot(new Uint8Array(10), inDirectory('file')).done
+    })
+  }
+
+  test('meets no handler of the host: all are at their default, but SIGPIPE and SIGXFSZ are ignored', async () => {
+    const handler = (): void => {}
+    process.on('SIGUSR2', handler)
+    onTestFinished(() => void process.off('SIGUSR2', handler))
+    const { taken, pid, release } = holdSnapshot(bigRegion(), inDirectory('file'))
+    expect(signalsIn(process.pid, 'SigCgt')).toContain(constants.signals.SIGUSR2)
+    expect(signalsIn(pid, 'SigCgt')).toEqual([])
+    expect(signalsIn(pid, 'SigBlk')).toEqual([])
+    expect(signalsIn(pid, 'SigIgn')).toEqual([constants.signals.SIGPIPE, constants.signals.SIGXFSZ])
+    release()
+    await taken.done
+  })
+})
+
+describe('the signals of the service', () => {
+  const handled = ['SIGTERM', 'SIGINT', 'SIGUSR2', 'SIGHUP']
+
+  test('reach its handlers once each when they go to the whole process group', async () => {
+    const service = startFixture(signalsFixture, [inDirectory('file'), ...handled], { detached: true })
+    const { pid } = await service.report()
+    for (const signal of handled) {
+      process.kill(-service.pid, signal)
+      expect(await service.report()).toEqual({ got: signal })
+    }
+    service.tell('release')
+    const { outcome, counts } = await service.report()
+    expect(outcome).toMatchObject({ ok: false, code: 'ERR_STILLFRAME_CHILD_DIED' })
+    expect(counts).toEqual(Object.fromEntries(handled.map((signal) => [signal, 1])))
+    expect(isGone(pid)).toBe(true)
+    service.tell('end')
+    expect(await service.end).toMatchObject({ status: 0, signal: null })
+  })
+
+  test('end it as ever when it has no handler, and the child with it', async () => {
+    for (const signal of ['SIGTERM', 'SIGINT', 'SIGUSR2'] as const) {
+      const service = startFixture(signalsFixture, [inDirectory('file')], { detached: true })
+      const { pid } = await service.report()
+      process.kill(-service.pid, signal)
+      expect(await service.end).toMatchObject({ status: null, signal })
+      await waitUntil(() => hasEnded(pid), 'the child is gone', 3000)
+    }
+  })
+
+  test('have the same masks and dispositions before, during and after a capture', async () => {
+    const service = startFixture(signalsFixture, [inDirectory('file'), ...handled])
+    await service.report()
+    service.tell('release')
+    const { outcome, before, during, after } = await service.report()
+    expect(outcome).toEqual({ ok: true })
+    expect(before).toHaveLength(5)
+    expect(during).toEqual(before)
+    expect(after).toEqual(before)
+    service.tell('end')
+    await service.end
+  })
+
+  test('are all blocked in the thread that watches over the child', async () => {
+    const { taken, release } = holdSnapshot(bigRegion(), inDirectory('file'))
+    const threads = readdirSync('/proc/self/task')
+    const ours = threads.filter(
+      (thread) => readFileSync(`/proc/self/task/${thread}/comm`, 'utf8') === 'stillframe\n',
+    )
+    expect(ours).toHaveLength(1)
+    const { SIGKILL, SIGSTOP } = constants.signals
+    // The two that cannot be blocked, and two that glibc keeps for itself.
+    const free = [SIGKILL, SIGSTOP, 32, 33]
+    const blocked = signalsIn('self', 'SigBlk', ours[0])
+    expect(
+      Array.from({ length: 64 }, (_, index) => index + 1).filter((number) => !blocked.includes(number)),
+    ).toEqual(free.filter((number) => !blocked.includes(number)).sort((a, b) => a - b))
+    release()
+    await taken.done
+  })
+})
+
+describe('the children of the service', () => {
+  test(
+    'all report how they ended, while snapshots are taken',
+    async () => {
+      const count = longMode ? 1000 : 300
+      const fixture = startFixture(new URL('fixtures/spawns.mjs', import.meta.url), [
+        inDirectory(),
+        String(count),
+      ])
+      const { started, wrong, snapshots } = await fixture.report(longMode ? 170_000 : 50_000)
+      expect(wrong).toEqual([])
+      expect(started).toBe(count)
+      expect(snapshots).toBeGreaterThan(0)
+    },
+    longMode ? 180_000 : 60_000,
+  )
+
+  for (const disabled of ['', 'clone3']) {
+    const how = disabled === '' ? '' : `, also without ${disabled}`
+
+    test(`may be ignored: with SIGCHLD ignored, each snapshot is told how its child ended${how}`, async (context) => {
+      needsTools(context, 'cc')
+      const library = inDirectory('ignore_sigchld.so')
+      compileLibrary(new URL('fixtures/ignore_sigchld.c', import.meta.url), library)
+      const fixture = startFixture(someSnapshots, [inDirectory('file'), '5'], {
+        env: { LD_PRELOAD: library, STILLFRAME_DISABLE: disabled },
+      })
+      const { outcomes, killed, ignored, children } = await fixture.report()
+      expect(BigInt(`0x${ignored}`) & (1n << BigInt(constants.signals.SIGCHLD - 1))).not.toBe(0n)
+      expect(outcomes).toEqual(Array.from({ length: 5 }, () => ({ ok: true })))
+      expect(killed).toMatchObject({ ok: false, code: 'ERR_STILLFRAME_CHILD_DIED' })
+      expect(killed.message).toContain('SIGTERM')
+      expect(children).toBe(0)
+    })
+
+    test(`may be waited for by others: a foreign waitpid(-1) cannot take ours${how}`, async (context) => {
+      needsTools(context, 'cc')
+      const library = inDirectory('foreign_waiter.so')
+      compileLibrary(new URL('fixtures/foreign_waiter.c', import.meta.url), library)
+      const fixture = startFixture(someSnapshots, [inDirectory('file'), '20'], {
+        env: { LD_PRELOAD: library, STILLFRAME_DISABLE: disabled },
+      })
+      const { outcomes, killed, children } = await fixture.report()
+      expect(outcomes).toEqual(Array.from({ length: 20 }, () => ({ ok: true })))
+      expect(killed).toMatchObject({ ok: false, code: 'ERR_STILLFRAME_CHILD_DIED' })
+      expect(killed.message).toContain('SIGTERM')
+      expect(children).toBe(0)
+      // The waiter's own child shows that it was at work.
+      expect((await fixture.end).stderr).toBe('took own 7\n')
+    })
+  }
+})

@@ -1,0 +1,33 @@
+/**
+ * What the golden files hold. Fixed for ever: a file that was written years ago is compared with it. A format
+ * that can hold something new gets a new entry here, and a file of its own.
+ */
+
+/** So many bytes, none of them zero, no two pages alike. */
+function pattern(length) {
+  const bytes = new Uint8Array(length)
+  for (let i = 0; i < length; i++) bytes[i] = ((i * 31 + (i >>> 8) * 7) & 255) | 1
+  return bytes
+}
+
+/** Zeros, with a one at these offsets. */
+function sparse(length, ...offsets) {
+  const bytes = new Uint8Array(length)
+  for (const offset of offsets) bytes[offset] = 1
+  return bytes
+}
+
+export const golden = {
+  /** Format 1.0, flat: a partial page, blocks of zeros, zero pages within a block, an empty section, UTF-8. */
+  'flat-1.0': {
+    version: { major: 1, minor: 0 },
+    layout: 'flat',
+    sections: {
+      bytes: pattern(5000),
+      sparse: sparse(600_001, 0, 12_300, 600_000),
+      empty: new Uint8Array(0),
+      é: Uint8Array.of(7),
+    },
+    metadata: { epoch: 7, list: [null, true, 1.5, 'é'] },
+  },
+}

@@ -1,0 +1,104 @@
+/** Which functions call which, as the compiled object files tell: for promises about what code can reach. */
+
+import { spawnSync } from 'node:child_process'
+import { readdirSync } from 'node:fs'
+import { join } from 'node:path'
+
+/** All object files below a directory. */
+export function objectFiles(directory: string): string[] {
+  const names = readdirSync(directory, { recursive: true, encoding: 'utf8' })
+  return names.filter((name) => name.endsWith('.o')).map((name) => join(directory, name))
+}
+
+/** One function: the mangled names that its code refers to. */
+type Calls = Map<string, Set<string>>
+
+/** The functions of the objects, with what each refers to: functions, and data, which has no entry of its own. */
+export function callGraph(objects: readonly string[]): Calls {
+  const calls: Calls = new Map()
+  for (const object of objects) addObject(calls, object)
+  // The compiler splits off what it thinks is rarely run.
+  for (const name of [...calls.keys()]) {
+    const whole = /^(.*)\.cold(\.\d+)?$/.exec(name)?.[1]
+    if (whole !== undefined) calls.get(whole)?.add(name)
+  }
+  return calls
+}
+
+function addObject(calls: Calls, object: string): void {
+  const { stdout, status, stderr } = spawnSync('objdump', ['-dr', '--no-show-raw-insn', object], {
+    encoding: 'utf8',
+    maxBuffer: 1 << 28,
+  })
+  if (status !== 0) throw new Error(`objdump failed: ${stderr}`)
+  const starts = new Map<string, { at: number; name: string }[]>()
+  const pending: { from: string; section: string; offset: number }[] = []
+  let section = ''
+  let current = ''
+  const refer = (name: string): void => void calls.get(current)?.add(name)
+
+  for (const line of stdout.split('\n')) {
+    const newSection = /^Disassembly of section (.*):$/.exec(line)?.[1]
+    if (newSection !== undefined) section = newSection
+    const start = /^([0-9a-f]+) <(.+)>:$/.exec(line)
+    if (start?.[1] !== undefined && start[2] !== undefined) {
+      current = start[2]
+      if (!calls.has(current)) calls.set(current, new Set())
+      starts.set(section, [
+        ...(starts.get(section) ?? []),
+        { at: Number.parseInt(start[1], 16), name: current },
+      ])
+      continue
+    }
+    const relocation = /\sR_\w+\s+([^\s+-]+)(?:([+-])0x([0-9a-f]+))?$/.exec(line)
+    if (relocation?.[1] !== undefined) {
+      const [, symbol, sign, digits = '0'] = relocation
+      if (!symbol.startsWith('.text')) refer(symbol)
+      // A function of this file only, by its place; relative ones on x64 count from behind their four bytes.
+      else {
+        const addend = Number.parseInt(digits, 16) * (sign === '-' ? -1 : 1)
+        pending.push({
+          from: current,
+          section: symbol,
+          offset: addend + (line.includes('R_X86_64_P') ? 4 : 0),
+        })
+      }
+      continue
+    }
+    const near = /<([^>+]+)(?:\+0x[0-9a-f]+)?>$/.exec(line)?.[1]
+    if (near !== undefined && near !== current) refer(near)
+  }
+  for (const { from, section: of, offset } of pending) {
+    const target = starts.get(of)?.findLast(({ at }) => at <= offset)
+    if (target !== undefined) calls.get(from)?.add(target.name)
+  }
+}
+
+/** Everything that can be reached from the roots, each with one way that leads there. */
+export function reachable(calls: Calls, roots: readonly string[]): Map<string, string[]> {
+  const ways = new Map(roots.map((root) => [root, [root]]))
+  const queue = [...roots]
+  for (let name = queue.shift(); name !== undefined; name = queue.shift()) {
+    for (const next of calls.get(name) ?? []) {
+      if (ways.has(next)) continue
+      ways.set(next, [...(ways.get(name) ?? []), next])
+      queue.push(next)
+    }
+  }
+  return ways
+}
+
+/** The symbols that none of the objects defines: they come from libc and its like. */
+export function foreignSymbols(objects: readonly string[]): Set<string> {
+  const listed = (which: string): string[] => {
+    const { stdout } = spawnSync('nm', ['--format=just-symbols', which, ...objects], { encoding: 'utf8' })
+    return stdout.split('\n').filter((line) => line !== '' && !line.endsWith(':'))
+  }
+  const defined = new Set(listed('--defined-only'))
+  return new Set(listed('--undefined-only').filter((name) => !defined.has(name)))
+}
+
+/** Names as they stand in the source. */
+export function demangle(names: readonly string[]): string[] {
+  return spawnSync('c++filt', { input: names.join('\n'), encoding: 'utf8' }).stdout.split('\n')
+}
