@@ -52,7 +52,13 @@
       "target_name": "stillframe",
       "dependencies": ["stillframe_core", "stillframe_child"],
       "include_dirs": ["<!@(node -p \"require('node-addon-api').include_dir\")"],
-      "defines": ["NAPI_VERSION=9", "NAPI_DISABLE_CPP_EXCEPTIONS", "NODE_ADDON_API_DISABLE_DEPRECATED"],
+      # Swallow: while an environment ends its calls fail, and so does throwing; that must end nobody else.
+      "defines": [
+        "NAPI_VERSION=9",
+        "NAPI_DISABLE_CPP_EXCEPTIONS",
+        "NODE_ADDON_API_DISABLE_DEPRECATED",
+        "NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS"
+      ],
       "sources": [
         "native/addon/addon.cc",
         "native/addon/capture_handle.cc",

@@ -12,6 +12,11 @@ void RunTask(napi_env env, napi_value /*function*/, void* /*context*/, void* dat
   const std::unique_ptr<Task> task(static_cast<Task*>(data));
   if (env == nullptr) return;  // the environment is ending
   const Napi::HandleScope scope(env);
+  // A Worker that is being stopped still runs what was posted, but no call into JavaScript works any more: then
+  // the job is left to the cleanup hook, which is about to run.
+  napi_value probe = nullptr;
+  if (napi_create_object(env, &probe) != napi_ok) return;
+  if (napi_set_named_property(env, probe, "probe", probe) != napi_ok) return;
   (*task)(Napi::Env(env));
 }
 
