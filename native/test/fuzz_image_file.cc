@@ -112,23 +112,23 @@ void Read(const ImageFile& image) {
 }  // namespace
 }  // namespace stillframe
 
-int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
+int LLVMFuzzerTestOneInput(const uint8_t* input, size_t size) {
   using namespace stillframe;  // NOLINT: one function
   static const int file = memfd_create("stillframe-fuzz", MFD_CLOEXEC);
   Require(file >= 0);
-  Input input{bytes, size};
+  Input rest{input, size};
   uint8_t flags = 0;
   FileHeader header{};
   FileTrailer trailer{};
   uint16_t tail_length = 0;
-  input.Take(&flags, sizeof flags);
-  input.Take(&header, sizeof header);
-  input.Take(&trailer, sizeof trailer);
-  input.Take(&tail_length, sizeof tail_length);
-  test::Bytes tail(std::min<size_t>(tail_length, input.left));
-  input.Take(tail.data(), tail.size());
-  test::Bytes pages(input.left);
-  input.Take(pages.data(), pages.size());
+  rest.Take(&flags, sizeof flags);
+  rest.Take(&header, sizeof header);
+  rest.Take(&trailer, sizeof trailer);
+  rest.Take(&tail_length, sizeof tail_length);
+  test::Bytes tail(std::min<size_t>(tail_length, rest.left));
+  rest.Take(tail.data(), tail.size());
+  test::Bytes pages(rest.left);
+  rest.Take(pages.data(), pages.size());
   const auto repair = [&](int bit) { return (flags & (1 << bit)) == 0; };
 
   const uint64_t index_length = trailer.index_count * sizeof(BlockEntry);
@@ -139,7 +139,7 @@ int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
   std::byte* index = Part(&tail, 0, index_length);
   if (index != nullptr && repair(3)) {
     for (uint64_t at = 0; at + sizeof(BlockEntry) <= index_length; at += sizeof(BlockEntry)) {
-      BlockEntry entry;
+      BlockEntry entry{};
       memcpy(&entry, index + at, sizeof entry);
       test::Bytes block(std::min<uint64_t>(entry.stored_length, kBlockSize));
       const uint64_t from = entry.file_offset - kPartAlignment;

@@ -144,6 +144,24 @@ TEST(ImageFile, ReportsEveryReadError) {
   EXPECT_GE(failures, 8U);
 }
 
+TEST(ImageFile, AFileThatIsTruncatedMeanwhileIsDamaged) {
+  MemoryFile file;
+  WriteImage(file.fd(), {{"main", Pattern(3 * kBlockSize, 1)}}, "");
+  Result<ImageFile> image = ImageFile::Open(file.path());
+  ASSERT_TRUE(image.ok());
+  const uint64_t end = kPartAlignment + kBlockSize + 5;
+  ASSERT_EQ(ftruncate(file.fd(), static_cast<off_t>(end)), 0);
+  Bytes memory(3 * kBlockSize);
+  for (const auto check : {ImageFile::Check::kNone, ImageFile::Check::kChecksums}) {
+    ReadControl control;
+    Status read = image.value().FillMemory(0, memory.data(), check, &control);
+    ASSERT_FALSE(read.ok()) << "bytes were made up";
+    EXPECT_EQ(read.failure().code, FailureCode::kCorrupt);
+    EXPECT_EQ(read.failure().offset, static_cast<int64_t>(end));
+    EXPECT_EQ(read.failure().section, "main");
+  }
+}
+
 TEST(ImageFile, OpeningAndExaminingMayFail) {
   MemoryFile file;
   WriteImage(file.fd(), SampleSections(), "");

@@ -144,7 +144,7 @@ namespace {
 
 template <typename Struct>
 Struct ReadStruct(const Bytes& file, uint64_t offset) {
-  Struct out;
+  Struct out{};
   memcpy(&out, file.data() + offset, sizeof out);
   return out;
 }

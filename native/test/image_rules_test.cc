@@ -140,7 +140,16 @@ const Rule kTrailerRules[] = {
     {"LengthOnePageLess", [](I i) { i->trailer.file_length -= kPageSize; }, kCorrupt,
      "shorter or longer"},
     {"LengthHuge", [](I i) { i->trailer.file_length = kHuge; }, kCorrupt, "shorter or longer"},
-    {"NoSections", [](I i) { i->trailer.section_count = 0; }, kCorrupt, kLimits},
+    {"NoSections",
+     [](I i) {
+       i->records.clear();
+       i->names.clear();
+       i->index.clear();
+       i->data.resize(kPartAlignment);
+       i->tail_at = kPartAlignment;
+       i->Relayout();
+     },
+     kCorrupt, kLimits},
     {"SectionCountHuge", [](I i) { i->trailer.section_count = kHuge; }, kCorrupt, kLimits},
     {"SectionCountWraps", [](I i) { i->trailer.section_count += uint64_t{1} << 58; }, kCorrupt,
      kLimits},
@@ -200,6 +209,27 @@ const Rule kSectionRules[] = {
     {"BlockCount", [](I i) { i->records[1].block_count++; }, kCorrupt, kPlace, "zero then some"},
     {"BlockCountHuge", [](I i) { i->records[1].block_count = kHuge; }, kCorrupt, kPlace,
      "zero then some"},
+    {"NameLeftOut",
+     [](I i) {
+       i->records.resize(1);
+       i->index.resize(1);
+       i->data.resize(2 * kPartAlignment);
+       i->tail_at = i->data.size();
+       i->names.clear();
+       i->records[0].name_length = 0;
+       i->Relayout();
+     },
+     kCorrupt, kName},
+    {"NameOf256Bytes",
+     [](I i) {
+       i->names.replace(0, i->records[0].name_length, std::string(256, 'n'));
+       const uint32_t longer = 256 - i->records[0].name_length;
+       i->records[0].name_length = 256;
+       i->records[1].name_offset += longer;
+       i->records[2].name_offset += longer;
+       i->Relayout();
+     },
+     kCorrupt, kName},
     {"NameEmpty", [](I i) { i->records[0].name_length = 0; }, kCorrupt, kName},
     {"NameTooLong", [](I i) { i->records[0].name_length = kMaxNameLength + 1; }, kCorrupt, kName},
     {"NameHuge", [](I i) { i->records[0].name_length = 0xffffffff; }, kCorrupt, kName},
