@@ -6,10 +6,11 @@
 #   npm run test:sanitized -- tsan test/host     what follows goes to vitest
 #
 # Node itself is not instrumented: the runtime is preloaded, leaks are not looked for (V8 frees nothing at
-# exit), and TSan listens to our own code only. Reports go to files, because many tests expect a process to
-# die and would swallow them; one report fails the run. (Beside ASan, gcc's UBSan cannot write to a file: a
-# process that it stops ends with status 99, which no test expects.) Tests are given five minutes each, and can
-# tell from STILLFRAME_SANITIZER=asan|tsan that times and sizes have to be read with a pinch of salt.
+# exit, and a process may end in the middle of a capture), and TSan listens to our own code only. Reports go to
+# files, because many tests expect a process to die and would swallow them; one report fails the run. (Beside
+# ASan, gcc's UBSan cannot write to a file: a process that it stops ends with status 99, which no test expects.)
+# Tests are given five minutes each, and can tell from STILLFRAME_SANITIZER=asan|tsan that times and sizes have
+# to be read with a pinch of salt.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -54,7 +55,7 @@ for flavour in "${flavours[@]}"; do
   env LD_PRELOAD="$libraries" \
     ASAN_OPTIONS="detect_leaks=0:$signals:log_path=$reports/asan:${ASAN_OPTIONS:-}" \
     UBSAN_OPTIONS="print_stacktrace=1:$signals:exitcode=99:${UBSAN_OPTIONS:-}" \
-    TSAN_OPTIONS="$signals:ignore_noninstrumented_modules=1:die_after_fork=0:log_path=$reports/tsan:${TSAN_OPTIONS:-}" \
+    TSAN_OPTIONS="$signals:ignore_noninstrumented_modules=1:die_after_fork=0:report_thread_leaks=0:log_path=$reports/tsan:${TSAN_OPTIONS:-}" \
     STILLFRAME_ADDON="$PWD/build-aside/$flavour/build/Release/stillframe.node" \
     STILLFRAME_SANITIZER="$flavour" \
     node node_modules/vitest/vitest.mjs run --testTimeout=300000 --hookTimeout=300000 "$@" || status=$?

@@ -226,8 +226,8 @@ Status ImageFile::ReadSections() {
 Status ImageFile::ReadIndex() {
   const uint64_t length = trailer_.index_count * sizeof(BlockEntry);
   if (length > 0) {
-    // Each entry holds its own position, so no page of an index is zero: a hole in it is the mark of a file that
-    // claims more than it has. (A filesystem that cannot tell says that there is none.)
+    // Each entry holds its own position, so no page of an index is zero: a hole in it is the mark of a file
+    // that claims more than it has. (A filesystem that cannot tell says that there is none.)
     const int64_t hole = sys::Lseek(file_.get(), static_cast<int64_t>(trailer_.index_offset), SEEK_HOLE);
     if (hole >= 0 && static_cast<uint64_t>(hole) < trailer_.index_offset + length) {
       return Corrupt(static_cast<uint64_t>(hole), "", "the index has a hole");
@@ -344,7 +344,8 @@ Status ImageFile::CheckBlock(uint32_t section_index, uint64_t block, std::byte* 
   if (found.checksum != entry.checksum) return damaged(" does not match its checksum");
   if (found.present != entry.present) return damaged(" has other zero pages than the index says");
   const uint64_t used = std::min(length, section.byte_length - block * kBlockSize);
-  const bool padded = std::all_of(bytes + used, bytes + length, [](std::byte byte) { return byte == std::byte{0}; });
+  const bool padded =
+      std::all_of(bytes + used, bytes + length, [](std::byte byte) { return byte == std::byte{0}; });
   if (!padded) return damaged(" goes on behind the end of its section");
   return Success{};
 }

@@ -1,4 +1,5 @@
-// The control block is one shared mapping that a forked child writes and its parent reads. Proved by forking one.
+// The control block is one shared mapping that a forked child writes and its parent reads. Proved
+// by forking one.
 #include "image/control_block.h"
 
 #include <gtest/gtest.h>

@@ -1,5 +1,6 @@
-// What copy-on-write costs is measured at intervals in proportion to the price of measuring, and at once when the
-// limit is near. Proved with limits on both sides of what the process can have copied.
+// What copy-on-write costs is measured at intervals in proportion to the price of measuring, and at
+// once when the limit is near. Proved with limits on both sides of what the process can have
+// copied.
 #include "capture/cost_schedule.h"
 
 #include <gtest/gtest.h>

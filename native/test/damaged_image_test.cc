@@ -1,6 +1,7 @@
-// No damaged byte of an image file goes unnoticed, and the report names the place. Proved exhaustively on a small
-// file: every byte that carries something with five other values, every length that it can be cut to, bytes
-// added, and every byte of every struct once more with all checksums repaired behind it.
+// No damaged byte of an image file goes unnoticed, and the report names the place. Proved
+// exhaustively on a small file: every byte that carries something with five other values, every
+// length that it can be cut to, bytes added, and every byte of every struct once more with all
+// checksums repaired behind it.
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -85,7 +86,8 @@ class DamagedImage : public ::testing::Test {
     ASSERT_EQ(length_, bytes_.size());
   }
 
-  // The positions of a part to damage: all, but of long runs of zeros only those near borders and some between.
+  // The positions of a part to damage: all, but of long runs of zeros only those near borders and
+  // some between.
   static std::vector<uint64_t> Positions(const Part& part) {
     constexpr uint64_t kStride = 101;  // prime, so that all offsets in a page occur
     std::vector<uint64_t> positions;

@@ -1,5 +1,5 @@
-// What the fuzzer has found worth keeping, and a seed for each part of the format, is read without a fault by
-// every build. Proved by replaying native/test/corpus/ through the fuzzer's own entry.
+// What the fuzzer has found worth keeping, and a seed for each part of the format, is read without
+// a fault by every build. Proved by replaying native/test/corpus/ through the fuzzer's own entry.
 //
 // With STILLFRAME_WRITE_CORPUS set to a directory the seeds are written there (scripts/fuzz.sh does that).
 #include <gtest/gtest.h>

@@ -1,13 +1,14 @@
-// Whatever an image file holds, reading it neither crashes nor hangs nor takes memory that the file does not
-// justify, and what it hands out fits together. Proved by a coverage-guided fuzzer (libFuzzer) that never has to
-// guess a checksum: the input is not the file but its parts, and their checksums are computed here.
+// Whatever an image file holds, reading it neither crashes nor hangs nor takes memory that the file
+// does not justify, and what it hands out fits together. Proved by a coverage-guided fuzzer
+// (libFuzzer) that never has to guess a checksum: the input is not the file but its parts, and
+// their checksums are computed here.
 //
 //   scripts/fuzz.sh [seconds]     builds this with clang, ASan and UBSan, and runs it
 //   fuzz_corpus_test.cc           replays the corpus in the unit tests
 //
 // An input:  flags (1 byte) | FileHeader (80) | FileTrailer (120) | length of the tail (2) | tail | pages
-//   flags    bit 0-3: do not repair the checksum of header, trailer, tail, blocks; bit 4: as in the file, without
-//            an extra page before the trailer; bit 5: holes cannot be found
+//   flags    bit 0-3: do not repair the checksum of header, trailer, tail, blocks; bit 4: an extra
+//            page before the trailer; bit 5: holes cannot be found
 //   tail     goes to trailer.index_offset, and its parts are what the trailer says
 //   pages    go to the first part behind the header; what is missing is a hole
 #include <fcntl.h>

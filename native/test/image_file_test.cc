@@ -97,7 +97,8 @@ TEST(ImageFile, ManySectionsAndMuchMetadata) {
 }
 
 TEST(ImageFile, TheTailMayEndAtAPageBorder) {
-  // One section 'x' without blocks: record 64, name 1, and so much metadata that nothing is left of the page.
+  // One section 'x' without blocks: record 64, name 1, and so much metadata that nothing is left of
+  // the page.
   for (const size_t length : {4096 - 65 - 1, 4096 - 65, 4096 - 65 + 1}) {
     ExpectFaithful({{"x", {}}}, std::string(length, '1'));
   }

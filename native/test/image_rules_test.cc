@@ -1,6 +1,7 @@
-// Every rule of the format is enforced by itself: with all checksums in order, a file that breaks one rule is
-// refused with the right code and words. And whatever sizes a file claims, the reader takes neither much
-// memory nor much time: each of these files is opened under a limit of the address space.
+// Every rule of the format is enforced by itself: with all checksums in order, a file that breaks
+// one rule is refused with the right code and words. And whatever sizes a file claims, the reader
+// takes neither much memory nor much time: each of these files is opened under a limit of the
+// address space.
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
@@ -346,7 +347,8 @@ TEST(ImageVersions, ANewerFileIsCalledNewerWhateverElseIsNewInIt) {
 // Files that are holes for the most part, and claim to be as large as files can be.
 class SparseBomb : public ::testing::Test {
  protected:
-  // A section of so many bytes, in a file of the length that goes with it, its index a hole from `entries` on.
+  // A section of so many bytes, in a file of the length that goes with it, its index a hole from
+  // `entries` on.
   void Make(uint64_t byte_length, uint64_t entries) {
     EditableImage image(SampleFile());
     image.data.resize(kPartAlignment);

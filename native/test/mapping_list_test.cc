@@ -1,5 +1,5 @@
-// What the library believes of its own address space is what the kernel says. Proved on mappings of every kind,
-// made for the purpose.
+// What the library believes of its own address space is what the kernel says. Proved on mappings of
+// every kind, made for the purpose.
 #include "memory/mapping_list.h"
 
 #include <gtest/gtest.h>

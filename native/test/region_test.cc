@@ -1,5 +1,6 @@
-// A region is zero, aligned for huge pages, kept out of children, and lives as long as somebody uses it; a mapped
-// file is never written to. Proved by asking the kernel, and by failing the calls that make a region.
+// A region is zero, aligned for huge pages, kept out of children, and lives as long as somebody
+// uses it; a mapped file is never written to. Proved by asking the kernel, and by failing the calls
+// that make a region.
 #include "memory/region.h"
 
 #include <fcntl.h>

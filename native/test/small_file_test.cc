@@ -1,5 +1,5 @@
-// The text files of the kernel are read whole and understood, or reported as unreadable. Proved on files of our
-// own, on /proc, and with reads that fail.
+// The text files of the kernel are read whole and understood, or reported as unreadable. Proved on
+// files of our own, on /proc, and with reads that fail.
 #include "base/small_file.h"
 
 #include <gtest/gtest.h>

@@ -1,5 +1,5 @@
-// Faults are injected into exactly the call that a test names, and without a plan nothing is changed. Proved on
-// the seam itself, in threads and in a forked child.
+// Faults are injected into exactly the call that a test names, and without a plan nothing is
+// changed. Proved on the seam itself, in threads and in a forked child.
 #include "base/sys.h"
 
 #include <fcntl.h>

@@ -1,6 +1,7 @@
-// All or nothing: whatever fails on the way, the target's name leads to the complete old file or to the complete
-// new one, and nothing else is left in the directory. Proved by failing each call of the publication in turn, by
-// forcing every fallback, and by putting all kinds of things where the snapshot is to go.
+// All or nothing: whatever fails on the way, the target's name leads to the complete old file or to
+// the complete new one, and nothing else is left in the directory. Proved by failing each call of
+// the publication in turn, by forcing every fallback, and by putting all kinds of things where the
+// snapshot is to go.
 #include "image/target_file.h"
 
 #include <fcntl.h>

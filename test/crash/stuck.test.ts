@@ -86,7 +86,10 @@ describe('a service that is stopped for longer than the watchdog waits', () => {
     await waitUntil(() => stateOf(service.pid) === 'T', 'the service is stopped')
     await new Promise((resolve) => setTimeout(resolve, stopMs))
     expect(stateOf(pid)).toBe('T')
-    process.kill(-service.pid, 'SIGCONT')
+    // The service first: it must not take its own sleep for a silence of the child, which follows in time.
+    process.kill(service.pid, 'SIGCONT')
+    await new Promise((resolve) => setTimeout(resolve, 200))
+    process.kill(pid, 'SIGCONT')
     expect(await service.report()).toEqual({ ok: true })
     expect(await verify(inDirectory('file'))).toMatchObject({ ok: true })
   })
