@@ -28,14 +28,21 @@
         "native/capture/space_check.cc",
         "native/capture/target_reservation.cc",
         "native/freeze/cgroup.cc",
+        "native/freeze/fault_router.cc",
         "native/freeze/features.cc",
         "native/freeze/fork_engine.cc",
+        "native/freeze/frozen_memory.cc",
+        "native/freeze/in_process_engine.cc",
+        "native/freeze/mprotect_engine.cc",
+        "native/freeze/slot_pool.cc",
+        "native/freeze/userfaultfd_engine.cc",
         "native/image/checksum.cc",
         "native/image/control_block.cc",
         "native/image/image_file.cc",
         "native/image/saver.cc",
         "native/image/tail.cc",
         "native/image/target_file.cc",
+        "native/memory/huge_pages.cc",
         "native/memory/mapping_list.cc",
         "native/memory/region.cc"
       ]
@@ -70,7 +77,8 @@
         "native/addon/region_handle.cc",
         "native/addon/sources.cc"
       ],
-      "ldflags": ["-Wl,-Bsymbolic", "-Wl,--exclude-libs,ALL", "-Wl,-z,now"]
+      # nodelete: a Worker's end must not unmap the handler of a fault signal.
+      "ldflags": ["-Wl,-z,nodelete", "-Wl,-Bsymbolic", "-Wl,--exclude-libs,ALL", "-Wl,-z,now"]
     }
   ]
 }

@@ -37,6 +37,8 @@ export interface RegionHandle {
   readonly busy: boolean
   /** The ArrayBuffer over the whole memory; always the same object. */
   buffer(): ArrayBuffer
+  /** Lets captures under way keep these bytes, so that the kernel can write there. */
+  prepareWrite(byteOffset: number, byteLength: number): void
   /** Detaches the buffer and gives the memory up. Fails with BUSY while busy. Idempotent. */
   close(): void
 }
@@ -57,8 +59,9 @@ export interface NativeSource {
 }
 
 export interface CapturePlan {
-  /** The engine to use; already resolved from 'auto' by `lib/engines.ts`. */
+  /** The engine to use, and who answers its faults; already resolved from 'auto' by `lib/engines.ts`. */
   engine: string
+  faultHandling: string
   sources: NativeSource[]
   /** Absolute path of the file to publish. */
   path: string
@@ -72,6 +75,8 @@ export interface CapturePlan {
   durable: boolean
   /** Bytes; 0 asks for the default (half of the memory available when the capture starts). */
   memoryLimit: number
+  /** 'wait' or 'abort'; the fork engine always aborts. */
+  onMemoryLimit: string
   stallTimeoutMs: number
 }
 
@@ -191,9 +196,9 @@ export interface FeatureProbe {
 export interface NativeCapabilities {
   kernel: string
   pageSize: number
-  /** 'fork' here; the in-process engines add theirs. */
+  /** 'fork', 'mprotect', 'userfaultfd'. */
   engines: FeatureProbe[]
-  /** clone3, close_range, pidfd, hugePages, … */
+  /** userfaultfd_thread, userfaultfd_signal, clone3, close_range, huge_pages, … */
   features: FeatureProbe[]
   hazards: { code: string; message: string }[]
 }
@@ -222,6 +227,8 @@ export interface Addon {
   verify(plan: VerifyPlan, callback: Callback<{ problems: ImageProblem[]; info?: ImageInfo }>): ReadJob
   restore(plan: RestorePlan, callback: Callback<NativeRestored>): ReadJob
   capabilities(): NativeCapabilities
+  /** Only what the choice of an engine depends on: the first capture's pause pays for it. */
+  engines(): Pick<NativeCapabilities, 'engines' | 'features'>
   preflight(sources: NativeSource[], directory: string): NativePreflight
   /** True when the mapping that holds this byte is MADV_DONTFORK. Walks /proc/self/smaps: slow. */
   isDontFork(head: Uint8Array): boolean

@@ -1,6 +1,7 @@
 /** What this machine can do, and what is risky about it. */
 
-import { type EngineName, type EngineProbe, engineProbes } from './engines.js'
+import type { Addon } from './addon.js'
+import { type EngineName, type EngineProbe, engineProbes, type Machine } from './engines.js'
 import { fromNative } from './errors.js'
 import { loadAddon } from './load.js'
 
@@ -44,7 +45,7 @@ export function capabilities(): Capabilities {
     return {
       kernel,
       pageSize,
-      engines: engineProbes(engines),
+      engines: engineProbes({ engines, features }),
       features: Object.fromEntries(
         features.map(({ name, available, reason }) => [name, { available, reason }]),
       ),
@@ -53,4 +54,12 @@ export function capabilities(): Capabilities {
   } catch (error) {
     throw fromNative(error, undefined, capabilities)
   }
+}
+
+let machine: Machine | undefined
+
+/** What the choice of an engine needs: probed once, since a capture's pause pays for it. */
+export function knownMachine(addon: Addon): Machine {
+  machine ??= addon.engines()
+  return machine
 }

@@ -1,21 +1,23 @@
-/**
- * Which engine captures: the one place that decides. This version has `fork` only; `userfaultfd` and
- * `mprotect` join here.
- */
+/** Which engine captures: the one place that decides. */
 
-import type { FeatureProbe } from './addon.js'
+import type { NativeCapabilities } from './addon.js'
 import { StillframeError } from './errors.js'
 import type { ResolvedSource } from './source.js'
 
 /** How the memory is frozen; see docs/ENGINES.md. */
 export type EngineName = 'userfaultfd' | 'mprotect' | 'fork'
 
+/**
+ * Who answers the first write to a frozen page: a `'thread'` of ours, a `'signal'` handler on the writing thread,
+ * or the `'kernel'`. With `'signal'` the kernel's own writes into a frozen page (`fs.read`, sockets) fail with
+ * `EFAULT` unless `Region.prepareWrite()` announced them.
+ */
+export type FaultHandling = 'thread' | 'signal' | 'kernel'
+
 /** What to do when copy-on-write has taken `memoryLimit`. */
 export type MemoryLimitAction = 'wait' | 'abort'
 
 export const engineNames: readonly EngineName[] = ['userfaultfd', 'mprotect', 'fork']
-
-const built: readonly EngineName[] = ['fork']
 
 /** What the choice depends on. */
 export interface EngineWish {
@@ -23,42 +25,124 @@ export interface EngineWish {
   readonly engine: EngineName | 'auto'
   /** Undefined when the caller did not say. */
   readonly onMemoryLimit: MemoryLimitAction | undefined
+  /** Undefined when the caller did not say: then 'auto' allows for them. */
+  readonly kernelWrites: boolean | undefined
   readonly sources: readonly ResolvedSource[]
 }
+
+/** An engine, and who answers its faults. */
+export interface EngineChoice {
+  readonly engine: EngineName
+  readonly faultHandling: FaultHandling
+}
+
+/** What the choice must know of the machine. */
+export type Machine = Pick<NativeCapabilities, 'engines' | 'features'>
 
 /**
  * The engine for a capture.
  *
  * @throws StillframeError `ERR_STILLFRAME_ENGINE_UNAVAILABLE` with the reason, for an engine by name only.
  */
-export function chooseEngine({ engine, onMemoryLimit, sources }: EngineWish): EngineName {
-  if (engine === 'auto') return 'fork'
-  if (engine === 'fork') {
-    if (onMemoryLimit === 'wait') {
-      throw unavailable(
-        engine,
-        "it cannot wait at the memory limit, because the kernel does the copying. Use onMemoryLimit: 'abort'",
-      )
-    }
-    return engine
-  }
-  const foreign = sources.find(({ region }) => region === undefined)
-  if (foreign !== undefined) {
-    throw unavailable(
-      engine,
-      `section '${foreign.name}' is ${foreign.kind}, and only the memory of a Region can be write-protected. ` +
-        "Allocate it with Region.allocate(), or use engine 'fork' or 'auto'",
-    )
-  }
-  throw unavailable(engine, `${notBuilt}. Use engine 'fork' or 'auto'`)
+export function chooseEngine(wish: EngineWish, machine: Machine): EngineChoice {
+  if (wish.engine === 'auto') return bestOf(wish, machine)
+  const refusal = whyNot(wish.engine, wish, machine)
+  if (refusal !== undefined) throw unavailable(wish.engine, refusal)
+  return { engine: wish.engine, faultHandling: handlingOf(wish.engine, wish, machine) }
 }
 
-/** Every engine by name, with what native code found out about those that exist. */
-export function engineProbes(native: readonly FeatureProbe[]): Record<EngineName, EngineProbe> {
-  const probe = (name: EngineName): EngineProbe => {
-    const found = native.find((candidate) => candidate.name === name)
-    if (!built.includes(name) || found === undefined) return { available: false, reason: notBuilt }
-    return { available: found.available, reason: found.reason }
+/**
+ * What to try when the choice turns out not to work just now (the memory is being write-protected by another
+ * capture, a thread blocks the signal): undefined for an engine by name, and for fork itself.
+ */
+export function fallbackOf({ engine }: EngineWish, choice: EngineChoice): EngineChoice | undefined {
+  if (engine !== 'auto' || choice.engine === 'fork') return undefined
+  return { engine: 'fork', faultHandling: 'kernel' }
+}
+
+/** In order of preference: whether the kernel may write into the sources decides. */
+function bestOf(wish: EngineWish, machine: Machine): EngineChoice {
+  const kernelWrites = wish.kernelWrites ?? true
+  const order: readonly EngineName[] = kernelWrites ? ['userfaultfd'] : ['userfaultfd', 'mprotect']
+  // 'wait' is a wish here: fork, when it comes to that, aborts at the limit.
+  const exact = { ...wish, kernelWrites }
+  const engine = order.find((name) => whyNot(name, exact, machine) === undefined)
+  if (engine === undefined) return { engine: 'fork', faultHandling: 'kernel' }
+  return { engine, faultHandling: handlingOf(engine, exact, machine) }
+}
+
+/** The reason why an engine cannot do what is wished, if there is one. */
+function whyNot(engine: EngineName, wish: EngineWish, machine: Machine): string | undefined {
+  const probe = machine.engines.find(({ name }) => name === engine)
+  if (probe === undefined) return 'this build of stillframe does not have it'
+  if (!probe.available) return probe.reason
+  if (engine === 'fork') {
+    if (wish.onMemoryLimit !== 'wait') return undefined
+    return "it cannot wait at the memory limit, because the kernel does the copying. Use onMemoryLimit: 'abort'"
+  }
+  return (
+    whyNotInProcess(wish.sources) ??
+    (engine === 'mprotect' ? whyNotMprotect(wish) : whyNotUserfaultfd(wish, machine))
+  )
+}
+
+function whyNotInProcess(sources: readonly ResolvedSource[]): string | undefined {
+  const foreign = sources.find(({ region }) => region === undefined)
+  if (foreign !== undefined) {
+    return (
+      `section '${foreign.name}' is ${foreign.kind}, and only the memory of a Region can be write-protected. ` +
+      "Allocate it with Region.allocate(), or use engine 'fork' or 'auto'"
+    )
+  }
+  const part = sources.find(({ extent }) => extent !== undefined)
+  if (part !== undefined) {
+    return `section '${part.name}' is a part of a Region, and this engine captures whole ones. Use engine 'fork' or 'auto'`
+  }
+  const regions = new Set(sources.map(({ region }) => region))
+  if (regions.size === sources.length) return undefined
+  return "the same Region is captured under two names. Use engine 'fork' or 'auto'"
+}
+
+function whyNotMprotect({ kernelWrites }: EngineWish): string | undefined {
+  if (kernelWrites !== true) return undefined
+  return (
+    'the kernel cannot write into pages that it protects (fs.read and sockets fail with EFAULT). ' +
+    'Say kernelWrites: false and announce such writes with Region.prepareWrite()'
+  )
+}
+
+function whyNotUserfaultfd({ kernelWrites, sources }: EngineWish, machine: Machine): string | undefined {
+  const mapped = sources.find(({ anonymous }) => !anonymous)
+  if (mapped !== undefined) {
+    return (
+      `section '${mapped.name}' is a mapping of a file, and userfaultfd takes anonymous memory only. ` +
+      "Restore it with mode 'copy', or use another engine"
+    )
+  }
+  if (kernelWrites !== true) return undefined
+  const thread = feature(machine, 'userfaultfd_thread')
+  return thread.available ? undefined : thread.reason
+}
+
+/** For an engine that has not been refused. */
+function handlingOf(engine: EngineName, { kernelWrites }: EngineWish, machine: Machine): FaultHandling {
+  if (engine === 'fork') return 'kernel'
+  if (engine === 'mprotect' || kernelWrites === false) return 'signal'
+  return feature(machine, 'userfaultfd_thread').available ? 'thread' : 'signal'
+}
+
+function feature(machine: Machine, wanted: string): EngineProbe {
+  return machine.features.find(({ name }) => name === wanted) ?? { available: false, reason: 'not known' }
+}
+
+/** Every engine by name, with what native code found out about it. */
+export function engineProbes({ engines }: Machine): Record<EngineName, EngineProbe> {
+  const probe = (wanted: EngineName): EngineProbe => {
+    const { available, reason } = engines.find(({ name }) => name === wanted) ?? {
+      available: false,
+      reason: 'this build of stillframe does not have it',
+    }
+    return { available, reason }
   }
   return { userfaultfd: probe('userfaultfd'), mprotect: probe('mprotect'), fork: probe('fork') }
 }
@@ -69,8 +153,6 @@ export interface EngineProbe {
   /** Why not, and what to change; empty when available. */
   reason: string
 }
-
-const notBuilt = 'this version of stillframe does not have it yet'
 
 function unavailable(engine: EngineName, reason: string): StillframeError {
   return new StillframeError(

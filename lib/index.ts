@@ -5,7 +5,7 @@
  */
 
 export { type Capabilities, capabilities, type FeatureInfo, type Hazard } from './capabilities.js'
-export type { EngineName, EngineProbe, MemoryLimitAction } from './engines.js'
+export type { EngineName, EngineProbe, FaultHandling, MemoryLimitAction } from './engines.js'
 export { StillframeError, type StillframeErrorCode, type StillframeErrorDetails } from './errors.js'
 export type { WebAssemblyMemory } from './extent.js'
 export {

@@ -17,7 +17,7 @@ import {
 export interface SnapshotOptions {
   /**
    * `'auto'` (default) takes the best engine that works for these sources here. An engine by name is used,
-   * or refused with `ERR_STILLFRAME_ENGINE_UNAVAILABLE`. This version has `'fork'`.
+   * or refused with `ERR_STILLFRAME_ENGINE_UNAVAILABLE`; see docs/ENGINES.md.
    */
   engine?: 'auto' | EngineName
   /**
@@ -26,14 +26,15 @@ export interface SnapshotOptions {
    */
   memoryLimit?: number
   /**
-   * At the limit: `'wait'` lets the thread that writes the page wait for the disk, `'abort'` ends the
+   * At the limit: `'wait'` (default where it can be had) lets the thread that writes the page wait for the disk, `'abort'` ends the
    * capture with `ERR_STILLFRAME_MEMORY_LIMIT`. With fork the kernel does the copying and only `'abort'` is
    * possible: `engine: 'fork'` refuses `'wait'`, while `'auto'` takes it as a wish and may abort.
    */
   onMemoryLimit?: MemoryLimitAction
   /**
    * True (default): the kernel may write into the sources during the capture (`fs.read`, sockets). False
-   * allows engines with which such writes fail unless `Region.prepareWrite()` announced them.
+   * allows engines with which such writes fail with `EFAULT` unless `Region.prepareWrite()` announced them; they
+   * are faster, and need no privilege.
    */
   kernelWrites?: boolean
   /** This version writes uncompressed files: `'none'` (default) is the only value it takes. */
@@ -62,7 +63,8 @@ export interface CheckedSnapshotOptions {
   readonly engine: 'auto' | EngineName
   readonly memoryLimit: number
   readonly onMemoryLimit: MemoryLimitAction | undefined
-  readonly kernelWrites: boolean
+  /** Undefined when the caller did not say. */
+  readonly kernelWrites: boolean | undefined
   /** JSON text. */
   readonly metadata: string | undefined
   readonly overwrite: boolean
@@ -106,7 +108,10 @@ export function checkSnapshotOptions(options: unknown): CheckedSnapshotOptions {
       given.onMemoryLimit === undefined
         ? undefined
         : checkChoice(given.onMemoryLimit, 'options.onMemoryLimit', ['wait', 'abort']),
-    kernelWrites: checkBoolean(given.kernelWrites, 'options.kernelWrites', true),
+    kernelWrites:
+      given.kernelWrites === undefined
+        ? undefined
+        : checkBoolean(given.kernelWrites, 'options.kernelWrites', true),
     metadata: encodeMetadata(given.metadata),
     overwrite: checkBoolean(given.overwrite, 'options.overwrite', true),
     mode: optionalInteger(given.mode, 'options.mode', 0, 0o777) ?? 0o600,

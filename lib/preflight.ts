@@ -2,7 +2,7 @@
 
 import { dirname } from 'node:path'
 import type { Addon, NativePreflight } from './addon.js'
-import type { Hazard } from './capabilities.js'
+import { type Hazard, knownMachine } from './capabilities.js'
 import { chooseEngine, type EngineName } from './engines.js'
 import { fromNative } from './errors.js'
 import { loadAddon } from './load.js'
@@ -45,8 +45,8 @@ export async function preflight(
   const checked = checkSnapshotOptions(options)
   const file = checkPath(path)
   const sources = resolveSources(source)
-  const engine = chooseEngine({ ...checked, sources })
   const addon = loadAddon()
+  const { engine } = chooseEngine({ ...checked, sources }, knownMachine(addon))
   try {
     return predict(addon, engine, sources, file, checked)
   } catch (error) {

@@ -26,9 +26,16 @@ const internal = Symbol('internal')
 /** Weak on both ends: a region lives as long as somebody holds it, its buffer, or a view of it. */
 const regionsByBuffer = new WeakMap<ArrayBufferLike, Region>()
 
-let makeRegion: (handle: RegionHandle, name: string, hugePages: boolean) => Region
+/** Where a region's memory came from. */
+interface Origin {
+  readonly hugePages: boolean
+  /** Not a mapping of a file. */
+  readonly anonymous: boolean
+}
+
+let makeRegion: (handle: RegionHandle, name: string, origin: Origin) => Region
 let handleOf: (region: Region) => RegionHandle | undefined
-let hugePagesOf: (region: Region) => boolean
+let originOf: (region: Region) => Origin
 let isRegionObject: (value: object) => boolean
 
 /**
@@ -44,21 +51,21 @@ export class Region {
   /** In bytes, as asked for; may exceed 4 GiB. Stays readable after `close()`. */
   readonly byteLength: number
   #handle: RegionHandle | undefined
-  readonly #hugePages: boolean
+  readonly #origin: Origin
 
   static {
     makeRegion = (...args) => new Region(internal, ...args)
     handleOf = (region) => region.#handle
-    hugePagesOf = (region) => region.#hugePages
+    originOf = (region) => region.#origin
     isRegionObject = (value) => #handle in value
   }
 
-  private constructor(key: symbol, handle: RegionHandle, name: string, hugePages: boolean) {
+  private constructor(key: symbol, handle: RegionHandle, name: string, origin: Origin) {
     if (key !== internal) throw new TypeError('Region has no public constructor: use Region.allocate()')
     this.name = name
     this.byteLength = handle.byteLength
     this.#handle = handle
-    this.#hugePages = hugePages
+    this.#origin = origin
     regionsByBuffer.set(handle.buffer(), this)
   }
 
@@ -76,7 +83,7 @@ export class Region {
     checkInteger(byteLength, 'byteLength', 0, maxRegionBytes)
     const { RegionHandle } = loadAddon()
     try {
-      return makeRegion(new RegionHandle(byteLength, hugePages), name, hugePages)
+      return makeRegion(new RegionHandle(byteLength, hugePages), name, { hugePages, anonymous: true })
     } catch (error) {
       throw fromNative(error, undefined, Region.allocate)
     }
@@ -93,9 +100,10 @@ export class Region {
   }
 
   /**
-   * Announces that the kernel is about to write into this range (`fs.read`, a socket): needed only while a
-   * capture by an in-process engine runs that was started with `kernelWrites: false`. This version captures
-   * with `fork` only, where such writes always work: the range is checked, and nothing else happens.
+   * Announces that the kernel is about to write into this range (`fs.read`, a socket, a decompressor that reads
+   * from one). Needed only while a capture runs whose `faultHandling` is `'signal'`: there the kernel's own write
+   * into a page that is still frozen fails with `EFAULT`. Keeps the frozen bytes of the range, within the
+   * capture's memory limit, so that the write goes through. At all other times it does nothing.
    *
    * @param byteOffset - first byte; default 0.
    * @param byteLength - default: the rest of the region.
@@ -106,7 +114,7 @@ export class Region {
     checkInteger(byteOffset, 'byteOffset', 0, this.byteLength)
     const rest = this.byteLength - byteOffset
     if (byteLength !== undefined) checkInteger(byteLength, 'byteLength', 0, rest)
-    openHandle(this, 'it cannot be written')
+    openHandle(this, 'it cannot be written').prepareWrite(byteOffset, byteLength ?? rest)
   }
 
   /**
@@ -143,8 +151,8 @@ export class Region {
 }
 
 /** A Region around memory that native code made. */
-export function adoptRegion(handle: RegionHandle, name: string): Region {
-  return makeRegion(handle, name, false)
+export function adoptRegion(handle: RegionHandle, name: string, anonymous: boolean): Region {
+  return makeRegion(handle, name, { hugePages: anonymous, anonymous })
 }
 
 /** True for regions of this package (and this copy of it). */
@@ -154,7 +162,12 @@ export function isRegion(value: unknown): value is Region {
 
 /** True when the region was allocated in huge pages, if the kernel granted them. */
 export function wantsHugePages(region: Region): boolean {
-  return hugePagesOf(region)
+  return originOf(region).hugePages
+}
+
+/** True when the memory is not a mapping of a file. */
+export function isAnonymous(region: Region): boolean {
+  return originOf(region).anonymous
 }
 
 /** True while a capture or a restore uses the memory. */

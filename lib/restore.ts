@@ -95,7 +95,7 @@ export async function restore(path: string | URL, options?: RestoreOptions): Pro
     discard: closeAll,
   })
   try {
-    return makeRestored(native, file)
+    return makeRestored(native, file, wish.mode === 'copy')
   } catch (error) {
     // Metadata that is no JSON: nobody will get the regions.
     closeAll(native)
@@ -107,7 +107,7 @@ function closeAll({ sections }: NativeRestored): void {
   for (const { region } of sections) region?.close()
 }
 
-let makeRestored: (native: NativeRestored, path: string) => Restored
+let makeRestored: (native: NativeRestored, path: string, anonymous: boolean) => Restored
 
 /** What {@link restore} returns. */
 export class Restored {
@@ -121,10 +121,10 @@ export class Restored {
   readonly info: SnapshotInfo
 
   static {
-    makeRestored = (native, path) => new Restored(native, path)
+    makeRestored = (native, path, anonymous) => new Restored(native, path, anonymous)
   }
 
-  private constructor(native: NativeRestored, path: string) {
+  private constructor(native: NativeRestored, path: string, anonymous: boolean) {
     if (native?.sections === undefined)
       throw new TypeError('Restored has no public constructor: use restore()')
     this.info = toSnapshotInfo(native.info, path)
@@ -132,7 +132,7 @@ export class Restored {
     // Without a prototype: a section may be called '__proto__'.
     this.regions = Object.create(null) as Record<string, Region>
     for (const { name, region } of native.sections) {
-      if (region !== undefined) this.regions[name] = adoptRegion(region, name)
+      if (region !== undefined) this.regions[name] = adoptRegion(region, name, anonymous)
     }
   }
 

@@ -2,8 +2,15 @@
 
 import { inspect } from 'node:util'
 import type { Addon, CaptureHandle, NativeCaptureResult, NativeFailure } from './addon.js'
-import { chooseEngine, type EngineName } from './engines.js'
-import { CallSite, fromNative } from './errors.js'
+import { knownMachine } from './capabilities.js'
+import {
+  chooseEngine,
+  type EngineChoice,
+  type EngineName,
+  type FaultHandling,
+  fallbackOf,
+} from './engines.js'
+import { CallSite, fromNative, isNativeFailure } from './errors.js'
 import { loadAddon } from './load.js'
 import { type CheckedSnapshotOptions, checkSnapshotOptions, type SnapshotOptions } from './options.js'
 import { checkPath } from './path.js'
@@ -17,6 +24,7 @@ export interface SnapshotResult {
   /** Absolute. */
   path: string
   engine: EngineName
+  faultHandling: FaultHandling
   /** Bytes of memory captured. */
   byteLength: number
   /** Length of the file in bytes, holes included. */
@@ -54,13 +62,27 @@ export function snapshot(
   const file = checkPath(path)
   const sources = resolveSources(source)
   if (checked.signal?.aborted) throw checked.signal.reason
-  const engine = chooseEngine({ ...checked, sources })
   const addon = loadAddon()
+  const wish = { ...checked, sources }
+  const choice = chooseEngine(wish, knownMachine(addon))
+  const start = (by: EngineChoice): Snapshot =>
+    startSnapshot({ calledAt, addon, choice: by, sources, path: file, options: checked })
   try {
-    return startSnapshot({ calledAt, addon, engine, sources, path: file, options: checked })
+    return start(choice)
   } catch (error) {
-    throw fromNative(error, file, snapshot)
+    const fallback = fallbackOf(wish, choice)
+    if (fallback === undefined || !isRefusal(error)) throw fromNative(error, file, snapshot)
+    try {
+      return start(fallback)
+    } catch (again) {
+      throw fromNative(again, file, snapshot)
+    }
   }
+}
+
+/** The engine cannot freeze this memory just now; another one may. */
+function isRefusal(error: unknown): boolean {
+  return isNativeFailure(error) && (error.failure === 'BUSY' || error.failure === 'ENGINE_UNAVAILABLE')
 }
 
 /** A capture that only has to be made. */
@@ -68,7 +90,7 @@ interface CaptureRequest {
   /** `performance.now()` on entry: the pause begins here. */
   readonly calledAt: number
   readonly addon: Addon
-  readonly engine: EngineName
+  readonly choice: EngineChoice
   readonly sources: readonly ResolvedSource[]
   readonly path: string
   readonly options: CheckedSnapshotOptions
@@ -92,6 +114,8 @@ export class Snapshot {
   readonly path: string
   /** The one used. */
   readonly engine: EngineName
+  /** Who answers the first write to a frozen page. */
+  readonly faultHandling: FaultHandling
   /** Milliseconds that the call blocked this thread, from its first line to its last. */
   readonly pauseMs: number
   /** The instant that the file is of. */
@@ -125,10 +149,11 @@ export class Snapshot {
   private constructor(request: CaptureRequest) {
     if (request?.calledAt === undefined)
       throw new TypeError('Snapshot has no public constructor: use snapshot()')
-    const { addon, engine, sources, path, options } = request
+    const { addon, choice, sources, path, options } = request
     this.id = newId()
     this.path = path
-    this.engine = engine
+    this.engine = choice.engine
+    this.faultHandling = choice.faultHandling
     this.#sources = sources
     this.#options = options
     this.#callSite = new CallSite(snapshot)
@@ -136,9 +161,9 @@ export class Snapshot {
       this.#resolve = resolve
       this.#reject = reject
     })
-    const { metadata, overwrite, mode, durable, memoryLimit, stallTimeoutMs } = options
+    const { metadata, overwrite, mode, durable, memoryLimit, onMemoryLimit, stallTimeoutMs } = options
     const plan = {
-      engine,
+      ...choice,
       sources: toNativeSources(sources, addon),
       path,
       id: idToBytes(this.id),
@@ -147,6 +172,7 @@ export class Snapshot {
       mode,
       durable,
       memoryLimit,
+      onMemoryLimit: onMemoryLimit ?? 'wait',
       stallTimeoutMs,
     }
     this.#capture = new addon.Capture(plan, (failure, result) => this.#end(failure, result))
@@ -272,6 +298,7 @@ export class Snapshot {
       id: this.id,
       path: this.path,
       engine: this.engine,
+      faultHandling: this.faultHandling,
       byteLength,
       fileSize: native.fileSize,
       allocatedBytes: native.allocatedBytes,

@@ -10,7 +10,7 @@ import {
   isResizable,
   type WebAssemblyMemory,
 } from './extent.js'
-import { isRegion, openHandle, type Region, regionOfBuffer, wantsHugePages } from './region.js'
+import { isAnonymous, isRegion, openHandle, type Region, regionOfBuffer, wantsHugePages } from './region.js'
 import { checkSectionName } from './validate.js'
 
 /**
@@ -36,6 +36,8 @@ export interface ResolvedSource {
   readonly extent: Extent | undefined
   /** V8 keeps this memory out of child processes; undefined where the kernel must be asked. */
   readonly dontFork: boolean | undefined
+  /** A Region's memory that is not a mapping of a file. */
+  readonly anonymous: boolean
   /** The memory asked for huge pages. */
   readonly hugePages: boolean
   /** What the caller gave, in words, for errors. */
@@ -101,6 +103,7 @@ function partOfRegion(owner: Region, view: unknown, name: string, label: string)
     region,
     extent,
     dontFork: true,
+    anonymous: isAnonymous(owner),
     hugePages: wantsHugePages(owner),
     kind: 'a Region',
   }
@@ -118,7 +121,7 @@ function foreignMemory(
   const { byteLength } = extent
   // V8 keeps what may grow out of children.
   const dontFork = kind === 'a WebAssembly.Memory' || isResizable(buffer) || undefined
-  return { name, byteLength, region: undefined, extent, dontFork, hugePages: false, kind }
+  return { name, byteLength, region: undefined, extent, dontFork, anonymous: false, hugePages: false, kind }
 }
 
 /** What the kernel answered, by buffer: a mapping's advice does not change behind V8's back. */

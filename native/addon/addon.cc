@@ -6,12 +6,14 @@
 #include "addon/machine.h"
 #include "addon/read_jobs.h"
 #include "addon/region_handle.h"
+#include "freeze/fault_router.h"
 
 namespace stillframe {
 namespace {
 
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
   Environment::Create(env);
+  NoteQuietThreads();
   exports.Set("RegionHandle", RegionHandle::Define(env));
   exports.Set("Capture", CaptureHandle::Define(env));
   DefineReadJobs(env, exports);

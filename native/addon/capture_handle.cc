@@ -6,6 +6,8 @@
 #include "addon/failure.h"
 #include "addon/sources.h"
 #include "freeze/fork_engine.h"
+#include "freeze/mprotect_engine.h"
+#include "freeze/userfaultfd_engine.h"
 
 namespace stillframe {
 namespace {
@@ -14,16 +16,24 @@ int64_t Integer(const Napi::Object& object, const char* key) {
   return static_cast<int64_t>(object.Get(key).As<Napi::Number>().DoubleValue());
 }
 
+std::unique_ptr<Engine> MakeEngine(const std::string& name, const std::string& fault_handling) {
+  if (name == "fork") return std::make_unique<ForkEngine>();
+  if (name == "mprotect") return std::make_unique<MprotectEngine>();
+  if (name != "userfaultfd") return nullptr;
+  return std::make_unique<UserfaultfdEngine>(fault_handling == "thread" ? FaultVariant::kThread
+                                                                        : FaultVariant::kSignal);
+}
+
 Result<CaptureRequest> ReadPlan(const Napi::Object& plan) {
   CaptureRequest request;
   const std::string engine = plan.Get("engine").As<Napi::String>();
-  if (engine != "fork") {
+  request.engine = MakeEngine(engine, plan.Get("faultHandling").As<Napi::String>());
+  if (!request.engine) {
     Failure failure;
     failure.code = FailureCode::kEngineUnavailable;
     failure.message = "there is no engine '" + engine + "'";
     return failure;
   }
-  request.engine = std::make_unique<ForkEngine>();
   Result<std::vector<CaptureSource>> sources = ReadSources(plan.Get("sources").As<Napi::Array>());
   if (!sources.ok()) return sources.failure();
   request.sources = std::move(sources.value());
@@ -35,6 +45,9 @@ Result<CaptureRequest> ReadPlan(const Napi::Object& plan) {
   request.target.mode = static_cast<mode_t>(Integer(plan, "mode"));
   request.target.durable = plan.Get("durable").As<Napi::Boolean>();
   request.memory_limit = static_cast<uint64_t>(Integer(plan, "memoryLimit"));
+  request.at_limit = plan.Get("onMemoryLimit").As<Napi::String>().Utf8Value() == "abort"
+                         ? AtLimit::kAbort
+                         : AtLimit::kWait;
   request.stall_timeout_ms = Integer(plan, "stallTimeoutMs");
   return request;
 }
@@ -42,11 +55,11 @@ Result<CaptureRequest> ReadPlan(const Napi::Object& plan) {
 }  // namespace
 
 Napi::Function CaptureHandle::Define(Napi::Env env) {
-  return DefineClass(env, "Capture",
-                     {InstanceMethod<&CaptureHandle::ReadProgress>("progress"),
-                      InstanceMethod<&CaptureHandle::Abort>("abort"),
-                      InstanceAccessor<&CaptureHandle::Pid>("pid"),
-                      InstanceAccessor<&CaptureHandle::FrozenAt>("frozenAtMs")});
+  return DefineClass(
+      env, "Capture",
+      {InstanceMethod<&CaptureHandle::ReadProgress>("progress"),
+       InstanceMethod<&CaptureHandle::Abort>("abort"), InstanceAccessor<&CaptureHandle::Pid>("pid"),
+       InstanceAccessor<&CaptureHandle::FrozenAt>("frozenAtMs")});
 }
 
 CaptureHandle::CaptureHandle(const Napi::CallbackInfo& info) : ObjectWrap(info) {
@@ -59,7 +72,8 @@ CaptureHandle::CaptureHandle(const Napi::CallbackInfo& info) : ObjectWrap(info) 
   }
   Result<std::unique_ptr<Capture>> capture =
       Capture::Start(std::move(request.value()), [this](Result<CaptureOutcome> outcome) {
-        environment_->Post([this, outcome = std::move(outcome)](Napi::Env on) { Ended(on, outcome); });
+        environment_->Post(
+            [this, outcome = std::move(outcome)](Napi::Env on) { Ended(on, outcome); });
       });
   if (!capture.ok()) {
     Throw(env, capture.failure());
@@ -80,7 +94,8 @@ void CaptureHandle::CancelAndJoin() { capture_.reset(); }
 void CaptureHandle::Ended(Napi::Env env, Result<CaptureOutcome> outcome) {
   environment_->End(this);
   last_progress_ = capture_->Progress();
-  capture_.reset();  // its index may be large, and this object may wait long for the garbage collector
+  capture_
+      .reset();  // its index may be large, and this object may wait long for the garbage collector
   Napi::FunctionReference on_end = std::move(on_end_);
   if (outcome.ok()) {
     const CaptureOutcome& ended = outcome.value();

@@ -26,8 +26,8 @@ Environment* Environment::Create(Napi::Env env) {
   auto* self = new Environment;
   self->env_ = env;
   const Napi::String name = Napi::String::New(env, "stillframe");
-  napi_create_threadsafe_function(env, nullptr, nullptr, name, 0, 1, nullptr, nullptr, self, RunTask,
-                                  &self->post_);
+  napi_create_threadsafe_function(env, nullptr, nullptr, name, 0, 1, nullptr, nullptr, self,
+                                  RunTask, &self->post_);
   napi_unref_threadsafe_function(env, self->post_);
   // After the line above, so that it runs before the thread-safe function's own hook.
   napi_add_env_cleanup_hook(env, CleanUp, self);

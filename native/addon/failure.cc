@@ -15,8 +15,6 @@ Napi::Value ToError(Napi::Env env, const Failure& failure) {
   return error;
 }
 
-void Throw(Napi::Env env, const Failure& failure) {
-  napi_throw(env, ToError(env, failure));
-}
+void Throw(Napi::Env env, const Failure& failure) { napi_throw(env, ToError(env, failure)); }
 
 }  // namespace stillframe

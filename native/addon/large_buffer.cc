@@ -24,7 +24,8 @@ struct OwnedStore {
 
 using Deleter = void (*)(void* data, size_t length, void* deleter_data);
 using GetCurrentIsolate = void* (*)();
-using NewBackingStore = OwnedStore (*)(void* data, size_t length, Deleter deleter, void* deleter_data);
+using NewBackingStore = OwnedStore (*)(void* data, size_t length, Deleter deleter,
+                                       void* deleter_data);
 using NewArrayBuffer = napi_value (*)(void* isolate, std::shared_ptr<BackingStore> store);
 using DestroyBackingStore = void (*)(BackingStore* store);
 
@@ -52,18 +53,20 @@ napi_value MakeLargeBuffer(std::shared_ptr<RegionMemory> memory) {
   const auto current_isolate = Find<GetCurrentIsolate>("_ZN2v87Isolate10GetCurrentEv");
   const auto new_store =
       Find<NewBackingStore>("_ZN2v811ArrayBuffer15NewBackingStoreEPvmPFvS1_mS1_ES1_");
-  const auto new_buffer =
-      Find<NewArrayBuffer>("_ZN2v811ArrayBuffer3NewEPNS_7IsolateESt10shared_ptrINS_12BackingStoreEE");
+  const auto new_buffer = Find<NewArrayBuffer>(
+      "_ZN2v811ArrayBuffer3NewEPNS_7IsolateESt10shared_ptrINS_12BackingStoreEE");
   const auto destroy = Find<DestroyBackingStore>("_ZN2v812BackingStoreD1Ev");
-  if (current_isolate == nullptr || new_store == nullptr || new_buffer == nullptr || destroy == nullptr) {
+  if (current_isolate == nullptr || new_store == nullptr || new_buffer == nullptr ||
+      destroy == nullptr) {
     return nullptr;
   }
   auto* owner = new std::shared_ptr<RegionMemory>(memory);
   OwnedStore owned = new_store(memory->data(), memory->byte_length(), DropMemory, owner);
-  std::shared_ptr<BackingStore> store(std::exchange(owned.store, nullptr), [destroy](BackingStore* each) {
-    destroy(each);
-    ::operator delete(static_cast<void*>(each));
-  });
+  std::shared_ptr<BackingStore> store(std::exchange(owned.store, nullptr),
+                                      [destroy](BackingStore* each) {
+                                        destroy(each);
+                                        ::operator delete(static_cast<void*>(each));
+                                      });
   return new_buffer(current_isolate(), std::move(store));
 }
 

@@ -49,6 +49,14 @@ Napi::Value Capabilities(const Napi::CallbackInfo& info) {
   return result;
 }
 
+Napi::Value Engines(const Napi::CallbackInfo& info) {
+  const MachineReport report = ProbeEngines();
+  Napi::Object result = Napi::Object::New(info.Env());
+  result.Set("engines", Features(info.Env(), report.engines));
+  result.Set("features", Features(info.Env(), report.features));
+  return result;
+}
+
 Napi::Value Preflight(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   Result<std::vector<CaptureSource>> sources = ReadSources(info[0].As<Napi::Array>());
@@ -80,7 +88,8 @@ Napi::Value Preflight(const Napi::CallbackInfo& info) {
   }
   Napi::Object result = Napi::Object::New(env);
   result.Set("availableBytes", static_cast<double>(AvailableMemory()));
-  result.Set("freeDiskBytes", static_cast<double>(disk.f_bavail) * static_cast<double>(disk.f_bsize));
+  result.Set("freeDiskBytes",
+             static_cast<double>(disk.f_bavail) * static_cast<double>(disk.f_bsize));
   result.Set("residentBytes", static_cast<double>(resident));
   result.Set("storedBytes", static_cast<double>(stored));
   result.Set("hazards", Hazards(env, HazardsFor(total)));
@@ -99,9 +108,11 @@ Napi::Value IsDontForkValue(const Napi::CallbackInfo& info) {
 
 void InjectFault(const Napi::CallbackInfo& info) {
   const std::string call = info[0].As<Napi::String>();
-  const bool known = sys::InjectFault(call.c_str(), info[1].As<Napi::Number>().Uint32Value(),
-                                      info[2].As<Napi::Number>().Int32Value(), info[3].As<Napi::Boolean>());
-  if (!known) Napi::TypeError::New(info.Env(), "no such call: " + call).ThrowAsJavaScriptException();
+  const bool known =
+      sys::InjectFault(call.c_str(), info[1].As<Napi::Number>().Uint32Value(),
+                       info[2].As<Napi::Number>().Int32Value(), info[3].As<Napi::Boolean>());
+  if (!known)
+    Napi::TypeError::New(info.Env(), "no such call: " + call).ThrowAsJavaScriptException();
 }
 
 Napi::Value ClearFaults(const Napi::CallbackInfo& info) {
@@ -118,6 +129,7 @@ Napi::Value ClearFaults(const Napi::CallbackInfo& info) {
 
 void DefineMachine(Napi::Env env, Napi::Object exports) {
   exports.Set("capabilities", Napi::Function::New(env, Capabilities));
+  exports.Set("engines", Napi::Function::New(env, Engines));
   exports.Set("preflight", Napi::Function::New(env, Preflight));
   exports.Set("isDontFork", Napi::Function::New(env, IsDontForkValue));
   exports.Set("injectFault", Napi::Function::New(env, InjectFault));

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <condition_variable>
+#include <cstring>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -66,17 +67,19 @@ class ReadJob final : public Job, public std::enable_shared_from_this<ReadJob> {
   std::optional<Status> answer_;
 };
 
-Napi::Value ReadJob::Run(const Napi::CallbackInfo& info, const Napi::Function& callback, Work work) {
+Napi::Value ReadJob::Run(const Napi::CallbackInfo& info, const Napi::Function& callback,
+                         Work work) {
   const Napi::Env env = info.Env();
   auto job = std::make_shared<ReadJob>();
   job->environment_ = Environment::Of(env);
   job->callback_ = Napi::Persistent(callback);
-  const Status started = job->thread_.Start("stillframe-read", [job = job.get(), work = std::move(work)] {
-    Result<ToValue> result = work(*job);
-    // The environment keeps the job until Finish, or joins this thread at its own end.
-    job->environment_->Post(
-        [job, result = std::move(result)](Napi::Env on) { job->Finish(on, result); });
-  });
+  const Status started =
+      job->thread_.Start("stillframe-read", [job = job.get(), work = std::move(work)] {
+        Result<ToValue> result = work(*job);
+        // The environment keeps the job until Finish, or joins this thread at its own end.
+        job->environment_->Post(
+            [job, result = std::move(result)](Napi::Env on) { job->Finish(on, result); });
+      });
   if (!started.ok()) {
     Throw(env, Status(started).failure());
     return env.Undefined();
@@ -84,7 +87,8 @@ Napi::Value ReadJob::Run(const Napi::CallbackInfo& info, const Napi::Function& c
   job->environment_->Start(job.get(), job);
 
   Napi::Object handle = Napi::Object::New(env);
-  handle.Set("cancel", Napi::Function::New(env, [job](const Napi::CallbackInfo&) { job->Cancel(); }));
+  handle.Set("cancel",
+             Napi::Function::New(env, [job](const Napi::CallbackInfo&) { job->Cancel(); }));
   handle.Set("progress", Napi::Function::New(env, [job](const Napi::CallbackInfo& call) {
                double* into = call[0].As<Napi::Float64Array>().Data();
                into[0] = static_cast<double>(job->control.bytes_done.load());
@@ -168,12 +172,13 @@ Napi::Value DescribeProblems(Napi::Env env, const std::vector<ImageProblem>& pro
 
 Napi::Value Inspect(const Napi::CallbackInfo& info) {
   const std::string path = info[0].As<Napi::String>();
-  return ReadJob::Run(info, info[1].As<Napi::Function>(), [path](ReadJob&) -> Result<ReadJob::ToValue> {
-    Result<ImageFile> image = ImageFile::Open(path);
-    if (!image.ok()) return image.failure();
-    auto shared = std::make_shared<ImageFile>(std::move(image.value()));
-    return ReadJob::ToValue([shared](Napi::Env env) { return DescribeImage(env, *shared); });
-  });
+  return ReadJob::Run(
+      info, info[1].As<Napi::Function>(), [path](ReadJob&) -> Result<ReadJob::ToValue> {
+        Result<ImageFile> image = ImageFile::Open(path);
+        if (!image.ok()) return image.failure();
+        auto shared = std::make_shared<ImageFile>(std::move(image.value()));
+        return ReadJob::ToValue([shared](Napi::Env env) { return DescribeImage(env, *shared); });
+      });
 }
 
 Napi::Value Verify(const Napi::CallbackInfo& info) {
@@ -186,7 +191,8 @@ Napi::Value Verify(const Napi::CallbackInfo& info) {
     if (!image.ok()) {
       const Failure& failure = image.failure();
       if (failure.code != FailureCode::kCorrupt) return failure;
-      const ImageProblem problem{static_cast<uint64_t>(failure.offset), failure.section, failure.message};
+      const ImageProblem problem{static_cast<uint64_t>(failure.offset), failure.section,
+                                 failure.message};
       return ReadJob::ToValue([problem](Napi::Env env) {
         Napi::Object report = Napi::Object::New(env);
         report.Set("problems", DescribeProblems(env, {problem}));
@@ -243,12 +249,13 @@ RestorePlan ReadRestorePlan(const Napi::Object& object) {
     const auto entry = into.Get(i).As<Napi::Object>();
     RestoreTarget target;
     target.name = entry.Get("name").As<Napi::String>();
-    target.byte_length = static_cast<uint64_t>(entry.Get("byteLength").As<Napi::Number>().DoubleValue());
+    target.byte_length =
+        static_cast<uint64_t>(entry.Get("byteLength").As<Napi::Number>().DoubleValue());
     target.region = RegionUse(RegionOf(entry.Get("region")));
     const Napi::Value on_chunk = entry.Get("onChunk");
     if (on_chunk.IsFunction()) {
-      target.on_chunk =
-          std::make_shared<Napi::FunctionReference>(Napi::Persistent(on_chunk.As<Napi::Function>()));
+      target.on_chunk = std::make_shared<Napi::FunctionReference>(
+          Napi::Persistent(on_chunk.As<Napi::Function>()));
     }
     plan.into.push_back(std::move(target));
   }
@@ -262,8 +269,8 @@ Result<std::vector<uint32_t>> ChooseSections(const ImageFile& image, const Resto
   for (const RestoreTarget& target : plan.into) wanted.push_back(target.name);
   const auto& sections = image.sections();
   for (const std::string& name : wanted) {
-    const bool known =
-        std::any_of(sections.begin(), sections.end(), [&](const auto& each) { return each.name == name; });
+    const bool known = std::any_of(sections.begin(), sections.end(),
+                                   [&](const auto& each) { return each.name == name; });
     if (known) continue;
     Failure failure;
     failure.code = FailureCode::kNoSection;
@@ -288,15 +295,16 @@ Result<std::vector<uint32_t>> ChooseSections(const ImageFile& image, const Resto
   Failure failure;
   failure.code = FailureCode::kOutOfRange;
   if (plan.max_bytes != 0 && total > plan.max_bytes) {
-    failure.message = "the sections to restore hold " + std::to_string(total) + " bytes, more than maxBytes (" +
-                      std::to_string(plan.max_bytes) + ")";
+    failure.message = "the sections to restore hold " + std::to_string(total) +
+                      " bytes, more than maxBytes (" + std::to_string(plan.max_bytes) + ")";
     return failure;
   }
   for (const RestoreTarget& target : plan.into) {
     for (const auto& section : sections) {
       if (section.name != target.name || section.byte_length <= target.byte_length) continue;
-      failure.message = "section '" + section.name + "' holds " + std::to_string(section.byte_length) +
-                        " bytes, and the memory it is to fill has " + std::to_string(target.byte_length);
+      failure.message =
+          "section '" + section.name + "' holds " + std::to_string(section.byte_length) +
+          " bytes, and the memory it is to fill has " + std::to_string(target.byte_length);
       failure.section = section.name;
       return failure;
     }
@@ -304,16 +312,19 @@ Result<std::vector<uint32_t>> ChooseSections(const ImageFile& image, const Resto
   return chosen;
 }
 
-Status FillThroughJs(ReadJob& job, const ImageFile& image, uint32_t section, const RestoreTarget& target,
-                     ImageFile::Check check) {
+Status FillThroughJs(ReadJob& job, const ImageFile& image, uint32_t section,
+                     const RestoreTarget& target, ImageFile::Check check) {
   const auto deliver = [&](uint64_t offset, const std::byte* bytes, uint64_t length) -> Status {
     return job.OnJsThread([&, offset, bytes, length](Napi::Env env) -> Status {
       const auto chunk =
           Napi::Buffer<uint8_t>::Copy(env, reinterpret_cast<const uint8_t*>(bytes), length);
       // Answered in a later turn of the event loop, so that the service has one between any two chunks.
-      const auto done = Napi::Function::New(
-          env, [shared = job.shared_from_this()](const Napi::CallbackInfo&) { shared->Answer(Success{}); });
-      target.on_chunk->Value().Call({Napi::Number::New(env, static_cast<double>(offset)), chunk, done});
+      const auto done =
+          Napi::Function::New(env, [shared = job.shared_from_this()](const Napi::CallbackInfo&) {
+            shared->Answer(Success{});
+          });
+      target.on_chunk->Value().Call(
+          {Napi::Number::New(env, static_cast<double>(offset)), chunk, done});
       if (!env.IsExceptionPending()) return Success{};
       Failure failure;
       failure.code = FailureCode::kIo;
@@ -321,6 +332,18 @@ Status FillThroughJs(ReadJob& job, const ImageFile& image, uint32_t section, con
       failure.section = target.name;
       return failure;
     });
+  };
+  return image.ReadSection(section, check, deliver, &job.control);
+}
+
+// By our own hand and not by the kernel's, which could not write into pages that are being captured.
+Status FillRegion(ReadJob& job, const ImageFile& image, uint32_t section,
+                  const RestoreTarget& target, ImageFile::Check check) {
+  std::byte* memory = target.region.get()->data();
+  const auto deliver = [memory](uint64_t offset, const std::byte* bytes,
+                                uint64_t length) -> Status {
+    memcpy(memory + offset, bytes, length);
+    return Success{};
   };
   return image.ReadSection(section, check, deliver, &job.control);
 }
@@ -338,9 +361,8 @@ Result<RestoredRegion> RestoreSection(ReadJob& job, const ImageFile& image, uint
   const auto check = plan.verify ? ImageFile::Check::kChecksums : ImageFile::Check::kNone;
   for (const RestoreTarget& target : plan.into) {
     if (target.name != section.name) continue;
-    const Status filled = target.on_chunk
-                              ? FillThroughJs(job, image, index, target, check)
-                              : image.FillMemory(index, target.region.get()->data(), check, &job.control);
+    const Status filled = target.on_chunk ? FillThroughJs(job, image, index, target, check)
+                                          : FillRegion(job, image, index, target, check);
     if (!filled.ok()) return Status(filled).failure();
     return restored;
   }

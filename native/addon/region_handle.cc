@@ -5,6 +5,7 @@
 #include "addon/environment.h"
 #include "addon/failure.h"
 #include "addon/large_buffer.h"
+#include "freeze/fault_router.h"
 
 namespace stillframe {
 
@@ -13,6 +14,7 @@ Napi::Function RegionHandle::Define(Napi::Env env) {
       DefineClass(env, "RegionHandle",
                   {InstanceMethod<&RegionHandle::Buffer>("buffer"),
                    InstanceMethod<&RegionHandle::Close>("close"),
+                   InstanceMethod<&RegionHandle::PrepareWrite>("prepareWrite"),
                    InstanceAccessor<&RegionHandle::ByteLength>("byteLength"),
                    InstanceAccessor<&RegionHandle::Busy>("busy")});
   Environment::Of(env)->region_constructor = Napi::Persistent(constructor);
@@ -71,8 +73,8 @@ napi_value RegionHandle::MakeBuffer(Napi::Env env) const {
     delete static_cast<std::shared_ptr<RegionMemory>*>(hint);
   };
   napi_value value = nullptr;
-  const napi_status status = napi_create_external_arraybuffer(env, memory_->data(), memory_->byte_length(),
-                                                              release, owner, &value);
+  const napi_status status = napi_create_external_arraybuffer(
+      env, memory_->data(), memory_->byte_length(), release, owner, &value);
   if (status == napi_ok) return value;
   // A runtime that takes no external memory has not taken the owner either (Electron).
   if (status == napi_no_external_buffers_allowed) delete owner;
@@ -87,12 +89,20 @@ Napi::Value RegionHandle::Busy(const Napi::CallbackInfo& info) {
   return Napi::Boolean::New(info.Env(), memory_ && memory_->busy());
 }
 
+void RegionHandle::PrepareWrite(const Napi::CallbackInfo& info) {
+  if (!memory_) return;
+  const auto offset = static_cast<uint64_t>(info[0].As<Napi::Number>().DoubleValue());
+  const auto length = static_cast<uint64_t>(info[1].As<Napi::Number>().DoubleValue());
+  PrepareArmedForWrite(memory_->data() + offset, length);
+}
+
 void RegionHandle::Close(const Napi::CallbackInfo& info) {
   if (!memory_) return;
   if (memory_->busy()) {
     Failure failure;
     failure.code = FailureCode::kBusy;
-    failure.message = "the region is in use by a snapshot or a restore; wait for its end, or abort it";
+    failure.message =
+        "the region is in use by a snapshot or a restore; wait for its end, or abort it";
     return Throw(info.Env(), failure);
   }
   bool reachable = false;

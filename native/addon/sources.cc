@@ -21,7 +21,8 @@ Result<std::vector<CaptureSource>> ReadSources(const Napi::Array& array) {
     const auto object = array.Get(i).As<Napi::Object>();
     CaptureSource source;
     source.name = object.Get("name").As<Napi::String>().Utf8Value();
-    source.byte_length = static_cast<uint64_t>(object.Get("byteLength").As<Napi::Number>().DoubleValue());
+    source.byte_length =
+        static_cast<uint64_t>(object.Get("byteLength").As<Napi::Number>().DoubleValue());
     source.dont_fork = object.Get("dontFork").As<Napi::Boolean>();
     const Napi::Value region = object.Get("region");
     const Napi::Value head = object.Get("head");

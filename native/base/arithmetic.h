@@ -10,8 +10,12 @@ namespace stillframe {
 constexpr uint64_t RoundUp(uint64_t value, uint64_t alignment) {
   return (value + alignment - 1) & ~(alignment - 1);
 }
-constexpr uint64_t RoundDown(uint64_t value, uint64_t alignment) { return value & ~(alignment - 1); }
-constexpr uint64_t DivideRoundingUp(uint64_t value, uint64_t by) { return value / by + (value % by != 0); }
+constexpr uint64_t RoundDown(uint64_t value, uint64_t alignment) {
+  return value & ~(alignment - 1);
+}
+constexpr uint64_t DivideRoundingUp(uint64_t value, uint64_t by) {
+  return value / by + (value % by != 0);
+}
 
 // False, and *out untouched, when the sum does not fit.
 inline bool CheckedAdd(uint64_t a, uint64_t b, uint64_t* out) {

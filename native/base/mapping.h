@@ -12,7 +12,8 @@ namespace stillframe {
 class Mapping {
  public:
   Mapping() = default;
-  Mapping(void* address, size_t length) : data_(static_cast<std::byte*>(address)), length_(length) {}
+  Mapping(void* address, size_t length)
+      : data_(static_cast<std::byte*>(address)), length_(length) {}
   Mapping(Mapping&& other) noexcept
       : data_(std::exchange(other.data_, nullptr)), length_(std::exchange(other.length_, 0)) {}
   Mapping& operator=(Mapping&& other) noexcept {

@@ -14,10 +14,42 @@ namespace stillframe::sys {
 namespace {
 
 constexpr const char* kCallNames[] = {
-    "clone",   "clone3", "close", "close_range", "eventfd2",  "fcntl",        "fchmod",         "flock",
-    "fstat",   "fstatat", "fstatfs", "fsync",    "futex",     "linkat", "lseek",       "madvise",        "mincore",
-    "mmap",    "munmap", "openat", "pidfd_send_signal", "pipe2", "ppoll",     "prctl",          "pread",
-    "pwrite",  "read",   "renameat2", "rt_sigaction", "rt_sigprocmask", "unlinkat", "waitid",   "write",
+    "clone",
+    "clone3",
+    "close",
+    "close_range",
+    "eventfd2",
+    "fcntl",
+    "fchmod",
+    "flock",
+    "fstat",
+    "fstatat",
+    "fstatfs",
+    "fsync",
+    "futex",
+    "ioctl",
+    "linkat",
+    "lseek",
+    "madvise",
+    "mincore",
+    "mmap",
+    "mprotect",
+    "munmap",
+    "openat",
+    "pidfd_send_signal",
+    "pipe2",
+    "ppoll",
+    "prctl",
+    "pread",
+    "pwrite",
+    "read",
+    "renameat2",
+    "rt_sigaction",
+    "rt_sigprocmask",
+    "unlinkat",
+    "userfaultfd",
+    "waitid",
+    "write",
 };
 constexpr size_t kCallCount = static_cast<size_t>(Call::kCount);
 static_assert(sizeof(kCallNames) / sizeof(kCallNames[0]) == kCallCount);
@@ -33,7 +65,8 @@ std::atomic<bool> faults_armed{false};
 Fault faults[kCallCount];
 
 #if defined(__x86_64__)
-inline int64_t Raw(int64_t number, uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e, uint64_t f) {
+inline int64_t Raw(int64_t number, uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e,
+                   uint64_t f) {
   register uint64_t r10 asm("r10") = d;
   register uint64_t r8 asm("r8") = e;
   register uint64_t r9 asm("r9") = f;
@@ -45,7 +78,8 @@ inline int64_t Raw(int64_t number, uint64_t a, uint64_t b, uint64_t c, uint64_t 
   return result;
 }
 #elif defined(__aarch64__)
-inline int64_t Raw(int64_t number, uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e, uint64_t f) {
+inline int64_t Raw(int64_t number, uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e,
+                   uint64_t f) {
   register int64_t x8 asm("x8") = number;
   register uint64_t x0 asm("x0") = a;
   register uint64_t x1 asm("x1") = b;
@@ -87,7 +121,8 @@ uint64_t Word(T value) {
 
 template <typename A = int, typename B = int, typename C = int, typename D = int, typename E = int,
           typename F = int>
-inline int64_t Invoke(Call call, int64_t number, A a = 0, B b = 0, C c = 0, D d = 0, E e = 0, F f = 0) {
+inline int64_t Invoke(Call call, int64_t number, A a = 0, B b = 0, C c = 0, D d = 0, E e = 0,
+                      F f = 0) {
   if (const int error = InjectedError(call)) return -error;
   return Raw(number, Word(a), Word(b), Word(c), Word(d), Word(e), Word(f));
 }
@@ -147,7 +182,9 @@ int Fstatat(int directory_fd, const char* path, struct stat* out, int flags) {
 int Fstatfs(int fd, struct statfs* out) {
   return static_cast<int>(Invoke(Call::kFstatfs, SYS_fstatfs, fd, out));
 }
-int Fchmod(int fd, mode_t mode) { return static_cast<int>(Invoke(Call::kFchmod, SYS_fchmod, fd, mode)); }
+int Fchmod(int fd, mode_t mode) {
+  return static_cast<int>(Invoke(Call::kFchmod, SYS_fchmod, fd, mode));
+}
 int Fcntl(int fd, int command, uint64_t argument) {
   return static_cast<int>(Invoke(Call::kFcntl, SYS_fcntl, fd, command, argument));
 }
@@ -163,19 +200,21 @@ int Renameat2(int from_fd, const char* from, int to_fd, const char* to, unsigned
 int Unlinkat(int directory_fd, const char* path, int flags) {
   return static_cast<int>(Invoke(Call::kUnlinkat, SYS_unlinkat, directory_fd, path, flags));
 }
-int Pipe2(int fds[2], int flags) { return static_cast<int>(Invoke(Call::kPipe2, SYS_pipe2, fds, flags)); }
+int Pipe2(int fds[2], int flags) {
+  return static_cast<int>(Invoke(Call::kPipe2, SYS_pipe2, fds, flags));
+}
 int Eventfd(unsigned initial, int flags) {
   return static_cast<int>(Invoke(Call::kEventfd, SYS_eventfd2, initial, flags));
 }
 int Ppoll(pollfd* fds, size_t count, const timespec* timeout) {
   timespec remaining = timeout != nullptr ? *timeout : timespec{};
-  return static_cast<int>(Invoke(Call::kPpoll, SYS_ppoll, fds, count,
-                                 timeout != nullptr ? &remaining : nullptr, 0, 8));
+  return static_cast<int>(
+      Invoke(Call::kPpoll, SYS_ppoll, fds, count, timeout != nullptr ? &remaining : nullptr, 0, 8));
 }
 
 void* Mmap(void* address, size_t length, int protection, int flags, int fd, uint64_t offset) {
-  return reinterpret_cast<void*>(
-      Invoke(Call::kMmap, SYS_mmap, address, length, protection, flags, static_cast<int64_t>(fd), offset));
+  return reinterpret_cast<void*>(Invoke(Call::kMmap, SYS_mmap, address, length, protection, flags,
+                                        static_cast<int64_t>(fd), offset));
 }
 bool IsError(const void* mmap_result) {
   return reinterpret_cast<uint64_t>(mmap_result) >= static_cast<uint64_t>(-4095);
@@ -186,11 +225,16 @@ int Munmap(void* address, size_t length) {
 int Madvise(void* address, size_t length, int advice) {
   return static_cast<int>(Invoke(Call::kMadvise, SYS_madvise, address, length, advice));
 }
+int Mprotect(void* address, size_t length, int protection) {
+  return static_cast<int>(Invoke(Call::kMprotect, SYS_mprotect, address, length, protection));
+}
 int Mincore(void* address, size_t length, unsigned char* out) {
   return static_cast<int>(Invoke(Call::kMincore, SYS_mincore, address, length, out));
 }
 
-int64_t Clone3(clone_args* args, size_t size) { return Invoke(Call::kClone3, SYS_clone3, args, size); }
+int64_t Clone3(clone_args* args, size_t size) {
+  return Invoke(Call::kClone3, SYS_clone3, args, size);
+}
 int64_t Clone(uint64_t flags, int* pidfd) {
   // The last two arguments are swapped between the architectures, and both are zero.
   return Invoke(Call::kClone, SYS_clone, flags, 0, pidfd, 0, 0);
@@ -220,6 +264,12 @@ int SetDisposition(int signal, uint64_t handler) {
 }
 int Futex(const void* word, int operation, uint32_t value, const timespec* timeout) {
   return static_cast<int>(Invoke(Call::kFutex, SYS_futex, word, operation, value, timeout));
+}
+int Ioctl(int fd, uint64_t request, uint64_t argument) {
+  return static_cast<int>(Invoke(Call::kIoctl, SYS_ioctl, fd, request, argument));
+}
+int Userfaultfd(unsigned flags) {
+  return static_cast<int>(Invoke(Call::kUserfaultfd, SYS_userfaultfd, flags));
 }
 void ExitGroup(int status) {
   for (;;) Raw(SYS_exit_group, static_cast<uint64_t>(status), 0, 0, 0, 0, 0);

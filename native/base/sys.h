@@ -36,11 +36,13 @@ enum class Call : uint8_t {
   kFstatfs,
   kFsync,
   kFutex,
+  kIoctl,
   kLinkat,
   kLseek,
   kMadvise,
   kMincore,
   kMmap,
+  kMprotect,
   kMunmap,
   kOpenat,
   kPidfdSendSignal,
@@ -54,6 +56,7 @@ enum class Call : uint8_t {
   kSigaction,
   kSigprocmask,
   kUnlinkat,
+  kUserfaultfd,
   kWaitid,
   kWrite,
   kCount,
@@ -94,6 +97,7 @@ void* Mmap(void* address, size_t length, int protection, int flags, int fd, uint
 bool IsError(const void* mmap_result);
 int Munmap(void* address, size_t length);
 int Madvise(void* address, size_t length, int advice);
+int Mprotect(void* address, size_t length, int protection);
 int Mincore(void* address, size_t length, unsigned char* out);
 
 int64_t Clone3(clone_args* args, size_t size);
@@ -108,6 +112,8 @@ int Sigprocmask(int how, const uint64_t* mask, uint64_t* old_mask);
 // Sets a signal to SIG_DFL or SIG_IGN (handler: 0 or 1).
 int SetDisposition(int signal, uint64_t handler);
 int Futex(const void* word, int operation, uint32_t value, const timespec* timeout);
+int Ioctl(int fd, uint64_t request, uint64_t argument);
+int Userfaultfd(unsigned flags);
 [[noreturn]] void ExitGroup(int status);
 
 }  // namespace stillframe::sys

@@ -11,7 +11,9 @@
 #include "capture/cost_schedule.h"
 #include "capture/space_check.h"
 #include "freeze/features.h"
+#include "memory/huge_pages.h"
 #include "memory/mapping_list.h"
+#include "memory/page.h"
 
 namespace stillframe {
 namespace {
@@ -51,6 +53,8 @@ Result<std::unique_ptr<Capture>> Capture::Start(CaptureRequest request, OnEnd on
 Capture::~Capture() {
   Abort();
   supervisor_.Join();
+  // The engine works on the control block and the plan: it goes before them.
+  request_.engine.reset();
 }
 
 void Capture::Abort() {
@@ -80,9 +84,10 @@ Status Capture::Prepare() {
   if (!target.ok()) return target.failure();
   target_ = std::make_unique<TargetFile>(std::move(target.value()));
   if (!reservation_.Take(target_->identity())) {
-    return MakeFailure(FailureCode::kBusy,
-                       "another snapshot of this process is being written to this file; wait for its "
-                       "`done`, abort it, or choose another file");
+    return MakeFailure(
+        FailureCode::kBusy,
+        "another snapshot of this process is being written to this file; wait for its "
+        "`done`, abort it, or choose another file");
   }
 
   Result<ControlBlock> control = ControlBlock::Create(layout_.block_count);
@@ -90,7 +95,8 @@ Status Capture::Prepare() {
   control_ = std::make_unique<ControlBlock>(std::move(control.value()));
 
   const int wake = sys::Eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-  if (wake < 0) return SystemFailure("eventfd2", -wake, "cannot prepare the supervision of the capture");
+  if (wake < 0)
+    return SystemFailure("eventfd2", -wake, "cannot prepare the supervision of the capture");
   wake_.Reset(wake);
 
   SavePlan& save = freeze_plan_.save;
@@ -101,6 +107,9 @@ Status Capture::Prepare() {
   save.index = control_->index();
   save.bounce = control_->bounce();
   save.fd = target_->fd();
+  freeze_plan_.memory_limit =
+      request_.memory_limit != 0 ? request_.memory_limit : AvailableMemory() / 2;
+  freeze_plan_.at_limit = request_.at_limit;
   if (Status prepared = request_.engine->Prepare(freeze_plan_); !prepared.ok()) return prepared;
   return supervisor_.Start("stillframe", [this] { Supervise(); });
 }
@@ -113,7 +122,12 @@ void Capture::Supervise() {
   request_.engine.reset();
   target_.reset();
   reservation_.Release();
+  std::vector<std::shared_ptr<RegionMemory>> regions;
+  for (const CaptureSource& source : request_.sources) {
+    if (source.region.get() != nullptr) regions.push_back(source.region.memory());
+  }
   request_.sources.clear();
+  CollapseInBackground(std::move(regions));
   on_end_(std::move(outcome));
 }
 
@@ -132,8 +146,7 @@ Result<CaptureOutcome> Capture::Run() {
   if (Status aborted = CheckAborted(); !aborted.ok()) return aborted.failure();
 
   CaptureOutcome outcome;
-  Result<uint64_t> length =
-      WriteHeaderAndTail(target_->fd(), image_, layout_, control_->index());
+  Result<uint64_t> length = WriteHeaderAndTail(target_->fd(), image_, layout_, control_->index());
   if (!length.ok()) return length.failure();
   outcome.file_length = length.value();
   struct stat about {};
@@ -148,8 +161,8 @@ Result<CaptureOutcome> Capture::Run() {
     outcome.pages_total += DivideRoundingUp(section.byte_length, kPageSize);
   }
   outcome.pages_zero = control_->header()->zero_pages.load(std::memory_order_relaxed);
-  outcome.copied_bytes_peak = copied_bytes_peak_.load(std::memory_order_relaxed);
-  outcome.pages_copied = outcome.copied_bytes_peak / kPageSize;
+  outcome.copied_bytes_peak = last_cost_.bytes_peak;
+  outcome.pages_copied = last_cost_.pages * SystemPageSize() / kPageSize;
   outcome.duration_ms =
       static_cast<double>(MonotonicNanoseconds() - frozen_at_monotonic_ns_) / 1'000'000;
   return outcome;
@@ -161,10 +174,11 @@ Status Capture::CheckSources() const {
   for (const CaptureSource& source : request_.sources) {
     if (source.region.get() != nullptr || source.byte_length == 0) continue;
     if (mappings.value().SharingOf(source.data, source.byte_length) != Sharing::kShared) continue;
-    return MakeFailure(FailureCode::kEngineUnavailable,
-                       "section '" + source.name +
-                           "' lies in memory that is mapped as shared (MAP_SHARED), which no engine can "
-                           "freeze; copy it into a Region or an ArrayBuffer first");
+    return MakeFailure(
+        FailureCode::kEngineUnavailable,
+        "section '" + source.name +
+            "' lies in memory that is mapped as shared (MAP_SHARED), which no engine can "
+            "freeze; copy it into a Region or an ArrayBuffer first");
   }
   return Success{};
 }
@@ -174,16 +188,15 @@ Status Capture::CheckAborted() const {
   return Success{};
 }
 
-void Capture::RecordCost(uint64_t bytes) {
-  copied_bytes_.store(bytes, std::memory_order_relaxed);
-  copied_bytes_peak_.store(std::max(copied_bytes_peak_.load(std::memory_order_relaxed), bytes),
-                           std::memory_order_relaxed);
+void Capture::RecordCost(const CopyCost& cost) {
+  copied_bytes_.store(cost.bytes, std::memory_order_relaxed);
+  last_cost_ = cost;
 }
 
 Status Capture::Watch() {
   Engine& engine = *request_.engine;
   const ControlHeader* control = control_->header();
-  const uint64_t limit = request_.memory_limit != 0 ? request_.memory_limit : AvailableMemory() / 2;
+  const uint64_t limit = freeze_plan_.memory_limit;
   CostSchedule schedule(limit);
   SpaceCheck space(target_->fd(), freeze_plan_.sources, layout_.block_count * sizeof(BlockEntry));
 
@@ -198,7 +211,14 @@ Status Capture::Watch() {
       return SystemFailure("ppoll", -ready, "cannot watch over the capture");
     }
     if (ready > 0 && events[0].revents != 0) {
-      if (!schedule.measured()) RecordCost(std::min(schedule.UpperBound(), layout_.byte_length));
+      // A forked copy that has ended says no more; then what page faults allow stands in for it.
+      const Result<CopyCost> cost = engine.Cost();
+      const uint64_t bound = std::min(schedule.UpperBound(), layout_.byte_length);
+      if (cost.ok()) {
+        RecordCost(cost.value());
+      } else if (!schedule.measured()) {
+        RecordCost({bound, bound, bound / SystemPageSize()});
+      }
       return Success{};
     }
     if (Status aborted = CheckAborted(); !aborted.ok()) return aborted;
@@ -213,10 +233,10 @@ Status Capture::Watch() {
       silent_ns = 0;
     }
     if (silent_ns > request_.stall_timeout_ms * 1'000'000) {
-      return MakeFailure(FailureCode::kStalled,
-                         "no progress for " + std::to_string(request_.stall_timeout_ms) + " ms while " +
-                             SaveStepName(control->step.load(std::memory_order_relaxed)) +
-                             " (stallTimeoutMs)");
+      return MakeFailure(
+          FailureCode::kStalled,
+          "no progress for " + std::to_string(request_.stall_timeout_ms) + " ms while " +
+              SaveStepName(control->step.load(std::memory_order_relaxed)) + " (stallTimeoutMs)");
     }
 
     if (!space.finished()) {
@@ -225,15 +245,20 @@ Status Capture::Watch() {
 
     if (!schedule.Due()) continue;
     const int64_t started_ns = MonotonicNanoseconds();
-    const Result<CopyCost> cost = engine.Cost();
-    // Where it cannot be measured the bound that page faults give takes its place.
-    const uint64_t bytes = cost.ok() ? cost.value().bytes : schedule.UpperBound();
-    if (cost.ok()) schedule.Measured(started_ns, bytes);
-    RecordCost(bytes);
-    if (bytes > limit) {
+    Result<CopyCost> cost = engine.Cost();
+    if (cost.ok()) {
+      schedule.Measured(started_ns, cost.value().bytes);
+    } else {
+      // Where it cannot be measured the bound that page faults give takes its place.
+      const uint64_t bound = schedule.UpperBound();
+      cost = CopyCost{bound, std::max(bound, last_cost_.bytes_peak), bound / SystemPageSize()};
+    }
+    RecordCost(cost.value());
+    const uint64_t bytes = cost.value().bytes;
+    if (bytes > limit && !engine.keeps_limit()) {
       return MakeFailure(FailureCode::kMemoryLimit,
-                         "copy-on-write has taken " + std::to_string(bytes) + " bytes, the limit is " +
-                             std::to_string(limit) + " (memoryLimit)");
+                         "copy-on-write has taken " + std::to_string(bytes) +
+                             " bytes, the limit is " + std::to_string(limit) + " (memoryLimit)");
     }
   }
 }

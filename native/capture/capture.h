@@ -42,13 +42,14 @@ struct CaptureRequest {
   std::array<uint8_t, 16> id{};
   std::string metadata;
   uint64_t memory_limit = 0;  // bytes; 0: half of what is available
+  AtLimit at_limit = AtLimit::kWait;
   int64_t stall_timeout_ms = 0;
 };
 
 struct CaptureOutcome {
   uint64_t file_length = 0;      // holes included
   uint64_t allocated_bytes = 0;  // that the file takes on the disk
-  double duration_ms = 0;    // from the freeze to the published file
+  double duration_ms = 0;        // from the freeze to the published file
   uint64_t pages_total = 0;
   uint64_t pages_zero = 0;
   uint64_t pages_copied = 0;
@@ -86,7 +87,7 @@ class Capture {
   // Until the engine has ended, or there is a reason to stop it.
   Status Watch();
   Status CheckAborted() const;
-  void RecordCost(uint64_t bytes);
+  void RecordCost(const CopyCost& cost);
 
   CaptureRequest request_;
   OnEnd on_end_;
@@ -100,7 +101,7 @@ class Capture {
   int pid_ = 0;
   int64_t frozen_at_monotonic_ns_ = 0;
   std::atomic<uint64_t> copied_bytes_{0};
-  std::atomic<uint64_t> copied_bytes_peak_{0};
+  CopyCost last_cost_;  // the supervisor's
   std::atomic<bool> abort_{false};
   // Set once by Start(); the supervisor waits for it (C++20 atomic wait).
   enum class Phase : int { kPreparing, kFrozen, kFailedToFreeze };

@@ -24,7 +24,9 @@ uint64_t MinorFaults() {
 }  // namespace
 
 CostSchedule::CostSchedule(uint64_t limit_bytes)
-    : limit_bytes_(limit_bytes), faults_at_last_(MinorFaults()), last_end_ns_(MonotonicNanoseconds()) {}
+    : limit_bytes_(limit_bytes),
+      faults_at_last_(MinorFaults()),
+      last_end_ns_(MonotonicNanoseconds()) {}
 
 uint64_t CostSchedule::UpperBound() const {
   return last_bytes_ + (MinorFaults() - faults_at_last_) * SystemPageSize();

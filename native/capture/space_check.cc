@@ -18,7 +18,8 @@ constexpr int kPiecesPerStep = 32;
 
 }  // namespace
 
-SpaceCheck::SpaceCheck(int target_fd, const std::vector<FreezeSource>& sources, uint64_t overhead_bytes)
+SpaceCheck::SpaceCheck(int target_fd, const std::vector<FreezeSource>& sources,
+                       uint64_t overhead_bytes)
     : sources_(sources), needed_bytes_(overhead_bytes) {
   struct statfs about {};
   uint64_t all = overhead_bytes;
@@ -63,9 +64,10 @@ Status SpaceCheck::Step() {
     offset_ += length;
     // What has been written so far counts as needed and is not free any more: ask the disk only once.
     if (needed_bytes_ > free_bytes_) {
-      Failure failure = SystemFailure("statfs", ENOSPC,
-                                      "the snapshot needs more than " + std::to_string(needed_bytes_) +
-                                          " bytes and the disk has " + std::to_string(free_bytes_));
+      Failure failure =
+          SystemFailure("statfs", ENOSPC,
+                        "the snapshot needs more than " + std::to_string(needed_bytes_) +
+                            " bytes and the disk has " + std::to_string(free_bytes_));
       return failure;
     }
   }

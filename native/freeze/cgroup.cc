@@ -29,7 +29,8 @@ std::string MountPoint(const std::string& mountinfo, const char* filesystem, con
     if (!found.empty() || separator == std::string::npos) return;
     const std::string behind = line.substr(separator + 3) + ",";
     if (behind.compare(0, strlen(filesystem) + 1, std::string(filesystem) + " ") != 0) return;
-    if (option[0] != '\0' && behind.find(std::string(",") + option + ",") == std::string::npos) return;
+    if (option[0] != '\0' && behind.find(std::string(",") + option + ",") == std::string::npos)
+      return;
     size_t field = 0;
     for (int i = 0; i < 4; i++) field = line.find(' ', field) + 1;
     found = line.substr(field, line.find(' ', field) - field);
@@ -82,7 +83,8 @@ MemoryCgroup ReadMemoryCgroup() {
       const std::string directory = root_v2 + path;
       const auto limit = ReadNumber(directory + "/memory.max");
       const auto usage = ReadNumber(directory + "/memory.current");
-      if (limit && usage) Tighten(&group, *limit, *usage, InactiveFile(directory, "inactive_file "));
+      if (limit && usage)
+        Tighten(&group, *limit, *usage, InactiveFile(directory, "inactive_file "));
       if (ReadNumber(directory + "/memory.oom.group").value_or(0) == 1) group.kills_group = true;
       if (path.rfind('/') == std::string::npos || path.empty()) break;
     }

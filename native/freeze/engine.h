@@ -30,13 +30,21 @@ struct FreezeSource {
   bool dont_fork;  // the mapping is MADV_DONTFORK
 };
 
+// What happens to a write that would need more than the memory limit.
+enum class AtLimit : uint8_t { kWait, kAbort };
+
 struct FreezePlan {
   std::vector<FreezeSource> sources;  // in the order of the sections
   SavePlan save;                      // `pages` is set by the engine
+  uint64_t memory_limit = 0;          // bytes that copy-on-write may take at most
+  AtLimit at_limit = AtLimit::kWait;
 };
 
+// What copy-on-write costs; as exactly as the engine can tell.
 struct CopyCost {
-  uint64_t bytes = 0;  // extra memory that copy-on-write holds just now
+  uint64_t bytes = 0;       // extra memory just now
+  uint64_t bytes_peak = 0;  // the most that it was at any time, as far as it was looked at
+  uint64_t pages = 0;       // copied so far
 };
 
 class Engine {
@@ -57,6 +65,8 @@ class Engine {
   // After Collect: whether a saver was left behind that could not be stopped, since it waits for the disk
   // inside the kernel. It ends as soon as the disk answers; until then the target must not be touched.
   virtual bool left_behind() const { return false; }
+  // Whether the engine never takes more than the limit by itself. The others are measured and stopped.
+  virtual bool keeps_limit() const { return false; }
   // The process that saves, 0 when it is this one.
   virtual int pid() const = 0;
 };

@@ -13,6 +13,7 @@
 #include "base/small_file.h"
 #include "base/sys.h"
 #include "freeze/cgroup.h"
+#include "freeze/userfaultfd_engine.h"
 
 namespace stillframe {
 namespace {
@@ -48,28 +49,43 @@ Feature MakeFeature(const char* name, bool available, const char* reason) {
 
 }  // namespace
 
-MachineReport ProbeMachine() {
+MachineReport ProbeEngines() {
   MachineReport report;
+  report.engines.push_back(MakeFeature("fork", HasPidfd(),
+                                       "the kernel has no pidfds to wait for (Linux 5.4 or newer "
+                                       "is needed, and a seccomp filter must allow "
+                                       "clone, waitid and pidfd_send_signal)"));
+
+  report.engines.push_back(MakeFeature("mprotect", true, ""));
+  // The variant for everybody decides whether there is the engine at all.
+  const Feature by_thread = UserfaultfdEngine::Probe(FaultVariant::kThread);
+  const Feature by_signal = UserfaultfdEngine::Probe(FaultVariant::kSignal);
+  report.engines.push_back(
+      {"userfaultfd", by_thread.available || by_signal.available, by_signal.reason});
+  report.features.push_back(by_thread);
+  report.features.push_back(by_signal);
+  return report;
+}
+
+MachineReport ProbeMachine() {
+  MachineReport report = ProbeEngines();
   utsname kernel{};
   uname(&kernel);
   report.kernel = std::string(kernel.sysname) + " " + kernel.release + " " + kernel.machine;
 
-  report.engines.push_back(MakeFeature(
-      "fork", HasPidfd(),
-      "the kernel has no pidfds to wait for (Linux 5.4 or newer is needed, and a seccomp filter must allow "
-      "clone, waitid and pidfd_send_signal)"));
-
   report.features.push_back(
       MakeFeature("clone3", HasClone3(), "not in this kernel, or filtered; clone is used instead"));
-  report.features.push_back(MakeFeature("close_range", HasCloseRange(),
-                                        "not in this kernel, or filtered; descriptors are closed one by one"));
-  report.features.push_back(MakeFeature("huge_pages", !HugePagesOff(),
-                                        "transparent huge pages are off; pauses are about thirty times longer. "
-                                        "To change: echo madvise > /sys/kernel/mm/transparent_hugepage/enabled"));
   report.features.push_back(
-      MakeFeature("smaps_rollup", HasSmapsRollup(),
-                  "/proc/self/smaps_rollup cannot be read; what copy-on-write costs is bounded by page "
-                  "faults instead of measured"));
+      MakeFeature("close_range", HasCloseRange(),
+                  "not in this kernel, or filtered; descriptors are closed one by one"));
+  report.features.push_back(
+      MakeFeature("huge_pages", !HugePagesOff(),
+                  "transparent huge pages are off; pauses are about thirty times longer. "
+                  "To change: echo madvise > /sys/kernel/mm/transparent_hugepage/enabled"));
+  report.features.push_back(MakeFeature(
+      "smaps_rollup", HasSmapsRollup(),
+      "/proc/self/smaps_rollup cannot be read; what copy-on-write costs is bounded by page "
+      "faults instead of measured"));
   report.hazards = HazardsFor(0);
   return report;
 }
@@ -78,31 +94,34 @@ std::vector<Hazard> HazardsFor(uint64_t source_bytes) {
   std::vector<Hazard> hazards;
   const auto overcommit = ReadSmallFile("/proc/sys/vm/overcommit_memory");
   if (overcommit && (*overcommit)[0] == '2') {
-    hazards.push_back({"OVERCOMMIT_STRICT",
-                       "vm.overcommit_memory is 2: the kernel counts a forked copy as if all of it were "
-                       "written, and may refuse the fork engine. To change: sysctl vm.overcommit_memory=0"});
+    hazards.push_back(
+        {"OVERCOMMIT_STRICT",
+         "vm.overcommit_memory is 2: the kernel counts a forked copy as if all of it were "
+         "written, and may refuse the fork engine. To change: sysctl vm.overcommit_memory=0"});
   }
   if (HugePagesOff()) {
-    hazards.push_back({"HUGE_PAGES_OFF",
-                       "transparent huge pages are off: a freeze takes about thirty times longer. To change: "
-                       "echo madvise > /sys/kernel/mm/transparent_hugepage/enabled"});
+    hazards.push_back(
+        {"HUGE_PAGES_OFF",
+         "transparent huge pages are off: a freeze takes about thirty times longer. To change: "
+         "echo madvise > /sys/kernel/mm/transparent_hugepage/enabled"});
   }
   const MemoryCgroup group = ReadMemoryCgroup();
   if (group.kills_group) {
-    hazards.push_back({"CGROUP_OOM_GROUP",
-                       "memory.oom.group is 1: when memory runs out the kernel kills the service together "
-                       "with the forked copy, instead of the copy first. To change: set it to 0"});
+    hazards.push_back(
+        {"CGROUP_OOM_GROUP",
+         "memory.oom.group is 1: when memory runs out the kernel kills the service together "
+         "with the forked copy, instead of the copy first. To change: set it to 0"});
   }
   if (group.limit && group.headroom && source_bytes > *group.headroom) {
-    hazards.push_back(
-        {"CGROUP_MEMORY_LIMIT",
-         "the memory cgroup allows " + std::to_string(*group.headroom) + " more bytes of its " +
-             std::to_string(*group.limit) + ", and copy-on-write may take up to " +
-             std::to_string(source_bytes) + ": set memoryLimit, or write less while a snapshot runs"});
+    hazards.push_back({"CGROUP_MEMORY_LIMIT",
+                       "the memory cgroup allows " + std::to_string(*group.headroom) +
+                           " more bytes of its " + std::to_string(*group.limit) +
+                           ", and copy-on-write may take up to " + std::to_string(source_bytes) +
+                           ": set memoryLimit, or write less while a snapshot runs"});
   } else if (source_bytes > AvailableMemory()) {
     hazards.push_back({"MEMORY_SHORT",
-                       "copy-on-write may take up to " + std::to_string(source_bytes) + " bytes, and only " +
-                           std::to_string(AvailableMemory()) +
+                       "copy-on-write may take up to " + std::to_string(source_bytes) +
+                           " bytes, and only " + std::to_string(AvailableMemory()) +
                            " are available: set memoryLimit, or write less while a snapshot runs"});
   }
   return hazards;

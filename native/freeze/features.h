@@ -26,6 +26,8 @@ struct MachineReport {
 };
 
 MachineReport ProbeMachine();
+// Its engines and the features that the choice of one depends on, and nothing else.
+MachineReport ProbeEngines();
 
 // What could go wrong for a capture of so many bytes.
 std::vector<Hazard> HazardsFor(uint64_t source_bytes);

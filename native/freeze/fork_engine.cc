@@ -30,7 +30,8 @@ constexpr timespec kKillGrace{1, 0};
 
 // Held from the first DOFORK to the last DONTFORK. The child inherits it locked and never looks at it.
 std::mutex& FlipLock() {
-  static auto* lock = new std::mutex;  // never destroyed: a Worker may freeze while the process exits
+  static auto* lock =
+      new std::mutex;  // never destroyed: a Worker may freeze while the process exits
   return *lock;
 }
 
@@ -188,11 +189,12 @@ Status ForkEngine::Freeze() {
   }
   if (pid < 0) {
     const auto error = static_cast<int>(-pid);
-    return SystemFailure("clone", error,
-                         error == ENOMEM
-                             ? "the kernel refused to fork: not enough memory for the page tables, or "
-                               "vm.overcommit_memory=2 does not allow a second copy"
-                             : "the kernel refused to fork (limits on processes: ulimit -u, pids cgroup)");
+    return SystemFailure(
+        "clone", error,
+        error == ENOMEM
+            ? "the kernel refused to fork: not enough memory for the page tables, or "
+              "vm.overcommit_memory=2 does not allow a second copy"
+            : "the kernel refused to fork (limits on processes: ulimit -u, pids cgroup)");
   }
   pid_ = static_cast<pid_t>(pid);
   pidfd_.Reset(pidfd);
@@ -228,7 +230,10 @@ Result<CopyCost> ForkEngine::Cost() {
     failure.message = "cannot read the memory of the forked copy";
     return failure;
   }
-  return CopyCost{(*dirty + *clean) * 1024};
+  const uint64_t bytes = (*dirty + *clean) * 1024;
+  cost_peak_ = std::max(cost_peak_, bytes);
+  // How many copies there were in all nobody counts; each page at the peak was one.
+  return CopyCost{bytes, cost_peak_, cost_peak_ / SystemPageSize()};
 }
 
 void ForkEngine::Stop() {
@@ -242,14 +247,16 @@ Failure ForkEngine::HowItDied(int code, int status) {
   failure.code = FailureCode::kChildDied;
   const std::string step = SaveStepName(plan_->save.control->step.load(std::memory_order_relaxed));
   if (code == CLD_EXITED) {
-    failure.message = "the forked copy ended with status " + std::to_string(status) + " while " + step;
+    failure.message =
+        "the forked copy ended with status " + std::to_string(status) + " while " + step;
     return failure;
   }
   failure.message = "the forked copy was killed by " + SignalName(status) + " while " + step;
   const auto oom_kills = OomKills();
   if (status == SIGKILL && oom_kills && oom_kills_before_ && *oom_kills > *oom_kills_before_) {
     failure.code = FailureCode::kChildOom;
-    failure.message += ": memory ran out, and the kernel took it first so that the service could go on";
+    failure.message +=
+        ": memory ran out, and the kernel took it first so that the service could go on";
   }
   return failure;
 }
@@ -280,7 +287,8 @@ Status ForkEngine::Collect() {
     pid_ = 0;
     Failure failure;
     failure.code = FailureCode::kStalled;
-    failure.message = "the forked copy waits for the disk inside the kernel and cannot be killed yet";
+    failure.message =
+        "the forked copy waits for the disk inside the kernel and cannot be killed yet";
     return failure;
   }
   const int error = WaitFor(pidfd_.get(), &info);
@@ -290,9 +298,10 @@ Status ForkEngine::Collect() {
   const ControlHeader* control = plan_->save.control;
   if (const int saver_error = control->error_number.load(std::memory_order_acquire)) {
     const bool writing = control->error_step.load(std::memory_order_relaxed) == SaveStep::kWriting;
-    Failure failure = SystemFailure(writing ? "pwrite" : "", saver_error,
-                                    std::string("failed while ") +
-                                        SaveStepName(control->error_step.load(std::memory_order_relaxed)));
+    Failure failure =
+        SystemFailure(writing ? "pwrite" : "", saver_error,
+                      std::string("failed while ") +
+                          SaveStepName(control->error_step.load(std::memory_order_relaxed)));
     return failure;
   }
   if (info.si_code == CLD_EXITED && info.si_status == kChildAborted) {

@@ -56,6 +56,7 @@ class ForkEngine final : public Engine {
   pid_t pid_ = 0;
   bool stopped_ = false;      // we killed it
   bool left_behind_ = false;  // and it did not die
+  uint64_t cost_peak_ = 0;
   std::optional<uint64_t> oom_kills_before_;
 };
 

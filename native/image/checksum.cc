@@ -13,9 +13,7 @@ RunningChecksum::RunningChecksum() : state_(new (std::align_val_t{64}) XXH3_stat
   XXH3_INITSTATE(static_cast<XXH3_state_t*>(state_));
   XXH3_64bits_reset(static_cast<XXH3_state_t*>(state_));
 }
-RunningChecksum::~RunningChecksum() {
-  ::operator delete(state_, std::align_val_t{64});
-}
+RunningChecksum::~RunningChecksum() { ::operator delete (state_, std::align_val_t{64}); }
 void RunningChecksum::Update(const void* data, size_t length) {
   XXH3_64bits_update(static_cast<XXH3_state_t*>(state_), data, length);
 }

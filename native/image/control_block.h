@@ -32,12 +32,12 @@ const char* SaveStepName(SaveStep step);
 
 struct ControlHeader {
   // Written by the saver, read by the parent.
-  std::atomic<uint64_t> heartbeat;        // grows with every block
-  std::atomic<uint64_t> bytes_done;       // logical bytes that are saved
-  std::atomic<uint64_t> bytes_written;    // bytes handed to the file
+  std::atomic<uint64_t> heartbeat;      // grows with every block
+  std::atomic<uint64_t> bytes_done;     // logical bytes that are saved
+  std::atomic<uint64_t> bytes_written;  // bytes handed to the file
   std::atomic<uint64_t> zero_pages;
-  std::atomic<uint64_t> next_chunk;       // the next one that a saver takes
-  std::atomic<uint64_t> file_tail;        // where the next block of a packed file goes
+  std::atomic<uint64_t> next_chunk;  // the next one that a saver takes
+  std::atomic<uint64_t> file_tail;   // where the next block of a packed file goes
   std::atomic<SaveStep> step;
   // The error slot. error_number is stored last: once it is not 0 the other two hold.
   std::atomic<SaveStep> error_step;
@@ -45,9 +45,10 @@ struct ControlHeader {
   std::atomic<int32_t> error_number;
   // Written by the parent, read by the saver.
   std::atomic<uint32_t> abort_requested;
-  std::atomic<uint32_t> parent_ready;     // a futex: the child may stop being readable by the parent
+  std::atomic<uint32_t> parent_ready;  // a futex: the child may stop being readable by the parent
 };
-static_assert(std::atomic<uint64_t>::is_always_lock_free && std::atomic<SaveStep>::is_always_lock_free);
+static_assert(std::atomic<uint64_t>::is_always_lock_free &&
+              std::atomic<SaveStep>::is_always_lock_free);
 static_assert(sizeof(ControlHeader) <= kPageSize);
 
 class ControlBlock {

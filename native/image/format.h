@@ -16,7 +16,7 @@ namespace stillframe {
 
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the structs below are the file's bytes");
 
-inline constexpr uint64_t kPageSize = 4096;  // of the format, whatever the machine's
+inline constexpr uint64_t kPageSize = 4096;     // of the format, whatever the machine's
 inline constexpr uint64_t kPagesPerBlock = 64;  // one bit each in BlockEntry::present
 inline constexpr uint64_t kBlockSize = kPageSize * kPagesPerBlock;  // 256 KiB
 // Sections and the tail start at multiples of the largest page size of any supported machine.
@@ -28,9 +28,9 @@ inline constexpr uint16_t kVersionMajor = 1;  // a reader refuses a greater one
 inline constexpr uint16_t kVersionMinor = 0;  // additions that an old reader may ignore
 
 inline constexpr uint32_t kMaxSections = 65535;
-inline constexpr uint32_t kMaxNameLength = 255;                        // bytes of UTF-8
-inline constexpr uint64_t kMaxMetadataLength = uint64_t{64} << 20;     // bytes of JSON
-inline constexpr uint64_t kMaxSectionLength = uint64_t{1} << 47;       // an address space
+inline constexpr uint32_t kMaxNameLength = 255;                     // bytes of UTF-8
+inline constexpr uint64_t kMaxMetadataLength = uint64_t{64} << 20;  // bytes of JSON
+inline constexpr uint64_t kMaxSectionLength = uint64_t{1} << 47;    // an address space
 
 enum class Layout : uint32_t { kFlat = 0, kPacked = 1 };  // kPacked: reserved
 enum class Codec : uint16_t { kNone = 0, kZstd = 1 };     // kZstd: reserved

@@ -81,7 +81,8 @@ Status ImageFile::ReadExactly(std::byte* out, uint64_t length, uint64_t offset,
   while (done < length) {
     const int64_t got = sys::Pread(file_.get(), out + done, length - done, offset + done);
     if (got == -EINTR) continue;
-    if (got < 0) return SystemFailure("pread", static_cast<int>(-got), "cannot read the snapshot file");
+    if (got < 0)
+      return SystemFailure("pread", static_cast<int>(-got), "cannot read the snapshot file");
     if (got == 0) return Corrupt(offset + done, section, "the file ends here: it is truncated");
     done += static_cast<uint64_t>(got);
   }
@@ -108,14 +109,15 @@ Status ImageFile::ReadHeader() {
                      std::to_string(kVersionMajor) + "; update stillframe");
   }
   if (header_.layout != Layout::kFlat) {
-    return Plain(FailureCode::kVersion, "the file has layout " +
-                                            std::to_string(static_cast<uint32_t>(header_.layout)) +
-                                            ", which this release does not read; update stillframe");
+    return Plain(FailureCode::kVersion,
+                 "the file has layout " + std::to_string(static_cast<uint32_t>(header_.layout)) +
+                     ", which this release does not read; update stillframe");
   }
   const uint8_t no_parent[sizeof header_.parent_id] = {};
   if (memcmp(header_.parent_id, no_parent, sizeof no_parent) != 0) {
-    return Plain(FailureCode::kVersion,
-                 "the file builds on another one, which this release does not read; update stillframe");
+    return Plain(
+        FailureCode::kVersion,
+        "the file builds on another one, which this release does not read; update stillframe");
   }
   if (header_.version_major == 0 || header_.header_length != kPageSize ||
       header_.page_size != kPageSize || header_.block_size != kBlockSize) {
@@ -134,7 +136,8 @@ Status ImageFile::ReadTrailer() {
   if (Status read = ReadExactly(page, kPageSize, at, ""); !read.ok()) return read;
   memcpy(&trailer_, page, sizeof trailer_);
   if (memcmp(trailer_.magic, kTrailerMagic, sizeof kTrailerMagic) != 0) {
-    return Corrupt(at, "", "there is no trailer at the end: the file is truncated, or bytes were added");
+    return Corrupt(at, "",
+                   "there is no trailer at the end: the file is truncated, or bytes were added");
   }
   if (!SealHolds(page, trailer_)) return Corrupt(at, "", "the trailer does not match its checksum");
   if (trailer_.file_length != actual_length_) {
@@ -149,10 +152,10 @@ Status ImageFile::ReadTrailer() {
 Status ImageFile::ReadSections() {
   const uint64_t trailer_at = trailer_.file_length - kPageSize;
   // The parts of the tail lie one behind the other; each length is bounded before it is added.
-  const bool counts_bounded = trailer_.section_count >= 1 && trailer_.section_count <= kMaxSections &&
-                              trailer_.names_length <= trailer_.section_count * kMaxNameLength &&
-                              trailer_.metadata_length <= kMaxMetadataLength &&
-                              trailer_.index_count <= kMaxSectionLength;
+  const bool counts_bounded =
+      trailer_.section_count >= 1 && trailer_.section_count <= kMaxSections &&
+      trailer_.names_length <= trailer_.section_count * kMaxNameLength &&
+      trailer_.metadata_length <= kMaxMetadataLength && trailer_.index_count <= kMaxSectionLength;
   if (!counts_bounded) return Corrupt(trailer_at, "", "the trailer has counts beyond all limits");
   const uint64_t records_length = trailer_.section_count * sizeof(SectionRecord);
   const uint64_t index_length = trailer_.index_count * sizeof(BlockEntry);
@@ -160,7 +163,8 @@ Status ImageFile::ReadSections() {
       trailer_.index_offset % kPartAlignment == 0 && trailer_.index_offset >= kPartAlignment &&
       trailer_.index_offset <= trailer_at && index_length <= trailer_at - trailer_.index_offset &&
       trailer_.sections_offset == trailer_.index_offset + index_length &&
-      trailer_.metadata_offset == trailer_.sections_offset + records_length + trailer_.names_length &&
+      trailer_.metadata_offset ==
+          trailer_.sections_offset + records_length + trailer_.names_length &&
       RoundUp(trailer_.metadata_offset + trailer_.metadata_length, kPageSize) == trailer_at;
   if (!in_order) return Corrupt(trailer_at, "", "the trailer does not describe this file");
 
@@ -180,19 +184,22 @@ Status ImageFile::ReadSections() {
     SectionRecord& record = records[i];
     memcpy(&record, bytes.data() + i * sizeof record, sizeof record);
     if (record.name_length == 0 || record.name_length > kMaxNameLength ||
-        record.name_offset != name_offset || record.name_length > trailer_.names_length - name_offset) {
+        record.name_offset != name_offset ||
+        record.name_length > trailer_.names_length - name_offset) {
       return Corrupt(record_at, "", "a section's name lies outside of the names");
     }
     std::string name = bytes.substr(records_length + name_offset, record.name_length);
     name_offset += record.name_length;
     if (!IsUtf8WithoutNul(name)) return Corrupt(record_at, "", "a section's name is not UTF-8");
-    if (!names.insert(name).second) return Corrupt(record_at, name, "two sections have the same name");
+    if (!names.insert(name).second)
+      return Corrupt(record_at, name, "two sections have the same name");
     if (record.byte_length > kMaxSectionLength) {
       return Corrupt(record_at, name, "the section is larger than an address space");
     }
     described.push_back({std::move(name), record.byte_length});
   }
-  if (name_offset != trailer_.names_length) return Corrupt(at, "", "there are names without a section");
+  if (name_offset != trailer_.names_length)
+    return Corrupt(at, "", "there are names without a section");
 
   // A flat file has no freedom: everything lies where a writer would put it.
   const FlatLayout layout = PlanFlatLayout(described);
@@ -217,7 +224,8 @@ Status ImageFile::ReadSections() {
   if (Checksum(metadata_.data(), metadata_.size()) != trailer_.metadata_checksum) {
     return Corrupt(trailer_.metadata_offset, "", "the metadata does not match its checksum");
   }
-  if (!IsUtf8WithoutNul(metadata_)) return Corrupt(trailer_.metadata_offset, "", "the metadata is not UTF-8");
+  if (!IsUtf8WithoutNul(metadata_))
+    return Corrupt(trailer_.metadata_offset, "", "the metadata is not UTF-8");
   std::vector<std::byte> scratch;
   const uint64_t end = trailer_.metadata_offset + trailer_.metadata_length;
   return CheckZeros(end, trailer_at - end, "", &scratch);
@@ -228,12 +236,14 @@ Status ImageFile::ReadIndex() {
   if (length > 0) {
     // Each entry holds its own position, so no page of an index is zero: a hole in it is the mark of a file
     // that claims more than it has. (A filesystem that cannot tell says that there is none.)
-    const int64_t hole = sys::Lseek(file_.get(), static_cast<int64_t>(trailer_.index_offset), SEEK_HOLE);
+    const int64_t hole =
+        sys::Lseek(file_.get(), static_cast<int64_t>(trailer_.index_offset), SEEK_HOLE);
     if (hole >= 0 && static_cast<uint64_t>(hole) < trailer_.index_offset + length) {
       return Corrupt(static_cast<uint64_t>(hole), "", "the index has a hole");
     }
     // Address space only; pages come as windows are read.
-    Result<Mapping> mapping = Mapping::Anonymous(length, MAP_PRIVATE | MAP_NORESERVE, "the index of a file");
+    Result<Mapping> mapping =
+        Mapping::Anonymous(length, MAP_PRIVATE | MAP_NORESERVE, "the index of a file");
     if (!mapping.ok()) return mapping.failure();
     index_ = std::move(mapping.value());
   }
@@ -267,20 +277,24 @@ Status ImageFile::CheckEntry(const BlockEntry& entry, uint32_t section, uint64_t
   const uint64_t pages = length / kPageSize;
   const uint64_t all = pages == kPagesPerBlock ? ~uint64_t{0} : (uint64_t{1} << pages) - 1;
   const bool stored = entry.present != 0;
-  const bool holds = entry.section == section && entry.block == block && (entry.present & ~all) == 0 &&
-                     entry.codec == Codec::kNone && entry.reserved == 0 &&
-                     entry.file_offset == (stored ? in.data_offset + block * kBlockSize : 0) &&
-                     entry.stored_length == (stored ? length : 0) && (stored || entry.checksum == 0);
+  const bool holds =
+      entry.section == section && entry.block == block && (entry.present & ~all) == 0 &&
+      entry.codec == Codec::kNone && entry.reserved == 0 &&
+      entry.file_offset == (stored ? in.data_offset + block * kBlockSize : 0) &&
+      entry.stored_length == (stored ? length : 0) && (stored || entry.checksum == 0);
   if (holds) return Success{};
-  return Corrupt(trailer_.index_offset + (in.first_entry + block) * sizeof(BlockEntry), in.name,
-                 "the index entry of block " + std::to_string(block) + " is not one a writer would make");
+  return Corrupt(
+      trailer_.index_offset + (in.first_entry + block) * sizeof(BlockEntry), in.name,
+      "the index entry of block " + std::to_string(block) + " is not one a writer would make");
 }
 
 Status ImageFile::ReadBlocks(uint32_t section_index, uint64_t first, uint64_t count, std::byte* out,
                              Check check) const {
   const Section& section = sections_[section_index];
   const BlockEntry* entries = EntriesOf(section);
-  const auto length_of = [&](uint64_t block) { return PaddedBlockLength(section.byte_length, block); };
+  const auto length_of = [&](uint64_t block) {
+    return PaddedBlockLength(section.byte_length, block);
+  };
   for (uint64_t block = first; block < first + count;) {
     std::byte* at = out + (block - first) * kBlockSize;
     if (entries[block].present == 0) {
@@ -291,8 +305,10 @@ Status ImageFile::ReadBlocks(uint32_t section_index, uint64_t first, uint64_t co
     // One read for a run of blocks that are stored: they lie one behind the other.
     uint64_t run_end = block;
     uint64_t run_length = 0;
-    for (; run_end < first + count && entries[run_end].present != 0; run_end++) run_length += length_of(run_end);
-    if (Status read = ReadExactly(at, run_length, entries[block].file_offset, section.name); !read.ok()) {
+    for (; run_end < first + count && entries[run_end].present != 0; run_end++)
+      run_length += length_of(run_end);
+    if (Status read = ReadExactly(at, run_length, entries[block].file_offset, section.name);
+        !read.ok()) {
       return read;
     }
     for (; block < run_end; block++) {
@@ -344,13 +360,14 @@ Status ImageFile::CheckBlock(uint32_t section_index, uint64_t block, std::byte* 
   if (found.checksum != entry.checksum) return damaged(" does not match its checksum");
   if (found.present != entry.present) return damaged(" has other zero pages than the index says");
   const uint64_t used = std::min(length, section.byte_length - block * kBlockSize);
-  const bool padded =
-      std::all_of(bytes + used, bytes + length, [](std::byte byte) { return byte == std::byte{0}; });
+  const bool padded = std::all_of(bytes + used, bytes + length,
+                                  [](std::byte byte) { return byte == std::byte{0}; });
   if (!padded) return damaged(" goes on behind the end of its section");
   return Success{};
 }
 
-Result<std::vector<ImageProblem>> ImageFile::Verify(size_t max_problems, ReadControl* control) const {
+Result<std::vector<ImageProblem>> ImageFile::Verify(size_t max_problems,
+                                                    ReadControl* control) const {
   std::vector<ImageProblem> problems;
   std::vector<std::byte> scratch;
   // Damage is noted, anything else ends it.
@@ -372,20 +389,23 @@ Result<std::vector<ImageProblem>> ImageFile::Verify(size_t max_problems, ReadCon
   for (uint32_t i = 0; i < sections_.size(); i++) {
     const Section& section = sections_[i];
     const BlockEntry* entries = EntriesOf(section);
-    for (uint64_t block = 0; block < section.block_count && problems.size() < max_problems; block++) {
+    for (uint64_t block = 0; block < section.block_count && problems.size() < max_problems;
+         block++) {
       if (control->cancelled) return Cancelled();
       const uint64_t length = PaddedBlockLength(section.byte_length, block);
       if (entries[block].present != 0) {
         status = CheckBlock(i, block, block_bytes.data());
       } else {
-        status = CheckZeros(section.data_offset + block * kBlockSize, length, section.name, &scratch);
+        status =
+            CheckZeros(section.data_offset + block * kBlockSize, length, section.name, &scratch);
       }
       if (!note(status)) return status.failure();
       control->bytes_done += std::min(length, section.byte_length - block * kBlockSize);
     }
     // Between the last page of the section and what comes next.
     const uint64_t end = section.data_offset + RoundUp(section.byte_length, kPageSize);
-    const uint64_t next = i + 1 < sections_.size() ? sections_[i + 1].data_offset : trailer_.index_offset;
+    const uint64_t next =
+        i + 1 < sections_.size() ? sections_[i + 1].data_offset : trailer_.index_offset;
     status = CheckZeros(end, next - end, "", &scratch);
     if (!note(status)) return status.failure();
   }
@@ -396,11 +416,13 @@ Result<std::vector<ImageProblem>> ImageFile::Verify(size_t max_problems, ReadCon
 Status ImageFile::ReadSection(uint32_t section_index, Check check, const Deliver& deliver,
                               ReadControl* control) const {
   const Section& section = sections_[section_index];
-  std::vector<std::byte> chunk(std::min(ControlBlock::kChunkSize, RoundUp(section.byte_length, kPageSize)));
+  std::vector<std::byte> chunk(
+      std::min(ControlBlock::kChunkSize, RoundUp(section.byte_length, kPageSize)));
   for (uint64_t block = 0; block < section.block_count; block += ControlBlock::kBlocksPerChunk) {
     if (control->cancelled) return Cancelled();
     const uint64_t count = std::min(ControlBlock::kBlocksPerChunk, section.block_count - block);
-    if (Status read = ReadBlocks(section_index, block, count, chunk.data(), check); !read.ok()) return read;
+    if (Status read = ReadBlocks(section_index, block, count, chunk.data(), check); !read.ok())
+      return read;
     const uint64_t offset = block * kBlockSize;
     const uint64_t length = std::min(ControlBlock::kChunkSize, section.byte_length - offset);
     if (Status delivered = deliver(offset, chunk.data(), length); !delivered.ok()) return delivered;

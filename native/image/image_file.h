@@ -53,7 +53,8 @@ class ImageFile {
 
   // Reads whole blocks [first, first + count) of a section, padded with zeros to whole pages, to `out`.
   // With kChecksums nothing is in `out` on success but what was written; on failure its content is undefined.
-  Status ReadBlocks(uint32_t section, uint64_t first, uint64_t count, std::byte* out, Check check) const;
+  Status ReadBlocks(uint32_t section, uint64_t first, uint64_t count, std::byte* out,
+                    Check check) const;
 
   // Checks every byte that Open() has not: pages, holes, gaps. Problems come in the order of the file; after
   // max_problems it stops. A failure is one of reading, or a cancellation.
@@ -63,7 +64,8 @@ class ImageFile {
   // deliver gets the offset in the section and the bytes, without the padding; what it returns ends the
   // reading unless it is a success.
   using Deliver = std::function<Status(uint64_t offset, const std::byte* bytes, uint64_t length)>;
-  Status ReadSection(uint32_t section, Check check, const Deliver& deliver, ReadControl* control) const;
+  Status ReadSection(uint32_t section, Check check, const Deliver& deliver,
+                     ReadControl* control) const;
   // The same, straight into memory of at least the section's length. Bytes behind it are left alone.
   Status FillMemory(uint32_t section, std::byte* memory, Check check, ReadControl* control) const;
 
@@ -74,7 +76,8 @@ class ImageFile {
   Status ReadSections();
   Status ReadIndex();
   Status CheckEntry(const BlockEntry& entry, uint32_t section, uint64_t block) const;
-  Status ReadExactly(std::byte* out, uint64_t length, uint64_t offset, const std::string& section) const;
+  Status ReadExactly(std::byte* out, uint64_t length, uint64_t offset,
+                     const std::string& section) const;
   // One block that is not a hole, read to `bytes`: checksum, pages and padding are as a writer makes them.
   Status CheckBlock(uint32_t section, uint64_t block, std::byte* bytes) const;
   // Success when the file has only zeros there. `section` is for the message.

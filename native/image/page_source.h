@@ -1,7 +1,7 @@
 // What a saver reads: frozen pages. Each engine in freeze/ implements it in its own way.
 //
-// Both functions are called by savers only, in a thread or in a forked child, so an implementation may
-// neither allocate nor lock (beyond its engine's own protocol).
+// All of it is called by savers only, in a thread or in a forked child, so an implementation may neither
+// allocate nor lock (beyond its engine's own protocol).
 #pragma once
 
 #include <cstddef>
@@ -9,8 +9,13 @@
 
 namespace stillframe {
 
+struct ControlHeader;
+
 class PageSource {
  public:
+  // The chunk to save next, one that no other saver has; chunk_count or more when all are taken. By default
+  // one after the other.
+  virtual uint64_t NextChunk(ControlHeader* control, uint64_t chunk_count);
   // Copies [offset, offset + length) of a section, as it was at the freeze.
   virtual void CopyFrozen(uint32_t section, uint64_t offset, size_t length, std::byte* out) = 0;
   // These bytes are saved: whatever their frozen copy costs may be given back.

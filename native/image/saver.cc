@@ -14,6 +14,11 @@
 namespace stillframe {
 namespace {
 
+// Frozen bytes are copied a huge page at a time: an engine that lifts a protection behind the copy then need
+// not take huge pages apart. What was copied is still in the cache when it is looked at.
+constexpr uint64_t kCopySize = uint64_t{2} << 20;
+static_assert(kCopySize % kBlockSize == 0 && ControlBlock::kChunkSize % kCopySize == 0);
+
 void Fail(ControlHeader* control, SaveStep step, int error_number, uint64_t offset) {
   control->error_step.store(step, std::memory_order_relaxed);
   control->error_offset.store(offset, std::memory_order_relaxed);
@@ -93,7 +98,9 @@ int SaveChunk(const SavePlan& plan, uint64_t chunk, SaveStep* step, uint64_t* er
     const uint64_t block = first_block + at / kBlockSize;
     const uint64_t block_length = PaddedBlockLength(section.byte_length, block);
     std::byte* bytes = plan.bounce + at;
-    plan.pages->CopyFrozen(section_index, start + at, std::min(block_length, length - at), bytes);
+    if (at % kCopySize == 0) {
+      plan.pages->CopyFrozen(section_index, start + at, std::min(kCopySize, length - at), bytes);
+    }
     BlockEntry* entry = &plan.index[section.first_entry + block];
     *entry = BlockEntry{};
     entry->section = section_index;
@@ -132,13 +139,18 @@ uint32_t EncodeBlock(const std::byte* bytes, uint64_t length, BlockEntry* entry)
   return static_cast<uint32_t>(pages) - static_cast<uint32_t>(std::popcount(present));
 }
 
+uint64_t PageSource::NextChunk(ControlHeader* control, uint64_t /*chunk_count*/) {
+  return control->next_chunk.fetch_add(1, std::memory_order_relaxed);
+}
+
 SaveEnd SaveChunks(const SavePlan& plan) {
   for (;;) {
-    if (plan.control->abort_requested.load(std::memory_order_relaxed) != 0) return SaveEnd::kAborted;
+    if (plan.control->abort_requested.load(std::memory_order_relaxed) != 0)
+      return SaveEnd::kAborted;
     if (plan.interrupted != nullptr && plan.interrupted(plan.interrupted_context)) {
       return SaveEnd::kInterrupted;
     }
-    const uint64_t chunk = plan.control->next_chunk.fetch_add(1, std::memory_order_relaxed);
+    const uint64_t chunk = plan.pages->NextChunk(plan.control, plan.chunk_count);
     if (chunk >= plan.chunk_count) return SaveEnd::kComplete;
     SaveStep step = SaveStep::kReading;
     uint64_t offset = 0;

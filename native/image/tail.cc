@@ -12,7 +12,8 @@
 namespace stillframe {
 namespace {
 
-Status WritePart(int fd, const std::byte* bytes, uint64_t length, uint64_t offset, const char* doing) {
+Status WritePart(int fd, const std::byte* bytes, uint64_t length, uint64_t offset,
+                 const char* doing) {
   uint64_t done = 0;
   while (done < length) {
     const int64_t wrote = sys::Pwrite(fd, bytes + done, length - done, offset + done);
@@ -45,7 +46,8 @@ FlatLayout PlanFlatLayout(const std::vector<ImageDescription::Section>& sections
   FlatLayout layout;
   uint64_t offset = kPartAlignment;  // behind the header
   for (const auto& section : sections) {
-    layout.sections.push_back({section.byte_length, offset, layout.block_count, layout.chunk_count});
+    layout.sections.push_back(
+        {section.byte_length, offset, layout.block_count, layout.chunk_count});
     layout.block_count += BlockCount(section.byte_length);
     layout.chunk_count += DivideRoundingUp(section.byte_length, ControlBlock::kChunkSize);
     layout.byte_length += section.byte_length;
@@ -120,7 +122,8 @@ Result<uint64_t> WriteHeaderAndTail(int fd, const ImageDescription& image, const
   trailer.metadata_checksum = Checksum(metadata, image.metadata.size());
   Seal(tail + trailer_at, &trailer);
 
-  Status wrote = WritePart(fd, tail, tail_length, layout.tail_offset, "cannot write the index of the file");
+  Status wrote =
+      WritePart(fd, tail, tail_length, layout.tail_offset, "cannot write the index of the file");
   if (!wrote.ok()) return wrote.failure();
   wrote = WritePart(fd, header_page, kPageSize, 0, "cannot write the header of the file");
   if (!wrote.ok()) return wrote.failure();

@@ -48,7 +48,8 @@ bool IsTemporaryName(const char* name) {
 std::string ProcPath(int fd) { return "/proc/self/fd/" + std::to_string(fd); }
 
 Failure Exists() {
-  Failure failure = SystemFailure("linkat", EEXIST, "a file of this name exists and overwrite is false");
+  Failure failure =
+      SystemFailure("linkat", EEXIST, "a file of this name exists and overwrite is false");
   failure.code = FailureCode::kExists;
   return failure;
 }
@@ -69,7 +70,8 @@ Result<TargetFile> TargetFile::Open(const std::string& path, const TargetOptions
   if (const int error = sys::Fstat(fd, &about); error < 0) {
     return SystemFailure("fstat", -error, "cannot examine the directory of the snapshot file");
   }
-  target.identity_ = std::to_string(about.st_dev) + ":" + std::to_string(about.st_ino) + ":" + target.name_;
+  target.identity_ =
+      std::to_string(about.st_dev) + ":" + std::to_string(about.st_ino) + ":" + target.name_;
 
   if (Status allowed = target.CheckTarget(); !allowed.ok()) return allowed.failure();
   Status created = StepDisabled("o_tmpfile") ? target.CreateNamed() : target.CreateNameless();
@@ -93,20 +95,23 @@ Status TargetFile::CheckTarget() const {
   struct stat about {};
   const int error = sys::Fstatat(directory_.get(), name_.c_str(), &about, AT_SYMLINK_NOFOLLOW);
   if (error == -ENOENT) return Success{};
-  if (error < 0) return SystemFailure("fstatat", -error, "cannot examine what has the snapshot's name");
+  if (error < 0)
+    return SystemFailure("fstatat", -error, "cannot examine what has the snapshot's name");
   if (S_ISREG(about.st_mode)) {
     if (!options_.overwrite) return Exists();
     return Success{};
   }
   if (S_ISDIR(about.st_mode)) {
-    return SystemFailure("open", EISDIR, "the path names a directory; give the name of a file in it");
+    return SystemFailure("open", EISDIR,
+                         "the path names a directory; give the name of a file in it");
   }
   if (S_ISLNK(about.st_mode)) {
-    return SystemFailure("open", ELOOP,
-                         "the path names a symbolic link, which is not followed; give the path it leads to");
+    return SystemFailure(
+        "open", ELOOP,
+        "the path names a symbolic link, which is not followed; give the path it leads to");
   }
-  return SystemFailure("open", EEXIST,
-                       "the path names something that is not a regular file, and would be replaced");
+  return SystemFailure(
+      "open", EEXIST, "the path names something that is not a regular file, and would be replaced");
 }
 
 Status TargetFile::CreateNameless() {
@@ -126,20 +131,23 @@ Status TargetFile::CreateNamed() {
     const int fd = sys::Open(directory_.get(), name.c_str(),
                              O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, options_.mode);
     if (fd == -EEXIST) continue;
-    if (fd < 0) return SystemFailure("open", -fd, "cannot create a file in the snapshot's directory");
+    if (fd < 0)
+      return SystemFailure("open", -fd, "cannot create a file in the snapshot's directory");
     file_.Reset(fd);
     temporary_name_ = std::move(name);
     sys::Flock(fd, LOCK_EX | LOCK_NB);
     struct stat about {};
     if (const int error = sys::Fstat(fd, &about); error < 0) {
       RemoveTemporary();
-      return SystemFailure("fstat", -error, "cannot examine the file made in the snapshot's directory");
+      return SystemFailure("fstat", -error,
+                           "cannot examine the file made in the snapshot's directory");
     }
     // A sweeper may have come between the creation and the lock.
     if (about.st_nlink > 0) return Success{};
     temporary_name_.clear();
   }
-  return SystemFailure("open", EEXIST, "cannot find a free temporary name in the snapshot's directory");
+  return SystemFailure("open", EEXIST,
+                       "cannot find a free temporary name in the snapshot's directory");
 }
 
 void TargetFile::SweepStale() const {
@@ -169,14 +177,15 @@ Status TargetFile::LinkTemporary() {
   if (!temporary_name_.empty()) return Success{};
   for (int tries = 0; tries < kNameTries; tries++) {
     std::string name = RandomTemporaryName();
-    const int error = sys::Linkat(AT_FDCWD, ProcPath(file_.get()).c_str(), directory_.get(), name.c_str(),
-                                  AT_SYMLINK_FOLLOW);
+    const int error = sys::Linkat(AT_FDCWD, ProcPath(file_.get()).c_str(), directory_.get(),
+                                  name.c_str(), AT_SYMLINK_FOLLOW);
     if (error == -EEXIST) continue;
     if (error < 0) return SystemFailure("linkat", -error, "cannot name the snapshot file");
     temporary_name_ = std::move(name);
     return Success{};
   }
-  return SystemFailure("linkat", EEXIST, "cannot find a free temporary name in the snapshot's directory");
+  return SystemFailure("linkat", EEXIST,
+                       "cannot find a free temporary name in the snapshot's directory");
 }
 
 int TargetFile::LinkTarget() {
@@ -184,12 +193,13 @@ int TargetFile::LinkTarget() {
     return sys::Linkat(AT_FDCWD, ProcPath(file_.get()).c_str(), directory_.get(), name_.c_str(),
                        AT_SYMLINK_FOLLOW);
   }
-  int error = sys::Linkat(directory_.get(), temporary_name_.c_str(), directory_.get(), name_.c_str(), 0);
+  int error =
+      sys::Linkat(directory_.get(), temporary_name_.c_str(), directory_.get(), name_.c_str(), 0);
   if (error == 0) {
     RemoveTemporary();
   } else if (error == -EPERM || error == -EOPNOTSUPP) {  // no hard links here
-    error = sys::Renameat2(directory_.get(), temporary_name_.c_str(), directory_.get(), name_.c_str(),
-                           RENAME_NOREPLACE);
+    error = sys::Renameat2(directory_.get(), temporary_name_.c_str(), directory_.get(),
+                           name_.c_str(), RENAME_NOREPLACE);
     if (error == 0) temporary_name_.clear();
   }
   return error;
@@ -200,12 +210,13 @@ Result<TargetFile::Naming> TargetFile::GiveName() {
   for (int tries = 0; tries < kNameTries; tries++) {
     int error = LinkTarget();
     if (error == 0) return Naming::kFresh;
-    if (error != -EEXIST) return SystemFailure("linkat", -error, "cannot give the snapshot file its name");
+    if (error != -EEXIST)
+      return SystemFailure("linkat", -error, "cannot give the snapshot file its name");
     if (Status allowed = CheckTarget(); !allowed.ok()) return allowed.failure();
     if (Status linked = LinkTemporary(); !linked.ok()) return linked.failure();
     const auto rename = [&](unsigned flags) {
-      return sys::Renameat2(directory_.get(), temporary_name_.c_str(), directory_.get(), name_.c_str(),
-                            flags);
+      return sys::Renameat2(directory_.get(), temporary_name_.c_str(), directory_.get(),
+                            name_.c_str(), flags);
     };
     GuardOldFile();
     error = StepDisabled("exchange") ? -EINVAL : rename(RENAME_EXCHANGE);

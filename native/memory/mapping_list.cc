@@ -29,7 +29,8 @@ struct MappingLine {
 
 // A line of maps, or the first line of an entry of smaps: "start-end perms offset ...".
 bool ParseMappingLine(const char* line, MappingLine* out) {
-  return sscanf(line, "%" SCNxPTR "-%" SCNxPTR " %4s ", &out->start, &out->end, out->permissions) == 3;
+  return sscanf(line, "%" SCNxPTR "-%" SCNxPTR " %4s ", &out->start, &out->end, out->permissions) ==
+         3;
 }
 
 // Calls each(line) for each line until it returns false.
@@ -67,7 +68,8 @@ Sharing MappingList::SharingOf(const void* start, size_t length) const {
   auto entry = std::upper_bound(entries_.begin(), entries_.end(), position,
                                 [](uintptr_t at, const Entry& each) { return at < each.end; });
   for (; position < end; ++entry) {
-    if (entry == entries_.end() || entry->start > position || !entry->readable) return Sharing::kUnmapped;
+    if (entry == entries_.end() || entry->start > position || !entry->readable)
+      return Sharing::kUnmapped;
     shared = shared || entry->shared;
     position = entry->end;
   }
@@ -113,7 +115,8 @@ Result<Residency> ResidencyOf(const void* start, size_t length, size_t unit) {
       const uintptr_t page_at = at + i * page;
       const uint64_t from = page_at > begin ? page_at - begin : 0;
       const uint64_t last = std::min<uint64_t>(page_at + page - begin, length) - 1;
-      for (uint64_t each = std::max<uint64_t>(from / unit, next_unit); each <= last / unit; each++) {
+      for (uint64_t each = std::max<uint64_t>(from / unit, next_unit); each <= last / unit;
+           each++) {
         residency.bytes_of_units += std::min<uint64_t>(unit, length - each * unit);
         next_unit = each + 1;
       }

@@ -34,8 +34,9 @@ class MappingList {
 Result<bool> IsDontFork(const void* address);
 
 struct Residency {
-  uint64_t bytes = 0;           // resident pages
-  uint64_t bytes_of_units = 0;  // of the units of `unit` bytes, counted from the start, that have one
+  uint64_t bytes = 0;  // resident pages
+  uint64_t bytes_of_units =
+      0;  // of the units of `unit` bytes, counted from the start, that have one
 };
 // What of [start, start + length) is resident. A capture stores whole blocks: with the block size as unit the
 // second figure is what it will at most have to write. unit: a multiple of the page size.

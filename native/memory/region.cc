@@ -17,7 +17,8 @@ Status AdviseForLife(const Mapping& mapping, bool huge_pages) {
   if (huge_pages) sys::Madvise(mapping.data(), mapping.length(), MADV_HUGEPAGE);
   sys::Madvise(mapping.data(), mapping.length(), MADV_DONTDUMP);
   const int error = sys::Madvise(mapping.data(), mapping.length(), MADV_DONTFORK);
-  if (error < 0) return SystemFailure("madvise", -error, "cannot keep a region out of child processes");
+  if (error < 0)
+    return SystemFailure("madvise", -error, "cannot keep a region out of child processes");
   return Success{};
 }
 
@@ -29,10 +30,12 @@ Result<std::shared_ptr<RegionMemory>> RegionMemory::Allocate(size_t byte_length,
   if (!mapping.ok()) return mapping.failure();
   const Status advised = AdviseForLife(mapping.value(), huge_pages);
   if (!advised.ok()) return Status(advised).failure();
-  return std::shared_ptr<RegionMemory>(new RegionMemory(std::move(mapping.value()), byte_length));
+  return std::shared_ptr<RegionMemory>(
+      new RegionMemory(std::move(mapping.value()), byte_length, huge_pages));
 }
 
-Result<std::shared_ptr<RegionMemory>> RegionMemory::MapFile(int fd, uint64_t offset, size_t byte_length) {
+Result<std::shared_ptr<RegionMemory>> RegionMemory::MapFile(int fd, uint64_t offset,
+                                                            size_t byte_length) {
   const size_t length = RoundUp(std::max<size_t>(byte_length, 1), SystemPageSize());
   void* address = sys::Mmap(nullptr, length, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, offset);
   if (sys::IsError(address)) {
@@ -42,7 +45,7 @@ Result<std::shared_ptr<RegionMemory>> RegionMemory::MapFile(int fd, uint64_t off
   Mapping mapping(address, length);
   const Status advised = AdviseForLife(mapping, false);
   if (!advised.ok()) return Status(advised).failure();
-  return std::shared_ptr<RegionMemory>(new RegionMemory(std::move(mapping), byte_length));
+  return std::shared_ptr<RegionMemory>(new RegionMemory(std::move(mapping), byte_length, false));
 }
 
 void RegionMemory::Discard() { sys::Madvise(mapping_.data(), mapping_.length(), MADV_DONTNEED); }

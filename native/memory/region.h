@@ -36,16 +36,24 @@ class RegionMemory {
   size_t byte_length() const { return byte_length_; }
   size_t mapped_length() const { return mapping_.length(); }
 
+  // Whether huge pages were asked for.
+  bool huge_pages() const { return huge_pages_; }
+  // One thread at a time puts huge pages together (memory/huge_pages.h).
+  bool TakeCollapse() { return !collapsing_.exchange(true); }
+  void GiveCollapse() { collapsing_ = false; }
+
   // How many captures and restores are at work on the memory. Any thread.
   bool busy() const { return users_.load(std::memory_order_acquire) > 0; }
 
  private:
   friend class RegionUse;
-  RegionMemory(Mapping mapping, size_t byte_length)
-      : mapping_(std::move(mapping)), byte_length_(byte_length) {}
+  RegionMemory(Mapping mapping, size_t byte_length, bool huge_pages)
+      : mapping_(std::move(mapping)), byte_length_(byte_length), huge_pages_(huge_pages) {}
 
   Mapping mapping_;
   size_t byte_length_;
+  bool huge_pages_;
+  std::atomic<bool> collapsing_{false};
   std::atomic<int> users_{0};
 };
 
@@ -65,6 +73,7 @@ class RegionUse {
   ~RegionUse() { Release(); }
 
   RegionMemory* get() const { return region_.get(); }
+  const std::shared_ptr<RegionMemory>& memory() const { return region_; }
 
  private:
   void Release() {

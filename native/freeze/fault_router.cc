@@ -1,0 +1,290 @@
+#include "freeze/fault_router.h"
+
+#include <dirent.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <cinttypes>
+#include <cstdio>
+#include <cstdlib>
+#include <mutex>
+#include <set>
+
+#include "base/small_file.h"
+
+namespace stillframe {
+namespace {
+
+// At most so many captures by write protection at a time.
+constexpr size_t kMaxArmed = 64;
+// Late faults at one address that are believed in a row; a page that stays protected is a real fault.
+constexpr int kMaxLateFaults = 64;
+
+struct ArmedSlot {
+  std::atomic<FrozenMemory*> memory{nullptr};
+  std::atomic<uint32_t> readers{0};
+  std::atomic<FaultSignal> signal{FaultSignal::kNone};
+};
+ArmedSlot slots[kMaxArmed];
+
+// The ranges of captures that have ended, for faults that come late. A ring: an old range costs nothing, since a
+// real fault in it is believed late only so many times.
+struct EndedRange {
+  std::atomic<uintptr_t> start{0};
+  std::atomic<uintptr_t> end{0};
+};
+EndedRange ended_ranges[kMaxArmed];
+size_t next_ended = 0;
+// Grows with each arming and disarming: late faults of different captures are not counted together.
+std::atomic<uint32_t> generation{0};
+
+struct Chain {
+  int number;
+  bool installed = false;
+  // What was there before we first came, and what we went in front of the last time.
+  struct sigaction first {};
+  struct sigaction next {};
+};
+Chain segv_chain{SIGSEGV};
+Chain bus_chain{SIGBUS};
+
+std::mutex& RouterLock() {
+  static auto* lock = new std::mutex;
+  return *lock;
+}
+
+// Initial-exec: no call into the loader from inside a handler.
+__attribute__((tls_model("initial-exec"))) thread_local int chaining = 0;
+__attribute__((tls_model("initial-exec"))) thread_local const void* late_address = nullptr;
+__attribute__((tls_model("initial-exec"))) thread_local int late_count = 0;
+__attribute__((tls_model("initial-exec"))) thread_local uint32_t late_generation = 0;
+
+// Runs each(memory) for the memory that is armed for this signal and holds the address; false when there is none.
+template <typename Each>
+bool WithArmed(const void* address, FaultSignal signal, Each each) {
+  for (ArmedSlot& slot : slots) {
+    if (slot.memory.load(std::memory_order_relaxed) == nullptr) continue;
+    slot.readers.fetch_add(1, std::memory_order_seq_cst);
+    FrozenMemory* memory = slot.memory.load(std::memory_order_seq_cst);
+    const bool holds = memory != nullptr && slot.signal.load(std::memory_order_relaxed) == signal &&
+                       memory->Contains(address);
+    if (holds) each(memory);
+    slot.readers.fetch_sub(1, std::memory_order_seq_cst);
+    if (holds) return true;
+  }
+  return false;
+}
+
+// A fault at a page that is writable came late, once, or a few times in a hot spot. One that keeps coming is about
+// something else than writing: code run from there, a file that was truncated under its mapping.
+bool BelievedLate(const void* address) {
+  const uint32_t now = generation.load(std::memory_order_relaxed);
+  late_count = address == late_address && now == late_generation ? late_count + 1 : 0;
+  late_address = address;
+  late_generation = now;
+  return late_count < kMaxLateFaults;
+}
+
+bool WasArmed(const void* address) {
+  const auto at = reinterpret_cast<uintptr_t>(address);
+  for (const EndedRange& range : ended_ranges) {
+    if (range.start.load(std::memory_order_relaxed) <= at &&
+        at < range.end.load(std::memory_order_relaxed)) {
+      return true;
+    }
+  }
+  return false;
+}
+
+void CallHandler(Chain& chain, const struct sigaction& action, int number, siginfo_t* info,
+                 void* context) {
+  if ((action.sa_flags & SA_SIGINFO) != 0) {
+    action.sa_sigaction(number, info, context);
+    return;
+  }
+  if (action.sa_handler == SIG_IGN && info->si_code <= 0) return;  // sent by somebody, and ignored
+  if (action.sa_handler != SIG_DFL && action.sa_handler != SIG_IGN) {
+    action.sa_handler(number);
+    return;
+  }
+  // The default action, by its own way: the faulting instruction runs again, or the signal comes again, and
+  // the kernel ends the process with its true cause. A fault cannot be ignored.
+  struct sigaction default_action {};
+  default_action.sa_handler = SIG_DFL;
+  sigaction(chain.number, &default_action, nullptr);
+  if (info->si_code <= 0) syscall(SYS_tgkill, getpid(), syscall(SYS_gettid), number);
+}
+
+void Forward(Chain& chain, int number, siginfo_t* info, void* context) {
+  if (chaining > 0) {
+    CallHandler(chain, chain.first, number, info, context);
+    return;
+  }
+  chaining++;
+  CallHandler(chain, chain.next, number, info, context);
+  chaining--;
+}
+
+void Handle(int number, siginfo_t* info, void* context) {
+  const bool segv = number == SIGSEGV;
+  Chain& chain = segv ? segv_chain : bus_chain;
+  // SEGV_ACCERR: a page that exists and forbids it. userfaultfd says BUS_ADRERR. Sent signals are not ours.
+  const bool candidate = segv ? info->si_code == SEGV_ACCERR : info->si_code == BUS_ADRERR;
+  if (candidate) {
+    const void* address = info->si_addr;
+    bool captured = false;
+    const bool armed =
+        WithArmed(address, segv ? FaultSignal::kSegv : FaultSignal::kBus,
+                  [&](FrozenMemory* memory) { captured = memory->ResolveWrite(address); });
+    if (captured) return;
+    if ((armed || WasArmed(address)) && BelievedLate(address)) return;
+  }
+  Forward(chain, number, info, context);
+}
+
+bool InFront(const Chain& chain) {
+  struct sigaction current {};
+  sigaction(chain.number, nullptr, &current);
+  return (current.sa_flags & SA_SIGINFO) != 0 && current.sa_sigaction == Handle;
+}
+
+Status GoInFront(Chain& chain) {
+  if (InFront(chain)) return Success{};
+  struct sigaction ours {};
+  ours.sa_sigaction = Handle;
+  // On the alternative stack where a thread has one, as V8's own handler. Nothing of the host's interrupts the
+  // capture of a page; but the fault signals stay open, so that a thread in here is not taken for one that blocks
+  // them.
+  ours.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
+  sigfillset(&ours.sa_mask);
+  sigdelset(&ours.sa_mask, SIGSEGV);
+  sigdelset(&ours.sa_mask, SIGBUS);
+  struct sigaction before {};
+  if (sigaction(chain.number, nullptr, &before) != 0) {
+    return SystemFailure("sigaction", errno, "cannot examine the handler of a fault signal");
+  }
+  // Before ours is in place, since it may run at once.
+  chain.next = before;
+  if (!chain.installed) chain.first = before;
+  if (sigaction(chain.number, &ours, nullptr) != 0) {
+    return SystemFailure("sigaction", errno, "cannot install the handler of write faults");
+  }
+  chain.installed = true;
+  return Success{};
+}
+
+// Calls each(tid, blocked mask, name) for the threads of the process.
+template <typename Each>
+void ForEachThread(Each each) {
+  DIR* tasks = opendir("/proc/self/task");
+  if (tasks == nullptr) return;
+  while (const dirent* entry = readdir(tasks)) {
+    const int tid = atoi(entry->d_name);
+    if (tid <= 0) continue;
+    char path[64];
+    snprintf(path, sizeof path, "/proc/self/task/%d/status", tid);
+    const auto status = ReadSmallFile(path);
+    if (!status) continue;  // ended meanwhile
+    const size_t line = status->find("\nSigBlk:");
+    if (line == std::string::npos) continue;
+    const uint64_t blocked = strtoull(status->c_str() + line + 8, nullptr, 16);
+    const size_t name_end = status->find('\n');
+    each(tid, blocked, status->substr(6, name_end - 6));
+  }
+  closedir(tasks);
+}
+
+constexpr uint64_t Bit(int number) { return uint64_t{1} << (number - 1); }
+
+std::set<int>& QuietThreads() {
+  static auto* threads = new std::set<int>;
+  return *threads;
+}
+
+}  // namespace
+
+Status Arm(FrozenMemory* memory, FaultSignal signal) {
+  const std::lock_guard lock(RouterLock());
+  if (signal != FaultSignal::kNone) {
+    Status in_front = GoInFront(signal == FaultSignal::kSegv ? segv_chain : bus_chain);
+    if (!in_front.ok()) return in_front;
+  }
+  for (const ArmedSlot& slot : slots) {
+    const FrozenMemory* other = slot.memory.load(std::memory_order_relaxed);
+    if (other == nullptr || !memory->Overlaps(*other)) continue;
+    Failure failure;
+    failure.code = FailureCode::kBusy;
+    failure.message =
+        "a region is being captured by write protection already, and can be by one capture at a "
+        "time; wait for "
+        "its end, abort it, or use engine 'fork'";
+    return failure;
+  }
+  for (ArmedSlot& slot : slots) {
+    if (slot.memory.load(std::memory_order_relaxed) != nullptr) continue;
+    slot.signal = signal;
+    generation.fetch_add(1, std::memory_order_relaxed);
+    slot.memory.store(memory, std::memory_order_seq_cst);
+    return Success{};
+  }
+  Failure failure;
+  failure.code = FailureCode::kBusy;
+  failure.message = "too many captures by write protection at once (" + std::to_string(kMaxArmed) +
+                    "); wait for one to end";
+  return failure;
+}
+
+void Disarm(FrozenMemory* memory) {
+  const std::lock_guard lock(RouterLock());
+  for (ArmedSlot& slot : slots) {
+    if (slot.memory.load(std::memory_order_relaxed) != memory) continue;
+    // First the range for those that come late, then the pointer for those that are in time.
+    EndedRange& ended = ended_ranges[next_ended++ % kMaxArmed];
+    ended.start = 0;
+    ended.end = memory->highest();
+    ended.start = memory->lowest();
+    generation.fetch_add(1, std::memory_order_relaxed);
+    slot.memory.store(nullptr, std::memory_order_seq_cst);
+    while (slot.readers.load(std::memory_order_seq_cst) > 0) sched_yield();
+    return;
+  }
+}
+
+void PrepareArmedForWrite(std::byte* start, uint64_t length) {
+  for (ArmedSlot& slot : slots) {
+    if (slot.memory.load(std::memory_order_relaxed) == nullptr) continue;
+    slot.readers.fetch_add(1, std::memory_order_seq_cst);
+    FrozenMemory* memory = slot.memory.load(std::memory_order_seq_cst);
+    if (memory != nullptr) memory->PrepareWrite(start, length);
+    slot.readers.fetch_sub(1, std::memory_order_seq_cst);
+  }
+}
+
+std::string ThreadThatBlocks(FaultSignal signal) {
+  const uint64_t bit = Bit(signal == FaultSignal::kSegv ? SIGSEGV : SIGBUS);
+  std::string found;
+  ForEachThread([&](int tid, uint64_t blocked, const std::string& name) {
+    // Signal 32 belongs to the C library, which blocks it only itself, with all others, while a thread starts or
+    // ends. Such a thread is not writing.
+    if ((blocked & Bit(32)) != 0) return;
+    if ((blocked & bit) == 0 || QuietThreads().count(tid) != 0) return;
+    found = "'" + name + "' (" + std::to_string(tid) + ")";
+  });
+  return found;
+}
+
+void NoteQuietThreads() {
+  const std::lock_guard lock(RouterLock());
+  // Node's inspector thread blocks every signal and waits for one; it is there before any addon.
+  const uint64_t all_that_can_be = ~(Bit(SIGKILL) | Bit(SIGSTOP) | Bit(32) | Bit(33));
+  ForEachThread([&](int tid, uint64_t blocked, const std::string&) {
+    if ((blocked & all_that_can_be) == all_that_can_be) QuietThreads().insert(tid);
+  });
+}
+
+}  // namespace stillframe

@@ -1,0 +1,314 @@
+#include "freeze/frozen_memory.h"
+
+#include <linux/futex.h>
+#include <sys/mman.h>
+#include <time.h>
+
+#include <algorithm>
+#include <climits>
+#include <cstring>
+#include <numeric>
+#include <utility>
+
+#include "base/sys.h"
+#include "memory/page.h"
+
+namespace stillframe {
+namespace {
+
+// No wait depends on a wake-up alone: whoever waits looks again after this time.
+constexpr timespec kPatience{0, 20'000'000};
+// Turns of a waiting writer before it sleeps: a page is copied in well under a microsecond.
+constexpr int kSpins = 200;
+inline void Pause() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#else
+  asm volatile("yield");
+#endif
+}
+
+Result<Mapping> Table(uint64_t entries, size_t entry_bytes) {
+  return Mapping::Anonymous(std::max<uint64_t>(entries * entry_bytes, 1),
+                            MAP_PRIVATE | MAP_NORESERVE, "the page states of a capture");
+}
+
+}  // namespace
+
+Result<std::unique_ptr<FrozenMemory>> FrozenMemory::Create(const std::vector<FreezeSource>& sources,
+                                                           uint64_t limit_bytes, AtLimit at_limit,
+                                                           WriteProtection* protection) {
+  std::unique_ptr<FrozenMemory> frozen(new FrozenMemory);
+  const size_t page = SystemPageSize();
+  frozen->page_bytes_ = page;
+  frozen->at_limit_ = at_limit;
+  frozen->protection_ = protection;
+  uint64_t pages = 0;
+  uint64_t bytes = 0;
+  for (const FreezeSource& source : sources) {
+    const uint64_t count = DivideRoundingUp(source.byte_length, page);
+    frozen->spans_.push_back({source.data, count, pages, frozen->chunk_count_});
+    pages += count;
+    bytes += source.byte_length;
+    frozen->chunk_count_ += DivideRoundingUp(source.byte_length, ControlBlock::kChunkSize);
+  }
+  frozen->by_start_.resize(sources.size());
+  std::iota(frozen->by_start_.begin(), frozen->by_start_.end(), 0U);
+  std::sort(frozen->by_start_.begin(), frozen->by_start_.end(),
+            [&](uint32_t a, uint32_t b) { return sources[a].data < sources[b].data; });
+
+  Result<Mapping> states = Table(pages, sizeof(uint8_t));
+  Result<Mapping> slots = Table(pages, sizeof(uint32_t));
+  Result<Mapping> chunks = Table(frozen->chunk_count_, sizeof(Chunk));
+  // More slots than pages would never be used.
+  Result<SlotPool> pool = SlotPool::Create(std::min(limit_bytes, RoundUp(bytes, page)), page);
+  if (!states.ok()) return states.failure();
+  if (!slots.ok()) return slots.failure();
+  if (!chunks.ok()) return chunks.failure();
+  if (!pool.ok()) return pool.failure();
+  frozen->states_ = std::move(states.value());
+  frozen->slots_ = std::move(slots.value());
+  frozen->chunks_ = std::move(chunks.value());
+  frozen->pool_ = std::move(pool.value());
+  return frozen;
+}
+
+Status FrozenMemory::ProtectAll() {
+  for (const Span& span : spans_) {
+    if (span.page_count == 0) continue;
+    if (const int error = protection_->Protect(span.start, span.page_count * page_bytes_);
+        error < 0) {
+      LiftAll();
+      return SystemFailure(protection_->CallName(), -error, "cannot write-protect a region");
+    }
+  }
+  gate_open_.store(1, std::memory_order_release);
+  sys::Futex(&gate_open_, FUTEX_WAKE_PRIVATE, INT_MAX, nullptr);
+  return Success{};
+}
+
+void FrozenMemory::LiftAll() {
+  lifted_.store(1, std::memory_order_release);
+  for (const Span& span : spans_) {
+    if (span.page_count > 0) protection_->Lift(span.start, span.page_count * page_bytes_);
+  }
+  gate_open_.store(1, std::memory_order_release);
+  sys::Futex(&gate_open_, FUTEX_WAKE_PRIVATE, INT_MAX, nullptr);
+  NoteChange();
+}
+
+const FrozenMemory::Span* FrozenMemory::SpanOf(const void* address) const {
+  const auto* at = static_cast<const std::byte*>(address);
+  // The last span that starts at or before the address.
+  const auto after =
+      std::upper_bound(by_start_.begin(), by_start_.end(), at,
+                       [&](const std::byte* a, uint32_t s) { return a < spans_[s].start; });
+  for (auto candidate = after; candidate != by_start_.begin();) {
+    const Span& span = spans_[*--candidate];
+    if (span.page_count == 0) continue;  // empty sources hide nobody
+    return at < span.end(page_bytes_) ? &span : nullptr;
+  }
+  return nullptr;
+}
+
+uintptr_t FrozenMemory::lowest() const {
+  return by_start_.empty() ? 0 : reinterpret_cast<uintptr_t>(spans_[by_start_.front()].start);
+}
+
+uintptr_t FrozenMemory::highest() const {
+  uintptr_t highest = 0;
+  for (const Span& span : spans_) {
+    highest = std::max(highest, reinterpret_cast<uintptr_t>(span.end(page_bytes_)));
+  }
+  return highest;
+}
+
+bool FrozenMemory::Contains(const void* address) const { return SpanOf(address) != nullptr; }
+
+bool FrozenMemory::Overlaps(const FrozenMemory& other) const {
+  return std::any_of(spans_.begin(), spans_.end(), [&](const Span& span) {
+    return span.page_count > 0 &&
+           (other.Contains(span.start) || other.Contains(span.end(page_bytes_) - 1));
+  });
+}
+
+void FrozenMemory::NoteChange() {
+  changes_.fetch_add(1, std::memory_order_seq_cst);
+  if (waiters_.load(std::memory_order_seq_cst) > 0) {
+    sys::Futex(&changes_, FUTEX_WAKE_PRIVATE, INT_MAX, nullptr);
+  }
+}
+
+void FrozenMemory::WaitForChange(uint32_t seen) {
+  for (int i = 0; i < kSpins; i++) {
+    if (changes_.load(std::memory_order_acquire) != seen) return;
+    Pause();
+  }
+  waiters_.fetch_add(1, std::memory_order_seq_cst);
+  sys::Futex(&changes_, FUTEX_WAIT_PRIVATE, seen, &kPatience);
+  waiters_.fetch_sub(1, std::memory_order_seq_cst);
+}
+
+FrozenMemory::Attempt FrozenMemory::TryCapture(const Span& span, uint64_t page) {
+  std::atomic<uint8_t>& state = StateOf(span.first_page + page);
+  const uint8_t found = state.load(std::memory_order_acquire);
+  if (found == kCaptured || found == kFree) return Attempt::kLate;
+  if (found != kProtected) return Attempt::kAgain;
+  const uint32_t slot = pool_.Take();
+  if (slot == SlotPool::kNone) return Attempt::kFull;
+  uint8_t expected = kProtected;
+  if (!state.compare_exchange_strong(expected, kCapturing, std::memory_order_acq_rel)) {
+    pool_.Give(slot);
+    return Attempt::kAgain;
+  }
+  std::byte* bytes = span.start + page * page_bytes_;
+  memcpy(pool_.Bytes(slot), bytes, page_bytes_);
+  if (protection_->Lift(bytes, page_bytes_) < 0) {
+    // As if it had never been tried.
+    state.store(kProtected, std::memory_order_release);
+    pool_.Give(slot);
+    return Attempt::kNoMeans;
+  }
+  SlotOf(span.first_page + page).store(slot, std::memory_order_relaxed);
+  const uint64_t chunk = span.first_chunk + page * page_bytes_ / ControlBlock::kChunkSize;
+  ChunkAt(chunk).captured.fetch_add(1, std::memory_order_relaxed);
+  state.store(kCaptured, std::memory_order_release);
+  copied_pages_.fetch_add(1, std::memory_order_relaxed);
+  NoteChange();
+  return Attempt::kCaptured;
+}
+
+bool FrozenMemory::IsWritable(const Span& span, uint64_t page) const {
+  const uint8_t state = StateOf(span.first_page + page).load(std::memory_order_acquire);
+  return state == kCaptured || state == kFree || lifted_.load(std::memory_order_acquire) != 0;
+}
+
+bool FrozenMemory::ResolveWrite(const void* address) {
+  while (gate_open_.load(std::memory_order_acquire) == 0) {
+    sys::Futex(&gate_open_, FUTEX_WAIT_PRIVATE, 0, &kPatience);
+  }
+  const Span* span = SpanOf(address);
+  const auto offset = static_cast<uint64_t>(static_cast<const std::byte*>(address) - span->start);
+  const uint64_t page = offset / page_bytes_;
+  for (;;) {
+    const uint32_t seen = changes_.load(std::memory_order_acquire);
+    if (IsWritable(*span, page)) {
+      // A lift that failed for want of means has left the page protected: once more.
+      if (protection_->Lift(span->start + page * page_bytes_, page_bytes_) >= 0) return false;
+      WaitForChange(seen);
+      continue;
+    }
+    const size_t piece = protection_->PieceBytes(isolated_pieces_.load(std::memory_order_relaxed));
+    const Attempt attempt = piece == 0 ? Attempt::kNoMeans : TryCapture(*span, page);
+    if (attempt == Attempt::kFull && at_limit_ == AtLimit::kAbort && !IsWritable(*span, page)) {
+      limit_reached_.store(true, std::memory_order_relaxed);
+      LiftAll();
+      continue;
+    }
+    if (attempt == Attempt::kLate) continue;
+    if (attempt != Attempt::kCaptured) {
+      WaitForChange(seen);
+      continue;
+    }
+    // In this order: a release of the chunk in between must not take away what is not counted yet.
+    isolated_pieces_.fetch_add(1, std::memory_order_relaxed);
+    ChunkAt(span->first_chunk + offset / ControlBlock::kChunkSize).pieces.fetch_add(1);
+    // The rest of a larger piece, as far as it is to be had: none of it is worth waiting for.
+    const uint64_t pages = piece / page_bytes_;
+    const uint64_t first = RoundDown(page, pages);
+    const uint64_t end = std::min(first + pages, span->page_count);
+    for (uint64_t each = first; each < end; each++) {
+      if (each == page) continue;
+      const Attempt more = TryCapture(*span, each);
+      if (more == Attempt::kFull || more == Attempt::kNoMeans) break;
+    }
+    return true;
+  }
+}
+
+void FrozenMemory::PrepareWrite(std::byte* start, uint64_t length) {
+  for (std::byte* at = start; at < start + length; at += page_bytes_) {
+    if (Contains(at)) ResolveWrite(at);
+  }
+  if (length > 0 && Contains(start + length - 1)) ResolveWrite(start + length - 1);
+}
+
+uint64_t FrozenMemory::NextChunk(ControlHeader* control, uint64_t chunk_count) {
+  if (lifted_.load(std::memory_order_acquire) != 0) return chunk_count;  // no longer worth saving
+  const auto take = [&](uint64_t chunk) {
+    return ChunkAt(chunk).taken.exchange(1, std::memory_order_acq_rel) == 0;
+  };
+  // When the pool runs low, drain where the most captured pages wait. Otherwise go through the regions in
+  // order, so that what has become writable is one piece again.
+  if (pool_.used() > pool_.slot_count() * 3 / 4) {
+    uint64_t best = chunk_count;
+    uint32_t most = 0;
+    for (uint64_t each = 0; each < chunk_count; each++) {
+      const uint32_t captured = ChunkAt(each).captured.load(std::memory_order_relaxed);
+      if (captured <= most || ChunkAt(each).taken.load(std::memory_order_relaxed) != 0) continue;
+      most = captured;
+      best = each;
+    }
+    if (best < chunk_count && take(best)) return best;
+  }
+  for (;;) {
+    const uint64_t chunk = control->next_chunk.fetch_add(1, std::memory_order_relaxed);
+    if (chunk >= chunk_count || take(chunk)) return chunk;
+  }
+}
+
+void FrozenMemory::Release(uint32_t section, uint64_t offset, size_t /*length*/) {
+  // All of the chunk is one piece again, or soon will be with its neighbours.
+  Chunk& chunk = ChunkAt(spans_[section].first_chunk + offset / ControlBlock::kChunkSize);
+  isolated_pieces_.fetch_sub(chunk.pieces.exchange(0), std::memory_order_relaxed);
+  NoteChange();
+}
+
+void FrozenMemory::CopyFrozen(uint32_t section, uint64_t offset, size_t length, std::byte* out) {
+  const Span& span = spans_[section];
+  // Offsets are multiples of the block size, and so of the page size.
+  const uint64_t first = offset / page_bytes_;
+  const uint64_t end = DivideRoundingUp(offset + length, page_bytes_);
+  const auto bytes_of = [&](uint64_t page) {
+    return std::min<uint64_t>(page_bytes_, offset + length - page * page_bytes_);
+  };
+  for (uint64_t page = first; page < end;) {
+    std::atomic<uint8_t>& state = StateOf(span.first_page + page);
+    const uint32_t seen = changes_.load(std::memory_order_acquire);
+    uint8_t found = kProtected;
+    if (state.compare_exchange_strong(found, kSaving, std::memory_order_acq_rel)) {
+      // As many more as follow: one copy, one change of protection. A writer that wants one of them waits for
+      // the copy of all, at most a huge page.
+      uint64_t run_end = page + 1;
+      for (; run_end < end; run_end++) {
+        uint8_t next = kProtected;
+        if (!StateOf(span.first_page + run_end)
+                 .compare_exchange_strong(next, kSaving, std::memory_order_acq_rel)) {
+          break;
+        }
+      }
+      std::byte* from = span.start + page * page_bytes_;
+      const uint64_t bytes = (run_end - 1 - page) * page_bytes_ + bytes_of(run_end - 1);
+      memcpy(out + page * page_bytes_ - offset, from, bytes);
+      protection_->Lift(from, (run_end - page) * page_bytes_);
+      for (; page < run_end; page++) {
+        StateOf(span.first_page + page).store(kFree, std::memory_order_release);
+      }
+      NoteChange();
+      continue;
+    }
+    if (found == kCaptured) {
+      const uint32_t slot = SlotOf(span.first_page + page).load(std::memory_order_relaxed);
+      memcpy(out + page * page_bytes_ - offset, pool_.Bytes(slot), bytes_of(page));
+      state.store(kFree, std::memory_order_release);
+      pool_.Give(slot);
+      NoteChange();
+      page++;
+      continue;
+    }
+    if (lifted_.load(std::memory_order_acquire) != 0) return;  // the result is not wanted any more
+    WaitForChange(seen);                                       // a writer is copying this very page
+  }
+}
+
+}  // namespace stillframe

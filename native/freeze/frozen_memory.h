@@ -1,0 +1,140 @@
+// Frozen pages inside this process: what the mprotect and userfaultfd engines have in common.
+//
+// Each page of a source is in one state, changed by compare-and-swap only:
+//
+//                   a writer faults                     the saver reads the copy
+//     kProtected ---------------------> kCapturing ---> kCaptured ----------------.
+//         |                               (copy to a slot, lift the protection)   |
+//         | the saver comes first                                                 v
+//         '--------------------------> kSaving ------------------------------> kFree
+//                                        (copy to the bounce buffer, lift)
+//
+// In kProtected, kCapturing and kSaving the page is write-protected and holds the frozen bytes; whoever moves
+// it on to kCaptured or kFree has copied the bytes and lifted the protection before. A writer that finds
+// kCapturing or kSaving waits; one that finds kCaptured or kFree came late and only has to try again.
+//
+// The gate: with several sources, a writer that is let through before the last source is protected could then
+// write to that one, and the cut would be torn. So nobody is let through until all are protected.
+//
+// When the pool is full the writer waits until the saver has given slots back (onMemoryLimit 'wait'), or the
+// whole capture is lifted and fails ('abort').
+//
+// ResolveWrite runs in signal handlers: it and all it calls neither lock nor allocate.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "base/mapping.h"
+#include "base/result.h"
+#include "freeze/engine.h"
+#include "freeze/slot_pool.h"
+#include "image/page_source.h"
+
+namespace stillframe {
+
+// How an engine protects pages. Both calls are made by any thread and by fault handlers.
+class WriteProtection {
+ public:
+  virtual const char* CallName() const = 0;                  // of the system call behind both
+  virtual int Protect(std::byte* start, size_t length) = 0;  // 0 or -errno
+  virtual int Lift(std::byte* start, size_t length) = 0;
+  // How many bytes around a fault to capture at once, a power of two and at least a page, when so many isolated
+  // pieces have been lifted already: engines that pay for each take larger ones as their means run out. 0: the
+  // writer must wait for the saver.
+  virtual size_t PieceBytes(uint64_t isolated_pieces) = 0;
+
+ protected:
+  ~WriteProtection() = default;
+};
+
+class FrozenMemory final : public PageSource {
+ public:
+  // Sources must begin on a page and share no page.
+  static Result<std::unique_ptr<FrozenMemory>> Create(const std::vector<FreezeSource>& sources,
+                                                      uint64_t limit_bytes, AtLimit at_limit,
+                                                      WriteProtection* protection);
+
+  // The instant. On failure everything is lifted again.
+  Status ProtectAll();
+  // Gives up: every page becomes writable, every waiting writer goes on; what is read from now on is not frozen.
+  void LiftAll();
+
+  bool Contains(const void* address) const;
+  bool Overlaps(const FrozenMemory& other) const;
+  // Makes the page at this address writable, with its frozen bytes kept. Returns when a write will succeed. False
+  // when it was writable already: the fault came late, or is none of ours.
+  bool ResolveWrite(const void* address);
+  // The same for a range, for writes that the kernel is going to make.
+  void PrepareWrite(std::byte* start, uint64_t length);
+
+  // PageSource
+  uint64_t NextChunk(ControlHeader* control, uint64_t chunk_count) override;
+  void CopyFrozen(uint32_t section, uint64_t offset, size_t length, std::byte* out) override;
+  void Release(uint32_t section, uint64_t offset, size_t length) override;
+
+  // The addresses from the first source to the last, with what lies between.
+  uintptr_t lowest() const;
+  uintptr_t highest() const;
+
+  uint64_t copied_bytes() const { return pool_.used() * page_bytes_; }
+  uint64_t copied_bytes_peak() const { return pool_.peak() * page_bytes_; }
+  uint64_t copied_pages() const { return copied_pages_.load(std::memory_order_relaxed); }
+  bool limit_reached() const { return limit_reached_.load(std::memory_order_relaxed); }
+
+ private:
+  enum State : uint8_t { kProtected, kCapturing, kCaptured, kSaving, kFree };
+
+  struct Span {
+    std::byte* start;
+    uint64_t page_count;
+    uint64_t first_page;   // index of its first page in states_
+    uint64_t first_chunk;  // of the capture
+    std::byte* end(size_t page_bytes) const { return start + page_count * page_bytes; }
+  };
+
+  FrozenMemory() = default;
+  const Span* SpanOf(const void* address) const;
+  std::atomic<uint8_t>& StateOf(uint64_t page) const {
+    return reinterpret_cast<std::atomic<uint8_t>*>(states_.data())[page];
+  }
+  std::atomic<uint32_t>& SlotOf(uint64_t page) const {
+    return reinterpret_cast<std::atomic<uint32_t>*>(slots_.data())[page];
+  }
+  // kLate: somebody else has made the page writable. kAgain: somebody else is at it. kFull: no slot. kNoMeans: the
+  // protection cannot be lifted for one more isolated piece; the saver will come by.
+  enum class Attempt : uint8_t { kCaptured, kLate, kAgain, kFull, kNoMeans };
+  Attempt TryCapture(const Span& span, uint64_t page);
+  bool IsWritable(const Span& span, uint64_t page) const;
+  void WaitForChange(uint32_t seen);
+  void NoteChange();
+
+  std::vector<Span> spans_;         // by section
+  std::vector<uint32_t> by_start_;  // sections in ascending order of address
+  Mapping states_;                  // State per page; all zero is kProtected
+  Mapping slots_;                   // uint32_t per page, valid in kCaptured
+  struct Chunk {
+    std::atomic<uint32_t> captured;  // pages that wait in the pool
+    std::atomic<uint32_t> pieces;    // lifted by writers, isolated from what the saver has lifted
+    std::atomic<uint8_t> taken;
+  };
+  Chunk& ChunkAt(uint64_t chunk) const { return reinterpret_cast<Chunk*>(chunks_.data())[chunk]; }
+  Mapping chunks_;
+  uint64_t chunk_count_ = 0;
+  SlotPool pool_;
+  size_t page_bytes_ = 0;
+  AtLimit at_limit_ = AtLimit::kWait;
+  WriteProtection* protection_ = nullptr;
+
+  std::atomic<uint32_t> gate_open_{0};  // a futex
+  std::atomic<uint32_t> lifted_{0};
+  std::atomic<uint32_t> changes_{0};  // a futex: grows with every page that becomes writable
+  std::atomic<uint32_t> waiters_{0};
+  std::atomic<uint64_t> isolated_pieces_{0};
+  std::atomic<uint64_t> copied_pages_{0};
+  std::atomic<bool> limit_reached_{false};
+};
+
+}  // namespace stillframe

@@ -1,0 +1,137 @@
+#include "freeze/in_process_engine.h"
+
+#include <sys/eventfd.h>
+
+#include <utility>
+
+#include "memory/page.h"
+
+namespace stillframe {
+namespace {
+
+// Frozen memory is protected by the page: each source must have its pages to itself.
+Status CheckSources(const std::vector<FreezeSource>& sources) {
+  for (const FreezeSource& source : sources) {
+    if (reinterpret_cast<uintptr_t>(source.data) % SystemPageSize() == 0) continue;
+    Failure failure;
+    failure.code = FailureCode::kEngineUnavailable;
+    failure.message =
+        "a source does not begin on a page, and only whole pages can be write-protected";
+    return failure;
+  }
+  for (const FreezeSource& a : sources) {
+    for (const FreezeSource& b : sources) {
+      if (&a == &b || a.byte_length == 0 || b.byte_length == 0) continue;
+      if (a.data > b.data || a.data + RoundUp(a.byte_length, SystemPageSize()) <= b.data) continue;
+      Failure failure;
+      failure.code = FailureCode::kEngineUnavailable;
+      failure.message = "two sources share a page, which this engine cannot capture twice";
+      return failure;
+    }
+  }
+  return Success{};
+}
+
+}  // namespace
+
+Status InProcessEngine::Prepare(const FreezePlan& plan) {
+  plan_ = &plan;
+  if (Status sources = CheckSources(plan.sources); !sources.ok()) return sources;
+  if (signal_ != FaultSignal::kNone) {
+    if (const std::string thread = ThreadThatBlocks(signal_); !thread.empty()) {
+      Failure failure;
+      failure.code = FailureCode::kEngineUnavailable;
+      failure.message = "the thread " + thread + " blocks " +
+                        (signal_ == FaultSignal::kSegv ? "SIGSEGV" : "SIGBUS") +
+                        " and would be killed at its first write to a protected page";
+      return failure;
+    }
+  }
+  Result<std::unique_ptr<FrozenMemory>> frozen =
+      FrozenMemory::Create(plan.sources, plan.memory_limit, plan.at_limit, this);
+  if (!frozen.ok()) return frozen.failure();
+  frozen_ = std::move(frozen.value());
+  const int ended = sys::Eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  if (ended < 0) return SystemFailure("eventfd2", -ended, "cannot prepare the saver thread");
+  ended_.Reset(ended);
+  if (Status ready = PrepareProtection(plan); !ready.ok()) return ready;
+  save_ = plan.save;
+  save_.pages = frozen_.get();
+  return saver_.Start("stillframe-save", [this] { Save(); });
+}
+
+Status InProcessEngine::Freeze() {
+  Status frozen = Arm(frozen_.get(), signal_);
+  armed_ = frozen.ok();
+  if (armed_) frozen = frozen_->ProtectAll();
+  phase_ = frozen.ok() ? Phase::kFrozen : Phase::kNotFrozen;
+  phase_.notify_one();
+  return frozen;
+}
+
+void InProcessEngine::Save() {
+  phase_.wait(Phase::kPreparing);
+  if (phase_ == Phase::kFrozen) end_ = SaveChunks(save_);
+  const uint64_t one = 1;
+  sys::Write(ended_.get(), &one, sizeof one);
+}
+
+Result<CopyCost> InProcessEngine::Cost() {
+  return CopyCost{frozen_->copied_bytes(), frozen_->copied_bytes_peak(), frozen_->copied_pages()};
+}
+
+void InProcessEngine::Stop() {
+  if (stopped_) return;
+  stopped_ = true;
+  save_.control->abort_requested.store(1, std::memory_order_relaxed);
+  // The service goes on at once, whatever the saver is waiting for.
+  frozen_->LiftAll();
+}
+
+Status InProcessEngine::Collect() {
+  saver_.Join();
+  if (frozen_->limit_reached()) {
+    Failure failure;
+    failure.code = FailureCode::kMemoryLimit;
+    failure.message = "copy-on-write has taken all of its " + std::to_string(plan_->memory_limit) +
+                      " bytes (memoryLimit)";
+    return failure;
+  }
+  switch (end_) {
+    case SaveEnd::kComplete:
+      return Success{};
+    case SaveEnd::kFailed: {
+      const ControlHeader* control = save_.control;
+      const SaveStep step = control->error_step.load(std::memory_order_relaxed);
+      return SystemFailure(step == SaveStep::kWriting ? "pwrite" : "",
+                           control->error_number.load(std::memory_order_acquire),
+                           std::string("failed while ") + SaveStepName(step));
+    }
+    default: {
+      Failure failure;
+      failure.code = FailureCode::kAborted;
+      failure.message = "the capture was aborted";
+      return failure;
+    }
+  }
+}
+
+void InProcessEngine::Shutdown() {
+  if (phase_ == Phase::kPreparing) {
+    phase_ = Phase::kNotFrozen;
+    phase_.notify_one();
+  }
+  if (frozen_) {
+    if (save_.control != nullptr)
+      save_.control->abort_requested.store(1, std::memory_order_relaxed);
+    // Pages that were never asked for, and all of them after a failure.
+    if (phase_ == Phase::kFrozen) frozen_->LiftAll();
+  }
+  saver_.Join();
+  if (armed_) Disarm(frozen_.get());
+  armed_ = false;
+  EndProtection();
+  frozen_.reset();
+}
+
+}  // namespace stillframe

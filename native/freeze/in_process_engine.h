@@ -1,0 +1,56 @@
+// What the engines that save from inside this process have in common: frozen memory, one saver thread, and the
+// end of it all. A subclass brings the write protection and the way in which faults arrive.
+#pragma once
+
+#include <atomic>
+#include <memory>
+
+#include "base/thread.h"
+#include "base/unique_fd.h"
+#include "freeze/engine.h"
+#include "freeze/fault_router.h"
+#include "freeze/frozen_memory.h"
+
+namespace stillframe {
+
+class InProcessEngine : public Engine, protected WriteProtection {
+ public:
+  Status Prepare(const FreezePlan& plan) final;
+  Status Freeze() final;
+  void Attach() final {}
+  int wait_fd() const final { return ended_.get(); }
+  Result<CopyCost> Cost() final;
+  void Stop() final;
+  Status Collect() final;
+  bool keeps_limit() const final { return true; }
+  int pid() const final { return 0; }
+
+ protected:
+  explicit InProcessEngine(FaultSignal signal) : signal_(signal) {}
+  // A subclass's destructor calls it: threads and protection must go before what they use.
+  void Shutdown();
+
+  // Makes the ranges protectable. Before the pause.
+  virtual Status PrepareProtection(const FreezePlan& plan) = 0;
+  // Nothing is protected any more, and nobody comes to ask.
+  virtual void EndProtection() = 0;
+
+  FrozenMemory* frozen() { return frozen_.get(); }
+
+ private:
+  void Save();
+
+  const FaultSignal signal_;
+  const FreezePlan* plan_ = nullptr;
+  SavePlan save_{};
+  std::unique_ptr<FrozenMemory> frozen_;
+  UniqueFd ended_;  // eventfd
+  enum class Phase : int { kPreparing, kFrozen, kNotFrozen };
+  std::atomic<Phase> phase_{Phase::kPreparing};
+  SaveEnd end_ = SaveEnd::kAborted;
+  bool armed_ = false;
+  bool stopped_ = false;
+  Thread saver_;
+};
+
+}  // namespace stillframe

@@ -1,0 +1,28 @@
+// The mprotect engine: pages are made read-only, and the SIGSEGV handler on the writing thread keeps their
+// bytes. Needs no privilege and no userfaultfd; the kernel's own writes into a protected page fail with EFAULT.
+//
+// Each isolated page that becomes writable splits a mapping in three, and a process has no more than
+// vm.max_map_count of them: so the fewer are left, the larger the pieces that a fault captures.
+#pragma once
+
+#include "freeze/in_process_engine.h"
+
+namespace stillframe {
+
+class MprotectEngine final : public InProcessEngine {
+ public:
+  MprotectEngine() : InProcessEngine(FaultSignal::kSegv) {}
+  ~MprotectEngine() override { Shutdown(); }
+
+ private:
+  Status PrepareProtection(const FreezePlan& plan) override;
+  void EndProtection() override {}
+  const char* CallName() const override { return "mprotect"; }
+  int Protect(std::byte* start, size_t length) override;
+  int Lift(std::byte* start, size_t length) override;
+  size_t PieceBytes(uint64_t isolated_pieces) override;
+
+  uint64_t mapping_budget_ = 0;  // more mappings than there are now that we may make
+};
+
+}  // namespace stillframe

@@ -1,0 +1,45 @@
+// The userfaultfd engine: pages are write-protected in the page tables, no mapping is split, and the first write
+// to one is answered
+//   by a thread of ours (kThread), to which the kernel reports the fault: also the kernel's own writes work, but
+//   it takes a privilege, a sysctl or /dev/userfaultfd;
+//   or by the SIGBUS handler on the writing thread (kSignal): three times faster and for everybody, but the
+//   kernel's own writes into a protected page fail with EFAULT.
+//
+// A region is registered for the capture only. Never-touched pages are covered by UFFD_FEATURE_WP_UNPOPULATED.
+#pragma once
+
+#include "freeze/features.h"
+#include "freeze/in_process_engine.h"
+
+namespace stillframe {
+
+enum class FaultVariant : uint8_t { kThread, kSignal };
+
+class UserfaultfdEngine final : public InProcessEngine {
+ public:
+  explicit UserfaultfdEngine(FaultVariant variant)
+      : InProcessEngine(variant == FaultVariant::kSignal ? FaultSignal::kBus : FaultSignal::kNone),
+        variant_(variant) {}
+  ~UserfaultfdEngine() override { Shutdown(); }
+
+  // Tries it, as a capture would.
+  static Feature Probe(FaultVariant variant);
+
+ private:
+  Status PrepareProtection(const FreezePlan& plan) override;
+  void EndProtection() override;
+  const char* CallName() const override { return "ioctl"; }
+  int Protect(std::byte* start, size_t length) override;
+  int Lift(std::byte* start, size_t length) override;
+  size_t PieceBytes(uint64_t isolated_pieces) override;
+  void AnswerFaults();
+
+  const FaultVariant variant_;
+  UniqueFd faults_;
+  UniqueFd end_;  // eventfd: wakes the fault thread at the end
+  std::atomic<bool> ending_{false};
+  std::vector<FreezeSource> registered_;
+  Thread fault_thread_;
+};
+
+}  // namespace stillframe
