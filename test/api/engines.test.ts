@@ -4,7 +4,9 @@
  */
 
 import { expect, test, vi } from 'vitest'
+import { chooseEngine, type EngineWish, fallbackOf, type Machine } from '../../lib/engines.js'
 import { capabilities, preflight, Region, snapshot } from '../../lib/index.js'
+import { resolveSources } from '../../lib/source.js'
 import { rejectionOf, thrownBy } from './expect-error.js'
 import { FakeAddon, FakeCapture, lastPlan } from './fake-addon.js'
 
@@ -21,17 +23,83 @@ test('auto and fork capture with fork', () => {
   }
 })
 
-test.each(['mprotect', 'userfaultfd'] as const)('%s is refused: not in this version', async (engine) => {
+test.each(['mprotect', 'userfaultfd'] as const)('%s is refused where it cannot be had', async (engine) => {
   const refusal = { code: 'ERR_STILLFRAME_ENGINE_UNAVAILABLE' }
   const error = thrownBy(() => snapshot(Region.allocate(8), path, { engine }))
   expect(error).toMatchObject(refusal)
-  expect(error.message).toMatch(new RegExp(`engine '${engine}' .*this version`))
+  expect(error.message).toMatch(new RegExp(`engine '${engine}' .*does not have it`))
   expect(await rejectionOf(preflight(Region.allocate(8), path, { engine }))).toMatchObject(refusal)
 })
 
+/** A machine with every engine, less what is named. */
+const machine = (...missing: string[]): Machine => {
+  const probe = (name: string) => {
+    const available = !missing.includes(name)
+    return { name, available, reason: available ? '' : `no ${name}` }
+  }
+  return {
+    engines: ['fork', 'mprotect', 'userfaultfd'].map(probe),
+    features: ['userfaultfd_thread', 'userfaultfd_signal'].map(probe),
+  }
+}
+
+const wish = (source: unknown, options: Partial<EngineWish> = {}): EngineWish => ({
+  engine: 'auto',
+  onMemoryLimit: undefined,
+  kernelWrites: undefined,
+  sources: resolveSources(source),
+  ...options,
+})
+
+test('auto takes userfaultfd with the fault thread when the kernel may write, else fork', () => {
+  const region = Region.allocate(8)
+  for (const kernelWrites of [undefined, true]) {
+    const asked = wish(region, { kernelWrites })
+    expect(chooseEngine(asked, machine())).toEqual({ engine: 'userfaultfd', faultHandling: 'thread' })
+    for (const missing of ['userfaultfd', 'userfaultfd_thread']) {
+      expect(chooseEngine(asked, machine(missing))).toEqual({ engine: 'fork', faultHandling: 'kernel' })
+    }
+  }
+})
+
+test('auto takes the fault signal when the kernel will not write, then mprotect, then fork', () => {
+  const asked = wish(Region.allocate(8), { kernelWrites: false })
+  expect(chooseEngine(asked, machine())).toEqual({ engine: 'userfaultfd', faultHandling: 'signal' })
+  expect(chooseEngine(asked, machine('userfaultfd'))).toEqual({ engine: 'mprotect', faultHandling: 'signal' })
+  expect(chooseEngine(asked, machine('userfaultfd', 'mprotect')).engine).toBe('fork')
+})
+
+test('auto takes fork for what is no whole region, and for a region under two names', () => {
+  const region = Region.allocate(16)
+  for (const source of [new ArrayBuffer(8), new Uint8Array(region.buffer, 0, 8), { a: region, b: region }]) {
+    expect(chooseEngine(wish(source), machine()).engine).toBe('fork')
+  }
+})
+
+test('userfaultfd by name prefers the fault thread, and mprotect is refused when the kernel has to write', () => {
+  const region = Region.allocate(8)
+  const by = (options: Partial<EngineWish>, ...missing: string[]) =>
+    chooseEngine(wish(region, options), machine(...missing))
+  expect(by({ engine: 'userfaultfd' }).faultHandling).toBe('thread')
+  expect(by({ engine: 'userfaultfd' }, 'userfaultfd_thread').faultHandling).toBe('signal')
+  expect(by({ engine: 'userfaultfd', kernelWrites: false }).faultHandling).toBe('signal')
+  const needsThread = { engine: 'userfaultfd', kernelWrites: true } as const
+  expect(thrownBy(() => by(needsThread, 'userfaultfd_thread')).message).toContain('no userfaultfd_thread')
+  expect(by({ engine: 'mprotect' }).faultHandling).toBe('signal')
+  expect(thrownBy(() => by({ engine: 'mprotect', kernelWrites: true })).message).toMatch(/kernelWrites/)
+})
+
+test('only auto falls back when an engine refuses just now, and it falls back on fork', () => {
+  const region = Region.allocate(8)
+  const choice = chooseEngine(wish(region), machine())
+  expect(fallbackOf(wish(region), choice)).toEqual({ engine: 'fork', faultHandling: 'kernel' })
+  expect(fallbackOf(wish(region, { engine: 'userfaultfd' }), choice)).toBeUndefined()
+  expect(fallbackOf(wish(region), { engine: 'fork', faultHandling: 'kernel' })).toBeUndefined()
+})
+
 test.each(['mprotect', 'userfaultfd'] as const)('%s is refused for memory that is no Region', (engine) => {
-  const sources = { ours: Region.allocate(8), theirs: new ArrayBuffer(8) }
-  const error = thrownBy(() => snapshot(sources, path, { engine }))
+  const asked = wish({ ours: Region.allocate(8), theirs: new ArrayBuffer(8) }, { engine })
+  const error = thrownBy(() => chooseEngine(asked, machine()))
   expect(error.code).toBe('ERR_STILLFRAME_ENGINE_UNAVAILABLE')
   expect(error.message).toMatch(/section 'theirs' .*Region/)
 })
@@ -55,7 +123,7 @@ test('capabilities() names every engine and why it is missing', () => {
   expect(Object.keys(engines)).toEqual(['userfaultfd', 'mprotect', 'fork'])
   expect(engines.fork).toEqual({ available: true, reason: '' })
   expect(engines.mprotect.available).toBe(false)
-  expect(engines.mprotect.reason).toMatch(/this version/)
+  expect(engines.mprotect.reason).toMatch(/does not have it/)
   expect(features).toEqual({ clone3: { available: false, reason: 'filtered' } })
   expect(hazards).toEqual([{ code: 'OVERCOMMIT_STRICT', message: 'vm.overcommit_memory is 2' }])
   expect([kernel, pageSize]).toEqual(['6.1.0', 4096])

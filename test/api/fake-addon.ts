@@ -49,6 +49,8 @@ export class FakeRegion implements RegionHandle {
     this.#buffer = new ArrayBuffer(byteLength)
   }
 
+  prepareWrite(): void {}
+
   buffer(): ArrayBuffer {
     return this.#buffer
   }
@@ -201,6 +203,7 @@ export class FakeAddon {
         features: [{ name: 'clone3', available: false, reason: 'filtered' }],
         hazards: [{ code: 'OVERCOMMIT_STRICT', message: 'vm.overcommit_memory is 2' }],
       }),
+      engines: () => ({ engines: [{ name: 'fork', available: true, reason: '' }], features: [] }),
       preflight(sources): NativePreflight {
         fake.preflightAsked.push(sources)
         const residentBytes = sources.reduce((sum, { byteLength }) => sum + byteLength, 0)

@@ -146,6 +146,7 @@ describe('done', () => {
       id: taken.id,
       path,
       engine: 'fork',
+      faultHandling: 'kernel',
       byteLength: 100,
       fileSize: captureResult.fileSize,
       allocatedBytes: captureResult.allocatedBytes,

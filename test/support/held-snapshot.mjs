@@ -11,9 +11,9 @@ export const longEnoughBytes = 64 << 20
  *
  * @param {Parameters<typeof snapshot>} args
  */
-export function startSnapshot(...args) {
+export function startSnapshot(source, path, options) {
   const before = new Set(childrenOf(process.pid))
-  const taken = snapshot(...args)
+  const taken = snapshot(source, path, { engine: 'fork', ...options })
   const pid = childrenOf(process.pid).find((each) => !before.has(each))
   if (pid === undefined) throw new Error('the child of the snapshot was gone before it could be seen')
   return { taken, pid }

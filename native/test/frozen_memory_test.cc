@@ -1,0 +1,173 @@
+// The frozen bytes of a page are kept before anybody can write to it, whichever of writer and saver comes first, at the
+// limit too and when lifting a protection fails. Proved with a protection of the test's own that overwrites a page at the
+// very moment it is lifted, which is the worst that other threads can do.
+#include "freeze/frozen_memory.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+
+#include "memory/page.h"
+#include "test/engine_fixture.h"
+
+namespace stillframe::test {
+namespace {
+
+constexpr std::byte kOld{0x11};
+constexpr std::byte kNew{0xEE};
+
+class OverwritingProtection final : public WriteProtection {
+ public:
+  int Protect(std::byte*, size_t) override { return 0; }
+  int Lift(std::byte* start, size_t length) override {
+    if (failures_left > 0) {
+      failures_left--;
+      return -ENOMEM;
+    }
+    memset(start, static_cast<int>(kNew), length);
+    return 0;
+  }
+  size_t PieceBytes(uint64_t) override { return piece_bytes; }
+  const char* CallName() const override { return "lift"; }
+
+  std::atomic<size_t> piece_bytes{SystemPageSize()};
+  std::atomic<int> failures_left{0};
+};
+
+class FrozenMemoryTest : public ::testing::Test {
+ protected:
+  static constexpr uint64_t kPages = 64;
+
+  std::unique_ptr<FrozenMemory> Freeze(uint64_t limit_pages, AtLimit at_limit = AtLimit::kWait) {
+    region_ = TouchedRegion(kPages * SystemPageSize(), false);
+    memset(region_->data(), static_cast<int>(kOld), region_->byte_length());
+    auto frozen = FrozenMemory::Create({{region_->data(), region_->byte_length(), true}},
+                                       limit_pages * SystemPageSize(), at_limit, &protection_);
+    EXPECT_TRUE(frozen.ok());
+    EXPECT_TRUE(frozen.value()->ProtectAll().ok());
+    return std::move(frozen.value());
+  }
+  std::byte* PageAt(uint64_t page) { return region_->data() + page * SystemPageSize(); }
+
+  // Whether the saver gets the frozen bytes of these pages.
+  static bool SavesOld(FrozenMemory& frozen, uint64_t first, uint64_t count) {
+    std::vector<std::byte> out(count * SystemPageSize());
+    frozen.CopyFrozen(0, first * SystemPageSize(), out.size(), out.data());
+    return std::all_of(out.begin(), out.end(), [](std::byte byte) { return byte == kOld; });
+  }
+
+  const Watchdog watchdog_{std::chrono::seconds(60)};
+  OverwritingProtection protection_;
+  std::shared_ptr<RegionMemory> region_;
+};
+
+TEST_F(FrozenMemoryTest, TheSaverCopiesBeforeItLifts) {
+  auto frozen = Freeze(kPages);
+  EXPECT_TRUE(SavesOld(*frozen, 0, kPages));
+  EXPECT_EQ(*PageAt(kPages - 1), kNew);
+}
+
+TEST_F(FrozenMemoryTest, TheFaultHandlerCopiesBeforeItLifts) {
+  auto frozen = Freeze(kPages);
+  for (uint64_t page = 0; page < kPages; page += 3) {
+    frozen->ResolveWrite(PageAt(page) + page);
+    EXPECT_EQ(*PageAt(page), kNew);
+  }
+  EXPECT_EQ(frozen->copied_pages(), 22U);
+  EXPECT_TRUE(SavesOld(*frozen, 0, kPages));
+  EXPECT_EQ(frozen->copied_bytes(), 0U);
+}
+
+TEST_F(FrozenMemoryTest, ALargerPieceIsKeptAsAWhole) {
+  protection_.piece_bytes = 16 * SystemPageSize();
+  auto frozen = Freeze(kPages);
+  frozen->ResolveWrite(PageAt(20));
+  EXPECT_EQ(frozen->copied_pages(), 16U);
+  EXPECT_TRUE(SavesOld(*frozen, 0, kPages));
+}
+
+TEST_F(FrozenMemoryTest, ALiftThatFailsIsAsIfItHadNotBeenTried) {
+  auto frozen = Freeze(kPages);
+  protection_.failures_left = 3;
+  std::thread writer([&] { frozen->ResolveWrite(PageAt(5)); });
+  writer.join();
+  EXPECT_EQ(*PageAt(5), kNew);
+  EXPECT_TRUE(SavesOld(*frozen, 0, kPages));
+}
+
+TEST_F(FrozenMemoryTest, AtTheLimitAWriterWaitsForTheSaver) {
+  auto frozen = Freeze(2);
+  frozen->ResolveWrite(PageAt(0));
+  frozen->ResolveWrite(PageAt(1));
+  std::atomic<bool> through{false};
+  std::thread writer([&] {
+    frozen->ResolveWrite(PageAt(2));
+    through = true;
+  });
+  std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  EXPECT_FALSE(through);
+  EXPECT_EQ(*PageAt(2), kOld);
+  EXPECT_TRUE(SavesOld(*frozen, 0, 1));
+  writer.join();
+  EXPECT_TRUE(SavesOld(*frozen, 1, kPages - 1));
+  EXPECT_EQ(frozen->copied_bytes_peak(), 2 * SystemPageSize());
+  EXPECT_FALSE(frozen->limit_reached());
+}
+
+TEST_F(FrozenMemoryTest, AtTheLimitAWriterMayEndTheCaptureInstead) {
+  auto frozen = Freeze(2, AtLimit::kAbort);
+  for (uint64_t page = 0; page < 3; page++) frozen->ResolveWrite(PageAt(page));
+  EXPECT_TRUE(frozen->limit_reached());
+  EXPECT_EQ(*PageAt(kPages - 1), kNew);  // all of it is lifted
+}
+
+TEST_F(FrozenMemoryTest, WithoutMeansAWriterWaitsAndTheCaptureGoesOn) {
+  auto frozen = Freeze(kPages, AtLimit::kAbort);
+  protection_.piece_bytes = 0;
+  std::thread writer([&] { frozen->ResolveWrite(PageAt(7)); });
+  std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  EXPECT_FALSE(frozen->limit_reached());
+  EXPECT_TRUE(SavesOld(*frozen, 0, kPages));
+  writer.join();
+  EXPECT_FALSE(frozen->limit_reached());
+}
+
+TEST_F(FrozenMemoryTest, PrepareWriteKeepsBothBorderPages) {
+  auto frozen = Freeze(kPages);
+  frozen->PrepareWrite(PageAt(4) - 1, 2 * SystemPageSize() + 2);
+  EXPECT_EQ(frozen->copied_pages(), 4U);
+  frozen->PrepareWrite(PageAt(40), 0);
+  EXPECT_EQ(frozen->copied_pages(), 4U);
+  EXPECT_TRUE(SavesOld(*frozen, 0, kPages));
+}
+
+TEST(SlotPool, NeverCountsMoreSlotsThanThereAre) {
+  constexpr uint32_t kSlots = 1;
+  Result<SlotPool> made = SlotPool::Create(kSlots * SystemPageSize(), SystemPageSize());
+  ASSERT_TRUE(made.ok());
+  SlotPool& pool = made.value();
+  std::array<std::atomic<int>, kSlots> owners{};
+  std::atomic<int> twice{0};
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 6; i++) {
+    threads.emplace_back([&] {
+      for (int round = 0; round < 1'000'000; round++) {
+        const uint32_t slot = pool.Take();
+        if (slot == SlotPool::kNone) continue;
+        if (owners[slot].fetch_add(1) != 0) twice++;
+        owners[slot].fetch_sub(1);
+        pool.Give(slot);
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(twice, 0);
+  EXPECT_EQ(pool.used(), 0U);
+  EXPECT_LE(pool.peak(), kSlots);
+}
+
+}  // namespace
+}  // namespace stillframe::test

@@ -1,0 +1,84 @@
+/**
+ * Promise: whichever system call of the freezer, the fault handler or the saver fails, the capture succeeds or fails
+ * with a typed error, the memory is exact and writable, and the next capture works. Proved by letting the first, the
+ * second, the third ... such call fail until a capture has no more of them.
+ */
+
+import { describe, expect, test } from 'vitest'
+import type { Report } from '../support/fixture.js'
+import { longMode } from '../support/long-mode.js'
+import { useTemporaryDirectory } from '../support/temporary-directory.js'
+import { startProgram, useTools } from './programs.js'
+import { inProcessVariants, type Variant } from './variants.mjs'
+
+useTools()
+const inDirectory = useTemporaryDirectory()
+
+interface FailingCall {
+  call: string
+  errors: readonly string[]
+  /** Also tried with every later call failing too. What lifts a protection cannot fail for ever. */
+  forever?: boolean
+  /** The least number of captures that must have failed for it; 0 where a capture can do without the call. */
+  fails?: number
+}
+
+const calls: Record<Exclude<Variant, 'fork'> | 'all', readonly FailingCall[]> = {
+  mprotect: [{ call: 'mprotect', errors: ['ENOMEM'], fails: 1 }],
+  'userfaultfd thread': [
+    { call: 'userfaultfd', errors: ['EMFILE', 'EPERM'], forever: true },
+    { call: 'ioctl', errors: ['ENOMEM', 'EAGAIN'] },
+    { call: 'read', errors: ['EAGAIN'] },
+  ],
+  'userfaultfd signal': [
+    { call: 'userfaultfd', errors: ['EMFILE'], forever: true, fails: 1 },
+    { call: 'ioctl', errors: ['ENOMEM', 'EAGAIN'] },
+  ],
+  all: [
+    { call: 'eventfd2', errors: ['EMFILE'], forever: true, fails: 1 },
+    { call: 'mmap', errors: ['ENOMEM'], forever: true, fails: 1 },
+    { call: 'madvise', errors: ['EINVAL'], forever: true },
+    { call: 'pwrite', errors: ['EIO', 'ENOSPC'], forever: true, fails: 1 },
+    { call: 'ppoll', errors: ['EINTR'] },
+    { call: 'ppoll', errors: ['ENOMEM'], forever: true },
+    { call: 'futex', errors: ['EINTR'], forever: true },
+    { call: 'prctl', errors: ['EPERM'], forever: true },
+    { call: 'openat', errors: ['EMFILE'] },
+  ],
+}
+
+/** CI looks at what all have in common with the one that has most threads. */
+const inAll = 'userfaultfd thread'
+const cases = inProcessVariants.flatMap((variant) =>
+  [...calls[variant], ...(longMode || variant === inAll ? calls.all : [])].flatMap(
+    ({ call, errors, forever = false, fails = 0 }) =>
+      (longMode ? errors : errors.slice(0, 1)).flatMap((error) =>
+        [0, ...(forever ? [1] : [])].map((again) => ({ variant, call, error, again, fails })),
+      ),
+  ),
+)
+
+describe.each(inProcessVariants)('%s', (variant) => {
+  const own = cases.filter((each) => each.variant === variant)
+  test.each(own)(
+    '$call fails with $error (all later ones too: $again)',
+    async ({ call, error, again, fails }) => {
+      const program = startProgram('failing-call', [variant, inDirectory('file'), call, error, again])
+      let last: Report = {}
+      while (last['problems'] === undefined) last = { ...last, ...(await stepOf(program, last)) }
+      expect(last['problems']).toEqual([])
+      expect(last['steps']).toBeLessThan(2000)
+      expect(last['failed']).toBeGreaterThanOrEqual(fails)
+      expect(await program.end).toEqual({ status: 0, signal: null, stderr: '' })
+    },
+  )
+})
+
+/** The next report; a process that hangs or dies is a failure that says at which call. */
+async function stepOf(program: ReturnType<typeof startProgram>, last: Report): Promise<Report> {
+  try {
+    return await program.report(25_000)
+  } catch (error) {
+    throw new Error(`at call ${last['step']}`, { cause: error })
+  }
+}

@@ -1,0 +1,62 @@
+/** Starts the programs of these tests, each with one case and one engine, where the machine has that engine. */
+
+import { spawnSync } from 'node:child_process'
+import { chmodSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { capabilities } from 'stillframe'
+import { afterAll, beforeAll, type TestContext } from 'vitest'
+import { compileLibrary } from '../support/compile.js'
+import { type Fixture, type FixtureOptions, startFixture } from '../support/fixture.js'
+import type { Variant } from './variants.mjs'
+
+let tools = ''
+
+/** Compiles what the programs use, before the tests of the file. */
+export function useTools(): void {
+  beforeAll(() => {
+    tools = mkdtempSync(join(tmpdir(), 'stillframe-tools-'))
+    chmodSync(tools, 0o755)
+    const source = new URL('fixtures/native_host.c', import.meta.url)
+    compileLibrary(source, join(tools, 'native_host.node'))
+    compileProgram(new URL('fixtures/hold.c', import.meta.url), join(tools, 'hold'))
+  })
+  afterAll(() => rmSync(tools, { recursive: true, force: true }))
+}
+
+/** Compiles a C program of one file. */
+export function compileProgram(source: URL, output: string): void {
+  const args = ['-O1', '-Wall', '-Werror', '-o', output, fileURLToPath(source)]
+  const { status, stderr } = spawnSync('cc', args, { encoding: 'utf8' })
+  if (status !== 0) throw new Error(`cc failed: ${stderr}`)
+}
+
+/** A tool that {@link useTools} has made. */
+export function toolPath(name: string): string {
+  return join(tools, name)
+}
+
+/** Skips the test, with the reason, unless the machine has this engine. */
+export function needsVariant(context: TestContext, variant: Variant): void {
+  const { engines, features } = capabilities()
+  const { available, reason } =
+    variant === 'fork' || variant === 'mprotect'
+      ? engines[variant]
+      : (features[variant.replace(' ', '_')] ?? { available: false, reason: 'not known' })
+  if (!available) context.skip(`needs ${variant}: ${reason}`)
+}
+
+/** Starts `fixtures/<program>.mjs` with these arguments. */
+export function startProgram(
+  program: string,
+  args: readonly (string | number)[],
+  options: FixtureOptions = {},
+): Fixture {
+  const { env = {}, nodeOptions = [], ...rest } = options
+  return startFixture(new URL(`fixtures/${program}.mjs`, import.meta.url), args.map(String), {
+    ...rest,
+    nodeOptions: ['--expose-gc', ...nodeOptions],
+    env: { STILLFRAME_TEST_TOOLS: tools, ...env },
+  })
+}
