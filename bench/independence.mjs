@@ -37,7 +37,8 @@ const touched = (byteLength) => {
 // About `byteLength` of JS objects: small arrays of doubles, so that it is V8's heap and nothing else.
 const jsHeap = (byteLength) => {
   const objects = []
-  for (let have = 0; have < byteLength; have += 1040) objects.push(Array.from({ length: 128 }, () => Math.random()))
+  for (let have = 0; have < byteLength; have += 1040)
+    objects.push(Array.from({ length: 128 }, () => Math.random()))
   return objects
 }
 
@@ -117,7 +118,9 @@ if (process.send) {
     for (const [name, { median: middle, max }] of Object.entries(results)) {
       if (name.includes('alone') || name.includes('no region')) base = middle
       const ratio = (middle / base).toFixed(2)
-      console.log(`${name.padEnd(44)} median ${middle.toFixed(2).padStart(7)} ms   max ${max.toFixed(2).padStart(7)} ms   x${ratio}`)
+      console.log(
+        `${name.padEnd(44)} median ${middle.toFixed(2).padStart(7)} ms   max ${max.toFixed(2).padStart(7)} ms   x${ratio}`,
+      )
     }
   }
 }

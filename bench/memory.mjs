@@ -1,0 +1,188 @@
+// How much more memory does a snapshot take while every page is rewritten?
+//
+// Seen from outside: this process looks at the proportional memory (PSS) of the service and of whatever it
+// has forked, many times a second, and subtracts what the service took before. The service rewrites every
+// page of its region once, in random order, from the moment that the region is frozen, and turns its event
+// loop between short slices. Looking costs the service time (the kernel walks its page tables): durations
+// are longer than without.
+import { snapshot } from 'stillframe'
+import { runIfMain } from './support/alone.mjs'
+import { engineOptions, usableEngines } from './support/engines.mjs'
+import { GIB, MIB, touchedRegion } from './support/pages.mjs'
+import { proportionalBytes } from './support/proc-memory.mjs'
+import { shuffled } from './support/random.mjs'
+import { whyNoRoom } from './support/room.mjs'
+import { tryScenario } from './support/scenario.mjs'
+import { number, ratio, size } from './support/table.mjs'
+
+const LOOK_EVERY_MS = 50
+const SLICE_PAGES = 256
+// A capture that ended after fewer has no peak that anybody saw.
+const FEWEST_LOOKS = 10
+
+/** Long enough for the parent to see the service at rest. */
+const rest = () => new Promise((resolve) => setTimeout(resolve, 6 * LOOK_EVERY_MS))
+
+/** Writes every page once, in slices between which the loop turns. */
+const rewriteAll = async (pages, order) => {
+  for (let at = 0; at < order.length; at += SLICE_PAGES) {
+    for (const page of order.subarray(at, at + SLICE_PAGES)) pages.write(page, 2)
+    await new Promise((next) => setImmediate(next))
+  }
+}
+
+export const scenarios = {
+  async rewrite({ engine, memoryLimit, byteLength, seed, directory }, tell) {
+    const { region, pages } = touchedRegion(byteLength, true)
+    const order = shuffled(pages.count, seed)
+    tell('ready')
+    await rest()
+    tell('begin')
+    const started = performance.now()
+    const shot = snapshot(region, `${directory}/image`, { ...engineOptions[engine], memoryLimit })
+    const ended = shot.done.then(
+      ({ copiedBytesPeak, pages: { copied } }) => ({ copiedBytesPeak, copied, outcome: 'complete' }),
+      (error) => ({ outcome: error.code ?? error.message }),
+    )
+    const written = rewriteAll(pages, order).then(() => performance.now() - started)
+    const result = await ended
+    const captureMs = performance.now() - started
+    tell('end')
+    return { ...result, captureMs, rewriteMs: await written }
+  },
+}
+
+/** Looks at the memory of a process from when it is ready until its capture has ended. */
+class Watcher {
+  /** `[ms since the call, extra bytes]` */
+  samples = []
+  /** Why nothing could be seen. */
+  error
+  #restingBytes = 0
+  #startedAt
+  #timer
+
+  onTold(message, pid) {
+    if (message === 'ready') this.#timer = setInterval(() => this.#look(pid), LOOK_EVERY_MS)
+    if (message === 'begin') this.#startedAt = performance.now()
+    if (message === 'end') this.stop()
+  }
+
+  stop() {
+    clearInterval(this.#timer)
+  }
+
+  #look(pid) {
+    const at = performance.now()
+    try {
+      const bytes = proportionalBytes(pid)
+      if (bytes === undefined) return
+      if (this.#startedAt === undefined) this.#restingBytes = bytes
+      else this.samples.push([at - this.#startedAt, bytes - this.#restingBytes])
+    } catch (error) {
+      this.error ??= error
+    }
+  }
+}
+
+const watched = async (skipped, what, options) => {
+  const watcher = new Watcher()
+  const onTold = (message, pid) => watcher.onTold(message, pid)
+  const result = await tryScenario(skipped, what, import.meta.url, 'rewrite', options, { onTold })
+  watcher.stop()
+  if (watcher.error !== undefined) {
+    // Forked copies are not dumpable: only root may look at them.
+    skipped.push({ what, reason: `its memory cannot be seen: ${watcher.error.message}` })
+    return undefined
+  }
+  const { samples } = watcher
+  return result && { ...result, samples, peakBytes: Math.max(0, ...samples.map(([, bytes]) => bytes)) }
+}
+
+const measure = async ({ byteLength, memoryLimit }, { seed, directory, note, skipped }) => {
+  const engines = await usableEngines(directory, skipped)
+  // Fork keeps to no limit but by giving up: once as it would be used, once to see what it would take.
+  const plans = engines.map((engine) => ({ engine, memoryLimit }))
+  if (engines.includes('fork')) plans.unshift({ engine: 'fork', memoryLimit: 2 * byteLength })
+  const rows = []
+  for (const plan of plans) {
+    const what = `${plan.engine}, memoryLimit ${size(plan.memoryLimit)}`
+    const memory = byteLength + Math.min(byteLength, plan.memoryLimit)
+    const reason = whyNoRoom(directory, { memory: 1.1 * memory, disk: byteLength })
+    if (reason !== undefined) {
+      skipped.push({ what, reason })
+      continue
+    }
+    note(`memory: ${what}`)
+    const seen = await watched(skipped, what, { ...plan, byteLength, seed, directory })
+    if (seen !== undefined) rows.push({ ...plan, byteLength, ...seen })
+  }
+  return rows
+}
+
+const peakSeen = ({ samples, peakBytes, memoryLimit }, byteLength) => {
+  if (samples.length < FEWEST_LOOKS) return ['-', '-', '-']
+  const above = memoryLimit < byteLength ? number((peakBytes - memoryLimit) / MIB) : '-'
+  return [number(peakBytes / MIB), ratio(peakBytes, byteLength), above]
+}
+
+const memoryTable = (rows, { byteLength }) => ({
+  title: `Extra memory while every page of ${size(byteLength)} is rewritten`,
+  columns: [
+    'engine',
+    'memoryLimit',
+    'peak seen MiB',
+    'of the region',
+    'above limit MiB',
+    'reported peak MiB',
+    'pages copied',
+    'capture s',
+    'rewrite s',
+    'looks',
+    'outcome',
+  ],
+  rows: rows.map((row) => [
+    row.engine,
+    size(row.memoryLimit),
+    ...peakSeen(row, byteLength),
+    number(row.copiedBytesPeak / MIB),
+    String(row.copied ?? '-'),
+    number(row.captureMs / 1000),
+    number(row.rewriteMs / 1000),
+    String(row.samples.length),
+    row.outcome,
+  ]),
+  note:
+    'Peak seen: PSS of the service and its children above what it was at rest, buffers and bookkeeping ' +
+    'of the capture included; fewer than ' +
+    `${FEWEST_LOOKS} looks show none. Reported peak: \`copiedBytesPeak\` of the result.`,
+})
+
+export const bench = {
+  name: 'memory',
+  title: 'Extra memory of a snapshot while every page is rewritten',
+  about: 'Watches the memory of a service from outside while it rewrites all of its frozen memory.',
+  settings: {
+    full: { byteLength: 2 * GIB, memoryLimit: 64 * MIB },
+    quick: { byteLength: GIB, memoryLimit: 64 * MIB },
+  },
+  measure,
+  tables: ({ rows, settings }) => (rows.length === 0 ? [] : [memoryTable(rows, settings)]),
+  plots: ({ rows, settings }) => [
+    {
+      file: 'extra-memory',
+      title: 'Extra memory while every page is rewritten in random order',
+      subtitle: `region of ${size(settings.byteLength)}, seen from outside`,
+      x: { title: 'time since the call, s' },
+      y: { title: 'extra memory, MiB', min: 0 },
+      markers: false,
+      series: rows.map(({ engine, memoryLimit, samples }) => ({
+        name: `${engine}, limit ${size(memoryLimit)}`,
+        look: engine === 'fork' && memoryLimit < settings.byteLength ? 'fork with a limit' : engine,
+        points: samples.map(([ms, bytes]) => [ms / 1000, bytes / MIB]),
+      })),
+    },
+  ],
+}
+
+runIfMain(import.meta.url, bench)

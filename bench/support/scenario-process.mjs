@@ -1,0 +1,16 @@
+// The process that a scenario runs in; see scenario.mjs.
+
+// Nobody wants the result any more, or it has been sent.
+process.once('disconnect', () => process.exit())
+
+process.once('message', async ({ module, name, options }) => {
+  const tell = (told) => process.send({ told })
+  let outcome
+  try {
+    const { scenarios } = await import(module)
+    outcome = { result: await scenarios[name](options, tell) }
+  } catch (error) {
+    outcome = { error: error.stack }
+  }
+  process.send(outcome, () => process.disconnect())
+})

@@ -1,0 +1,17 @@
+// What is said of a list of measured values.
+
+/** The smallest value that a share q of all values does not exceed; `sorted` ascends. */
+export const quantile = (sorted, q) => sorted[Math.max(0, Math.ceil(sorted.length * q) - 1)]
+
+/** Of any list of numbers. */
+export const summary = (values) => {
+  const sorted = Float64Array.from(values).sort()
+  return {
+    count: sorted.length,
+    min: sorted[0],
+    p50: quantile(sorted, 0.5),
+    p99: quantile(sorted, 0.99),
+    p999: quantile(sorted, 0.999),
+    max: sorted.at(-1),
+  }
+}
