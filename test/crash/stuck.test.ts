@@ -82,6 +82,8 @@ describe('a service that is stopped for longer than the watchdog waits', () => {
   test('together with its child, is not stalled when it goes on', async () => {
     const service = startFixture(stopGroup, [inDirectory('file'), String(stallTimeoutMs)], { detached: true })
     const { pid } = await service.report()
+    // So that it has seen all that the child did before: new progress would hide a wrong count of time.
+    await new Promise((resolve) => setTimeout(resolve, 200))
     process.kill(-service.pid, 'SIGSTOP')
     await waitUntil(() => stateOf(service.pid) === 'T', 'the service is stopped')
     await new Promise((resolve) => setTimeout(resolve, stopMs))
