@@ -12,10 +12,6 @@
 namespace stillframe {
 namespace {
 
-int64_t Integer(const Napi::Object& object, const char* key) {
-  return static_cast<int64_t>(object.Get(key).As<Napi::Number>().DoubleValue());
-}
-
 std::unique_ptr<Engine> MakeEngine(const std::string& name, const std::string& fault_handling) {
   if (name == "fork") return std::make_unique<ForkEngine>();
   if (name == "mprotect") return std::make_unique<MprotectEngine>();
@@ -24,31 +20,33 @@ std::unique_ptr<Engine> MakeEngine(const std::string& name, const std::string& f
                                                                         : FaultVariant::kSignal);
 }
 
-Result<CaptureRequest> ReadPlan(const Napi::Object& plan) {
+Result<CaptureRequest> ReadPlan(Reader* plan) {
   CaptureRequest request;
-  const std::string engine = plan.Get("engine").As<Napi::String>();
-  request.engine = MakeEngine(engine, plan.Get("faultHandling").As<Napi::String>());
+  const std::string engine = plan->String("engine");
+  request.engine = MakeEngine(engine, plan->String("faultHandling"));
   if (!request.engine) {
     Failure failure;
     failure.code = FailureCode::kEngineUnavailable;
     failure.message = "there is no engine '" + engine + "'";
     return failure;
   }
-  Result<std::vector<CaptureSource>> sources = ReadSources(plan.Get("sources").As<Napi::Array>());
+  Reader list(plan->env(), plan->Get("sources"));
+  list.Include(*plan);
+  Result<std::vector<CaptureSource>> sources = ReadSources(&list);
   if (!sources.ok()) return sources.failure();
+  plan->Include(list);
   request.sources = std::move(sources.value());
-  request.path = plan.Get("path").As<Napi::String>();
-  memcpy(request.id.data(), plan.Get("id").As<Napi::Uint8Array>().Data(), request.id.size());
-  const Napi::Value metadata = plan.Get("metadata");
-  if (metadata.IsString()) request.metadata = metadata.As<Napi::String>();
-  request.target.overwrite = plan.Get("overwrite").As<Napi::Boolean>();
-  request.target.mode = static_cast<mode_t>(Integer(plan, "mode"));
-  request.target.durable = plan.Get("durable").As<Napi::Boolean>();
-  request.memory_limit = static_cast<uint64_t>(Integer(plan, "memoryLimit"));
-  request.at_limit = plan.Get("onMemoryLimit").As<Napi::String>().Utf8Value() == "abort"
-                         ? AtLimit::kAbort
-                         : AtLimit::kWait;
-  request.stall_timeout_ms = Integer(plan, "stallTimeoutMs");
+  request.path = plan->String("path");
+  const std::byte* id = plan->Address(plan->Get("id"));
+  if (id != nullptr) memcpy(request.id.data(), id, request.id.size());
+  const napi_value metadata = plan->Get("metadata");
+  if (plan->TypeOf(metadata) == napi_string) request.metadata = plan->Text(metadata);
+  request.target.overwrite = plan->Bool("overwrite");
+  request.target.mode = static_cast<mode_t>(plan->Unsigned("mode"));
+  request.target.durable = plan->Bool("durable");
+  request.memory_limit = plan->Unsigned("memoryLimit");
+  request.at_limit = plan->String("onMemoryLimit") == "abort" ? AtLimit::kAbort : AtLimit::kWait;
+  request.stall_timeout_ms = static_cast<int64_t>(plan->Number("stallTimeoutMs"));
   return request;
 }
 
@@ -65,7 +63,9 @@ Napi::Function CaptureHandle::Define(Napi::Env env) {
 CaptureHandle::CaptureHandle(const Napi::CallbackInfo& info) : ObjectWrap(info) {
   const Napi::Env env = info.Env();
   environment_ = Environment::Of(env);
-  Result<CaptureRequest> request = ReadPlan(info[0].As<Napi::Object>());
+  Reader plan(env, info[0]);
+  Result<CaptureRequest> request = ReadPlan(&plan);
+  if (!plan.ok()) return;  // the environment is ending: nothing is started
   if (!request.ok()) {
     Throw(env, request.failure());
     return;

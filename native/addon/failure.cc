@@ -4,17 +4,34 @@
 
 namespace stillframe {
 
+// Through the C interface, statuses ignored: while an environment ends none of it works, and nobody is left to
+// be told.
 Napi::Value ToError(Napi::Env env, const Failure& failure) {
-  Napi::Object error = Napi::Error::New(env, failure.message).Value();
-  error.Set("failure", FailureName(failure.code));
-  error.Set("errno", failure.error_number);
-  error.Set("errnoName", failure.error_number != 0 ? uv_err_name(-failure.error_number) : "");
-  error.Set("syscall", failure.syscall);
-  error.Set("offset", static_cast<double>(failure.offset));
-  error.Set("section", failure.section);
-  return error;
+  const auto text = [&](const std::string& value) {
+    napi_value result = nullptr;
+    napi_create_string_utf8(env, value.data(), value.size(), &result);
+    return result;
+  };
+  const auto number = [&](double value) {
+    napi_value result = nullptr;
+    napi_create_double(env, value, &result);
+    return result;
+  };
+  napi_value error = nullptr;
+  if (napi_create_error(env, nullptr, text(failure.message), &error) != napi_ok) return {};
+  const char* name = failure.error_number != 0 ? uv_err_name(-failure.error_number) : "";
+  napi_set_named_property(env, error, "failure", text(FailureName(failure.code)));
+  napi_set_named_property(env, error, "errno", number(failure.error_number));
+  napi_set_named_property(env, error, "errnoName", text(name));
+  napi_set_named_property(env, error, "syscall", text(failure.syscall));
+  napi_set_named_property(env, error, "offset", number(static_cast<double>(failure.offset)));
+  napi_set_named_property(env, error, "section", text(failure.section));
+  return {env, error};
 }
 
-void Throw(Napi::Env env, const Failure& failure) { napi_throw(env, ToError(env, failure)); }
+void Throw(Napi::Env env, const Failure& failure) {
+  const napi_value error = ToError(env, failure);
+  if (error != nullptr) napi_throw(env, error);
+}
 
 }  // namespace stillframe

@@ -59,12 +59,15 @@ Napi::Value Engines(const Napi::CallbackInfo& info) {
 
 Napi::Value Preflight(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
-  Result<std::vector<CaptureSource>> sources = ReadSources(info[0].As<Napi::Array>());
+  Reader list(env, info[0]);
+  Result<std::vector<CaptureSource>> sources = ReadSources(&list);
+  if (!list.ok()) return {};
   if (!sources.ok()) {
     Throw(env, sources.failure());
     return env.Undefined();
   }
-  const std::string directory = info[1].As<Napi::String>();
+  const std::string directory = list.Text(info[1]);
+  if (!list.ok()) return {};
   const int opened = sys::Open(AT_FDCWD, directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
   if (opened < 0) {
     Throw(env, SystemFailure("open", -opened, "cannot open the directory of the snapshot file"));

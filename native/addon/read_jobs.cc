@@ -11,6 +11,7 @@
 
 #include "addon/environment.h"
 #include "addon/failure.h"
+#include "addon/reader.h"
 #include "addon/region_handle.h"
 #include "addon/sources.h"
 #include "base/thread.h"
@@ -171,7 +172,9 @@ Napi::Value DescribeProblems(Napi::Env env, const std::vector<ImageProblem>& pro
 }
 
 Napi::Value Inspect(const Napi::CallbackInfo& info) {
-  const std::string path = info[0].As<Napi::String>();
+  Reader reader(info.Env(), info[0]);
+  const std::string path = reader.Text(info[0]);
+  if (!reader.ok()) return {};
   return ReadJob::Run(
       info, info[1].As<Napi::Function>(), [path](ReadJob&) -> Result<ReadJob::ToValue> {
         Result<ImageFile> image = ImageFile::Open(path);
@@ -182,10 +185,10 @@ Napi::Value Inspect(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value Verify(const Napi::CallbackInfo& info) {
-  const auto plan = info[0].As<Napi::Object>();
-  const std::string path = plan.Get("path").As<Napi::String>();
-  const auto max_problems =
-      static_cast<size_t>(plan.Get("maxProblems").As<Napi::Number>().DoubleValue());
+  Reader plan(info.Env(), info[0]);
+  const std::string path = plan.String("path");
+  const auto max_problems = static_cast<size_t>(plan.Unsigned("maxProblems"));
+  if (!plan.ok()) return {};
   const auto work = [path, max_problems](ReadJob& job) -> Result<ReadJob::ToValue> {
     Result<ImageFile> image = ImageFile::Open(path);
     if (!image.ok()) {
@@ -230,35 +233,40 @@ struct RestorePlan {
   std::vector<RestoreTarget> into;
 };
 
-RestorePlan ReadRestorePlan(const Napi::Object& object) {
+RestorePlan ReadRestorePlan(Reader* object) {
   RestorePlan plan;
-  plan.path = object.Get("path").As<Napi::String>();
-  plan.map = object.Get("mode").As<Napi::String>().Utf8Value() == "map";
-  plan.verify = object.Get("verify").As<Napi::Boolean>();
-  plan.max_bytes = static_cast<uint64_t>(object.Get("maxBytes").As<Napi::Number>().DoubleValue());
-  const Napi::Value sections = object.Get("sections");
-  if (sections.IsArray()) {
+  plan.path = object->String("path");
+  plan.map = object->String("mode") == "map";
+  plan.verify = object->Bool("verify");
+  plan.max_bytes = object->Unsigned("maxBytes");
+  const napi_value sections = object->Get("sections");
+  if (object->TypeOf(sections) == napi_object) {
     plan.sections.emplace();
-    const auto names = sections.As<Napi::Array>();
-    for (uint32_t i = 0; i < names.Length(); i++) {
-      plan.sections->push_back(names.Get(i).As<Napi::String>());
-    }
+    Reader names(object->env(), sections);
+    const uint32_t length = names.Length();
+    for (uint32_t i = 0; i < length && names.ok(); i++)
+      plan.sections->push_back(names.Text(names.At(i)));
+    object->Include(names);
   }
-  const auto into = object.Get("into").As<Napi::Array>();
-  for (uint32_t i = 0; i < into.Length(); i++) {
-    const auto entry = into.Get(i).As<Napi::Object>();
+  Reader into(object->env(), object->Get("into"));
+  into.Include(*object);
+  const uint32_t length = into.Length();
+  for (uint32_t i = 0; i < length && into.ok(); i++) {
+    Reader entry(object->env(), into.At(i));
+    entry.Include(into);
     RestoreTarget target;
-    target.name = entry.Get("name").As<Napi::String>();
-    target.byte_length =
-        static_cast<uint64_t>(entry.Get("byteLength").As<Napi::Number>().DoubleValue());
-    target.region = RegionUse(RegionOf(entry.Get("region")));
-    const Napi::Value on_chunk = entry.Get("onChunk");
-    if (on_chunk.IsFunction()) {
+    target.name = entry.String("name");
+    target.byte_length = entry.Unsigned("byteLength");
+    target.region = RegionUse(RegionOf(&entry, entry.Get("region")));
+    const napi_value on_chunk = entry.Get("onChunk");
+    if (entry.TypeOf(on_chunk) == napi_function) {
       target.on_chunk = std::make_shared<Napi::FunctionReference>(
-          Napi::Persistent(on_chunk.As<Napi::Function>()));
+          Napi::Persistent(Napi::Function(entry.env(), on_chunk)));
     }
+    into.Include(entry);
     plan.into.push_back(std::move(target));
   }
+  object->Include(into);
   return plan;
 }
 
@@ -381,7 +389,9 @@ Result<RestoredRegion> RestoreSection(ReadJob& job, const ImageFile& image, uint
 }
 
 Napi::Value Restore(const Napi::CallbackInfo& info) {
-  auto plan = std::make_shared<RestorePlan>(ReadRestorePlan(info[0].As<Napi::Object>()));
+  Reader reader(info.Env(), info[0]);
+  auto plan = std::make_shared<RestorePlan>(ReadRestorePlan(&reader));
+  if (!reader.ok()) return {};
   const auto work = [plan](ReadJob& job) -> Result<ReadJob::ToValue> {
     Result<ImageFile> opened = ImageFile::Open(plan->path);
     if (!opened.ok()) return opened.failure();

@@ -10,24 +10,27 @@ std::byte* AddressOf(const Napi::Value& head) {
   return reinterpret_cast<std::byte*>(head.As<Napi::Uint8Array>().Data());
 }
 
-std::shared_ptr<RegionMemory> RegionOf(const Napi::Value& value) {
-  if (!value.IsObject()) return nullptr;
-  return RegionHandle::Unwrap(value.As<Napi::Object>())->memory();
+std::shared_ptr<RegionMemory> RegionOf(Reader* reader, napi_value value) {
+  if (reader->TypeOf(value) != napi_object) return nullptr;
+  void* handle = nullptr;
+  reader->Check(napi_unwrap(reader->env(), value, &handle));
+  return handle != nullptr ? static_cast<RegionHandle*>(handle)->memory() : nullptr;
 }
 
-Result<std::vector<CaptureSource>> ReadSources(const Napi::Array& array) {
+Result<std::vector<CaptureSource>> ReadSources(Reader* array) {
   std::vector<CaptureSource> sources;
-  for (uint32_t i = 0; i < array.Length(); i++) {
-    const auto object = array.Get(i).As<Napi::Object>();
+  const uint32_t length = array->Length();
+  for (uint32_t i = 0; i < length && array->ok(); i++) {
+    Reader object(array->env(), array->At(i));
+    object.Include(*array);
     CaptureSource source;
-    source.name = object.Get("name").As<Napi::String>().Utf8Value();
-    source.byte_length =
-        static_cast<uint64_t>(object.Get("byteLength").As<Napi::Number>().DoubleValue());
-    source.dont_fork = object.Get("dontFork").As<Napi::Boolean>();
-    const Napi::Value region = object.Get("region");
-    const Napi::Value head = object.Get("head");
-    if (region.IsObject()) {
-      std::shared_ptr<RegionMemory> memory = RegionOf(region);
+    source.name = object.String("name");
+    source.byte_length = object.Unsigned("byteLength");
+    source.dont_fork = object.Bool("dontFork");
+    const napi_value region = object.Get("region");
+    const napi_value head = object.Get("head");
+    if (object.TypeOf(region) == napi_object) {
+      std::shared_ptr<RegionMemory> memory = RegionOf(&object, region);
       if (!memory) {
         Failure failure;
         failure.code = FailureCode::kClosed;
@@ -39,7 +42,8 @@ Result<std::vector<CaptureSource>> ReadSources(const Napi::Array& array) {
       source.region = RegionUse(std::move(memory));
     }
     // With a region as well: these bytes of it.
-    if (head.IsTypedArray()) source.data = AddressOf(head);
+    if (object.TypeOf(head) == napi_object) source.data = object.Address(head);
+    array->Include(object);
     sources.push_back(std::move(source));
   }
   return sources;

@@ -5,6 +5,7 @@
 
 #include <vector>
 
+#include "addon/reader.h"
 #include "base/result.h"
 #include "capture/capture.h"
 
@@ -13,9 +14,10 @@ namespace stillframe {
 // The address that a one-element Uint8Array carries.
 std::byte* AddressOf(const Napi::Value& head);
 
-Result<std::vector<CaptureSource>> ReadSources(const Napi::Array& array);
+// Fails silently, with `array` failed, when the environment is ending.
+Result<std::vector<CaptureSource>> ReadSources(Reader* array);
 
 // undefined and missing become a null pointer.
-std::shared_ptr<RegionMemory> RegionOf(const Napi::Value& value);
+std::shared_ptr<RegionMemory> RegionOf(Reader* reader, napi_value value);
 
 }  // namespace stillframe

@@ -26,7 +26,7 @@ import { afterEach, describe, expect, onTestFinished, test } from 'vitest'
 import { rejectionOf, thrownBy } from '../api/expect-error.js'
 import { startFixture } from '../support/fixture.js'
 import { holdSnapshot, longEnoughBytes } from '../support/held-snapshot.mjs'
-import { needsRoot, needsTools } from '../support/needs.js'
+import { needsReadableCheckout, needsRoot, needsTools } from '../support/needs.js'
 import { fillPattern } from '../support/pattern.mjs'
 import { isGone } from '../support/processes.mjs'
 import { temporaryFilesIn, useTemporaryDirectory } from '../support/temporary-directory.js'
@@ -156,6 +156,7 @@ describe('the directory of the target', () => {
   test('that cannot be written gives a typed error at the call, and nothing in it changes', async (context) => {
     needsRoot(context, 'to become another user')
     needsTools(context, 'setpriv')
+    needsReadableCheckout(context, asNobody)
     await snapshot(new Uint8Array(10), inDirectory('file')).done
     const before = readFileSync(inDirectory('file'))
     chmodSync(inDirectory(), 0o555)
@@ -172,6 +173,7 @@ describe('the directory of the target', () => {
   test('that loses its permission during the capture gives a typed error, and leaves nothing', async (context) => {
     needsRoot(context, 'to become another user')
     needsTools(context, 'setpriv')
+    needsReadableCheckout(context, asNobody)
     mkdirSync(inDirectory('directory'))
     chownSync(inDirectory('directory'), nobody, nobody)
     const path = inDirectory('directory/file')
@@ -288,6 +290,7 @@ describe('the child', () => {
   test('cannot be looked into by other processes of its user', async (context) => {
     needsRoot(context, 'to become another user')
     needsTools(context, 'setpriv')
+    needsReadableCheckout(context, asNobody)
     chownSync(inDirectory(), nobody, nobody)
     const fixture = startFixture(held, [inDirectory('file')], { wrapper: asNobody })
     const { pid } = await fixture.report()
