@@ -74,7 +74,14 @@ describe.runIf(hasScript)('a terminal', () => {
     const log = join(directory, 'typescript')
     writeFileSync(log, '')
     const { status } = spawnSync('script', ['-qefc', command, log], {
-      env: { ...process.env, TERM: 'xterm-256color', NO_COLOR: undefined, FORCE_COLOR: undefined },
+      // The terminal of a person, wherever the test runs: CI alone turns colours off.
+      env: {
+        ...process.env,
+        TERM: 'xterm-256color',
+        NO_COLOR: undefined,
+        FORCE_COLOR: undefined,
+        CI: undefined,
+      },
     })
     return { status, screen: readFileSync(log, 'utf8') }
   }
