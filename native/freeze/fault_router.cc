@@ -101,8 +101,14 @@ bool WasArmed(const void* address) {
   return false;
 }
 
-void CallHandler(Chain& chain, const struct sigaction& action, int number, siginfo_t* info,
+void CallHandler(Chain& chain, struct sigaction& in_chain, int number, siginfo_t* info,
                  void* context) {
+  const struct sigaction action = in_chain;
+  if ((action.sa_flags & SA_RESETHAND) != 0) {
+    // Called once only, as the kernel does it: such a handler returns and relies on the default action.
+    in_chain.sa_handler = SIG_DFL;
+    in_chain.sa_flags = 0;
+  }
   if ((action.sa_flags & SA_SIGINFO) != 0) {
     action.sa_sigaction(number, info, context);
     return;

@@ -54,7 +54,7 @@ describe.each(everywhere)('$phase a capture by $variant', ({ variant, phase }) =
     const program = start(variant, phase, 'wasm')
     expect(await program.report()).toEqual({ phase })
     expect(await program.report()).toMatchObject({ found: { right: true, kind: 'RuntimeError' } })
-    expect(await program.report()).toMatchObject({ again: true })
+    expect(await program.report()).toMatchObject({ again: true, afterwards: { right: true } })
     expect(await bounded(program)).toEqual({ status: 0, signal: null, stderr: '' })
   })
 })
@@ -82,7 +82,7 @@ describe.each(signalVariants)('%s and the handlers of others', (variant) => {
     await program.report()
     // Every one of the 300 accesses out of bounds, and none of our thousands.
     expect(await program.report()).toMatchObject({ found: { right: true }, calls: 300 })
-    expect(await program.report()).toMatchObject({ again: true, calls: 300 })
+    expect(await program.report()).toMatchObject({ again: true, calls: 300, afterwards: { right: true } })
     expect(await bounded(program)).toMatchObject({ status: 0 })
   })
 
@@ -92,7 +92,7 @@ describe.each(signalVariants)('%s and the handlers of others', (variant) => {
       const program = start(variant, phase, 'chainingHandler')
       await program.report()
       expect(await program.report()).toMatchObject({ found: { right: true } })
-      expect(await program.report()).toMatchObject({ again: true })
+      expect(await program.report()).toMatchObject({ again: true, afterwards: { right: true } })
       expect(await bounded(program)).toMatchObject({ status: 0 })
     },
   )
@@ -102,6 +102,15 @@ describe.each(signalVariants)('%s and the handlers of others', (variant) => {
     async (phase) => {
       const usual = await usualEnd('chainingHandlerThenNull')
       expect(await endOf(variant, phase, 'chainingHandlerThenNull')).toEqual(usual)
+    },
+  )
+
+  test.each(tried)(
+    'a crash reporter that is called once lets the process die %s a capture',
+    async (phase) => {
+      const usual = await usualEnd('singleHandlerThenNull')
+      expect(usual.diedOf).toBe('SIGSEGV')
+      expect(await endOf(variant, phase, 'singleHandlerThenNull')).toEqual(usual)
     },
   )
 

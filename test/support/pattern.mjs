@@ -26,7 +26,9 @@ export function fillPattern(memory, seed) {
  * @returns {string} SHA-1, in hexadecimal digits.
  */
 export function hashOf(memory) {
-  return createHash('sha1')
-    .update(memory instanceof Uint8Array ? memory : new Uint8Array(memory))
-    .digest('hex')
+  const bytes = memory instanceof Uint8Array ? memory : new Uint8Array(memory)
+  const hash = createHash('sha1')
+  // A piece of 2 GiB or more is too large for update().
+  for (let at = 0; at < bytes.length; at += 2 ** 30) hash.update(bytes.subarray(at, at + 2 ** 30))
+  return hash.digest('hex')
 }
