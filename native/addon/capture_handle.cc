@@ -3,6 +3,7 @@
 #include <cstring>
 #include <utility>
 
+#include "addon/builder.h"
 #include "addon/failure.h"
 #include "addon/sources.h"
 #include "freeze/fork_engine.h"
@@ -96,20 +97,20 @@ void CaptureHandle::Ended(Napi::Env env, Result<CaptureOutcome> outcome) {
   last_progress_ = capture_->Progress();
   capture_
       .reset();  // its index may be large, and this object may wait long for the garbage collector
-  Napi::FunctionReference on_end = std::move(on_end_);
+  const Napi::FunctionReference on_end = std::move(on_end_);
   if (outcome.ok()) {
     const CaptureOutcome& ended = outcome.value();
-    Napi::Object result = Napi::Object::New(env);
-    result.Set("fileSize", static_cast<double>(ended.file_length));
-    result.Set("allocatedBytes", static_cast<double>(ended.allocated_bytes));
-    result.Set("durationMs", ended.duration_ms);
-    result.Set("pagesTotal", static_cast<double>(ended.pages_total));
-    result.Set("pagesZero", static_cast<double>(ended.pages_zero));
-    result.Set("pagesCopied", static_cast<double>(ended.pages_copied));
-    result.Set("copiedBytesPeak", static_cast<double>(ended.copied_bytes_peak));
-    on_end.Call({env.Null(), result});
+    ObjectBuilder result(env);
+    result.Unsigned("fileSize", ended.file_length)
+        .Unsigned("allocatedBytes", ended.allocated_bytes)
+        .Number("durationMs", ended.duration_ms)
+        .Unsigned("pagesTotal", ended.pages_total)
+        .Unsigned("pagesZero", ended.pages_zero)
+        .Unsigned("pagesCopied", ended.pages_copied)
+        .Unsigned("copiedBytesPeak", ended.copied_bytes_peak);
+    CallFunction(env, on_end.Value(), {env.Null(), result.object()});
   } else {
-    on_end.Call({ToError(env, outcome.failure())});
+    CallFunction(env, on_end.Value(), {ToError(env, outcome.failure())});
   }
   Unref();
 }

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 
+#include "addon/builder.h"
 #include "addon/failure.h"
 #include "addon/sources.h"
 #include "base/sys.h"
@@ -14,47 +15,44 @@
 namespace stillframe {
 namespace {
 
-Napi::Array Features(Napi::Env env, const std::vector<Feature>& features) {
-  Napi::Array array = Napi::Array::New(env, features.size());
-  for (uint32_t i = 0; i < features.size(); i++) {
-    Napi::Object entry = Napi::Object::New(env);
-    entry.Set("name", features[i].name);
-    entry.Set("available", features[i].available);
-    entry.Set("reason", features[i].reason);
-    array.Set(i, entry);
-  }
-  return array;
+napi_value Features(napi_env env, const std::vector<Feature>& features) {
+  return ArrayOf(env, features, [&](const Feature& feature) {
+    return ObjectBuilder(env)
+        .String("name", feature.name)
+        .Bool("available", feature.available)
+        .String("reason", feature.reason)
+        .object();
+  });
 }
 
-Napi::Array Hazards(Napi::Env env, const std::vector<Hazard>& hazards) {
-  Napi::Array array = Napi::Array::New(env, hazards.size());
-  for (uint32_t i = 0; i < hazards.size(); i++) {
-    Napi::Object entry = Napi::Object::New(env);
-    entry.Set("code", hazards[i].code);
-    entry.Set("message", hazards[i].message);
-    array.Set(i, entry);
-  }
-  return array;
+napi_value Hazards(napi_env env, const std::vector<Hazard>& hazards) {
+  return ArrayOf(env, hazards, [&](const Hazard& hazard) {
+    return ObjectBuilder(env)
+        .String("code", hazard.code)
+        .String("message", hazard.message)
+        .object();
+  });
 }
 
 Napi::Value Capabilities(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const MachineReport report = ProbeMachine();
-  Napi::Object result = Napi::Object::New(env);
-  result.Set("kernel", report.kernel);
-  result.Set("pageSize", static_cast<double>(SystemPageSize()));
-  result.Set("engines", Features(env, report.engines));
-  result.Set("features", Features(env, report.features));
-  result.Set("hazards", Hazards(env, report.hazards));
-  return result;
+  ObjectBuilder result(env);
+  result.String("kernel", report.kernel)
+      .Unsigned("pageSize", SystemPageSize())
+      .Value("engines", Features(env, report.engines))
+      .Value("features", Features(env, report.features))
+      .Value("hazards", Hazards(env, report.hazards));
+  return {env, result.object()};
 }
 
 Napi::Value Engines(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
   const MachineReport report = ProbeEngines();
-  Napi::Object result = Napi::Object::New(info.Env());
-  result.Set("engines", Features(info.Env(), report.engines));
-  result.Set("features", Features(info.Env(), report.features));
-  return result;
+  ObjectBuilder result(env);
+  result.Value("engines", Features(env, report.engines))
+      .Value("features", Features(env, report.features));
+  return {env, result.object()};
 }
 
 Napi::Value Preflight(const Napi::CallbackInfo& info) {
@@ -89,14 +87,14 @@ Napi::Value Preflight(const Napi::CallbackInfo& info) {
     resident += found.ok() ? found.value().bytes : source.byte_length;
     stored += found.ok() ? found.value().bytes_of_units : source.byte_length;
   }
-  Napi::Object result = Napi::Object::New(env);
-  result.Set("availableBytes", static_cast<double>(AvailableMemory()));
-  result.Set("freeDiskBytes",
-             static_cast<double>(disk.f_bavail) * static_cast<double>(disk.f_bsize));
-  result.Set("residentBytes", static_cast<double>(resident));
-  result.Set("storedBytes", static_cast<double>(stored));
-  result.Set("hazards", Hazards(env, HazardsFor(total)));
-  return result;
+  ObjectBuilder result(env);
+  result.Unsigned("availableBytes", AvailableMemory())
+      .Number("freeDiskBytes",
+              static_cast<double>(disk.f_bavail) * static_cast<double>(disk.f_bsize))
+      .Unsigned("residentBytes", resident)
+      .Unsigned("storedBytes", stored)
+      .Value("hazards", Hazards(env, HazardsFor(total)));
+  return {env, result.object()};
 }
 
 Napi::Value IsDontForkValue(const Napi::CallbackInfo& info) {

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "addon/builder.h"
 #include "addon/environment.h"
 #include "addon/failure.h"
 #include "addon/reader.h"
@@ -28,7 +29,7 @@ constexpr size_t kNamesInMessage = 16;
 // its end has been told on the JS thread, and as long as the ReadJob object of JS.
 class ReadJob final : public Job, public std::enable_shared_from_this<ReadJob> {
  public:
-  using ToValue = std::function<Napi::Value(Napi::Env)>;
+  using ToValue = std::function<napi_value(Napi::Env)>;
   // Runs on the thread: does the reading and answers with what makes the JS value of its result.
   using Work = std::function<Result<ToValue>(ReadJob&)>;
 
@@ -56,8 +57,13 @@ class ReadJob final : public Job, public std::enable_shared_from_this<ReadJob> {
     answered_.notify_all();
   }
 
+  // The chunk that OnJsThread handed over is dealt with.
+  void OnDone(napi_env env, napi_callback_info info);
+
  private:
   void Finish(Napi::Env env, Result<ToValue> result);
+  void OnCancel(napi_env env, napi_callback_info info);
+  void OnProgress(napi_env env, napi_callback_info info);
 
   Environment* environment_ = nullptr;
   Napi::FunctionReference callback_;
@@ -87,27 +93,37 @@ Napi::Value ReadJob::Run(const Napi::CallbackInfo& info, const Napi::Function& c
   }
   job->environment_->Start(job.get(), job);
 
-  Napi::Object handle = Napi::Object::New(env);
-  handle.Set("cancel",
-             Napi::Function::New(env, [job](const Napi::CallbackInfo&) { job->Cancel(); }));
-  handle.Set("progress", Napi::Function::New(env, [job](const Napi::CallbackInfo& call) {
-               double* into = call[0].As<Napi::Float64Array>().Data();
-               into[0] = static_cast<double>(job->control.bytes_done.load());
-               into[1] = static_cast<double>(job->control.bytes_total.load());
-             }));
-  return handle;
+  ObjectBuilder handle(env);
+  handle.Value("cancel", Closure<ReadJob, &ReadJob::OnCancel>(env, job));
+  handle.Value("progress", Closure<ReadJob, &ReadJob::OnProgress>(env, job));
+  return {env, handle.object()};
 }
 
+void ReadJob::OnCancel(napi_env /*env*/, napi_callback_info /*info*/) { Cancel(); }
+
+void ReadJob::OnProgress(napi_env env, napi_callback_info info) {
+  size_t count = 1;
+  napi_value numbers = nullptr;
+  void* data = nullptr;
+  if (napi_get_cb_info(env, info, &count, &numbers, nullptr, nullptr) != napi_ok) return;
+  if (napi_get_typedarray_info(env, numbers, nullptr, nullptr, &data, nullptr, nullptr) != napi_ok)
+    return;
+  auto* into = static_cast<double*>(data);
+  into[0] = static_cast<double>(control.bytes_done.load());
+  into[1] = static_cast<double>(control.bytes_total.load());
+}
+
+void ReadJob::OnDone(napi_env /*env*/, napi_callback_info /*info*/) { Answer(Success{}); }
+
 void ReadJob::Finish(Napi::Env env, Result<ToValue> result) {
-  Napi::FunctionReference callback = std::move(callback_);
+  const Napi::FunctionReference callback = std::move(callback_);
   thread_.Join();
   const std::shared_ptr<void> self = environment_->End(this);
-  if (!result.ok()) {
-    callback.Call({ToError(env, result.failure())});
-    return;
+  if (result.ok()) {
+    CallFunction(env, callback.Value(), {env.Null(), result.value()(env)});
+  } else {
+    CallFunction(env, callback.Value(), {ToError(env, result.failure())});
   }
-  const Napi::Value value = result.value()(env);
-  callback.Call({env.Null(), value});
 }
 
 Status ReadJob::OnJsThread(std::function<Status(Napi::Env)> task) {
@@ -132,43 +148,40 @@ Status ReadJob::OnJsThread(std::function<Status(Napi::Env)> task) {
   return failure;
 }
 
-Napi::Value DescribeImage(Napi::Env env, const ImageFile& image) {
+napi_value DescribeImage(Napi::Env env, const ImageFile& image) {
   const FileHeader& header = image.header();
-  Napi::Object info = Napi::Object::New(env);
-  info.Set("id", Napi::Buffer<uint8_t>::Copy(env, header.id, sizeof header.id));
-  info.Set("versionMajor", header.version_major);
-  info.Set("versionMinor", header.version_minor);
-  info.Set("layout", "flat");
-  info.Set("frozenAtMs", static_cast<double>(header.frozen_at_ns) / 1'000'000);
-  info.Set("pageSize", header.page_size);
-  info.Set("blockSize", header.block_size);
-  info.Set("fileSize", static_cast<double>(image.file_length()));
-  info.Set("allocatedBytes", static_cast<double>(image.allocated_bytes()));
-  if (!image.metadata().empty()) info.Set("metadata", image.metadata());
-  Napi::Array sections = Napi::Array::New(env, image.sections().size());
-  for (size_t i = 0; i < image.sections().size(); i++) {
-    const ImageFile::Section& section = image.sections()[i];
-    Napi::Object entry = Napi::Object::New(env);
-    entry.Set("name", section.name);
-    entry.Set("byteLength", static_cast<double>(section.byte_length));
-    entry.Set("storedBytes", static_cast<double>(section.stored_bytes));
-    entry.Set("fileOffset", static_cast<double>(section.data_offset));
-    sections.Set(static_cast<uint32_t>(i), entry);
-  }
-  info.Set("sections", sections);
-  return info;
+  napi_value id = nullptr;
+  napi_create_buffer_copy(env, sizeof header.id, header.id, nullptr, &id);
+  ObjectBuilder info(env);
+  info.Value("id", id)
+      .Unsigned("versionMajor", header.version_major)
+      .Unsigned("versionMinor", header.version_minor)
+      .String("layout", "flat")
+      .Number("frozenAtMs", static_cast<double>(header.frozen_at_ns) / 1'000'000)
+      .Unsigned("pageSize", header.page_size)
+      .Unsigned("blockSize", header.block_size)
+      .Unsigned("fileSize", image.file_length())
+      .Unsigned("allocatedBytes", image.allocated_bytes());
+  if (!image.metadata().empty()) info.String("metadata", image.metadata());
+  info.Value("sections", ArrayOf(env, image.sections(), [&](const ImageFile::Section& section) {
+               return ObjectBuilder(env)
+                   .String("name", section.name)
+                   .Unsigned("byteLength", section.byte_length)
+                   .Unsigned("storedBytes", section.stored_bytes)
+                   .Unsigned("fileOffset", section.data_offset)
+                   .object();
+             }));
+  return info.object();
 }
 
-Napi::Value DescribeProblems(Napi::Env env, const std::vector<ImageProblem>& problems) {
-  Napi::Array array = Napi::Array::New(env, problems.size());
-  for (size_t i = 0; i < problems.size(); i++) {
-    Napi::Object entry = Napi::Object::New(env);
-    entry.Set("offset", static_cast<double>(problems[i].offset));
-    entry.Set("section", problems[i].section);
-    entry.Set("reason", problems[i].reason);
-    array.Set(static_cast<uint32_t>(i), entry);
-  }
-  return array;
+napi_value DescribeProblems(Napi::Env env, const std::vector<ImageProblem>& problems) {
+  return ArrayOf(env, problems, [&](const ImageProblem& problem) {
+    return ObjectBuilder(env)
+        .Unsigned("offset", problem.offset)
+        .String("section", problem.section)
+        .String("reason", problem.reason)
+        .object();
+  });
 }
 
 Napi::Value Inspect(const Napi::CallbackInfo& info) {
@@ -197,19 +210,17 @@ Napi::Value Verify(const Napi::CallbackInfo& info) {
       const ImageProblem problem{static_cast<uint64_t>(failure.offset), failure.section,
                                  failure.message};
       return ReadJob::ToValue([problem](Napi::Env env) {
-        Napi::Object report = Napi::Object::New(env);
-        report.Set("problems", DescribeProblems(env, {problem}));
-        return report;
+        return ObjectBuilder(env).Value("problems", DescribeProblems(env, {problem})).object();
       });
     }
     auto shared = std::make_shared<ImageFile>(std::move(image.value()));
     Result<std::vector<ImageProblem>> problems = shared->Verify(max_problems, &job.control);
     if (!problems.ok()) return problems.failure();
     return ReadJob::ToValue([shared, found = problems.value()](Napi::Env env) {
-      Napi::Object report = Napi::Object::New(env);
-      report.Set("problems", DescribeProblems(env, found));
-      report.Set("info", DescribeImage(env, *shared));
-      return report;
+      return ObjectBuilder(env)
+          .Value("problems", DescribeProblems(env, found))
+          .Value("info", DescribeImage(env, *shared))
+          .object();
     });
   };
   return ReadJob::Run(info, info[1].As<Napi::Function>(), work);
@@ -324,19 +335,17 @@ Status FillThroughJs(ReadJob& job, const ImageFile& image, uint32_t section,
                      const RestoreTarget& target, ImageFile::Check check) {
   const auto deliver = [&](uint64_t offset, const std::byte* bytes, uint64_t length) -> Status {
     return job.OnJsThread([&, offset, bytes, length](Napi::Env env) -> Status {
-      const auto chunk =
-          Napi::Buffer<uint8_t>::Copy(env, reinterpret_cast<const uint8_t*>(bytes), length);
+      napi_value at = nullptr;
+      napi_create_double(env, static_cast<double>(offset), &at);
+      napi_value chunk = nullptr;
+      napi_create_buffer_copy(env, length, bytes, nullptr, &chunk);
       // Answered in a later turn of the event loop, so that the service has one between any two chunks.
-      const auto done =
-          Napi::Function::New(env, [shared = job.shared_from_this()](const Napi::CallbackInfo&) {
-            shared->Answer(Success{});
-          });
-      target.on_chunk->Value().Call(
-          {Napi::Number::New(env, static_cast<double>(offset)), chunk, done});
+      const napi_value done = Closure<ReadJob, &ReadJob::OnDone>(env, job.shared_from_this());
+      CallFunction(env, target.on_chunk->Value(), {at, chunk, done});
       if (!env.IsExceptionPending()) return Success{};
       Failure failure;
       failure.code = FailureCode::kIo;
-      failure.message = env.GetAndClearPendingException().Message();
+      failure.message = TakeExceptionMessage(env);
       failure.section = target.name;
       return failure;
     });
@@ -426,18 +435,16 @@ Napi::Value Restore(const Napi::CallbackInfo& info) {
       restored->push_back(std::move(section.value()));
     }
     return ReadJob::ToValue([image, restored](Napi::Env env) {
-      Napi::Object result = Napi::Object::New(env);
-      result.Set("info", DescribeImage(env, *image));
-      Napi::Array sections = Napi::Array::New(env, restored->size());
-      for (uint32_t i = 0; i < restored->size(); i++) {
-        RestoredRegion& region = (*restored)[i];
-        Napi::Object entry = Napi::Object::New(env);
-        entry.Set("name", region.name);
-        if (region.memory) entry.Set("region", RegionHandle::Wrap(env, std::move(region.memory)));
-        sections.Set(i, entry);
-      }
-      result.Set("sections", sections);
-      return result;
+      const auto describe = [&](RestoredRegion& region) {
+        ObjectBuilder entry(env);
+        entry.String("name", region.name);
+        if (region.memory) entry.Value("region", RegionHandle::Wrap(env, std::move(region.memory)));
+        return entry.object();
+      };
+      return ObjectBuilder(env)
+          .Value("info", DescribeImage(env, *image))
+          .Value("sections", ArrayOf(env, *restored, describe))
+          .object();
     });
   };
   return ReadJob::Run(info, info[1].As<Napi::Function>(), work);
