@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <linux/sched.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <time.h>
 
@@ -212,7 +213,24 @@ int Ppoll(pollfd* fds, size_t count, const timespec* timeout) {
       Invoke(Call::kPpoll, SYS_ppoll, fds, count, timeout != nullptr ? &remaining : nullptr, 0, 8));
 }
 
+// TSan has to see mappings come and go, and sees the C library's: it would take two threads for racing that had the
+// same address one after the other.
+#if defined(__SANITIZE_THREAD__)
+constexpr bool kMapThroughLibc = true;
+#else
+constexpr bool kMapThroughLibc = false;
+#endif
+
 void* Mmap(void* address, size_t length, int protection, int flags, int fd, uint64_t offset) {
+  if (kMapThroughLibc) {
+    int64_t error = InjectedError(Call::kMmap);
+    if (error == 0) {
+      void* mapped = mmap(address, length, protection, flags, fd, static_cast<off_t>(offset));
+      if (mapped != MAP_FAILED) return mapped;
+      error = errno;
+    }
+    return reinterpret_cast<void*>(-error);
+  }
   return reinterpret_cast<void*>(Invoke(Call::kMmap, SYS_mmap, address, length, protection, flags,
                                         static_cast<int64_t>(fd), offset));
 }
@@ -220,6 +238,10 @@ bool IsError(const void* mmap_result) {
   return reinterpret_cast<uint64_t>(mmap_result) >= static_cast<uint64_t>(-4095);
 }
 int Munmap(void* address, size_t length) {
+  if (kMapThroughLibc) {
+    if (const int error = InjectedError(Call::kMunmap)) return -error;
+    return munmap(address, length) == 0 ? 0 : -errno;
+  }
   return static_cast<int>(Invoke(Call::kMunmap, SYS_munmap, address, length));
 }
 int Madvise(void* address, size_t length, int advice) {

@@ -36,7 +36,8 @@ test('a child runs no exit handler and no destructor of the host', async (contex
   compileLibrary(new URL('fixtures/exit_mark.c', import.meta.url), library)
   const mark = inDirectory('mark')
   const fixture = startFixture(someSnapshots, [inDirectory('file'), '5'], {
-    env: { LD_PRELOAD: library, EXIT_MARK: mark },
+    preload: library,
+    env: { EXIT_MARK: mark },
   })
   expect((await fixture.report())['outcomes']).toHaveLength(5)
   await fixture.end

@@ -159,7 +159,8 @@ describe('the children of the service', () => {
       const library = inDirectory('ignore_sigchld.so')
       compileLibrary(new URL('fixtures/ignore_sigchld.c', import.meta.url), library)
       const fixture = startFixture(someSnapshots, [inDirectory('file'), '5'], {
-        env: { LD_PRELOAD: library, STILLFRAME_DISABLE: disabled },
+        preload: library,
+        env: { STILLFRAME_DISABLE: disabled },
       })
       const { outcomes, killed, ignored, children } = await fixture.report()
       expect(BigInt(`0x${ignored}`) & (1n << BigInt(constants.signals.SIGCHLD - 1))).not.toBe(0n)
@@ -174,7 +175,8 @@ describe('the children of the service', () => {
       const library = inDirectory('foreign_waiter.so')
       compileLibrary(new URL('fixtures/foreign_waiter.c', import.meta.url), library)
       const fixture = startFixture(someSnapshots, [inDirectory('file'), '20'], {
-        env: { LD_PRELOAD: library, STILLFRAME_DISABLE: disabled },
+        preload: library,
+        env: { STILLFRAME_DISABLE: disabled },
       })
       const { outcomes, killed, children } = await fixture.report()
       expect(outcomes).toEqual(Array.from({ length: 20 }, () => ({ ok: true })))

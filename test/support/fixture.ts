@@ -19,6 +19,8 @@ export type Report = Record<string, any>
 /** Options of {@link startFixture}. */
 export interface FixtureOptions {
   env?: Record<string, string>
+  /** A shared library to load first, behind what the tests themselves run under (a sanitizer's runtime). */
+  preload?: string
   nodeOptions?: readonly string[]
   cwd?: string
   /** In front of `node`: a program that runs another, such as `['setpriv', '--reuid=65534']`. */
@@ -36,12 +38,17 @@ export class Fixture {
   #wake: () => void = () => {}
 
   constructor(url: URL, args: readonly string[], options: FixtureOptions) {
-    const { env = {}, nodeOptions = [], cwd, wrapper = [], detached = false } = options
+    const { env = {}, preload, nodeOptions = [], cwd, wrapper = [], detached = false } = options
+    const preloaded = [process.env['LD_PRELOAD'], preload].filter((library) => library !== undefined)
     const command = [...wrapper, process.execPath, ...nodeOptions, fileURLToPath(url), ...args]
     this.child = spawn(command[0] as string, command.slice(1), {
       cwd,
       detached,
-      env: { ...process.env, ...env },
+      env: {
+        ...process.env,
+        ...(preload === undefined ? {} : { LD_PRELOAD: preloaded.join(' ') }),
+        ...env,
+      },
       stdio: ['pipe', 'pipe', 'pipe'],
     })
     this.child.stderr?.on('data', (chunk: Buffer) => {
