@@ -11,9 +11,9 @@
 //             "search": "...", "replace": "...",   strings, or arrays of lines; search occurs exactly once
 //             "test": "vitest test/crash/publish.test.ts -t 'power loss'",
 //             "timeoutSeconds": 300 }           optional; a test that hangs for so long has noticed
-// "test" is one of:  vitest ARGS                on a rebuilt addon
+// "test" is one of:  vitest ARGS                on a rebuilt addon and a rebuilt dist/
 //                    native FLAVOUR ARGS        scripts/test-native.sh
-//                    sh COMMAND                 on a rebuilt addon and a rebuilt dist/
+//                    sh COMMAND                 likewise
 // With STILLFRAME_MUTANTS_VERBOSE set, the output of red tests is shown: red for the right reason?
 // Everything happens in a copy of the checkout below the temporary directory. The commands are first run
 // without any mutant: one that is not green then proves nothing, and the run stops.
@@ -120,7 +120,7 @@ async function baseline(copy) {
   const red = []
   for (const test of new Set(mutants.map((mutant) => mutant.test))) {
     console.log(`without mutant: ${test}`)
-    if (!(await build(copy, test, 'all'))) return [`the build for: ${test}`]
+    if (!(await build(copy, test))) return [`the build for: ${test}`]
     if ((await runTest(copy, test, 900, 'explain')) !== 'passed') red.push(test)
   }
   return red
@@ -135,7 +135,7 @@ async function tryMutant(copy, { file, search, replace, test, timeoutSeconds }) 
     original.replace(search, () => replace),
   )
   try {
-    if (!(await build(copy, test, file))) return 'DOES NOT BUILD'
+    if (!(await build(copy, test))) return 'DOES NOT BUILD'
     const outcome = await runTest(copy, test, timeoutSeconds)
     return { passed: 'SURVIVED', failed: 'caught', 'timed out': 'caught (hung)' }[outcome]
   } finally {
@@ -143,8 +143,8 @@ async function tryMutant(copy, { file, search, replace, test, timeoutSeconds }) 
   }
 }
 
-/** Builds what the test runs on; `changed` is the one file that differs from the last build, or 'all'. */
-async function build(copy, test, changed) {
+/** Builds what the test runs on. */
+async function build(copy, test) {
   const [kind, flavour] = test.split(' ')
   const commands = []
   if (kind === 'native') {
@@ -152,8 +152,7 @@ async function build(copy, test, changed) {
   } else {
     // The mutant before this one may have changed any file: make and tsc find out what is to be done.
     commands.push(`node node_modules/node-gyp/bin/node-gyp.js build --loglevel=error --jobs=max`)
-    if (kind === 'sh' || !changed.startsWith('native/'))
-      commands.push('node_modules/.bin/tsc -p tsconfig.build.json')
+    commands.push('node_modules/.bin/tsc -p tsconfig.build.json')
   }
   for (const command of commands) if ((await run(copy, command, 900, 'explain')) !== 'passed') return false
   return true
