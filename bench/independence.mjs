@@ -1,126 +1,177 @@
 // Does other memory of the process add to the pause of snapshot(), and does a big region make
 // child_process.spawn slower?
 //
-//   node bench/independence.mjs [--size 4GiB] [--heap 1GiB] [--rounds 15] [--json]
-//
-// Each scenario runs in a process of its own; all run in one go, in turns, so that the machine's mood hits
-// them alike. Pauses are of captures that are aborted at once: only the freeze is of interest here. Medians,
-// and the ratio to the scenario without the other memory.
-import { fork, spawn } from 'node:child_process'
+// One process captures a region alone, then beside another region, then beside a JS heap, then beside both: all
+// engines in turns in each of these states. Another one spawns /bin/true without and with a region, in turns.
+import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
-import { parseArgs } from 'node:util'
-import { Region, snapshot } from 'stillframe'
+import { readFileSync } from 'node:fs'
+import { snapshot } from 'stillframe'
+import { runIfMain } from './support/alone.mjs'
+import { engineOptions, usableEngines } from './support/engines.mjs'
+import { GIB, MIB, touchedRegion } from './support/pages.mjs'
+import { quiet } from './support/quiet.mjs'
+import { whyNoRoom } from './support/room.mjs'
+import { tryScenario } from './support/scenario.mjs'
+import { summary } from './support/statistics.mjs'
+import { number, ratio, size } from './support/table.mjs'
 
-const GIB = 2 ** 30
+const mappings = () => readFileSync('/proc/self/maps', 'latin1').split('\n').length - 1
 
-const bytes = (text) => {
-  const match = /^(\d+(?:\.\d+)?)\s*(MiB|GiB)$/.exec(text)
-  if (!match) throw new TypeError(`not a size: '${text}'; write it as 512MiB or 4GiB`)
-  return Number(match[1]) * (match[2] === 'GiB' ? GIB : 2 ** 20)
-}
-const median = (values) => values.toSorted((a, b) => a - b)[values.length >> 1]
-const quantile = (values, q) =>
-  values.toSorted((a, b) => a - b)[Math.min(values.length - 1, Math.floor(values.length * q))]
-
-const touched = (byteLength) => {
-  const region = Region.allocate(byteLength)
-  for (let at = 0; at < byteLength; at += GIB) {
-    new Uint8Array(region.buffer, at, Math.min(GIB, byteLength - at)).fill(1 + at / GIB)
-  }
-  return region
-}
-
-// About `byteLength` of JS objects: small arrays of doubles, so that it is V8's heap and nothing else.
+/** About so many bytes of JS objects: small arrays of doubles, so that it is V8's heap and nothing else. */
 const jsHeap = (byteLength) => {
   const objects = []
-  for (let have = 0; have < byteLength; have += 1040)
+  for (let have = 0; have < byteLength; have += 1040) {
     objects.push(Array.from({ length: 128 }, () => Math.random()))
+  }
   return objects
 }
 
-const median_pause = async (region, rounds) => {
-  const directory = mkdtempSync(join(tmpdir(), 'stillframe-bench-'))
-  const pauses = []
-  try {
-    for (let i = 0; i < rounds + 1; i++) {
-      const shot = snapshot(region, join(directory, 'image'), { engine: 'fork' })
+/** By engine: how long the call takes; captures are aborted at once, only the freeze is of interest. */
+const pausesOf = async (region, { engines, rounds, directory }) => {
+  const pauses = Object.fromEntries(engines.map((engine) => [engine, []]))
+  for (let round = -1; round < rounds; round++) {
+    for (const engine of engines) {
+      await quiet()
+      const started = performance.now()
+      const shot = snapshot(region, `${directory}/image`, engineOptions[engine])
+      const pauseMs = performance.now() - started
       shot.abort()
       await shot.done.catch(() => {})
-      if (i > 0) pauses.push(shot.pauseMs) // the first one runs cold code
+      if (round >= 0) pauses[engine].push(pauseMs) // the first one runs cold code
     }
-  } finally {
-    rmSync(directory, { recursive: true })
   }
-  return { median: median(pauses), max: Math.max(...pauses) }
+  return { mappings: mappings(), pauses }
 }
 
-const spawn_cost = async (rounds) => {
-  const blocked = []
-  for (let i = 0; i < rounds * 4; i++) {
+/** How long spawn() keeps its caller. */
+const spawnTimes = async (rounds) => {
+  const times = []
+  for (let round = -1; round < rounds; round++) {
     const started = performance.now()
     const child = spawn('/bin/true', { stdio: 'ignore' })
-    blocked.push(performance.now() - started)
+    const took = performance.now() - started
+    if (round >= 0) times.push(took)
     await once(child, 'exit')
   }
-  return { median: median(blocked), max: quantile(blocked, 0.99) }
+  return times
 }
 
-const scenarios = {
-  'pause, region alone': ({ size, rounds }) => median_pause(touched(size), rounds),
-  'pause, beside another region and a JS heap': async ({ size, heap, rounds }) => {
-    const other = touched(size)
-    const objects = jsHeap(heap)
-    const result = await median_pause(touched(size), rounds)
-    if (other.byteLength + objects.length === 0) throw new Error('unreachable: keeps both alive')
-    return result
+export const scenarios = {
+  async pauses(options) {
+    const { region } = touchedRegion(options.byteLength, true)
+    const states = [{ what: 'alone', ...(await pausesOf(region, options)) }]
+    const beside = async (what) => states.push({ what, ...(await pausesOf(region, options)) })
+    const first = touchedRegion(options.byteLength, true).region
+    await beside(`beside another of ${size(options.byteLength)}`)
+    first.close()
+    const objects = jsHeap(options.heapBytes)
+    await beside(`beside a JS heap of ${size(options.heapBytes)}`)
+    const second = touchedRegion(options.byteLength, true).region
+    await beside('beside both')
+    second.close()
+    if (objects.length === 0) throw new Error('unreachable: keeps the objects alive')
+    return states
   },
-  'spawn, no region': ({ rounds }) => spawn_cost(rounds),
-  'spawn, beside a region of twice the size': async ({ size, rounds }) => {
-    const region = touched(2 * size)
-    const result = await spawn_cost(rounds)
-    region.close()
-    return result
-  },
-}
 
-if (process.send) {
-  process.once('message', async ({ name, options }) => {
-    process.send(await scenarios[name](options))
-    process.disconnect()
-  })
-} else {
-  const { values } = parseArgs({
-    options: {
-      size: { type: 'string', default: '4GiB' },
-      heap: { type: 'string', default: '1GiB' },
-      rounds: { type: 'string', default: '15' },
-      json: { type: 'boolean', default: false },
-    },
-  })
-  const options = { size: bytes(values.size), heap: bytes(values.heap), rounds: Number(values.rounds) }
-  const results = {}
-  for (const name of Object.keys(scenarios)) {
-    const child = fork(fileURLToPath(import.meta.url), { execArgv: ['--max-old-space-size=4096'] })
-    child.send({ name, options })
-    const [result] = await once(child, 'message')
-    results[name] = result
-    if (child.exitCode === null) await once(child, 'exit')
-  }
-  if (values.json) {
-    console.log(JSON.stringify({ options, results }, null, 2))
-  } else {
-    console.log(`regions of ${values.size}, touched; JS heap of ${values.heap}; ${values.rounds} rounds\n`)
-    let base
-    for (const [name, { median: middle, max }] of Object.entries(results)) {
-      if (name.includes('alone') || name.includes('no region')) base = middle
-      const ratio = (middle / base).toFixed(2)
-      console.log(
-        `${name.padEnd(44)} median ${middle.toFixed(2).padStart(7)} ms   max ${max.toFixed(2).padStart(7)} ms   x${ratio}`,
-      )
+  async spawns({ byteLength, turns, rounds }) {
+    const without = []
+    const beside = []
+    for (let turn = 0; turn < turns; turn++) {
+      without.push(...(await spawnTimes(rounds)))
+      const { region } = touchedRegion(byteLength, true)
+      beside.push(...(await spawnTimes(rounds)))
+      region.close()
     }
+    return [
+      { what: 'no region', times: without },
+      { what: `beside a region of ${size(byteLength)}`, times: beside },
+    ]
+  },
+}
+
+const measure = async (settings, { directory, note, skipped }) => {
+  const engines = await usableEngines(directory, skipped)
+  const { byteLength, heapBytes, rounds, spawnBytes, spawnTurns, spawnRounds } = settings
+  const run = async (name, memory, options) => {
+    const what = `${name} of independence`
+    const reason = whyNoRoom(directory, { memory })
+    if (reason !== undefined) {
+      skipped.push({ what, reason })
+      return []
+    }
+    note(`independence: ${name}`)
+    const limits = { timeoutMs: 900_000 }
+    return (await tryScenario(skipped, what, import.meta.url, name, options, limits)) ?? []
+  }
+  const pauses = { engines, byteLength, heapBytes, rounds, directory }
+  const spawns = { byteLength: spawnBytes, turns: spawnTurns, rounds: spawnRounds }
+  return {
+    states: await run('pauses', 2 * byteLength + 2 * heapBytes, pauses),
+    spawns: await run('spawns', spawnBytes, spawns),
   }
 }
+
+const pauseTable = (states, { byteLength, rounds }) => ({
+  title: `Pause of a region of ${size(byteLength)} in huge pages, beside other memory`,
+  columns: ['engine', 'the region', 'mappings', 'min ms', 'p50 ms', 'min to alone', 'added ms'],
+  rows: Object.keys(states[0].pauses).flatMap((engine) => {
+    const alone = summary(states[0].pauses[engine])
+    return states.map((state) => {
+      const { min, p50 } = summary(state.pauses[engine])
+      const added = number(min - alone.min)
+      return [
+        engine,
+        state.what,
+        String(state.mappings),
+        number(min),
+        number(p50),
+        ratio(min, alone.min),
+        added,
+      ]
+    })
+  }),
+  note: `${rounds} captures each, aborted at once; all engines in turns. "mappings" are those of the process.`,
+})
+
+const spawnTable = (spawns, { spawnTurns, spawnRounds }) => ({
+  title: 'child_process.spawn beside a region',
+  columns: ['the process', 'min ms', 'p50 ms', 'p99 ms', 'p50 to without'],
+  rows: spawns.map(({ what, times }) => {
+    const { min, p50, p99 } = summary(times)
+    return [what, number(min), number(p50), number(p99), ratio(p50, summary(spawns[0].times).p50)]
+  }),
+  note: `${spawnTurns * spawnRounds} spawns each, in ${spawnTurns} turns.`,
+})
+
+export const bench = {
+  name: 'independence',
+  title: 'What other memory adds to the pause, and a region to spawn',
+  about: 'Pauses beside another region and a JS heap; child_process.spawn beside a big region.',
+  settings: {
+    full: {
+      byteLength: 4 * GIB,
+      heapBytes: GIB,
+      rounds: 25,
+      spawnBytes: 8 * GIB,
+      spawnTurns: 3,
+      spawnRounds: 60,
+    },
+    quick: {
+      byteLength: GIB / 2,
+      heapBytes: 128 * MIB,
+      rounds: 10,
+      spawnBytes: GIB,
+      spawnTurns: 2,
+      spawnRounds: 20,
+    },
+  },
+  measure,
+  tables: ({ rows, settings }) => [
+    ...(rows.states.length === 0 ? [] : [pauseTable(rows.states, settings)]),
+    ...(rows.spawns.length === 0 ? [] : [spawnTable(rows.spawns, settings)]),
+  ],
+  plots: () => [],
+}
+
+runIfMain(import.meta.url, bench)

@@ -47,7 +47,7 @@ bool NeedsLargeBuffer(Napi::Env env, size_t byte_length) {
   return version->major <= kNodeWithLimit && byte_length > kBufferMax;
 }
 
-napi_value MakeLargeBuffer(std::shared_ptr<RegionMemory> memory) {
+napi_value MakeLargeBuffer(const std::shared_ptr<RegionMemory>& memory) {
   // v8::Isolate::GetCurrent(), v8::ArrayBuffer::NewBackingStore(data, length, deleter, data),
   // v8::ArrayBuffer::New(isolate, store), v8::BackingStore::~BackingStore()
   const auto current_isolate = Find<GetCurrentIsolate>("_ZN2v87Isolate10GetCurrentEv");

@@ -17,6 +17,6 @@ namespace stillframe {
 bool NeedsLargeBuffer(Napi::Env env, size_t byte_length);
 
 // Null when V8's functions are not found.
-napi_value MakeLargeBuffer(std::shared_ptr<RegionMemory> memory);
+napi_value MakeLargeBuffer(const std::shared_ptr<RegionMemory>& memory);
 
 }  // namespace stillframe

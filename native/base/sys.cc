@@ -71,7 +71,7 @@ inline int64_t Raw(int64_t number, uint64_t a, uint64_t b, uint64_t c, uint64_t 
   register uint64_t r10 asm("r10") = d;
   register uint64_t r8 asm("r8") = e;
   register uint64_t r9 asm("r9") = f;
-  int64_t result;
+  int64_t result = 0;
   asm volatile("syscall"
                : "=a"(result)
                : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)

@@ -44,7 +44,7 @@ size_t next_ended = 0;
 std::atomic<uint32_t> generation{0};
 
 struct Chain {
-  int number;
+  int number = 0;
   bool installed = false;
   // What was there before we first came, and what we went in front of the last time.
   struct sigaction first {};

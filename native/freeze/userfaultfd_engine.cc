@@ -115,7 +115,7 @@ void UserfaultfdEngine::AnswerFaults() {
     const timespec patience{0, 100'000'000};
     if (sys::Ppoll(events, 2, &patience) < 0) nanosleep(&kBreath, nullptr);
     if (ending_.load(std::memory_order_acquire)) return;
-    uffd_msg message;
+    uffd_msg message{};
     while (sys::Read(faults_.get(), &message, sizeof message) == sizeof message) {
       if (message.event != UFFD_EVENT_PAGEFAULT) continue;
       // Lifting the protection wakes whoever waits for the page.

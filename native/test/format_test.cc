@@ -104,9 +104,9 @@ TEST(Format, BlocksOfASection) {
 }
 
 TEST(Layout, PartsAreAlignedAndDoNotOverlap) {
-  const uint64_t kTera = uint64_t{1} << 40;
+  const uint64_t tera = uint64_t{1} << 40;
   const std::vector<ImageDescription::Section> sections = {
-      {"a", 1}, {"empty", 0}, {"b", kPartAlignment}, {"c", kTera + 1}, {"d", kBlockSize * 17}};
+      {"a", 1}, {"empty", 0}, {"b", kPartAlignment}, {"c", tera + 1}, {"d", kBlockSize * 17}};
   const FlatLayout layout = PlanFlatLayout(sections);
   ASSERT_EQ(layout.sections.size(), sections.size());
   uint64_t end = kPartAlignment;

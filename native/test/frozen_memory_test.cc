@@ -21,6 +21,7 @@ constexpr std::byte kNew{0xEE};
 
 class OverwritingProtection final : public WriteProtection {
  public:
+  virtual ~OverwritingProtection() = default;
   int Protect(std::byte*, size_t) override { return 0; }
   int Lift(std::byte* start, size_t length) override {
     if (failures_left > 0) {
@@ -152,6 +153,7 @@ TEST(SlotPool, NeverCountsMoreSlotsThanThereAre) {
   std::array<std::atomic<int>, kSlots> owners{};
   std::atomic<int> twice{0};
   std::vector<std::thread> threads;
+  threads.reserve(6);
   for (int i = 0; i < 6; i++) {
     threads.emplace_back([&] {
       for (int round = 0; round < 1'000'000; round++) {

@@ -90,6 +90,7 @@ TEST(ImageFile, GivesBackWhatWasWritten) {
 
 TEST(ImageFile, ManySectionsAndMuchMetadata) {
   std::vector<SampleSection> sections;
+  sections.reserve(2000);
   for (int i = 0; i < 2000; i++) {
     sections.push_back({"section " + std::to_string(i), Pattern(static_cast<size_t>(i % 3), 1)});
   }

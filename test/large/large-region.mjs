@@ -2,16 +2,19 @@
 // full, and of one of 16 GiB that is hardly touched. Proved by comparing every word with what its place says it
 // must be, and by looking closely around the border. Not part of `npm test`:
 //
-//   node test/large/large-region.mjs [DIRECTORY]
+//   npm run test:large                                             every engine, in the temporary directory
+//   npm run test:large -- --engine fork --engine mprotect /data    these only, and there
 //
-// Needs 12 GB of memory, and 11 GB of disk in DIRECTORY (default: the temporary directory).
+// Needs 12 GB of memory, and 11 GB of disk in the directory. An engine that this machine does not have is named.
 
 import assert from 'node:assert/strict'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { freemem, tmpdir } from 'node:os'
 import path from 'node:path'
 import process from 'node:process'
-import { inspect, Region, restore, snapshot, verify } from 'stillframe'
+import { parseArgs } from 'node:util'
+import { capabilities, inspect, Region, restore, snapshot, verify } from 'stillframe'
+import { optionsOf } from '../engines/variants.mjs'
 
 const GiB = 2 ** 30
 const MiB = 2 ** 20
@@ -21,7 +24,11 @@ const byteLength = 5 * GiB + 262_144 + 4096 + 3
 const windowBytes = 256 * MiB
 const neededBytes = 12e9
 
-const directory = mkdtempSync(path.join(process.argv[2] ?? tmpdir(), 'stillframe-large-'))
+const { values, positionals } = parseArgs({
+  options: { engine: { type: 'string', multiple: true } },
+  allowPositionals: true,
+})
+const directory = mkdtempSync(path.join(positionals[0] ?? tmpdir(), 'stillframe-large-'))
 const started = performance.now()
 
 /** Says what has been proved. */
@@ -65,7 +72,8 @@ function check(buffer, generation, origin = 0) {
   }
 }
 
-async function whole() {
+/** @param {object} options - choose the engine. */
+async function whole(options) {
   const file = path.join(directory, 'whole.snap')
   const region = Region.allocate(byteLength)
   assert.equal(region.byteLength, byteLength)
@@ -75,7 +83,7 @@ async function whole() {
 
   const across = new Uint8Array(region.buffer, border - MiB - 4, 2 * MiB + 4)
   const beyond = new Uint8Array(region.buffer, border + 8, byteLength - border - 8)
-  const running = snapshot({ region, across, beyond }, file, { metadata: { generation: 1 } })
+  const running = snapshot({ region, across, beyond }, file, { ...options, metadata: { generation: 1 } })
   // Around the border, at both ends, and enough in between: all before the saver can have come there.
   write(region.buffer, 2, border - 64 * MiB, border + 64 * MiB)
   write(region.buffer, 2, 5 * GiB - 8 * MiB)
@@ -121,7 +129,7 @@ async function whole() {
     check(copied.regions.region.buffer, 1)
     const again = path.join(directory, 'again.snap')
     rmSync(file)
-    await snapshot(copied.regions.region, again).done
+    await snapshot(copied.regions.region, again, options).done
     copied.close()
     const mapped = await restore(again)
     check(mapped.regions.main.buffer, 1)
@@ -131,7 +139,8 @@ async function whole() {
   say("restored with mode 'copy', saved and restored once more: every word is right")
 }
 
-async function sparse() {
+/** @param {object} options - choose the engine. */
+async function sparse(options) {
   const file = path.join(directory, 'sparse.snap')
   const region = Region.allocate(16 * GiB, { hugePages: false })
   const places = [1, 2, 3, 4].flatMap((times) => {
@@ -139,7 +148,7 @@ async function sparse() {
     return [at - 4097, at - 4096, at - 1, at, at + 4095].filter((place) => place < region.byteLength)
   })
   for (const place of places) new Uint8Array(region.buffer, place, 1)[0] = 1 + (place % 251)
-  const { done } = snapshot(region, file)
+  const { done } = snapshot(region, file, options)
   for (const place of places) new Uint8Array(region.buffer, place, 1)[0] = 0
   const result = await done
   assert.equal(result.byteLength, 16 * GiB)
@@ -163,8 +172,18 @@ async function sparse() {
 
 if (freemem() < neededBytes) console.warn(`only ${(freemem() / 1e9).toFixed(1)} GB of memory are free`)
 try {
-  await whole()
-  await sparse()
+  const { engines } = capabilities()
+  for (const [variant, options] of Object.entries(optionsOf)) {
+    if (values.engine !== undefined && !values.engine.includes(options.engine)) continue
+    const engine = engines[options.engine]
+    if (!engine.available) {
+      say(`left out: ${variant}: ${engine.reason}`)
+      continue
+    }
+    say(`== ${variant}`)
+    await whole(options)
+    await sparse(options)
+  }
   say('done')
 } finally {
   rmSync(directory, { recursive: true, force: true })
