@@ -26,7 +26,7 @@ Status Thread::Start(const char* name, std::function<void()> body) {
 
 Status Thread::StartDetached(const char* name, std::function<void()> body) {
   auto* thread = new Thread;
-  const Status started = thread->Start(name, [body = std::move(body)] {
+  Status started = thread->Start(name, [body = std::move(body)] {
     body();
     pthread_detach(pthread_self());
   });
