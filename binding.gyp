@@ -33,6 +33,7 @@
         "native/freeze/fault_router.cc",
         "native/freeze/features.cc",
         "native/freeze/fork_engine.cc",
+        "native/freeze/forked_process.cc",
         "native/freeze/frozen_memory.cc",
         "native/freeze/in_process_engine.cc",
         "native/freeze/mprotect_engine.cc",
@@ -55,7 +56,7 @@
       "type": "static_library",
       "cflags": ["-fno-stack-protector"],
       "cflags_cc": ["-fno-rtti", "-fno-threadsafe-statics"],
-      "sources": ["native/child/child.cc", "native/child/forked_pages.cc"]
+      "sources": ["native/child/child.cc", "native/child/forked_pages.cc", "native/child/hardening.cc"]
     },
     {
       "target_name": "stillframe",
@@ -80,6 +81,29 @@
         "native/addon/sources.cc"
       ],
       # nodelete: a Worker's end must not unmap the handler of a fault signal.
+      "ldflags": ["-Wl,-z,nodelete", "-Wl,-Bsymbolic", "-Wl,--exclude-libs,ALL", "-Wl,-z,now"]
+    },
+    {
+      # V8 and Node themselves, no Node-API alone: one binary for each major version of Node.
+      "target_name": "stillframe_heap",
+      "dependencies": ["stillframe_core", "stillframe_child"],
+      "include_dirs": ["<!@(node -p \"require('node-addon-api').include_dir\")"],
+      "defines": [
+        "NAPI_VERSION=9",
+        "NAPI_DISABLE_CPP_EXCEPTIONS",
+        "NODE_ADDON_API_DISABLE_DEPRECATED",
+        "NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS"
+      ],
+      "sources": [
+        "native/addon/environment.cc",
+        "native/addon/failure.cc",
+        "native/heap/heap_addon.cc",
+        "native/heap/heap_job.cc",
+        "native/heap/output.cc",
+        "native/heap/unforkable.cc",
+        "native/heap/worker_park.cc"
+      ],
+      # nodelete: its threads, and tasks in V8's queues, may outlive a Worker that has loaded it.
       "ldflags": ["-Wl,-z,nodelete", "-Wl,-Bsymbolic", "-Wl,--exclude-libs,ALL", "-Wl,-z,now"]
     }
   ]

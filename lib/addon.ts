@@ -230,6 +230,8 @@ export interface Addon {
   /** Only what the choice of an engine depends on: the first capture's pause pays for it. */
   engines(): Pick<NativeCapabilities, 'engines' | 'features'>
   preflight(sources: NativeSource[], directory: string): NativePreflight
+  /** The mappings of all regions of the process: pairs of address and length. */
+  regionRanges(): number[]
   /** True when the mapping that holds this byte is MADV_DONTFORK. Walks /proc/self/smaps: slow. */
   isDontFork(head: Uint8Array): boolean
   /** Tests only: makes the nth (from 1) and, when `forever`, each later `syscall` fail with errno. */

@@ -91,6 +91,18 @@ export class StillframeError extends Error {
   }
 }
 
+/** @internal What Node's own file functions threw. */
+export function fromSystem(error: unknown, path: string): unknown {
+  const { errno, syscall, code, message } = error as NodeJS.ErrnoException
+  if (typeof code !== 'string' || typeof syscall !== 'string') return error
+  return new StillframeError('ERR_STILLFRAME_IO', `${path}: ${message}`, {
+    errno,
+    syscall,
+    path,
+    cause: error,
+  })
+}
+
 /** What to do about a failure: the last sentence of its message. */
 const advice: Partial<Record<StillframeErrorCode, string>> = {
   ERR_STILLFRAME_NO_SPACE: 'Free disk space (or raise the quota or file size limit), or choose another path.',

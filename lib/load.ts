@@ -18,7 +18,8 @@ const addonName = 'stillframe.node'
 const architectures: readonly string[] = ['x64', 'arm64']
 
 // lib/ and dist/ both lie directly below package.json.
-const packageRoot = fileURLToPath(new URL('..', import.meta.url))
+/** @internal */
+export const packageRoot = fileURLToPath(new URL('..', import.meta.url))
 const require = createRequire(import.meta.url)
 
 let loaded: Addon | undefined
@@ -41,7 +42,8 @@ interface Attempt {
   outcome: string
 }
 
-function load(): Addon {
+/** @internal @throws StillframeError where no addon of ours can work. */
+export function checkPlatform(): void {
   const { platform, arch } = process
   if (platform !== 'linux' || !architectures.includes(arch)) {
     throw new StillframeError(
@@ -50,7 +52,11 @@ function load(): Addon {
         'Run the service there, or call stillframe only on that platform.',
     )
   }
+}
 
+function load(): Addon {
+  checkPlatform()
+  const { platform, arch } = process
   const attempts: Attempt[] = []
   const explicit = process.env.STILLFRAME_ADDON
   // A binary asked for by name is used or refused: another one in its place would hide the mistake.
@@ -76,15 +82,23 @@ function load(): Addon {
 }
 
 function tryLoad(file: string, attempts: Attempt[]): Addon | undefined {
-  if (!existsSync(file)) {
-    attempts.push({ file, outcome: 'does not exist' })
-    return undefined
-  }
+  const { exports, outcome } = tryFile(file)
   try {
-    return checked(require(file))
+    if (outcome === undefined) return checked(exports)
+    attempts.push({ file, outcome })
   } catch (error) {
     attempts.push({ file, outcome: firstLine(error) })
-    return undefined
+  }
+  return undefined
+}
+
+/** @internal What a native module exports, or why it was not to be had. */
+export function tryFile(file: string): { exports?: unknown; outcome?: string } {
+  if (!existsSync(file)) return { outcome: 'does not exist' }
+  try {
+    return { exports: require(file) as unknown }
+  } catch (error) {
+    return { outcome: firstLine(error) }
   }
 }
 
@@ -135,8 +149,10 @@ function firstLine(error: unknown): string {
  * The C libraries to try prebuilt binaries for. The running executable names its dynamic loader, and that
  * names the C library: two small reads, where process.report takes milliseconds. When it cannot be told
  * (the loader was started by hand, say) both are tried, since a binary for the wrong one does not load.
+ *
+ * @internal
  */
-function candidateLibcs(): string[] {
+export function candidateLibcs(): string[] {
   const loader = programInterpreter('/proc/self/exe')
   if (loader === undefined) return ['glibc', 'musl']
   return loader.includes('musl') ? ['musl'] : ['glibc']

@@ -3,6 +3,7 @@
 import { inspect } from 'node:util'
 import type { Addon, CaptureHandle, NativeCaptureResult, NativeFailure } from './addon.js'
 import { knownMachine } from './capabilities.js'
+import { abortError, CaptureJob } from './capture-job.js'
 import {
   chooseEngine,
   type EngineChoice,
@@ -14,7 +15,7 @@ import { CallSite, fromNative, isNativeFailure } from './errors.js'
 import { loadAddon } from './load.js'
 import { type CheckedSnapshotOptions, checkSnapshotOptions, type SnapshotOptions } from './options.js'
 import { checkPath } from './path.js'
-import { estimateMs, notify, ProgressClock, type SnapshotProgress } from './progress.js'
+import { estimateMs, type SnapshotProgress } from './progress.js'
 import { idToBytes, newId } from './snapshot-id.js'
 import { type ResolvedSource, resolveSources, type Source, toNativeSources } from './source.js'
 
@@ -98,8 +99,6 @@ interface CaptureRequest {
 
 let startSnapshot: (request: CaptureRequest) => Snapshot
 
-const ignore = (): void => {}
-
 /**
  * A running or finished capture; see {@link snapshot}.
  *
@@ -107,7 +106,7 @@ const ignore = (): void => {}
  * a crash. It counts as looked at when `done` is awaited, while the progress is being iterated over (the
  * loop throws it), and when the caller aborted the capture or disposed of it.
  */
-export class Snapshot {
+export class Snapshot extends CaptureJob<SnapshotProgress, SnapshotResult> {
   /** UUID, also in the file. */
   readonly id: string
   /** Absolute. */
@@ -125,22 +124,10 @@ export class Snapshot {
   #capture: CaptureHandle | undefined
   /** Held until the end, so that no source is collected while it is being saved. */
   #sources: readonly ResolvedSource[]
-  readonly #options: CheckedSnapshotOptions
   readonly #callSite: CallSite
   readonly #frozenAtClock: number
 
-  readonly #clock = new ProgressClock()
   readonly #counters = new Float64Array(4)
-
-  readonly #done: Promise<SnapshotResult>
-  #resolve: (result: SnapshotResult) => void = ignore
-  #reject: (reason: unknown) => void = ignore
-  /** Somebody has asked for `done`, and will hear of a failure there. */
-  #doneWasTaken = false
-  /** Iterations that have begun and not ended. */
-  #iterations = 0
-  #abortion: { readonly reason: unknown } | undefined
-  #failure: { readonly reason: unknown } | undefined
 
   static {
     startSnapshot = (request) => new Snapshot(request)
@@ -149,18 +136,14 @@ export class Snapshot {
   private constructor(request: CaptureRequest) {
     if (request?.calledAt === undefined)
       throw new TypeError('Snapshot has no public constructor: use snapshot()')
+    super()
     const { addon, choice, sources, path, options } = request
     this.id = newId()
     this.path = path
     this.engine = choice.engine
     this.faultHandling = choice.faultHandling
     this.#sources = sources
-    this.#options = options
     this.#callSite = new CallSite(snapshot)
-    this.#done = new Promise((resolve, reject) => {
-      this.#resolve = resolve
-      this.#reject = reject
-    })
     const { metadata, overwrite, mode, durable, memoryLimit, onMemoryLimit, stallTimeoutMs } = options
     const plan = {
       ...choice,
@@ -178,8 +161,7 @@ export class Snapshot {
     this.#capture = new addon.Capture(plan, (failure, result) => this.#end(failure, result))
     this.#frozenAtClock = performance.now()
     this.frozenAt = new Date(this.#capture.frozenAtMs)
-    options.signal?.addEventListener('abort', this.#onAbort, { once: true })
-    if (options.onProgress !== undefined) this.#clock.add(this.#onProgress)
+    this.begin(this.#capture, options)
     this.pauseMs = performance.now() - request.calledAt
   }
 
@@ -189,84 +171,15 @@ export class Snapshot {
     const [bytesDone = 0, bytesTotal = 0, bytesWritten = 0, copiedBytes = 0] = this.#counters
     const progress: SnapshotProgress = { bytesDone, bytesTotal, bytesWritten, copiedBytes }
     const elapsedMs = performance.now() - this.#frozenAtClock
-    const etaMs = this.#failure === undefined ? estimateMs(elapsedMs, bytesDone, bytesTotal) : undefined
+    const etaMs = this.state !== 'failed' ? estimateMs(elapsedMs, bytesDone, bytesTotal) : undefined
     if (etaMs !== undefined) progress.etaMs = etaMs
     return progress
   }
 
-  /**
-   * Resolves when the file is complete, published under its name and (unless `durable` is false) on disk.
-   * Rejects with a StillframeError, or with the reason of the abort; then the previous file is as it was and
-   * nothing is left behind.
-   */
-  get done(): Promise<SnapshotResult> {
-    this.#doneWasTaken = true
-    return this.#done
-  }
-
-  /**
-   * Ends the capture early: `done` rejects with `reason`. When it comes too late to stop the file from being
-   * published, `done` resolves. After the end, and the second time, it does nothing.
-   *
-   * @param reason - default: a `DOMException` named `'AbortError'`.
-   */
-  abort(reason?: unknown): void {
-    if (this.#capture === undefined || this.#abortion !== undefined) return
-    this.#abortion = { reason: reason === undefined ? abortError() : reason }
-    // Whoever aborts knows how it ends.
-    this.#done.catch(ignore)
-    this.#capture.abort()
-  }
-
-  /**
-   * The progress: at once, then about every 100 ms, and a last time when the capture is complete. Ends when
-   * `done` resolves and throws what `done` rejects with. A slow consumer skips values. Leaving the loop early
-   * does not abort the capture.
-   */
-  async *[Symbol.asyncIterator](): AsyncGenerator<SnapshotProgress, void, undefined> {
-    let wake: () => void = ignore
-    const tick = (): void => wake()
-    let delivered = false
-    this.#iterations++
-    if (this.#capture !== undefined) this.#clock.add(tick)
-    try {
-      while (this.#capture !== undefined) {
-        yield this.progress
-        // It may have ended while the consumer was busy: then no tick would come any more.
-        if (this.#capture === undefined) break
-        await new Promise<void>((resolve) => {
-          wake = resolve
-        })
-      }
-      delivered = true
-      await this.#done
-      yield this.progress
-    } finally {
-      this.#iterations--
-      this.#clock.remove(tick)
-      if (!delivered) this.#raiseUnseenFailure()
-    }
-  }
-
-  /** For `await using`: aborts the capture if it is still running, and waits for its end. Never rejects. */
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.abort()
-    await this.#done.then(ignore, ignore)
-  }
-
   /** @internal */
   [inspect.custom](_depth: number, options: object): string {
-    const state =
-      this.#capture !== undefined ? 'running' : this.#failure === undefined ? 'complete' : 'failed'
-    const { id, path, engine, pauseMs, frozenAt, progress } = this
+    const { id, path, engine, pauseMs, frozenAt, state, progress } = this
     return `Snapshot ${inspect({ id, path, engine, pauseMs, frozenAt, state, progress }, options)}`
-  }
-
-  readonly #onAbort = (): void => this.abort(this.#options.signal?.reason)
-
-  readonly #onProgress = (): void => {
-    const { onProgress } = this.#options
-    if (onProgress !== undefined && this.#failure === undefined) notify(onProgress, this.progress)
   }
 
   /** Called once by native code. */
@@ -275,18 +188,8 @@ export class Snapshot {
     this.#capture = undefined
     const byteLength = this.#sources.reduce((sum, source) => sum + source.byteLength, 0)
     this.#sources = []
-    this.#options.signal?.removeEventListener('abort', this.#onAbort)
-    if (result !== undefined && failure === null) {
-      this.#clock.stop()
-      this.#resolve(this.#resultOf(result, byteLength))
-      return
-    }
-    const reason = this.#abortion !== undefined ? this.#abortion.reason : this.#reasonOf(failure)
-    this.#failure = { reason }
-    // An iteration under way throws the failure: `done` need not raise it a second time.
-    if (this.#iterations > 0) this.#done.catch(ignore)
-    this.#clock.stop()
-    this.#reject(reason)
+    if (result !== undefined && failure === null) this.complete(this.#resultOf(result, byteLength))
+    else this.fail(this.#reasonOf(failure))
   }
 
   #reasonOf(failure: NativeFailure | null): unknown {
@@ -308,17 +211,4 @@ export class Snapshot {
       copiedBytesPeak: native.copiedBytesPeak,
     }
   }
-
-  /**
-   * A consumer left its loop between the failure and the step that would have thrown it. If nobody holds
-   * `done` either, nobody would ever hear of it: raise it as `done` would have.
-   */
-  #raiseUnseenFailure(): void {
-    if (this.#failure === undefined || this.#abortion !== undefined || this.#doneWasTaken) return
-    void Promise.reject(this.#failure.reason)
-  }
-}
-
-function abortError(): DOMException {
-  return new DOMException('the snapshot was aborted', 'AbortError')
 }

@@ -97,6 +97,20 @@ Napi::Value Preflight(const Napi::CallbackInfo& info) {
   return {env, result.object()};
 }
 
+// Pairs of address and length.
+Napi::Value RegionRanges(const Napi::CallbackInfo& info) {
+  std::vector<double> numbers;
+  for (const AddressRange& range : RegionMemory::AllRanges()) {
+    numbers.push_back(static_cast<double>(range.start));
+    numbers.push_back(static_cast<double>(range.end - range.start));
+  }
+  return {info.Env(), ArrayOf(info.Env(), numbers, [&](double number) {
+            napi_value value = nullptr;
+            napi_create_double(info.Env(), number, &value);
+            return value;
+          })};
+}
+
 Napi::Value IsDontForkValue(const Napi::CallbackInfo& info) {
   const std::byte* address = AddressOf(info[0]);
   // malloc never answers with the start of a page, V8's own reservations always do.
@@ -132,6 +146,7 @@ void DefineMachine(Napi::Env env, Napi::Object exports) {
   exports.Set("capabilities", Napi::Function::New(env, Capabilities));
   exports.Set("engines", Napi::Function::New(env, Engines));
   exports.Set("preflight", Napi::Function::New(env, Preflight));
+  exports.Set("regionRanges", Napi::Function::New(env, RegionRanges));
   exports.Set("isDontFork", Napi::Function::New(env, IsDontForkValue));
   exports.Set("injectFault", Napi::Function::New(env, InjectFault));
   exports.Set("clearFaults", Napi::Function::New(env, ClearFaults));

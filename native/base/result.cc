@@ -26,6 +26,8 @@ const char* FailureName(FailureCode code) {
       return "CHILD_DIED";
     case FailureCode::kChildOom:
       return "CHILD_OOM";
+    case FailureCode::kCallback:
+      return "CALLBACK";
     case FailureCode::kFormat:
       return "FORMAT";
     case FailureCode::kVersion:

@@ -24,6 +24,7 @@ enum class FailureCode : uint8_t {
   kStalled,
   kChildDied,
   kChildOom,
+  kCallback,
   kFormat,
   kVersion,
   kCorrupt,

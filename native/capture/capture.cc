@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "capture/cost_schedule.h"
 #include "capture/space_check.h"
+#include "capture/stall_watch.h"
 #include "freeze/features.h"
 #include "memory/huge_pages.h"
 #include "memory/mapping_list.h"
@@ -200,9 +201,7 @@ Status Capture::Watch() {
   CostSchedule schedule(limit);
   SpaceCheck space(target_->fd(), freeze_plan_.sources, layout_.block_count * sizeof(BlockEntry));
 
-  uint64_t last_heartbeat = 0;
-  int64_t silent_ns = 0;
-  int64_t last_look_ns = MonotonicNanoseconds();
+  StallWatch stall(kTickNs);
   for (;;) {
     pollfd events[2] = {{engine.wait_fd(), POLLIN, 0}, {wake_.get(), POLLIN, 0}};
     const timespec tick{0, kTickNs};
@@ -223,16 +222,8 @@ Status Capture::Watch() {
     }
     if (Status aborted = CheckAborted(); !aborted.ok()) return aborted;
 
-    // Only time in which we ran ourselves counts: a service that was stopped as a whole is not stuck.
-    const int64_t now_ns = MonotonicNanoseconds();
-    silent_ns += std::min(now_ns - last_look_ns, 4 * kTickNs);
-    last_look_ns = now_ns;
     const uint64_t heartbeat = control->heartbeat.load(std::memory_order_relaxed);
-    if (heartbeat != last_heartbeat) {
-      last_heartbeat = heartbeat;
-      silent_ns = 0;
-    }
-    if (silent_ns > request_.stall_timeout_ms * 1'000'000) {
+    if (stall.Silent(heartbeat) > request_.stall_timeout_ms * 1'000'000) {
       return MakeFailure(
           FailureCode::kStalled,
           "no progress for " + std::to_string(request_.stall_timeout_ms) + " ms while " +

@@ -1,106 +1,24 @@
 #include "child/child.h"
 
-#include <fcntl.h>
-#include <linux/futex.h>
-#include <linux/prctl.h>
-#include <signal.h>
-#include <time.h>
-
-#include <cerrno>
-
 #include "base/sys.h"
 
 namespace stillframe {
 namespace {
 
-constexpr uint64_t kDefault = 0;  // SIG_DFL
-constexpr uint64_t kIgnore = 1;   // SIG_IGN
-constexpr int kSignalCount = 64;
-
-// The host's handlers must not run here: they would find its state and none of its threads. A closed pipe
-// or a file size limit must come back as an error of the call, not as a death.
-void ResetSignals() {
-  for (int signal = 1; signal <= kSignalCount; signal++) {
-    if (signal == SIGKILL || signal == SIGSTOP) continue;
-    const bool ignored = signal == SIGPIPE || signal == SIGXFSZ;
-    sys::SetDisposition(signal, ignored ? kIgnore : kDefault);
-  }
-  const uint64_t none = 0;
-  sys::Sigprocmask(SIG_SETMASK, &none, nullptr);
-}
-
-bool ParentGone(const void* context) {
-  const auto* plan = static_cast<const ChildPlan*>(context);
-  pollfd watch{plan->alive_fd, POLLIN, 0};
-  const timespec now{};
-  // Nobody ever writes to the pipe: any event is its end.
-  return sys::Ppoll(&watch, 1, &now) > 0;
-}
-
-// The parent must open this process's smaps_rollup while it may: once we are not dumpable only root can.
-void WaitUntilParentReady(const ChildPlan& plan) {
-  ControlHeader* control = plan.save.control;
-  const timespec patience{0, 100'000'000};
-  while (control->parent_ready.load(std::memory_order_acquire) == 0 &&
-         control->abort_requested.load(std::memory_order_relaxed) == 0 && !ParentGone(&plan)) {
-    sys::Futex(&control->parent_ready, FUTEX_WAIT, 0, &patience);
-  }
-}
-
-// The first to go when memory is short. Raising one's own score needs no privilege.
-void BecomeOomVictim() {
-  const int fd = sys::Open(AT_FDCWD, "/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC, 0);
-  if (fd < 0) return;
-  sys::Write(fd, "1000", 4);
-  sys::Close(fd);
-}
-
-// A descriptor that the host closes must be closed: its peer waits for the end of the connection.
-void CloseAllBut(int a, int b, bool use_close_range) {
-  const auto low = static_cast<unsigned>(a < b ? a : b);
-  const auto high = static_cast<unsigned>(a < b ? b : a);
-  const auto close_span = [&](unsigned first, unsigned last) {
-    if (first > last) return;
-    if (use_close_range && sys::CloseRange(first, last, 0) == 0) return;
-    // Before Linux 5.9, or where a filter forbids it. No process has descriptors beyond its limit of then.
-    constexpr unsigned kHighest = 1 << 20;
-    for (unsigned fd = first; fd <= last && fd < kHighest; fd++) sys::Close(static_cast<int>(fd));
-  };
-  if (low > 0) close_span(0, low - 1);
-  close_span(low + 1, high - 1);
-  close_span(high + 1, ~0U);
+bool Interrupted(const void* context) {
+  return ParentGone(*static_cast<const HardeningPlan*>(context));
 }
 
 }  // namespace
 
 void RunChild(const ChildPlan& plan) {
-  ControlHeader* control = plan.save.control;
-  // 1. Signals first, so that from here on nothing of the host's runs in this process.
-  control->step.store(SaveStep::kSignals, std::memory_order_relaxed);
-  ResetSignals();
-
-  // 2. End with the parent. The signal follows the thread that forked, and reaches a stopped or blocked
-  //    child too; the pipe follows the process, and is looked at before each chunk.
-  sys::Prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-  if (ParentGone(&plan)) sys::ExitGroup(kChildParentGone);
-
-  // 3. Out of the host's way: its memory first, then its secrets, then its descriptors.
-  control->step.store(SaveStep::kHardening, std::memory_order_relaxed);
-  BecomeOomVictim();
-  CloseAllBut(plan.save.fd, plan.alive_fd, plan.use_close_range);
-  control->step.store(SaveStep::kWaitForParent, std::memory_order_relaxed);
-  WaitUntilParentReady(plan);
-  control->step.store(SaveStep::kHardening, std::memory_order_relaxed);
-  sys::Prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-  sys::Prctl(PR_SET_NAME, reinterpret_cast<uint64_t>("stillframe"), 0, 0, 0);
-
-  // 4. Save.
+  HardenChild(plan.hardening);
   SavePlan save = plan.save;
-  save.interrupted = ParentGone;
-  save.interrupted_context = &plan;
+  save.interrupted = Interrupted;
+  save.interrupted_context = &plan.hardening;
   switch (SaveChunks(save)) {
     case SaveEnd::kComplete:
-      control->step.store(SaveStep::kFinished, std::memory_order_relaxed);
+      plan.save.control->step.store(SaveStep::kFinished, std::memory_order_relaxed);
       sys::ExitGroup(kChildComplete);
     case SaveEnd::kAborted:
       sys::ExitGroup(kChildAborted);

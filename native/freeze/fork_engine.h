@@ -9,15 +9,12 @@
 // cannot undo each other's.
 #pragma once
 
-#include <sys/types.h>
-
-#include <optional>
 #include <vector>
 
-#include "base/unique_fd.h"
 #include "child/child.h"
 #include "child/forked_pages.h"
 #include "freeze/engine.h"
+#include "freeze/forked_process.h"
 
 namespace stillframe {
 
@@ -29,35 +26,24 @@ class ForkEngine final : public Engine {
   Status Prepare(const FreezePlan& plan) override;
   Status Freeze() override;
   void Attach() override;
-  int wait_fd() const override { return pidfd_.get(); }
+  int wait_fd() const override { return process_.wait_fd(); }
   Result<CopyCost> Cost() override;
-  void Stop() override;
-  Status Collect() override;
-  bool left_behind() const override { return left_behind_; }
-  int pid() const override { return pid_; }
+  void Stop() override { process_.Stop(); }
+  Status Collect() override { return process_.Collect(); }
+  bool left_behind() const override { return process_.left_behind(); }
+  int pid() const override { return process_.pid(); }
 
  private:
   Status MakeForkable();
   void MakeUnforkable(size_t count);
   bool MakeUnforkable(const FreezeSource& source);
-  // Whether the killed child ends within the grace period. Otherwise it is left to a thread that reaps it.
-  bool EndsInTime();
-  Failure HowItDied(int code, int status);
-
   const FreezePlan* plan_ = nullptr;
   ForkedPages pages_;
   std::vector<ForkedSource> forked_sources_;
   std::vector<size_t> left_forkable_;  // sources whose advice could not be set back in the pause
   ChildPlan child_{};
-  UniqueFd alive_read_;
-  UniqueFd alive_write_;
-  UniqueFd pidfd_;
-  UniqueFd smaps_rollup_;  // the child's, opened while it was still readable for us
-  pid_t pid_ = 0;
-  bool stopped_ = false;      // we killed it
-  bool left_behind_ = false;  // and it did not die
+  ForkedProcess process_;
   uint64_t cost_peak_ = 0;
-  std::optional<uint64_t> oom_kills_before_;
 };
 
 }  // namespace stillframe

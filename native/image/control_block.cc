@@ -24,6 +24,8 @@ const char* SaveStepName(SaveStep step) {
       return "writing pages to the file";
     case SaveStep::kReleasing:
       return "releasing saved pages";
+    case SaveStep::kRunning:
+      return "running JavaScript";
     case SaveStep::kFinished:
       return "ending";
   }

@@ -26,6 +26,7 @@ enum class SaveStep : uint32_t {
   kReading,        // copying frozen pages; a source that is not readable ends here
   kWriting,        // pwrite to the target file
   kReleasing,      // giving saved pages back
+  kRunning,        // a forked copy that runs JavaScript: in the callback, or walking the heap
   kFinished,
 };
 const char* SaveStepName(SaveStep step);

@@ -1,7 +1,8 @@
 #include "memory/mapping_list.h"
 
+#include <unistd.h>
+
 #include <algorithm>
-#include <cinttypes>
 #include <cstdio>
 #include <cstring>
 #include <string>
@@ -27,10 +28,29 @@ struct MappingLine {
   char permissions[5] = {};
 };
 
+// Reads hexadecimal digits and the character behind them. By hand: a process may have tens of thousands of mappings,
+// and some readers are in a hurry.
+bool ParseHex(const char** at, char behind, uintptr_t* out) {
+  uintptr_t value = 0;
+  const char* digit = *at;
+  for (;; digit++) {
+    const char c = *digit;
+    const int nibble = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+    if (nibble < 0) break;
+    value = value << 4 | static_cast<uintptr_t>(nibble);
+  }
+  if (digit == *at || *digit != behind) return false;
+  *at = digit + 1;
+  *out = value;
+  return true;
+}
+
 // A line of maps, or the first line of an entry of smaps: "start-end perms offset ...".
 bool ParseMappingLine(const char* line, MappingLine* out) {
-  return sscanf(line, "%" SCNxPTR "-%" SCNxPTR " %4s ", &out->start, &out->end, out->permissions) ==
-         3;
+  if (!ParseHex(&line, '-', &out->start) || !ParseHex(&line, ' ', &out->end)) return false;
+  if (strnlen(line, 5) < 5 || line[4] != ' ') return false;
+  memcpy(out->permissions, line, 4);
+  return true;
 }
 
 // Calls each(line) for each line until it returns false.
@@ -46,9 +66,13 @@ void ForEachLine(std::string& text, Each each) {
 
 }  // namespace
 
-Result<MappingList> MappingList::Read() {
-  std::optional<std::string> maps = ReadSmallFile("/proc/self/maps");
-  if (!maps) return ProcUnreadable("/proc/self/maps");
+Result<MappingList> MappingList::Read() { return Read(getpid()); }
+
+Result<MappingList> MappingList::Read(pid_t pid) {
+  char path[64];
+  snprintf(path, sizeof path, "/proc/%d/maps", pid);
+  std::optional<std::string> maps = ReadSmallFile(path);
+  if (!maps) return ProcUnreadable(path);
   MappingList list;
   ForEachLine(*maps, [&](const char* line) {
     MappingLine mapping;
@@ -74,6 +98,54 @@ Sharing MappingList::SharingOf(const void* start, size_t length) const {
     position = entry->end;
   }
   return shared ? Sharing::kShared : Sharing::kPrivate;
+}
+
+std::vector<AddressRange> MappingList::PrivateMissingIn(const MappingList& other) const {
+  const auto ranges = [](const std::vector<Entry>& entries, bool only_private) {
+    std::vector<AddressRange> list;
+    for (const Entry& entry : entries) {
+      if (only_private && entry.shared) continue;
+      if (!list.empty() && list.back().end == entry.start) {
+        list.back().end = entry.end;
+      } else {
+        list.push_back({entry.start, entry.end});
+      }
+    }
+    return list;
+  };
+  return Difference(ranges(entries_, true), ranges(other.entries_, false));
+}
+
+std::vector<AddressRange> Intersection(const std::vector<AddressRange>& a,
+                                       const std::vector<AddressRange>& b) {
+  std::vector<AddressRange> both;
+  for (size_t i = 0, j = 0; i < a.size() && j < b.size();) {
+    const uintptr_t start = std::max(a[i].start, b[j].start);
+    const uintptr_t end = std::min(a[i].end, b[j].end);
+    if (start < end) both.push_back({start, end});
+    if (a[i].end < b[j].end) {
+      i++;
+    } else {
+      j++;
+    }
+  }
+  return both;
+}
+
+std::vector<AddressRange> Difference(const std::vector<AddressRange>& a,
+                                     const std::vector<AddressRange>& b) {
+  std::vector<AddressRange> rest;
+  size_t j = 0;
+  for (const AddressRange& range : a) {
+    uintptr_t at = range.start;
+    while (j < b.size() && b[j].end <= at) j++;
+    for (size_t k = j; k < b.size() && b[k].start < range.end; k++) {
+      if (b[k].start > at) rest.push_back({at, b[k].start});
+      at = std::max(at, b[k].end);
+    }
+    if (at < range.end) rest.push_back({at, range.end});
+  }
+  return rest;
 }
 
 Result<bool> IsDontFork(const void* address) {

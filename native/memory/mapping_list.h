@@ -1,6 +1,8 @@
 // What the kernel says of the process's own mappings.
 #pragma once
 
+#include <sys/types.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <vector>
@@ -12,12 +14,28 @@ namespace stillframe {
 enum class Sharing : uint8_t { kPrivate, kShared, kUnmapped };
 
 // A reading of /proc/self/maps, which visits no page tables.
+struct AddressRange {
+  uintptr_t start;
+  uintptr_t end;
+};
+// What is in both; each list ascends and does not overlap itself.
+std::vector<AddressRange> Intersection(const std::vector<AddressRange>& a,
+                                       const std::vector<AddressRange>& b);
+// What is in a and not in b.
+std::vector<AddressRange> Difference(const std::vector<AddressRange>& a,
+                                     const std::vector<AddressRange>& b);
+
 class MappingList {
  public:
   static Result<MappingList> Read();
+  // Of another process.
+  static Result<MappingList> Read(pid_t pid);
   // kShared when any byte of the range lies in a MAP_SHARED mapping (fork does not freeze those),
   // kUnmapped when the range has a gap or cannot be read.
   Sharing SharingOf(const void* start, size_t length) const;
+  // The private mappings of this list, or parts of them, that `other` does not have. In ascending order; neighbours are
+  // one range.
+  std::vector<AddressRange> PrivateMissingIn(const MappingList& other) const;
 
  private:
   struct Entry {

@@ -4,6 +4,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <map>
+#include <mutex>
+#include <utility>
 
 #include "base/arithmetic.h"
 #include "memory/page.h"
@@ -22,7 +25,36 @@ Status AdviseForLife(const Mapping& mapping, bool huge_pages) {
   return Success{};
 }
 
+// By start, to their length.
+struct Registry {
+  std::mutex mutex;
+  std::map<uintptr_t, size_t> ranges;
+};
+
+Registry& AllRegions() {
+  static auto* registry = new Registry;  // never destroyed: regions may go while the process exits
+  return *registry;
+}
+
 }  // namespace
+
+RegionMemory::RegionMemory(Mapping mapping, size_t byte_length, bool huge_pages)
+    : mapping_(std::move(mapping)), byte_length_(byte_length), huge_pages_(huge_pages) {
+  const std::lock_guard lock(AllRegions().mutex);
+  AllRegions().ranges.emplace(reinterpret_cast<uintptr_t>(mapping_.data()), mapping_.length());
+}
+
+RegionMemory::~RegionMemory() {
+  const std::lock_guard lock(AllRegions().mutex);
+  AllRegions().ranges.erase(reinterpret_cast<uintptr_t>(mapping_.data()));
+}
+
+std::vector<AddressRange> RegionMemory::AllRanges() {
+  const std::lock_guard lock(AllRegions().mutex);
+  std::vector<AddressRange> ranges;
+  for (const auto& [start, length] : AllRegions().ranges) ranges.push_back({start, start + length});
+  return ranges;
+}
 
 Result<std::shared_ptr<RegionMemory>> RegionMemory::Allocate(size_t byte_length, bool huge_pages) {
   const size_t length = RoundUp(std::max<size_t>(byte_length, 1), SystemPageSize());

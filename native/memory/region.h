@@ -15,9 +15,11 @@
 #include <atomic>
 #include <cstddef>
 #include <memory>
+#include <vector>
 
 #include "base/mapping.h"
 #include "base/result.h"
+#include "memory/mapping_list.h"
 
 namespace stillframe {
 
@@ -28,10 +30,14 @@ class RegionMemory {
   // A private mapping of [offset, offset + byte_length) of a file. Writes never reach the file.
   static Result<std::shared_ptr<RegionMemory>> MapFile(int fd, uint64_t offset, size_t byte_length);
 
+  // The mappings of all regions of the process: what a forked copy that runs JavaScript does without.
+  static std::vector<AddressRange> AllRanges();
+
   // Gives the pages back at once; the mapping stays until its last owner lets go, and reads as zero (or as the
   // file). For a region that has been closed while the garbage collector still holds its buffer.
   void Discard();
 
+  ~RegionMemory();
   std::byte* data() const { return mapping_.data(); }
   size_t byte_length() const { return byte_length_; }
   size_t mapped_length() const { return mapping_.length(); }
@@ -47,8 +53,7 @@ class RegionMemory {
 
  private:
   friend class RegionUse;
-  RegionMemory(Mapping mapping, size_t byte_length, bool huge_pages)
-      : mapping_(std::move(mapping)), byte_length_(byte_length), huge_pages_(huge_pages) {}
+  RegionMemory(Mapping mapping, size_t byte_length, bool huge_pages);
 
   Mapping mapping_;
   size_t byte_length_;

@@ -1,0 +1,180 @@
+/**
+ * What every running capture is to its owner: a promise, counters to look at, and a way to end it early.
+ *
+ * A failure raises `unhandledRejection` if nobody looks at it: a backup that fails in silence is worse than
+ * a crash. It counts as looked at when `done` is awaited, while the progress is being iterated over (the
+ * loop throws it), and when the caller aborted the capture or disposed of it.
+ */
+
+import { notify, ProgressClock } from './progress.js'
+
+/** The native side, until the end. */
+export interface NativeCapture {
+  abort(): void
+}
+
+/** What the caller wants to hear, and may say meanwhile. */
+export interface CaptureListeners<Progress> {
+  readonly signal: AbortSignal | undefined
+  readonly onProgress: ((progress: Progress) => void) | undefined
+}
+
+/** How a capture is doing. */
+export type CaptureState = 'running' | 'complete' | 'failed'
+
+const ignore = (): void => {}
+
+/** Base of `Snapshot` and `ForkJob`. */
+export abstract class CaptureJob<Progress, Result> {
+  /** Undefined after the end, so that native memory can go. */
+  #native: NativeCapture | undefined
+  #listeners: CaptureListeners<Progress> = { signal: undefined, onProgress: undefined }
+  readonly #clock = new ProgressClock()
+
+  readonly #done: Promise<Result>
+  #resolve: (result: Result) => void = ignore
+  #reject: (reason: unknown) => void = ignore
+  /** Somebody has asked for `done`, and will hear of a failure there. */
+  #doneWasTaken = false
+  /** Iterations that have begun and not ended. */
+  #iterations = 0
+  #abortion: { readonly reason: unknown } | undefined
+  #failure: { readonly reason: unknown } | undefined
+
+  protected constructor() {
+    this.#done = new Promise((resolve, reject) => {
+      this.#resolve = resolve
+      this.#reject = reject
+    })
+  }
+
+  /** How far it is just now; after the end, how far it came. */
+  abstract get progress(): Progress
+
+  /**
+   * Resolves when the file is complete, published under its name and (unless `durable` is false) on disk.
+   * Rejects with a StillframeError, or with the reason of the abort; then the previous file is as it was and
+   * nothing is left behind.
+   */
+  get done(): Promise<Result> {
+    this.#doneWasTaken = true
+    return this.#done
+  }
+
+  /**
+   * Ends the capture early: `done` rejects with `reason`. When it comes too late to stop the file from being
+   * published, `done` resolves. After the end, and the second time, it does nothing.
+   *
+   * @param reason - default: a `DOMException` named `'AbortError'`.
+   */
+  abort(reason?: unknown): void {
+    if (this.#native === undefined || this.#abortion !== undefined) return
+    this.#abortion = { reason: reason === undefined ? abortError() : reason }
+    // Whoever aborts knows how it ends.
+    this.#done.catch(ignore)
+    this.#native.abort()
+  }
+
+  /**
+   * The progress: at once, then about every 100 ms, and a last time when the capture is complete. Ends when
+   * `done` resolves and throws what `done` rejects with. A slow consumer skips values. Leaving the loop early
+   * does not abort the capture.
+   */
+  async *[Symbol.asyncIterator](): AsyncGenerator<Progress, void, undefined> {
+    let wake: () => void = ignore
+    const tick = (): void => wake()
+    let delivered = false
+    this.#iterations++
+    if (this.#native !== undefined) this.#clock.add(tick)
+    try {
+      while (this.#native !== undefined) {
+        yield this.progress
+        // It may have ended while the consumer was busy: then no tick would come any more.
+        if (this.#native === undefined) break
+        await new Promise<void>((resolve) => {
+          wake = resolve
+        })
+      }
+      delivered = true
+      await this.#done
+      yield this.progress
+    } finally {
+      this.#iterations--
+      this.#clock.remove(tick)
+      if (!delivered) this.#raiseUnseenFailure()
+    }
+  }
+
+  /** For `await using`: aborts the capture if it is still running, and waits for its end. Never rejects. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.abort()
+    await this.#done.then(ignore, ignore)
+  }
+
+  /** @internal */
+  protected get state(): CaptureState {
+    if (this.#native !== undefined) return 'running'
+    return this.#failure === undefined ? 'complete' : 'failed'
+  }
+
+  /** @internal It is under way. */
+  protected begin(native: NativeCapture, listeners: CaptureListeners<Progress>): void {
+    this.#native = native
+    this.#listeners = listeners
+    listeners.signal?.addEventListener('abort', this.#onAbort, { once: true })
+    if (listeners.onProgress !== undefined) this.#clock.add(this.#onProgress)
+  }
+
+  /** @internal It goes on with another native side. */
+  protected goOn(native: NativeCapture): void {
+    this.#native = native
+  }
+
+  /** @internal True when the caller has aborted it. */
+  protected get aborted(): boolean {
+    return this.#abortion !== undefined
+  }
+
+  /** @internal The last word, when it went well. */
+  protected complete(result: Result): void {
+    this.#end()
+    this.#clock.stop()
+    this.#resolve(result)
+  }
+
+  /** @internal The last word, when it did not; an abort's own reason comes before it. */
+  protected fail(reason: unknown): void {
+    this.#end()
+    this.#failure = { reason: this.#abortion !== undefined ? this.#abortion.reason : reason }
+    // An iteration under way throws the failure: `done` need not raise it a second time.
+    if (this.#iterations > 0) this.#done.catch(ignore)
+    this.#clock.stop()
+    this.#reject(this.#failure.reason)
+  }
+
+  readonly #onAbort = (): void => this.abort(this.#listeners.signal?.reason)
+
+  readonly #onProgress = (): void => {
+    const { onProgress } = this.#listeners
+    if (onProgress !== undefined && this.#failure === undefined) notify(onProgress, this.progress)
+  }
+
+  #end(): void {
+    this.#native = undefined
+    this.#listeners.signal?.removeEventListener('abort', this.#onAbort)
+  }
+
+  /**
+   * A consumer left its loop between the failure and the step that would have thrown it. If nobody holds
+   * `done` either, nobody would ever hear of it: raise it as `done` would have.
+   */
+  #raiseUnseenFailure(): void {
+    if (this.#failure === undefined || this.#abortion !== undefined || this.#doneWasTaken) return
+    void Promise.reject(this.#failure.reason)
+  }
+}
+
+/** What `done` rejects with when nobody has given a reason. */
+export function abortError(): DOMException {
+  return new DOMException('the snapshot was aborted', 'AbortError')
+}

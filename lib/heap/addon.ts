@@ -1,0 +1,118 @@
+/**
+ * The second native addon, stillframe_heap.node (`native/heap/`): its shape, and how it is found.
+ *
+ * It knows V8 itself and is compiled for one major version of Node. Tried in this order: the file named by the
+ * environment variable STILLFRAME_HEAP_ADDON and nothing else; the prebuilt binary for this version of Node; what a
+ * source build left in build/Release.
+ */
+
+import { join } from 'node:path'
+import type { NativeFailure } from '../addon.js'
+import { StillframeError } from '../errors.js'
+import { candidateLibcs, checkPlatform, packageRoot, tryFile } from '../load.js'
+
+/** What a forked copy is to do. */
+export interface HeapPlan {
+  /** Absolute path of the file to publish. */
+  path: string
+  overwrite: boolean
+  mode: number
+  durable: boolean
+  /** Bytes of the copy's own; 0 asks for half of what is available. */
+  memoryLimit: number
+  stallTimeoutMs: number
+  /** 0: none. */
+  timeoutMs: number
+  /** What is added to the copy's niceness. */
+  nice: number
+  /** Pairs of address and length: memory that the copy does without. */
+  keepOut: number[]
+  /**
+   * Runs in the copy: hands bytes for the file to `emit`, which is false when they cannot be written, and what
+   * was thrown, serialized, to `fail`. Undefined: a heap snapshot is taken.
+   */
+  run: ((emit: (bytes: Uint8Array) => boolean, fail: (bytes: Uint8Array) => void) => void) | undefined
+}
+
+/** What the end of a job tells. */
+export interface NativeHeapResult {
+  fileSize: number
+  durationMs: number
+  childBytesPeak: number
+}
+
+/** Where the pause went, in milliseconds. */
+export interface PauseParts {
+  /** Until V8's worker threads stood still. */
+  parkMs: number
+  /** Finding out which memory is V8's. */
+  mappingsMs: number
+  /** Letting it be forked. */
+  flipMs: number
+  forkMs: number
+  /** Keeping it from children again. */
+  restoreMs: number
+}
+
+/** A running job. */
+export interface HeapJobHandle {
+  /** Of the forked copy. */
+  readonly pid: number
+  readonly frozenAtMs: number
+  readonly times: PauseParts
+  /** Fills in: bytes written, steps of V8's walk done and in all (0: not known), bytes of the copy's own. */
+  progress(into: Float64Array): void
+  abort(): void
+  /** After the end: what the callback threw, as `run` serialized it. */
+  failure(): Uint8Array
+}
+
+export interface HeapAddon {
+  HeapJob: new (
+    plan: HeapPlan,
+    onEnd: (failure: NativeFailure | null, result?: NativeHeapResult) => void,
+  ) => HeapJobHandle
+}
+
+let loaded: HeapAddon | undefined
+
+/**
+ * The addon for this version of Node; loaded once per thread.
+ *
+ * @throws StillframeError `ERR_STILLFRAME_UNSUPPORTED_PLATFORM`; `ERR_STILLFRAME_ABI` when there is none.
+ */
+export function loadHeapAddon(): HeapAddon {
+  loaded ??= load()
+  return loaded
+}
+
+function load(): HeapAddon {
+  checkPlatform()
+  const { platform, arch, env } = process
+  const [major] = process.versions.node.split('.')
+  const explicit = env['STILLFRAME_HEAP_ADDON']
+  const files = explicit
+    ? [explicit]
+    : [
+        ...candidateLibcs().map((libc) =>
+          join(packageRoot, 'prebuilds', `${platform}-${arch}-${libc}`, `stillframe_heap-node${major}.node`),
+        ),
+        join(packageRoot, 'build', 'Release', 'stillframe_heap.node'),
+      ]
+  const outcomes: string[] = []
+  for (const file of files) {
+    const { exports, outcome } = tryFile(file)
+    if (typeof (exports as Partial<HeapAddon> | undefined)?.HeapJob === 'function')
+      return exports as HeapAddon
+    outcomes.push(`  ${file}: ${outcome ?? 'it is not the heap addon of this version of stillframe'}`)
+  }
+  throw new StillframeError(
+    'ERR_STILLFRAME_ABI',
+    `stillframe/heap needs an addon that was built for Node ${major}, and this is Node ${process.version} ` +
+      `(${platform} ${arch}). Tried:\n${outcomes.join('\n')}\n` +
+      (explicit
+        ? 'STILLFRAME_HEAP_ADDON names this file: correct the variable or unset it.'
+        : `Build it with this Node: run "npx node-gyp rebuild" in ${packageRoot} (needs Python, make and a C++20 ` +
+          'compiler). All else in stillframe works without it.'),
+  )
+}

@@ -1,0 +1,102 @@
+/**
+ * stillframe/heap: the state of the JavaScript heap, written by a frozen copy of the process.
+ *
+ * The call forks the process: V8's threads are held still for the moment, and its memory, which Node keeps from
+ * children, is let in. The copy goes on where the call stands, writes the file and ends; the service goes on at once.
+ */
+
+import { threadId } from 'node:worker_threads'
+import { CallSite, invalidArgType } from '../errors.js'
+import { checkPath } from '../path.js'
+import { loadHeapAddon } from './addon.js'
+import { type ForkJob, forkJob } from './fork-job.js'
+import { refuseWhatCannotWork, serializeThrown } from './in-copy.js'
+import { checkForkOptions, type ForkOptions } from './options.js'
+import { type StateWriter, stateWriter } from './state-writer.js'
+
+export type { PauseParts } from './addon.js'
+export { ForkJob, type ForkResult } from './fork-job.js'
+export type { ForkOptions, ForkProgress } from './options.js'
+export type { StateWriter } from './state-writer.js'
+export { readValues } from './values.js'
+
+/**
+ * Writes a heap snapshot of this thread's JavaScript as it is at the call, for the Memory tab of Chrome DevTools and
+ * other readers of `.heapsnapshot` files. The call blocks until the process has been forked (`pauseMs`).
+ *
+ * @param path - the file to write. Default: `Heap.<date>.<time>.<pid>.<thread>.<number>.heapsnapshot` in the working
+ *   directory, as `v8.writeHeapSnapshot()` names it.
+ * @throws TypeError, RangeError for wrong arguments; the signal's reason when it is aborted already; StillframeError
+ *   for what fails up to the fork: `ERR_STILLFRAME_ABI`, `ERR_STILLFRAME_BUSY` when V8's worker threads do not come to
+ *   rest, `ERR_STILLFRAME_IO`, … Later failures reject `done`.
+ */
+export function writeHeapSnapshot(path?: string | URL, options?: ForkOptions): ForkJob {
+  const calledAt = performance.now()
+  const checked = checkForkOptions(options)
+  const file = checkPath(path ?? defaultName())
+  const addon = loadHeapAddon()
+  const callSite = new CallSite(writeHeapSnapshot)
+  const entry = writeHeapSnapshot
+  return forkJob({ calledAt, addon, path: file, options: checked, run: undefined, callSite, entry })
+}
+
+/**
+ * Runs `write` in a frozen copy of the process, where every JavaScript object is as it was at the call, and makes a
+ * file of what it hands to `out`. The call blocks until the process has been forked (`pauseMs`).
+ *
+ * `write` runs synchronously and alone: there are no timers, promises, sockets and threads in the copy, and what it
+ * changes is changed in the copy only. Starting a thread, a process or a timer, `process.exit()` and returning a
+ * promise are refused. The memory of a Region is not in the copy: reading it there ends the copy; save it with
+ * `snapshot()`.
+ *
+ * @throws TypeError, RangeError, StillframeError as {@link writeHeapSnapshot}. When `write` throws, `done` rejects with
+ *   `ERR_STILLFRAME_CALLBACK`; its error is the `cause`.
+ */
+export function snapshotState(
+  path: string | URL,
+  write: (out: StateWriter) => void,
+  options?: ForkOptions,
+): ForkJob {
+  const calledAt = performance.now()
+  const checked = checkForkOptions(options)
+  const file = checkPath(path)
+  if (typeof write !== 'function') throw invalidArgType('write', 'a function', write)
+  const addon = loadHeapAddon()
+  const callSite = new CallSite(snapshotState)
+  const run = (emit: (bytes: Uint8Array) => boolean, fail: (bytes: Uint8Array) => void): void => {
+    try {
+      refuseWhatCannotWork()
+      const returned: unknown = write(stateWriter(emit))
+      if (isThenable(returned)) {
+        throw new TypeError(
+          'write must not return a promise: nothing goes on asynchronously in the frozen copy',
+        )
+      }
+    } catch (error) {
+      fail(serializeThrown(error))
+    }
+  }
+  const entry = snapshotState
+  return forkJob({ calledAt, addon, path: file, options: checked, run, callSite, entry })
+}
+
+// At import, so that V8's worker threads have been counted when the first call comes. What is missing is told then.
+try {
+  loadHeapAddon()
+} catch {}
+
+function isThenable(value: unknown): boolean {
+  return typeof (value as { then?: unknown } | null | undefined)?.then === 'function'
+}
+
+let written = 0
+
+/** As V8 and Node name theirs. */
+function defaultName(): string {
+  const now = new Date()
+  const two = (value: number): string => String(value).padStart(2, '0')
+  const date = `${now.getFullYear()}${two(now.getMonth() + 1)}${two(now.getDate())}`
+  const time = `${two(now.getHours())}${two(now.getMinutes())}${two(now.getSeconds())}`
+  const number = String(++written).padStart(3, '0')
+  return `Heap.${date}.${time}.${process.pid}.${threadId}.${number}.heapsnapshot`
+}

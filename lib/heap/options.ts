@@ -1,0 +1,89 @@
+/** The options of a job in a forked copy: what they mean, their defaults, their checks. */
+
+import { checkBoolean, checkCallback, checkInteger, checkOptions, checkSignal } from '../validate.js'
+
+/** How far a job has come. */
+export interface ForkProgress {
+  /** Bytes handed to the file so far. */
+  bytesWritten: number
+  /** Heap snapshots: steps of V8's walk over the heap; both 0 before it begins. */
+  stepsDone: number
+  stepsTotal: number
+  /** Memory in bytes that only the forked copy has: its own, and what the service has written since. */
+  copiedBytes: number
+}
+
+/** Options of `writeHeapSnapshot()` and `snapshotState()`. */
+export interface ForkOptions {
+  /** Aborts the job: `done` rejects with the signal's reason. */
+  signal?: AbortSignal
+  /**
+   * Milliseconds in which the copy neither writes nor uses the processor, after which it is given up with
+   * `ERR_STILLFRAME_STALLED`. Default 30,000.
+   */
+  stallTimeoutMs?: number
+  /** Milliseconds in all, after which it is given up with `ERR_STILLFRAME_STALLED`. Default 3,600,000. */
+  timeoutMs?: number
+  /**
+   * Bytes of memory that the copy may have of its own, and copy-on-write may cost; an integer >= 1. Beyond it
+   * `ERR_STILLFRAME_MEMORY_LIMIT`. Default: half of the memory that is available at the call. A heap snapshot takes
+   * several times the heap.
+   */
+  memoryLimit?: number
+  /** True (default): replace an existing file atomically. False: `ERR_STILLFRAME_EXISTS`. */
+  overwrite?: boolean
+  /** Permission bits of the file, 0 to 0o777; the umask does not apply. Default 0o600. */
+  mode?: number
+  /** True (default): file and directory are fsynced before `done` resolves. */
+  durable?: boolean
+  /** Niceness of the copy, 0 to 19: the service comes first. Default 10. */
+  nice?: number
+  /** Called about every 100 ms, and with the final counts before `done` resolves. */
+  onProgress?: (progress: ForkProgress) => void
+}
+
+/** Options with their defaults filled in. */
+export interface CheckedForkOptions {
+  readonly signal: AbortSignal | undefined
+  readonly stallTimeoutMs: number
+  readonly timeoutMs: number
+  /** 0: the default. */
+  readonly memoryLimit: number
+  readonly overwrite: boolean
+  readonly mode: number
+  readonly durable: boolean
+  readonly nice: number
+  readonly onProgress: ((progress: ForkProgress) => void) | undefined
+}
+
+const known = [
+  'signal',
+  'stallTimeoutMs',
+  'timeoutMs',
+  'memoryLimit',
+  'overwrite',
+  'mode',
+  'durable',
+  'nice',
+  'onProgress',
+] as const satisfies readonly (keyof ForkOptions)[]
+
+const maxTimeoutMs = 2 ** 31 - 1
+
+/** Checks all options. @throws TypeError, RangeError. */
+export function checkForkOptions(options: unknown): CheckedForkOptions {
+  const given = checkOptions(options, known)
+  const integer = (key: (typeof known)[number], min: number, max: number, otherwise: number): number =>
+    given[key] === undefined ? otherwise : checkInteger(given[key], `options.${key}`, min, max)
+  return {
+    signal: checkSignal(given.signal, 'options.signal'),
+    stallTimeoutMs: integer('stallTimeoutMs', 1, maxTimeoutMs, 30_000),
+    timeoutMs: integer('timeoutMs', 1, maxTimeoutMs, 3_600_000),
+    memoryLimit: integer('memoryLimit', 1, Number.MAX_SAFE_INTEGER, 0),
+    overwrite: checkBoolean(given.overwrite, 'options.overwrite', true),
+    mode: integer('mode', 0, 0o777, 0o600),
+    durable: checkBoolean(given.durable, 'options.durable', true),
+    nice: integer('nice', 0, 19, 10),
+    onProgress: checkCallback<(progress: ForkProgress) => void>(given.onProgress, 'options.onProgress'),
+  }
+}

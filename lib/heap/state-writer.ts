@@ -1,0 +1,32 @@
+/** What the callback of `snapshotState()` writes with. */
+
+import { types } from 'node:util'
+import { invalidArgType } from '../errors.js'
+import { encodeValue } from './values.js'
+
+/** Takes the output of a callback; see `snapshotState()`. */
+export interface StateWriter {
+  /** Bytes as they are; a string as UTF-8. */
+  write(chunk: string | Uint8Array): void
+  /** One value, by the structured clone algorithm; `readValues()` gives it back. */
+  value(value: unknown): void
+}
+
+/** Hands everything to `emit`, which is false when it cannot be written. */
+export function stateWriter(emit: (bytes: Uint8Array) => boolean): StateWriter {
+  const put = (bytes: Uint8Array): void => {
+    if (!emit(bytes)) throw new Error('the file cannot be written')
+  }
+  return {
+    write(chunk) {
+      if (typeof chunk === 'string') put(Buffer.from(chunk, 'utf8'))
+      else if (types.isUint8Array(chunk)) put(chunk)
+      else throw invalidArgType('chunk', 'a string or a Uint8Array', chunk)
+    },
+    value(value) {
+      const { head, payload } = encodeValue(value)
+      put(head)
+      put(payload)
+    },
+  }
+}

@@ -1,0 +1,96 @@
+/**
+ * Files of values, as `StateWriter.value()` writes them: one record after another, nothing before, between or behind.
+ *
+ *   record = "SFV1" | CRC-32 of the payload, u32 LE | length of the payload, u64 LE | payload
+ *
+ * The payload is what `v8.serialize` makes: newer versions of Node read what older ones have written.
+ */
+
+import { open } from 'node:fs/promises'
+import { deserialize, serialize } from 'node:v8'
+import { crc32 } from 'node:zlib'
+import { fromSystem, StillframeError } from '../errors.js'
+import { checkPath } from '../path.js'
+
+const magic = Buffer.from('SFV1')
+const headLength = 16
+
+/** @internal */
+export function encodeValue(value: unknown): { head: Uint8Array; payload: Uint8Array } {
+  const payload = serialize(value)
+  const head = Buffer.alloc(headLength)
+  magic.copy(head)
+  head.writeUInt32LE(crc32(payload), 4)
+  head.writeBigUInt64LE(BigInt(payload.length), 8)
+  return { head, payload }
+}
+
+/**
+ * Reads what `out.value()` wrote in `snapshotState()`, value by value, in the order of writing. Each is checked
+ * before it is handed out.
+ *
+ * @param path - a file that was written with `out.value()` only.
+ * @throws StillframeError `ERR_STILLFRAME_FORMAT`: not such a file; `ERR_STILLFRAME_CORRUPT`: damaged or cut short,
+ *   with `offset`; `ERR_STILLFRAME_IO`.
+ */
+export async function* readValues(path: string | URL): AsyncGenerator<unknown, void, undefined> {
+  const name = checkPath(path)
+  const file = await open(name, 'r').catch((error: unknown) => {
+    throw fromSystem(error, name)
+  })
+  try {
+    const { size } = await file.stat()
+    const read = async (at: number, length: number): Promise<Buffer> => {
+      const bytes = Buffer.allocUnsafe(length)
+      for (let done = 0; done < length; ) {
+        const { bytesRead } = await file
+          .read(bytes, done, length - done, at + done)
+          .catch((error: unknown) => {
+            throw fromSystem(error, name)
+          })
+        if (bytesRead === 0) throw corrupt(name, at, 'the file ends in the middle of a value')
+        done += bytesRead
+      }
+      return bytes
+    }
+    for (let at = 0; at < size; ) {
+      if (size - at < headLength) throw damagedHead(name, at, 'the file ends in the middle of a value')
+      const head = await read(at, headLength)
+      if (!head.subarray(0, magic.length).equals(magic)) throw damagedHead(name, at, 'no value begins here')
+      const length = Number(head.readBigUInt64LE(8))
+      if (length > size - at - headLength) throw corrupt(name, at, 'the file ends in the middle of a value')
+      const payload = await read(at + headLength, length)
+      if (crc32(payload) !== head.readUInt32LE(4)) throw corrupt(name, at, 'the checksum of a value is wrong')
+      yield decode(name, at, payload)
+      at += headLength + length
+    }
+  } finally {
+    await file.close()
+  }
+}
+
+function decode(path: string, at: number, payload: Buffer): unknown {
+  try {
+    return deserialize(payload)
+  } catch (error) {
+    throw corrupt(path, at, `a value cannot be read by Node ${process.version}`, error)
+  }
+}
+
+/** At the very beginning it is more likely that the file is something else. */
+function damagedHead(path: string, at: number, what: string): StillframeError {
+  if (at > 0) return corrupt(path, at, what)
+  return new StillframeError(
+    'ERR_STILLFRAME_FORMAT',
+    `${path}: not a file of values. Only what out.value() wrote can be read with readValues(). Check the path.`,
+    { path },
+  )
+}
+
+function corrupt(path: string, offset: number, what: string, cause?: unknown): StillframeError {
+  return new StillframeError('ERR_STILLFRAME_CORRUPT', `${path}: ${what}, at byte ${offset} of the file`, {
+    path,
+    offset,
+    cause,
+  })
+}

@@ -1,0 +1,27 @@
+// What every forked child does first, whatever it is for: nothing of the host's runs in it, and nothing of it
+// is in the host's way. Raw system calls only, as all of this unit.
+#pragma once
+
+#include "image/control_block.h"
+
+namespace stillframe {
+
+// Exit statuses; the control block tells the rest.
+inline constexpr int kChildComplete = 0;
+inline constexpr int kChildFailed = 1;
+inline constexpr int kChildAborted = 2;
+inline constexpr int kChildParentGone = 3;
+
+struct HardeningPlan {
+  ControlHeader* control;
+  int target_fd;         // stays open
+  int alive_fd;          // stays open: read end of a pipe that ends when the parent does
+  bool use_close_range;  // false forces the fallback
+};
+
+// All signals are blocked when it is called; afterwards none is. Ends the process when the parent is gone.
+void HardenChild(const HardeningPlan& plan);
+
+bool ParentGone(const HardeningPlan& plan);
+
+}  // namespace stillframe

@@ -1,0 +1,201 @@
+#include "freeze/forked_process.h"
+
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <memory>
+#include <utility>
+
+#include "base/disabled_steps.h"
+#include "base/small_file.h"
+#include "base/thread.h"
+#include "memory/page.h"
+
+namespace stillframe {
+namespace {
+
+// A killed process is gone in well under this, unless the kernel cannot let go of it.
+constexpr timespec kKillGrace{1, 0};
+// No process ends with it.
+constexpr int kStatusUnknown = -1;
+
+// sigabbrev_np() is not in musl.
+std::string SignalName(int signal) {
+  switch (signal) {
+    case SIGABRT:
+      return "SIGABRT";
+    case SIGBUS:
+      return "SIGBUS";
+    case SIGINT:
+      return "SIGINT";
+    case SIGKILL:
+      return "SIGKILL";
+    case SIGSEGV:
+      return "SIGSEGV";
+    case SIGTERM:
+      return "SIGTERM";
+    case SIGUSR1:
+      return "SIGUSR1";
+    default:
+      return "signal " + std::to_string(signal);
+  }
+}
+
+// 0, or -errno, and how the process behind the pidfd ended.
+int WaitFor(int pidfd, siginfo_t* info) {
+  for (;;) {
+    // __WALL: without an exit signal it counts as a clone, which a plain wait does not see.
+    const int error = sys::Waitid(P_PIDFD, pidfd, info, WEXITED | __WALL);
+    if (error != -EINTR) return error;
+  }
+}
+
+// How many processes the OOM killer has taken on this system so far.
+std::optional<uint64_t> OomKills() {
+  const auto vmstat = ReadSmallFile("/proc/vmstat");
+  return vmstat ? NumberAfter(*vmstat, "oom_kill") : std::nullopt;
+}
+
+}  // namespace
+
+ForkedProcess::~ForkedProcess() {
+  if (pid_ == 0) return;
+  Stop();
+  (void)Collect();
+}
+
+Result<HardeningPlan> ForkedProcess::Prepare(ControlHeader* control, int target_fd) {
+  control_ = control;
+  int fds[2] = {-1, -1};
+  if (const int error = sys::Pipe2(fds, O_CLOEXEC); error < 0) {
+    return SystemFailure("pipe2", -error, "cannot make the pipe that tells the child of our end");
+  }
+  alive_read_.Reset(fds[0]);
+  alive_write_.Reset(fds[1]);
+  return HardeningPlan{control, target_fd, alive_read_.get(), !StepDisabled("close_range")};
+}
+
+void ForkedProcess::Adopt(pid_t pid, int pidfd) {
+  pid_ = pid;
+  pidfd_.Reset(pidfd);
+}
+
+void ForkedProcess::Attach() {
+  alive_read_.Reset();
+  oom_kills_before_ = OomKills();
+  char path[64];
+  snprintf(path, sizeof path, "/proc/%d/smaps_rollup", pid_);
+  const int fd = sys::Open(AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
+  if (fd >= 0) smaps_rollup_.Reset(fd);
+  control_->parent_ready.store(1, std::memory_order_release);
+  sys::Futex(&control_->parent_ready, FUTEX_WAKE, 1, nullptr);
+}
+
+Result<uint64_t> ForkedProcess::OwnBytes() {
+  const auto text = smaps_rollup_.valid() ? ReadSmallFile(smaps_rollup_.get()) : std::nullopt;
+  const auto dirty = text ? NumberAfter(*text, "Private_Dirty:") : std::nullopt;
+  const auto clean = text ? NumberAfter(*text, "Private_Clean:") : std::nullopt;
+  if (!dirty || !clean) {
+    Failure failure;
+    failure.message = "cannot read the memory of the forked copy";
+    return failure;
+  }
+  return (*dirty + *clean) * 1024;
+}
+
+void ForkedProcess::Stop() {
+  if (pid_ == 0 || stopped_) return;
+  stopped_ = true;
+  sys::PidfdSendSignal(pidfd_.get(), SIGKILL);
+}
+
+Failure ForkedProcess::HowItDied(int code, int status) {
+  Failure failure;
+  failure.code = FailureCode::kChildDied;
+  const std::string step = SaveStepName(control_->step.load(std::memory_order_relaxed));
+  if (code == CLD_EXITED && status == kStatusUnknown) {
+    failure.message =
+        "the forked copy ended early while " + step +
+        "; how is not known, since this process ignores SIGCHLD or waits for all of its children";
+    return failure;
+  }
+  if (code == CLD_EXITED) {
+    failure.message =
+        "the forked copy ended with status " + std::to_string(status) + " while " + step;
+    return failure;
+  }
+  failure.message = "the forked copy was killed by " + SignalName(status) + " while " + step;
+  const auto oom_kills = OomKills();
+  if (status == SIGKILL && oom_kills && oom_kills_before_ && *oom_kills > *oom_kills_before_) {
+    failure.code = FailureCode::kChildOom;
+    failure.message +=
+        ": memory ran out, and the kernel took it first so that the service could go on";
+  }
+  return failure;
+}
+
+bool ForkedProcess::EndsInTime() {
+  pollfd watch{pidfd_.get(), POLLIN, 0};
+  int ready = 0;
+  do {
+    ready = sys::Ppoll(&watch, 1, &kKillGrace);
+  } while (ready == -EINTR);
+  if (ready != 0) return true;
+  // In uninterruptible sleep: a frozen filesystem, a network disk without its server. SIGKILL is pending.
+  auto pidfd = std::make_shared<UniqueFd>(std::move(pidfd_));
+  const Status reaping = Thread::StartDetached("stillframe-reap", [pidfd] {
+    siginfo_t info{};
+    WaitFor(pidfd->get(), &info);
+    pidfd->Reset();
+  });
+  left_behind_ = reaping.ok();
+  if (!left_behind_) pidfd_ = std::move(*pidfd);
+  return !left_behind_;
+}
+
+Status ForkedProcess::Collect() {
+  if (pid_ == 0) return Success{};
+  siginfo_t info{};
+  if (stopped_ && !EndsInTime()) {
+    pid_ = 0;
+    Failure failure;
+    failure.code = FailureCode::kStalled;
+    failure.message =
+        "the forked copy waits for the disk inside the kernel and cannot be killed yet";
+    return failure;
+  }
+  const int error = WaitFor(pidfd_.get(), &info);
+  pid_ = 0;
+  if (error == -ECHILD) {
+    // A child of fork() whose status the host has taken, by waiting for all children or by ignoring SIGCHLD.
+    info.si_code = CLD_EXITED;
+    info.si_status = control_->step.load(std::memory_order_acquire) == SaveStep::kFinished
+                         ? kChildComplete
+                         : kStatusUnknown;
+  } else if (error < 0) {
+    return SystemFailure("waitid", -error, "cannot learn how the forked copy ended");
+  }
+  if (info.si_code == CLD_EXITED && info.si_status == kChildComplete) return Success{};
+  if (const int saver_error = control_->error_number.load(std::memory_order_acquire)) {
+    const bool writing = control_->error_step.load(std::memory_order_relaxed) == SaveStep::kWriting;
+    Failure failure =
+        SystemFailure(writing ? "pwrite" : "", saver_error,
+                      std::string("failed while ") +
+                          SaveStepName(control_->error_step.load(std::memory_order_relaxed)));
+    return failure;
+  }
+  if (info.si_code == CLD_EXITED && info.si_status == kChildAborted) {
+    Failure failure;
+    failure.code = FailureCode::kAborted;
+    failure.message = "the capture was aborted";
+    return failure;
+  }
+  return HowItDied(info.si_code, info.si_status);
+}
+
+}  // namespace stillframe

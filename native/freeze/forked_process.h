@@ -1,0 +1,55 @@
+// A forked copy of this process, seen from the parent: what it takes, how it is stopped, how it ended.
+//
+// Life: Prepare before the fork, Adopt right after it; then, on the supervisor's thread, Attach once, OwnBytes and Stop as
+// often as wanted, Collect once. The destructor stops and collects what has not been.
+#pragma once
+
+#include <sys/types.h>
+
+#include <optional>
+
+#include "base/result.h"
+#include "base/unique_fd.h"
+#include "child/hardening.h"
+#include "image/control_block.h"
+
+namespace stillframe {
+
+class ForkedProcess {
+ public:
+  ~ForkedProcess();
+
+  // What the child needs for HardenChild().
+  Result<HardeningPlan> Prepare(ControlHeader* control, int target_fd);
+  void Adopt(pid_t pid, int pidfd);
+
+  // Opens what a child that is not dumpable would not show any more, and lets it go on.
+  void Attach();
+  // Becomes readable when it has ended.
+  int wait_fd() const { return pidfd_.get(); }
+  pid_t pid() const { return pid_; }
+  // Bytes of memory that nobody else maps: what it has allocated, and what the service has copied since.
+  Result<uint64_t> OwnBytes();
+  void Stop();
+  // Waits for the end. Success: it has done what it was for. Otherwise the reason.
+  Status Collect();
+  // After Collect: it was killed and did not die, since it waits for the disk inside the kernel.
+  bool left_behind() const { return left_behind_; }
+
+ private:
+  // Whether the killed child ends within the grace period. Otherwise it is left to a thread that reaps it.
+  bool EndsInTime();
+  Failure HowItDied(int code, int status);
+
+  ControlHeader* control_ = nullptr;
+  UniqueFd alive_read_;
+  UniqueFd alive_write_;
+  UniqueFd pidfd_;
+  UniqueFd smaps_rollup_;  // the child's, opened while it was still readable for us
+  pid_t pid_ = 0;
+  bool stopped_ = false;      // we killed it
+  bool left_behind_ = false;  // and it did not die
+  std::optional<uint64_t> oom_kills_before_;
+};
+
+}  // namespace stillframe

@@ -1,0 +1,277 @@
+// The exports of stillframe_heap.node: the interface HeapAddon of lib/heap/addon.ts. The only place below lib/ that
+// knows V8; it is compiled for one major version of Node and refuses the others.
+#include <napi.h>
+#include <node.h>
+#include <v8-profiler.h>
+#include <v8.h>
+
+#include <algorithm>
+#include <cstring>
+#include <memory>
+#include <utility>
+
+#include "addon/builder.h"
+#include "addon/environment.h"
+#include "addon/failure.h"
+#include "addon/reader.h"
+#include "heap/heap_job.h"
+#include "heap/worker_park.h"
+
+namespace stillframe {
+namespace {
+
+// V8 walks the heap in steps, and says how far it has come.
+class WalkProgress final : public v8::ActivityControl {
+ public:
+  explicit WalkProgress(const HeapControl& control) : control_(control) {}
+  ControlOption ReportProgressValue(uint32_t done, uint32_t total) override {
+    control_.counters()->steps_done.store(done, std::memory_order_relaxed);
+    control_.counters()->steps_total.store(total, std::memory_order_relaxed);
+    control_.header()->heartbeat.fetch_add(1, std::memory_order_relaxed);
+    return kContinue;
+  }
+
+ private:
+  const HeapControl& control_;
+};
+
+class WriteToOutput final : public v8::OutputStream {
+ public:
+  explicit WriteToOutput(Output* output) : output_(output) {}
+  int GetChunkSize() override { return 64 << 10; }
+  void EndOfStream() override {}
+  WriteResult WriteAsciiChunk(char* data, int size) override {
+    return output_->Append(data, static_cast<size_t>(size)) ? kContinue : kAbort;
+  }
+
+ private:
+  Output* output_;
+};
+
+// The copy's. Node's own handlers would write reports and messages of the host.
+HeapCounters* counters_of_child = nullptr;
+
+void EndAtHeapLimit(const char* /*location*/, const v8::OOMDetails& /*details*/) {
+  counters_of_child->out_of_heap.store(1, std::memory_order_relaxed);
+  sys::ExitGroup(kChildFailed);
+}
+
+// The service's limit protects the service. The copy has memoryLimit, and needs room for what it makes.
+size_t RaiseHeapLimit(void* /*data*/, size_t current, size_t /*initial*/) { return current * 2; }
+
+class JobHandle final : public Napi::ObjectWrap<JobHandle>, public Job {
+ public:
+  static Napi::Function Define(Napi::Env env) {
+    return DefineClass(
+        env, "HeapJob",
+        {InstanceMethod<&JobHandle::ReadProgress>("progress"),
+         InstanceMethod<&JobHandle::Abort>("abort"), InstanceMethod<&JobHandle::Failure>("failure"),
+         InstanceAccessor<&JobHandle::Pid>("pid"),
+         InstanceAccessor<&JobHandle::FrozenAt>("frozenAtMs"),
+         InstanceAccessor<&JobHandle::Times>("times")});
+  }
+
+  explicit JobHandle(const Napi::CallbackInfo& info);
+
+  void CancelAndJoin() override { job_.reset(); }
+
+ private:
+  void RunInChild(napi_env env, napi_value callback, Output* output);
+  void Ended(Napi::Env env, Result<HeapOutcome> outcome);
+
+  void ReadProgress(const Napi::CallbackInfo& info) {
+    if (job_) last_progress_ = job_->Progress();
+    double* into = info[0].As<Napi::Float64Array>().Data();
+    into[0] = static_cast<double>(last_progress_.bytes_written);
+    into[1] = static_cast<double>(last_progress_.steps_done);
+    into[2] = static_cast<double>(last_progress_.steps_total);
+    into[3] = static_cast<double>(last_progress_.child_bytes);
+  }
+  void Abort(const Napi::CallbackInfo& /*info*/) {
+    if (job_) job_->Abort();
+  }
+  // What the callback threw, as it was serialized in the copy.
+  Napi::Value Failure(const Napi::CallbackInfo& info) {
+    napi_value bytes = nullptr;
+    napi_create_buffer_copy(info.Env(), failure_.size(), failure_.data(), nullptr, &bytes);
+    return {info.Env(), bytes};
+  }
+  Napi::Value Pid(const Napi::CallbackInfo& info) { return Napi::Number::New(info.Env(), pid_); }
+  Napi::Value FrozenAt(const Napi::CallbackInfo& info) {
+    return Napi::Number::New(info.Env(), static_cast<double>(frozen_at_ns_) / 1'000'000);
+  }
+  Napi::Value Times(const Napi::CallbackInfo& info) {
+    ObjectBuilder times(info.Env());
+    times.Number("parkMs", times_.park)
+        .Number("mappingsMs", times_.mappings)
+        .Number("flipMs", times_.flip)
+        .Number("forkMs", times_.fork)
+        .Number("restoreMs", times_.restore);
+    return {info.Env(), times.object()};
+  }
+
+  Environment* environment_ = nullptr;
+  std::unique_ptr<HeapJob> job_;  // null once the end has been told
+  HeapProgress last_progress_{};
+  FreezeTimes times_;
+  std::string failure_;
+  int pid_ = 0;
+  int64_t frozen_at_ns_ = 0;
+  Napi::FunctionReference on_end_;
+};
+
+std::vector<AddressRange> ReadRanges(Reader* plan, const char* key) {
+  // Pairs of address and length.
+  std::vector<AddressRange> ranges;
+  Reader numbers(plan->env(), plan->Get(key));
+  numbers.Include(*plan);
+  const uint32_t length = numbers.Length();
+  for (uint32_t i = 0; i + 1 < length && numbers.ok(); i += 2) {
+    const auto start = static_cast<uintptr_t>(numbers.NumberAt(i));
+    ranges.push_back({start, start + static_cast<uintptr_t>(numbers.NumberAt(i + 1))});
+  }
+  plan->Include(numbers);
+  std::sort(ranges.begin(), ranges.end(),
+            [](const AddressRange& a, const AddressRange& b) { return a.start < b.start; });
+  return ranges;
+}
+
+v8::Platform* PlatformOf(v8::Isolate* isolate) {
+  return node::GetMultiIsolatePlatform(node::GetCurrentEnvironment(isolate->GetCurrentContext()));
+}
+
+JobHandle::JobHandle(const Napi::CallbackInfo& info) : ObjectWrap(info) {
+  const Napi::Env env = info.Env();
+  environment_ = Environment::Of(env);
+  Reader plan(env, info[0]);
+  HeapRequest request;
+  request.platform = PlatformOf(v8::Isolate::GetCurrent());
+  request.path = plan.String("path");
+  request.target.overwrite = plan.Bool("overwrite");
+  request.target.mode = static_cast<mode_t>(plan.Unsigned("mode"));
+  request.target.durable = plan.Bool("durable");
+  request.memory_limit = plan.Unsigned("memoryLimit");
+  request.stall_timeout_ms = static_cast<int64_t>(plan.Number("stallTimeoutMs"));
+  request.timeout_ms = static_cast<int64_t>(plan.Number("timeoutMs"));
+  request.nice = static_cast<int>(plan.Number("nice"));
+  request.keep_out = ReadRanges(&plan, "keepOut");
+  const napi_value callback = plan.Get("run");
+  const bool has_callback = plan.TypeOf(callback) == napi_function;
+  if (!plan.ok()) return;  // the environment is ending: nothing is started
+  request.in_child = [this, raw_env = static_cast<napi_env>(env), callback,
+                      has_callback](Output* output) {
+    RunInChild(raw_env, has_callback ? callback : nullptr, output);
+  };
+  Result<std::unique_ptr<HeapJob>> job =
+      HeapJob::Start(std::move(request), [this](Result<HeapOutcome> outcome) {
+        environment_->Post(
+            [this, outcome = std::move(outcome)](Napi::Env on) { Ended(on, outcome); });
+      });
+  if (!job.ok()) {
+    Throw(env, job.failure());
+    return;
+  }
+  job_ = std::move(job.value());
+  pid_ = job_->pid();
+  frozen_at_ns_ = job_->frozen_at_ns();
+  times_ = job_->times();
+  on_end_ = Napi::Persistent(info[1].As<Napi::Function>());
+  environment_->Start(this, nullptr);
+  Ref();  // until the end has been told, whatever JS still refers to
+}
+
+void JobHandle::RunInChild(napi_env env, napi_value callback, Output* output) {
+  const HeapControl& control = output->control();
+  counters_of_child = control.counters();
+  v8::Isolate* isolate = v8::Isolate::GetCurrent();
+  isolate->SetOOMErrorHandler(EndAtHeapLimit);
+  isolate->AddNearHeapLimitCallback(RaiseHeapLimit, nullptr);
+  if (callback == nullptr) {
+    WalkProgress progress(control);
+    WriteToOutput stream(output);
+    const v8::HeapSnapshot* snapshot = isolate->GetHeapProfiler()->TakeHeapSnapshot(&progress);
+    if (snapshot == nullptr) sys::ExitGroup(kChildFailed);
+    snapshot->Serialize(&stream);
+    return;
+  }
+  // run(emit, fail): emit takes bytes for the file and says whether they were taken, fail what was thrown.
+  const auto emit = [](napi_env on, napi_callback_info info) -> napi_value {
+    size_t count = 1;
+    napi_value bytes = nullptr;
+    void* output_of_child = nullptr;
+    void* data = nullptr;
+    size_t length = 0;
+    napi_value taken = nullptr;
+    napi_get_cb_info(on, info, &count, &bytes, nullptr, &output_of_child);
+    const bool ok =
+        napi_get_typedarray_info(on, bytes, nullptr, &length, &data, nullptr, nullptr) == napi_ok &&
+        static_cast<Output*>(output_of_child)->Append(data, length);
+    napi_get_boolean(on, ok, &taken);
+    return taken;
+  };
+  const auto fail = [](napi_env on, napi_callback_info info) -> napi_value {
+    size_t count = 1;
+    napi_value bytes = nullptr;
+    void* output_of_child = nullptr;
+    void* data = nullptr;
+    size_t length = 0;
+    napi_get_cb_info(on, info, &count, &bytes, nullptr, &output_of_child);
+    napi_get_typedarray_info(on, bytes, nullptr, &length, &data, nullptr, nullptr);
+    const HeapControl& shared = static_cast<Output*>(output_of_child)->control();
+    length = std::min(length, HeapControl::kFailureBytes);
+    memcpy(shared.failure(), data, length);
+    shared.counters()->failure_length.store(static_cast<uint32_t>(length),
+                                            std::memory_order_release);
+    return nullptr;
+  };
+  napi_value arguments[2] = {nullptr, nullptr};
+  napi_value receiver = nullptr;
+  napi_get_undefined(env, &receiver);
+  if (napi_create_function(env, nullptr, 0, emit, output, &arguments[0]) != napi_ok ||
+      napi_create_function(env, nullptr, 0, fail, output, &arguments[1]) != napi_ok ||
+      napi_call_function(env, receiver, callback, 2, arguments, nullptr) != napi_ok) {
+    // run() catches everything; what still comes here is a termination.
+    sys::ExitGroup(kChildFailed);
+  }
+}
+
+void JobHandle::Ended(Napi::Env env, Result<HeapOutcome> outcome) {
+  environment_->End(this);
+  last_progress_ = job_->Progress();
+  const HeapControl& control = job_->control();
+  failure_.assign(reinterpret_cast<const char*>(control.failure()),
+                  control.counters()->failure_length.load(std::memory_order_acquire));
+  job_.reset();
+  const Napi::FunctionReference on_end = std::move(on_end_);
+  if (outcome.ok()) {
+    const HeapOutcome& ended = outcome.value();
+    ObjectBuilder result(env);
+    result.Unsigned("fileSize", ended.file_length)
+        .Number("durationMs", ended.duration_ms)
+        .Unsigned("childBytesPeak", ended.child_bytes_peak);
+    CallFunction(env, on_end.Value(), {env.Null(), result.object()});
+  } else {
+    CallFunction(env, on_end.Value(), {ToError(env, outcome.failure())});
+  }
+  Unref();
+}
+
+Napi::Object Init(Napi::Env env, Napi::Object exports) {
+  // Before anything of V8 is touched: in another version its objects are laid out in another way.
+  const napi_node_version* version = nullptr;
+  napi_get_node_version(env, &version);
+  if (version == nullptr || version->major != NODE_MAJOR_VERSION) {
+    Napi::Error::New(env, "this addon was built for Node " + std::to_string(NODE_MAJOR_VERSION))
+        .ThrowAsJavaScriptException();
+    return exports;
+  }
+  Environment::Create(env);
+  WorkerPark::LearnInBackground(PlatformOf(v8::Isolate::GetCurrent()));
+  exports.Set("HeapJob", JobHandle::Define(env));
+  return exports;
+}
+
+NODE_API_MODULE(stillframe_heap, Init)
+
+}  // namespace
+}  // namespace stillframe

@@ -1,0 +1,315 @@
+#include "heap/heap_job.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+#include <mutex>
+#include <string_view>
+#include <utility>
+
+#include "base/clock.h"
+#include "base/scope_guard.h"
+#include "capture/stall_watch.h"
+#include "freeze/features.h"
+#include "heap/unforkable.h"
+#include "heap/worker_park.h"
+
+namespace stillframe {
+namespace {
+
+constexpr int64_t kTickNs = 20'000'000;
+// Looking at the copy's memory walks its page tables: at most so often, and for a small part of the time.
+constexpr int64_t kLookNs = 100'000'000;
+constexpr int64_t kLookShare = 20;
+// A worker in the middle of a concurrent mark is free again in well under this.
+constexpr std::chrono::milliseconds kParkPatience{500};
+constexpr int kPidfdOpen = 434;  // SYS_pidfd_open, which older headers do not have
+
+Failure MakeFailure(FailureCode code, std::string message) {
+  Failure failure;
+  failure.code = code;
+  failure.message = std::move(message);
+  return failure;
+}
+
+// Milliseconds since the last call.
+class Lap {
+ public:
+  double operator()() {
+    const int64_t now = MonotonicNanoseconds();
+    return static_cast<double>(now - std::exchange(last_, now)) / 1'000'000;
+  }
+
+ private:
+  int64_t last_ = MonotonicNanoseconds();
+};
+
+// Processor time of another process in hundredths of a second.
+uint64_t CpuTicks(pid_t pid) {
+  clockid_t clock = 0;
+  timespec used{};
+  if (clock_getcpuclockid(pid, &clock) != 0 || clock_gettime(clock, &used) != 0) return 0;
+  return static_cast<uint64_t>(used.tv_sec) * 100 +
+         static_cast<uint64_t>(used.tv_nsec) / 10'000'000;
+}
+
+// The descriptors by which threads and event loops are woken up.
+std::vector<int> EventFds() {
+  std::vector<int> found;
+  DIR* descriptors = opendir("/proc/self/fd");
+  if (descriptors == nullptr) return found;
+  while (const dirent* entry = readdir(descriptors)) {
+    char target[64];
+    const ssize_t length = readlinkat(dirfd(descriptors), entry->d_name, target, sizeof target);
+    if (std::string_view(target, length < 0 ? 0 : static_cast<size_t>(length)) ==
+        "anon_inode:[eventfd]") {
+      found.push_back(atoi(entry->d_name));
+    }
+  }
+  closedir(descriptors);
+  return found;
+}
+
+// One fork with V8's memory at a time: two that flip the same advice would undo each other's.
+std::mutex& FlipLock() {
+  static auto* lock =
+      new std::mutex;  // never destroyed: a Worker may freeze while the process exits
+  return *lock;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<HeapJob>> HeapJob::Start(HeapRequest request, OnEnd on_end) {
+  std::unique_ptr<HeapJob> job(new HeapJob(std::move(request), std::move(on_end)));
+  Status ready = job->Prepare();
+  if (ready.ok()) ready = job->Freeze();
+  job->pid_ = job->process_.pid();
+  job->phase_ = ready.ok() ? Phase::kFrozen : Phase::kFailedToFreeze;
+  job->phase_.notify_one();
+  if (!ready.ok()) return ready.failure();
+  return job;
+}
+
+HeapJob::~HeapJob() {
+  Abort();
+  supervisor_.Join();
+}
+
+void HeapJob::Abort() {
+  abort_ = true;
+  if (control_) control_->header()->abort_requested.store(1, std::memory_order_relaxed);
+  const uint64_t one = 1;
+  if (wake_.valid()) sys::Write(wake_.get(), &one, sizeof one);
+}
+
+HeapProgress HeapJob::Progress() const {
+  return {control_->header()->bytes_written.load(std::memory_order_relaxed),
+          control_->counters()->steps_done.load(std::memory_order_relaxed),
+          control_->counters()->steps_total.load(std::memory_order_relaxed),
+          child_bytes_.load(std::memory_order_relaxed)};
+}
+
+Status HeapJob::Prepare() {
+  if (request_.memory_limit == 0) request_.memory_limit = AvailableMemory() / 2;
+  Result<TargetFile> target = TargetFile::Open(request_.path, request_.target);
+  if (!target.ok()) return target.failure();
+  target_ = std::make_unique<TargetFile>(std::move(target.value()));
+  if (!reservation_.Take(target_->identity())) {
+    return MakeFailure(
+        FailureCode::kBusy,
+        "another capture of this process is being written to this file; wait for its `done`, "
+        "abort it, or choose another file");
+  }
+  Result<HeapControl> control = HeapControl::Create();
+  if (!control.ok()) return control.failure();
+  control_ = std::make_unique<HeapControl>(std::move(control.value()));
+  const int wake = sys::Eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  if (wake < 0)
+    return SystemFailure("eventfd2", -wake, "cannot prepare the supervision of the forked copy");
+  wake_.Reset(wake);
+  Result<HardeningPlan> hardening = process_.Prepare(control_->header(), target_->fd());
+  if (!hardening.ok()) return hardening.failure();
+  hardening_ = hardening.value();
+  return supervisor_.Start("stillframe", [this] { Supervise(); });
+}
+
+Status HeapJob::Freeze() {
+  const std::lock_guard lock(FlipLock());
+  Lap lap;
+  uint64_t old_mask = 0;
+  const uint64_t all = ~uint64_t{0};
+  sys::Sigprocmask(SIG_SETMASK, &all, &old_mask);
+  const ScopeGuard unblock([&] { sys::Sigprocmask(SIG_SETMASK, &old_mask, nullptr); });
+  WorkerPark park(request_.platform);
+  if (!park.Park(kParkPatience)) {
+    return MakeFailure(
+        FailureCode::kBusy,
+        "V8's worker threads are busy (compiling, or collecting garbage) and none may be while "
+        "the process is forked; try again in a moment");
+  }
+  times_.park = lap();
+  Result<std::vector<AddressRange>> unforkable = FindUnforkable(request_.keep_out);
+  if (!unforkable.ok()) return unforkable.failure();
+  times_.mappings = lap();
+  MakeForkable(unforkable.value());
+  times_.flip = lap();
+  frozen_at_monotonic_ns_ = MonotonicNanoseconds();
+  frozen_at_ns_ = WallNanoseconds();
+  control_->header()->step.store(SaveStep::kStarting, std::memory_order_relaxed);
+  // The C library's own: the copy allocates, so malloc must know of the fork.
+  const pid_t pid = fork();
+  if (pid == 0) BeChild();
+  const int fork_error = errno;
+  times_.fork = lap();
+  left_forkable_ = MakeUnforkable(unforkable.value());
+  if (pid < 0) {
+    return SystemFailure(
+        "fork", fork_error,
+        fork_error == ENOMEM
+            ? "the kernel refused to fork: not enough memory for the page tables, or "
+              "vm.overcommit_memory=2 does not allow a second copy"
+            : "the kernel refused to fork (limits on processes: ulimit -u, pids cgroup)");
+  }
+  // Also of a copy that has ended and been waited for by somebody else: its process id is still unused then.
+  const auto pidfd = static_cast<int>(syscall(kPidfdOpen, pid, 0));
+  if (pidfd < 0) {
+    const int error = errno;
+    kill(pid, SIGKILL);
+    waitpid(pid, nullptr, 0);
+    return SystemFailure("pidfd_open", error, "cannot watch over the forked copy");
+  }
+  process_.Adopt(pid, pidfd);
+  times_.restore = lap();
+  return Success{};
+}
+
+void HeapJob::BeChild() {
+  const std::vector<int> wake_ups = EventFds();
+  HardenChild(hardening_);
+  setpriority(PRIO_PROCESS, 0, request_.nice);
+  // console and the like write to these. What they write is lost, and reaches no file of the host's.
+  for (int fd = 0; fd <= 2;) {
+    fd = sys::Open(AT_FDCWD, "/dev/null", O_RDWR, 0);
+    if (fd < 0) break;
+    if (fd > 2) sys::Close(fd);
+  }
+  // libuv ends the process when it cannot write to these. What it wakes does not exist here.
+  for (const int fd : wake_ups) dup2(0, fd);
+  ControlHeader* control = control_->header();
+  control->step.store(SaveStep::kRunning, std::memory_order_relaxed);
+  Output output(*control_, hardening_);
+  request_.in_child(&output);
+  const bool threw = control_->counters()->failure_length.load(std::memory_order_relaxed) != 0;
+  // Whatever the callback made of it: what could not be written is missing from the file.
+  if (threw || !output.Finish()) sys::ExitGroup(kChildFailed);
+  control->step.store(SaveStep::kFinished, std::memory_order_release);
+  // Not exit(): handlers of the host would join threads that do not exist here.
+  sys::ExitGroup(kChildComplete);
+}
+
+void HeapJob::Supervise() {
+  phase_.wait(Phase::kPreparing);
+  if (phase_ == Phase::kFailedToFreeze) return;
+  Result<HeapOutcome> outcome = Run();
+  // Before the end is told: whoever hears of it may start the next one, or look for what is left.
+  target_.reset();
+  reservation_.Release();
+  on_end_(std::move(outcome));
+}
+
+Result<HeapOutcome> HeapJob::Run() {
+  if (!left_forkable_.empty()) {
+    const std::lock_guard lock(FlipLock());
+    left_forkable_ = MakeUnforkable(left_forkable_);
+  }
+  process_.Attach();
+  target_->SweepStale();
+  Status watched = Watch();
+  if (!watched.ok()) process_.Stop();
+  Status collected = process_.Collect();
+  if (process_.left_behind()) target_->Abandon();
+  if (!watched.ok()) return watched.failure();
+  if (!collected.ok()) return ExplainEnd(collected.failure());
+  if (abort_) return MakeFailure(FailureCode::kAborted, "the capture was aborted");
+  HeapOutcome outcome;
+  outcome.file_length = control_->header()->bytes_written.load(std::memory_order_relaxed);
+  outcome.child_bytes_peak = child_bytes_peak_;
+  if (Status published = target_->Publish(); !published.ok()) return published.failure();
+  outcome.duration_ms =
+      static_cast<double>(MonotonicNanoseconds() - frozen_at_monotonic_ns_) / 1'000'000;
+  return outcome;
+}
+
+Failure HeapJob::ExplainEnd(Failure failure) const {
+  const HeapCounters* counters = control_->counters();
+  if (counters->out_of_heap.load(std::memory_order_relaxed) != 0) {
+    return MakeFailure(FailureCode::kChildOom, "the forked copy reached the limit of V8's heap");
+  }
+  const bool writing = control_->header()->error_number.load(std::memory_order_acquire) != 0;
+  if (!writing && counters->failure_length.load(std::memory_order_acquire) != 0) {
+    return MakeFailure(FailureCode::kCallback, "the callback threw");
+  }
+  return failure;
+}
+
+Status HeapJob::WhyStop(StallWatch* stall) const {
+  if (abort_) return MakeFailure(FailureCode::kAborted, "the capture was aborted");
+  const ControlHeader* control = control_->header();
+  const char* step = SaveStepName(control->step.load(std::memory_order_relaxed));
+  const int64_t ran_ms = (MonotonicNanoseconds() - frozen_at_monotonic_ns_) / 1'000'000;
+  if (request_.timeout_ms > 0 && ran_ms > request_.timeout_ms) {
+    return MakeFailure(FailureCode::kStalled, "not done after " +
+                                                  std::to_string(request_.timeout_ms) +
+                                                  " ms, while " + step + " (timeoutMs)");
+  }
+  // A callback may compute for long without writing: what uses the processor is not stuck.
+  const uint64_t pulse = control->heartbeat.load(std::memory_order_relaxed) + CpuTicks(pid_);
+  if (stall->Silent(pulse) > request_.stall_timeout_ms * 1'000'000) {
+    return MakeFailure(FailureCode::kStalled, "no progress for " +
+                                                  std::to_string(request_.stall_timeout_ms) +
+                                                  " ms while " + step + " (stallTimeoutMs)");
+  }
+  return Success{};
+}
+
+Status HeapJob::Watch() {
+  StallWatch stall(kTickNs);
+  int64_t next_look_ns = 0;
+  for (;;) {
+    pollfd events[2] = {{process_.wait_fd(), POLLIN, 0}, {wake_.get(), POLLIN, 0}};
+    const timespec tick{0, kTickNs};
+    const int ready = sys::Ppoll(events, 2, &tick);
+    if (ready < 0 && ready != -EINTR) {
+      return SystemFailure("ppoll", -ready, "cannot watch over the forked copy");
+    }
+    if (ready > 0 && events[0].revents != 0) return Success{};
+    if (Status go_on = WhyStop(&stall); !go_on.ok()) return go_on;
+
+    const int64_t started_ns = MonotonicNanoseconds();
+    if (started_ns < next_look_ns) continue;
+    const Result<uint64_t> bytes = process_.OwnBytes();
+    const int64_t took_ns = MonotonicNanoseconds() - started_ns;
+    next_look_ns = started_ns + std::max(kLookNs, took_ns * kLookShare);
+    if (!bytes.ok()) continue;
+    child_bytes_.store(bytes.value(), std::memory_order_relaxed);
+    child_bytes_peak_ = std::max(child_bytes_peak_, bytes.value());
+    if (bytes.value() > request_.memory_limit) {
+      return MakeFailure(FailureCode::kMemoryLimit,
+                         "the forked copy has taken " + std::to_string(bytes.value()) +
+                             " bytes of its own, the limit is " +
+                             std::to_string(request_.memory_limit) + " (memoryLimit)");
+    }
+  }
+}
+
+}  // namespace stillframe

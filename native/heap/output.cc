@@ -1,0 +1,72 @@
+#include "heap/output.h"
+
+#include <fcntl.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "base/sys.h"
+
+namespace stillframe {
+
+bool Output::Append(const void* bytes, size_t length) {
+  control_.header()->heartbeat.fetch_add(1, std::memory_order_relaxed);
+  const auto* from = static_cast<const std::byte*>(bytes);
+  while (length > 0 && !failed_) {
+    const size_t part = std::min(length, HeapControl::kOutputBytes - used_);
+    memcpy(control_.output() + used_, from, part);
+    used_ += part;
+    from += part;
+    length -= part;
+    if (used_ == HeapControl::kOutputBytes) Flush();
+  }
+  return !failed_;
+}
+
+bool Output::Finish() {
+  // The end is no whole block, which O_DIRECT would refuse.
+  const int flags = sys::Fcntl(hardening_.target_fd, F_GETFL, 0);
+  if (flags >= 0 && (flags & O_DIRECT) != 0) {
+    sys::Fcntl(hardening_.target_fd, F_SETFL, static_cast<uint64_t>(flags & ~O_DIRECT));
+  }
+  return Flush();
+}
+
+bool Output::Flush() {
+  ControlHeader* control = control_.header();
+  if (control->abort_requested.load(std::memory_order_relaxed) != 0) sys::ExitGroup(kChildAborted);
+  if (ParentGone(hardening_)) sys::ExitGroup(kChildParentGone);
+  const SaveStep before = control->step.exchange(SaveStep::kWriting, std::memory_order_relaxed);
+  for (size_t done = 0; done < used_ && !failed_;) {
+    const int64_t wrote =
+        sys::Pwrite(hardening_.target_fd, control_.output() + done, used_ - done, offset_ + done);
+    if (wrote == -EINTR) continue;
+    if (wrote == -EINVAL) {
+      // Taken at open, refused at the write.
+      const int flags = sys::Fcntl(hardening_.target_fd, F_GETFL, 0);
+      if (flags >= 0 && (flags & O_DIRECT) != 0 &&
+          sys::Fcntl(hardening_.target_fd, F_SETFL, static_cast<uint64_t>(flags & ~O_DIRECT)) ==
+              0) {
+        continue;
+      }
+    }
+    if (wrote <= 0) {
+      control->error_step.store(SaveStep::kWriting, std::memory_order_relaxed);
+      control->error_offset.store(offset_ + done, std::memory_order_relaxed);
+      control->error_number.store(wrote == 0 ? EIO : static_cast<int>(-wrote),
+                                  std::memory_order_release);
+      failed_ = true;
+      break;
+    }
+    done += static_cast<size_t>(wrote);
+    control->bytes_written.fetch_add(static_cast<uint64_t>(wrote), std::memory_order_relaxed);
+    control->heartbeat.fetch_add(1, std::memory_order_relaxed);
+  }
+  offset_ += used_;
+  used_ = 0;
+  control->step.store(before, std::memory_order_relaxed);
+  return !failed_;
+}
+
+}  // namespace stillframe

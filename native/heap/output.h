@@ -1,0 +1,33 @@
+// What a forked copy writes to its file: buffered, counted, and with the first error kept in the control block.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "child/hardening.h"
+#include "heap/control.h"
+
+namespace stillframe {
+
+class Output {
+ public:
+  Output(const HeapControl& control, const HardeningPlan& hardening)
+      : control_(control), hardening_(hardening) {}
+
+  // False after an error, now or before. Ends the process when the parent is gone or wants it.
+  bool Append(const void* bytes, size_t length);
+  // Writes what is left in the buffer.
+  bool Finish();
+  const HeapControl& control() const { return control_; }
+
+ private:
+  bool Flush();
+
+  const HeapControl& control_;
+  const HardeningPlan& hardening_;
+  size_t used_ = 0;
+  uint64_t offset_ = 0;
+  bool failed_ = false;
+};
+
+}  // namespace stillframe

@@ -1,0 +1,41 @@
+// Holds the worker threads of V8's platform still while the process is forked.
+//
+// A forked copy has none of these threads, and two things of theirs would stop it for ever: a V8 lock that one of
+// them holds, and their own waiting for tasks, which glibc's condition variable keeps counting in the copy. So each
+// gets a task that waits for us: a parked worker neither holds a lock of V8 nor waits on its queue.
+#pragma once
+
+#include <chrono>
+#include <memory>
+
+namespace v8 {
+class Platform;
+}
+
+namespace stillframe {
+
+class WorkerPark {
+ public:
+  // How many threads take tasks is not said by V8 exactly (it counts threads that do not): it is found out once, in
+  // the background, by parking them.
+  static void LearnInBackground(v8::Platform* platform);
+
+  explicit WorkerPark(v8::Platform* platform) : platform_(platform) {}
+  ~WorkerPark() { Release(); }
+  WorkerPark(const WorkerPark&) = delete;
+  WorkerPark& operator=(const WorkerPark&) = delete;
+
+  // Waits until all are parked; false when one of them stays busy for so long, or their number is not known yet. Then
+  // none is held.
+  bool Park(std::chrono::milliseconds patience);
+  // Lets them go. Not called in the forked copy, where there are none.
+  void Release();
+
+ private:
+  struct Place;
+  class Task;
+  v8::Platform* platform_;
+  std::shared_ptr<Place> place_;
+};
+
+}  // namespace stillframe
