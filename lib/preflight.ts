@@ -70,7 +70,7 @@ function predict(
   const neededDiskBytes = storedBytes + overheadBytes(sources, options.metadata)
   return {
     engine,
-    predictedPauseMs: predictPauseMs(residentBytes - inHugePages, inHugePages),
+    predictedPauseMs: predictPauseMs(engine, residentBytes - inHugePages, inHugePages),
     worstCaseExtraBytes: Math.min(residentBytes, options.memoryLimit || Math.floor(availableBytes / 2)),
     availableBytes,
     freeDiskBytes,
@@ -79,13 +79,18 @@ function predict(
   }
 }
 
-// Medians of nine captures each of 1 and 4 GiB, all pages touched (Linux 6.18, x64, 2 virtual cores): 1.5 and
-// 4.2 ms in huge pages; 17 to 27 and 67 to 85 ms in small ones. The call itself: under 1 ms for 64 MiB.
-const callMs = 0.7
-const msPerGiB = 20
-const msPerHugeGiB = 0.9
+/**
+ * Medians of `npm run bench -- --only freeze` (Linux 6.18, x64, 2 virtual cores, regions of 256 MiB to 8 GiB, all pages
+ * touched): what a small capture takes, and what each GiB adds.
+ */
+const pauses: Record<EngineName, { callMs: number; msPerGiB: number; msPerHugeGiB: number }> = {
+  fork: { callMs: 1.0, msPerGiB: 12, msPerHugeGiB: 0.8 },
+  mprotect: { callMs: 0.6, msPerGiB: 8.5, msPerHugeGiB: 0.11 },
+  userfaultfd: { callMs: 0.5, msPerGiB: 8.5, msPerHugeGiB: 0.11 },
+}
 
-function predictPauseMs(bytesInSmallPages: number, bytesInHugePages: number): number {
+function predictPauseMs(engine: EngineName, bytesInSmallPages: number, bytesInHugePages: number): number {
+  const { callMs, msPerGiB, msPerHugeGiB } = pauses[engine]
   return callMs + (bytesInSmallPages * msPerGiB + bytesInHugePages * msPerHugeGiB) / 2 ** 30
 }
 

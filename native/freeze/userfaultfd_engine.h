@@ -2,7 +2,7 @@
 // to one is answered
 //   by a thread of ours (kThread), to which the kernel reports the fault: also the kernel's own writes work, but
 //   it takes a privilege, a sysctl or /dev/userfaultfd;
-//   or by the SIGBUS handler on the writing thread (kSignal): three times faster and for everybody, but the
+//   or by the SIGBUS handler on the writing thread (kSignal): faster, most of all in the worst case, and for everybody, but the
 //   kernel's own writes into a protected page fail with EFAULT.
 //
 // A region is registered for the capture only. Never-touched pages are covered by UFFD_FEATURE_WP_UNPOPULATED.

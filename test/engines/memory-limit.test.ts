@@ -18,6 +18,7 @@ const inDirectory = useTemporaryDirectory()
 const MiB = 2 ** 20
 /** What a capture may take beyond the limit: a bounce buffer, tables, threads, the heap of JavaScript. */
 const allowance = 16 * MiB
+const patienceMs = longMode ? 300_000 : 60_000
 
 /** Bytes of memory that a process and its children have for themselves, shared pages counted once in all. */
 function memoryOf(pid: number): number {
@@ -38,7 +39,7 @@ async function peakUntilReport(fixture: Fixture): Promise<{ peak: number; report
     peak = Math.max(peak, memoryOf(fixture.pid))
   }, 4)
   try {
-    return { report: await fixture.report(longMode ? 180_000 : 50_000), peak }
+    return { report: await fixture.report(patienceMs), peak }
   } finally {
     clearInterval(timer)
   }
@@ -63,12 +64,12 @@ async function rewrite(variant: Variant, how: Rewrite): Promise<Rewritten> {
   const { regionMiB, limitMiB, huge = true, onLimit = 'wait', holdMs = 0 } = how
   const args = [variant, inDirectory('file'), regionMiB, limitMiB, huge ? 1 : 0, onLimit, holdMs]
   const fixture = startProgram('rewrite', args)
-  await fixture.report(60_000)
+  await fixture.report(patienceMs)
   const baseline = memoryOf(fixture.pid)
   fixture.tell('go')
   const { peak, report } = await peakUntilReport(fixture)
   fixture.tell('go')
-  const facts = await fixture.report(60_000)
+  const facts = await fixture.report(patienceMs)
   expect(await fixture.end).toEqual({ status: 0, signal: null, stderr: '' })
   return { extra: peak - baseline, ended: report, facts }
 }
@@ -79,7 +80,7 @@ function expectExact({ saved, expected, lost, damaged, next }: Report): void {
 
 describe('with every page rewritten during the capture', () => {
   const size = longMode ? { regionMiB: 2048, limitMiB: 64 } : { regionMiB: 256, limitMiB: 16 }
-  const timeout = longMode ? 400_000 : 120_000
+  const timeout = longMode ? 900_000 : 150_000
 
   test.each(allVariants)(
     '%s: the extra memory stays within the limit, the file is exact',
@@ -89,7 +90,7 @@ describe('with every page rewritten during the capture', () => {
         // fork cannot keep such a limit: it is shown beside the others.
         limitMiB: variant === 'fork' ? size.regionMiB * 2 : size.limitMiB,
         // The saver begins late: by then the writer has run into the limit.
-        holdMs: variant === 'fork' ? 0 : 300,
+        holdMs: variant === 'fork' ? 0 : 1000,
       })
       const figures = `${size.regionMiB} MiB rewritten, limit ${size.limitMiB} MiB: ${(extra / MiB).toFixed(1)} MiB extra`
       console.log(`${variant}: ${figures}, ${ended['copied']} pages copied`)
@@ -107,14 +108,15 @@ describe.each(inProcessVariants)('%s at the limit', (variant) => {
   test.each([true, false])(
     "'wait' lets the writer wait, and nothing is lost (huge pages: %s)",
     async (huge) => {
-      const { ended, facts } = await rewrite(variant, { regionMiB: 32, limitMiB: 1, huge, holdMs: 200 })
+      const { ended, facts } = await rewrite(variant, { regionMiB: 32, limitMiB: 1, huge, holdMs: 1000 })
       expect(ended).toMatchObject({ done: { ok: true }, copiedBytesPeak: MiB })
       expectExact(facts)
     },
   )
 
   test.each([true, false])("'abort' ends the capture, not the writer (huge pages: %s)", async (huge) => {
-    const how = { regionMiB: 32, limitMiB: 1, huge, onLimit: 'abort', holdMs: 200 } as const
+    // The writer does not wait here: the saver is let go as soon as all is written.
+    const how = { regionMiB: 32, limitMiB: 1, huge, onLimit: 'abort', holdMs: 20_000 } as const
     const { ended, facts } = await rewrite(variant, how)
     expect(ended['done']).toMatchObject({ ok: false, code: 'ERR_STILLFRAME_MEMORY_LIMIT' })
     expectExact({ ...facts, saved: facts['expected'] })
