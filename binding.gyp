@@ -74,6 +74,7 @@
         "native/addon/capture_handle.cc",
         "native/addon/environment.cc",
         "native/addon/failure.cc",
+        "native/addon/fault_injection.cc",
         "native/addon/large_buffer.cc",
         "native/addon/machine.cc",
         "native/addon/read_jobs.cc",
@@ -97,6 +98,7 @@
       "sources": [
         "native/addon/environment.cc",
         "native/addon/failure.cc",
+        "native/addon/fault_injection.cc",
         "native/heap/heap_addon.cc",
         "native/heap/heap_job.cc",
         "native/heap/output.cc",

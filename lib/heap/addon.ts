@@ -7,7 +7,7 @@
  */
 
 import { join } from 'node:path'
-import type { NativeFailure } from '../addon.js'
+import type { Addon, NativeFailure } from '../addon.js'
 import { StillframeError } from '../errors.js'
 import { candidateLibcs, checkPlatform, packageRoot, tryFile } from '../load.js'
 
@@ -72,6 +72,9 @@ export interface HeapAddon {
     plan: HeapPlan,
     onEnd: (failure: NativeFailure | null, result?: NativeHeapResult) => void,
   ) => HeapJobHandle
+  /** Tests only: as those of the other addon, for the calls of this one. */
+  injectFault: Addon['injectFault']
+  clearFaults: Addon['clearFaults']
 }
 
 let loaded: HeapAddon | undefined

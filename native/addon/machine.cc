@@ -4,6 +4,7 @@
 
 #include "addon/builder.h"
 #include "addon/failure.h"
+#include "addon/fault_injection.h"
 #include "addon/sources.h"
 #include "base/sys.h"
 #include "base/unique_fd.h"
@@ -121,25 +122,6 @@ Napi::Value IsDontForkValue(const Napi::CallbackInfo& info) {
   return Napi::Boolean::New(info.Env(), dont_fork.ok() && dont_fork.value());
 }
 
-void InjectFault(const Napi::CallbackInfo& info) {
-  const std::string call = info[0].As<Napi::String>();
-  const bool known =
-      sys::InjectFault(call.c_str(), info[1].As<Napi::Number>().Uint32Value(),
-                       info[2].As<Napi::Number>().Int32Value(), info[3].As<Napi::Boolean>());
-  if (!known)
-    Napi::TypeError::New(info.Env(), "no such call: " + call).ThrowAsJavaScriptException();
-}
-
-Napi::Value ClearFaults(const Napi::CallbackInfo& info) {
-  Napi::Object counts = Napi::Object::New(info.Env());
-  for (size_t i = 0; i < static_cast<size_t>(sys::Call::kCount); i++) {
-    const auto call = static_cast<sys::Call>(i);
-    counts.Set(sys::CallName(call), sys::CallCount(call));
-  }
-  sys::ClearFaults();
-  return counts;
-}
-
 }  // namespace
 
 void DefineMachine(Napi::Env env, Napi::Object exports) {
@@ -148,8 +130,7 @@ void DefineMachine(Napi::Env env, Napi::Object exports) {
   exports.Set("preflight", Napi::Function::New(env, Preflight));
   exports.Set("regionRanges", Napi::Function::New(env, RegionRanges));
   exports.Set("isDontFork", Napi::Function::New(env, IsDontForkValue));
-  exports.Set("injectFault", Napi::Function::New(env, InjectFault));
-  exports.Set("clearFaults", Napi::Function::New(env, ClearFaults));
+  DefineFaultInjection(env, exports);
 }
 
 }  // namespace stillframe

@@ -13,6 +13,7 @@
 #include "addon/builder.h"
 #include "addon/environment.h"
 #include "addon/failure.h"
+#include "addon/fault_injection.h"
 #include "addon/reader.h"
 #include "heap/heap_job.h"
 #include "heap/worker_park.h"
@@ -268,6 +269,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   Environment::Create(env);
   WorkerPark::LearnInBackground(PlatformOf(v8::Isolate::GetCurrent()));
   exports.Set("HeapJob", JobHandle::Define(env));
+  DefineFaultInjection(env, exports);
   return exports;
 }
 

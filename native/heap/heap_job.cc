@@ -5,7 +5,6 @@
 #include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -33,7 +32,6 @@ constexpr int64_t kLookNs = 100'000'000;
 constexpr int64_t kLookShare = 20;
 // A worker in the middle of a concurrent mark is free again in well under this.
 constexpr std::chrono::milliseconds kParkPatience{500};
-constexpr int kPidfdOpen = 434;  // SYS_pidfd_open, which older headers do not have
 
 Failure MakeFailure(FailureCode code, std::string message) {
   Failure failure;
@@ -78,13 +76,6 @@ std::vector<int> EventFds() {
   }
   closedir(descriptors);
   return found;
-}
-
-// One fork with V8's memory at a time: two that flip the same advice would undo each other's.
-std::mutex& FlipLock() {
-  static auto* lock =
-      new std::mutex;  // never destroyed: a Worker may freeze while the process exits
-  return *lock;
 }
 
 }  // namespace
@@ -167,26 +158,24 @@ Status HeapJob::Freeze() {
   frozen_at_ns_ = WallNanoseconds();
   control_->header()->step.store(SaveStep::kStarting, std::memory_order_relaxed);
   // The C library's own: the copy allocates, so malloc must know of the fork.
-  const pid_t pid = fork();
+  const pid_t pid = sys::ForkThroughLibc();
   if (pid == 0) BeChild();
-  const int fork_error = errno;
   times_.fork = lap();
   left_forkable_ = MakeUnforkable(unforkable.value());
   if (pid < 0) {
     return SystemFailure(
-        "fork", fork_error,
-        fork_error == ENOMEM
+        "fork", -pid,
+        pid == -ENOMEM
             ? "the kernel refused to fork: not enough memory for the page tables, or "
               "vm.overcommit_memory=2 does not allow a second copy"
             : "the kernel refused to fork (limits on processes: ulimit -u, pids cgroup)");
   }
   // Also of a copy that has ended and been waited for by somebody else: its process id is still unused then.
-  const auto pidfd = static_cast<int>(syscall(kPidfdOpen, pid, 0));
+  const int pidfd = sys::PidfdOpen(pid);
   if (pidfd < 0) {
-    const int error = errno;
     kill(pid, SIGKILL);
     waitpid(pid, nullptr, 0);
-    return SystemFailure("pidfd_open", error, "cannot watch over the forked copy");
+    return SystemFailure("pidfd_open", -pidfd, "cannot watch over the forked copy");
   }
   process_.Adopt(pid, pidfd);
   times_.restore = lap();
@@ -219,7 +208,10 @@ void HeapJob::BeChild() {
 
 void HeapJob::Supervise() {
   phase_.wait(Phase::kPreparing);
-  if (phase_ == Phase::kFailedToFreeze) return;
+  if (phase_ == Phase::kFailedToFreeze) {
+    MendUnforkable();
+    return;
+  }
   Result<HeapOutcome> outcome = Run();
   // Before the end is told: whoever hears of it may start the next one, or look for what is left.
   target_.reset();
@@ -228,11 +220,12 @@ void HeapJob::Supervise() {
 }
 
 Result<HeapOutcome> HeapJob::Run() {
+  process_.Attach();
   if (!left_forkable_.empty()) {
     const std::lock_guard lock(FlipLock());
     left_forkable_ = MakeUnforkable(left_forkable_);
   }
-  process_.Attach();
+  MendUnforkable();
   target_->SweepStale();
   Status watched = Watch();
   if (!watched.ok()) process_.Stop();
