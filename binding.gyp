@@ -32,6 +32,7 @@
         "native/freeze/cgroup.cc",
         "native/freeze/fault_router.cc",
         "native/freeze/features.cc",
+        "native/freeze/flip_lock.cc",
         "native/freeze/fork_engine.cc",
         "native/freeze/forked_process.cc",
         "native/freeze/frozen_memory.cc",

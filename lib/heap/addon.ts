@@ -27,6 +27,8 @@ export interface HeapPlan {
   nice: number
   /** Pairs of address and length: memory that the copy does without. */
   keepOut: number[]
+  /** The other addon's. */
+  flipLock: unknown
   /**
    * Runs in the copy: hands bytes for the file to `emit`, which is false when they cannot be written, and what
    * was thrown, serialized, to `fail`. Undefined: a heap snapshot is taken.

@@ -9,6 +9,7 @@
 #include "base/sys.h"
 #include "base/unique_fd.h"
 #include "freeze/features.h"
+#include "freeze/flip_lock.h"
 #include "image/format.h"
 #include "memory/mapping_list.h"
 #include "memory/page.h"
@@ -112,6 +113,11 @@ Napi::Value RegionRanges(const Napi::CallbackInfo& info) {
           })};
 }
 
+// For the other addon.
+Napi::Value FlipLockValue(Napi::Env env) {
+  return Napi::External<std::mutex>::New(env, &FlipLock());
+}
+
 Napi::Value IsDontForkValue(const Napi::CallbackInfo& info) {
   const std::byte* address = AddressOf(info[0]);
   // malloc never answers with the start of a page, V8's own reservations always do.
@@ -129,6 +135,7 @@ void DefineMachine(Napi::Env env, Napi::Object exports) {
   exports.Set("engines", Napi::Function::New(env, Engines));
   exports.Set("preflight", Napi::Function::New(env, Preflight));
   exports.Set("regionRanges", Napi::Function::New(env, RegionRanges));
+  exports.Set("flipLock", FlipLockValue(env));
   exports.Set("isDontFork", Napi::Function::New(env, IsDontForkValue));
   DefineFaultInjection(env, exports);
 }

@@ -20,6 +20,7 @@
 #include "base/scope_guard.h"
 #include "capture/stall_watch.h"
 #include "freeze/features.h"
+#include "freeze/flip_lock.h"
 #include "heap/unforkable.h"
 #include "heap/worker_park.h"
 
@@ -76,6 +77,13 @@ std::vector<int> EventFds() {
   }
   closedir(descriptors);
   return found;
+}
+
+// Two that park V8's workers at a time would each get some of them, and wait for the rest.
+std::mutex& ParkLock() {
+  static auto* lock =
+      new std::mutex;  // never destroyed: a Worker may freeze while the process exits
+  return *lock;
 }
 
 }  // namespace
@@ -135,7 +143,7 @@ Status HeapJob::Prepare() {
 }
 
 Status HeapJob::Freeze() {
-  const std::lock_guard lock(FlipLock());
+  const std::lock_guard parking(ParkLock());
   Lap lap;
   uint64_t old_mask = 0;
   const uint64_t all = ~uint64_t{0};
@@ -148,6 +156,8 @@ Status HeapJob::Freeze() {
         "V8's worker threads are busy (compiling, or collecting garbage) and none may be while "
         "the process is forked; try again in a moment");
   }
+  // Not before: a snapshot() in another thread must not wait for V8's workers.
+  const std::lock_guard flipping(FlipLock());
   times_.park = lap();
   Result<std::vector<AddressRange>> unforkable = FindUnforkable(request_.keep_out);
   if (!unforkable.ok()) return unforkable.failure();

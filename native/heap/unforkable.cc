@@ -13,6 +13,7 @@
 #include "base/scope_guard.h"
 #include "base/sys.h"
 #include "base/unique_fd.h"
+#include "freeze/flip_lock.h"
 
 namespace stillframe {
 namespace {
@@ -60,7 +61,7 @@ Result<MappingList> MappingsOfProbe() {
   return mappings;
 }
 
-// The state that all jobs share; see FlipLock.
+// The state that all jobs share, under the FlipLock.
 struct Marked {
   std::vector<AddressRange> ranges;
   uint64_t times = 0;  // that memory has been marked
@@ -83,12 +84,6 @@ void Mark(const std::vector<AddressRange>& ranges) {
 }
 
 }  // namespace
-
-std::mutex& FlipLock() {
-  static auto* lock =
-      new std::mutex;  // never destroyed: a Worker may freeze while the process exits
-  return *lock;
-}
 
 Result<std::vector<AddressRange>> FindUnforkable(const std::vector<AddressRange>& keep_out) {
   // What the first probe does not have may also have been mapped by another thread just then.

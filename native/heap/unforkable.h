@@ -11,7 +11,6 @@
 // walk through smaps looks for memory that we have advised about and that does not bear the mark.
 #pragma once
 
-#include <mutex>
 #include <vector>
 
 #include "base/result.h"
@@ -19,8 +18,7 @@
 
 namespace stillframe {
 
-// Held from FindUnforkable to MakeUnforkable: two that flip the same advice would undo each other's.
-std::mutex& FlipLock();
+// From FindUnforkable to MakeUnforkable the caller holds the FlipLock.
 
 // The private mappings that a fork just now would leave out, without `keep_out` (in ascending order). Also when it
 // fails, MendUnforkable has to follow.

@@ -47,3 +47,21 @@ test('memory that another thread maps where V8 had some until the fork is forked
   expect(atStart).toContain('dc')
   expect({ kept, marked, spawned }).toEqual({ kept: 0, marked: 0, spawned: { status: 0, signal: null } })
 })
+
+test('a job and a snapshot() in another thread do not undo what each lets into its own copy', async (context) => {
+  needsTools(context, 'cc')
+  const library = inDirectory('slow_fork.so')
+  compileLibrary(new URL('fixtures/slow_fork.c', import.meta.url), library)
+  const jobs = longMode ? 200 : 20
+  const fixture = startFixture(
+    new URL('fixtures/beside-regions.mjs', import.meta.url),
+    [inDirectory(), String(jobs)],
+    { preload: library },
+  )
+  const { attempts, exact, snapshots, forkable } = await fixture.report()
+  expect(attempts).toEqual(Array.from({ length: jobs }, () => 1))
+  expect(exact).toBe(jobs)
+  expect(Object.keys(snapshots)).toEqual(['ok'])
+  expect(forkable).toBe(0)
+  expect(await fixture.end).toEqual({ status: 0, signal: null, stderr: '' })
+})
