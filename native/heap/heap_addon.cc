@@ -272,6 +272,10 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   }
   Environment::Create(env);
   WorkerPark::LearnInBackground(PlatformOf(v8::Isolate::GetCurrent()));
+  // Not as a cleanup hook of Node-API: process.exit() runs none of these.
+  node::AtExit(
+      node::GetCurrentEnvironment(v8::Isolate::GetCurrent()->GetCurrentContext()),
+      [](void*) { WorkerPark::StopLearning(); }, nullptr);
   exports.Set("HeapJob", JobHandle::Define(env));
   DefineFaultInjection(env, exports);
   return exports;
