@@ -23,7 +23,7 @@ export interface HeapPlan {
   stallTimeoutMs: number
   /** 0: none. */
   timeoutMs: number
-  /** What is added to the copy's niceness. */
+  /** Of the copy, unless the service has a higher one. */
   nice: number
   /** Pairs of address and length: memory that the copy does without. */
   keepOut: number[]

@@ -194,8 +194,14 @@ Status HeapJob::Freeze() {
 
 void HeapJob::BeChild() {
   const std::vector<int> wake_ups = EventFds();
+  // In a service that has closed its own, ours may be where the callback prints to.
+  for (int* fd : {&hardening_.target_fd, &hardening_.alive_fd}) {
+    if (*fd > STDERR_FILENO) continue;
+    *fd = sys::Fcntl(*fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+    if (*fd < 0) sys::ExitGroup(kChildFailed);
+  }
   HardenChild(hardening_);
-  setpriority(PRIO_PROCESS, 0, request_.nice);
+  setpriority(PRIO_PROCESS, 0, std::max(getpriority(PRIO_PROCESS, 0), request_.nice));
   // console and the like write to these. What they write is lost, and reaches no file of the host's.
   for (int fd = 0; fd <= 2;) {
     fd = sys::Open(AT_FDCWD, "/dev/null", O_RDWR, 0);

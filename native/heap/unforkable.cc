@@ -32,10 +32,11 @@ namespace {
 Result<MappingList> MappingsOfProbe() {
   int pidfd = -1;
   clone_args args{};
-  args.flags = CLONE_PIDFD;
+  // With our descriptors, not copies of them: what is closed meanwhile is closed.
+  args.flags = CLONE_PIDFD | CLONE_FILES;
   args.pidfd = reinterpret_cast<uint64_t>(&pidfd);
   int64_t pid = sys::Clone3(&args, sizeof args);
-  if (pid == -ENOSYS || pid == -EPERM) pid = sys::Clone(CLONE_PIDFD, &pidfd);
+  if (pid == -ENOSYS || pid == -EPERM) pid = sys::Clone(CLONE_PIDFD | CLONE_FILES, &pidfd);
   if (pid == 0) BeProbe();
   if (pid < 0) {
     return SystemFailure("clone", static_cast<int>(-pid), "the kernel refused to fork");
