@@ -43,7 +43,8 @@ Result<MappingList> MappingsOfProbe() {
   }
   const UniqueFd owned(pidfd);
   const ScopeGuard reap([&] {
-    sys::PidfdSendSignal(pidfd, SIGKILL);
+    // Its process id is its own until it has been waited for.
+    if (sys::PidfdSendSignal(pidfd, SIGKILL) < 0) kill(static_cast<pid_t>(pid), SIGKILL);
     siginfo_t info{};
     while (sys::Waitid(P_PIDFD, pidfd, &info, WEXITED | __WALL) == -EINTR) {
     }
@@ -79,8 +80,10 @@ void Mark(const std::vector<AddressRange>& ranges) {
   Marked& marked = MarkedMemory();
   marked.times++;
   for (const AddressRange& range : ranges) {
-    marked.ranges.push_back(range);
-    sys::Madvise(reinterpret_cast<void*>(range.start), range.end - range.start, MADV_RANDOM);
+    const int error =
+        sys::Madvise(reinterpret_cast<void*>(range.start), range.end - range.start, MADV_RANDOM);
+    // What could not be marked would be taken for somebody else's in the end.
+    if (error != -EAGAIN) marked.ranges.push_back(range);
   }
 }
 
