@@ -32,6 +32,7 @@
         "native/freeze/cgroup.cc",
         "native/freeze/fault_router.cc",
         "native/freeze/features.cc",
+        "native/freeze/flip_lock.cc",
         "native/freeze/fork_engine.cc",
         "native/freeze/forked_process.cc",
         "native/freeze/frozen_memory.cc",
@@ -74,6 +75,7 @@
         "native/addon/capture_handle.cc",
         "native/addon/environment.cc",
         "native/addon/failure.cc",
+        "native/addon/fault_injection.cc",
         "native/addon/large_buffer.cc",
         "native/addon/machine.cc",
         "native/addon/read_jobs.cc",
@@ -97,6 +99,7 @@
       "sources": [
         "native/addon/environment.cc",
         "native/addon/failure.cc",
+        "native/addon/fault_injection.cc",
         "native/heap/heap_addon.cc",
         "native/heap/heap_job.cc",
         "native/heap/output.cc",

@@ -232,6 +232,8 @@ export interface Addon {
   preflight(sources: NativeSource[], directory: string): NativePreflight
   /** The mappings of all regions of the process: pairs of address and length. */
   regionRanges(): number[]
+  /** Held while it is changed which memory a fork copies; of the process, not of the addon. */
+  readonly flipLock: unknown
   /** True when the mapping that holds this byte is MADV_DONTFORK. Walks /proc/self/smaps: slow. */
   isDontFork(head: Uint8Array): boolean
   /** Tests only: makes the nth (from 1) and, when `forever`, each later `syscall` fail with errno. */

@@ -7,7 +7,7 @@
  */
 
 import { join } from 'node:path'
-import type { NativeFailure } from '../addon.js'
+import type { Addon, NativeFailure } from '../addon.js'
 import { StillframeError } from '../errors.js'
 import { candidateLibcs, checkPlatform, packageRoot, tryFile } from '../load.js'
 
@@ -23,10 +23,12 @@ export interface HeapPlan {
   stallTimeoutMs: number
   /** 0: none. */
   timeoutMs: number
-  /** What is added to the copy's niceness. */
+  /** Of the copy, unless the service has a higher one. */
   nice: number
   /** Pairs of address and length: memory that the copy does without. */
   keepOut: number[]
+  /** The other addon's. */
+  flipLock: unknown
   /**
    * Runs in the copy: hands bytes for the file to `emit`, which is false when they cannot be written, and what
    * was thrown, serialized, to `fail`. Undefined: a heap snapshot is taken.
@@ -72,6 +74,9 @@ export interface HeapAddon {
     plan: HeapPlan,
     onEnd: (failure: NativeFailure | null, result?: NativeHeapResult) => void,
   ) => HeapJobHandle
+  /** Tests only: as those of the other addon, for the calls of this one. */
+  injectFault: Addon['injectFault']
+  clearFaults: Addon['clearFaults']
 }
 
 let loaded: HeapAddon | undefined

@@ -111,8 +111,10 @@ export class ForkJob extends CaptureJob<ForkProgress, ForkResult> {
     const { overwrite, mode, durable, memoryLimit, stallTimeoutMs, timeoutMs, nice } = options
     const plan = { path, overwrite, mode, durable, memoryLimit, stallTimeoutMs, timeoutMs, nice, run }
     // Regions may be larger than all else together: saving them is what snapshot() is for.
-    const keepOut = loadAddon().regionRanges()
-    return new addon.HeapJob({ ...plan, keepOut }, (failure, result) => this.#end(failure, result))
+    const { flipLock, regionRanges } = loadAddon()
+    return new addon.HeapJob({ ...plan, flipLock, keepOut: regionRanges() }, (failure, result) =>
+      this.#end(failure, result),
+    )
   }
 
   /** Called once by native code for each attempt. */

@@ -36,7 +36,7 @@ export interface ForkOptions {
   mode?: number
   /** True (default): file and directory are fsynced before `done` resolves. */
   durable?: boolean
-  /** Niceness of the copy, 0 to 19: the service comes first. Default 10. */
+  /** Niceness of the copy, 0 to 19, or the service's if that is higher: the service comes first. Default 10. */
   nice?: number
   /** Called about every 100 ms, and with the final counts before `done` resolves. */
   onProgress?: (progress: ForkProgress) => void

@@ -4,10 +4,12 @@
 
 #include "addon/builder.h"
 #include "addon/failure.h"
+#include "addon/fault_injection.h"
 #include "addon/sources.h"
 #include "base/sys.h"
 #include "base/unique_fd.h"
 #include "freeze/features.h"
+#include "freeze/flip_lock.h"
 #include "image/format.h"
 #include "memory/mapping_list.h"
 #include "memory/page.h"
@@ -111,6 +113,11 @@ Napi::Value RegionRanges(const Napi::CallbackInfo& info) {
           })};
 }
 
+// For the other addon.
+Napi::Value FlipLockValue(Napi::Env env) {
+  return Napi::External<std::mutex>::New(env, &FlipLock());
+}
+
 Napi::Value IsDontForkValue(const Napi::CallbackInfo& info) {
   const std::byte* address = AddressOf(info[0]);
   // malloc never answers with the start of a page, V8's own reservations always do.
@@ -121,25 +128,6 @@ Napi::Value IsDontForkValue(const Napi::CallbackInfo& info) {
   return Napi::Boolean::New(info.Env(), dont_fork.ok() && dont_fork.value());
 }
 
-void InjectFault(const Napi::CallbackInfo& info) {
-  const std::string call = info[0].As<Napi::String>();
-  const bool known =
-      sys::InjectFault(call.c_str(), info[1].As<Napi::Number>().Uint32Value(),
-                       info[2].As<Napi::Number>().Int32Value(), info[3].As<Napi::Boolean>());
-  if (!known)
-    Napi::TypeError::New(info.Env(), "no such call: " + call).ThrowAsJavaScriptException();
-}
-
-Napi::Value ClearFaults(const Napi::CallbackInfo& info) {
-  Napi::Object counts = Napi::Object::New(info.Env());
-  for (size_t i = 0; i < static_cast<size_t>(sys::Call::kCount); i++) {
-    const auto call = static_cast<sys::Call>(i);
-    counts.Set(sys::CallName(call), sys::CallCount(call));
-  }
-  sys::ClearFaults();
-  return counts;
-}
-
 }  // namespace
 
 void DefineMachine(Napi::Env env, Napi::Object exports) {
@@ -147,9 +135,9 @@ void DefineMachine(Napi::Env env, Napi::Object exports) {
   exports.Set("engines", Napi::Function::New(env, Engines));
   exports.Set("preflight", Napi::Function::New(env, Preflight));
   exports.Set("regionRanges", Napi::Function::New(env, RegionRanges));
+  exports.Set("flipLock", FlipLockValue(env));
   exports.Set("isDontFork", Napi::Function::New(env, IsDontForkValue));
-  exports.Set("injectFault", Napi::Function::New(env, InjectFault));
-  exports.Set("clearFaults", Napi::Function::New(env, ClearFaults));
+  DefineFaultInjection(env, exports);
 }
 
 }  // namespace stillframe

@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <cerrno>
@@ -15,42 +16,14 @@ namespace stillframe::sys {
 namespace {
 
 constexpr const char* kCallNames[] = {
-    "clone",
-    "clone3",
-    "close",
-    "close_range",
-    "eventfd2",
-    "fcntl",
-    "fchmod",
-    "flock",
-    "fstat",
-    "fstatat",
-    "fstatfs",
-    "fsync",
-    "futex",
-    "ioctl",
-    "linkat",
-    "lseek",
-    "madvise",
-    "mincore",
-    "mmap",
-    "mprotect",
-    "munmap",
-    "openat",
-    "pidfd_send_signal",
-    "pipe2",
-    "ppoll",
-    "prctl",
-    "pread",
-    "pwrite",
-    "read",
-    "renameat2",
-    "rt_sigaction",
-    "rt_sigprocmask",
-    "unlinkat",
-    "userfaultfd",
-    "waitid",
-    "write",
+    "clone",       "clone3",    "close",        "close_range",    "eventfd2",
+    "fcntl",       "fchmod",    "flock",        "fork",           "fstat",
+    "fstatat",     "fstatfs",   "fsync",        "futex",          "ioctl",
+    "linkat",      "lseek",     "madvise",      "mincore",        "mmap",
+    "mprotect",    "munmap",    "openat",       "pidfd_open",     "pidfd_send_signal",
+    "pipe2",       "ppoll",     "prctl",        "pread",          "pwrite",
+    "read",        "renameat2", "rt_sigaction", "rt_sigprocmask", "unlinkat",
+    "userfaultfd", "waitid",    "write",
 };
 constexpr size_t kCallCount = static_cast<size_t>(Call::kCount);
 static_assert(sizeof(kCallNames) / sizeof(kCallNames[0]) == kCallCount);
@@ -260,6 +233,15 @@ int64_t Clone3(clone_args* args, size_t size) {
 int64_t Clone(uint64_t flags, int* pidfd) {
   // The last two arguments are swapped between the architectures, and both are zero.
   return Invoke(Call::kClone, SYS_clone, flags, 0, pidfd, 0, 0);
+}
+pid_t ForkThroughLibc() {
+  if (const int error = InjectedError(Call::kFork)) return -error;
+  const pid_t pid = fork();
+  return pid < 0 ? -errno : pid;
+}
+int PidfdOpen(pid_t pid) {
+  constexpr int kPidfdOpen = 434;  // SYS_pidfd_open, which older headers do not have
+  return static_cast<int>(Invoke(Call::kPidfdOpen, kPidfdOpen, pid, 0));
 }
 int Waitid(int id_type, int id, void* siginfo, int options) {
   return static_cast<int>(Invoke(Call::kWaitid, SYS_waitid, id_type, id, siginfo, options, 0));

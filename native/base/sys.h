@@ -31,6 +31,7 @@ enum class Call : uint8_t {
   kFcntl,
   kFchmod,
   kFlock,
+  kFork,
   kFstat,
   kFstatat,
   kFstatfs,
@@ -45,6 +46,7 @@ enum class Call : uint8_t {
   kMprotect,
   kMunmap,
   kOpenat,
+  kPidfdOpen,
   kPidfdSendSignal,
   kPipe2,
   kPpoll,
@@ -103,6 +105,9 @@ int Mincore(void* address, size_t length, unsigned char* out);
 int64_t Clone3(clone_args* args, size_t size);
 // clone(2) with a null stack, as fork does; flags carry the exit signal in the low byte.
 int64_t Clone(uint64_t flags, int* pidfd);
+// The C library's own, for a copy that goes on using it: its locks are sound there. Returns -errno all the same.
+pid_t ForkThroughLibc();
+int PidfdOpen(pid_t pid);
 int Waitid(int id_type, int id, void* siginfo, int options);
 int PidfdSendSignal(int pidfd, int signal);
 int Prctl(int option, uint64_t a, uint64_t b, uint64_t c, uint64_t d);

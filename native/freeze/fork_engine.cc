@@ -11,17 +11,11 @@
 
 #include "base/disabled_steps.h"
 #include "base/scope_guard.h"
+#include "freeze/flip_lock.h"
 #include "memory/page.h"
 
 namespace stillframe {
 namespace {
-
-// Held from the first DOFORK to the last DONTFORK. The child inherits it locked and never looks at it.
-std::mutex& FlipLock() {
-  static auto* lock =
-      new std::mutex;  // never destroyed: a Worker may freeze while the process exits
-  return *lock;
-}
 
 struct PageRange {
   std::byte* start;

@@ -13,7 +13,9 @@
 #include "addon/builder.h"
 #include "addon/environment.h"
 #include "addon/failure.h"
+#include "addon/fault_injection.h"
 #include "addon/reader.h"
+#include "freeze/flip_lock.h"
 #include "heap/heap_job.h"
 #include "heap/worker_park.h"
 
@@ -155,9 +157,12 @@ JobHandle::JobHandle(const Napi::CallbackInfo& info) : ObjectWrap(info) {
   request.timeout_ms = static_cast<int64_t>(plan.Number("timeoutMs"));
   request.nice = static_cast<int>(plan.Number("nice"));
   request.keep_out = ReadRanges(&plan, "keepOut");
+  const napi_value flip_lock = plan.Get("flipLock");
+  const bool has_lock = plan.TypeOf(flip_lock) == napi_external;
   const napi_value callback = plan.Get("run");
   const bool has_callback = plan.TypeOf(callback) == napi_function;
-  if (!plan.ok()) return;  // the environment is ending: nothing is started
+  if (!plan.ok() || !has_lock) return;  // the environment is ending: nothing is started
+  ShareFlipLock(Napi::External<std::mutex>(env, flip_lock).Data());
   request.in_child = [this, raw_env = static_cast<napi_env>(env), callback,
                       has_callback](Output* output) {
     RunInChild(raw_env, has_callback ? callback : nullptr, output);
@@ -267,7 +272,12 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   }
   Environment::Create(env);
   WorkerPark::LearnInBackground(PlatformOf(v8::Isolate::GetCurrent()));
+  // Not as a cleanup hook of Node-API: process.exit() runs none of these.
+  node::AtExit(
+      node::GetCurrentEnvironment(v8::Isolate::GetCurrent()->GetCurrentContext()),
+      [](void*) { WorkerPark::StopLearning(); }, nullptr);
   exports.Set("HeapJob", JobHandle::Define(env));
+  DefineFaultInjection(env, exports);
   return exports;
 }
 

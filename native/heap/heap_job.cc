@@ -5,7 +5,6 @@
 #include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -21,6 +20,7 @@
 #include "base/scope_guard.h"
 #include "capture/stall_watch.h"
 #include "freeze/features.h"
+#include "freeze/flip_lock.h"
 #include "heap/unforkable.h"
 #include "heap/worker_park.h"
 
@@ -33,7 +33,6 @@ constexpr int64_t kLookNs = 100'000'000;
 constexpr int64_t kLookShare = 20;
 // A worker in the middle of a concurrent mark is free again in well under this.
 constexpr std::chrono::milliseconds kParkPatience{500};
-constexpr int kPidfdOpen = 434;  // SYS_pidfd_open, which older headers do not have
 
 Failure MakeFailure(FailureCode code, std::string message) {
   Failure failure;
@@ -80,8 +79,8 @@ std::vector<int> EventFds() {
   return found;
 }
 
-// One fork with V8's memory at a time: two that flip the same advice would undo each other's.
-std::mutex& FlipLock() {
+// Two that park V8's workers at a time would each get some of them, and wait for the rest.
+std::mutex& ParkLock() {
   static auto* lock =
       new std::mutex;  // never destroyed: a Worker may freeze while the process exits
   return *lock;
@@ -144,7 +143,7 @@ Status HeapJob::Prepare() {
 }
 
 Status HeapJob::Freeze() {
-  const std::lock_guard lock(FlipLock());
+  const std::lock_guard parking(ParkLock());
   Lap lap;
   uint64_t old_mask = 0;
   const uint64_t all = ~uint64_t{0};
@@ -157,6 +156,8 @@ Status HeapJob::Freeze() {
         "V8's worker threads are busy (compiling, or collecting garbage) and none may be while "
         "the process is forked; try again in a moment");
   }
+  // Not before: a snapshot() in another thread must not wait for V8's workers.
+  const std::lock_guard flipping(FlipLock());
   times_.park = lap();
   Result<std::vector<AddressRange>> unforkable = FindUnforkable(request_.keep_out);
   if (!unforkable.ok()) return unforkable.failure();
@@ -167,26 +168,24 @@ Status HeapJob::Freeze() {
   frozen_at_ns_ = WallNanoseconds();
   control_->header()->step.store(SaveStep::kStarting, std::memory_order_relaxed);
   // The C library's own: the copy allocates, so malloc must know of the fork.
-  const pid_t pid = fork();
+  const pid_t pid = sys::ForkThroughLibc();
   if (pid == 0) BeChild();
-  const int fork_error = errno;
   times_.fork = lap();
   left_forkable_ = MakeUnforkable(unforkable.value());
   if (pid < 0) {
     return SystemFailure(
-        "fork", fork_error,
-        fork_error == ENOMEM
+        "fork", -pid,
+        pid == -ENOMEM
             ? "the kernel refused to fork: not enough memory for the page tables, or "
               "vm.overcommit_memory=2 does not allow a second copy"
             : "the kernel refused to fork (limits on processes: ulimit -u, pids cgroup)");
   }
   // Also of a copy that has ended and been waited for by somebody else: its process id is still unused then.
-  const auto pidfd = static_cast<int>(syscall(kPidfdOpen, pid, 0));
+  const int pidfd = sys::PidfdOpen(pid);
   if (pidfd < 0) {
-    const int error = errno;
     kill(pid, SIGKILL);
     waitpid(pid, nullptr, 0);
-    return SystemFailure("pidfd_open", error, "cannot watch over the forked copy");
+    return SystemFailure("pidfd_open", -pidfd, "cannot watch over the forked copy");
   }
   process_.Adopt(pid, pidfd);
   times_.restore = lap();
@@ -195,8 +194,14 @@ Status HeapJob::Freeze() {
 
 void HeapJob::BeChild() {
   const std::vector<int> wake_ups = EventFds();
+  // In a service that has closed its own, ours may be where the callback prints to.
+  for (int* fd : {&hardening_.target_fd, &hardening_.alive_fd}) {
+    if (*fd > STDERR_FILENO) continue;
+    *fd = sys::Fcntl(*fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+    if (*fd < 0) sys::ExitGroup(kChildFailed);
+  }
   HardenChild(hardening_);
-  setpriority(PRIO_PROCESS, 0, request_.nice);
+  setpriority(PRIO_PROCESS, 0, std::max(getpriority(PRIO_PROCESS, 0), request_.nice));
   // console and the like write to these. What they write is lost, and reaches no file of the host's.
   for (int fd = 0; fd <= 2;) {
     fd = sys::Open(AT_FDCWD, "/dev/null", O_RDWR, 0);
@@ -219,7 +224,10 @@ void HeapJob::BeChild() {
 
 void HeapJob::Supervise() {
   phase_.wait(Phase::kPreparing);
-  if (phase_ == Phase::kFailedToFreeze) return;
+  if (phase_ == Phase::kFailedToFreeze) {
+    MendUnforkable();
+    return;
+  }
   Result<HeapOutcome> outcome = Run();
   // Before the end is told: whoever hears of it may start the next one, or look for what is left.
   target_.reset();
@@ -228,11 +236,12 @@ void HeapJob::Supervise() {
 }
 
 Result<HeapOutcome> HeapJob::Run() {
+  process_.Attach();
   if (!left_forkable_.empty()) {
     const std::lock_guard lock(FlipLock());
     left_forkable_ = MakeUnforkable(left_forkable_);
   }
-  process_.Attach();
+  MendUnforkable();
   target_->SweepStale();
   Status watched = Watch();
   if (!watched.ok()) process_.Stop();

@@ -7,11 +7,13 @@
 #include <sys/wait.h>
 #include <time.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "base/scope_guard.h"
 #include "base/sys.h"
 #include "base/unique_fd.h"
+#include "freeze/flip_lock.h"
 
 namespace stillframe {
 namespace {
@@ -30,38 +32,75 @@ namespace {
 Result<MappingList> MappingsOfProbe() {
   int pidfd = -1;
   clone_args args{};
-  args.flags = CLONE_PIDFD;
+  // With our descriptors, not copies of them: what is closed meanwhile is closed.
+  args.flags = CLONE_PIDFD | CLONE_FILES;
   args.pidfd = reinterpret_cast<uint64_t>(&pidfd);
   int64_t pid = sys::Clone3(&args, sizeof args);
-  if (pid == -ENOSYS || pid == -EPERM) pid = sys::Clone(CLONE_PIDFD, &pidfd);
+  if (pid == -ENOSYS || pid == -EPERM) pid = sys::Clone(CLONE_PIDFD | CLONE_FILES, &pidfd);
   if (pid == 0) BeProbe();
   if (pid < 0) {
     return SystemFailure("clone", static_cast<int>(-pid), "the kernel refused to fork");
   }
   const UniqueFd owned(pidfd);
   const ScopeGuard reap([&] {
-    sys::PidfdSendSignal(pidfd, SIGKILL);
+    // Its process id is its own until it has been waited for.
+    if (sys::PidfdSendSignal(pidfd, SIGKILL) < 0) kill(static_cast<pid_t>(pid), SIGKILL);
     siginfo_t info{};
     while (sys::Waitid(P_PIDFD, pidfd, &info, WEXITED | __WALL) == -EINTR) {
     }
   });
-  return MappingList::Read(static_cast<pid_t>(pid));
+  Result<MappingList> mappings = MappingList::Read(static_cast<pid_t>(pid));
+  // The list of one that has been killed is empty. All of ours would be taken for left out, and then be kept from
+  // every later child.
+  pollfd ended{pidfd, POLLIN, 0};
+  const timespec now{};
+  if (sys::Ppoll(&ended, 1, &now) != 0) {
+    Failure failure;
+    failure.code = FailureCode::kChildDied;
+    failure.message = "the child that shows which memory is not forked was killed";
+    return failure;
+  }
+  return mappings;
+}
+
+// The state that all jobs share, under the FlipLock.
+struct Marked {
+  std::vector<AddressRange> ranges;
+  uint64_t times = 0;  // that memory has been marked
+};
+
+Marked& MarkedMemory() {
+  static auto* marked = new Marked;  // never destroyed, as the lock
+  return *marked;
+}
+
+// Ours: V8 gives no such advice, and it changes nothing but the order in which pages are swapped out. Memory that is
+// mapped later does not have it.
+void Mark(const std::vector<AddressRange>& ranges) {
+  Marked& marked = MarkedMemory();
+  marked.times++;
+  for (const AddressRange& range : ranges) {
+    const int error =
+        sys::Madvise(reinterpret_cast<void*>(range.start), range.end - range.start, MADV_RANDOM);
+    // What could not be marked would be taken for somebody else's in the end.
+    if (error != -EAGAIN) marked.ranges.push_back(range);
+  }
 }
 
 }  // namespace
 
 Result<std::vector<AddressRange>> FindUnforkable(const std::vector<AddressRange>& keep_out) {
-  // Ours before and after: what another thread maps or unmaps just then is not taken for left out. Advising against
-  // forking what is not V8's would break the children of child_process.
-  Result<MappingList> before = MappingList::Read();
-  if (!before.ok()) return before.failure();
-  Result<MappingList> probe = MappingsOfProbe();
-  if (!probe.ok()) return probe.failure();
-  Result<MappingList> after = MappingList::Read();
-  if (!after.ok()) return after.failure();
-  const auto left_out = Intersection(before.value().PrivateMissingIn(probe.value()),
-                                     after.value().PrivateMissingIn(probe.value()));
-  return Difference(left_out, keep_out);
+  // What the first probe does not have may also have been mapped by another thread just then.
+  Result<MappingList> first = MappingsOfProbe();
+  if (!first.ok()) return first.failure();
+  Result<MappingList> ours = MappingList::Read();
+  if (!ours.ok()) return ours.failure();
+  const auto candidates = Difference(ours.value().PrivateMissingIn(first.value()), keep_out);
+  Mark(candidates);
+  // What bears the mark and is missing here too was not forked: it was mapped before this probe was made.
+  Result<MappingList> second = MappingsOfProbe();
+  if (!second.ok()) return second.failure();
+  return Intersection(candidates, ours.value().PrivateMissingIn(second.value()));
 }
 
 void MakeForkable(const std::vector<AddressRange>& ranges) {
@@ -79,6 +118,34 @@ std::vector<AddressRange> MakeUnforkable(const std::vector<AddressRange>& ranges
     if (error == -EAGAIN) refused.push_back(range);
   }
   return refused;
+}
+
+void MendUnforkable() {
+  uint64_t times = 0;
+  {
+    const std::lock_guard lock(FlipLock());
+    if (MarkedMemory().ranges.empty()) return;
+    times = MarkedMemory().times;
+  }
+  // Not under the lock: the next job would wait for it.
+  Result<std::vector<AdvisedMapping>> mappings = ReadAdvice();
+  const std::lock_guard lock(FlipLock());
+  Marked& marked = MarkedMemory();
+  // Another job has begun meanwhile; it mends what this one would have.
+  if (marked.times != times) return;
+  std::sort(marked.ranges.begin(), marked.ranges.end(),
+            [](const AddressRange& a, const AddressRange& b) { return a.start < b.start; });
+  if (mappings.ok()) {
+    std::vector<AddressRange> mapped_since;
+    for (const AdvisedMapping& each : mappings.value()) {
+      if (each.dont_fork && !each.random) mapped_since.push_back(each.range);
+    }
+    MakeForkable(Intersection(marked.ranges, mapped_since));
+  }
+  for (const AddressRange& range : marked.ranges) {
+    sys::Madvise(reinterpret_cast<void*>(range.start), range.end - range.start, MADV_NORMAL);
+  }
+  marked.ranges.clear();
 }
 
 }  // namespace stillframe

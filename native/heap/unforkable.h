@@ -4,6 +4,11 @@
 // these are the kernel tells in /proc/self/smaps only, and reading that visits the page tables of the whole process. A
 // child without the advice lifted does not have them: so one is made that does nothing, and its list of mappings is
 // compared with ours.
+//
+// Other threads unmap and map memory meanwhile. To advise against forking what is not V8's would end the children of
+// child_process, which need malloc's. So an address alone is not trusted: what is found is marked by a second advice
+// that nobody else gives, only what a probe made after that does not have either is taken, and when the pause is over a
+// walk through smaps looks for memory that we have advised about and that does not bear the mark.
 #pragma once
 
 #include <vector>
@@ -13,12 +18,18 @@
 
 namespace stillframe {
 
-// The private mappings that a fork just now would leave out, without `keep_out` (in ascending order).
+// From FindUnforkable to MakeUnforkable the caller holds the FlipLock.
+
+// The private mappings that a fork just now would leave out, without `keep_out` (in ascending order). Also when it
+// fails, MendUnforkable has to follow.
 Result<std::vector<AddressRange>> FindUnforkable(const std::vector<AddressRange>& keep_out);
 
 // MADV_DOFORK. What has been unmapped meanwhile is skipped.
 void MakeForkable(const std::vector<AddressRange>& ranges);
 // MADV_DONTFORK. Returns those that the kernel refused, for another try.
 std::vector<AddressRange> MakeUnforkable(const std::vector<AddressRange>& ranges);
+// Lets the children have what has been mapped where V8 had memory, and takes the marks off. Slow; not under the lock, and
+// not in the pause.
+void MendUnforkable();
 
 }  // namespace stillframe

@@ -22,6 +22,9 @@ struct Learnt {
   std::mutex mutex;
   std::condition_variable changed;
   int workers = -1;  // not known
+  int environments = 0;
+  bool learning = false;  // a thread is at it
+  bool stop = false;      // it shall end
 };
 
 Learnt& LearntWorkers() {
@@ -54,39 +57,72 @@ class WorkerPark::Task final : public v8::Task {
 };
 
 void WorkerPark::LearnInBackground(v8::Platform* platform) {
-  static std::once_flag once;
-  std::call_once(once, [platform] {
-    (void)Thread::StartDetached("stillframe-park", [platform] {
-      // One of those that V8 counts may serve delayed tasks only.
-      const int counted = platform->NumberOfWorkerThreads();
-      WorkerPark park(platform);
-      park.place_ = std::make_shared<Place>();
-      Place& place = *park.place_;
-      for (int i = 0; i < counted; i++)
-        platform->CallOnWorkerThread(std::make_unique<Task>(park.place_));
-      int arrived = 0;
-      {
-        std::unique_lock lock(place.mutex);
-        const auto end = std::chrono::steady_clock::now() + kLearningPatience;
-        const auto somebody_came = [&] { return place.arrived > arrived; };
-        while (arrived < counted) {
-          const bool came = place.changed.wait_for(lock, kQuiet, somebody_came);
-          arrived = place.arrived;
-          if (!came && (arrived >= counted - 1 || std::chrono::steady_clock::now() > end)) break;
-        }
-      }
-      park.Release();
-      Learnt& learnt = LearntWorkers();
-      const std::lock_guard lock(learnt.mutex);
-      // Never fewer than all but one: better to wait for a worker in vain than to fork beside one.
-      learnt.workers = arrived > counted - 1 ? arrived : counted - 1;
-      learnt.changed.notify_all();
-    });
-  });
+  Learnt& learnt = LearntWorkers();
+  {
+    const std::lock_guard lock(learnt.mutex);
+    learnt.environments++;
+  }
+  StartLearning(platform);
+}
+
+void WorkerPark::StopLearning() {
+  Learnt& learnt = LearntWorkers();
+  std::unique_lock lock(learnt.mutex);
+  if (--learnt.environments > 0) return;
+  learnt.stop = true;
+  learnt.changed.notify_all();
+  learnt.changed.wait(lock, [&] { return !learnt.learning; });
+  learnt.stop = false;
+}
+
+void WorkerPark::StartLearning(v8::Platform* platform) {
+  Learnt& learnt = LearntWorkers();
+  {
+    const std::lock_guard lock(learnt.mutex);
+    if (learnt.learning || learnt.workers >= 0) return;
+    learnt.learning = true;
+  }
+  const Status started = Thread::StartDetached("stillframe-park", [platform] { Learn(platform); });
+  if (started.ok()) return;
+  const std::lock_guard lock(learnt.mutex);
+  learnt.learning = false;
+}
+
+void WorkerPark::Learn(v8::Platform* platform) {
+  Learnt& learnt = LearntWorkers();
+  std::unique_lock lock(learnt.mutex);
+  if (!learnt.stop) {
+    // One of those that V8 counts may serve delayed tasks only.
+    const int counted = platform->NumberOfWorkerThreads();
+    WorkerPark park(platform);
+    park.place_ = std::make_shared<Place>();
+    for (int i = 0; i < counted; i++)
+      platform->CallOnWorkerThread(std::make_unique<Task>(park.place_));
+    int arrived = 0;
+    const auto end = std::chrono::steady_clock::now() + kLearningPatience;
+    while (arrived < counted && !learnt.stop) {
+      learnt.changed.wait_for(lock, kQuiet, [&] { return learnt.stop; });
+      const int now = park.Arrived();
+      if (now == arrived && (arrived >= counted - 1 || std::chrono::steady_clock::now() > end))
+        break;
+      arrived = now;
+    }
+    park.Release();
+    // Never fewer than all but one: better to wait for a worker in vain than to fork beside one.
+    if (!learnt.stop) learnt.workers = arrived > counted - 1 ? arrived : counted - 1;
+  }
+  learnt.learning = false;
+  learnt.changed.notify_all();
+}
+
+int WorkerPark::Arrived() const {
+  const std::lock_guard lock(place_->mutex);
+  return place_->arrived;
 }
 
 bool WorkerPark::Park(milliseconds patience) {
   const auto end = std::chrono::steady_clock::now() + patience;
+  StartLearning(platform_);  // should there have been no thread for it before
   int workers = 0;
   {
     Learnt& learnt = LearntWorkers();

@@ -17,8 +17,11 @@ namespace stillframe {
 class WorkerPark {
  public:
   // How many threads take tasks is not said by V8 exactly (it counts threads that do not): it is found out once, in
-  // the background, by parking them.
+  // the background, by parking them. Each environment that has called it calls StopLearning at its end.
   static void LearnInBackground(v8::Platform* platform);
+  // The last one ends it and waits for that: the platform may be gone at any time after that, and would wait for ever
+  // for a worker that is parked.
+  static void StopLearning();
 
   explicit WorkerPark(v8::Platform* platform) : platform_(platform) {}
   ~WorkerPark() { Release(); }
@@ -34,6 +37,9 @@ class WorkerPark {
  private:
   struct Place;
   class Task;
+  static void StartLearning(v8::Platform* platform);
+  static void Learn(v8::Platform* platform);
+  int Arrived() const;
   v8::Platform* platform_;
   std::shared_ptr<Place> place_;
 };

@@ -148,23 +148,31 @@ std::vector<AddressRange> Difference(const std::vector<AddressRange>& a,
   return rest;
 }
 
-Result<bool> IsDontFork(const void* address) {
+Result<std::vector<AdvisedMapping>> ReadAdvice() {
   std::optional<std::string> smaps = ReadSmallFile("/proc/self/smaps");
   if (!smaps) return ProcUnreadable("/proc/self/smaps");
-  const auto wanted = reinterpret_cast<uintptr_t>(address);
-  bool inside = false;
-  bool dont_fork = false;
+  std::vector<AdvisedMapping> mappings;
   ForEachLine(*smaps, [&](const char* line) {
     MappingLine mapping;
     if (ParseMappingLine(line, &mapping)) {
-      inside = mapping.start <= wanted && wanted < mapping.end;
-    } else if (inside && strncmp(line, "VmFlags:", 8) == 0) {
-      dont_fork = strstr(line, " dc") != nullptr;
-      return false;
+      mappings.push_back({{mapping.start, mapping.end}, false, false});
+    } else if (!mappings.empty() && strncmp(line, "VmFlags:", 8) == 0) {
+      mappings.back().dont_fork = strstr(line, " dc") != nullptr;
+      mappings.back().random = strstr(line, " rr") != nullptr;
     }
     return true;
   });
-  return dont_fork;
+  return mappings;
+}
+
+Result<bool> IsDontFork(const void* address) {
+  Result<std::vector<AdvisedMapping>> mappings = ReadAdvice();
+  if (!mappings.ok()) return mappings.failure();
+  const auto wanted = reinterpret_cast<uintptr_t>(address);
+  return std::any_of(
+      mappings.value().begin(), mappings.value().end(), [&](const AdvisedMapping& each) {
+        return each.range.start <= wanted && wanted < each.range.end && each.dont_fork;
+      });
 }
 
 Result<Residency> ResidencyOf(const void* start, size_t length, size_t unit) {

@@ -47,8 +47,17 @@ class MappingList {
   std::vector<Entry> entries_;  // in ascending order, as the kernel lists them
 };
 
-// Whether the mapping at this address is MADV_DONTFORK. Only /proc/self/smaps says so, and reading it
-// walks the page tables of the whole process: tens of milliseconds for a big one.
+// What has been advised (madvise) about one mapping.
+struct AdvisedMapping {
+  AddressRange range;
+  bool dont_fork;
+  bool random;
+};
+// Of all mappings, in ascending order. Only /proc/self/smaps says so, and reading it walks the page tables of the whole
+// process: tens of milliseconds for a big one.
+Result<std::vector<AdvisedMapping>> ReadAdvice();
+
+// Whether the mapping at this address is MADV_DONTFORK. As slow.
 Result<bool> IsDontFork(const void* address);
 
 struct Residency {

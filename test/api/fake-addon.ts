@@ -219,6 +219,8 @@ export class FakeAddon {
         fake.dontForkAsked.push(head)
         return fake.dontFork
       },
+      regionRanges: () => [],
+      flipLock: undefined,
       injectFault: () => {},
       clearFaults: () => ({}),
     }

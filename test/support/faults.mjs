@@ -8,18 +8,20 @@ import { loadAddon } from '../../dist/load.js'
  * @param {number} nth - from 1, counted from now.
  * @param {string} error - such as `'EIO'`.
  * @param {boolean} [forever] - all later ones too.
+ * @param {Pick<ReturnType<typeof loadAddon>, 'injectFault'>} [addon] - whose calls.
  */
-export function injectFault(call, nth, error, forever = false) {
+export function injectFault(call, nth, error, forever = false, addon = loadAddon()) {
   const number = /** @type {Record<string, number>} */ (constants.errno)[error]
   if (number === undefined) throw new Error(`no such error: ${error}`)
-  loadAddon().injectFault(call, nth, number, forever)
+  addon.injectFault(call, nth, number, forever)
 }
 
 /**
  * Ends all faults.
  *
+ * @param {Pick<ReturnType<typeof loadAddon>, 'clearFaults'>} [addon]
  * @returns {Record<string, number>} how often this process (not its child) reached each call.
  */
-export function clearFaults() {
-  return loadAddon().clearFaults()
+export function clearFaults(addon = loadAddon()) {
+  return addon.clearFaults()
 }

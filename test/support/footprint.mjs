@@ -45,3 +45,39 @@ export function mappingFlags(name) {
   }
   return flags
 }
+
+/**
+ * What /proc/self/smaps tells of each mapping: its addresses and its flags.
+ *
+ * @returns {{ start: number, end: number, flags: string[] }[]}
+ */
+export function flaggedMappings() {
+  /** @type {{ start: number, end: number, flags: string[] }[]} */
+  const mappings = []
+  for (const line of readFileSync('/proc/self/smaps', 'utf8').split('\n')) {
+    const [, start, end] = /^([0-9a-f]+)-([0-9a-f]+) /.exec(line) ?? []
+    if (start !== undefined && end !== undefined) {
+      mappings.push({ start: Number.parseInt(start, 16), end: Number.parseInt(end, 16), flags: [] })
+    } else if (line.startsWith('VmFlags:')) {
+      mappings.at(-1)?.flags.push(...line.slice('VmFlags:'.length).trim().split(' '))
+    }
+  }
+  return mappings
+}
+
+/**
+ * What was kept from forked children (MADV_DONTFORK) before, is still mapped, and is not kept from them any more: bytes.
+ *
+ * @param {ReturnType<typeof flaggedMappings>} before
+ * @param {ReturnType<typeof flaggedMappings>} after
+ */
+export function madeForkable(before, after) {
+  let bytes = 0
+  const forkable = after.filter(({ flags }) => !flags.includes('dc'))
+  for (const { start, end } of before.filter(({ flags }) => flags.includes('dc'))) {
+    for (const other of forkable) {
+      bytes += Math.max(0, Math.min(end, other.end) - Math.max(start, other.start))
+    }
+  }
+  return bytes
+}

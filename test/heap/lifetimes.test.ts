@@ -1,0 +1,127 @@
+/**
+ * Promise: a job ends cleanly with whatever ends: its Worker or the process, at every phase and in each way; and the
+ * import alone changes nothing about how a process ends (I4, I10). Proved by ending them.
+ */
+
+import { readdirSync, readFileSync } from 'node:fs'
+import { snapshotState } from 'stillframe/heap'
+import { describe, expect, test } from 'vitest'
+import { compileLibrary } from '../support/compile.js'
+import { type FixtureEnd, startFixture } from '../support/fixture.js'
+import { longMode } from '../support/long-mode.js'
+import { needsTools } from '../support/needs.js'
+import { runningInSession, waitUntil } from '../support/processes.mjs'
+import { seededRandom, testSeed } from '../support/random.mjs'
+import { temporaryFilesIn, useTemporaryDirectory } from '../support/temporary-directory.js'
+
+const inDirectory = useTemporaryDirectory()
+
+describe('a process that ends while a job runs', () => {
+  const fixture = new URL('fixtures/exits.mjs', import.meta.url)
+  const ways: Record<string, Partial<FixtureEnd>> = {
+    exit: { status: 7, signal: null },
+    throw: { status: 1, signal: null },
+    signal: { status: null, signal: 'SIGTERM' },
+    handled: { status: 9, signal: null },
+  }
+  const moments = longMode ? 50 : 3
+  for (const [way, end] of Object.entries(ways)) {
+    for (const by of ['main thread', 'worker']) {
+      test(
+        `ends as without us, and its copy with it: ${way}, saved by the ${by}`,
+        async () => {
+          const random = seededRandom(testSeed)
+          const delays = Array.from({ length: moments }, () => String(Math.floor(random() * 100)))
+          for (const when of ['held', '0', ...delays]) {
+            const what = `at ${when}, seed ${testSeed}`
+            const service = startFixture(fixture, [inDirectory('file'), way, when, by], { detached: true })
+            expect(await service.report(), what).toEqual({ ends: way })
+            const { status, signal, stderr } = await service.end
+            expect({ status, signal }, what).toEqual(end)
+            if (way === 'throw') expect(stderr, what).toContain('nobody catches this')
+            else expect(stderr, what).toBe('')
+            await waitUntil(
+              () => runningInSession(service.pid).length === 0,
+              `the copy is gone (${what})`,
+              3000,
+            )
+          }
+          await snapshotState(inDirectory('file'), (out) => out.write('state')).done
+          expect(temporaryFilesIn(inDirectory())).toEqual([])
+        },
+        30_000 + moments * 3000,
+      )
+    }
+  }
+})
+
+describe('a process that ends just after the import', () => {
+  const ends: Record<string, number> = { exit: 7, return: 0, throw: 1 }
+  for (const [way, status] of Object.entries(ends)) {
+    for (const by of ['main thread', 'worker']) {
+      test(`ends as without it: ${way}, imported by the ${by}`, async (context) => {
+        needsTools(context, 'cc')
+        const library = inDirectory('slow_threads.so')
+        compileLibrary(new URL('fixtures/slow_threads.c', import.meta.url), library)
+        for (let round = 0; round < (longMode ? 50 : 3); round++) {
+          const process = startFixture(new URL('fixtures/ends-at-once.mjs', import.meta.url), [way, by], {
+            preload: library,
+          })
+          expect(await process.end).toMatchObject({ status, signal: null })
+        }
+      })
+    }
+  }
+})
+
+describe('a Worker that ends in the middle of its job', () => {
+  const ends: Record<string, { status: number; error?: string }> = {
+    exit: { status: 3 },
+    throw: { status: 1, error: 'of the Worker' },
+    terminate: { status: 1 },
+  }
+  for (const [way, end] of Object.entries(ends)) {
+    test(`takes its copy and its file with it, and the main thread goes on: ${way}`, async () => {
+      const service = startFixture(new URL('fixtures/worker-ends.mjs', import.meta.url), [
+        inDirectory('file'),
+        way,
+      ])
+      expect(await service.report()).toEqual({
+        end,
+        childGone: true,
+        published: true,
+        names: ['file'],
+        children: [],
+        descriptors: 0,
+        threads: 0,
+        forkable: 0,
+      })
+      expect(await service.report()).toEqual({ ok: true })
+      expect(await service.end).toEqual({ status: 0, signal: null, stderr: '' })
+      expect(readFileSync(inDirectory('file'), 'utf8')).toBe('new')
+    })
+  }
+})
+
+const workers = new URL('fixtures/workers.mjs', import.meta.url)
+
+test('several Workers and the main thread run jobs at once', async () => {
+  const jobs = longMode ? 100 : 10
+  const fixture = startFixture(workers, [inDirectory(), String(jobs)])
+  const { exact, children } = await fixture.report()
+  expect(exact).toEqual([jobs, jobs, jobs, jobs])
+  expect(children).toEqual([])
+  expect(await fixture.end).toEqual({ status: 0, signal: null, stderr: '' })
+  expect(readdirSync(inDirectory())).toHaveLength(4)
+})
+
+test('Workers may be terminated at any moment', async () => {
+  const rounds = longMode ? 300 : 20
+  const fixture = startFixture(workers, [inDirectory(), String(rounds), String(testSeed)])
+  expect(await fixture.end, `seed ${testSeed}`).toEqual({ status: 0, signal: null, stderr: '' })
+  const { saved, children, forkable } = await fixture.report()
+  expect(saved).toBeGreaterThanOrEqual(rounds)
+  expect(children).toEqual([])
+  expect(forkable).toBe(0)
+  expect(temporaryFilesIn(inDirectory())).toEqual([])
+}, 120_000)
