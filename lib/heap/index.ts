@@ -7,6 +7,7 @@
 
 import { threadId } from 'node:worker_threads'
 import { CallSite, invalidArgType } from '../errors.js'
+import { refuseInFrozenCopy } from '../frozen-copy.js'
 import { checkPath } from '../path.js'
 import { loadHeapAddon } from './addon.js'
 import { type ForkJob, forkJob } from './fork-job.js'
@@ -32,6 +33,7 @@ export { readValues } from './values.js'
  */
 export function writeHeapSnapshot(path?: string | URL, options?: ForkOptions): ForkJob {
   const calledAt = performance.now()
+  refuseInFrozenCopy('writeHeapSnapshot')
   const checked = checkForkOptions(options)
   const file = checkPath(path ?? defaultName())
   const addon = loadHeapAddon()
@@ -58,6 +60,7 @@ export function snapshotState(
   options?: ForkOptions,
 ): ForkJob {
   const calledAt = performance.now()
+  refuseInFrozenCopy('snapshotState')
   const checked = checkForkOptions(options)
   const file = checkPath(path)
   if (typeof write !== 'function') throw invalidArgType('write', 'a function', write)
