@@ -6,6 +6,8 @@
  * The payload is what `v8.serialize` makes: newer versions of Node read what older ones have written.
  */
 
+import { constants as buffers } from 'node:buffer'
+import { constants as files } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { deserialize, serialize } from 'node:v8'
 import { crc32 } from 'node:zlib'
@@ -14,6 +16,8 @@ import { checkPath } from '../path.js'
 
 const magic = Buffer.from('SFV1')
 const headLength = 16
+/** Node reads no 2 GiB at once. */
+const maxReadBytes = 2 ** 30
 
 /** @internal */
 export function encodeValue(value: unknown): { head: Uint8Array; payload: Uint8Array } {
@@ -35,16 +39,21 @@ export function encodeValue(value: unknown): { head: Uint8Array; payload: Uint8A
  */
 export async function* readValues(path: string | URL): AsyncGenerator<unknown, void, undefined> {
   const name = checkPath(path)
-  const file = await open(name, 'r').catch((error: unknown) => {
+  // Without O_NONBLOCK the opening of a FIFO would wait for its writer.
+  const file = await open(name, files.O_RDONLY | files.O_NONBLOCK).catch((error: unknown) => {
     throw fromSystem(error, name)
   })
   try {
-    const { size } = await file.stat()
+    const about = await file.stat()
+    // Reading a directory says what it is; anything else would be taken for an empty file.
+    if (!about.isFile() && !about.isDirectory()) throw notValues(name, 'this is not a regular file')
+    const size = about.isFile() ? about.size : headLength
     const read = async (at: number, length: number): Promise<Buffer> => {
-      const bytes = Buffer.allocUnsafe(length)
+      // Slow: values are made of these bytes, and must not share them with others.
+      const bytes = Buffer.allocUnsafeSlow(length)
       for (let done = 0; done < length; ) {
         const { bytesRead } = await file
-          .read(bytes, done, length - done, at + done)
+          .read(bytes, done, Math.min(length - done, maxReadBytes), at + done)
           .catch((error: unknown) => {
             throw fromSystem(error, name)
           })
@@ -59,6 +68,7 @@ export async function* readValues(path: string | URL): AsyncGenerator<unknown, v
       if (!head.subarray(0, magic.length).equals(magic)) throw damagedHead(name, at, 'no value begins here')
       const length = Number(head.readBigUInt64LE(8))
       if (length > size - at - headLength) throw corrupt(name, at, 'the file ends in the middle of a value')
+      if (length > buffers.MAX_LENGTH) throw corrupt(name, at, 'a value is longer than any can be')
       const payload = await read(at + headLength, length)
       if (crc32(payload) !== head.readUInt32LE(4)) throw corrupt(name, at, 'the checksum of a value is wrong')
       yield decode(name, at, payload)
@@ -80,9 +90,13 @@ function decode(path: string, at: number, payload: Buffer): unknown {
 /** At the very beginning it is more likely that the file is something else. */
 function damagedHead(path: string, at: number, what: string): StillframeError {
   if (at > 0) return corrupt(path, at, what)
+  return notValues(path, 'not a file of values')
+}
+
+function notValues(path: string, what: string): StillframeError {
   return new StillframeError(
     'ERR_STILLFRAME_FORMAT',
-    `${path}: not a file of values. Only what out.value() wrote can be read with readValues(). Check the path.`,
+    `${path}: ${what}. Only what out.value() wrote can be read with readValues(). Check the path.`,
     { path },
   )
 }
