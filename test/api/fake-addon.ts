@@ -220,6 +220,7 @@ export class FakeAddon {
         return fake.dontFork
       },
       injectFault: () => {},
+      regionRanges: () => [],
       clearFaults: () => ({}),
     }
   }
