@@ -15,6 +15,12 @@ import { valuesOf } from './values-of.js'
 
 const inDirectory = useTemporaryDirectory()
 
+/** Of WebAssembly, what is used here: it is in no library of the compiler's but the browser's. */
+const { Instance, Module } = Reflect.get(globalThis, 'WebAssembly') as {
+  Module: new (program: Uint8Array) => object
+  Instance: new (module: object) => { exports: { f: () => number } }
+}
+
 /** What becomes of a snapshot whose callback does this. */
 async function failureOf(callback: () => unknown): Promise<Error & { code?: string }> {
   const job = snapshotState(inDirectory('file'), callback as () => void)
@@ -127,8 +133,7 @@ describe('what the callback throws is the cause', () => {
       '0000',
       '0a0d010b0041808080fc072802000b',
     ].join('')
-    const { exports } = new WebAssembly.Instance(new WebAssembly.Module(Buffer.from(program, 'hex')))
-    const { f } = exports as { f: () => number }
+    const { f } = new Instance(new Module(Buffer.from(program, 'hex'))).exports
     expect(await failureOf(f)).toMatchObject({
       code: 'ERR_STILLFRAME_CALLBACK',
       cause: { name: 'RuntimeError', message: 'memory access out of bounds' },
