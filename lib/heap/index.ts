@@ -35,7 +35,7 @@ export function writeHeapSnapshot(path?: string | URL, options?: ForkOptions): F
   const calledAt = performance.now()
   refuseInFrozenCopy('writeHeapSnapshot')
   const checked = checkForkOptions(options)
-  const file = checkPath(path ?? defaultName())
+  const file = checkPath(path === undefined ? defaultName() : path)
   const addon = loadHeapAddon()
   const callSite = new CallSite(writeHeapSnapshot)
   const entry = writeHeapSnapshot
@@ -47,9 +47,9 @@ export function writeHeapSnapshot(path?: string | URL, options?: ForkOptions): F
  * file of what it hands to `out`. The call blocks until the process has been forked (`pauseMs`).
  *
  * `write` runs synchronously and alone: there are no timers, promises, sockets and threads in the copy, and what it
- * changes is changed in the copy only. Starting a thread, a process or a timer, `process.exit()` and returning a
- * promise are refused. The memory of a Region is not in the copy: reading it there ends the copy; save it with
- * `snapshot()`.
+ * changes is changed in the copy only. Starting a thread, a process, a timer or another capture, `process.exit()`,
+ * `process.kill()` and returning a promise are refused. The memory of a Region is not in the copy: using it there ends
+ * the job with `ERR_STILLFRAME_CALLBACK`; save it with `snapshot()`.
  *
  * @throws TypeError, RangeError, StillframeError as {@link writeHeapSnapshot}. When `write` throws, `done` rejects with
  *   `ERR_STILLFRAME_CALLBACK`; its error is the `cause`.
