@@ -12,6 +12,7 @@ import { StillframeError } from 'stillframe'
 import { readValues, snapshotState } from 'stillframe/heap'
 import { beforeEach, describe, expect, test } from 'vitest'
 import { rejectionOf } from '../api/expect-error.js'
+import { openDescriptors } from '../support/footprint.mjs'
 import { needsTools } from '../support/needs.js'
 import { useTemporaryDirectory } from '../support/temporary-directory.js'
 import { valuesOf } from './values-of.js'
@@ -216,15 +217,16 @@ describe('something else', () => {
 })
 
 test('who leaves the loop early leaves no open file behind', async () => {
-  const open = (): number =>
-    spawnSync('ls', [`/proc/${process.pid}/fd`], { encoding: 'utf8' }).stdout.split('\n').length
-  const before = open()
-  for (let i = 0; i < 20; i++) {
+  const open = (): string[] => openDescriptors().filter((line) => line.endsWith(` -> ${path}`))
+  for (let i = 0; i < 3; i++) {
     for await (const value of readValues(path)) {
       expect(value).toEqual(values[0])
+      expect(open()).toHaveLength(1)
       break
     }
-    await rejectionOf(valuesOf('/dev/zero'))
+    expect(open()).toEqual([])
   }
-  expect(open()).toBe(before)
+  writeFileSync(path, 'something else')
+  await rejectionOf(valuesOf(path))
+  expect(open()).toEqual([])
 })
