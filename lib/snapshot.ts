@@ -12,6 +12,7 @@ import {
   fallbackOf,
 } from './engines.js'
 import { CallSite, fromNative, isNativeFailure } from './errors.js'
+import { refuseInFrozenCopy } from './frozen-copy.js'
 import { loadAddon } from './load.js'
 import { type CheckedSnapshotOptions, checkSnapshotOptions, type SnapshotOptions } from './options.js'
 import { checkPath } from './path.js'
@@ -59,6 +60,7 @@ export function snapshot(
   options?: SnapshotOptions,
 ): Snapshot {
   const calledAt = performance.now()
+  refuseInFrozenCopy('snapshot')
   const checked = checkSnapshotOptions(options)
   const file = checkPath(path)
   const sources = resolveSources(source)

@@ -1,12 +1,12 @@
 /** A forked copy of the process at work: everything up to the fork happens in the call. */
 
 import { inspect } from 'node:util'
-import { deserialize } from 'node:v8'
 import type { NativeFailure } from '../addon.js'
 import { abortError, CaptureJob } from '../capture-job.js'
 import { type CallSite, fromNative, isNativeFailure, StillframeError } from '../errors.js'
 import { loadAddon } from '../load.js'
 import type { HeapAddon, HeapJobHandle, HeapPlan, NativeHeapResult, PauseParts } from './addon.js'
+import { deserializeThrown } from './in-copy.js'
 import type { CheckedForkOptions, ForkProgress } from './options.js'
 
 /** What {@link ForkJob.done} resolves to: the file is complete and published. */
@@ -159,7 +159,10 @@ export class ForkJob extends CaptureJob<ForkProgress, ForkResult> {
     if (failure === null || !isNativeFailure(failure) || failure.failure !== 'CALLBACK') {
       return fromNative(failure, path, callSite)
     }
-    const cause: unknown = deserialize(this.#handle.failure())
+    const thrown = this.#handle.failure()
+    // What ends the copy on the spot has no error to send.
+    if (thrown.length === 0) return fromNative(failure, path, callSite)
+    const cause = deserializeThrown(thrown)
     const what = cause instanceof Error ? cause.message : inspect(cause)
     const error = new StillframeError('ERR_STILLFRAME_CALLBACK', `${path}: the callback threw: ${what}`, {
       path,

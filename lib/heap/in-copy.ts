@@ -4,13 +4,19 @@
  * here is changed in the copy only.
  */
 
+import { ChildProcess } from 'node:child_process'
 import { createRequire, syncBuiltinESMExports } from 'node:module'
-import { serialize } from 'node:v8'
+import { types } from 'node:util'
+import { deserialize, serialize } from 'node:v8'
+import { enterFrozenCopy, refusalInFrozenCopy } from '../frozen-copy.js'
 
 const require = createRequire(import.meta.url)
 
 /** Longest serialized error that comes back; see `native/heap/control.h`. */
 const maxFailureBytes = 65_536
+
+/** Characters of a message or stack that is too long to come back whole; two bytes each at the most. */
+const maxDescribed = 10_000
 
 /** Functions that start something which the copy cannot have. */
 const refused: readonly (readonly [module: string, names: readonly string[]])[] = [
@@ -20,16 +26,20 @@ const refused: readonly (readonly [module: string, names: readonly string[]])[] 
   ['node:timers', ['setImmediate', 'setInterval', 'setTimeout']],
 ]
 
-/** Makes them throw. */
+/** Makes them throw, and those of this package. */
 export function refuseWhatCannotWork(): void {
+  enterFrozenCopy()
   for (const [module, names] of refused) {
     const exports = require(module) as Record<string, unknown>
     for (const name of names) exports[name] = refuse(`${module.replace('node:', '')}.${name}`)
   }
   syncBuiltinESMExports()
+  // Also of functions that were taken out of the module before.
+  ;(ChildProcess.prototype as unknown as Record<string, unknown>)['spawn'] = refuse('child_process.spawn')
   const globals = globalThis as unknown as Record<string, unknown>
   for (const name of ['setImmediate', 'setInterval', 'setTimeout']) globals[name] = refuse(name)
-  for (const name of ['exit', 'reallyExit', 'abort'] as const) {
+  // kill: process.pid is still the service's.
+  for (const name of ['exit', 'reallyExit', 'abort', 'kill'] as const) {
     ;(process as unknown as Record<string, unknown>)[name] = refuse(`process.${name}`)
   }
 }
@@ -37,32 +47,54 @@ export function refuseWhatCannotWork(): void {
 /** Works as a function and as a constructor. */
 function refuse(what: string): () => never {
   return function refused(): never {
-    throw new Error(
-      `${what}() cannot be used here: the callback of snapshotState() runs in a frozen copy of the process, which ` +
-        'has no other threads and no event loop. Write what it needs with `out`, and do the rest in the service',
-    )
+    throw refusalInFrozenCopy(what)
   }
 }
 
-/** An error as bytes that tell as much of it as can be told. */
+/** What was thrown, with what of an error the structured clone leaves out. */
+interface Thrown {
+  value: unknown
+  name?: string
+  code?: string | number
+}
+
+/** As bytes that tell as much of it as can be told. */
 export function serializeThrown(thrown: unknown): Uint8Array {
-  for (const candidate of [thrown, describeThrown(thrown)]) {
+  for (const candidate of [() => thrown, () => describeThrown(thrown)]) {
     try {
-      const bytes = serialize(candidate)
+      const bytes = serialize(withDetails(candidate()))
       if (bytes.length <= maxFailureBytes) return bytes
     } catch {
       // Not everything can be cloned; a text can.
     }
   }
-  return serialize('something that cannot be described')
+  return serialize({ value: 'something that cannot be described' } satisfies Thrown)
+}
+
+/** In the service again. */
+export function deserializeThrown(bytes: Uint8Array): unknown {
+  const { value, name, code } = deserialize(bytes) as Thrown
+  if (!(value instanceof Error)) return value
+  if (name !== undefined && value.name !== name) {
+    Object.defineProperty(value, 'name', { value: name, configurable: true, writable: true })
+  }
+  return code === undefined ? value : Object.assign(value, { code })
+}
+
+function withDetails(value: unknown): Thrown {
+  if (!(value instanceof Error)) return { value }
+  // A DOMException, of which nothing would be left.
+  if (!types.isNativeError(value)) throw new TypeError('cannot be cloned')
+  const { code } = value as { code?: unknown }
+  const name = String(value.name)
+  return typeof code === 'string' || typeof code === 'number' ? { value, name, code } : { value, name }
 }
 
 function describeThrown(thrown: unknown): unknown {
-  try {
-    const error = new Error(String(thrown instanceof Error ? thrown.message : thrown).slice(0, 10_000))
-    error.stack = String((thrown as Partial<Error> | undefined)?.stack ?? error.stack).slice(0, 10_000)
-    return error
-  } catch {
-    return undefined
-  }
+  const text = String(thrown instanceof Error ? thrown.message : thrown).slice(0, maxDescribed)
+  if (!(thrown instanceof Error)) return text
+  const error = Object.assign(new Error(text), { code: (thrown as { code?: unknown }).code })
+  error.name = String(thrown.name).slice(0, 100)
+  error.stack = String(thrown.stack).slice(0, maxDescribed)
+  return error
 }

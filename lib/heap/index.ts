@@ -7,6 +7,7 @@
 
 import { threadId } from 'node:worker_threads'
 import { CallSite, invalidArgType } from '../errors.js'
+import { refuseInFrozenCopy } from '../frozen-copy.js'
 import { checkPath } from '../path.js'
 import { loadHeapAddon } from './addon.js'
 import { type ForkJob, forkJob } from './fork-job.js'
@@ -32,8 +33,9 @@ export { readValues } from './values.js'
  */
 export function writeHeapSnapshot(path?: string | URL, options?: ForkOptions): ForkJob {
   const calledAt = performance.now()
+  refuseInFrozenCopy('writeHeapSnapshot')
   const checked = checkForkOptions(options)
-  const file = checkPath(path ?? defaultName())
+  const file = checkPath(path === undefined ? defaultName() : path)
   const addon = loadHeapAddon()
   const callSite = new CallSite(writeHeapSnapshot)
   const entry = writeHeapSnapshot
@@ -45,9 +47,9 @@ export function writeHeapSnapshot(path?: string | URL, options?: ForkOptions): F
  * file of what it hands to `out`. The call blocks until the process has been forked (`pauseMs`).
  *
  * `write` runs synchronously and alone: there are no timers, promises, sockets and threads in the copy, and what it
- * changes is changed in the copy only. Starting a thread, a process or a timer, `process.exit()` and returning a
- * promise are refused. The memory of a Region is not in the copy: reading it there ends the copy; save it with
- * `snapshot()`.
+ * changes is changed in the copy only. Starting a thread, a process, a timer or another capture, `process.exit()`,
+ * `process.kill()` and returning a promise are refused. The memory of a Region is not in the copy: using it there ends
+ * the job with `ERR_STILLFRAME_CALLBACK`; save it with `snapshot()`.
  *
  * @throws TypeError, RangeError, StillframeError as {@link writeHeapSnapshot}. When `write` throws, `done` rejects with
  *   `ERR_STILLFRAME_CALLBACK`; its error is the `cause`.
@@ -58,6 +60,7 @@ export function snapshotState(
   options?: ForkOptions,
 ): ForkJob {
   const calledAt = performance.now()
+  refuseInFrozenCopy('snapshotState')
   const checked = checkForkOptions(options)
   const file = checkPath(path)
   if (typeof write !== 'function') throw invalidArgType('write', 'a function', write)

@@ -6,7 +6,8 @@
  * The payload is what `v8.serialize` makes: newer versions of Node read what older ones have written.
  */
 
-import { open } from 'node:fs/promises'
+import { constants } from 'node:fs'
+import { type FileHandle, open } from 'node:fs/promises'
 import { deserialize, serialize } from 'node:v8'
 import { crc32 } from 'node:zlib'
 import { fromSystem, StillframeError } from '../errors.js'
@@ -14,6 +15,9 @@ import { checkPath } from '../path.js'
 
 const magic = Buffer.from('SFV1')
 const headLength = 16
+/** Node reads no 2 GiB at once. */
+const maxReadBytes = 2 ** 30
+const pieceBytes = 2 ** 20
 
 /** @internal */
 export function encodeValue(value: unknown): { head: Uint8Array; payload: Uint8Array } {
@@ -35,37 +39,83 @@ export function encodeValue(value: unknown): { head: Uint8Array; payload: Uint8A
  */
 export async function* readValues(path: string | URL): AsyncGenerator<unknown, void, undefined> {
   const name = checkPath(path)
-  const file = await open(name, 'r').catch((error: unknown) => {
+  // Without O_NONBLOCK the opening of a FIFO would wait for its writer.
+  const file = await open(name, constants.O_RDONLY | constants.O_NONBLOCK).catch((error: unknown) => {
     throw fromSystem(error, name)
   })
   try {
-    const { size } = await file.stat()
-    const read = async (at: number, length: number): Promise<Buffer> => {
-      const bytes = Buffer.allocUnsafe(length)
-      for (let done = 0; done < length; ) {
-        const { bytesRead } = await file
-          .read(bytes, done, length - done, at + done)
-          .catch((error: unknown) => {
-            throw fromSystem(error, name)
-          })
-        if (bytesRead === 0) throw corrupt(name, at, 'the file ends in the middle of a value')
-        done += bytesRead
-      }
-      return bytes
-    }
+    const about = await file.stat()
+    // Reading a directory says what it is; anything else would be taken for an empty file.
+    if (!about.isFile() && !about.isDirectory()) throw notValues(name, 'this is not a regular file')
+    const size = about.isFile() ? about.size : headLength
+    const reader = new ReadAhead(file, name, size)
     for (let at = 0; at < size; ) {
       if (size - at < headLength) throw damagedHead(name, at, 'the file ends in the middle of a value')
-      const head = await read(at, headLength)
+      const head = await reader.look(at, headLength)
       if (!head.subarray(0, magic.length).equals(magic)) throw damagedHead(name, at, 'no value begins here')
+      const sum = head.readUInt32LE(4)
       const length = Number(head.readBigUInt64LE(8))
       if (length > size - at - headLength) throw corrupt(name, at, 'the file ends in the middle of a value')
-      const payload = await read(at + headLength, length)
-      if (crc32(payload) !== head.readUInt32LE(4)) throw corrupt(name, at, 'the checksum of a value is wrong')
+      const payload = await reader.own(at + headLength, length)
+      if (crc32(payload) !== sum) throw corrupt(name, at, 'the checksum of a value is wrong')
       yield decode(name, at, payload)
       at += headLength + length
     }
   } finally {
     await file.close()
+  }
+}
+
+/** Reads a file forwards in large pieces: most values are small, and each call of the system has its price. */
+class ReadAhead {
+  readonly #file: FileHandle
+  readonly #path: string
+  readonly #size: number
+  #piece: Buffer = Buffer.alloc(0)
+  #pieceAt = 0
+
+  constructor(file: FileHandle, path: string, size: number) {
+    this.#file = file
+    this.#path = path
+    this.#size = size
+  }
+
+  /** A few bytes to look at. */
+  async look(at: number, length: number): Promise<Buffer> {
+    if (at + length > this.#pieceAt + this.#piece.length) {
+      this.#piece = Buffer.allocUnsafeSlow(Math.min(pieceBytes, this.#size - at))
+      this.#pieceAt = at
+      await this.#fill(this.#piece, at)
+    }
+    return this.#piece.subarray(at - this.#pieceAt, at - this.#pieceAt + length)
+  }
+
+  /** Bytes that share their memory with no others: typed arrays in values are made of them. */
+  async own(at: number, length: number): Promise<Buffer> {
+    const bytes = this.#allocate(at, length)
+    if (length > pieceBytes) await this.#fill(bytes, at)
+    else (await this.look(at, length)).copy(bytes)
+    return bytes
+  }
+
+  #allocate(at: number, length: number): Buffer {
+    try {
+      return Buffer.allocUnsafeSlow(length)
+    } catch (error) {
+      throw corrupt(this.#path, at - headLength, 'a value is longer than memory can hold', error)
+    }
+  }
+
+  async #fill(bytes: Buffer, at: number): Promise<void> {
+    for (let done = 0; done < bytes.length; ) {
+      const length = Math.min(bytes.length - done, maxReadBytes)
+      const { bytesRead } = await this.#file.read(bytes, done, length, at + done).catch((error: unknown) => {
+        throw fromSystem(error, this.#path)
+      })
+      if (bytesRead === 0)
+        throw corrupt(this.#path, at + done, 'the file has become shorter while it was read')
+      done += bytesRead
+    }
   }
 }
 
@@ -80,9 +130,13 @@ function decode(path: string, at: number, payload: Buffer): unknown {
 /** At the very beginning it is more likely that the file is something else. */
 function damagedHead(path: string, at: number, what: string): StillframeError {
   if (at > 0) return corrupt(path, at, what)
+  return notValues(path, 'not a file of values')
+}
+
+function notValues(path: string, what: string): StillframeError {
   return new StillframeError(
     'ERR_STILLFRAME_FORMAT',
-    `${path}: not a file of values. Only what out.value() wrote can be read with readValues(). Check the path.`,
+    `${path}: ${what}. Only what out.value() wrote can be read with readValues(). Check the path.`,
     { path },
   )
 }

@@ -18,6 +18,8 @@ struct HeapCounters {
   std::atomic<uint32_t> steps_done;   // of V8's walk over the heap
   std::atomic<uint32_t> steps_total;  // 0 while not known
   std::atomic<uint32_t> out_of_heap;  // V8 has reached its heap limit
+  // The callback has touched memory that the copy does without.
+  std::atomic<uint32_t> touched_left_out;
   // Bytes of the failure; stored last.
   std::atomic<uint32_t> failure_length;
 };

@@ -2,6 +2,7 @@
 // knows V8; it is compiled for one major version of Node and refuses the others.
 #include <napi.h>
 #include <node.h>
+#include <signal.h>
 #include <v8-profiler.h>
 #include <v8.h>
 
@@ -18,6 +19,13 @@
 #include "freeze/flip_lock.h"
 #include "heap/heap_job.h"
 #include "heap/worker_park.h"
+
+namespace v8 {
+// From v8-wasm-trap-handler-posix.h, which Node exports but does not ship. Weak: without it a WebAssembly program that
+// leaves its memory ends the copy instead of throwing.
+__attribute__((weak)) bool TryHandleWebAssemblyTrapPosix(int signal, siginfo_t* info,
+                                                         void* context);
+}  // namespace v8
 
 namespace stillframe {
 namespace {
@@ -56,6 +64,37 @@ HeapCounters* counters_of_child = nullptr;
 void EndAtHeapLimit(const char* /*location*/, const v8::OOMDetails& /*details*/) {
   counters_of_child->out_of_heap.store(1, std::memory_order_relaxed);
   sys::ExitGroup(kChildFailed);
+}
+
+const std::vector<AddressRange>* left_out_of_child = nullptr;
+
+bool IsLeftOut(uintptr_t address) {
+  return std::any_of(
+      left_out_of_child->begin(), left_out_of_child->end(),
+      [&](const AddressRange& range) { return range.start <= address && address < range.end; });
+}
+
+// Tells the three faults apart: one of WebAssembly's own, which V8 turns into an error; the use of memory that the
+// copy does without; a defect, of which the copy dies.
+void OnFault(int signal, siginfo_t* info, void* context) {
+  if (v8::TryHandleWebAssemblyTrapPosix != nullptr &&
+      v8::TryHandleWebAssemblyTrapPosix(signal, info, context)) {
+    return;
+  }
+  if (info->si_code > 0 && IsLeftOut(reinterpret_cast<uintptr_t>(info->si_addr))) {
+    counters_of_child->touched_left_out.store(1, std::memory_order_relaxed);
+    sys::ExitGroup(kChildFailed);
+  }
+  sys::SetDisposition(signal, 0);  // SIG_DFL
+  raise(signal);                   // delivered when this handler returns
+}
+
+void HandleFaults() {
+  struct sigaction action {};
+  action.sa_sigaction = OnFault;
+  action.sa_flags = SA_SIGINFO | SA_ONSTACK;
+  sigemptyset(&action.sa_mask);
+  sigaction(SIGSEGV, &action, nullptr);
 }
 
 // The service's limit protects the service. The copy has memoryLimit, and needs room for what it makes.
@@ -163,8 +202,9 @@ JobHandle::JobHandle(const Napi::CallbackInfo& info) : ObjectWrap(info) {
   const bool has_callback = plan.TypeOf(callback) == napi_function;
   if (!plan.ok() || !has_lock) return;  // the environment is ending: nothing is started
   ShareFlipLock(Napi::External<std::mutex>(env, flip_lock).Data());
-  request.in_child = [this, raw_env = static_cast<napi_env>(env), callback,
-                      has_callback](Output* output) {
+  request.in_child = [this, raw_env = static_cast<napi_env>(env), callback, has_callback,
+                      left_out = request.keep_out](Output* output) {
+    left_out_of_child = &left_out;
     RunInChild(raw_env, has_callback ? callback : nullptr, output);
   };
   Result<std::unique_ptr<HeapJob>> job =
@@ -191,6 +231,7 @@ void JobHandle::RunInChild(napi_env env, napi_value callback, Output* output) {
   v8::Isolate* isolate = v8::Isolate::GetCurrent();
   isolate->SetOOMErrorHandler(EndAtHeapLimit);
   isolate->AddNearHeapLimitCallback(RaiseHeapLimit, nullptr);
+  HandleFaults();
   if (callback == nullptr) {
     WalkProgress progress(control);
     WriteToOutput stream(output);

@@ -264,6 +264,11 @@ Failure HeapJob::ExplainEnd(Failure failure) const {
   if (counters->out_of_heap.load(std::memory_order_relaxed) != 0) {
     return MakeFailure(FailureCode::kChildOom, "the forked copy reached the limit of V8's heap");
   }
+  if (counters->touched_left_out.load(std::memory_order_relaxed) != 0) {
+    return MakeFailure(FailureCode::kCallback,
+                       "the callback used the memory of a Region, which is not in the frozen copy: "
+                       "save it with snapshot(), or copy what is needed before the call");
+  }
   const bool writing = control_->header()->error_number.load(std::memory_order_acquire) != 0;
   if (!writing && counters->failure_length.load(std::memory_order_acquire) != 0) {
     return MakeFailure(FailureCode::kCallback, "the callback threw");

@@ -222,6 +222,7 @@ export class FakeAddon {
       regionRanges: () => [],
       flipLock: undefined,
       injectFault: () => {},
+      regionRanges: () => [],
       clearFaults: () => ({}),
     }
   }

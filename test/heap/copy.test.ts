@@ -122,7 +122,7 @@ test('a copy runs no exit handler and no destructor of the host', async (context
 test('what a callback prints reaches nobody, and not the file, also when the host has closed its own output', async () => {
   // With O_DIRECT most of what is printed would be refused there.
   const env = { STILLFRAME_DISABLE: 'o_direct' }
-  const prints = new URL('fixtures/prints.mjs', import.meta.url)
+  const prints = new URL('fixtures/prints-to-closed.mjs', import.meta.url)
   for (const closed of ['', '0', '1', '0,1', '0,1,2']) {
     const fixture = startFixture(prints, [inDirectory('file'), closed], { env })
     const { status, stderr } = await fixture.end

@@ -1,0 +1,36 @@
+#!/usr/bin/env node
+// Writes the golden files of values that are missing: one for each entry of test/heap/golden/contents.mjs, as
+// test/heap/golden/NAME.values.gz.
+//
+//   npm run build && node scripts/make-golden-values.mjs
+//
+// Run it with the oldest version of Node that is supported: newer ones read what older ones have written, not the other
+// way round. A file that exists is never written again: that every later release reads it is what it is there for.
+
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import os from 'node:os'
+import path from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { gzipSync } from 'node:zlib'
+import { snapshotState } from '../dist/heap/index.js'
+import { golden } from '../test/heap/golden/contents.mjs'
+
+const directory = fileURLToPath(new URL('../test/heap/golden/', import.meta.url))
+const scratch = mkdtempSync(path.join(os.tmpdir(), 'stillframe-golden-'))
+try {
+  for (const [name, values] of Object.entries(golden)) {
+    const target = path.join(directory, `${name}.values.gz`)
+    if (existsSync(target)) {
+      console.log(`${name}: exists, left as it is`)
+      continue
+    }
+    const file = path.join(scratch, name)
+    await snapshotState(file, (out) => {
+      for (const value of values) out.value(value)
+    }).done
+    writeFileSync(target, gzipSync(readFileSync(file), { level: 9 }))
+    console.log(`${name}: written`)
+  }
+} finally {
+  rmSync(scratch, { recursive: true, force: true })
+}

@@ -1,0 +1,232 @@
+/**
+ * Promise: a value of a file of values is either what was written or an error that says where the damage is, whatever
+ * has become of the file. Proved by damaging small files in every place, and with files that are something else.
+ */
+
+import { spawnSync } from 'node:child_process'
+import { closeSync, ftruncateSync, openSync, readFileSync, writeFileSync, writeSync } from 'node:fs'
+import { constants } from 'node:os'
+import { serialize } from 'node:v8'
+import { crc32 } from 'node:zlib'
+import { StillframeError } from 'stillframe'
+import { readValues, snapshotState } from 'stillframe/heap'
+import { beforeEach, describe, expect, test } from 'vitest'
+import { rejectionOf } from '../api/expect-error.js'
+import { openDescriptors } from '../support/footprint.mjs'
+import { needsTools } from '../support/needs.js'
+import { useTemporaryDirectory } from '../support/temporary-directory.js'
+import { valuesOf } from './values-of.js'
+
+const inDirectory = useTemporaryDirectory()
+const values = [{ a: 1 }, 'text', [new Uint8Array([1, 2, 3])], null]
+
+let path = ''
+let whole = Buffer.alloc(0)
+/** Where the values begin, and the end of the file. */
+let starts: number[] = []
+beforeEach(async () => {
+  path = inDirectory('file')
+  await snapshotState(path, (out) => {
+    for (const value of values) out.value(value)
+  }).done
+  whole = readFileSync(path)
+  starts = [0]
+  for (const value of values) starts.push((starts.at(-1) ?? 0) + 16 + serialize(value).length)
+})
+
+/** What comes out of a file: values, and the error that ended the reading. */
+async function reading(bytes?: Uint8Array): Promise<{ read: unknown[]; error: StillframeError | undefined }> {
+  if (bytes !== undefined) writeFileSync(path, bytes)
+  const read: unknown[] = []
+  try {
+    for await (const value of readValues(path)) read.push(value)
+  } catch (error) {
+    return { read, error: error as StillframeError }
+  }
+  return { read, error: undefined }
+}
+
+/** The values before the damage, and an error that names the value with it. */
+function expectDamage({ read, error }: Awaited<ReturnType<typeof reading>>, index: number, at: string): void {
+  expect(read, at).toEqual(values.slice(0, index))
+  expect(error, at).toBeInstanceOf(StillframeError)
+  const start = starts[index] ?? -1
+  if (error?.code === 'ERR_STILLFRAME_FORMAT') expect(start, at).toBe(0)
+  else expect(error, at).toMatchObject({ code: 'ERR_STILLFRAME_CORRUPT', offset: start, path })
+  expect(error?.message, at).toContain(path)
+}
+
+const record = (payload: Uint8Array, length: number | bigint = payload.length): Buffer => {
+  const head = Buffer.from('SFV1????????????', 'latin1')
+  head.writeUInt32LE(crc32(payload), 4)
+  head.writeBigUInt64LE(BigInt(length), 8)
+  return Buffer.concat([head, payload])
+}
+
+describe('damage', () => {
+  test('the file is what the tests below take it for', async () => {
+    expect(whole.length).toBe(starts.at(-1))
+    expect(whole.equals(Buffer.concat(values.map((value) => record(serialize(value)))))).toBe(true)
+    expect(await reading()).toEqual({ read: values, error: undefined })
+  })
+
+  test('every changed byte is found, with its value', async () => {
+    for (let at = 0; at < whole.length; at++) {
+      for (const change of [0x01, 0x10, 0x55, 0x80, 0xff]) {
+        const damaged = Buffer.from(whole)
+        damaged[at] = (damaged[at] ?? 0) ^ change
+        const index = starts.findLastIndex((start) => start <= at)
+        expectDamage(await reading(damaged), index, `byte ${at} ^ ${change}`)
+      }
+    }
+  })
+
+  test('every missing end is found, with the value that it is cut from', async () => {
+    for (let length = 0; length < whole.length; length++) {
+      const result = await reading(whole.subarray(0, length))
+      const index = starts.findLastIndex((start) => start <= length)
+      // Between two values nothing tells that there were more.
+      if (starts[index] === length) {
+        expect(result, `${length} bytes`).toEqual({ read: values.slice(0, index), error: undefined })
+      } else expectDamage(result, index, `${length} bytes`)
+    }
+  })
+
+  test('everything that is added is found, unless it is more values', async () => {
+    for (const added of ['\0', 'S', 'SFV', 'SFV1', 'SFV1\0\0\0\0\0\0\0\0\0\0\0', 'SFV2'.repeat(10)]) {
+      const result = await reading(Buffer.concat([whole, Buffer.from(added, 'latin1')]))
+      expectDamage(result, values.length, JSON.stringify(added))
+    }
+    expect(await reading(Buffer.concat([whole, whole]))).toEqual({
+      read: [...values, ...values],
+      error: undefined,
+    })
+  })
+
+  test('a wrong length takes no memory', async () => {
+    const before = process.memoryUsage().arrayBuffers
+    for (const length of [2n ** 31n, 2n ** 32n, 2n ** 40n, 2n ** 53n, 2n ** 63n, 2n ** 64n - 1n]) {
+      const bytes = Buffer.concat([whole, record(serialize(1), length)])
+      expectDamage(await reading(bytes), values.length, String(length))
+      expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(64 << 20)
+    }
+  })
+
+  test('a length beyond any Buffer is an error of the file, also in a file of that length', async () => {
+    const length = 2 ** 43
+    const file = openSync(path, 'r+')
+    writeSync(file, record(new Uint8Array(0), length), 0, 16, 0)
+    ftruncateSync(file, 16 + length)
+    closeSync(file)
+    const { read, error } = await reading()
+    expect(read).toEqual([])
+    expect(error).toMatchObject({ code: 'ERR_STILLFRAME_CORRUPT', offset: 0 })
+  })
+
+  test('what V8 cannot read is an error of the file, though its checksum is right', async () => {
+    const payloads = [
+      [],
+      [0],
+      [0xff],
+      [0xff, 0x0f],
+      // A format version from the future.
+      [0xff, 0x7f, 0x6f],
+      // An array that says it has 2^28 elements; an object of the host with an unknown type.
+      [0xff, 0x0f, 0x41, 0x80, 0x80, 0x80, 0x80, 0x01],
+      [0xff, 0x0f, 0x5c, 0x63],
+      // A string, a typed array that are longer than the payload.
+      [0xff, 0x0f, 0x22, 0xff, 0xff, 0xff, 0x7f],
+      [0xff, 0x0f, 0x5c, 0x01, 0xff, 0xff, 0xff, 0x7f],
+    ]
+    for (const payload of payloads) {
+      const bytes = Buffer.concat([whole, record(Buffer.from(payload))])
+      expectDamage(await reading(bytes), values.length, String(payload))
+    }
+  })
+
+  test('a file that is cut off while it is read gives an error', async () => {
+    await snapshotState(path, (out) => {
+      for (let i = 0; i < 4; i++) out.value(new Uint8Array(1 << 20).fill(i))
+    }).done
+    const iteration = readValues(path)
+    await iteration.next()
+    writeFileSync(path, '')
+    expect(await rejectionOf(iteration.next())).toMatchObject({
+      code: 'ERR_STILLFRAME_CORRUPT',
+      message: expect.stringContaining('shorter'),
+    })
+  })
+})
+
+describe('something else', () => {
+  test('an empty file gives no value', async () => {
+    expect(await reading(Buffer.alloc(0))).toEqual({ read: [], error: undefined })
+  })
+
+  test.each([
+    ['a text', 'Dear Sir or Madam,\n'],
+    ['a short text', 'a'],
+    ['a future version', 'SFV2'.padEnd(100, '\0')],
+    ['zeros', '\0'.repeat(1000)],
+  ])('%s is no file of values', async (_, text) => {
+    const { read, error } = await reading(Buffer.from(text))
+    expect(read).toEqual([])
+    expect(error).toBeInstanceOf(StillframeError)
+    expect(error).toMatchObject({ code: 'ERR_STILLFRAME_FORMAT', path })
+    expect(error?.message).toMatch(/not a file of values.*Check the path/)
+  })
+
+  test('a file that is missing', async () => {
+    expect(await rejectionOf(valuesOf(inDirectory('missing')))).toMatchObject({
+      code: 'ERR_STILLFRAME_IO',
+      errno: -constants.errno.ENOENT,
+      syscall: 'open',
+      path: inDirectory('missing'),
+    })
+  })
+
+  // A directory may be of any size: some filesystems say 0.
+  test.each([['/tmp'], ['/dev/shm'], ['/proc']])('a directory: %s', async (directory) => {
+    expect(await rejectionOf(valuesOf(directory))).toMatchObject({
+      code: 'ERR_STILLFRAME_IO',
+      errno: -constants.errno.EISDIR,
+    })
+  })
+
+  test('a FIFO, without waiting for its writer', async (context) => {
+    needsTools(context, 'mkfifo')
+    spawnSync('mkfifo', [inDirectory('fifo')])
+    expect(await rejectionOf(valuesOf(inDirectory('fifo')))).toMatchObject({
+      code: 'ERR_STILLFRAME_FORMAT',
+      message: expect.stringContaining('not a regular file'),
+    })
+  })
+
+  test('a device', async () => {
+    expect(await rejectionOf(valuesOf('/dev/zero'))).toMatchObject({ code: 'ERR_STILLFRAME_FORMAT' })
+  })
+
+  test.each([
+    ['nothing', undefined, 'ERR_INVALID_ARG_TYPE'],
+    ['a number', 5, 'ERR_INVALID_ARG_TYPE'],
+    ['an empty path', '', 'ERR_INVALID_ARG_VALUE'],
+    ['a directory by its slash', '/tmp/', 'ERR_INVALID_ARG_VALUE'],
+  ])('%s for a path', async (_, given, code) => {
+    expect(await rejectionOf(valuesOf(given as string))).toMatchObject({ code })
+  })
+})
+
+test('who leaves the loop early leaves no open file behind', async () => {
+  const open = (): string[] => openDescriptors().filter((line) => line.endsWith(` -> ${path}`))
+  for (let i = 0; i < 3; i++) {
+    for await (const value of readValues(path)) {
+      expect(value).toEqual(values[0])
+      expect(open()).toHaveLength(1)
+      break
+    }
+    expect(open()).toEqual([])
+  }
+  writeFileSync(path, 'something else')
+  await rejectionOf(valuesOf(path))
+  expect(open()).toEqual([])
+})
