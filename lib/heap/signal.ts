@@ -4,88 +4,134 @@
  *   node --import stillframe/heap/signal app.js
  *   kill -USR2 <pid>
  *
- * Settings are environment variables:
+ * Settings are environment variables, read once at the start:
  *
- *   STILLFRAME_HEAP_SIGNAL   the signal; default SIGUSR2
- *   STILLFRAME_HEAP_DIR      where the files go; default: the working directory at the start
- *   STILLFRAME_HEAP_KEEP     how many of this process's files are kept; the oldest go first; default 5
+ *   STILLFRAME_HEAP_SIGNAL   SIGUSR2 (default), SIGUSR1 or SIGPWR
+ *   STILLFRAME_HEAP_DIR      where the files go; must exist; default: the working directory at the start
+ *   STILLFRAME_HEAP_KEEP     how many files of this process are kept, the latest ones; default 5
  *
- * What happens is told in one line each on stderr. A failure never harms the service.
+ * The files are called heap-<pid>-<time in UTC>.heapsnapshot and show the heap of the main thread. What happens is told
+ * on stderr, in lines that begin with "stillframe: ". No failure harms the service: a setting that cannot be used is
+ * told, and its default taken; and the signal is caught in any case, since uncaught it would end the process.
  */
 
-import { readdirSync, unlinkSync } from 'node:fs'
-import { constants } from 'node:os'
+import { accessSync, constants, unlinkSync, writeSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { isMainThread } from 'node:worker_threads'
 import { loadHeapAddon } from './addon.js'
 import { writeHeapSnapshot } from './index.js'
 
-/** Read at the start: the service may change its working directory later. */
-const settings = {
-  signal: process.env['STILLFRAME_HEAP_SIGNAL'] ?? 'SIGUSR2',
-  directory: resolve(process.env['STILLFRAME_HEAP_DIR'] ?? '.'),
-  keep: Number(process.env['STILLFRAME_HEAP_KEEP'] ?? 5),
+/**
+ * Signals that mean nothing else to Node and to the kernel. A listener for one that ends the process (SIGTERM, SIGHUP)
+ * would keep the service from ending; one for a fault (SIGSEGV) would repeat the fault for ever.
+ */
+const usableSignals: readonly string[] = ['SIGUSR2', 'SIGUSR1', 'SIGPWR']
+
+const defaultKeep = 5
+
+interface Settings {
+  readonly signal: NodeJS.Signals
+  readonly directory: string
+  readonly keep: number
 }
 
-const say = (text: string): void => {
-  process.stderr.write(`stillframe: ${text}\n`)
-}
-
-let running = false
-
-function onSignal(): void {
-  if (running) {
-    say('a heap snapshot is being written already')
-    return
+/** To stderr itself: an error of process.stderr, such as of a closed pipe, would end the service. */
+function say(text: string): void {
+  try {
+    writeSync(2, `stillframe: ${text.replaceAll('\n', ' ')}\n`)
+  } catch {
+    // Nobody listens.
   }
-  running = true
-  void takeOne()
-    .catch((error: unknown) =>
-      say(`no heap snapshot: ${error instanceof Error ? error.message : String(error)}`),
-    )
-    .finally(() => {
-      running = false
-    })
 }
 
-async function takeOne(): Promise<void> {
-  const stamp = new Date().toISOString().replaceAll(':', '-')
-  const job = writeHeapSnapshot(join(settings.directory, `${prefix()}${stamp}.heapsnapshot`))
-  say(`writing a heap snapshot; the service stood still for ${job.pauseMs.toFixed(1)} ms`)
-  const { path, fileSize, durationMs } = await job.done
-  say(`${path}: ${(fileSize / 2 ** 20).toFixed(1)} MiB after ${(durationMs / 1000).toFixed(1)} s`)
-  removeOld()
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
 }
 
-/** Only files of this process are its to remove. */
-const prefix = (): string => `heap-${process.pid}-`
-
-function removeOld(): void {
-  const own = readdirSync(settings.directory).filter(
-    (name) => name.startsWith(prefix()) && name.endsWith('.heapsnapshot'),
-  )
-  // Their names are in the order of time.
-  for (const name of own.sort().slice(0, -settings.keep)) unlinkSync(join(settings.directory, name))
-}
-
-function install(): void {
-  const { signal, keep } = settings
-  if (!(signal in constants.signals))
-    throw new RangeError(`STILLFRAME_HEAP_SIGNAL: there is no signal '${signal}'`)
-  if (!Number.isInteger(keep) || keep < 1) {
-    throw new RangeError(
-      `STILLFRAME_HEAP_KEEP must be an integer from 1 on, not '${process.env['STILLFRAME_HEAP_KEEP']}'`,
+function readSettings(env: NodeJS.ProcessEnv): Settings {
+  const signal = env['STILLFRAME_HEAP_SIGNAL'] || 'SIGUSR2'
+  const usable = usableSignals.includes(signal)
+  if (!usable) {
+    say(`STILLFRAME_HEAP_SIGNAL: '${signal}' is none of ${usableSignals.join(', ')}; SIGUSR2 is taken`)
+  }
+  const keep = Number(env['STILLFRAME_HEAP_KEEP'] || defaultKeep)
+  const countable = Number.isSafeInteger(keep) && keep >= 1
+  if (!countable) {
+    say(
+      `STILLFRAME_HEAP_KEEP: '${env['STILLFRAME_HEAP_KEEP']}' is no integer from 1 on; ${defaultKeep} is taken`,
     )
   }
-  // Now, so that a missing addon is told at the start and not in need; and not at the price of the start.
+  return {
+    signal: usable ? (signal as NodeJS.Signals) : 'SIGUSR2',
+    directory: absolute(env['STILLFRAME_HEAP_DIR'] || '.'),
+    keep: countable ? keep : defaultKeep,
+  }
+}
+
+/** The service may change its working directory later. */
+function absolute(directory: string): string {
+  try {
+    return resolve(directory)
+  } catch {
+    // The working directory has been removed.
+    return directory
+  }
+}
+
+/** What would make every snapshot fail is told at the start, and not only in need. */
+function foretell({ signal, directory }: Settings): void {
   try {
     loadHeapAddon()
+    accessSync(directory, constants.W_OK | constants.X_OK)
   } catch (error) {
-    say(`no heap snapshots at ${signal}: ${error instanceof Error ? error.message : String(error)}`)
-    return
+    say(`as things are, ${signal} will write no heap snapshot: ${messageOf(error)}`)
   }
-  process.on(signal as NodeJS.Signals, onSignal)
+  if (signal === 'SIGUSR1') say('SIGUSR1 writes a heap snapshot, and does not start the inspector')
+}
+
+function install(settings: Settings): void {
+  // Only what this process has written is its to remove; process ids come again, in containers at each start.
+  const written: string[] = []
+  let running = false
+
+  const takeOne = async (): Promise<void> => {
+    const stamp = new Date().toISOString().replaceAll(':', '-')
+    const name = `heap-${process.pid}-${stamp}.heapsnapshot`
+    const job = writeHeapSnapshot(join(settings.directory, name), { overwrite: false })
+    say(`writing a heap snapshot; the service stood still for ${job.pauseMs.toFixed(1)} ms`)
+    const { path, fileSize, durationMs } = await job.done
+    say(`${path}: ${(fileSize / 2 ** 20).toFixed(1)} MiB after ${(durationMs / 1000).toFixed(1)} s`)
+    written.push(path)
+    for (const old of written.splice(0, written.length - settings.keep)) remove(old)
+  }
+
+  const onSignal = (): void => {
+    if (running) {
+      say('a heap snapshot is being written already; the signal is ignored')
+      return
+    }
+    running = true
+    takeOne()
+      .catch((error: unknown) => say(`no heap snapshot: ${messageOf(error)}`))
+      .finally(() => {
+        running = false
+      })
+  }
+  process.on(settings.signal, onSignal)
+}
+
+function remove(path: string): void {
+  try {
+    unlinkSync(path)
+  } catch (error) {
+    // Somebody may have moved it away.
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') say(`${path} stays: ${messageOf(error)}`)
+  }
 }
 
 // Workers inherit --import; a signal is for the process.
-if (isMainThread) install()
+if (isMainThread) {
+  const settings = readSettings(process.env)
+  install(settings)
+  foretell(settings)
+}

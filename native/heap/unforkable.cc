@@ -45,7 +45,18 @@ Result<MappingList> MappingsOfProbe() {
     while (sys::Waitid(P_PIDFD, pidfd, &info, WEXITED | __WALL) == -EINTR) {
     }
   });
-  return MappingList::Read(static_cast<pid_t>(pid));
+  Result<MappingList> mappings = MappingList::Read(static_cast<pid_t>(pid));
+  // The list of one that has been killed is empty. All of ours would be taken for left out, and then be kept from
+  // every later child.
+  pollfd ended{pidfd, POLLIN, 0};
+  const timespec now{};
+  if (sys::Ppoll(&ended, 1, &now) != 0) {
+    Failure failure;
+    failure.code = FailureCode::kChildDied;
+    failure.message = "the child that shows which memory is not forked was killed";
+    return failure;
+  }
+  return mappings;
 }
 
 }  // namespace

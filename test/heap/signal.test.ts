@@ -1,0 +1,267 @@
+/**
+ * Promise: with `--import stillframe/heap/signal` a running service writes a heap snapshot of itself at a signal, and
+ * nothing that goes wrong with it harms the service. Proved on a service of its own that knows nothing of it, which
+ * gets real signals and answers over a real socket.
+ */
+
+import { execFileSync } from 'node:child_process'
+import { chmodSync, chownSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { pathToFileURL } from 'node:url'
+import { describe, expect, test } from 'vitest'
+import { type Fixture, type FixtureOptions, startFixture } from '../support/fixture.js'
+import { needsReadableCheckout, needsRoot } from '../support/needs.js'
+import { childrenOf, waitUntil } from '../support/processes.mjs'
+import { useTemporaryDirectory } from '../support/temporary-directory.js'
+
+const inDirectory = useTemporaryDirectory()
+const program = new URL('fixtures/signal-service.mjs', import.meta.url)
+const root = new URL('../..', import.meta.url)
+
+interface Service {
+  readonly fixture: Fixture
+  readonly pid: number
+  /** All that it has written to stdout and stderr so far. */
+  stdout(): string
+  stderr(): string
+  /** Waits for so many lines with this text. */
+  says(text: string, times?: number): Promise<void>
+  answers(): Promise<void>
+}
+
+/** `kill -USR2 pid`, as an operator does it. */
+function kill(signal: string, pid: number): void {
+  execFileSync('kill', [`-${signal}`, String(pid)])
+}
+
+async function startService(
+  env: Record<string, string> = {},
+  wishes: readonly string[] = [],
+  options: FixtureOptions = {},
+): Promise<Service> {
+  const fixture = startFixture(program, wishes, {
+    // A name of the package is looked up from the working directory.
+    cwd: inDirectory(),
+    nodeOptions: ['--import', pathToFileURL(new URL('dist/heap/signal.js', root).pathname).href],
+    ...options,
+    env: { STILLFRAME_HEAP_DIR: inDirectory(), ...env },
+  })
+  let stdout = ''
+  let stderr = ''
+  fixture.child.stdout?.on('data', (chunk) => {
+    stdout += chunk
+  })
+  fixture.child.stderr?.on('data', (chunk) => {
+    stderr += chunk
+  })
+  const { port } = await fixture.report()
+  return {
+    fixture,
+    pid: fixture.pid,
+    stdout: () => stdout,
+    stderr: () => stderr,
+    says: (text, times = 1) =>
+      waitUntil(
+        () => stderr.split(text).length > times,
+        `${times} times "${text}" stood in: ${stderr}`,
+        30_000,
+      ),
+    answers: async () => {
+      const response = await fetch(`http://127.0.0.1:${port}/`)
+      expect(Number(await response.text())).toBeGreaterThan(0)
+    },
+  }
+}
+
+const saved = 'MiB after'
+const snapshots = (directory = inDirectory()): string[] =>
+  readdirSync(directory).filter((name) => name.endsWith('.heapsnapshot'))
+
+/** Stops the copy that the service has just made, so that it is at work for as long as a test needs. */
+async function holdCopyOf(service: Service): Promise<number> {
+  kill('USR2', service.pid)
+  await service.says('writing a heap snapshot')
+  const [copy] = childrenOf(service.pid)
+  expect(copy).toBeDefined()
+  process.kill(copy as number, 'SIGSTOP')
+  return copy as number
+}
+
+describe('a signal', () => {
+  test('makes a heap snapshot of the running service, which goes on and whose stdout stays its own', async () => {
+    const service = await startService()
+    kill('USR2', service.pid)
+    await service.says(saved)
+    await service.answers()
+    const [name = '', ...more] = snapshots()
+    expect(more).toEqual([])
+    expect(name).toMatch(
+      new RegExp(`^heap-${service.pid}-\\d{4}-\\d\\d-\\d\\dT[\\d-]+\\.\\d+Z\\.heapsnapshot$`),
+    )
+    expect(statSync(inDirectory(name)).mode & 0o777).toBe(0o600)
+    const { snapshot, nodes, strings } = JSON.parse(readFileSync(inDirectory(name), 'utf8'))
+    expect(nodes.length).toBe(snapshot.node_count * snapshot.meta.node_fields.length)
+    expect(strings).toContain(`held-by-${service.pid}`)
+    expect(service.stdout()).toMatch(/^\{"port":\d+\}\n$/)
+    expect(
+      service
+        .stderr()
+        .split('\n')
+        .filter((line) => line && !line.startsWith('stillframe: ')),
+    ).toEqual([])
+    service.fixture.child.stdin?.end()
+    expect(await service.fixture.end).toMatchObject({ status: 0, signal: null })
+  })
+
+  test('reaches the listeners of the service as well', async () => {
+    const service = await startService({}, ['listener'])
+    kill('USR2', service.pid)
+    expect(await service.fixture.report()).toEqual({ heard: 'SIGUSR2' })
+    await service.says(saved)
+    expect(snapshots()).toHaveLength(1)
+  })
+
+  test('while one is being written is told and ignored; the next one counts again', async () => {
+    const service = await startService()
+    const copy = await holdCopyOf(service)
+    kill('USR2', service.pid)
+    await service.says('is being written already')
+    expect(childrenOf(service.pid)).toEqual([copy])
+    await service.answers()
+    process.kill(copy, 'SIGCONT')
+    await service.says(saved)
+    kill('USR2', service.pid)
+    await service.says(saved, 2)
+    expect(snapshots()).toHaveLength(2)
+  })
+
+  test('may be another one: SIGUSR1, which then does not start the inspector', async () => {
+    const service = await startService({ STILLFRAME_HEAP_SIGNAL: 'SIGUSR1' })
+    await service.says('does not start the inspector')
+    kill('USR1', service.pid)
+    await service.says(saved)
+    expect(snapshots()).toHaveLength(1)
+    expect(service.stderr()).not.toContain('Debugger')
+  })
+
+  test('makes one file in a process with Workers, and what is told at the start is told once', async () => {
+    const service = await startService({ STILLFRAME_HEAP_KEEP: 'many' }, ['worker'])
+    kill('USR2', service.pid)
+    await service.says(saved)
+    expect(snapshots()).toHaveLength(1)
+    expect(service.stderr().split('STILLFRAME_HEAP_KEEP')).toHaveLength(2)
+  })
+})
+
+describe('files', () => {
+  test('of this process are kept up to the number that was set, the latest ones; others stay', async () => {
+    const service = await startService({ STILLFRAME_HEAP_KEEP: '2' })
+    // As an earlier process with the same id would have left it.
+    const others = [`heap-${service.pid}-2020-01-01T00-00-00.000Z.heapsnapshot`, 'heap-1-x.heapsnapshot']
+    for (const name of others) writeFileSync(inDirectory(name), '')
+    const seen: string[] = []
+    for (let time = 1; time <= 4; time++) {
+      kill('USR2', service.pid)
+      await service.says(saved, time)
+      // The line comes before the removal.
+      await service.answers()
+      seen.push(...snapshots().filter((name) => !others.includes(name) && !seen.includes(name)))
+    }
+    expect(seen).toHaveLength(4)
+    expect(snapshots().sort()).toEqual([...others, ...seen.slice(-2)].sort())
+  })
+
+  test('go to the working directory of the start when no directory is set', async () => {
+    const service = await startService({ STILLFRAME_HEAP_DIR: '' })
+    kill('USR2', service.pid)
+    await service.says(saved)
+    expect(snapshots()).toHaveLength(1)
+  })
+})
+
+describe('the service goes on', () => {
+  test('without the directory, which is told at the start and at the signal; when it is there, it is used', async () => {
+    const absent = inDirectory('absent')
+    const service = await startService({ STILLFRAME_HEAP_DIR: absent })
+    await service.says('SIGUSR2 will write no heap snapshot')
+    await service.says(absent)
+    kill('USR2', service.pid)
+    await service.says('stillframe: no heap snapshot: ')
+    await service.answers()
+    mkdirSync(absent)
+    kill('USR2', service.pid)
+    await service.says(saved)
+    expect(snapshots(absent)).toHaveLength(1)
+  })
+
+  test('with a directory that it may not write to', async (context) => {
+    needsRoot(context, 'to become another user')
+    const wrapper = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups']
+    needsReadableCheckout(context, wrapper)
+    const closed = inDirectory('closed')
+    mkdirSync(closed)
+    const service = await startService({ STILLFRAME_HEAP_DIR: closed }, [], { wrapper })
+    await service.says('EACCES')
+    kill('USR2', service.pid)
+    await service.says('stillframe: no heap snapshot: ')
+    await service.answers()
+    chownSync(closed, 65534, 65534)
+    chmodSync(closed, 0o700)
+    kill('USR2', service.pid)
+    await service.says(saved)
+  })
+
+  test('without the addon: told at the start, and the signal does not end it', async () => {
+    const service = await startService({ STILLFRAME_HEAP_ADDON: inDirectory('absent.node') })
+    await service.says('SIGUSR2 will write no heap snapshot')
+    await service.says('absent.node')
+    kill('USR2', service.pid)
+    await service.says('stillframe: no heap snapshot: ')
+    await service.answers()
+    expect(snapshots()).toEqual([])
+  })
+
+  test('when the copies are killed, and the next signal has its file', async () => {
+    const service = await startService()
+    const first = await holdCopyOf(service)
+    process.kill(first, 'SIGKILL')
+    // The second attempt.
+    const later = (): number[] => childrenOf(service.pid).filter((pid) => pid !== first)
+    while (!service.stderr().includes('no heap snapshot: ')) {
+      for (const pid of later()) process.kill(pid, 'SIGKILL')
+      await new Promise((resolve) => setTimeout(resolve, 2))
+    }
+    expect(service.stderr()).not.toContain(saved)
+    await service.answers()
+    expect(readdirSync(inDirectory())).toEqual([])
+    kill('USR2', service.pid)
+    await service.says(saved)
+    expect(snapshots()).toHaveLength(1)
+  })
+
+  test('when nobody reads its stderr any more', async () => {
+    const service = await startService()
+    service.fixture.child.stderr?.destroy()
+    kill('USR2', service.pid)
+    await waitUntil(() => snapshots().length === 1, 'there was a snapshot', 30_000)
+    await service.answers()
+  })
+
+  test('with settings that cannot be used: they are told, and the signals that end it still do', async () => {
+    const service = await startService({ STILLFRAME_HEAP_SIGNAL: 'SIGTERM', STILLFRAME_HEAP_KEEP: '0' })
+    await service.says("STILLFRAME_HEAP_SIGNAL: 'SIGTERM'")
+    await service.says("STILLFRAME_HEAP_KEEP: '0'")
+    kill('USR2', service.pid)
+    await service.says(saved)
+    kill('TERM', service.pid)
+    expect(await service.fixture.end).toMatchObject({ status: null, signal: 'SIGTERM' })
+  })
+
+  test('and ends when it has nothing more to do', async () => {
+    const fixture = startFixture(program, ['short'], {
+      nodeOptions: ['--import', 'stillframe/heap/signal'],
+      env: { STILLFRAME_HEAP_DIR: inDirectory() },
+    })
+    expect(await fixture.report()).toEqual({ done: true })
+    expect(await fixture.end).toEqual({ status: 0, signal: null, stderr: '' })
+  })
+})
