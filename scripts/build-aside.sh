@@ -3,8 +3,8 @@
 #
 #   scripts/build-aside.sh NAME [node-gyp options]     e.g.  scripts/build-aside.sh node-24 --nodedir=...
 #
-# The sources are linked into build-aside/NAME/ and built there; the addons are stillframe.node and
-# stillframe_heap.node in build-aside/NAME/build/Release/. A second call compiles only what has changed.
+# The sources are linked into build-aside/NAME/ and built there; the addon is
+# build-aside/NAME/build/Release/stillframe.node. A second call compiles only what has changed.
 # CXXFLAGS, CFLAGS and LDFLAGS of the environment are added to those of binding.gyp; give each set of
 # flags a NAME of its own. NODE names the node that runs node-gyp (default: node).
 set -euo pipefail
