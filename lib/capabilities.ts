@@ -3,6 +3,7 @@
 import type { Addon } from './addon.js'
 import { type EngineName, type EngineProbe, engineProbes, type Machine } from './engines.js'
 import { fromNative } from './errors.js'
+import { whyNoHeapAddon } from './heap/addon.js'
 import { loadAddon } from './load.js'
 
 /** Something about this machine or process that may make snapshots fail or hurt. */
@@ -13,7 +14,7 @@ export interface Hazard {
   message: string
 }
 
-/** A feature of the kernel, found by trying it. */
+/** Something that is there or not, found by trying it. */
 export interface FeatureInfo {
   available: boolean
   /** Why not, and what to change; empty when available. */
@@ -29,6 +30,8 @@ export interface Capabilities {
   engines: Record<EngineName, EngineProbe>
   /** By name: `clone3`, `close_range`, `hugePages`, … */
   features: Record<string, FeatureInfo>
+  /** `stillframe/heap`, whose addon is built for each major version of Node. */
+  heap: FeatureInfo
   hazards: Hazard[]
 }
 
@@ -42,6 +45,7 @@ export function capabilities(): Capabilities {
   const addon = loadAddon()
   try {
     const { kernel, pageSize, engines, features, hazards } = addon.capabilities()
+    const whyNoHeap = whyNoHeapAddon()
     return {
       kernel,
       pageSize,
@@ -49,6 +53,7 @@ export function capabilities(): Capabilities {
       features: Object.fromEntries(
         features.map(({ name, available, reason }) => [name, { available, reason }]),
       ),
+      heap: { available: whyNoHeap === undefined, reason: whyNoHeap ?? '' },
       hazards: hazards.map(({ code, message }) => ({ code, message })),
     }
   } catch (error) {

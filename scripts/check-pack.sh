@@ -5,8 +5,9 @@
 #
 # 1. npm pack; the list of files holds what it must and nothing else; no lifecycle script runs on install
 # 2. publint and @arethetypeswrong/cli (an ESM-only package) find nothing
-# 3. installed into an empty project, without any script: import, require, types and command line work
-# 4. the same without the prebuilt addon: a source build from the tarball's own files loads and works
+# 3. installed into an empty project, without any script: import, require, types and command line work, stillframe/heap
+#    and its signal too
+# 4. the same without the prebuilt addons: a source build from the tarball's own files loads and works
 #
 # Needs a built addon (npm run build). Works in a temporary directory.
 set -euo pipefail
@@ -19,7 +20,7 @@ root="$PWD"
 work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
 # What the checkout has lying around must not help the installed package.
-unset STILLFRAME_ADDON NODE_PATH
+unset STILLFRAME_ADDON STILLFRAME_HEAP_ADDON NODE_PATH
 
 fail() {
   echo "check-pack: $*" >&2
@@ -34,15 +35,18 @@ echo "$(basename "$tarball"): $(wc -l < "$work/files") files, $(stat -c %s "$tar
 
 libc=glibc
 if ldd --version 2>&1 | grep -qi musl; then libc=musl; fi
-prebuilt="prebuilds/linux-$(node -p process.arch)-$libc/stillframe.node"
+prebuilt="prebuilds/linux-$(node -p process.arch)-$libc"
+heap_addon="stillframe_heap-node$(node -p 'process.versions.node.split(".")[0]').node"
 for needed in package.json README.md LICENSE CHANGELOG.md binding.gyp dist/index.js dist/index.d.ts \
-  dist/cli/main.js vendor/xxhash/xxhash.h vendor/xxhash/LICENSE "$prebuilt"; do
+  dist/cli/main.js dist/heap/index.js dist/heap/index.d.ts dist/heap/signal.js dist/heap/signal.d.ts \
+  native/heap/heap_addon.cc native/child/hardening.cc vendor/xxhash/xxhash.h vendor/xxhash/LICENSE \
+  "$prebuilt/stillframe.node" "$prebuilt/$heap_addon"; do
   grep -qxF "$needed" "$work/files" || fail "the tarball lacks $needed"
 done
 expected='^((package\.json|README\.md|LICENSE|CHANGELOG\.md|binding\.gyp)$'
 expected+='|dist/.+\.(js|js\.map|d\.ts|d\.ts\.map)$|docs/.+\.(md|svg|png)$'
 expected+='|native/(base|memory|freeze|image|child|capture|addon|heap)/[a-z0-9_]+\.(cc|h)$'
-expected+='|prebuilds/linux-(x64|arm64)-(glibc|musl)/stillframe(_heap)?[a-z0-9.-]*\.node$'
+expected+='|prebuilds/linux-(x64|arm64)-(glibc|musl)/stillframe(_heap-node[0-9]+)?\.node$'
 expected+='|vendor/[a-z0-9]+/.+)'
 if surprising="$(grep -vE "$expected" "$work/files")"; then
   fail "unexpected files in the tarball:"$'\n'"$surprising"
@@ -65,17 +69,32 @@ echo '{ "name": "consumer", "private": true }' > package.json
 npm install --ignore-scripts --no-audit --no-fund --loglevel=error "$tarball"
 installed=node_modules/stillframe
 cp "$root/scripts/smoke.mjs" .
-node smoke.mjs stillframe
+node smoke.mjs stillframe --heap
 node --input-type=commonjs -e "
   const { Region, snapshot } = require('stillframe')
   if (typeof snapshot !== 'function' || Region.allocate(4096).byteLength !== 4096) throw new Error('require() is broken')
+  const { writeHeapSnapshot, snapshotState } = require('stillframe/heap')
+  snapshotState('required.state', (out) => out.write('of one instant')).done.then(({ path }) => {
+    if (fs.readFileSync(path, 'utf8') !== 'of one instant') throw new Error('snapshotState() is broken')
+  })
+  if (typeof writeHeapSnapshot !== 'function') throw new Error('require() of stillframe/heap is broken')
 "
+node --import stillframe/heap/signal --input-type=module -e "
+  process.kill(process.pid, 'SIGUSR2')
+  const end = Date.now() + 30_000
+  while (!fs.readdirSync('.').some((name) => /^heap-.*\.heapsnapshot\$/.test(name))) {
+    if (Date.now() > end) throw new Error('stillframe/heap/signal has written nothing')
+    await new Promise((resolve) => setTimeout(resolve, 20))
+  }
+" 2> signal.log || { cat signal.log >&2; fail 'stillframe/heap/signal is broken'; }
 version="$(npx --no-install stillframe --version)"
 [[ "$version" == *"$(node -p "require('$root/package.json').version")"* ]] || fail "--version says '$version'"
 
 echo '== types'
 cat > consumer.mts << 'TS'
 import { Region, type SnapshotResult, type StillframeError, restore, snapshot } from 'stillframe'
+import { type ForkJob, readValues, snapshotState, writeHeapSnapshot } from 'stillframe/heap'
+import 'stillframe/heap/signal'
 
 const region: Region = Region.allocate(4096, { name: 'main' })
 const result: SnapshotResult = await snapshot({ main: region }, 'x.sf', { engine: 'auto' }).done
@@ -85,14 +104,20 @@ const again: Region | undefined = restored.regions['main']
 // @ts-expect-error an unknown option
 snapshot(region, 'x.sf', { engin: 'auto' })
 export const code = (error: StillframeError): string => error.code
-console.log(bytes, again)
+const job: ForkJob = snapshotState('x.values', (out) => out.value({ bytes, again }), { nice: 5 })
+const size: number = (await job.done).fileSize
+for await (const value of readValues(job.path)) console.log(size, value)
+// @ts-expect-error an unknown option
+writeHeapSnapshot(undefined, { engine: 'fork' })
 TS
 # CommonJS may require() it: the same types by the other road.
 cat > consumer.cts << 'TS'
 import stillframe = require('stillframe')
+import heap = require('stillframe/heap')
 
 const region: stillframe.Region = stillframe.Region.allocate(4096)
 region.close()
+heap.writeHeapSnapshot('x.heapsnapshot').abort()
 TS
 "$root/node_modules/.bin/tsc" --noEmit --strict --target es2023 --lib es2023,esnext.disposable --module nodenext \
   --typeRoots "$root/node_modules/@types" --types node consumer.mts consumer.cts
@@ -108,5 +133,8 @@ grep -q 'ERR_STILLFRAME\|node-gyp' "$work/unbuilt.log" || {
   cat "$work/build.log" >&2
   fail 'the source build failed'
 }
-node smoke.mjs stillframe
+for built in stillframe stillframe_heap; do
+  [ -f "$installed/build/Release/$built.node" ] || fail "the source build made no $built.node"
+done
+node smoke.mjs stillframe --heap
 echo 'check-pack: passed'

@@ -1,11 +1,12 @@
 #!/usr/bin/env node
 // Puts into the package what spares its users a compiler and a download. Run by `npm pack` and `npm publish`:
 //
-//   node scripts/prepack.mjs             before: prebuilds/<platform>/stillframe.node and vendor/xxhash/
+//   node scripts/prepack.mjs             before: prebuilds/<platform>/stillframe.node, stillframe_heap-node<major>.node
+//                                        beside it, and vendor/xxhash/
 //   node scripts/prepack.mjs --clean     after: takes away what it had put there
 //
-// prebuilds/ of other platforms, laid there by hand for a release, are left alone and packed too. While
-// prebuilds/ has an addon for this platform it is loaded instead of build/Release; hence the cleaning.
+// prebuilds/ of other platforms and of other versions of Node, laid there by hand for a release, are left alone and
+// packed too. While prebuilds/ has an addon for this platform it is loaded instead of build/Release; hence the cleaning.
 
 import {
   copyFileSync,
@@ -18,6 +19,7 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs'
+import { createRequire } from 'node:module'
 import path from 'node:path'
 import process from 'node:process'
 import { fileURLToPath } from 'node:url'
@@ -25,33 +27,53 @@ import { fileURLToPath } from 'node:url'
 const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)))
 process.chdir(root)
 
-const built = 'build/Release/stillframe.node'
+const require = createRequire(import.meta.url)
+const [major] = process.versions.node.split('.')
 const libc = process.report.getReport().header.glibcVersionRuntime ? 'glibc' : 'musl'
 const prebuilds = `prebuilds/${process.platform}-${process.arch}-${libc}`
 const vendored = 'vendor/xxhash'
+/** What was built, and its name in the package. The heap addon is for one major version of Node only. */
+const addons = {
+  'build/Release/stillframe.node': `${prebuilds}/stillframe.node`,
+  'build/Release/stillframe_heap.node': `${prebuilds}/stillframe_heap-node${major}.node`,
+}
 
 clean()
 if (process.argv[2] !== '--clean') {
   refuseStaleBuild()
   mkdirSync(prebuilds, { recursive: true })
-  copyFileSync(built, `${prebuilds}/stillframe.node`)
+  for (const [built, packed] of Object.entries(addons)) {
+    refuseForeignBuild(built)
+    copyFileSync(built, packed)
+  }
   vendorXxhash()
 }
 
-/** The binary in the package has to be of the sources in the package. */
+/** The binaries in the package have to be of the sources in the package. */
 function refuseStaleBuild() {
-  if (!existsSync(built)) fail(`${built} does not exist`)
+  const built = Object.keys(addons)
+  const absent = built.find((file) => !existsSync(file))
+  if (absent) fail(`${absent} does not exist`)
+  // make leaves a binary alone that a change does not concern: the later one counts.
+  const builtAt = Math.max(...built.map((file) => statSync(file).mtimeMs))
   const sources = [
     'binding.gyp',
     ...readdirSync('native', { recursive: true }).map((name) => `native/${name}`),
   ]
   const changed = sources.find(
     (source) =>
-      !source.startsWith('native/test') &&
-      statSync(source).isFile() &&
-      statSync(source).mtime > statSync(built).mtime,
+      !source.startsWith('native/test') && statSync(source).isFile() && statSync(source).mtimeMs > builtAt,
   )
-  if (changed) fail(`${changed} is newer than ${built}`)
+  if (changed) fail(`${changed} is newer than the addons in build/Release`)
+}
+
+/** The name in the package says for which Node it is. */
+function refuseForeignBuild(built) {
+  try {
+    require(path.resolve(built))
+  } catch (error) {
+    fail(`${built} does not load into Node ${process.version}: ${error.message}`)
+  }
 }
 
 /** The one header that a source build needs, with the licence that stands at its top. */
@@ -65,10 +87,10 @@ function vendorXxhash() {
 }
 
 function clean() {
-  for (const directory of [prebuilds, vendored]) {
-    rmSync(directory, { recursive: true, force: true })
-    const parent = path.dirname(directory)
-    if (existsSync(parent) && readdirSync(parent).length === 0) rmdirSync(parent)
+  for (const packed of Object.values(addons)) rmSync(packed, { force: true })
+  rmSync(vendored, { recursive: true, force: true })
+  for (const directory of [prebuilds, path.dirname(prebuilds), path.dirname(vendored)]) {
+    if (existsSync(directory) && readdirSync(directory).length === 0) rmdirSync(directory)
   }
 }
 

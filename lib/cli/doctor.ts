@@ -24,7 +24,7 @@ export const doctor: Command = {
     dir: { type: 'string', placeholder: 'DIR', help: 'where snapshots will go (default: here)' },
   },
   details: `
-Engines and kernel features are found out by trying them, memory and disk by asking the kernel, the
+Engines, kernel features and stillframe/heap are found out by trying them, memory and disk by asking the kernel, the
 limits of the container included. Hazards are risks of this machine and not errors. Exit status 0 when
 at least one engine can be used, 1 otherwise.`,
 
@@ -49,6 +49,7 @@ at least one engine can be used, 1 otherwise.`,
       [
         `  ${io.style.bold('stillframe')} on ${describeMachine()}`,
         ...section('Engines', describeEngines(found, io), io),
+        ...section('JavaScript state', describeHeap(found, io), io),
         ...section('Kernel', describeFeatures(found, io), io),
         ...section('Room', describeRoom(availableBytes, freeDiskBytes, directory, disk, io), io),
         ...section('Hazards', describeHazards(all, io), io),
@@ -87,6 +88,15 @@ function describeEngines({ engines }: Capabilities, io: Io): string[] {
       ...wrap(`${sentence(reason)}`, io.width, '      '),
     ]
   })
+}
+
+function describeHeap({ heap }: Capabilities, io: Io): string[] {
+  const { good, warn, dim } = io.style
+  if (heap.available) return [`  ${good('✓')} stillframe/heap  can be used`]
+  return [
+    `  ${warn('–')} stillframe/heap  ${dim('cannot be used')}`,
+    ...heap.reason.split('\n').flatMap((line) => wrap(line.trim(), io.width, '      ')),
+  ]
 }
 
 function describeFeatures({ kernel, pageSize, features }: Capabilities, io: Io): string[] {

@@ -91,6 +91,16 @@ export function loadHeapAddon(): HeapAddon {
   return loaded
 }
 
+/** @internal Why `stillframe/heap` cannot be used here; undefined when it can. */
+export function whyNoHeapAddon(): string | undefined {
+  try {
+    loadHeapAddon()
+    return undefined
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error)
+  }
+}
+
 function load(): HeapAddon {
   checkPlatform()
   const { platform, arch, env } = process

@@ -9,8 +9,13 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <optional>
+#include <string>
 
 #include "base/scope_guard.h"
+#include "base/small_file.h"
 #include "base/sys.h"
 #include "base/unique_fd.h"
 #include "freeze/flip_lock.h"
@@ -27,6 +32,14 @@ namespace {
     sys::Ppoll(nullptr, 0, &nap);
   }
   sys::ExitGroup(0);
+}
+
+// A process that is killed loses its memory first, and its pidfd becomes readable later.
+bool HasMemory(pid_t pid) {
+  char path[64];
+  snprintf(path, sizeof path, "/proc/%d/statm", pid);
+  const std::optional<std::string> pages = ReadSmallFile(path);
+  return pages && strtoull(pages->c_str(), nullptr, 10) > 0;
 }
 
 Result<MappingList> MappingsOfProbe() {
@@ -50,11 +63,9 @@ Result<MappingList> MappingsOfProbe() {
     }
   });
   Result<MappingList> mappings = MappingList::Read(static_cast<pid_t>(pid));
-  // The list of one that has been killed is empty. All of ours would be taken for left out, and then be kept from
-  // every later child.
-  pollfd ended{pidfd, POLLIN, 0};
-  const timespec now{};
-  if (sys::Ppoll(&ended, 1, &now) != 0) {
+  // The list of one that has been killed is empty, or ends early. All of ours would be taken for left out, and then be
+  // kept from every later child.
+  if (!HasMemory(static_cast<pid_t>(pid))) {
     Failure failure;
     failure.code = FailureCode::kChildDied;
     failure.message = "the child that shows which memory is not forked was killed";

@@ -31,6 +31,7 @@ describe('doctor', () => {
     expect(json['ok']).toBe(true)
     expect(json['engines']).toEqual(found.engines)
     expect(json['features']).toEqual(found.features)
+    expect(json['heap']).toEqual({ available: true, reason: '' })
     expect(json['directory']).toBe(directory)
     expect(json['availableBytes']).toBeGreaterThan(0)
     expect(json['freeDiskBytes']).toBeGreaterThan(0)
@@ -47,6 +48,21 @@ describe('doctor', () => {
     expect(stderr).toContain('ERR_STILLFRAME_ABI')
     expect(stderr).toContain('absent.node')
     expect(stderr).not.toMatch(/\n\s+at /)
+  })
+
+  it('says whether JavaScript state can be saved, and why not when the addon for this Node is missing', async () => {
+    const here = await run(['doctor', '--dir', directory])
+    expect(here.stdout.toString()).toContain('✓ stillframe/heap  can be used')
+    const env = { STILLFRAME_HEAP_ADDON: join(directory, 'absent.node') }
+    const { status, stdout, stderr } = await run(['doctor', '--dir', directory], { env })
+    const text = stdout.toString()
+    // Everything else works without it.
+    expect(status).toBe(0)
+    expect(stderr).toBe('')
+    expect(text).toContain('– stillframe/heap  cannot be used')
+    expect(text.replace(/\s+/g, '')).toContain(`${env.STILLFRAME_HEAP_ADDON}:doesnotexist`)
+    const { json } = await runJson(['doctor', '--dir', directory], { env })
+    expect(json['heap']).toMatchObject({ available: false })
   })
 
   it('fails for a directory that is not there', async () => {

@@ -59,12 +59,12 @@ async function startService(
     pid: fixture.pid,
     stdout: () => stdout,
     stderr: () => stderr,
-    says: (text, times = 1) =>
-      waitUntil(
-        () => stderr.split(text).length > times,
-        `${times} times "${text}" stood in: ${stderr}`,
-        30_000,
-      ),
+    says: async (text, times = 1) => {
+      const said = (): boolean => stderr.split(text).length > times
+      await waitUntil(said, `it had said so ${times} times: "${text}"`, 30_000).catch((error) => {
+        throw new Error(`${error.message}. It said:\n${stderr}`)
+      })
+    },
     answers: async () => {
       const response = await fetch(`http://127.0.0.1:${port}/`)
       expect(Number(await response.text())).toBeGreaterThan(0)

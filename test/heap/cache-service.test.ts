@@ -1,0 +1,202 @@
+/**
+ * Promise: a service that saves its JavaScript objects with snapshotState() is, after a SIGKILL in the middle of a save,
+ * as it was at the instant of its last complete save. Proved on examples/cache-service over a real socket: a journal of
+ * all writes says what each entry must be at the sequence number that the restarted service tells.
+ */
+
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { readdirSync } from 'node:fs'
+import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
+import { expect, onTestFinished, test } from 'vitest'
+import { childrenOf, hasEnded, nameOf, stateOf, waitUntil } from '../support/processes.mjs'
+import { useTemporaryDirectory } from '../support/temporary-directory.js'
+
+const inDirectory = useTemporaryDirectory()
+const server = fileURLToPath(new URL('../../examples/cache-service/server.mjs', import.meta.url))
+/** The last batch of a save is not whole. */
+const objects = 20_500
+
+interface Status {
+  sequence: number
+  size: number
+  saves: { completed: number; last?: { sequence: number }; progress?: object }
+}
+
+class Service {
+  readonly process: ChildProcess
+  readonly #port: number
+  private constructor(process: ChildProcess, port: number) {
+    this.process = process
+    this.#port = port
+  }
+
+  static async start(): Promise<Service> {
+    const child = spawn(process.execPath, [server], {
+      env: {
+        ...process.env,
+        PORT: '0',
+        CACHE_FILE: inDirectory('cache.values'),
+        CACHE_OBJECTS: String(objects),
+        CACHE_SAVE_SECONDS: '0.05',
+      },
+      stdio: ['ignore', 'pipe', 'inherit'],
+    })
+    onTestFinished(() => void child.kill('SIGKILL'))
+    const [line] = (await Promise.race([
+      once(createInterface({ input: child.stdout }), 'line'),
+      once(child, 'exit').then(([status]) => Promise.reject(new Error(`the service ended: ${status}`))),
+    ])) as [string]
+    return new Service(child, Number(/port (\d+)/.exec(line)?.[1]))
+  }
+
+  get pid(): number {
+    return this.process.pid as number
+  }
+
+  async request(method: string, path: string, body?: unknown): Promise<unknown> {
+    const response = await fetch(`http://127.0.0.1:${this.#port}${path}`, {
+      method,
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+    })
+    expect([200, 404]).toContain(response.status)
+    const content = await response.json()
+    return response.status === 404 ? undefined : content
+  }
+
+  async status(): Promise<Status> {
+    return (await this.request('GET', '/status')) as Status
+  }
+
+  async untilSaved(sequence: number): Promise<void> {
+    const end = performance.now() + 30_000
+    while (((await this.status()).saves.last?.sequence ?? 0) < sequence) {
+      if (performance.now() > end) throw new Error(`write ${sequence} was not saved`)
+    }
+  }
+
+  /** Stops a copy in the middle of a save, writing until there is one to stop. */
+  async holdSave(write: () => Promise<void>): Promise<number> {
+    const end = performance.now() + 30_000
+    while (performance.now() < end) {
+      await write()
+      // By this name a copy calls itself when it is about to run the callback.
+      const copy = childrenOf(this.pid).find((pid) => nameOf(pid) === 'stillframe')
+      if (copy === undefined) continue
+      process.kill(copy, 'SIGSTOP')
+      await waitUntil(() => stateOf(copy) === 'T' || hasEnded(copy), 'the copy had stopped')
+      if (stateOf(copy) === 'T') return copy
+    }
+    throw new Error('no copy was caught at work')
+  }
+
+  async end(signal: NodeJS.Signals): Promise<void> {
+    this.process.kill(signal)
+    await once(this.process, 'exit')
+  }
+}
+
+/** All writes, each with the sequence number that the service gave it; undefined stands for a deletion. */
+class Journal {
+  #writes: { key: string; value: unknown; sequence: number }[] = []
+  #next = 0
+
+  /** Goes over the entries, deletes each eleventh, and adds new ones. */
+  async write(service: Service): Promise<void> {
+    const n = this.#next++
+    const key = n % 3 === 0 ? `new-${n}` : `product-${(n * 7919) % objects}`
+    const value = n % 11 === 1 ? undefined : { id: n, name: `written ${n}` }
+    const answer = (await (value === undefined
+      ? service.request('DELETE', `/entries/${key}`)
+      : service.request('PUT', `/entries/${key}`, value))) as { sequence: number } | undefined
+    if (answer !== undefined) this.#writes.push({ key, value, sequence: answer.sequence })
+  }
+
+  get sequence(): number {
+    return this.#writes.at(-1)?.sequence ?? objects
+  }
+
+  /** The service has lost what came later. */
+  forgetAfter(sequence: number): void {
+    this.#writes = this.#writes.filter((write) => write.sequence <= sequence)
+  }
+
+  /** What the written entries were after write `sequence`. */
+  stateAt(sequence: number): Map<string, { value: unknown; sequence: number } | undefined> {
+    const state = new Map()
+    for (const { key } of this.#writes) state.set(key, original(key))
+    for (const write of this.#writes) {
+      if (write.sequence > sequence) break
+      const { key, value } = write
+      state.set(key, value === undefined ? undefined : { value, sequence: write.sequence })
+    }
+    return state
+  }
+}
+
+/** As the example fills its cache. */
+function original(key: string): { value: unknown; sequence: number } | undefined {
+  const id = Number(/^product-(\d+)$/.exec(key)?.[1] ?? -1)
+  if (id < 0) return undefined
+  const value = { id, name: `Product ${id}`, price: (id % 9_973) / 100, tags: ['new', 'sale'] }
+  return { value, sequence: id + 1 }
+}
+
+/** The first entry that differs from the journal, in words. */
+async function wrongEntry(service: Service, journal: Journal, sequence: number): Promise<string | undefined> {
+  const wanted = journal.stateAt(sequence)
+  for (const id of [0, 1, objects - 501, objects - 1]) {
+    const key = `product-${id}`
+    if (!wanted.has(key)) wanted.set(key, original(key))
+  }
+  for (const [key, entry] of wanted) {
+    const found = (await service.request('GET', `/entries/${key}`)) as typeof entry
+    const same =
+      found?.sequence === entry?.sequence && JSON.stringify(found?.value) === JSON.stringify(entry?.value)
+    if (!same) return `${key}: ${JSON.stringify(found)} instead of ${JSON.stringify(entry)}`
+  }
+  return undefined
+}
+
+test('after a kill in the middle of a save (3 times) it is as at its last complete save', async () => {
+  const journal = new Journal()
+  let service = await Service.start()
+  expect(await service.status()).toMatchObject({ sequence: objects, size: objects })
+  for (let kill = 1; kill <= 3; kill++) {
+    for (let write = 0; write < 50; write++) await journal.write(service)
+    await service.untilSaved(journal.sequence)
+    const copy = await service.holdSave(() => journal.write(service))
+    for (let write = 0; write < 20; write++) await journal.write(service)
+    const { sequence, saves } = await service.status()
+    const saved = saves.last?.sequence as number
+    expect(saves.progress).toBeDefined()
+    expect(sequence).toBe(journal.sequence)
+    expect(saved).toBeLessThan(sequence)
+
+    await service.end('SIGKILL')
+    await waitUntil(() => hasEnded(copy), 'the copy had ended with the service')
+    expect(readdirSync(inDirectory())).toEqual(['cache.values'])
+
+    service = await Service.start()
+    const after = await service.status()
+    expect(after.sequence).toBe(saved)
+    const present = [...journal.stateAt(saved)].map(
+      ([key, entry]) => Number(!!entry) - Number(!!original(key)),
+    )
+    expect(after.size).toBe(present.reduce((sum, change) => sum + change, objects))
+    expect(await wrongEntry(service, journal, saved)).toBeUndefined()
+    journal.forgetAfter(saved)
+  }
+})
+
+test('after SIGTERM it is as it was at the end', async () => {
+  const journal = new Journal()
+  let service = await Service.start()
+  for (let write = 0; write < 50; write++) await journal.write(service)
+  await service.end('SIGTERM')
+  expect(service.process.exitCode).toBe(0)
+  service = await Service.start()
+  expect((await service.status()).sequence).toBe(journal.sequence)
+  expect(await wrongEntry(service, journal, journal.sequence)).toBeUndefined()
+})
