@@ -99,6 +99,7 @@
         "native/addon/failure.cc",
         "native/heap/heap_addon.cc",
         "native/heap/heap_job.cc",
+        "native/heap/lock_watch.cc",
         "native/heap/output.cc",
         "native/heap/unforkable.cc",
         "native/heap/worker_park.cc"

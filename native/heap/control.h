@@ -15,9 +15,10 @@
 namespace stillframe {
 
 struct HeapCounters {
-  std::atomic<uint32_t> steps_done;   // of V8's walk over the heap
-  std::atomic<uint32_t> steps_total;  // 0 while not known
-  std::atomic<uint32_t> out_of_heap;  // V8 has reached its heap limit
+  std::atomic<uint32_t> steps_done;      // of V8's walk over the heap
+  std::atomic<uint32_t> steps_total;     // 0 while not known
+  std::atomic<uint32_t> out_of_heap;     // V8 has reached its heap limit
+  std::atomic<uint32_t> waits_for_ever;  // for a lock of a thread that is not there
   // Bytes of the failure; stored last.
   std::atomic<uint32_t> failure_length;
 };

@@ -21,6 +21,7 @@
 #include "base/scope_guard.h"
 #include "capture/stall_watch.h"
 #include "freeze/features.h"
+#include "heap/lock_watch.h"
 #include "heap/unforkable.h"
 #include "heap/worker_park.h"
 
@@ -205,6 +206,7 @@ void HeapJob::BeChild() {
   }
   // libuv ends the process when it cannot write to these. What it wakes does not exist here.
   for (const int fd : wake_ups) dup2(0, fd);
+  EndWhenWaitingForEver(&control_->counters()->waits_for_ever, kChildFailed);
   ControlHeader* control = control_->header();
   control->step.store(SaveStep::kRunning, std::memory_order_relaxed);
   Output output(*control_, hardening_);
@@ -254,6 +256,14 @@ Failure HeapJob::ExplainEnd(Failure failure) const {
   const HeapCounters* counters = control_->counters();
   if (counters->out_of_heap.load(std::memory_order_relaxed) != 0) {
     return MakeFailure(FailureCode::kChildOom, "the forked copy reached the limit of V8's heap");
+  }
+  if (counters->waits_for_ever.load(std::memory_order_relaxed) != 0) {
+    Failure held =
+        MakeFailure(FailureCode::kChildDied,
+                    "the forked copy had to wait for a lock that another thread of the process "
+                    "held when it was forked");
+    held.syscall = "futex";
+    return held;
   }
   const bool writing = control_->header()->error_number.load(std::memory_order_acquire) != 0;
   if (!writing && counters->failure_length.load(std::memory_order_acquire) != 0) {

@@ -63,7 +63,7 @@ void WorkerPark::LearnInBackground(v8::Platform* platform) {
       park.place_ = std::make_shared<Place>();
       Place& place = *park.place_;
       for (int i = 0; i < counted; i++)
-        platform->CallOnWorkerThread(std::make_unique<Task>(park.place_));
+        platform->CallBlockingTaskOnWorkerThread(std::make_unique<Task>(park.place_));
       int arrived = 0;
       {
         std::unique_lock lock(place.mutex);
@@ -95,7 +95,9 @@ bool WorkerPark::Park(milliseconds patience) {
     workers = learnt.workers;
   }
   place_ = std::make_shared<Place>();
-  for (int i = 0; i < workers; i++) platform_->CallOnWorkerThread(std::make_unique<Task>(place_));
+  // Somebody does wait for these: where V8's queue knows of urgency, they go before all that is in it.
+  for (int i = 0; i < workers; i++)
+    platform_->CallBlockingTaskOnWorkerThread(std::make_unique<Task>(place_));
   std::unique_lock lock(place_->mutex);
   if (place_->changed.wait_until(lock, end, [&] { return place_->arrived == workers; }))
     return true;
