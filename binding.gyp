@@ -102,6 +102,7 @@
         "native/addon/fault_injection.cc",
         "native/heap/heap_addon.cc",
         "native/heap/heap_job.cc",
+        "native/heap/lock_watch.cc",
         "native/heap/output.cc",
         "native/heap/unforkable.cc",
         "native/heap/worker_park.cc"

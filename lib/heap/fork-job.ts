@@ -22,7 +22,7 @@ export interface ForkResult {
   durationMs: number
   /** Most memory in bytes, at any one time that was looked at, that only the copy had. */
   copiedBytesPeak: number
-  /** 2 when the first copy hung or died and another one was made; the file is of that later instant. */
+  /** More than 1 when earlier copies hung or died and another one was made; the file is of that later instant. */
   attempts: number
   /** The instant that the file is of. */
   frozenAt: Date
@@ -41,8 +41,10 @@ export interface ForkRequest {
   readonly entry: (...args: never[]) => unknown
 }
 
-/** What cannot be proved is tried once more: a copy may hang on a lock that some other thread held just then. */
+/** What cannot be proved is tried once more. */
 const maxAttempts = 2
+/** A copy that needs a lock which some other thread held just then notices it soon: it is cheap to try again. */
+const maxAttemptsForLocks = 6
 const worthAnotherTry = new Set(['STALLED', 'CHILD_DIED'])
 
 let startForkJob: (request: ForkRequest) => ForkJob
@@ -138,7 +140,8 @@ export class ForkJob extends CaptureJob<ForkProgress, ForkResult> {
 
   #tryAgain(failure: NativeFailure): boolean {
     const tooLate = failure.message.includes('(timeoutMs)')
-    if (this.aborted || tooLate || this.#attempts >= maxAttempts || !worthAnotherTry.has(failure.failure)) {
+    const limit = failure.syscall === 'futex' ? maxAttemptsForLocks : maxAttempts
+    if (this.aborted || tooLate || this.#attempts >= limit || !worthAnotherTry.has(failure.failure)) {
       return false
     }
     this.#attempts++

@@ -20,6 +20,7 @@ struct HeapCounters {
   std::atomic<uint32_t> out_of_heap;  // V8 has reached its heap limit
   // The callback has touched memory that the copy does without.
   std::atomic<uint32_t> touched_left_out;
+  std::atomic<uint32_t> waits_for_ever;  // for a lock of a thread that is not there
   // Bytes of the failure; stored last.
   std::atomic<uint32_t> failure_length;
 };

@@ -21,6 +21,7 @@
 #include "capture/stall_watch.h"
 #include "freeze/features.h"
 #include "freeze/flip_lock.h"
+#include "heap/lock_watch.h"
 #include "heap/unforkable.h"
 #include "heap/worker_park.h"
 
@@ -210,6 +211,7 @@ void HeapJob::BeChild() {
   }
   // libuv ends the process when it cannot write to these. What it wakes does not exist here.
   for (const int fd : wake_ups) dup2(0, fd);
+  EndWhenWaitingForEver(&control_->counters()->waits_for_ever, kChildFailed);
   ControlHeader* control = control_->header();
   control->step.store(SaveStep::kRunning, std::memory_order_relaxed);
   Output output(*control_, hardening_);
@@ -268,6 +270,14 @@ Failure HeapJob::ExplainEnd(Failure failure) const {
     return MakeFailure(FailureCode::kCallback,
                        "the callback used the memory of a Region, which is not in the frozen copy: "
                        "save it with snapshot(), or copy what is needed before the call");
+  }
+  if (counters->waits_for_ever.load(std::memory_order_relaxed) != 0) {
+    Failure held =
+        MakeFailure(FailureCode::kChildDied,
+                    "the forked copy had to wait for a lock that another thread of the process "
+                    "held when it was forked");
+    held.syscall = "futex";
+    return held;
   }
   const bool writing = control_->header()->error_number.load(std::memory_order_acquire) != 0;
   if (!writing && counters->failure_length.load(std::memory_order_acquire) != 0) {

@@ -97,7 +97,7 @@ void WorkerPark::Learn(v8::Platform* platform) {
     WorkerPark park(platform);
     park.place_ = std::make_shared<Place>();
     for (int i = 0; i < counted; i++)
-      platform->CallOnWorkerThread(std::make_unique<Task>(park.place_));
+      platform->CallBlockingTaskOnWorkerThread(std::make_unique<Task>(park.place_));
     int arrived = 0;
     const auto end = std::chrono::steady_clock::now() + kLearningPatience;
     while (arrived < counted && !learnt.stop) {
@@ -131,7 +131,9 @@ bool WorkerPark::Park(milliseconds patience) {
     workers = learnt.workers;
   }
   place_ = std::make_shared<Place>();
-  for (int i = 0; i < workers; i++) platform_->CallOnWorkerThread(std::make_unique<Task>(place_));
+  // Somebody does wait for these: where V8's queue knows of urgency, they go before all that is in it.
+  for (int i = 0; i < workers; i++)
+    platform_->CallBlockingTaskOnWorkerThread(std::make_unique<Task>(place_));
   std::unique_lock lock(place_->mutex);
   if (place_->changed.wait_until(lock, end, [&] { return place_->arrived == workers; }))
     return true;

@@ -1,0 +1,79 @@
+#include "heap/lock_watch.h"
+
+#include <linux/futex.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <ucontext.h>
+
+#include <cstring>
+
+#include "base/sys.h"
+
+namespace stillframe {
+namespace {
+
+// Rare enough to cost nothing, often enough that another copy is made at almost the same moment.
+constexpr suseconds_t kLookUs = 100'000;
+
+std::atomic<uint32_t>* told_before_end = nullptr;
+int status_of_end = 0;
+
+struct SystemCall {
+  uint64_t number;
+  uint64_t operation;  // second argument
+  uint64_t timeout;    // fourth
+};
+
+// The system call that goes on when the handler returns. One that is begun again, as a futex wait without a time-out is,
+// has been put back to the instruction that makes it, with its number and arguments.
+bool ReadRestarted(const ucontext_t* context, SystemCall* call) {
+#if defined(__x86_64__)
+  const greg_t* registers = context->uc_mcontext.gregs;
+  const unsigned char instruction[] = {0x0f, 0x05};  // syscall
+  if (memcmp(reinterpret_cast<const void*>(registers[REG_RIP]), instruction, sizeof instruction) !=
+      0)
+    return false;
+  *call = {static_cast<uint64_t>(registers[REG_RAX]), static_cast<uint64_t>(registers[REG_RSI]),
+           static_cast<uint64_t>(registers[REG_R10])};
+  return true;
+#elif defined(__aarch64__)
+  const auto& machine = context->uc_mcontext;
+  const uint32_t instruction = 0xd4000001;  // svc #0
+  if (memcmp(reinterpret_cast<const void*>(machine.pc), &instruction, sizeof instruction) != 0)
+    return false;
+  *call = {machine.regs[8], machine.regs[1], machine.regs[3]};
+  return true;
+#else
+  (void)context, (void)call;
+  return false;
+#endif
+}
+
+void Look(int /*signal*/, siginfo_t* /*info*/, void* context) {
+  SystemCall call{};
+  if (!ReadRestarted(static_cast<const ucontext_t*>(context), &call) || call.number != SYS_futex)
+    return;
+  // A futex that other processes share may still be woken; those of locks are private.
+  const auto command = call.operation & FUTEX_CMD_MASK;
+  const bool waits = command == FUTEX_WAIT || command == FUTEX_WAIT_BITSET;
+  if (!waits || (call.operation & FUTEX_PRIVATE_FLAG) == 0 || call.timeout != 0) return;
+  told_before_end->store(1, std::memory_order_relaxed);
+  sys::ExitGroup(status_of_end);
+}
+
+}  // namespace
+
+void EndWhenWaitingForEver(std::atomic<uint32_t>* told, int status) {
+  told_before_end = told;
+  status_of_end = status;
+  struct sigaction action {};
+  action.sa_sigaction = Look;
+  action.sa_flags = SA_SIGINFO | SA_RESTART;
+  sigfillset(&action.sa_mask);
+  sigaction(SIGALRM, &action, nullptr);
+  const itimerval look{{0, kLookUs}, {0, kLookUs}};
+  setitimer(ITIMER_REAL, &look, nullptr);
+}
+
+}  // namespace stillframe
