@@ -219,7 +219,6 @@ export class FakeAddon {
         fake.dontForkAsked.push(head)
         return fake.dontFork
       },
-      regionRanges: () => [],
       flipLock: undefined,
       injectFault: () => {},
       regionRanges: () => [],
