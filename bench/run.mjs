@@ -7,6 +7,7 @@ import { parseArgs } from 'node:util'
 import { bench as eventLoop } from './event-loop.mjs'
 import { bench as firstWrite } from './first-write.mjs'
 import { bench as freeze } from './freeze.mjs'
+import { bench as heap } from './heap.mjs'
 import { bench as independence } from './independence.mjs'
 import { bench as memory } from './memory.mjs'
 import { bench as secondSnapshot } from './second-snapshot.mjs'
@@ -22,7 +23,7 @@ import { describeMachine } from './support/machine.mjs'
 import { linePlot } from './support/plot.mjs'
 import { withTemporaryDirectory } from './support/temporary.mjs'
 
-const benches = [freeze, firstWrite, eventLoop, secondSnapshot, memory, independence]
+const benches = [freeze, firstWrite, eventLoop, secondSnapshot, memory, independence, heap]
 const names = benches.map(({ name }) => name).join(', ')
 
 const help = `npm run bench [-- options]
