@@ -35,11 +35,14 @@ namespace {
 }
 
 // A process that is killed loses its memory first, and its pidfd becomes readable later.
-bool HasMemory(pid_t pid) {
+Result<bool> HasMemory(pid_t pid) {
   char path[64];
   snprintf(path, sizeof path, "/proc/%d/statm", pid);
   const std::optional<std::string> pages = ReadSmallFile(path);
-  return pages && strtoull(pages->c_str(), nullptr, 10) > 0;
+  if (pages) return strtoull(pages->c_str(), nullptr, 10) > 0;
+  Failure failure;
+  failure.message = "cannot read the memory of a child from /proc (out of file descriptors?)";
+  return failure;
 }
 
 Result<MappingList> MappingsOfProbe() {
@@ -65,7 +68,9 @@ Result<MappingList> MappingsOfProbe() {
   Result<MappingList> mappings = MappingList::Read(static_cast<pid_t>(pid));
   // The list of one that has been killed is empty, or ends early. All of ours would be taken for left out, and then be
   // kept from every later child.
-  if (!HasMemory(static_cast<pid_t>(pid))) {
+  Result<bool> has_memory = HasMemory(static_cast<pid_t>(pid));
+  if (!has_memory.ok()) return has_memory.failure();
+  if (!has_memory.value()) {
     Failure failure;
     failure.code = FailureCode::kChildDied;
     failure.message = "the child that shows which memory is not forked was killed";

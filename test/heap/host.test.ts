@@ -112,12 +112,14 @@ describe('a copy that is stuck', () => {
     await expectNextJobWorks()
   })
 
-  test('because it waits for a thread that it does not have is reported as stalled', async () => {
+  test('because it waits for a thread that it does not have is found out at once, and reported', async () => {
     const expectOldFile = oldFile()
     const nobodyWakes = new Int32Array(new SharedArrayBuffer(4))
     const wait = (): void => void Atomics.wait(nobodyWakes, 0, 0)
-    const job = snapshotState(inDirectory('file'), wait, { stallTimeoutMs: 300 })
-    expect(await rejectionOf(job.done)).toMatchObject({ code: 'ERR_STILLFRAME_STALLED' })
+    const job = snapshotState(inDirectory('file'), wait)
+    const error = await rejectionOf(job.done)
+    expect(error).toMatchObject({ code: 'ERR_STILLFRAME_CHILD_DIED' })
+    expect(error.message).toContain('a lock that another thread')
     expectOldFile()
     await expectNextJobWorks()
   })
