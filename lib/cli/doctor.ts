@@ -24,9 +24,9 @@ export const doctor: Command = {
     dir: { type: 'string', placeholder: 'DIR', help: 'where snapshots will go (default: here)' },
   },
   details: `
-Engines, kernel features and stillframe/heap are found out by trying them, memory and disk by asking the kernel, the
-limits of the container included. Hazards are risks of this machine and not errors. Exit status 0 when
-at least one engine can be used, 1 otherwise.`,
+Engines, kernel features and stillframe/heap are found out by trying them, memory and disk by asking
+the kernel, the limits of the container included. Hazards are risks of this machine and not errors.
+Exit status 0 when at least one engine can be used, 1 otherwise.`,
 
   async run(args, io) {
     const directory = resolve(args.value('dir') ?? '.')
