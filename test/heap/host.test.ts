@@ -8,6 +8,7 @@ import { once } from 'node:events'
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { constants } from 'node:os'
+import { Region, verify } from 'stillframe'
 import { type ForkJob, readValues, snapshotState, writeHeapSnapshot } from 'stillframe/heap'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { rejectionOf, thrownBy } from '../api/expect-error.js'
@@ -15,8 +16,11 @@ import { compileLibrary } from '../support/compile.js'
 import { startFixture } from '../support/fixture.js'
 import { signalState } from '../support/footprint.mjs'
 import { heldText, holdJob } from '../support/held-job.mjs'
+import { holdSnapshot, longEnoughBytes } from '../support/held-snapshot.mjs'
 import { longMode } from '../support/long-mode.js'
+import { memoryCgroup } from '../support/memory-cgroup.js'
 import { needsTools } from '../support/needs.js'
+import { fillPattern, hashOf } from '../support/pattern.mjs'
 import { childrenOf, hasEnded, isGone, stateOf, waitUntil } from '../support/processes.mjs'
 import { useTemporaryDirectory } from '../support/temporary-directory.js'
 
@@ -202,6 +206,20 @@ describe('a copy that needs much memory', () => {
     expect(await fixture.end).toEqual({ status: 0, signal: null, stderr: '' })
     expect(readdirSync(inDirectory())).toEqual([])
   })
+
+  test('of a container that has none left is taken first, and the service goes on', async (context) => {
+    const wrapper = memoryCgroup(context, 400 << 20)
+    for (let round = 0; round < (longMode ? 20 : 3); round++) {
+      const fixture = startFixture(
+        new URL('fixtures/fill-heap.mjs', import.meta.url),
+        [inDirectory('file'), '4000', String(2 ** 40)],
+        { wrapper },
+      )
+      expect(await fixture.report()).toMatchObject({ ok: false, code: 'ERR_STILLFRAME_CHILD_OOM' })
+      expect(await fixture.end).toEqual({ status: 0, signal: null, stderr: '' })
+      expect(readdirSync(inDirectory())).toEqual([])
+    }
+  })
 })
 
 describe('the signals of the service', () => {
@@ -376,4 +394,18 @@ test('two jobs at once do not disturb each other, and to one file the second is 
   const heap = writeHeapSnapshot(inDirectory('heap'))
   expect(await heap.done).toMatchObject({ attempts: 1 })
   expect(childrenOf(process.pid)).toEqual([])
+})
+
+test('a job and a snapshot() of a region run beside each other', async () => {
+  const region = Region.allocate(longEnoughBytes)
+  const hash = hashOf(fillPattern(region.buffer, 1))
+  const { taken, release } = holdSnapshot(region, inDirectory('region'))
+  const held = holdJob(inDirectory('state'))
+  release()
+  await taken.done
+  held.release()
+  expect(await held.job.done).toMatchObject({ attempts: 1 })
+  expect(await verify(inDirectory('region'))).toMatchObject({ ok: true })
+  expect(hashOf(region.buffer)).toBe(hash)
+  region.close()
 })
