@@ -69,12 +69,14 @@ export function snapshotState(
   const run = (emit: (bytes: Uint8Array) => boolean, fail: (bytes: Uint8Array) => void): void => {
     try {
       refuseWhatCannotWork()
-      const returned: unknown = write(stateWriter(emit))
+      const { out, finish } = stateWriter(emit)
+      const returned: unknown = write(out)
       if (isThenable(returned)) {
         throw new TypeError(
           'write must not return a promise: nothing goes on asynchronously in the frozen copy',
         )
       }
+      finish()
     } catch (error) {
       fail(serializeThrown(error))
     }

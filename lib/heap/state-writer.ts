@@ -2,7 +2,7 @@
 
 import { types } from 'node:util'
 import { invalidArgType } from '../errors.js'
-import { encodeValue } from './values.js'
+import { encodeEnd, encodeValue } from './values.js'
 
 /** Takes the output of a callback; see `snapshotState()`. */
 export interface StateWriter {
@@ -13,12 +13,15 @@ export interface StateWriter {
 }
 
 /** Hands everything to `emit`, which is false when it cannot be written. */
-export function stateWriter(emit: (bytes: Uint8Array) => boolean): StateWriter {
+export function stateWriter(emit: (bytes: Uint8Array) => boolean): { out: StateWriter; finish(): void } {
   const put = (bytes: Uint8Array): void => {
     if (!emit(bytes)) throw new Error('the file cannot be written')
   }
-  return {
+  let values = 0
+  let raw = false
+  const out: StateWriter = {
     write(chunk) {
+      raw = true
       if (typeof chunk === 'string') put(Buffer.from(chunk, 'utf8'))
       else if (types.isUint8Array(chunk)) put(chunk)
       else throw invalidArgType('chunk', 'a string or a Uint8Array', chunk)
@@ -27,6 +30,12 @@ export function stateWriter(emit: (bytes: Uint8Array) => boolean): StateWriter {
       const { head, payload } = encodeValue(value)
       put(head)
       put(payload)
+      values++
     },
   }
+  const finish = (): void => {
+    // A file that was written by hand as well is the caller's to read.
+    if (values > 0 && !raw) put(encodeEnd(values))
+  }
+  return { out, finish }
 }

@@ -1,7 +1,10 @@
 /**
- * Files of values, as `StateWriter.value()` writes them: one record after another, nothing before, between or behind.
+ * Files of values, as `StateWriter.value()` writes them: one record after another, and a last one that counts them, so that
+ * a file that was cut short is not taken for a whole one. A file without any value is empty.
  *
+ *   file   = [ record… end ]
  *   record = "SFV1" | CRC-32 of the payload, u32 LE | length of the payload, u64 LE | payload
+ *   end    = "SFVE" | CRC-32 of the number, u32 LE | number of the records, u64 LE
  *
  * The payload is what `v8.serialize` makes: newer versions of Node read what older ones have written.
  */
@@ -14,6 +17,7 @@ import { fromSystem, StillframeError } from '../errors.js'
 import { checkPath } from '../path.js'
 
 const magic = Buffer.from('SFV1')
+const endMagic = Buffer.from('SFVE')
 const headLength = 16
 /** Node reads no 2 GiB at once. */
 const maxReadBytes = 2 ** 30
@@ -22,11 +26,22 @@ const pieceBytes = 2 ** 20
 /** @internal */
 export function encodeValue(value: unknown): { head: Uint8Array; payload: Uint8Array } {
   const payload = serialize(value)
+  return { head: makeHead(magic, crc32(payload), payload.length), payload }
+}
+
+/** @internal Behind the last of so many values. */
+export function encodeEnd(count: number): Uint8Array {
+  const end = makeHead(endMagic, 0, count)
+  end.writeUInt32LE(crc32(end.subarray(8)), 4)
+  return end
+}
+
+function makeHead(kind: Buffer, sum: number, number: number): Buffer {
   const head = Buffer.alloc(headLength)
-  magic.copy(head)
-  head.writeUInt32LE(crc32(payload), 4)
-  head.writeBigUInt64LE(BigInt(payload.length), 8)
-  return { head, payload }
+  kind.copy(head)
+  head.writeUInt32LE(sum, 4)
+  head.writeBigUInt64LE(BigInt(number), 8)
+  return head
 }
 
 /**
@@ -49,9 +64,13 @@ export async function* readValues(path: string | URL): AsyncGenerator<unknown, v
     if (!about.isFile() && !about.isDirectory()) throw notValues(name, 'this is not a regular file')
     const size = about.isFile() ? about.size : headLength
     const reader = new ReadAhead(file, name, size)
-    for (let at = 0; at < size; ) {
+    for (let at = 0, count = 0; at < size; count++) {
       if (size - at < headLength) throw damagedHead(name, at, 'the file ends in the middle of a value')
       const head = await reader.look(at, headLength)
+      if (count > 0 && head.subarray(0, endMagic.length).equals(endMagic)) {
+        checkEnd(name, at, head, count, size)
+        return
+      }
       if (!head.subarray(0, magic.length).equals(magic)) throw damagedHead(name, at, 'no value begins here')
       const sum = head.readUInt32LE(4)
       const length = Number(head.readBigUInt64LE(8))
@@ -60,6 +79,7 @@ export async function* readValues(path: string | URL): AsyncGenerator<unknown, v
       if (crc32(payload) !== sum) throw corrupt(name, at, 'the checksum of a value is wrong')
       yield decode(name, at, payload)
       at += headLength + length
+      if (at === size) throw corrupt(name, at, 'the file has been cut short behind a value')
     }
   } finally {
     await file.close()
@@ -117,6 +137,12 @@ class ReadAhead {
       done += bytesRead
     }
   }
+}
+
+function checkEnd(path: string, at: number, end: Buffer, count: number, size: number): void {
+  if (!end.equals(encodeEnd(count)))
+    throw corrupt(path, at, `the file does not end behind ${count} values as it should`)
+  if (at + headLength < size) throw corrupt(path, at + headLength, 'something stands behind the last value')
 }
 
 function decode(path: string, at: number, payload: Buffer): unknown {

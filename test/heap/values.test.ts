@@ -22,7 +22,7 @@ const values = [{ a: 1 }, 'text', [new Uint8Array([1, 2, 3])], null]
 
 let path = ''
 let whole = Buffer.alloc(0)
-/** Where the values begin, and the end of the file. */
+/** Where the values begin, the record behind them, and the end of the file. */
 let starts: number[] = []
 beforeEach(async () => {
   path = inDirectory('file')
@@ -32,6 +32,7 @@ beforeEach(async () => {
   whole = readFileSync(path)
   starts = [0]
   for (const value of values) starts.push((starts.at(-1) ?? 0) + 16 + serialize(value).length)
+  starts.push((starts.at(-1) ?? 0) + 16)
 })
 
 /** What comes out of a file: values, and the error that ended the reading. */
@@ -63,10 +64,21 @@ const record = (payload: Uint8Array, length: number | bigint = payload.length): 
   return Buffer.concat([head, payload])
 }
 
+const end = (count: number): Buffer => {
+  const bytes = Buffer.from('SFVE????????????', 'latin1')
+  bytes.writeBigUInt64LE(BigInt(count), 8)
+  bytes.writeUInt32LE(crc32(bytes.subarray(8)), 4)
+  return bytes
+}
+
+/** The file without the record that ends it. */
+const unended = (): Buffer => whole.subarray(0, starts[values.length])
+
 describe('damage', () => {
   test('the file is what the tests below take it for', async () => {
     expect(whole.length).toBe(starts.at(-1))
-    expect(whole.equals(Buffer.concat(values.map((value) => record(serialize(value)))))).toBe(true)
+    const records = values.map((value) => record(serialize(value)))
+    expect(whole.equals(Buffer.concat([...records, end(values.length)]))).toBe(true)
     expect(await reading()).toEqual({ read: values, error: undefined })
   })
 
@@ -85,28 +97,33 @@ describe('damage', () => {
     for (let length = 0; length < whole.length; length++) {
       const result = await reading(whole.subarray(0, length))
       const index = starts.findLastIndex((start) => start <= length)
-      // Between two values nothing tells that there were more.
-      if (starts[index] === length) {
-        expect(result, `${length} bytes`).toEqual({ read: values.slice(0, index), error: undefined })
-      } else expectDamage(result, index, `${length} bytes`)
+      // An empty file is one without values.
+      if (length === 0) expect(result).toEqual({ read: [], error: undefined })
+      else expectDamage(result, index, `${length} bytes`)
     }
   })
 
-  test('everything that is added is found, unless it is more values', async () => {
+  test('everything that is added is found', async () => {
     for (const added of ['\0', 'S', 'SFV', 'SFV1', 'SFV1\0\0\0\0\0\0\0\0\0\0\0', 'SFV2'.repeat(10)]) {
       const result = await reading(Buffer.concat([whole, Buffer.from(added, 'latin1')]))
-      expectDamage(result, values.length, JSON.stringify(added))
+      expectDamage(result, values.length + 1, JSON.stringify(added))
     }
-    expect(await reading(Buffer.concat([whole, whole]))).toEqual({
-      read: [...values, ...values],
-      error: undefined,
-    })
+    expectDamage(await reading(Buffer.concat([whole, whole])), values.length + 1, 'twice')
+  })
+
+  test('a wrong number of values is found, and an end that stands too early', async () => {
+    for (const count of [0, values.length - 1, values.length + 1, 2 ** 52]) {
+      expectDamage(await reading(Buffer.concat([unended(), end(count)])), values.length, String(count))
+    }
+    const { read, error } = await reading(end(0))
+    expect(read).toEqual([])
+    expect(error).toMatchObject({ code: 'ERR_STILLFRAME_FORMAT' })
   })
 
   test('a wrong length takes no memory', async () => {
     const before = process.memoryUsage().arrayBuffers
     for (const length of [2n ** 31n, 2n ** 32n, 2n ** 40n, 2n ** 53n, 2n ** 63n, 2n ** 64n - 1n]) {
-      const bytes = Buffer.concat([whole, record(serialize(1), length)])
+      const bytes = Buffer.concat([unended(), record(serialize(1), length)])
       expectDamage(await reading(bytes), values.length, String(length))
       expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(64 << 20)
     }
@@ -139,7 +156,7 @@ describe('damage', () => {
       [0xff, 0x0f, 0x5c, 0x01, 0xff, 0xff, 0xff, 0x7f],
     ]
     for (const payload of payloads) {
-      const bytes = Buffer.concat([whole, record(Buffer.from(payload))])
+      const bytes = Buffer.concat([unended(), record(Buffer.from(payload))])
       expectDamage(await reading(bytes), values.length, String(payload))
     }
   })
@@ -203,7 +220,10 @@ describe('something else', () => {
   })
 
   test('a device', async () => {
-    expect(await rejectionOf(valuesOf('/dev/zero'))).toMatchObject({ code: 'ERR_STILLFRAME_FORMAT' })
+    expect(await rejectionOf(valuesOf('/dev/zero'))).toMatchObject({
+      code: 'ERR_STILLFRAME_FORMAT',
+      message: expect.stringContaining('not a regular file'),
+    })
   })
 
   test.each([
