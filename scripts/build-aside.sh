@@ -3,8 +3,8 @@
 #
 #   scripts/build-aside.sh NAME [node-gyp options]     e.g.  scripts/build-aside.sh node-24 --nodedir=...
 #
-# The sources are linked into build-aside/NAME/ and built there; the addon is
-# build-aside/NAME/build/Release/stillframe.node. A second call compiles only what has changed.
+# The sources are linked into build-aside/NAME/ and built there; the addons are stillframe.node and
+# stillframe_heap.node in build-aside/NAME/build/Release. A second call compiles only what has changed.
 # CXXFLAGS, CFLAGS and LDFLAGS of the environment are added to those of binding.gyp; give each set of
 # flags a NAME of its own. NODE names the node that runs node-gyp (default: node).
 set -euo pipefail
@@ -31,4 +31,4 @@ if [[ -z "${npm_config_nodedir:-}" && " $* " != *' --nodedir'* ]]; then
 fi
 "${node_gyp[@]}" configure --loglevel=warn "$@"
 "${node_gyp[@]}" build --loglevel=warn --jobs="$(nproc)" "$@" > build.log 2>&1 || { cat build.log >&2; exit 1; }
-echo "built build-aside/$name/build/Release/stillframe.node"
+echo "built build-aside/$name/build/Release/stillframe.node and stillframe_heap.node"

@@ -1,15 +1,17 @@
 #!/usr/bin/env bash
-# Runs other versions of Node over the addon that lies in build/Release: one binary for all of them.
+# Runs other versions of Node over the addon that lies in build/Release: one binary for all of them. Of the heap addon,
+# which knows V8, each gets a build of its own.
 #
 #   npm run test:node-versions                       20.19 22 24 26
 #   npm run test:node-versions -- 24 26              only these
 #   npm run test:node-versions -- 24 test/api        what is no version goes to vitest: part of the suite
-#   npm run test:node-versions -- --smoke            scripts/smoke.mjs instead of the suite
+#   npm run test:node-versions -- --smoke            scripts/smoke.mjs and a few forks instead of the suite
 #
 # For each version: the package node-linux-<arch> of the npm registry (the binary and the headers, kept in
-# build-aside/node/, no dependency of ours); that node loads build/Release/stillframe.node and runs the
-# suite; then the addon is built from source against that version's headers, in build-aside/, and has to
-# pass the smoke test too. Needs a built addon and a built dist/ (npm run build).
+# build-aside/node/, no dependency of ours); both addons are built from source against that version's headers, in
+# build-aside/; that node loads build/Release/stillframe.node and the stillframe_heap.node built for it, and runs the
+# suite; then stillframe.node as built for it has to pass the smoke test too. Needs a built addon and a built dist/
+# (npm run build).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -50,22 +52,25 @@ for version in "${versions[@]}"; do
   node="$nodedir/bin/node"
   "$node" -p '`${process.version}, modules ${process.versions.modules}, Node-API ${process.versions.napi}`'
 
+  # node-gyp prefers this variable over the option, and would find a value from somebody's .npmrc in it.
+  if ! npm_config_nodedir="$nodedir" NODE="$node" scripts/build-aside.sh "node-$version" --nodedir="$nodedir"; then
+    failed+=("$version: build from source")
+    continue
+  fi
+  built="$PWD/build-aside/node-$version/build/Release"
+
   # Tests that start `node` by name get this one.
   export PATH="$nodedir/bin:$path"
-  export STILLFRAME_ADDON="$addon"
+  export STILLFRAME_ADDON="$addon" STILLFRAME_HEAP_ADDON="$built/stillframe_heap.node"
   if [ "$suite" = full ]; then
     "$node" node_modules/vitest/vitest.mjs run "${tests[@]}" || failed+=("$version: test suite")
   else
     "$node" scripts/smoke.mjs dist/index.js || failed+=("$version: smoke test")
+    "$node" test/heap/forks.mjs --count 5 || failed+=("$version: forks")
   fi
 
-  # node-gyp prefers this variable over the option, and would find a value from somebody's .npmrc in it.
-  if npm_config_nodedir="$nodedir" NODE="$node" scripts/build-aside.sh "node-$version" --nodedir="$nodedir"; then
-    export STILLFRAME_ADDON="$PWD/build-aside/node-$version/build/Release/stillframe.node"
-    "$node" scripts/smoke.mjs dist/index.js || failed+=("$version: smoke test, built from source")
-  else
-    failed+=("$version: build from source")
-  fi
+  export STILLFRAME_ADDON="$built/stillframe.node"
+  "$node" scripts/smoke.mjs dist/index.js || failed+=("$version: smoke test, built from source")
   export PATH="$path"
 done
 
