@@ -43,7 +43,8 @@ async function captureUnderWrites(
   const expected = Object.fromEntries(names.map(([name, { bytes }]) => [name, new Uint8Array(bytes)]))
   const sources = Object.fromEntries(names.map(([name, { source }]) => [name, source]))
 
-  const running = hold(() => snapshot(loneOrNamed(sources), path, { durable: false }))
+  // The one engine that takes every kind; test/engines/history.test.ts asks the others.
+  const running = hold(() => snapshot(loneOrNamed(sources), path, { engine: 'fork', durable: false }))
   try {
     for (const { bytes } of all) {
       touchAllPages(bytes)
