@@ -7,7 +7,7 @@
 import { chmodSync, mkdirSync, readFileSync } from 'node:fs'
 import { capabilities } from 'stillframe'
 import { beforeAll, describe, expect, test } from 'vitest'
-import { needsRoot, needsTools } from '../support/needs.js'
+import { needsReadableCheckout, needsRoot, needsTools } from '../support/needs.js'
 import { useTemporaryDirectory } from '../support/temporary-directory.js'
 import { compileProgram, startProgram, toolPath, useTools } from './programs.js'
 
@@ -123,6 +123,7 @@ describe('without privileges', () => {
   test('for a user who may do nothing, faults come by signal', async (context) => {
     needsRoot(context, 'to become nobody')
     needsTools(context, 'setpriv')
+    needsReadableCheckout(context, asNobody)
     const answers = await answersOf({ wrapper: asNobody })
     const { signal } = here()
     expectAnswers(answers, { thread: signal && unprivileged(), signal })
@@ -130,14 +131,18 @@ describe('without privileges', () => {
       expect(answers['region userfaultfd true']).toMatch(/CAP_SYS_PTRACE.*kernelWrites: false/)
   })
 
-  test.each([
+  test.for([
     ['EPERM', 1],
     ['ENOSYS', 38],
-  ])('behind a filter that answers userfaultfd with %s, also as nobody', async (_name, error) => {
-    const filter = [toolPath('without_userfaultfd'), String(error)]
-    const wrapper = process.getuid?.() === 0 ? [...asNobody, ...filter] : filter
-    const answers = await answersOf({ wrapper })
-    expectAnswers(answers, { thread: false, signal: false })
-    expect(answers['region userfaultfd undefined']).toMatch(/filter/)
-  })
+  ] as const)(
+    'behind a filter that answers userfaultfd with %s, also as nobody',
+    async ([, error], context) => {
+      const filter = [toolPath('without_userfaultfd'), String(error)]
+      const wrapper = process.getuid?.() === 0 ? [...asNobody, ...filter] : filter
+      needsReadableCheckout(context, wrapper)
+      const answers = await answersOf({ wrapper })
+      expectAnswers(answers, { thread: false, signal: false })
+      expect(answers['region userfaultfd undefined']).toMatch(/filter/)
+    },
+  )
 })

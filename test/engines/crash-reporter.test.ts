@@ -42,9 +42,9 @@ async function endOf(variant: string, order: string) {
 }
 
 describe.each(signalVariants)('%s', (variant) => {
-  test.each(['before', 'after'])('with segfault-handler loaded %s us', async (order, context) => {
-    needsReporter(context as unknown as TestContext)
-    needsVariant(context as unknown as TestContext, variant)
+  test.for(['before', 'after'])('with segfault-handler loaded %s us', async (order, context) => {
+    needsReporter(context)
+    needsVariant(context, variant)
     const usual = await endOf('none', order)
     expect(usual).toEqual({ status: null, signal: 'SIGSEGV', log: true })
     expect(await endOf(variant, order)).toEqual(usual)

@@ -16,7 +16,7 @@ import { dirname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { restore, StillframeError, verify } from 'stillframe'
 import { beforeEach, describe, expect, it } from 'vitest'
-import { needsRoot, needsTools } from '../support/needs.js'
+import { needsReadableCheckout, needsRoot, needsTools } from '../support/needs.js'
 import { useTemporaryDirectory } from '../support/temporary-directory.js'
 import { EditableImage, header } from './image-editor.js'
 import { refusalOf, writeSample } from './sample.js'
@@ -200,6 +200,8 @@ it('a newer minor version is read', async () => {
 it('a file of somebody else is an error of permission', async (context) => {
   needsRoot(context, 'to be somebody else')
   needsTools(context, 'setpriv')
+  const asNobody = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups']
+  needsReadableCheckout(context, asNobody)
   await writeSample(path)
   copyFileSync(path, inDirectory('readable'))
   chmodSync(inDirectory('readable'), 0o644)
@@ -211,15 +213,12 @@ it('a file of somebody else is an error of permission', async (context) => {
     console.log(JSON.stringify(ends.map(({ reason }) => reason && [reason.code, reason.errno, reason.message])))
   `
   const node = [process.execPath, '--input-type=module', '-e', program, path, inDirectory('readable')]
-  const { stdout, stderr } = spawnSync(
-    'setpriv',
-    ['--reuid=65534', '--regid=65534', '--clear-groups', ...node],
-    {
-      cwd: dirname(dirname(dirname(fileURLToPath(import.meta.url)))),
-      encoding: 'utf8',
-      timeout: 30_000,
-    },
-  )
+  const [command = '', ...args] = [...asNobody, ...node]
+  const { stdout, stderr } = spawnSync(command, args, {
+    cwd: dirname(dirname(dirname(fileURLToPath(import.meta.url)))),
+    encoding: 'utf8',
+    timeout: 30_000,
+  })
   expect(stderr).toBe('')
   const [inspected, restored, verified, allowed] = JSON.parse(stdout) as unknown[]
   for (const end of [inspected, restored, verified]) {
