@@ -83,8 +83,9 @@ export function deserializeThrown(bytes: Uint8Array): unknown {
 
 function withDetails(value: unknown): Thrown {
   if (!(value instanceof Error)) return { value }
-  // A DOMException, of which nothing would be left.
-  if (!types.isNativeError(value)) throw new TypeError('cannot be cloned')
+  // A DOMException, of which nothing would be left: its message is a getter that the clone does not have.
+  const clonable = types.isNativeError(value) && (value.message === '' || Object.hasOwn(value, 'message'))
+  if (!clonable) throw new TypeError('cannot be cloned')
   const { code } = value as { code?: unknown }
   const name = String(value.name)
   return typeof code === 'string' || typeof code === 'number' ? { value, name, code } : { value, name }
