@@ -1,12 +1,11 @@
 #include "heap/output.h"
 
-#include <fcntl.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
 
 #include "base/sys.h"
+#include "image/direct_mode.h"
 
 namespace stillframe {
 
@@ -26,10 +25,7 @@ bool Output::Append(const void* bytes, size_t length) {
 
 bool Output::Finish() {
   // The end is no whole block, which O_DIRECT would refuse.
-  const int flags = sys::Fcntl(hardening_.target_fd, F_GETFL, 0);
-  if (flags >= 0 && (flags & O_DIRECT) != 0) {
-    sys::Fcntl(hardening_.target_fd, F_SETFL, static_cast<uint64_t>(flags & ~O_DIRECT));
-  }
+  LeaveDirectMode(hardening_.target_fd);
   return Flush();
 }
 
@@ -42,15 +38,7 @@ bool Output::Flush() {
     const int64_t wrote =
         sys::Pwrite(hardening_.target_fd, control_.output() + done, used_ - done, offset_ + done);
     if (wrote == -EINTR) continue;
-    if (wrote == -EINVAL) {
-      // Taken at open, refused at the write.
-      const int flags = sys::Fcntl(hardening_.target_fd, F_GETFL, 0);
-      if (flags >= 0 && (flags & O_DIRECT) != 0 &&
-          sys::Fcntl(hardening_.target_fd, F_SETFL, static_cast<uint64_t>(flags & ~O_DIRECT)) ==
-              0) {
-        continue;
-      }
-    }
+    if (wrote == -EINVAL && LeaveDirectMode(hardening_.target_fd)) continue;
     if (wrote <= 0) {
       control->error_step.store(SaveStep::kWriting, std::memory_order_relaxed);
       control->error_offset.store(offset_ + done, std::memory_order_relaxed);

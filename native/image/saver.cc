@@ -1,7 +1,5 @@
 #include "image/saver.h"
 
-#include <fcntl.h>
-
 #include <algorithm>
 #include <bit>
 #include <cerrno>
@@ -9,6 +7,7 @@
 
 #include "base/sys.h"
 #include "image/checksum.h"
+#include "image/direct_mode.h"
 #include "image/zero_page.h"
 
 namespace stillframe {
@@ -23,13 +22,6 @@ void Fail(ControlHeader* control, SaveStep step, int error_number, uint64_t offs
   control->error_step.store(step, std::memory_order_relaxed);
   control->error_offset.store(offset, std::memory_order_relaxed);
   control->error_number.store(error_number, std::memory_order_release);
-}
-
-// Some filesystems take O_DIRECT at open and refuse it at the first write.
-bool LeaveDirectMode(int fd) {
-  const int flags = sys::Fcntl(fd, F_GETFL, 0);
-  if (flags < 0 || (flags & O_DIRECT) == 0) return false;
-  return sys::Fcntl(fd, F_SETFL, static_cast<uint64_t>(flags & ~O_DIRECT)) == 0;
 }
 
 // 0, or an errno. Offset, length and buffer are page-aligned, also after a short write.

@@ -1,6 +1,5 @@
 #include "image/tail.h"
 
-#include <fcntl.h>
 #include <sys/mman.h>
 
 #include <cerrno>
@@ -8,6 +7,7 @@
 
 #include "base/sys.h"
 #include "image/checksum.h"
+#include "image/direct_mode.h"
 
 namespace stillframe {
 namespace {
@@ -18,14 +18,8 @@ Status WritePart(int fd, const std::byte* bytes, uint64_t length, uint64_t offse
   while (done < length) {
     const int64_t wrote = sys::Pwrite(fd, bytes + done, length - done, offset + done);
     if (wrote == -EINTR) continue;
-    if (wrote == -EINVAL) {
-      // O_DIRECT was taken at open but not at a write; see saver.cc, which may have had no block to write.
-      const int flags = sys::Fcntl(fd, F_GETFL, 0);
-      if (flags >= 0 && (flags & O_DIRECT) != 0 &&
-          sys::Fcntl(fd, F_SETFL, static_cast<uint64_t>(flags & ~O_DIRECT)) == 0) {
-        continue;
-      }
-    }
+    // The saver may have had no block to write, and not have met this.
+    if (wrote == -EINVAL && LeaveDirectMode(fd)) continue;
     if (wrote < 0) return SystemFailure("pwrite", static_cast<int>(-wrote), doing);
     done += static_cast<uint64_t>(wrote);
   }
