@@ -2,6 +2,8 @@
   "variables": {
     # xxHash comes as C source in a package; a release carries a copy for those who build from it.
     "xxhash_dir": "<!(node -p \"fs.existsSync('vendor/xxhash') ? 'vendor/xxhash' : path.join(path.dirname(require.resolve('xxhash-addon/package.json')), 'xxHash')\")",
+    # So does zstd.
+    "zstd_dir": "<!(node -p \"fs.existsSync('vendor/zstd') ? 'vendor/zstd' : path.relative('.', path.join(path.dirname(require.resolve('zstd-napi/package.json')), 'deps/zstd/lib'))\")",
     # Of compilers nobody tried yet, users get warnings; here and in CI a warning is an error.
     "warnings_are": "<!(node -p \"process.env.STILLFRAME_STRICT ? '-Werror' : '-Wno-error'\")"
   },
@@ -11,13 +13,49 @@
     "cflags_cc!": ["-std=gnu++17", "-std=gnu++20"],
     # gcc 12 takes every std::optional that is returned for uninitialized.
     "cflags_cc": ["-std=c++20", "-fno-exceptions", "-Wno-missing-field-initializers", "-Wno-maybe-uninitialized"],
-    "include_dirs": ["native", "<(xxhash_dir)"]
+    "include_dirs": ["native", "<(xxhash_dir)", "<(zstd_dir)"]
   },
   "targets": [
+    {
+      # Without threads and without malloc: see native/image/zstd_without_malloc.h.
+      "target_name": "stillframe_zstd",
+      "type": "static_library",
+      "cflags!": ["-Wall", "-Wextra"],
+      "cflags": ["-w", "-include", "<(module_root_dir)/native/image/zstd_without_malloc.h"],
+      # Node has symbols of the same names.
+      "defines": ["ZSTDLIB_VISIBLE=", "ZSTDERRORLIB_VISIBLE=", "XXH_NAMESPACE=ZSTD_", "ZSTD_NO_TRACE", "DEBUGLEVEL=0"],
+      "sources": [
+        "<(zstd_dir)/common/debug.c",
+        "<(zstd_dir)/common/entropy_common.c",
+        "<(zstd_dir)/common/error_private.c",
+        "<(zstd_dir)/common/fse_decompress.c",
+        "<(zstd_dir)/common/xxhash.c",
+        "<(zstd_dir)/common/zstd_common.c",
+        "<(zstd_dir)/compress/fse_compress.c",
+        "<(zstd_dir)/compress/hist.c",
+        "<(zstd_dir)/compress/huf_compress.c",
+        "<(zstd_dir)/compress/zstd_compress.c",
+        "<(zstd_dir)/compress/zstd_compress_literals.c",
+        "<(zstd_dir)/compress/zstd_compress_sequences.c",
+        "<(zstd_dir)/compress/zstd_compress_superblock.c",
+        "<(zstd_dir)/compress/zstd_double_fast.c",
+        "<(zstd_dir)/compress/zstd_fast.c",
+        "<(zstd_dir)/compress/zstd_lazy.c",
+        "<(zstd_dir)/compress/zstd_ldm.c",
+        "<(zstd_dir)/compress/zstd_opt.c",
+        "<(zstd_dir)/compress/zstd_preSplit.c",
+        "<(zstd_dir)/decompress/huf_decompress.c",
+        "<(zstd_dir)/decompress/huf_decompress_amd64.S",
+        "<(zstd_dir)/decompress/zstd_ddict.c",
+        "<(zstd_dir)/decompress/zstd_decompress.c",
+        "<(zstd_dir)/decompress/zstd_decompress_block.c"
+      ]
+    },
     {
       # Everything below the addon: knows nothing of Node.
       "target_name": "stillframe_core",
       "type": "static_library",
+      "dependencies": ["stillframe_zstd"],
       "sources": [
         "native/base/disabled_steps.cc",
         "native/base/mapping.cc",
@@ -40,6 +78,7 @@
         "native/freeze/mprotect_engine.cc",
         "native/freeze/slot_pool.cc",
         "native/freeze/userfaultfd_engine.cc",
+        "native/image/block_codec.cc",
         "native/image/checksum.cc",
         "native/image/control_block.cc",
         "native/image/image_file.cc",

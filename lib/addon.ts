@@ -78,6 +78,14 @@ export interface CapturePlan {
   /** 'wait' or 'abort'; the fork engine always aborts. */
   onMemoryLimit: string
   stallTimeoutMs: number
+  /** 'none' or 'zstd'. */
+  codec: string
+  /** Of zstd; 0 without it. */
+  level: number
+  /** To the file; 0: no limit. */
+  maxBytesPerSecond: number
+  /** 0 to 19. */
+  nice: number
 }
 
 export interface NativeCaptureResult {

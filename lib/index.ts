@@ -18,7 +18,7 @@ export {
   verify,
 } from './inspect.js'
 export type { JsonValue } from './metadata.js'
-export type { SnapshotOptions } from './options.js'
+export type { Compression, SnapshotOptions } from './options.js'
 export { type Preflight, preflight } from './preflight.js'
 export type { ReadProgress, SnapshotProgress } from './progress.js'
 export { Region, type RegionOptions } from './region.js'

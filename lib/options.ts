@@ -13,6 +13,9 @@ import {
   checkSignal,
 } from './validate.js'
 
+/** How the bytes of a file are encoded. */
+export type Compression = 'none' | 'zstd' | { codec: 'zstd'; level: number }
+
 /** Options of `snapshot()` and `preflight()`. */
 export interface SnapshotOptions {
   /**
@@ -37,8 +40,22 @@ export interface SnapshotOptions {
    * are faster, and need no privilege.
    */
   kernelWrites?: boolean
-  /** This version writes uncompressed files: `'none'` (default) is the only value it takes. */
-  compression?: 'none' | 'zstd' | { codec: 'zstd'; level: number }
+  /**
+   * `'none'` (default): a flat file, which `restore()` can map. `'zstd'`: a packed file, smaller; it takes all
+   * processors that the service leaves over, and can only be restored by `mode: 'copy'` or `into`. `level`: an
+   * integer from -50 (fast) to 22 (small), default 1.
+   */
+  compression?: Compression
+  /**
+   * Bytes that may be written to the disk in a second, an integer >= 1, so that a snapshot leaves some of it to
+   * others. Default: no limit.
+   */
+  maxBytesPerSecond?: number
+  /**
+   * How far those who save stand back for the service when processors are few: their niceness, an integer
+   * from 0 to 19. Default 10.
+   */
+  nice?: number
   /** Stored in the file as JSON, as it is at the call. At most 64 MiB as text. */
   metadata?: JsonValue
   /** True (default): replace an existing file atomically. False: `ERR_STILLFRAME_EXISTS`. */
@@ -58,6 +75,12 @@ export interface SnapshotOptions {
   onProgress?: (progress: SnapshotProgress) => void
 }
 
+/** A codec with its level; 0 without one. */
+export interface CheckedCompression {
+  readonly codec: 'none' | 'zstd'
+  readonly level: number
+}
+
 /** Options with their defaults filled in. */
 export interface CheckedSnapshotOptions {
   readonly engine: 'auto' | EngineName
@@ -65,6 +88,10 @@ export interface CheckedSnapshotOptions {
   readonly onMemoryLimit: MemoryLimitAction | undefined
   /** Undefined when the caller did not say. */
   readonly kernelWrites: boolean | undefined
+  readonly compression: CheckedCompression
+  /** 0: no limit. */
+  readonly maxBytesPerSecond: number
+  readonly nice: number
   /** JSON text. */
   readonly metadata: string | undefined
   readonly overwrite: boolean
@@ -81,6 +108,8 @@ const known = [
   'onMemoryLimit',
   'kernelWrites',
   'compression',
+  'maxBytesPerSecond',
+  'nice',
   'metadata',
   'overwrite',
   'mode',
@@ -93,11 +122,12 @@ const known = [
 // Chosen so that a disk with a long queue, or one that spins up, is not taken for a dead one.
 const defaultStallTimeoutMs = 60_000
 const maxTimeoutMs = 2 ** 31 - 1
+// A tenth of a processor that somebody else wants too, and all of one that nobody wants.
+const defaultNice = 10
 
 /** Checks all options of a capture. @throws TypeError, RangeError. */
 export function checkSnapshotOptions(options: unknown): CheckedSnapshotOptions {
   const given = checkOptions(options, known)
-  checkCompression(given.compression)
   return {
     engine:
       given.engine === undefined
@@ -112,6 +142,10 @@ export function checkSnapshotOptions(options: unknown): CheckedSnapshotOptions {
       given.kernelWrites === undefined
         ? undefined
         : checkBoolean(given.kernelWrites, 'options.kernelWrites', true),
+    compression: checkCompression(given.compression),
+    maxBytesPerSecond:
+      optionalInteger(given.maxBytesPerSecond, 'options.maxBytesPerSecond', 1, Number.MAX_SAFE_INTEGER) ?? 0,
+    nice: optionalInteger(given.nice, 'options.nice', 0, 19) ?? defaultNice,
     metadata: encodeMetadata(given.metadata),
     overwrite: checkBoolean(given.overwrite, 'options.overwrite', true),
     mode: optionalInteger(given.mode, 'options.mode', 0, 0o777) ?? 0o600,
@@ -128,25 +162,27 @@ function optionalInteger(value: unknown, name: string, min: number, max: number)
   return value === undefined ? undefined : checkInteger(value, name, min, max)
 }
 
-/** Levels of zstd, without the negative ones. */
-const minLevel = 1
+/** Levels of zstd: negative ones are faster than 1. */
+const minLevel = -50
 const maxLevel = 22
+const defaultLevel = 1
 
-function checkCompression(value: unknown): void {
+function checkCompression(value: unknown): CheckedCompression {
   const name = 'options.compression'
-  if (value === undefined || value === 'none') return
-  if (typeof value === 'object' && value !== null) {
-    const { codec, level } = value as { codec?: unknown; level?: unknown }
-    for (const key of Object.keys(value)) {
-      if (key !== 'codec' && key !== 'level')
-        throw invalidArgValue(`${name}.${key} is not known; known are codec, level`)
-    }
-    checkChoice(codec, `${name}.codec`, ['zstd'])
-    checkInteger(level, `${name}.level`, minLevel, maxLevel)
-  } else if (typeof value === 'string') {
-    checkChoice(value, name, ['none', 'zstd'])
-  } else {
-    throw invalidArgType(name, "'none', 'zstd' or { codec: 'zstd', level }", value)
+  if (value === undefined) return { codec: 'none', level: 0 }
+  if (typeof value === 'string') {
+    const codec = checkChoice(value, name, ['none', 'zstd'])
+    return { codec, level: codec === 'zstd' ? defaultLevel : 0 }
   }
-  throw invalidArgValue(`${name} must be 'none': this version of stillframe writes uncompressed files only`)
+  if (typeof value !== 'object' || value === null)
+    throw invalidArgType(name, "'none', 'zstd' or { codec: 'zstd', level }", value)
+  const { codec, level } = value as { codec?: unknown; level?: unknown }
+  for (const key of Object.keys(value)) {
+    if (key !== 'codec' && key !== 'level')
+      throw invalidArgValue(`${name}.${key} is not known; known are codec, level`)
+  }
+  return {
+    codec: checkChoice(codec, `${name}.codec`, ['zstd']),
+    level: checkInteger(level, `${name}.level`, minLevel, maxLevel),
+  }
 }

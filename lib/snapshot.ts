@@ -147,6 +147,7 @@ export class Snapshot extends CaptureJob<SnapshotProgress, SnapshotResult> {
     this.#sources = sources
     this.#callSite = new CallSite(snapshot)
     const { metadata, overwrite, mode, durable, memoryLimit, onMemoryLimit, stallTimeoutMs } = options
+    const { compression, maxBytesPerSecond, nice } = options
     const plan = {
       ...choice,
       sources: toNativeSources(sources, addon),
@@ -159,6 +160,9 @@ export class Snapshot extends CaptureJob<SnapshotProgress, SnapshotResult> {
       memoryLimit,
       onMemoryLimit: onMemoryLimit ?? 'wait',
       stallTimeoutMs,
+      ...compression,
+      maxBytesPerSecond,
+      nice,
     }
     this.#capture = new addon.Capture(plan, (failure, result) => this.#end(failure, result))
     this.#frozenAtClock = performance.now()

@@ -39,7 +39,7 @@ prebuilt="prebuilds/linux-$(node -p process.arch)-$libc"
 heap_addon="stillframe_heap-node$(node -p 'process.versions.node.split(".")[0]').node"
 for needed in package.json README.md LICENSE CHANGELOG.md binding.gyp dist/index.js dist/index.d.ts \
   dist/cli/main.js dist/heap/index.js dist/heap/index.d.ts dist/heap/signal.js dist/heap/signal.d.ts \
-  native/heap/heap_addon.cc native/child/hardening.cc vendor/xxhash/xxhash.h vendor/xxhash/LICENSE \
+  native/heap/heap_addon.cc native/child/hardening.cc vendor/xxhash/xxhash.h vendor/xxhash/LICENSE vendor/zstd/zstd.h vendor/zstd/LICENSE \
   "$prebuilt/stillframe.node" "$prebuilt/$heap_addon"; do
   grep -qxF "$needed" "$work/files" || fail "the tarball lacks $needed"
 done
@@ -56,7 +56,7 @@ node -e '
   const run = ["preinstall", "install", "postinstall"].filter((name) => scripts[name])
   if (run.length || gypfile !== false) throw new Error(`npm install would run something: ${run.join()} gypfile ${gypfile}`)
 '
-if [ -e prebuilds ] || [ -e vendor/xxhash ]; then fail 'npm pack left prebuilds/ or vendor/ in the checkout'; fi
+if [ -e prebuilds ] || [ -e vendor ]; then fail 'npm pack left prebuilds/ or vendor/ in the checkout'; fi
 
 echo '== publint, attw'
 node_modules/.bin/publint run "$tarball" --strict

@@ -123,6 +123,9 @@ function compilerFlags(file) {
   const xxhash = ['vendor/xxhash', 'node_modules/xxhash-addon/xxHash'].find((directory) =>
     existsSync(directory),
   )
+  const zstd = ['vendor/zstd', 'node_modules/zstd-napi/deps/zstd/lib'].find((directory) =>
+    existsSync(directory),
+  )
   const flags = [
     '-xc++',
     '-std=c++20',
@@ -132,6 +135,8 @@ function compilerFlags(file) {
     '-Inative',
     '-isystem',
     xxhash,
+    '-isystem',
+    zstd,
   ]
   if (file.startsWith('native/test/')) {
     const gtest = process.env.GTEST_DIR ?? '/usr/src/googletest/googletest'

@@ -2,7 +2,7 @@
 // Puts into the package what spares its users a compiler and a download. Run by `npm pack` and `npm publish`:
 //
 //   node scripts/prepack.mjs             before: prebuilds/<platform>/stillframe.node, stillframe_heap-node<major>.node
-//                                        beside it, and vendor/xxhash/
+//                                        beside it, vendor/xxhash/ and vendor/zstd/
 //   node scripts/prepack.mjs --clean     after: takes away what it had put there
 //
 // prebuilds/ of other platforms and of other versions of Node, laid there by hand for a release, are left alone and
@@ -10,6 +10,7 @@
 
 import {
   copyFileSync,
+  cpSync,
   existsSync,
   mkdirSync,
   readdirSync,
@@ -31,7 +32,7 @@ const require = createRequire(import.meta.url)
 const [major] = process.versions.node.split('.')
 const libc = process.report.getReport().header.glibcVersionRuntime ? 'glibc' : 'musl'
 const prebuilds = `prebuilds/${process.platform}-${process.arch}-${libc}`
-const vendored = 'vendor/xxhash'
+const vendored = { xxhash: 'vendor/xxhash', zstd: 'vendor/zstd' }
 /** What was built, and its name in the package. The heap addon is for one major version of Node only. */
 const addons = {
   'build/Release/stillframe.node': `${prebuilds}/stillframe.node`,
@@ -47,6 +48,7 @@ if (process.argv[2] !== '--clean') {
     copyFileSync(built, packed)
   }
   vendorXxhash()
+  vendorZstd()
 }
 
 /** The binaries in the package have to be of the sources in the package. */
@@ -81,15 +83,22 @@ function vendorXxhash() {
   const header = readFileSync('node_modules/xxhash-addon/xxHash/xxhash.h', 'utf8')
   const licence = /^\/\*\n([\s\S]*?)\n \*\/\n/.exec(header)?.[1].replace(/^ \* ?/gm, '')
   if (!licence?.includes('Redistribution and use')) fail('xxhash.h does not start with its licence')
-  mkdirSync(vendored, { recursive: true })
-  writeFileSync(`${vendored}/xxhash.h`, header)
-  writeFileSync(`${vendored}/LICENSE`, `${licence}\n`)
+  mkdirSync(vendored.xxhash, { recursive: true })
+  writeFileSync(`${vendored.xxhash}/xxhash.h`, header)
+  writeFileSync(`${vendored.xxhash}/LICENSE`, `${licence}\n`)
+}
+
+/** What binding.gyp compiles, and its licence. */
+function vendorZstd() {
+  const from = 'node_modules/zstd-napi/deps/zstd'
+  cpSync(`${from}/lib`, vendored.zstd, { recursive: true })
+  copyFileSync(`${from}/LICENSE`, `${vendored.zstd}/LICENSE`)
 }
 
 function clean() {
   for (const packed of Object.values(addons)) rmSync(packed, { force: true })
-  rmSync(vendored, { recursive: true, force: true })
-  for (const directory of [prebuilds, path.dirname(prebuilds), path.dirname(vendored)]) {
+  for (const directory of Object.values(vendored)) rmSync(directory, { recursive: true, force: true })
+  for (const directory of [prebuilds, path.dirname(prebuilds), 'vendor']) {
     if (existsSync(directory) && readdirSync(directory).length === 0) rmdirSync(directory)
   }
 }

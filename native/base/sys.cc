@@ -1,8 +1,9 @@
 #include "base/sys.h"
 
 #include <fcntl.h>
-#include <linux/sched.h>
+#include <sched.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -16,14 +17,26 @@ namespace stillframe::sys {
 namespace {
 
 constexpr const char* kCallNames[] = {
-    "clone",       "clone3",    "close",        "close_range",    "eventfd2",
-    "fcntl",       "fchmod",    "flock",        "fork",           "fstat",
-    "fstatat",     "fstatfs",   "fsync",        "futex",          "ioctl",
-    "linkat",      "lseek",     "madvise",      "mincore",        "mmap",
-    "mprotect",    "munmap",    "openat",       "pidfd_open",     "pidfd_send_signal",
-    "pipe2",       "ppoll",     "prctl",        "pread",          "pwrite",
-    "read",        "renameat2", "rt_sigaction", "rt_sigprocmask", "unlinkat",
-    "userfaultfd", "waitid",    "write",
+    "clone",          "clone3",
+    "close",          "close_range",
+    "eventfd2",       "fcntl",
+    "fchmod",         "flock",
+    "fork",           "fstat",
+    "fstatat",        "fstatfs",
+    "fsync",          "ftruncate",
+    "futex",          "ioctl",
+    "linkat",         "lseek",
+    "madvise",        "mincore",
+    "mmap",           "mprotect",
+    "munmap",         "openat",
+    "pidfd_open",     "pidfd_send_signal",
+    "pipe2",          "ppoll",
+    "prctl",          "pread",
+    "pwrite",         "read",
+    "renameat2",      "rt_sigaction",
+    "rt_sigprocmask", "unlinkat",
+    "userfaultfd",    "waitid",
+    "write",
 };
 constexpr size_t kCallCount = static_cast<size_t>(Call::kCount);
 static_assert(sizeof(kCallNames) / sizeof(kCallNames[0]) == kCallCount);
@@ -274,6 +287,29 @@ int Ioctl(int fd, uint64_t request, uint64_t argument) {
 }
 int Userfaultfd(unsigned flags) {
   return static_cast<int>(Invoke(Call::kUserfaultfd, SYS_userfaultfd, flags));
+}
+int Ftruncate(int fd, uint64_t length) {
+  return static_cast<int>(
+      Invoke(Call::kFtruncate, SYS_ftruncate, fd, static_cast<int64_t>(length)));
+}
+int64_t MonotonicNanoseconds() {
+  timespec now{};
+  Raw(SYS_clock_gettime, CLOCK_MONOTONIC, Word(&now), 0, 0, 0, 0);
+  return static_cast<int64_t>(now.tv_sec) * 1'000'000'000 + now.tv_nsec;
+}
+void BeNice(int nice) {
+  // The system call answers 20 - niceness, so that it is never negative.
+  const int64_t answer = Raw(SYS_getpriority, PRIO_PROCESS, 0, 0, 0, 0, 0);
+  if (answer < 0 || 20 - answer >= nice) return;
+  Raw(SYS_setpriority, PRIO_PROCESS, 0, static_cast<uint64_t>(nice), 0, 0, 0);
+}
+int StartBareThread(int (*body)(void*), void* argument, std::byte* stack_end) {
+  if (const int error = InjectedError(Call::kClone)) return -error;
+  // libc's, since a new stack needs assembler; it does nothing else: no lock, no list of threads.
+  const int tid = clone(
+      body, stack_end,
+      CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM, argument);
+  return tid < 0 ? -EAGAIN : tid;
 }
 void ExitGroup(int status) {
   for (;;) Raw(SYS_exit_group, static_cast<uint64_t>(status), 0, 0, 0, 0, 0);

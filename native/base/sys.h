@@ -36,6 +36,7 @@ enum class Call : uint8_t {
   kFstatat,
   kFstatfs,
   kFsync,
+  kFtruncate,
   kFutex,
   kIoctl,
   kLinkat,
@@ -81,6 +82,7 @@ int64_t Read(int fd, void* buffer, size_t length);
 int64_t Write(int fd, const void* buffer, size_t length);
 int64_t Lseek(int fd, int64_t offset, int whence);
 int Fsync(int fd);
+int Ftruncate(int fd, uint64_t length);
 int Fstat(int fd, struct stat* out);
 int Fstatat(int directory_fd, const char* path, struct stat* out, int flags);
 int Fstatfs(int fd, struct statfs* out);
@@ -119,6 +121,14 @@ int SetDisposition(int signal, uint64_t handler);
 int Futex(const void* word, int operation, uint32_t value, const timespec* timeout);
 int Ioctl(int fd, uint64_t request, uint64_t argument);
 int Userfaultfd(unsigned flags);
+// As base/clock.h, without libc.
+int64_t MonotonicNanoseconds();
+// Raises the niceness of the calling thread to `nice`, 0 to 19, if it is lower.
+void BeNice(int nice);
+// A thread of a forked child, which libc knows nothing of: it shares all with its creator, thread-local storage too,
+// so that it may call nothing but this and what works on memory. It ends when `body` returns. Returns its id, or
+// -EAGAIN, whatever the reason.
+int StartBareThread(int (*body)(void*), void* argument, std::byte* stack_end);
 [[noreturn]] void ExitGroup(int status);
 
 }  // namespace stillframe::sys

@@ -1,10 +1,12 @@
 #include "capture/capture.h"
 
+#include <sched.h>
 #include <sys/eventfd.h>
 #include <time.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <optional>
 #include <utility>
 
 #include "base/clock.h"
@@ -12,6 +14,7 @@
 #include "capture/space_check.h"
 #include "capture/stall_watch.h"
 #include "freeze/features.h"
+#include "image/block_codec.h"
 #include "memory/huge_pages.h"
 #include "memory/mapping_list.h"
 #include "memory/page.h"
@@ -27,6 +30,18 @@ Failure MakeFailure(FailureCode code, std::string message) {
   failure.code = code;
   failure.message = std::move(message);
   return failure;
+}
+
+// Measured: two savers keep the disk busy while one of them copies and hashes; more make it seek. A compressor is
+// worth every processor that there is.
+uint32_t SaverCount(bool packed, uint64_t chunk_count) {
+  constexpr uint64_t kForTheDisk = 2;
+  cpu_set_t processors;
+  const bool known = sched_getaffinity(0, sizeof processors, &processors) == 0;
+  const uint64_t wanted =
+      packed && known ? std::max<uint64_t>(CPU_COUNT(&processors), kForTheDisk) : kForTheDisk;
+  return static_cast<uint32_t>(
+      std::clamp<uint64_t>(std::min<uint64_t>(wanted, chunk_count), 1, kMaxSavers));
 }
 
 Failure AbortedFailure() { return MakeFailure(FailureCode::kAborted, "the capture was aborted"); }
@@ -79,7 +94,7 @@ Status Capture::Prepare() {
     image_.sections.push_back({source.name, source.byte_length});
     freeze_plan_.sources.push_back({source.data, source.byte_length, source.dont_fork});
   }
-  layout_ = PlanFlatLayout(image_.sections);
+  layout_ = PlanLayout(image_.sections, request_.layout);
 
   Result<TargetFile> target = TargetFile::Open(request_.path, request_.target);
   if (!target.ok()) return target.failure();
@@ -91,9 +106,13 @@ Status Capture::Prepare() {
         "`done`, abort it, or choose another file");
   }
 
-  Result<ControlBlock> control = ControlBlock::Create(layout_.block_count);
+  const bool packed = request_.layout == Layout::kPacked;
+  const SaverNeeds needs{SaverCount(packed, layout_.chunk_count),
+                         packed ? BlockCompressor::WorkspaceBytes(request_.level) : 0};
+  Result<ControlBlock> control = ControlBlock::Create(layout_.block_count, needs);
   if (!control.ok()) return control.failure();
   control_ = std::make_unique<ControlBlock>(std::move(control.value()));
+  control_->header()->file_tail.store(kPartAlignment, std::memory_order_relaxed);
 
   const int wake = sys::Eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   if (wake < 0)
@@ -106,7 +125,12 @@ Status Capture::Prepare() {
   save.chunk_count = layout_.chunk_count;
   save.control = control_->header();
   save.index = control_->index();
-  save.bounce = control_->bounce();
+  save.layout = request_.layout;
+  save.level = request_.level;
+  save.buffers = control_->buffers();
+  save.saver_count = control_->saver_count();
+  save.max_bytes_per_second = request_.max_bytes_per_second;
+  save.nice = request_.nice;
   save.fd = target_->fd();
   freeze_plan_.memory_limit =
       request_.memory_limit != 0 ? request_.memory_limit : AvailableMemory() / 2;
@@ -134,6 +158,7 @@ void Capture::Supervise() {
 
 Result<CaptureOutcome> Capture::Run() {
   Engine& engine = *request_.engine;
+  ExtendTarget();
   engine.Attach();
   target_->SweepStale();
   Status watched = CheckSources();
@@ -147,7 +172,10 @@ Result<CaptureOutcome> Capture::Run() {
   if (Status aborted = CheckAborted(); !aborted.ok()) return aborted.failure();
 
   CaptureOutcome outcome;
-  Result<uint64_t> length = WriteHeaderAndTail(target_->fd(), image_, layout_, control_->index());
+  Result<uint64_t> tail_offset = FinishBlocks();
+  if (!tail_offset.ok()) return tail_offset.failure();
+  Result<uint64_t> length =
+      WriteHeaderAndTail(target_->fd(), image_, layout_, control_->index(), tail_offset.value());
   if (!length.ok()) return length.failure();
   outcome.file_length = length.value();
   struct stat about {};
@@ -167,6 +195,21 @@ Result<CaptureOutcome> Capture::Run() {
   outcome.duration_ms =
       static_cast<double>(MonotonicNanoseconds() - frozen_at_monotonic_ns_) / 1'000'000;
   return outcome;
+}
+
+void Capture::ExtendTarget() const {
+  // Where it cannot be done (a limit on file sizes) the writes say so, or go on one after the other.
+  (void)sys::Ftruncate(target_->fd(), layout_.data_end);
+}
+
+Result<uint64_t> Capture::FinishBlocks() const {
+  if (layout_.layout == Layout::kFlat) return layout_.data_end;
+  const uint64_t tail_offset =
+      RoundUp(control_->header()->file_tail.load(std::memory_order_relaxed), kPartAlignment);
+  if (const int error = sys::Ftruncate(target_->fd(), tail_offset); error < 0) {
+    return SystemFailure("ftruncate", -error, "cannot give the snapshot file its length");
+  }
+  return tail_offset;
 }
 
 Status Capture::CheckSources() const {
@@ -199,7 +242,11 @@ Status Capture::Watch() {
   const ControlHeader* control = control_->header();
   const uint64_t limit = freeze_plan_.memory_limit;
   CostSchedule schedule(limit);
-  SpaceCheck space(target_->fd(), freeze_plan_.sources, layout_.block_count * sizeof(BlockEntry));
+  // How much compressed pages will take nobody knows before.
+  std::optional<SpaceCheck> space;
+  if (layout_.layout == Layout::kFlat) {
+    space.emplace(target_->fd(), freeze_plan_.sources, layout_.block_count * sizeof(BlockEntry));
+  }
 
   StallWatch stall(kTickNs);
   for (;;) {
@@ -230,8 +277,8 @@ Status Capture::Watch() {
               SaveStepName(control->step.load(std::memory_order_relaxed)) + " (stallTimeoutMs)");
     }
 
-    if (!space.finished()) {
-      if (Status fits = space.Step(); !fits.ok()) return fits;
+    if (space && !space->finished()) {
+      if (Status fits = space->Step(); !fits.ok()) return fits;
     }
 
     if (!schedule.Due()) continue;

@@ -44,6 +44,10 @@ struct CaptureRequest {
   uint64_t memory_limit = 0;  // bytes; 0: half of what is available
   AtLimit at_limit = AtLimit::kWait;
   int64_t stall_timeout_ms = 0;
+  Layout layout = Layout::kFlat;
+  int level = 0;                      // packed: of the compressor
+  uint64_t max_bytes_per_second = 0;  // 0: as fast as it goes
+  int nice = 0;                       // of the savers, at least
 };
 
 struct CaptureOutcome {
@@ -83,6 +87,10 @@ class Capture {
   Status Prepare();
   void Supervise();
   Result<CaptureOutcome> Run();
+  // Lets several writes go on at once: one behind the end of a file would wait for all others.
+  void ExtendTarget() const;
+  // Where the tail begins, now that all blocks are written. Cuts off what they did not need.
+  Result<uint64_t> FinishBlocks() const;
   Status CheckSources() const;
   // Until the engine has ended, or there is a reason to stop it.
   Status Watch();
@@ -92,7 +100,7 @@ class Capture {
   CaptureRequest request_;
   OnEnd on_end_;
   ImageDescription image_;
-  FlatLayout layout_;
+  ImageLayout layout_;
   std::unique_ptr<TargetFile> target_;
   std::unique_ptr<ControlBlock> control_;
   FreezePlan freeze_plan_;

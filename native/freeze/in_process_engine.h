@@ -1,4 +1,4 @@
-// What the engines that save from inside this process have in common: frozen memory, one saver thread, and the
+// What the engines that save from inside this process have in common: frozen memory, the saver threads, and the
 // end of it all. A subclass brings the write protection and the way in which faults arrive.
 #pragma once
 
@@ -39,6 +39,7 @@ class InProcessEngine : public Engine, protected WriteProtection {
 
  private:
   void Save();
+  SaveEnd SaveWithHelpers();
 
   const FaultSignal signal_;
   const FreezePlan* plan_ = nullptr;

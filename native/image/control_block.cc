@@ -3,8 +3,15 @@
 #include <sys/mman.h>
 
 #include <new>
+#include <utility>
 
 namespace stillframe {
+namespace {
+
+// A saver calls little, and the compressor works in its workspace: a quarter of this has been seen in use.
+constexpr uint64_t kStackBytes = uint64_t{256} << 10;
+
+}  // namespace
 
 const char* SaveStepName(SaveStep step) {
   switch (step) {
@@ -32,14 +39,28 @@ const char* SaveStepName(SaveStep step) {
   return "working";
 }
 
-Result<ControlBlock> ControlBlock::Create(uint64_t block_count) {
-  const uint64_t bounce_offset = kPageSize + RoundUp(block_count * sizeof(BlockEntry), kPageSize);
-  Result<Mapping> mapping =
-      Mapping::Anonymous(bounce_offset + kChunkSize, MAP_SHARED, "the block index of a snapshot");
+Result<ControlBlock> ControlBlock::Create(uint64_t block_count, const SaverNeeds& needs) {
+  const uint64_t buffers_offset = kPageSize + RoundUp(block_count * sizeof(BlockEntry), kPageSize);
+  const bool packed = needs.workspace_bytes > 0;
+  const uint64_t workspace_bytes = RoundUp(needs.workspace_bytes, kPageSize);
+  const uint64_t each = kChunkSize + (packed ? kChunkSize : 0) + workspace_bytes + kStackBytes;
+  Result<Mapping> mapping = Mapping::Anonymous(buffers_offset + needs.savers * each, MAP_SHARED,
+                                               "the block index of a snapshot");
   if (!mapping.ok()) return mapping.failure();
   // The pages are zero, which is what every field starts as; this begins the object's lifetime.
   new (mapping.value().data()) ControlHeader{};
-  return ControlBlock(std::move(mapping.value()), block_count, bounce_offset);
+  ControlBlock block(std::move(mapping.value()), block_count);
+  std::byte* at = block.mapping_.data() + buffers_offset;
+  const auto take = [&at](uint64_t bytes) { return std::exchange(at, at + bytes); };
+  for (uint32_t i = 0; i < needs.savers; i++) {
+    SaverBuffers buffers;
+    buffers.bounce = take(kChunkSize);
+    if (packed) buffers.packed = take(kChunkSize);
+    if (packed) buffers.workspace = take(workspace_bytes);
+    buffers.stack_end = take(kStackBytes) + kStackBytes;
+    block.buffers_.push_back(buffers);
+  }
+  return block;
 }
 
 }  // namespace stillframe

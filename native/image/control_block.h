@@ -1,7 +1,7 @@
 // The only channel between whoever saves pages (a thread or a forked child) and everybody else: one
 // MAP_SHARED block made before the freeze.
 //
-//   | ControlHeader | BlockEntry[block_count] = the index of the file | bounce buffer of one chunk |
+//   | ControlHeader | BlockEntry[block_count] = the index of the file | SaverBuffers of each saver |
 //
 // No pipe, no message, no waiting: progress and errors are read where they stand, and a dead child
 // loses nothing that the parent needs.
@@ -10,6 +10,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 #include "base/mapping.h"
 #include "image/format.h"
@@ -38,9 +39,13 @@ struct ControlHeader {
   std::atomic<uint64_t> bytes_written;  // bytes handed to the file
   std::atomic<uint64_t> zero_pages;
   std::atomic<uint64_t> next_chunk;  // the next one that a saver takes
-  std::atomic<uint64_t> file_tail;   // where the next block of a packed file goes
+  std::atomic<uint64_t> file_tail;   // where the next blocks of a packed file go
+  std::atomic<int64_t>
+      next_write_ns;  // of the monotonic clock: when the rate limit allows the next write
+  std::atomic<uint32_t> helpers;  // a futex: savers at work beside the first one
   std::atomic<SaveStep> step;
-  // The error slot. error_number is stored last: once it is not 0 the other two hold.
+  // The error slot, for the first saver that fails. error_number is stored last: once it is not 0 the other two hold.
+  std::atomic<uint32_t> error_taken;
   std::atomic<SaveStep> error_step;
   std::atomic<uint64_t> error_offset;
   std::atomic<int32_t> error_number;
@@ -52,25 +57,42 @@ static_assert(std::atomic<uint64_t>::is_always_lock_free &&
               std::atomic<SaveStep>::is_always_lock_free);
 static_assert(sizeof(ControlHeader) <= kPageSize);
 
+// What one saver works in, its own as long as it runs. All page-aligned.
+struct SaverBuffers {
+  std::byte* bounce = nullptr;     // one chunk: frozen bytes
+  std::byte* packed = nullptr;     // one chunk: encoded blocks on their way to a packed file
+  std::byte* workspace = nullptr;  // the compressor's
+  std::byte* stack_end = nullptr;  // of a saver that is a bare thread of a forked child
+};
+
+// How many savers, and what each needs.
+struct SaverNeeds {
+  uint32_t savers = 1;
+  uint64_t workspace_bytes = 0;  // 0: the file is flat
+};
+
+inline constexpr uint32_t kMaxSavers = 8;
+
 class ControlBlock {
  public:
   // 4 MiB: large enough that the disk, not the number of calls, is the limit.
   static constexpr uint64_t kBlocksPerChunk = 16;
   static constexpr uint64_t kChunkSize = kBlocksPerChunk * kBlockSize;
 
-  static Result<ControlBlock> Create(uint64_t block_count);
+  static Result<ControlBlock> Create(uint64_t block_count, const SaverNeeds& needs = {});
 
   ControlHeader* header() const { return reinterpret_cast<ControlHeader*>(mapping_.data()); }
   BlockEntry* index() const { return reinterpret_cast<BlockEntry*>(mapping_.data() + kPageSize); }
   uint64_t block_count() const { return block_count_; }
-  std::byte* bounce() const { return mapping_.data() + bounce_offset_; }
+  const SaverBuffers* buffers() const { return buffers_.data(); }  // [saver_count()]
+  uint32_t saver_count() const { return static_cast<uint32_t>(buffers_.size()); }
 
  private:
-  ControlBlock(Mapping mapping, uint64_t block_count, uint64_t bounce_offset)
-      : mapping_(std::move(mapping)), block_count_(block_count), bounce_offset_(bounce_offset) {}
+  ControlBlock(Mapping mapping, uint64_t block_count)
+      : mapping_(std::move(mapping)), block_count_(block_count) {}
   Mapping mapping_;
   uint64_t block_count_;
-  uint64_t bounce_offset_;
+  std::vector<SaverBuffers> buffers_;
 };
 
 }  // namespace stillframe

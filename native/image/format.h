@@ -32,8 +32,8 @@ inline constexpr uint32_t kMaxNameLength = 255;                     // bytes of 
 inline constexpr uint64_t kMaxMetadataLength = uint64_t{64} << 20;  // bytes of JSON
 inline constexpr uint64_t kMaxSectionLength = uint64_t{1} << 47;    // an address space
 
-enum class Layout : uint32_t { kFlat = 0, kPacked = 1 };  // kPacked: reserved
-enum class Codec : uint16_t { kNone = 0, kZstd = 1 };     // kZstd: reserved
+enum class Layout : uint32_t { kFlat = 0, kPacked = 1 };
+enum class Codec : uint16_t { kNone = 0, kZstd = 1 };  // kZstd: in packed files only
 
 // At offset 0, the rest of its page zero.
 struct FileHeader {
@@ -54,12 +54,13 @@ static_assert(sizeof(FileHeader) == 80 && offsetof(FileHeader, checksum) == 72);
 
 // One per block of each section, in the order of sections and positions.
 struct BlockEntry {
-  uint64_t file_offset;    // 0 when present is 0
-  uint64_t present;        // bit i: page i of the block has a byte that is not zero
-  uint64_t checksum;       // XXH3-64 of the block's pages; 0 when present is 0
-  uint32_t section;        // index into the section table
-  uint32_t block;          // position in the section, in blocks
-  uint32_t stored_length;  // bytes in the file; flat: the block's pages, or 0 when present is 0
+  uint64_t file_offset;  // 0 when present is 0
+  uint64_t present;      // bit i: page i of the block has a byte that is not zero
+  uint64_t checksum;     // XXH3-64 of the block as it is stored; 0 when present is 0
+  uint32_t section;      // index into the section table
+  uint32_t block;        // position in the section, in blocks
+  uint32_t
+      stored_length;  // bytes in the file, 0 when present is 0; flat: all pages; packed: present ones, encoded
   Codec codec;
   uint16_t reserved;
 };
@@ -67,7 +68,7 @@ static_assert(sizeof(BlockEntry) == 40 && offsetof(BlockEntry, codec) == 36);
 
 struct SectionRecord {
   uint64_t byte_length;
-  uint64_t data_offset;  // flat: where byte 0 lies
+  uint64_t data_offset;  // flat: where byte 0 lies; packed: 0
   uint64_t first_entry;  // of its blocks in the index
   uint64_t block_count;
   uint32_t name_offset;  // into the names

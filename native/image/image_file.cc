@@ -202,8 +202,8 @@ Status ImageFile::ReadSections() {
     return Corrupt(at, "", "there are names without a section");
 
   // A flat file has no freedom: everything lies where a writer would put it.
-  const FlatLayout layout = PlanFlatLayout(described);
-  if (layout.tail_offset != trailer_.index_offset || layout.block_count != trailer_.index_count) {
+  const ImageLayout layout = PlanLayout(described);
+  if (layout.data_end != trailer_.index_offset || layout.block_count != trailer_.index_count) {
     return Corrupt(trailer_at, "", "sections and index do not fit together");
   }
   for (size_t i = 0; i < records.size(); i++) {

@@ -1,11 +1,17 @@
 #include "image/saver.h"
 
+#include <linux/futex.h>
+#include <time.h>
+
 #include <algorithm>
 #include <bit>
 #include <cerrno>
 #include <cstring>
+#include <optional>
+#include <utility>
 
 #include "base/sys.h"
+#include "image/block_codec.h"
 #include "image/checksum.h"
 #include "image/direct_mode.h"
 #include "image/zero_page.h"
@@ -18,26 +24,102 @@ namespace {
 constexpr uint64_t kCopySize = uint64_t{2} << 20;
 static_assert(kCopySize % kBlockSize == 0 && ControlBlock::kChunkSize % kCopySize == 0);
 
-void Fail(ControlHeader* control, SaveStep step, int error_number, uint64_t offset) {
-  control->error_step.store(step, std::memory_order_relaxed);
-  control->error_offset.store(offset, std::memory_order_relaxed);
-  control->error_number.store(error_number, std::memory_order_release);
+// Of a saver that a rate limit holds up: how soon it notices that nobody waits for it any more.
+constexpr int64_t kLongestSleepNs = 20'000'000;
+
+// One saver at work.
+class Saver {
+ public:
+  Saver(const SavePlan& plan, uint32_t number)
+      : plan_(plan), control_(plan.control), buffers_(plan.buffers[number]) {
+    if (plan.layout == Layout::kPacked) compressor_.emplace(buffers_.workspace, plan.level);
+  }
+
+  SaveEnd Run();
+
+ private:
+  void Fail(int error_number);
+  void Enter(SaveStep step, uint64_t offset);
+  void Beat() { control_->heartbeat.fetch_add(1, std::memory_order_relaxed); }
+  // All three return 0 or an errno.
+  int SaveChunk(uint64_t chunk);
+  int SaveFlat(const SaveSection& section, uint64_t start, uint64_t length);
+  int SavePacked(const SaveSection& section, uint64_t start, uint64_t length);
+  // Copies the frozen bytes from `at` on, if it begins a piece that is copied at once.
+  void CopyPiece(uint64_t start, uint64_t at, uint64_t length);
+  BlockEntry* BeginEntry(const SaveSection& section, uint64_t block);
+  // Encodes the pages of one block behind what is in `packed` already; returns how long they are there.
+  uint64_t Pack(std::byte* bytes, uint64_t length, BlockEntry* entry, std::byte* out);
+  void Pace(uint64_t bytes);
+  int WriteAll(const std::byte* bytes, uint64_t length, uint64_t offset);
+
+  const SavePlan& plan_;
+  ControlHeader* const control_;
+  const SaverBuffers& buffers_;
+  std::optional<BlockCompressor> compressor_;
+  uint32_t section_index_ = 0;
+  uint64_t zero_pages_ = 0;  // of this chunk
+  // Where it is, for the report of an error.
+  SaveStep step_ = SaveStep::kNone;
+  uint64_t offset_ = 0;
+};
+
+void Saver::Fail(int error_number) {
+  if (control_->error_taken.exchange(1, std::memory_order_relaxed) != 0) return;
+  control_->error_step.store(step_, std::memory_order_relaxed);
+  control_->error_offset.store(offset_, std::memory_order_relaxed);
+  control_->error_number.store(error_number, std::memory_order_release);
 }
 
-// 0, or an errno. Offset, length and buffer are page-aligned, also after a short write.
-int WriteAll(const SavePlan& plan, const std::byte* bytes, uint64_t length, uint64_t offset) {
+void Saver::Enter(SaveStep step, uint64_t offset) {
+  step_ = step;
+  offset_ = offset;
+  control_->step.store(step, std::memory_order_relaxed);
+}
+
+// Each write takes its time from the next ones. What was not used is not saved up: no burst after a pause.
+void Saver::Pace(uint64_t bytes) {
+  if (plan_.max_bytes_per_second == 0) return;
+  const auto cost_ns = static_cast<int64_t>(static_cast<double>(bytes) * 1e9 /
+                                            static_cast<double>(plan_.max_bytes_per_second));
+  int64_t now_ns = sys::MonotonicNanoseconds();
+  int64_t next_ns = control_->next_write_ns.load(std::memory_order_relaxed);
+  int64_t mine_ns = 0;
+  do {
+    mine_ns = std::max(next_ns, now_ns);
+  } while (!control_->next_write_ns.compare_exchange_weak(next_ns, mine_ns + cost_ns,
+                                                          std::memory_order_relaxed));
+  for (; now_ns < mine_ns; now_ns = sys::MonotonicNanoseconds()) {
+    if (control_->abort_requested.load(std::memory_order_relaxed) != 0) return;
+    if (plan_.interrupted != nullptr && plan_.interrupted(plan_.interrupted_context)) return;
+    const timespec rest{0, std::min(kLongestSleepNs, mine_ns - now_ns)};
+    sys::Futex(&control_->abort_requested, FUTEX_WAIT, 0, &rest);
+    Beat();  // waiting is what it is meant to do
+  }
+}
+
+// Offset, length and buffer are page-aligned, also after a short write.
+int Saver::WriteAll(const std::byte* bytes, uint64_t length, uint64_t offset) {
+  Enter(SaveStep::kWriting, offset);
+  Pace(length);
   uint64_t done = 0;
+  bool left_direct_mode = false;
   while (done < length) {
-    const int64_t wrote = sys::Pwrite(plan.fd, bytes + done, length - done, offset + done);
+    const int64_t wrote = sys::Pwrite(plan_.fd, bytes + done, length - done, offset + done);
     if (wrote == -EINTR) continue;
-    if (wrote == -EINVAL && LeaveDirectMode(plan.fd)) continue;
+    if (wrote == -EINVAL && !left_direct_mode) {
+      // Another saver may have met it first, and left direct mode already.
+      LeaveDirectMode(plan_.fd);
+      left_direct_mode = true;
+      continue;
+    }
     if (wrote < 0) return static_cast<int>(-wrote);
     // After a short write go on at a page border, as O_DIRECT wants it; the next call says what is wrong.
     const auto count = static_cast<uint64_t>(wrote);
     const uint64_t whole = RoundDown(count, kPageSize);
     done += whole > 0 ? whole : count;
-    plan.control->bytes_written.fetch_add(whole > 0 ? whole : count, std::memory_order_relaxed);
-    plan.control->heartbeat.fetch_add(1, std::memory_order_relaxed);
+    control_->bytes_written.fetch_add(whole > 0 ? whole : count, std::memory_order_relaxed);
+    Beat();
   }
   return 0;
 }
@@ -58,47 +140,36 @@ const SaveSection& SectionOfChunk(const SavePlan& plan, uint64_t chunk, uint32_t
   return plan.sections[low];
 }
 
-// 0, or an errno with its step in *step.
-int SaveChunk(const SavePlan& plan, uint64_t chunk, SaveStep* step, uint64_t* error_offset) {
-  ControlHeader* control = plan.control;
-  uint32_t section_index = 0;
-  const SaveSection& section = SectionOfChunk(plan, chunk, &section_index);
-  const uint64_t start = (chunk - section.first_chunk) * ControlBlock::kChunkSize;
-  const uint64_t length = std::min(section.byte_length - start, ControlBlock::kChunkSize);
-  const uint64_t padded = RoundUp(length, kPageSize);
+void Saver::CopyPiece(uint64_t start, uint64_t at, uint64_t length) {
+  if (at % kCopySize != 0) return;
+  plan_.pages->CopyFrozen(section_index_, start + at, std::min(kCopySize, length - at),
+                          buffers_.bounce + at);
+}
 
-  *step = SaveStep::kReading;
-  control->step.store(SaveStep::kReading, std::memory_order_relaxed);
-  *error_offset = start;
+BlockEntry* Saver::BeginEntry(const SaveSection& section, uint64_t block) {
+  BlockEntry* entry = &plan_.index[section.first_entry + block];
+  *entry = BlockEntry{};
+  entry->section = section_index_;
+  entry->block = static_cast<uint32_t>(block);
+  return entry;
+}
+
+int Saver::SaveFlat(const SaveSection& section, uint64_t start, uint64_t length) {
   // Runs of blocks that are not all zero are written with one call each; the others stay holes.
   uint64_t run_start = 0;
   uint64_t run_length = 0;
-  uint64_t zero_pages = 0;
-  memset(plan.bounce + length, 0, padded - length);
   const auto write_run = [&]() -> int {
     if (run_length == 0) return 0;
-    control->step.store(SaveStep::kWriting, std::memory_order_relaxed);
-    *step = SaveStep::kWriting;
-    *error_offset = section.data_offset + start + run_start;
-    const int error = WriteAll(plan, plan.bounce + run_start, run_length, *error_offset);
-    run_length = 0;
-    return error;
+    const uint64_t bytes = std::exchange(run_length, 0);
+    return WriteAll(buffers_.bounce + run_start, bytes, section.data_offset + start + run_start);
   };
-
-  const uint64_t first_block = start / kBlockSize;
-  for (uint64_t at = 0; at < padded; at += kBlockSize) {
-    const uint64_t block = first_block + at / kBlockSize;
+  for (uint64_t at = 0; at < length; at += kBlockSize) {
+    CopyPiece(start, at, length);
+    const uint64_t block = (start + at) / kBlockSize;
     const uint64_t block_length = PaddedBlockLength(section.byte_length, block);
-    std::byte* bytes = plan.bounce + at;
-    if (at % kCopySize == 0) {
-      plan.pages->CopyFrozen(section_index, start + at, std::min(kCopySize, length - at), bytes);
-    }
-    BlockEntry* entry = &plan.index[section.first_entry + block];
-    *entry = BlockEntry{};
-    entry->section = section_index;
-    entry->block = static_cast<uint32_t>(block);
-    zero_pages += EncodeBlock(bytes, block_length, entry);
-    control->heartbeat.fetch_add(1, std::memory_order_relaxed);
+    BlockEntry* entry = BeginEntry(section, block);
+    zero_pages_ += EncodeBlock(buffers_.bounce + at, block_length, entry);
+    Beat();
     if (entry->present == 0) {
       if (const int error = write_run()) return error;
       continue;
@@ -108,49 +179,123 @@ int SaveChunk(const SavePlan& plan, uint64_t chunk, SaveStep* step, uint64_t* er
     if (run_length == 0) run_start = at;
     run_length += block_length;
   }
-  if (const int error = write_run()) return error;
+  return write_run();
+}
 
-  *step = SaveStep::kReleasing;
-  control->step.store(SaveStep::kReleasing, std::memory_order_relaxed);
-  plan.pages->Release(section_index, start, length);
-  control->zero_pages.fetch_add(zero_pages, std::memory_order_relaxed);
-  control->bytes_done.fetch_add(length, std::memory_order_relaxed);
+uint64_t Saver::Pack(std::byte* bytes, uint64_t length, BlockEntry* entry, std::byte* out) {
+  entry->present = PresentPages(bytes, length);
+  const auto present = static_cast<uint32_t>(std::popcount(entry->present));
+  zero_pages_ += length / kPageSize - present;
+  if (present == 0) return 0;
+  // Only pages that are not zero are stored: push them together.
+  uint64_t dense = 0;
+  for (uint64_t page = 0; page < length / kPageSize; page++) {
+    if ((entry->present >> page & 1) == 0) continue;
+    if (dense != page) memcpy(bytes + dense * kPageSize, bytes + page * kPageSize, kPageSize);
+    dense++;
+  }
+  const uint64_t dense_length = dense * kPageSize;
+  uint64_t stored = compressor_->Compress(bytes, dense_length, out);
+  entry->codec = stored != 0 ? Codec::kZstd : Codec::kNone;
+  if (stored == 0) {
+    memcpy(out, bytes, dense_length);
+    stored = dense_length;
+  }
+  entry->stored_length = static_cast<uint32_t>(stored);
+  entry->checksum = Checksum(out, stored);
+  return stored;
+}
+
+int Saver::SavePacked(const SaveSection& section, uint64_t start, uint64_t length) {
+  uint64_t packed = 0;
+  for (uint64_t at = 0; at < length; at += kBlockSize) {
+    CopyPiece(start, at, length);
+    const uint64_t block = (start + at) / kBlockSize;
+    BlockEntry* entry = BeginEntry(section, block);
+    const uint64_t stored =
+        Pack(buffers_.bounce + at, PaddedBlockLength(section.byte_length, block), entry,
+             buffers_.packed + packed);
+    if (stored != 0)
+      entry->file_offset = packed;  // once the place of the chunk is known, that is added
+    packed += stored;
+    Beat();
+  }
+  if (packed == 0) return 0;
+  const uint64_t padded = RoundUp(packed, kPageSize);
+  memset(buffers_.packed + packed, 0, padded - packed);
+  const uint64_t offset = control_->file_tail.fetch_add(padded, std::memory_order_relaxed);
+  for (uint64_t at = 0; at < length; at += kBlockSize) {
+    BlockEntry& entry = plan_.index[section.first_entry + (start + at) / kBlockSize];
+    if (entry.present != 0) entry.file_offset += offset;
+  }
+  return WriteAll(buffers_.packed, padded, offset);
+}
+
+int Saver::SaveChunk(uint64_t chunk) {
+  const SaveSection& section = SectionOfChunk(plan_, chunk, &section_index_);
+  const uint64_t start = (chunk - section.first_chunk) * ControlBlock::kChunkSize;
+  const uint64_t length = std::min(section.byte_length - start, ControlBlock::kChunkSize);
+  zero_pages_ = 0;
+  Enter(SaveStep::kReading, start);
+  memset(buffers_.bounce + length, 0, RoundUp(length, kPageSize) - length);
+  const int error = plan_.layout == Layout::kPacked ? SavePacked(section, start, length)
+                                                    : SaveFlat(section, start, length);
+  if (error != 0) return error;
+  Enter(SaveStep::kReleasing, start);
+  plan_.pages->Release(section_index_, start, length);
+  control_->zero_pages.fetch_add(zero_pages_, std::memory_order_relaxed);
+  control_->bytes_done.fetch_add(length, std::memory_order_relaxed);
   return 0;
+}
+
+SaveEnd Saver::Run() {
+  for (;;) {
+    if (control_->abort_requested.load(std::memory_order_relaxed) != 0) return SaveEnd::kAborted;
+    if (control_->error_number.load(std::memory_order_relaxed) != 0) return SaveEnd::kFailed;
+    if (plan_.interrupted != nullptr && plan_.interrupted(plan_.interrupted_context)) {
+      return SaveEnd::kInterrupted;
+    }
+    const uint64_t chunk = plan_.pages->NextChunk(control_, plan_.chunk_count);
+    if (chunk >= plan_.chunk_count) return SaveEnd::kComplete;
+    if (const int error = SaveChunk(chunk)) {
+      Fail(error);
+      return SaveEnd::kFailed;
+    }
+  }
 }
 
 }  // namespace
 
-uint32_t EncodeBlock(const std::byte* bytes, uint64_t length, BlockEntry* entry) {
+uint64_t PresentPages(const std::byte* bytes, uint64_t length) {
   uint64_t present = 0;
-  const uint64_t pages = length / kPageSize;
-  for (uint64_t page = 0; page < pages; page++) {
+  for (uint64_t page = 0; page < length / kPageSize; page++) {
     if (!IsZeroPage(bytes + page * kPageSize)) present |= uint64_t{1} << page;
   }
-  entry->present = present;
-  entry->checksum = present != 0 ? Checksum(bytes, length) : 0;
-  return static_cast<uint32_t>(pages) - static_cast<uint32_t>(std::popcount(present));
+  return present;
+}
+
+uint32_t EncodeBlock(const std::byte* bytes, uint64_t length, BlockEntry* entry) {
+  entry->present = PresentPages(bytes, length);
+  entry->checksum = entry->present != 0 ? Checksum(bytes, length) : 0;
+  return static_cast<uint32_t>(length / kPageSize) -
+         static_cast<uint32_t>(std::popcount(entry->present));
 }
 
 uint64_t PageSource::NextChunk(ControlHeader* control, uint64_t /*chunk_count*/) {
   return control->next_chunk.fetch_add(1, std::memory_order_relaxed);
 }
 
-SaveEnd SaveChunks(const SavePlan& plan) {
-  for (;;) {
-    if (plan.control->abort_requested.load(std::memory_order_relaxed) != 0)
-      return SaveEnd::kAborted;
-    if (plan.interrupted != nullptr && plan.interrupted(plan.interrupted_context)) {
-      return SaveEnd::kInterrupted;
-    }
-    const uint64_t chunk = plan.pages->NextChunk(plan.control, plan.chunk_count);
-    if (chunk >= plan.chunk_count) return SaveEnd::kComplete;
-    SaveStep step = SaveStep::kReading;
-    uint64_t offset = 0;
-    if (const int error = SaveChunk(plan, chunk, &step, &offset)) {
-      Fail(plan.control, step, error, offset);
-      return SaveEnd::kFailed;
-    }
-  }
+SaveEnd SaveChunks(const SavePlan& plan, uint32_t saver) {
+  // The service comes first where processors are few.
+  sys::BeNice(plan.nice);
+  return Saver(plan, saver).Run();
+}
+
+SaveEnd WorseEnd(SaveEnd a, SaveEnd b) {
+  static_assert(SaveEnd::kComplete < SaveEnd::kAborted &&
+                SaveEnd::kAborted < SaveEnd::kInterrupted &&
+                SaveEnd::kInterrupted < SaveEnd::kFailed);
+  return std::max(a, b);
 }
 
 }  // namespace stillframe

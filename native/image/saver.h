@@ -1,7 +1,9 @@
 // Encode and write: the loop that turns frozen pages into blocks of the file.
 //
-// The same code runs in a thread and in a forked child. It works only on its plan, the control block, one
-// descriptor and frozen pages: no allocation, no lock, no exception, no stdio.
+// Several savers share the work of one capture: each takes a chunk, and while one waits for the disk the others
+// copy, look for zeros, compress and hash. They are threads of this process, or bare threads of a forked child;
+// the same code runs in both. It works only on its plan, the control block, one descriptor and frozen pages: no
+// allocation, no lock, no exception, no stdio.
 #pragma once
 
 #include <cstdint>
@@ -13,20 +15,25 @@ namespace stillframe {
 
 struct SaveSection {
   uint64_t byte_length;
-  uint64_t data_offset;  // in the file
+  uint64_t data_offset;  // in the file; packed: 0
   uint64_t first_entry;  // in the index
   uint64_t first_chunk;  // of all chunks of the capture; chunks do not cross sections
 };
 
 struct SavePlan {
+  Layout layout = Layout::kFlat;
+  int level = 0;                          // packed: of the compressor
   const SaveSection* sections = nullptr;  // in ascending order of first_chunk
   uint32_t section_count = 0;
   uint64_t chunk_count = 0;
   PageSource* pages = nullptr;
   ControlHeader* control = nullptr;
   BlockEntry* index = nullptr;
-  std::byte* bounce = nullptr;  // one chunk, page-aligned
-  int fd = -1;                  // may be O_DIRECT: all writes are aligned
+  const SaverBuffers* buffers = nullptr;  // [saver_count]
+  uint32_t saver_count = 1;
+  int fd = -1;                        // may be O_DIRECT: all writes are aligned
+  uint64_t max_bytes_per_second = 0;  // to the file, by all savers together; 0: no limit
+  int nice = 0;                       // of the savers, at least
   // Asked before each chunk; true ends the loop (the parent is gone). May be null.
   bool (*interrupted)(const void* context) = nullptr;
   const void* interrupted_context = nullptr;
@@ -34,11 +41,17 @@ struct SavePlan {
 
 enum class SaveEnd : uint8_t { kComplete, kAborted, kInterrupted, kFailed };
 
-// Takes chunk after chunk until none is left. kFailed: the reason stands in the control block.
-SaveEnd SaveChunks(const SavePlan& plan);
+// Takes chunk after chunk until none is left for saver number `saver`. kFailed: the reason stands in the control
+// block, and the others end with it.
+SaveEnd SaveChunks(const SavePlan& plan, uint32_t saver = 0);
 
-// Fills the entry for one block whose padded bytes are in `bytes` (a multiple of the page size): which
-// pages are not zero, and the checksum. Returns the number of zero pages.
+// The end of all savers together: complete only when each is.
+SaveEnd WorseEnd(SaveEnd a, SaveEnd b);
+
+// Which pages of a block are not zero, as bits. `length` is a multiple of the page size.
+uint64_t PresentPages(const std::byte* bytes, uint64_t length);
+
+// Fills in which pages of a block of a flat file are not zero, and the checksum. Returns the number of zero pages.
 uint32_t EncodeBlock(const std::byte* bytes, uint64_t length, BlockEntry* entry);
 
 }  // namespace stillframe

@@ -36,23 +36,27 @@ void Seal(std::byte* page, Struct* fields) {
 
 }  // namespace
 
-FlatLayout PlanFlatLayout(const std::vector<ImageDescription::Section>& sections) {
-  FlatLayout layout;
+ImageLayout PlanLayout(const std::vector<ImageDescription::Section>& sections, Layout kind) {
+  ImageLayout layout;
+  layout.layout = kind;
   uint64_t offset = kPartAlignment;  // behind the header
   for (const auto& section : sections) {
+    const uint64_t data_offset = kind == Layout::kFlat ? offset : 0;
     layout.sections.push_back(
-        {section.byte_length, offset, layout.block_count, layout.chunk_count});
+        {section.byte_length, data_offset, layout.block_count, layout.chunk_count});
     layout.block_count += BlockCount(section.byte_length);
     layout.chunk_count += DivideRoundingUp(section.byte_length, ControlBlock::kChunkSize);
     layout.byte_length += section.byte_length;
     offset = RoundUp(offset + section.byte_length, kPartAlignment);
   }
-  layout.tail_offset = offset;
+  // No chunk takes more in a packed file than in a flat one.
+  layout.data_end = offset;
   return layout;
 }
 
-Result<uint64_t> WriteHeaderAndTail(int fd, const ImageDescription& image, const FlatLayout& layout,
-                                    const BlockEntry* index) {
+Result<uint64_t> WriteHeaderAndTail(int fd, const ImageDescription& image,
+                                    const ImageLayout& layout, const BlockEntry* index,
+                                    uint64_t tail_offset) {
   const uint64_t index_length = layout.block_count * sizeof(BlockEntry);
   const uint64_t records_length = image.sections.size() * sizeof(SectionRecord);
   uint64_t names_length = 0;
@@ -74,7 +78,7 @@ Result<uint64_t> WriteHeaderAndTail(int fd, const ImageDescription& image, const
   header.version_minor = kVersionMinor;
   header.header_length = kPageSize;
   memcpy(header.id, image.id.data(), sizeof header.id);
-  header.layout = Layout::kFlat;
+  header.layout = layout.layout;
   header.page_size = kPageSize;
   header.block_size = kBlockSize;
   header.frozen_at_ns = image.frozen_at_ns;
@@ -103,8 +107,8 @@ Result<uint64_t> WriteHeaderAndTail(int fd, const ImageDescription& image, const
   FileTrailer trailer{};
   memcpy(trailer.magic, kTrailerMagic, sizeof trailer.magic);
   memcpy(trailer.id, image.id.data(), sizeof trailer.id);
-  trailer.file_length = layout.tail_offset + tail_length;
-  trailer.index_offset = layout.tail_offset;
+  trailer.file_length = tail_offset + tail_length;
+  trailer.index_offset = tail_offset;
   trailer.index_count = layout.block_count;
   trailer.index_checksum = Checksum(tail, index_length);
   trailer.sections_offset = trailer.index_offset + index_length;
@@ -117,7 +121,7 @@ Result<uint64_t> WriteHeaderAndTail(int fd, const ImageDescription& image, const
   Seal(tail + trailer_at, &trailer);
 
   Status wrote =
-      WritePart(fd, tail, tail_length, layout.tail_offset, "cannot write the index of the file");
+      WritePart(fd, tail, tail_length, tail_offset, "cannot write the index of the file");
   if (!wrote.ok()) return wrote.failure();
   wrote = WritePart(fd, header_page, kPageSize, 0, "cannot write the header of the file");
   if (!wrote.ok()) return wrote.failure();

@@ -25,18 +25,22 @@ struct ImageDescription {
   std::vector<Section> sections;
 };
 
-// Where everything of a flat file goes.
-struct FlatLayout {
+// Where everything of a file goes, as far as it is known before a block is written.
+struct ImageLayout {
+  Layout layout = Layout::kFlat;
   std::vector<SaveSection> sections;
   uint64_t block_count = 0;
   uint64_t chunk_count = 0;
   uint64_t byte_length = 0;  // logical bytes of all sections
-  uint64_t tail_offset = 0;
+  uint64_t data_end = 0;  // all blocks lie before it. Flat: where the tail begins; packed: a bound
 };
-FlatLayout PlanFlatLayout(const std::vector<ImageDescription::Section>& sections);
+ImageLayout PlanLayout(const std::vector<ImageDescription::Section>& sections,
+                       Layout layout = Layout::kFlat);
 
-// Writes header and tail, aligned as O_DIRECT wants it. Returns the length of the file.
-Result<uint64_t> WriteHeaderAndTail(int fd, const ImageDescription& image, const FlatLayout& layout,
-                                    const BlockEntry* index);
+// Writes header and tail, aligned as O_DIRECT wants it; the tail at `tail_offset`, a multiple of the part alignment.
+// Returns the length of the file.
+Result<uint64_t> WriteHeaderAndTail(int fd, const ImageDescription& image,
+                                    const ImageLayout& layout, const BlockEntry* index,
+                                    uint64_t tail_offset);
 
 }  // namespace stillframe

@@ -22,9 +22,10 @@ TEST(ControlBlock, HasRoomForIndexAndBounceBuffer) {
     const ControlBlock& control = made.value();
     EXPECT_EQ(control.block_count(), blocks);
     const auto* index_end = reinterpret_cast<std::byte*>(control.index() + blocks);
-    EXPECT_LE(index_end, control.bounce());
-    EXPECT_EQ(reinterpret_cast<uintptr_t>(control.bounce()) % kPageSize, 0U);
-    control.bounce()[0] = control.bounce()[ControlBlock::kChunkSize - 1] = std::byte{1};
+    EXPECT_LE(index_end, control.buffers()[0].bounce);
+    EXPECT_EQ(reinterpret_cast<uintptr_t>(control.buffers()[0].bounce) % kPageSize, 0U);
+    control.buffers()[0].bounce[0] = control.buffers()[0].bounce[ControlBlock::kChunkSize - 1] =
+        std::byte{1};
     EXPECT_EQ(control.header()->error_number.load(), 0);
     EXPECT_EQ(control.header()->step.load(), SaveStep::kNone);
   }

@@ -76,7 +76,7 @@ DirectCapture::DirectCapture(Variant variant, const Regions& regions, uint64_t m
     sections.push_back({"r" + std::to_string(sections.size()), region->byte_length()});
     plan_.sources.push_back({region->data(), region->byte_length(), true});
   }
-  layout_ = PlanFlatLayout(sections);
+  layout_ = PlanLayout(sections);
   plan_.memory_limit = memory_limit;
   plan_.at_limit = at_limit;
 }
@@ -92,7 +92,7 @@ Status DirectCapture::Prepare() {
   save.chunk_count = layout_.chunk_count;
   save.control = control_->header();
   save.index = control_->index();
-  save.bounce = control_->bounce();
+  save.buffers = control_->buffers();
   save.fd = file_.get();
   return engine_->Prepare(plan_);
 }

@@ -53,7 +53,7 @@ class DirectCapture {
   const CopyCost& cost() const { return cost_; }
 
  private:
-  FlatLayout layout_;
+  ImageLayout layout_;
   std::unique_ptr<ControlBlock> control_;
   UniqueFd file_;
   FreezePlan plan_;

@@ -107,7 +107,7 @@ TEST(Layout, PartsAreAlignedAndDoNotOverlap) {
   const uint64_t tera = uint64_t{1} << 40;
   const std::vector<ImageDescription::Section> sections = {
       {"a", 1}, {"empty", 0}, {"b", kPartAlignment}, {"c", tera + 1}, {"d", kBlockSize * 17}};
-  const FlatLayout layout = PlanFlatLayout(sections);
+  const ImageLayout layout = PlanLayout(sections);
   ASSERT_EQ(layout.sections.size(), sections.size());
   uint64_t end = kPartAlignment;
   uint64_t entries = 0;
@@ -129,16 +129,16 @@ TEST(Layout, PartsAreAlignedAndDoNotOverlap) {
   EXPECT_EQ(layout.block_count, entries);
   EXPECT_EQ(layout.chunk_count, chunks);
   EXPECT_EQ(layout.byte_length, bytes);
-  EXPECT_EQ(layout.tail_offset % kPartAlignment, 0U);
-  EXPECT_GE(layout.tail_offset, end);
-  EXPECT_LT(layout.tail_offset, end + kPartAlignment);
+  EXPECT_EQ(layout.data_end % kPartAlignment, 0U);
+  EXPECT_GE(layout.data_end, end);
+  EXPECT_LT(layout.data_end, end + kPartAlignment);
 }
 
 TEST(Layout, TheLargestFileThatTheLimitsAllowDoesNotOverflow) {
   const std::vector<ImageDescription::Section> sections(kMaxSections, {"s", kMaxSectionLength});
-  const FlatLayout layout = PlanFlatLayout(sections);
-  EXPECT_EQ(layout.tail_offset, kPartAlignment + kMaxSections * kMaxSectionLength);
-  EXPECT_LT(layout.tail_offset, uint64_t{1} << 63);
+  const ImageLayout layout = PlanLayout(sections);
+  EXPECT_EQ(layout.data_end, kPartAlignment + kMaxSections * kMaxSectionLength);
+  EXPECT_LT(layout.data_end, uint64_t{1} << 63);
   EXPECT_EQ(layout.block_count, kMaxSections * (kMaxSectionLength / kBlockSize));
 }
 

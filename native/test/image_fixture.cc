@@ -111,7 +111,7 @@ uint64_t WriteImage(int fd, const std::vector<SampleSection>& sections,
   for (const SampleSection& section : sections) {
     image.sections.push_back({section.name, section.bytes.size()});
   }
-  const FlatLayout layout = PlanFlatLayout(image.sections);
+  const ImageLayout layout = PlanLayout(image.sections);
   Result<ControlBlock> control = ControlBlock::Create(layout.block_count);
   EXPECT_TRUE(control.ok());
   MemoryPages pages(sections);
@@ -122,10 +122,10 @@ uint64_t WriteImage(int fd, const std::vector<SampleSection>& sections,
   plan.pages = &pages;
   plan.control = control.value().header();
   plan.index = control.value().index();
-  plan.bounce = control.value().bounce();
+  plan.buffers = control.value().buffers();
   plan.fd = fd;
   EXPECT_EQ(SaveChunks(plan), SaveEnd::kComplete);
-  Result<uint64_t> length = WriteHeaderAndTail(fd, image, layout, plan.index);
+  Result<uint64_t> length = WriteHeaderAndTail(fd, image, layout, plan.index, layout.data_end);
   EXPECT_TRUE(length.ok());
   return length.ok() ? length.value() : 0;
 }

@@ -73,7 +73,7 @@ class Saver : public ::testing::Test {
     sections_ = std::move(sections);
     std::vector<ImageDescription::Section> described;
     for (const auto& section : sections_) described.push_back({section.name, section.bytes.size()});
-    layout_ = PlanFlatLayout(described);
+    layout_ = PlanLayout(described);
     Result<ControlBlock> control = ControlBlock::Create(layout_.block_count);
     ASSERT_TRUE(control.ok());
     control_.emplace(std::move(control.value()));
@@ -87,15 +87,15 @@ class Saver : public ::testing::Test {
     plan_.pages = &*pages_;
     plan_.control = control_->header();
     plan_.index = control_->index();
-    plan_.bounce = control_->bounce();
+    plan_.buffers = control_->buffers();
     plan_.fd = fd_.get();
     // Whatever a frozen page is copied over must not show in the file.
-    memset(plan_.bounce, 0xee, kChunk);
+    memset(plan_.buffers[0].bounce, 0xee, kChunk);
   }
 
   // The file from the sections on is what it must be: pages as they were, zeros elsewhere.
   void ExpectSaved() {
-    Bytes expected(layout_.tail_offset);
+    Bytes expected(layout_.data_end);
     for (size_t i = 0; i < sections_.size(); i++) {
       const Bytes& bytes = sections_[i].bytes;
       std::copy(bytes.begin(), bytes.end(),
@@ -117,7 +117,7 @@ class Saver : public ::testing::Test {
   TemporaryDirectory directory_;
   FaultScope faults_;
   std::vector<SampleSection> sections_;
-  FlatLayout layout_;
+  ImageLayout layout_;
   std::optional<ControlBlock> control_;
   std::optional<MemoryPages> pages_;
   UniqueFd fd_;
@@ -331,12 +331,13 @@ constexpr BlockEntry kNoBlocks[1] = {};
 TEST(Tail, ReportsTheErrorOfAWrite) {
   ImageDescription image;
   image.sections = {{"main", 0}};
-  const FlatLayout layout = PlanFlatLayout(image.sections);
+  const ImageLayout layout = PlanLayout(image.sections);
   MemoryFile file;
   for (const uint32_t nth : {1U, 2U}) {
     const FaultScope faults;
     FaultScope::Fail("pwrite", nth, ENOSPC);
-    Result<uint64_t> wrote = WriteHeaderAndTail(file.fd(), image, layout, kNoBlocks);
+    Result<uint64_t> wrote =
+        WriteHeaderAndTail(file.fd(), image, layout, kNoBlocks, layout.data_end);
     ASSERT_FALSE(wrote.ok());
     EXPECT_EQ(wrote.failure().code, FailureCode::kNoSpace);
     EXPECT_STREQ(wrote.failure().syscall, "pwrite");
@@ -353,8 +354,8 @@ TEST(Tail, LeavesDirectModeWhereAWriteRefusesIt) {
   FaultScope::Fail("pwrite", 1, EINVAL);
   ImageDescription image;
   image.sections = {{"main", 0}};
-  Result<uint64_t> wrote =
-      WriteHeaderAndTail(fd.get(), image, PlanFlatLayout(image.sections), kNoBlocks);
+  const ImageLayout layout = PlanLayout(image.sections);
+  Result<uint64_t> wrote = WriteHeaderAndTail(fd.get(), image, layout, kNoBlocks, layout.data_end);
   EXPECT_TRUE(wrote.ok());
   EXPECT_EQ(fcntl(fd.get(), F_GETFL) & O_DIRECT, 0);
 }

@@ -1,0 +1,47 @@
+#include "image/block_codec.h"
+
+// For static workspaces and parameters by hand. The release that is built in is pinned by package-lock.json.
+#define ZSTD_STATIC_LINKING_ONLY
+#include <zstd.h>
+
+namespace stillframe {
+namespace {
+
+ZSTD_compressionParameters ParametersOf(int level) { return ZSTD_getCParams(level, kBlockSize, 0); }
+
+ZSTD_CCtx* Compressing(void* context) { return static_cast<ZSTD_CCtx*>(context); }
+ZSTD_DCtx* Decompressing(void* context) { return static_cast<ZSTD_DCtx*>(context); }
+
+}  // namespace
+
+uint64_t BlockCompressor::WorkspaceBytes(int level) {
+  return ZSTD_estimateCCtxSize_usingCParams(ParametersOf(level));
+}
+
+BlockCompressor::BlockCompressor(std::byte* workspace, int level)
+    : context_(ZSTD_initStaticCCtx(workspace, WorkspaceBytes(level))) {
+  // The same tables for blocks of every length, so that the workspace holds them.
+  ZSTD_CCtx_setCParams(Compressing(context_), ParametersOf(level));
+  // Decompressed bytes are checked end to end; the index has the checksum of what is stored.
+  ZSTD_CCtx_setParameter(Compressing(context_), ZSTD_c_checksumFlag, 1);
+}
+
+uint64_t BlockCompressor::Compress(const std::byte* bytes, uint64_t length, std::byte* out) {
+  const size_t size = ZSTD_compress2(Compressing(context_), out, length - 1, bytes, length);
+  return ZSTD_isError(size) != 0 ? 0 : size;
+}
+
+uint64_t BlockDecompressor::WorkspaceBytes() { return ZSTD_estimateDCtxSize(); }
+
+BlockDecompressor::BlockDecompressor(std::byte* workspace)
+    : context_(ZSTD_initStaticDCtx(workspace, WorkspaceBytes())) {}
+
+bool BlockDecompressor::Decompress(const std::byte* bytes, uint64_t length, std::byte* out,
+                                   uint64_t out_length) {
+  // One frame and nothing behind it: no skippable frames, in which anything could hide.
+  if (ZSTD_getFrameContentSize(bytes, length) != out_length) return false;
+  if (ZSTD_findFrameCompressedSize(bytes, length) != length) return false;
+  return ZSTD_decompressDCtx(Decompressing(context_), out, out_length, bytes, length) == out_length;
+}
+
+}  // namespace stillframe
