@@ -305,6 +305,9 @@ void BeNice(int nice) {
 }
 int StartBareThread(int (*body)(void*), void* argument, std::byte* stack_end) {
   if (const int error = InjectedError(Call::kClone)) return -error;
+#if defined(__SANITIZE_THREAD__)
+  return -EAGAIN;  // TSan takes it for its creator, whose thread-local storage it has
+#endif
   // libc's, since a new stack needs assembler; it does nothing else: no lock, no list of threads.
   const int tid = clone(
       body, stack_end,

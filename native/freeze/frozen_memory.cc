@@ -13,6 +13,11 @@
 #include "base/sys.h"
 #include "memory/page.h"
 
+#if defined(__SANITIZE_THREAD__)
+extern "C" void AnnotateIgnoreReadsBegin(const char* file, int line);
+extern "C" void AnnotateIgnoreReadsEnd(const char* file, int line);
+#endif
+
 namespace stillframe {
 namespace {
 
@@ -27,6 +32,20 @@ inline void Pause() {
   asm volatile("yield");
 #endif
 }
+
+// TSan must not report what is read while somebody writes it, and is not used then.
+class IgnoreRaces {
+ public:
+#if defined(__SANITIZE_THREAD__)
+  IgnoreRaces() { AnnotateIgnoreReadsBegin(__FILE__, __LINE__); }
+  ~IgnoreRaces() { AnnotateIgnoreReadsEnd(__FILE__, __LINE__); }
+#else
+  IgnoreRaces() {}
+  ~IgnoreRaces() {}
+#endif
+  IgnoreRaces(const IgnoreRaces&) = delete;
+  IgnoreRaces& operator=(const IgnoreRaces&) = delete;
+};
 
 Result<Mapping> Table(uint64_t entries, size_t entry_bytes) {
   return Mapping::Anonymous(std::max<uint64_t>(entries * entry_bytes, 1),
@@ -149,14 +168,15 @@ void FrozenMemory::WaitForChange(uint32_t seen) {
   waiters_.fetch_sub(1, std::memory_order_seq_cst);
 }
 
-FrozenMemory::Attempt FrozenMemory::TryCapture(const Span& span, uint64_t page) {
+FrozenMemory::Attempt FrozenMemory::TryCapture(const Span& span, uint64_t page, Wish wish) {
   std::atomic<uint8_t>& state = StateOf(span.first_page + page);
   const uint8_t found = state.load(std::memory_order_acquire);
-  if (found == kCaptured || found == kFree) return Attempt::kLate;
-  if (found != kProtected) return Attempt::kAgain;
+  if (found == kCaptured || found == kSaved || found == kFree) return Attempt::kLate;
+  if (found == kCapturing || (found == kSaving && wish == Wish::kOnTheWay)) return Attempt::kAgain;
   const uint32_t slot = pool_.Take();
-  if (slot == SlotPool::kNone) return Attempt::kFull;
-  uint8_t expected = kProtected;
+  // A page that is being saved will be writable soon, and is no reason to give up.
+  if (slot == SlotPool::kNone) return found == kSaving ? Attempt::kAgain : Attempt::kFull;
+  uint8_t expected = found;
   if (!state.compare_exchange_strong(expected, kCapturing, std::memory_order_acq_rel)) {
     pool_.Give(slot);
     return Attempt::kAgain;
@@ -165,7 +185,7 @@ FrozenMemory::Attempt FrozenMemory::TryCapture(const Span& span, uint64_t page) 
   memcpy(pool_.Bytes(slot), bytes, page_bytes_);
   if (protection_->Lift(bytes, page_bytes_) < 0) {
     // As if it had never been tried.
-    state.store(kProtected, std::memory_order_release);
+    state.store(found, std::memory_order_release);
     pool_.Give(slot);
     return Attempt::kNoMeans;
   }
@@ -180,7 +200,8 @@ FrozenMemory::Attempt FrozenMemory::TryCapture(const Span& span, uint64_t page) 
 
 bool FrozenMemory::IsWritable(const Span& span, uint64_t page) const {
   const uint8_t state = StateOf(span.first_page + page).load(std::memory_order_acquire);
-  return state == kCaptured || state == kFree || lifted_.load(std::memory_order_acquire) != 0;
+  return state == kCaptured || state == kSaved || state == kFree ||
+         lifted_.load(std::memory_order_acquire) != 0;
 }
 
 bool FrozenMemory::ResolveWrite(const void* address) {
@@ -193,13 +214,13 @@ bool FrozenMemory::ResolveWrite(const void* address) {
   for (;;) {
     const uint32_t seen = changes_.load(std::memory_order_acquire);
     if (IsWritable(*span, page)) {
-      // A lift that failed for want of means has left the page protected: once more.
+      // The saver has yet to lift it, or had not the means to.
       if (protection_->Lift(span->start + page * page_bytes_, page_bytes_) >= 0) return false;
       WaitForChange(seen);
       continue;
     }
     const size_t piece = protection_->PieceBytes(isolated_pieces_.load(std::memory_order_relaxed));
-    const Attempt attempt = piece == 0 ? Attempt::kNoMeans : TryCapture(*span, page);
+    const Attempt attempt = piece == 0 ? Attempt::kNoMeans : TryCapture(*span, page, Wish::kWanted);
     if (attempt == Attempt::kFull && at_limit_ == AtLimit::kAbort && !IsWritable(*span, page)) {
       limit_reached_.store(true, std::memory_order_relaxed);
       LiftAll();
@@ -219,7 +240,7 @@ bool FrozenMemory::ResolveWrite(const void* address) {
     const uint64_t end = std::min(first + pages, span->page_count);
     for (uint64_t each = first; each < end; each++) {
       if (each == page) continue;
-      const Attempt more = TryCapture(*span, each);
+      const Attempt more = TryCapture(*span, each, Wish::kOnTheWay);
       if (more == Attempt::kFull || more == Attempt::kNoMeans) break;
     }
     return true;
@@ -264,50 +285,77 @@ void FrozenMemory::Release(uint32_t section, uint64_t offset, size_t /*length*/)
   NoteChange();
 }
 
+bool FrozenMemory::TakeCaptured(const Span& span, uint64_t page, uint64_t bytes, std::byte* out) {
+  std::atomic<uint8_t>& state = StateOf(span.first_page + page);
+  for (;;) {
+    const uint32_t seen = changes_.load(std::memory_order_acquire);
+    const uint8_t found = state.load(std::memory_order_acquire);
+    if (found == kCaptured) break;
+    if (found != kCapturing || lifted_.load(std::memory_order_acquire) != 0) return false;
+    WaitForChange(seen);
+  }
+  const uint32_t slot = SlotOf(span.first_page + page).load(std::memory_order_relaxed);
+  memcpy(out, pool_.Bytes(slot), bytes);
+  state.store(kFree, std::memory_order_release);
+  pool_.Give(slot);
+  NoteChange();
+  return true;
+}
+
+bool FrozenMemory::SaveRun(const Span& span, uint64_t first, uint64_t end, uint64_t bytes,
+                           std::byte* out) {
+  std::byte* from = span.start + first * page_bytes_;
+  {
+    // Writers may come in between; what they have written over is thrown away below.
+    const IgnoreRaces ignore;
+    memcpy(out, from, bytes);
+  }
+  for (uint64_t page = first; page < end;) {
+    uint8_t expected = kSaving;
+    const uint64_t at = (page - first) * page_bytes_;
+    if (StateOf(span.first_page + page)
+            .compare_exchange_strong(expected, kSaved, std::memory_order_acq_rel) ||
+        TakeCaptured(span, page, std::min<uint64_t>(page_bytes_, bytes - at), out + at)) {
+      page++;
+      continue;
+    }
+    if (lifted_.load(std::memory_order_acquire) != 0) return false;  // nobody wants it any more
+  }
+  // All of it at once, so that a huge page stays one and mappings join again.
+  protection_->Lift(from, (end - first) * page_bytes_);
+  for (uint64_t page = first; page < end; page++) {
+    StateOf(span.first_page + page).store(kFree, std::memory_order_release);
+  }
+  NoteChange();
+  return true;
+}
+
 void FrozenMemory::CopyFrozen(uint32_t section, uint64_t offset, size_t length, std::byte* out) {
   const Span& span = spans_[section];
   // Offsets are multiples of the block size, and so of the page size.
   const uint64_t first = offset / page_bytes_;
   const uint64_t end = DivideRoundingUp(offset + length, page_bytes_);
-  const auto bytes_of = [&](uint64_t page) {
-    return std::min<uint64_t>(page_bytes_, offset + length - page * page_bytes_);
+  const auto begin_saving = [&](uint64_t page) {
+    uint8_t expected = kProtected;
+    return StateOf(span.first_page + page)
+        .compare_exchange_strong(expected, kSaving, std::memory_order_acq_rel);
   };
   for (uint64_t page = first; page < end;) {
-    std::atomic<uint8_t>& state = StateOf(span.first_page + page);
-    const uint32_t seen = changes_.load(std::memory_order_acquire);
-    uint8_t found = kProtected;
-    if (state.compare_exchange_strong(found, kSaving, std::memory_order_acq_rel)) {
-      // As many more as follow: one copy, one change of protection. A writer that wants one of them waits for
-      // the copy of all, at most a huge page.
-      uint64_t run_end = page + 1;
-      for (; run_end < end; run_end++) {
-        uint8_t next = kProtected;
-        if (!StateOf(span.first_page + run_end)
-                 .compare_exchange_strong(next, kSaving, std::memory_order_acq_rel)) {
-          break;
-        }
-      }
-      std::byte* from = span.start + page * page_bytes_;
-      const uint64_t bytes = (run_end - 1 - page) * page_bytes_ + bytes_of(run_end - 1);
-      memcpy(out + page * page_bytes_ - offset, from, bytes);
-      protection_->Lift(from, (run_end - page) * page_bytes_);
-      for (; page < run_end; page++) {
-        StateOf(span.first_page + page).store(kFree, std::memory_order_release);
-      }
-      NoteChange();
+    std::byte* to = out + page * page_bytes_ - offset;
+    uint64_t run_end = page;
+    while (run_end < end && begin_saving(run_end)) run_end++;
+    if (run_end > page) {
+      const uint64_t bytes = std::min(run_end * page_bytes_, offset + length) - page * page_bytes_;
+      if (!SaveRun(span, page, run_end, bytes, to)) return;
+      page = run_end;
       continue;
     }
-    if (found == kCaptured) {
-      const uint32_t slot = SlotOf(span.first_page + page).load(std::memory_order_relaxed);
-      memcpy(out + page * page_bytes_ - offset, pool_.Bytes(slot), bytes_of(page));
-      state.store(kFree, std::memory_order_release);
-      pool_.Give(slot);
-      NoteChange();
+    const uint64_t bytes = std::min<uint64_t>(page_bytes_, offset + length - page * page_bytes_);
+    if (TakeCaptured(span, page, bytes, to)) {
       page++;
-      continue;
+    } else if (lifted_.load(std::memory_order_acquire) != 0) {
+      return;
     }
-    if (lifted_.load(std::memory_order_acquire) != 0) return;  // the result is not wanted any more
-    WaitForChange(seen);                                       // a writer is copying this very page
   }
 }
 

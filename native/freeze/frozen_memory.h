@@ -2,16 +2,20 @@
 //
 // Each page of a source is in one state, changed by compare-and-swap only:
 //
-//                   a writer faults                     the saver reads the copy
+//                   a writer faults                     a saver reads the copy
 //     kProtected ---------------------> kCapturing ---> kCaptured ----------------.
-//         |                               (copy to a slot, lift the protection)   |
-//         | the saver comes first                                                 v
-//         '--------------------------> kSaving ------------------------------> kFree
-//                                        (copy to the bounce buffer, lift)
+//         |                               ^   (copy to a slot, lift)              |
+//         | a saver comes first           | a writer faults                       v
+//         '--------------------------> kSaving ------------> kSaved ----------> kFree
+//                                        (copy to the bounce buffer)   (lift)
 //
-// In kProtected, kCapturing and kSaving the page is write-protected and holds the frozen bytes; whoever moves
-// it on to kCaptured or kFree has copied the bytes and lifted the protection before. A writer that finds
-// kCapturing or kSaving waits; one that finds kCaptured or kFree came late and only has to try again.
+// In kProtected, kCapturing and kSaving the page is write-protected and holds the frozen bytes; whoever moves it on to
+// kCaptured or kSaved has copied the bytes before, and what comes after kSaved may be lifted by anybody.
+//
+// No writer waits for a saver, which runs with low priority and may be off its processor for long: in kSaving the
+// writer captures the page itself, and the saver, whose own copy of it may be torn now, takes the one in the slot;
+// in kSaved the writer lifts the protection of its page itself. A writer that finds kCapturing waits for another
+// writer; one that finds kCaptured or kFree came late and only has to try again.
 //
 // The gate: with several sources, a writer that is let through before the last source is protected could then
 // write to that one, and the cut would be torn. So nobody is let through until all are protected.
@@ -85,7 +89,7 @@ class FrozenMemory final : public PageSource {
   bool limit_reached() const { return limit_reached_.load(std::memory_order_relaxed); }
 
  private:
-  enum State : uint8_t { kProtected, kCapturing, kCaptured, kSaving, kFree };
+  enum State : uint8_t { kProtected, kCapturing, kCaptured, kSaving, kSaved, kFree };
 
   struct Span {
     std::byte* start;
@@ -106,8 +110,14 @@ class FrozenMemory final : public PageSource {
   // kLate: somebody else has made the page writable. kAgain: somebody else is at it. kFull: no slot. kNoMeans: the
   // protection cannot be lifted for one more isolated piece; the saver will come by.
   enum class Attempt : uint8_t { kCaptured, kLate, kAgain, kFull, kNoMeans };
-  Attempt TryCapture(const Span& span, uint64_t page);
+  // Of a page in kSaving only when it is wanted at once.
+  enum class Wish : uint8_t { kWanted, kOnTheWay };
+  Attempt TryCapture(const Span& span, uint64_t page, Wish wish);
   bool IsWritable(const Span& span, uint64_t page) const;
+  // The saver's part of CopyFrozen: pages [first, end) of a span, all in kSaving by its doing. False: all is lifted.
+  bool SaveRun(const Span& span, uint64_t first, uint64_t end, uint64_t bytes, std::byte* out);
+  // Takes the copy that a writer has made of a page, or is making. False: the page is in another state.
+  bool TakeCaptured(const Span& span, uint64_t page, uint64_t bytes, std::byte* out);
   void WaitForChange(uint32_t seen);
   void NoteChange();
 

@@ -20,6 +20,8 @@ uint64_t BlockCompressor::WorkspaceBytes(int level) {
 
 BlockCompressor::BlockCompressor(std::byte* workspace, int level)
     : context_(ZSTD_initStaticCCtx(workspace, WorkspaceBytes(level))) {
+  // A static context starts without zstd's defaults: frames that tell their content's length are one.
+  ZSTD_CCtx_reset(Compressing(context_), ZSTD_reset_session_and_parameters);
   // The same tables for blocks of every length, so that the workspace holds them.
   ZSTD_CCtx_setCParams(Compressing(context_), ParametersOf(level));
   // Decompressed bytes are checked end to end; the index has the checksum of what is stored.

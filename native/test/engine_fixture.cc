@@ -82,7 +82,7 @@ DirectCapture::DirectCapture(Variant variant, const Regions& regions, uint64_t m
 }
 
 Status DirectCapture::Prepare() {
-  Result<ControlBlock> control = ControlBlock::Create(layout_.block_count);
+  Result<ControlBlock> control = ControlBlock::Create(layout_.block_count, {.savers = 2});
   if (!control.ok()) return control.failure();
   control_ = std::make_unique<ControlBlock>(std::move(control.value()));
   file_.Reset(memfd_create("capture", MFD_CLOEXEC));
@@ -93,6 +93,7 @@ Status DirectCapture::Prepare() {
   save.control = control_->header();
   save.index = control_->index();
   save.buffers = control_->buffers();
+  save.saver_count = control_->saver_count();
   save.fd = file_.get();
   return engine_->Prepare(plan_);
 }

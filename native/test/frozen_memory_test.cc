@@ -28,7 +28,15 @@ class OverwritingProtection final : public WriteProtection {
       failures_left--;
       return -ENOMEM;
     }
-    memset(start, static_cast<int>(kNew), length);
+    if (length > SystemPageSize() && hold_runs) {
+      holding = true;
+      holding.notify_all();
+      hold_runs.wait(true);
+    }
+    // Atomic, since a page may be lifted by a writer and by the saver at once.
+    for (std::byte* at = start; at < start + length; at++) {
+      std::atomic_ref(*at).store(kNew, std::memory_order_relaxed);
+    }
     return 0;
   }
   size_t PieceBytes(uint64_t) override { return piece_bytes; }
@@ -36,6 +44,8 @@ class OverwritingProtection final : public WriteProtection {
 
   std::atomic<size_t> piece_bytes{SystemPageSize()};
   std::atomic<int> failures_left{0};
+  std::atomic<bool> hold_runs{false};  // whoever lifts more than a page stops before it
+  std::atomic<bool> holding{false};
 };
 
 class FrozenMemoryTest : public ::testing::Test {
@@ -97,6 +107,41 @@ TEST_F(FrozenMemoryTest, ALiftThatFailsIsAsIfItHadNotBeenTried) {
   writer.join();
   EXPECT_EQ(*PageAt(5), kNew);
   EXPECT_TRUE(SavesOld(*frozen, 0, kPages));
+}
+
+TEST_F(FrozenMemoryTest, AWriterDoesNotWaitForASaverThatHasStopped) {
+  auto frozen = Freeze(kPages);
+  protection_.hold_runs = true;
+  std::thread saver([&] { EXPECT_TRUE(SavesOld(*frozen, 0, kPages)); });
+  protection_.holding.wait(false);
+  for (uint64_t page = 0; page < kPages; page += 7) {
+    frozen->ResolveWrite(PageAt(page));
+    EXPECT_EQ(std::atomic_ref(*PageAt(page)).load(), kNew);
+  }
+  EXPECT_EQ(*PageAt(1), kOld);
+  protection_.hold_runs = false;
+  protection_.hold_runs.notify_all();
+  saver.join();
+  EXPECT_EQ(*PageAt(1), kNew);
+  EXPECT_EQ(frozen->copied_bytes(), 0U);
+}
+
+TEST_F(FrozenMemoryTest, WhatAWriterTakesFromASaverInItsMidstIsSavedAsItWas) {
+  for (int round = 0; round < 2'000; round++) {
+    auto frozen = Freeze(kPages);
+    std::atomic<bool> go{false};
+    std::thread writer([&] {
+      go.wait(false);
+      // From the end: towards the saver, which begins at the front.
+      for (uint64_t page = kPages; page-- > 0;) frozen->ResolveWrite(PageAt(page));
+    });
+    go = true;
+    go.notify_all();
+    ASSERT_TRUE(SavesOld(*frozen, 0, kPages)) << "round " << round;
+    writer.join();
+    ASSERT_EQ(*PageAt(0), kNew);
+    ASSERT_EQ(frozen->copied_bytes(), 0U);
+  }
 }
 
 TEST_F(FrozenMemoryTest, AtTheLimitAWriterWaitsForTheSaver) {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -81,7 +82,7 @@ class MemoryPages final : public PageSource {
 
  private:
   const std::vector<SampleSection>& sections_;
-  uint64_t released_bytes_ = 0;
+  std::atomic<uint64_t> released_bytes_ = 0;
 };
 
 // Bytes of which no two pages are alike and none is zero.

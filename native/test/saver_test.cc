@@ -14,7 +14,9 @@
 #include <cerrno>
 #include <cstring>
 #include <optional>
+#include <thread>
 
+#include "image/block_codec.h"
 #include "image/checksum.h"
 #include "image/control_block.h"
 #include "image/tail.h"
@@ -69,12 +71,17 @@ TEST(EncodeBlock, TakesBytesOfAnyAlignment) {
 // A saver's plan over sections in memory, into a file of its own.
 class Saver : public ::testing::Test {
  protected:
-  void Plan(std::vector<SampleSection> sections, int flags = 0) {
+  void Plan(std::vector<SampleSection> sections, int flags = 0, Layout layout = Layout::kFlat,
+            uint32_t savers = 1) {
     sections_ = std::move(sections);
     std::vector<ImageDescription::Section> described;
     for (const auto& section : sections_) described.push_back({section.name, section.bytes.size()});
-    layout_ = PlanLayout(described);
-    Result<ControlBlock> control = ControlBlock::Create(layout_.block_count);
+    layout_ = PlanLayout(described, layout);
+    plan_.layout = layout;
+    plan_.level = kLevel;
+    const bool packed = layout == Layout::kPacked;
+    Result<ControlBlock> control = ControlBlock::Create(
+        layout_.block_count, {savers, packed ? BlockCompressor::WorkspaceBytes(kLevel) : 0});
     ASSERT_TRUE(control.ok());
     control_.emplace(std::move(control.value()));
     pages_.emplace(sections_);
@@ -87,7 +94,9 @@ class Saver : public ::testing::Test {
     plan_.pages = &*pages_;
     plan_.control = control_->header();
     plan_.index = control_->index();
+    plan_.control->file_tail = kPartAlignment;
     plan_.buffers = control_->buffers();
+    plan_.saver_count = control_->saver_count();
     plan_.fd = fd_.get();
     // Whatever a frozen page is copied over must not show in the file.
     memset(plan_.buffers[0].bounce, 0xee, kChunk);
@@ -107,6 +116,61 @@ class Saver : public ::testing::Test {
     EXPECT_TRUE(found == expected);
   }
 
+  // All savers of the plan at once, each in a thread.
+  SaveEnd SaveTogether() {
+    std::vector<std::thread> threads;
+    std::vector<SaveEnd> ends(plan_.saver_count);
+    for (uint32_t i = 0; i < plan_.saver_count; i++) {
+      threads.emplace_back([this, &ends, i] { ends[i] = SaveChunks(plan_, i); });
+    }
+    for (std::thread& thread : threads) thread.join();
+    return *std::max_element(ends.begin(), ends.end());
+  }
+
+  // The block behind an entry, as it was: read from a packed file, decompressed, its zero pages put in again.
+  Bytes Unpack(size_t i) {
+    const BlockEntry& entry = Entry(i);
+    const uint64_t length =
+        PaddedBlockLength(layout_.sections[entry.section].byte_length, entry.block);
+    Bytes stored(entry.stored_length);
+    const UniqueFd fd(open(directory_.File("image").c_str(), O_RDONLY | O_CLOEXEC));
+    EXPECT_EQ(pread(fd.get(), stored.data(), stored.size(), static_cast<off_t>(entry.file_offset)),
+              static_cast<ssize_t>(stored.size()));
+    EXPECT_EQ(entry.present != 0 ? Checksum(stored.data(), stored.size()) : 0, entry.checksum);
+    Bytes dense(static_cast<size_t>(std::popcount(entry.present)) * kPageSize);
+    if (entry.codec == Codec::kZstd) {
+      Bytes workspace(BlockDecompressor::WorkspaceBytes());
+      BlockDecompressor decompressor(workspace.data());
+      EXPECT_TRUE(
+          decompressor.Decompress(stored.data(), stored.size(), dense.data(), dense.size()));
+    } else {
+      EXPECT_EQ(stored.size(), dense.size());
+      dense = stored;
+    }
+    Bytes block(length);
+    for (uint64_t page = 0, from = 0; page < length / kPageSize; page++) {
+      if ((entry.present >> page & 1) == 0) continue;
+      std::copy_n(dense.begin() + static_cast<int64_t>(from++ * kPageSize), kPageSize,
+                  block.begin() + static_cast<int64_t>(page * kPageSize));
+    }
+    return block;
+  }
+
+  void ExpectPacked() {
+    size_t entry = 0;
+    for (const SampleSection& section : sections_) {
+      for (uint64_t at = 0; at < section.bytes.size(); at += kBlockSize, entry++) {
+        const uint64_t count = std::min<uint64_t>(kBlockSize, section.bytes.size() - at);
+        const auto from = section.bytes.begin() + static_cast<int64_t>(at);
+        Bytes expected(from, from + static_cast<int64_t>(count));
+        expected.resize(RoundUp(count, kPageSize));
+        EXPECT_TRUE(Unpack(entry) == expected) << section.name << ", byte " << at;
+      }
+    }
+    EXPECT_EQ(entry, layout_.block_count);
+  }
+
+  static constexpr int kLevel = 1;
   const BlockEntry& Entry(size_t i) const { return plan_.index[i]; }
   void ExpectFailure(SaveStep step, int error_number, uint64_t offset) {
     EXPECT_EQ(plan_.control->error_number.load(), error_number);
@@ -304,6 +368,159 @@ TEST_F(Saver, SeveralSaversShareTheChunks) {
   EXPECT_EQ(SaveChunks(second), SaveEnd::kComplete);
   EXPECT_EQ(plan_.control->bytes_done.load(), layout_.byte_length);
   ExpectSaved();
+}
+
+TEST_F(Saver, SeveralSaversAtOnceSaveWhatOneDoes) {
+  for (const Layout layout : {Layout::kFlat, Layout::kPacked}) {
+    Plan({{"a", Pattern(kChunk * 3 + 5, 1)}, {"b", {}}, {"c", Pattern(kChunk + 9, 2)}}, 0, layout,
+         3);
+    EXPECT_EQ(SaveTogether(), SaveEnd::kComplete);
+    EXPECT_EQ(plan_.control->bytes_done.load(), layout_.byte_length);
+    EXPECT_EQ(pages_->released_bytes(), layout_.byte_length);
+    layout == Layout::kFlat ? ExpectSaved() : ExpectPacked();
+  }
+}
+
+TEST_F(Saver, TheFirstErrorIsKeptAndEndsTheOtherSavers) {
+  Plan({{"main", Pattern(kChunk * 8, 1)}}, 0, Layout::kFlat, 2);
+  FaultScope::Fail("pwrite", 3, ENOSPC, true);
+  EXPECT_EQ(SaveChunks(plan_, 0), SaveEnd::kFailed);
+  ExpectFailure(SaveStep::kWriting, ENOSPC, kPartAlignment + 2 * kChunk);
+  FaultScope::Fail("pwrite", 1, EIO, true);
+  EXPECT_EQ(SaveChunks(plan_, 1), SaveEnd::kFailed);
+  EXPECT_EQ(sys::CallCount(sys::Call::kPwrite), 0U) << "it went on after the other one failed";
+  ExpectFailure(SaveStep::kWriting, ENOSPC, kPartAlignment + 2 * kChunk);
+}
+
+TEST_F(Saver, GoesOnWhenAnotherSaverHasLeftDirectModeAlready) {
+  Plan({{"main", Pattern(kBlockSize, 1)}});
+  FaultScope::Fail("pwrite", 1, EINVAL);
+  EXPECT_EQ(SaveChunks(plan_), SaveEnd::kComplete);
+  ExpectSaved();
+}
+
+TEST_F(Saver, PacksSectionsOfAllShapes) {
+  Bytes holes(3 * kBlockSize);
+  holes[kBlockSize + 17] = std::byte{1};
+  holes[2 * kBlockSize - 1] = std::byte{1};
+  Bytes text(kChunk + kBlockSize + kPageSize / 2);
+  for (size_t i = 0; i < text.size(); i++) text[i] = static_cast<std::byte>("packed "[i % 7]);
+  Plan({{"one byte", Pattern(1, 1)},
+        {"empty", {}},
+        {"holes", holes},
+        {"text", text},
+        {"zeros", Bytes(kChunk + 5)}},
+       O_DIRECT, Layout::kPacked);
+  EXPECT_EQ(SaveChunks(plan_), SaveEnd::kComplete);
+  EXPECT_NE(fcntl(fd_.get(), F_GETFL) & O_DIRECT, 0) << "direct mode was refused";
+  ExpectPacked();
+  EXPECT_EQ(plan_.control->bytes_done.load(), layout_.byte_length);
+  EXPECT_LT(plan_.control->bytes_written.load(), 10 * kPageSize);
+}
+
+TEST_F(Saver, ThePiecesOfAPackedFileFollowEachOtherAndTheirPaddingIsZero) {
+  Plan({{"a", Pattern(kChunk + 100, 1)}, {"b", Bytes(kChunk)}, {"c", Pattern(kBlockSize, 2)}}, 0,
+       Layout::kPacked);
+  memset(plan_.buffers[0].packed, 0xee, kChunk);
+  EXPECT_EQ(SaveChunks(plan_), SaveEnd::kComplete);
+  uint64_t end = kPartAlignment;
+  const Bytes file = ReadAll(fd_.get());
+  for (size_t i = 0; i < layout_.block_count; i++) {
+    const BlockEntry& entry = Entry(i);
+    if (entry.present == 0) continue;
+    for (; end < entry.file_offset && end < file.size(); end++) {
+      ASSERT_EQ(file[end], std::byte{0}) << "bytes of a buffer leaked into the file";
+      ASSERT_NE(end % kPageSize, 0U) << "a gap of more than a page";
+    }
+    ASSERT_EQ(entry.file_offset, end);
+    end += entry.stored_length;
+  }
+  EXPECT_EQ(plan_.control->file_tail.load(), RoundUp(end, kPageSize));
+}
+
+TEST_F(Saver, WhatDoesNotShrinkIsStoredAsItIs) {
+  Bytes noise(kBlockSize);
+  uint64_t state = 88172645463325252U;
+  for (std::byte& byte : noise) {
+    state ^= state << 13;
+    state ^= state >> 7;
+    state ^= state << 17;
+    byte = static_cast<std::byte>(state);
+  }
+  Plan({{"noise", noise}}, 0, Layout::kPacked);
+  EXPECT_EQ(SaveChunks(plan_), SaveEnd::kComplete);
+  EXPECT_EQ(Entry(0).codec, Codec::kNone);
+  EXPECT_EQ(Entry(0).stored_length, kBlockSize);
+  ExpectPacked();
+}
+
+TEST_F(Saver, ARateLimitSpacesTheWritesOfAllSavers) {
+  Plan({{"main", Pattern(kChunk * 4, 1)}}, 0, Layout::kFlat, 2);
+  plan_.max_bytes_per_second = kChunk * 100;  // one chunk in 10 ms
+  const int64_t started_ns = sys::MonotonicNanoseconds();
+  EXPECT_EQ(SaveTogether(), SaveEnd::kComplete);
+  // Never sooner than this: the last of four writes begins when three have had their time.
+  EXPECT_GE(sys::MonotonicNanoseconds() - started_ns, 30'000'000);
+  ExpectSaved();
+}
+
+TEST_F(Saver, AnAbortDoesNotWaitForTheRateLimit) {
+  Plan({{"main", Pattern(kChunk * 4, 1)}});
+  plan_.max_bytes_per_second = 1;  // weeks
+  std::thread saver([this] { EXPECT_EQ(SaveChunks(plan_), SaveEnd::kAborted); });
+  while (plan_.control->bytes_done.load() < kChunk) std::this_thread::yield();
+  const uint64_t heartbeat = plan_.control->heartbeat.load();
+  while (plan_.control->heartbeat.load() < heartbeat + 20) std::this_thread::yield();
+  plan_.control->abort_requested = 1;
+  saver.join();
+}
+
+TEST_F(Saver, StandsBackForTheService) {
+  Plan({{"main", Pattern(kChunk, 1)}});
+  plan_.nice = 7;
+  std::thread saver([this] {
+    EXPECT_EQ(SaveChunks(plan_), SaveEnd::kComplete);
+    EXPECT_EQ(getpriority(PRIO_PROCESS, 0), 7);
+  });
+  saver.join();
+  EXPECT_EQ(getpriority(PRIO_PROCESS, 0), 0);
+}
+
+TEST(BlockCodec, DecompressesOnlyOneFrameOfTheRightLength) {
+  Bytes workspace(BlockCompressor::WorkspaceBytes(3));
+  BlockCompressor compressor(workspace.data(), 3);
+  const Bytes text(kPageSize, std::byte{'a'});
+  Bytes packed(kPageSize);
+  const uint64_t length = compressor.Compress(text.data(), text.size(), packed.data());
+  ASSERT_GT(length, 0U);
+  Bytes reading(BlockDecompressor::WorkspaceBytes());
+  BlockDecompressor decompressor(reading.data());
+  Bytes out(2 * kPageSize);
+  EXPECT_TRUE(decompressor.Decompress(packed.data(), length, out.data(), kPageSize));
+  EXPECT_FALSE(decompressor.Decompress(packed.data(), length, out.data(), 2 * kPageSize));
+  EXPECT_FALSE(decompressor.Decompress(packed.data(), length, out.data(), kPageSize - 1));
+  EXPECT_FALSE(decompressor.Decompress(packed.data(), length - 1, out.data(), kPageSize));
+  EXPECT_FALSE(decompressor.Decompress(packed.data(), length + 1, out.data(), kPageSize));
+  packed[length / 2] ^= std::byte{1};
+  EXPECT_FALSE(decompressor.Decompress(packed.data(), length, out.data(), kPageSize));
+}
+
+TEST(BlockCodec, EveryLevelFitsItsWorkspaceAndComesBack) {
+  const Bytes block = Pattern(kBlockSize, 1);
+  for (int level = kMinLevel; level <= kMaxLevel; level++) {
+    Bytes workspace(BlockCompressor::WorkspaceBytes(level));
+    BlockCompressor compressor(workspace.data(), level);
+    for (const uint64_t length : {kBlockSize, 33 * kPageSize, kPageSize}) {
+      Bytes packed(length);
+      const uint64_t stored = compressor.Compress(block.data(), length, packed.data());
+      if (stored == 0) continue;
+      Bytes reading(BlockDecompressor::WorkspaceBytes());
+      BlockDecompressor decompressor(reading.data());
+      Bytes out(length);
+      EXPECT_TRUE(decompressor.Decompress(packed.data(), stored, out.data(), length)) << level;
+      EXPECT_TRUE(std::equal(out.begin(), out.end(), block.begin())) << level;
+    }
+  }
 }
 
 TEST(Tail, IsWrittenWholeOrReported) {
