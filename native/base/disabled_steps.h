@@ -1,6 +1,6 @@
 // Every fallback has a switch that forces it: the environment variable STILLFRAME_DISABLE, a list with
 // commas, read once. It names what to do without: clone3, close_range, o_tmpfile, o_direct, exchange,
-// collapse, userfaultfd, userfaultfd_thread.
+// collapse, userfaultfd, userfaultfd_thread, helpers (savers beside the first one).
 #pragma once
 
 namespace stillframe {

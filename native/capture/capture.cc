@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "base/clock.h"
+#include "base/disabled_steps.h"
 #include "capture/cost_schedule.h"
 #include "capture/space_check.h"
 #include "capture/stall_watch.h"
@@ -36,6 +37,7 @@ Failure MakeFailure(FailureCode code, std::string message) {
 // worth every processor that there is.
 uint32_t SaverCount(bool packed, uint64_t chunk_count) {
   constexpr uint64_t kForTheDisk = 2;
+  if (StepDisabled("helpers")) return 1;
   cpu_set_t processors;
   const bool known = sched_getaffinity(0, sizeof processors, &processors) == 0;
   const uint64_t wanted =
