@@ -1,0 +1,108 @@
+/**
+ * Promise: those who save come second. They stand back for the service, write no faster than they may, end at once
+ * when the capture is aborted, and are several where that helps. Proved with a rate limit that makes captures last, and
+ * by looking at the threads from outside.
+ */
+
+import { readdirSync, readFileSync, statSync } from 'node:fs'
+import { Region, restore, snapshot } from 'stillframe'
+import { describe, expect, test } from 'vitest'
+import { fillPattern, hashOf } from '../support/pattern.mjs'
+import { childrenOf } from '../support/processes.mjs'
+import { useTemporaryDirectory } from '../support/temporary-directory.js'
+import { needsVariant } from './programs.js'
+import { allVariants, optionsOf } from './variants.mjs'
+
+const inDirectory = useTemporaryDirectory()
+const MiB = 2 ** 20
+const chunk = 4 * MiB
+
+interface SaverThread {
+  name: string
+  nice: number
+}
+
+/** The threads that save: of the forked copy when there is one, else of this process. */
+function saverThreads(childrenBefore: Set<number>): SaverThread[] {
+  const child = childrenOf(process.pid).find((pid) => !childrenBefore.has(pid))
+  const pid = child ?? process.pid
+  const threads = readdirSync(`/proc/${pid}/task`).map((task) => {
+    const stat = readFileSync(`/proc/${pid}/task/${task}/stat`, 'latin1')
+    const [, name = '', rest = ''] = /\((.*)\) (.*)/s.exec(stat) ?? []
+    return { name, nice: Number(rest.split(' ')[16]) }
+  })
+  return child === undefined ? threads.filter(({ name }) => name === 'stillframe-save') : threads
+}
+
+async function until<T>(look: () => T, good: (seen: T) => boolean): Promise<T> {
+  for (const end = Date.now() + 10_000; ; ) {
+    const seen = look()
+    if (good(seen) || Date.now() > end) return seen
+    await new Promise((resolve) => setTimeout(resolve, 5))
+  }
+}
+
+describe.each(allVariants)('%s', (variant) => {
+  const options = { ...optionsOf[variant], durable: false }
+
+  test.for(['none', 'zstd'] as const)(
+    'several savers with the niceness asked for, none of which waits at an abort (%s)',
+    async (compression, context) => {
+      needsVariant(context, variant)
+      const region = Region.allocate(4 * chunk)
+      fillPattern(region.buffer, 3)
+      const before = new Set(childrenOf(process.pid))
+      const taken = snapshot(region, inDirectory('file'), {
+        ...options,
+        compression,
+        nice: 13,
+        maxBytesPerSecond: 1,
+        stallTimeoutMs: 1000,
+      })
+      const threads = await until(
+        () => saverThreads(before),
+        (found) => found.length >= 2 && found.every(({ nice }) => nice === 13),
+      )
+      expect(threads.length).toBeGreaterThanOrEqual(2)
+      expect(new Set(threads.map(({ nice }) => nice))).toEqual(new Set([13]))
+      // Longer than the stall timeout: waiting as asked for is not standing still.
+      await new Promise((resolve) => setTimeout(resolve, 1500))
+      expect(readFileSync('/proc/self/stat', 'latin1').split(') ')[1]?.split(' ')[16]).toBe('0')
+      taken.abort()
+      await expect(taken.done).rejects.toMatchObject({ name: 'AbortError' })
+      region.close()
+    },
+  )
+
+  test('no faster than maxBytesPerSecond, and what is written meanwhile is not in the file', async (context) => {
+    needsVariant(context, variant)
+    const region = Region.allocate(3 * chunk)
+    fillPattern(region.buffer, 4)
+    const expected = hashOf(region.buffer)
+    const path = inDirectory('file')
+    const taken = snapshot(region, path, { ...options, maxBytesPerSecond: 10 * chunk })
+    new Uint8Array(region.buffer).fill(7)
+    const { durationMs } = await taken.done
+    // The third of three writes begins when two have had their time, whatever the machine does.
+    expect(durationMs).toBeGreaterThanOrEqual(200)
+    const restored = await restore(path)
+    expect(hashOf((restored.regions['main'] as Region).buffer)).toBe(expected)
+    restored.close()
+    region.close()
+  })
+
+  test('a packed file is smaller, and its size is the one that is told', async (context) => {
+    needsVariant(context, variant)
+    const region = Region.allocate(2 * chunk + 100)
+    const text = Buffer.from('what repeats itself shrinks; ')
+    const bytes = Buffer.from(region.buffer)
+    for (let at = 0; at < bytes.length; at += text.length) text.copy(bytes, at)
+    const path = inDirectory('file')
+    const result = await snapshot(region, path, { ...options, compression: 'zstd' }).done
+    const { size, blocks } = statSync(path)
+    expect(result.fileSize).toBe(size)
+    expect(result.allocatedBytes).toBe(blocks * 512)
+    expect(size).toBeLessThan(region.byteLength / 20)
+    region.close()
+  })
+})
