@@ -82,11 +82,13 @@
         "native/image/checksum.cc",
         "native/image/control_block.cc",
         "native/image/image_file.cc",
+        "native/image/image_sweep.cc",
         "native/image/saver.cc",
         "native/image/tail.cc",
         "native/image/target_file.cc",
         "native/memory/huge_pages.cc",
         "native/memory/mapping_list.cc",
+        "native/memory/prefetch.cc",
         "native/memory/region.cc"
       ]
     },

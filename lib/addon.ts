@@ -11,8 +11,9 @@
 export interface NativeFailure extends Error {
   /**
    * Without the prefix `ERR_STILLFRAME_`: `'IO'`, `'NO_SPACE'`, `'CORRUPT'`, … Beyond the codes of the
-   * public contract: `'ABORTED'`; `'NO_SECTION'` (restore of a section the file does not have, becomes
-   * ERR_STILLFRAME_NO_SECTION); `'OUT_OF_RANGE'` (a restore target is too small or `maxBytes` is
+   * public contract: `'ABORTED'`; `'NO_SECTION'` (restore of a section the file does not have) and
+   * `'NOT_MAPPABLE'` (`mode: 'map'` of a packed file), which become a TypeError with code
+   * ERR_INVALID_ARG_VALUE; `'OUT_OF_RANGE'` (a restore target is too small or `maxBytes` is
    * exceeded, becomes a RangeError with code ERR_OUT_OF_RANGE).
    */
   failure: string
@@ -118,7 +119,7 @@ export interface ImageSection {
   byteLength: number
   /** Bytes of the section that the file stores (whole blocks that are all zero are holes). */
   storedBytes: number
-  /** Offset in the file of byte 0 of the section (flat layout). */
+  /** Offset in the file of byte 0 of the section; packed layout: 0. */
   fileOffset: number
 }
 
@@ -167,8 +168,11 @@ export interface RestoreTarget {
 
 export interface RestorePlan {
   path: string
-  mode: 'map' | 'copy'
+  /** 'any': a mapping of a flat file, a copy of a packed one. */
+  mode: 'any' | 'map' | 'copy'
   verify: boolean
+  /** Read the pages of mappings in the background. */
+  prefetch: boolean
   /** Names to restore; undefined for all. */
   sections: string[] | undefined
   /** Refuse when the sections to restore add up to more; 0 for no limit. */
@@ -185,6 +189,8 @@ export interface RestoredSection {
 
 export interface NativeRestored {
   info: ImageInfo
+  /** Whether the regions are mappings of the file. */
+  mapped: boolean
   sections: RestoredSection[]
 }
 

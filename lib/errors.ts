@@ -158,7 +158,7 @@ function damagedPlace({ failure, section, offset }: NativeFailure): string {
 
 /** Arguments that only the file can show to be wrong: native code reports them, Node's codes name them. */
 function argumentError({ failure }: NativeFailure, message: string): Error | undefined {
-  if (failure === 'NO_SECTION') return invalidArgValue(message)
+  if (failure === 'NO_SECTION' || failure === 'NOT_MAPPABLE') return invalidArgValue(message)
   if (failure === 'OUT_OF_RANGE') return rangeError(message)
   return undefined
 }

@@ -15,9 +15,9 @@ export interface SectionInfo {
   name: string
   /** Bytes of memory. */
   byteLength: number
-  /** Bytes of it that the file stores; zero blocks take no space. */
+  /** Bytes that the file stores of it, compressed where it is; zero blocks take no space. */
   storedBytes: number
-  /** Offset in the file of the section's first byte. */
+  /** Offset in the file of the section's first byte; 0 in a packed file, whose blocks lie anywhere. */
   fileOffset: number
 }
 
@@ -27,7 +27,7 @@ export interface SnapshotInfo {
   id: string
   /** Of the file format. */
   version: { major: number; minor: number }
-  /** `'flat'`: sections lie in the file as they lay in memory. */
+  /** `'flat'`: sections lie in the file as they lay in memory. `'packed'`: compressed, block by block. */
   layout: string
   /** The instant that the memory is of. */
   frozenAt: Date

@@ -25,11 +25,17 @@ export type { RestoreTarget } from './target.js'
 /** Options of {@link restore}. */
 export interface RestoreOptions {
   /**
-   * `'map'` (default): a private mapping of the file; instant, pages are read when they are touched, and the
+   * `'map'`: a private mapping of the file; instant, pages are read when they are touched, and the
    * file must stay as it is while the regions live (replacing it by a new snapshot is fine, writing into it
-   * is not). `'copy'`: fresh memory, independent of the file.
+   * is not). Refused for compressed files. `'copy'`: fresh memory, independent of the file. Default: `'map'`, and
+   * `'copy'` for compressed files.
    */
   mode?: 'map' | 'copy'
+  /**
+   * True: the pages of mapped regions are read in the background, in order, so that who touches them later need not
+   * wait for the disk. It ends by itself, and when the regions are closed. Default false. Without effect on copies.
+   */
+  prefetch?: boolean
   /**
    * True (default): all bytes are read and their checksums compared before any memory is handed out. False:
    * only the header, the section table and the index are checked, and the pages are taken on trust.
@@ -81,6 +87,7 @@ export async function restore(path: string | URL, options?: RestoreOptions): Pro
     path: file,
     mode: wish.mode,
     verify: wish.verify,
+    prefetch: wish.prefetch,
     sections: wish.sections,
     maxBytes: wish.maxBytes,
     into: wish.targets.map((target) => toNativeTarget(target, file, onCopyError)),
@@ -95,7 +102,7 @@ export async function restore(path: string | URL, options?: RestoreOptions): Pro
     discard: closeAll,
   })
   try {
-    return makeRestored(native, file, wish.mode === 'copy')
+    return makeRestored(native, file, !native.mapped)
   } catch (error) {
     // Metadata that is no JSON: nobody will get the regions.
     closeAll(native)
@@ -165,8 +172,9 @@ export class Restored {
 }
 
 interface RestoreWish {
-  readonly mode: 'map' | 'copy'
+  readonly mode: 'any' | 'map' | 'copy'
   readonly verify: boolean
+  readonly prefetch: boolean
   readonly targets: readonly ResolvedTarget[]
   readonly sections: string[] | undefined
   readonly maxBytes: number
@@ -177,6 +185,7 @@ interface RestoreWish {
 const known = [
   'mode',
   'verify',
+  'prefetch',
   'into',
   'sections',
   'maxBytes',
@@ -188,8 +197,9 @@ function checkRestoreOptions(options: unknown): RestoreWish {
   const given = checkOptions(options, known)
   const targets = given.into === undefined ? [] : resolveTargets(given.into)
   return {
-    mode: given.mode === undefined ? 'map' : checkChoice(given.mode, 'options.mode', ['map', 'copy']),
+    mode: given.mode === undefined ? 'any' : checkChoice(given.mode, 'options.mode', ['map', 'copy']),
     verify: checkBoolean(given.verify, 'options.verify', true),
+    prefetch: checkBoolean(given.prefetch, 'options.prefetch', false),
     targets,
     sections: checkSectionList(
       given.sections,

@@ -17,6 +17,8 @@
 #include "addon/sources.h"
 #include "base/thread.h"
 #include "image/image_file.h"
+#include "image/image_sweep.h"
+#include "memory/prefetch.h"
 #include "memory/region.h"
 
 namespace stillframe {
@@ -156,7 +158,7 @@ napi_value DescribeImage(Napi::Env env, const ImageFile& image) {
   info.Value("id", id)
       .Unsigned("versionMajor", header.version_major)
       .Unsigned("versionMinor", header.version_minor)
-      .String("layout", "flat")
+      .String("layout", image.layout() == Layout::kPacked ? "packed" : "flat")
       .Number("frozenAtMs", static_cast<double>(header.frozen_at_ns) / 1'000'000)
       .Unsigned("pageSize", header.page_size)
       .Unsigned("blockSize", header.block_size)
@@ -237,7 +239,9 @@ struct RestoreTarget {
 
 struct RestorePlan {
   std::string path;
-  bool map = false;
+  // kAny: a mapping where the file can be mapped.
+  enum class Mode : uint8_t { kAny, kMap, kCopy } mode = Mode::kAny;
+  bool prefetch = false;
   bool verify = true;
   std::optional<std::vector<std::string>> sections;
   uint64_t max_bytes = 0;
@@ -247,7 +251,11 @@ struct RestorePlan {
 RestorePlan ReadRestorePlan(Reader* object) {
   RestorePlan plan;
   plan.path = object->String("path");
-  plan.map = object->String("mode") == "map";
+  const std::string mode = object->String("mode");
+  plan.mode = mode == "map"    ? RestorePlan::Mode::kMap
+              : mode == "copy" ? RestorePlan::Mode::kCopy
+                               : RestorePlan::Mode::kAny;
+  plan.prefetch = object->Bool("prefetch");
   plan.verify = object->Bool("verify");
   plan.max_bytes = object->Unsigned("maxBytes");
   const napi_value sections = object->Get("sections");
@@ -353,48 +361,134 @@ Status FillThroughJs(ReadJob& job, const ImageFile& image, uint32_t section,
   return image.ReadSection(section, check, deliver, &job.control);
 }
 
-// By our own hand and not by the kernel's, which could not write into pages that are being captured.
-Status FillRegion(ReadJob& job, const ImageFile& image, uint32_t section,
-                  const RestoreTarget& target, ImageFile::Check check) {
-  std::byte* memory = target.region.get()->data();
-  const auto deliver = [memory](uint64_t offset, const std::byte* bytes,
-                                uint64_t length) -> Status {
-    memcpy(memory + offset, bytes, length);
-    return Success{};
-  };
-  return image.ReadSection(section, check, deliver, &job.control);
-}
-
 struct RestoredRegion {
   std::string name;
   std::shared_ptr<RegionMemory> memory;  // null when the section went into existing memory
 };
 
-Result<RestoredRegion> RestoreSection(ReadJob& job, const ImageFile& image, uint32_t index,
-                                      const RestorePlan& plan) {
-  const ImageFile::Section& section = image.sections()[index];
-  RestoredRegion restored;
-  restored.name = section.name;
-  const auto check = plan.verify ? ImageFile::Check::kChecksums : ImageFile::Check::kNone;
-  for (const RestoreTarget& target : plan.into) {
-    if (target.name != section.name) continue;
-    const Status filled = target.on_chunk ? FillThroughJs(job, image, index, target, check)
-                                          : FillRegion(job, image, index, target, check);
-    if (!filled.ok()) return Status(filled).failure();
-    return restored;
+struct RestoredFile {
+  std::vector<RestoredRegion> regions;  // in the order of the file
+  bool mapped = false;
+};
+
+// One restore on the thread of its job.
+class RestoreWork {
+ public:
+  RestoreWork(ReadJob& job, const ImageFile& image, const RestorePlan& plan)
+      : job_(job),
+        image_(image),
+        plan_(plan),
+        check_(plan.verify ? ImageFile::Check::kChecksums : ImageFile::Check::kNone),
+        sweep_(image) {
+    restored_.mapped = image.layout() == Layout::kFlat && plan.mode != RestorePlan::Mode::kCopy;
   }
+
+  Result<RestoredFile> Run();
+
+ private:
+  Status CheckMode() const;
+  // Reads, and reports the first damage.
+  Status Sweep(ImageSweep* sweep, ImageSweep::Extent extent) const;
+  const RestoreTarget* TargetOf(const std::string& name) const;
+  Status MakeRegion(uint32_t section);
+
+  ReadJob& job_;
+  const ImageFile& image_;
+  const RestorePlan& plan_;
+  const ImageFile::Check check_;
+  ImageSweep sweep_;
+  bool fills_ = false;  // the sweep has anything to fill
+  RestoredFile restored_;
+};
+
+Status RestoreWork::CheckMode() const {
+  if (plan_.mode != RestorePlan::Mode::kMap || image_.layout() == Layout::kFlat) return Success{};
+  Failure failure;
+  failure.code = FailureCode::kNotMappable;
+  failure.message =
+      "a compressed (packed) file cannot be mapped: restore it with mode 'copy', or into existing "
+      "memory";
+  return failure;
+}
+
+Status RestoreWork::Sweep(ImageSweep* sweep, ImageSweep::Extent extent) const {
+  job_.control.bytes_done = 0;
+  Result<std::vector<ImageProblem>> problems = sweep->Run(extent, check_, 1, &job_.control);
+  if (!problems.ok()) return problems.failure();
+  if (problems.value().empty()) return Success{};
+  const ImageProblem& first = problems.value().front();
+  Failure failure;
+  failure.code = FailureCode::kCorrupt;
+  failure.message = first.reason;
+  failure.offset = static_cast<int64_t>(first.offset);
+  failure.section = first.section;
+  return failure;
+}
+
+const RestoreTarget* RestoreWork::TargetOf(const std::string& name) const {
+  const auto found = std::find_if(plan_.into.begin(), plan_.into.end(),
+                                  [&](const RestoreTarget& target) { return target.name == name; });
+  return found != plan_.into.end() ? &*found : nullptr;
+}
+
+Status RestoreWork::MakeRegion(uint32_t index) {
+  const ImageFile::Section& section = image_.sections()[index];
   // Whole pages of zeros cannot be mapped from a file that has none of them.
-  const bool map = plan.map && section.byte_length > 0;
+  const bool map = restored_.mapped && section.byte_length > 0;
   Result<std::shared_ptr<RegionMemory>> memory =
-      map ? RegionMemory::MapFile(image.fd(), section.data_offset, section.byte_length)
+      map ? RegionMemory::MapFile(image_.fd(), section.data_offset, section.byte_length)
           : RegionMemory::Allocate(section.byte_length, true);
   if (!memory.ok()) return memory.failure();
-  restored.memory = std::move(memory.value());
   if (!map) {
-    const Status filled = image.FillMemory(index, restored.memory->data(), check, &job.control);
+    sweep_.Fill(index, memory.value()->data(), ImageSweep::Way::kStraight);
+    fills_ = true;
+  }
+  restored_.regions.push_back({section.name, std::move(memory.value())});
+  return Success{};
+}
+
+Result<RestoredFile> RestoreWork::Run() {
+  if (Status mode = CheckMode(); !mode.ok()) return mode.failure();
+  Result<std::vector<uint32_t>> chosen = ChooseSections(image_, plan_);
+  if (!chosen.ok()) return chosen.failure();
+  // All of the file, before a byte of it is handed out. Fresh memory is not handed out before it is filled: then
+  // one way through the file does both.
+  const bool check_first = plan_.verify && (restored_.mapped || !plan_.into.empty());
+  if (check_first) {
+    ImageSweep check(image_);
+    Status checked = Sweep(&check, ImageSweep::Extent::kFile);
+    if (!checked.ok()) return checked.failure();
+  }
+  for (const uint32_t index : chosen.value()) {
+    const RestoreTarget* target = TargetOf(image_.sections()[index].name);
+    if (target == nullptr) {
+      if (Status made = MakeRegion(index); !made.ok()) return made.failure();
+      continue;
+    }
+    restored_.regions.push_back({target->name, nullptr});
+    if (target->on_chunk) continue;
+    sweep_.Fill(index, target->region.get()->data(), ImageSweep::Way::kByHand);
+    fills_ = true;
+  }
+  const auto extent =
+      check_first || !plan_.verify ? ImageSweep::Extent::kFilled : ImageSweep::Extent::kFile;
+  if (fills_ || (plan_.verify && !check_first)) {
+    if (Status filled = Sweep(&sweep_, extent); !filled.ok()) return filled.failure();
+  }
+  for (const uint32_t index : chosen.value()) {
+    const RestoreTarget* target = TargetOf(image_.sections()[index].name);
+    if (target == nullptr || !target->on_chunk) continue;
+    const Status filled = FillThroughJs(job_, image_, index, *target, check_);
     if (!filled.ok()) return Status(filled).failure();
   }
-  return restored;
+  if (plan_.prefetch && restored_.mapped) {
+    std::vector<std::shared_ptr<RegionMemory>> regions;
+    for (const RestoredRegion& region : restored_.regions) {
+      if (region.memory) regions.push_back(region.memory);
+    }
+    PrefetchInBackground(std::move(regions));
+  }
+  return std::move(restored_);
 }
 
 Napi::Value Restore(const Napi::CallbackInfo& info) {
@@ -405,35 +499,9 @@ Napi::Value Restore(const Napi::CallbackInfo& info) {
     Result<ImageFile> opened = ImageFile::Open(plan->path);
     if (!opened.ok()) return opened.failure();
     auto image = std::make_shared<ImageFile>(std::move(opened.value()));
-    Result<std::vector<uint32_t>> chosen = ChooseSections(*image, *plan);
-    if (!chosen.ok()) return chosen.failure();
-    // All of the file, before a byte of it is handed out.
-    if (plan->verify) {
-      Result<std::vector<ImageProblem>> problems = image->Verify(1, &job.control);
-      if (!problems.ok()) return problems.failure();
-      if (!problems.value().empty()) {
-        const ImageProblem& first = problems.value().front();
-        Failure failure;
-        failure.code = FailureCode::kCorrupt;
-        failure.message = first.reason;
-        failure.offset = static_cast<int64_t>(first.offset);
-        failure.section = first.section;
-        return failure;
-      }
-    }
-    auto restored = std::make_shared<std::vector<RestoredRegion>>();
-    job.control.bytes_done = 0;
-    for (const uint32_t index : chosen.value()) {
-      if (job.control.cancelled) {
-        Failure failure;
-        failure.code = FailureCode::kAborted;
-        failure.message = "the restore was aborted";
-        return failure;
-      }
-      Result<RestoredRegion> section = RestoreSection(job, *image, index, *plan);
-      if (!section.ok()) return section.failure();
-      restored->push_back(std::move(section.value()));
-    }
+    Result<RestoredFile> done = RestoreWork(job, *image, *plan).Run();
+    if (!done.ok()) return done.failure();
+    auto restored = std::make_shared<RestoredFile>(std::move(done.value()));
     return ReadJob::ToValue([image, restored](Napi::Env env) {
       const auto describe = [&](RestoredRegion& region) {
         ObjectBuilder entry(env);
@@ -443,7 +511,8 @@ Napi::Value Restore(const Napi::CallbackInfo& info) {
       };
       return ObjectBuilder(env)
           .Value("info", DescribeImage(env, *image))
-          .Value("sections", ArrayOf(env, *restored, describe))
+          .Bool("mapped", restored->mapped)
+          .Value("sections", ArrayOf(env, restored->regions, describe))
           .object();
     });
   };

@@ -36,6 +36,8 @@ const char* FailureName(FailureCode code) {
       return "CORRUPT";
     case FailureCode::kAborted:
       return "ABORTED";
+    case FailureCode::kNotMappable:
+      return "NOT_MAPPABLE";
     case FailureCode::kNoSection:
       return "NO_SECTION";
     case FailureCode::kOutOfRange:

@@ -30,6 +30,7 @@ enum class FailureCode : uint8_t {
   kCorrupt,
   kAborted,
   kNoSection,
+  kNotMappable,
   kOutOfRange,
 };
 

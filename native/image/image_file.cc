@@ -5,16 +5,19 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <bit>
 #include <cerrno>
 #include <cstring>
 #include <set>
 
+#include "base/disabled_steps.h"
 #include "image/checksum.h"
 #include "image/control_block.h"
+#include "image/image_sweep.h"
 #include "image/saver.h"
 #include "image/tail.h"
 #include "image/utf8.h"
-#include "image/zero_page.h"
+#include "memory/page.h"
 
 namespace stillframe {
 namespace {
@@ -42,6 +45,13 @@ template <typename Struct>
 bool SealHolds(std::byte* page, const Struct& fields) {
   memset(page + offsetof(Struct, checksum), 0, sizeof fields.checksum);
   return Checksum(page, kPageSize) == fields.checksum;
+}
+
+// `length` when all are zero.
+uint64_t FirstNotZero(const std::byte* bytes, uint64_t length) {
+  const auto* found =
+      std::find_if(bytes, bytes + length, [](std::byte byte) { return byte != std::byte{0}; });
+  return static_cast<uint64_t>(found - bytes);
 }
 
 Failure Cancelled() { return Plain(FailureCode::kAborted, "the reading was aborted"); }
@@ -72,6 +82,7 @@ Result<ImageFile> ImageFile::Open(const std::string& path) {
   if (status.ok()) status = image.ReadSections();
   if (status.ok()) status = image.ReadIndex();
   if (!status.ok()) return status.failure();
+  image.PrepareDirectReading();
   return image;
 }
 
@@ -108,7 +119,7 @@ Status ImageFile::ReadHeader() {
                      std::to_string(header_.version_minor) + ", this release reads up to " +
                      std::to_string(kVersionMajor) + "; update stillframe");
   }
-  if (header_.layout != Layout::kFlat) {
+  if (header_.layout != Layout::kFlat && header_.layout != Layout::kPacked) {
     return Plain(FailureCode::kVersion,
                  "the file has layout " + std::to_string(static_cast<uint32_t>(header_.layout)) +
                      ", which this release does not read; update stillframe");
@@ -201,9 +212,12 @@ Status ImageFile::ReadSections() {
   if (name_offset != trailer_.names_length)
     return Corrupt(at, "", "there are names without a section");
 
-  // A flat file has no freedom: everything lies where a writer would put it.
-  const ImageLayout layout = PlanLayout(described);
-  if (layout.data_end != trailer_.index_offset || layout.block_count != trailer_.index_count) {
+  // A flat file has no freedom: everything lies where a writer would put it. Of a packed one the index tells more.
+  const ImageLayout layout = PlanLayout(described, header_.layout);
+  const bool tail_fits = header_.layout == Layout::kPacked
+                             ? trailer_.index_offset <= layout.data_end
+                             : trailer_.index_offset == layout.data_end;
+  if (!tail_fits || layout.block_count != trailer_.index_count) {
     return Corrupt(trailer_at, "", "sections and index do not fit together");
   }
   for (size_t i = 0; i < records.size(); i++) {
@@ -226,9 +240,13 @@ Status ImageFile::ReadSections() {
   }
   if (!IsUtf8WithoutNul(metadata_))
     return Corrupt(trailer_.metadata_offset, "", "the metadata is not UTF-8");
-  std::vector<std::byte> scratch;
   const uint64_t end = trailer_.metadata_offset + trailer_.metadata_length;
-  return CheckZeros(end, trailer_at - end, "", &scratch);
+  std::vector<std::byte> padding(trailer_at - end);
+  read = ReadExactly(padding.data(), padding.size(), end, "");
+  if (!read.ok()) return read;
+  const auto bad = FirstNotZero(padding.data(), padding.size());
+  if (bad == padding.size()) return Success{};
+  return Corrupt(end + bad, "", "there are bytes where the file must be zero");
 }
 
 Status ImageFile::ReadIndex() {
@@ -268,7 +286,31 @@ Status ImageFile::ReadIndex() {
   if (checksum.Value() != trailer_.index_checksum) {
     return Corrupt(trailer_.index_offset, "", "the index does not match its checksum");
   }
-  return Success{};
+  return header_.layout == Layout::kPacked ? CheckPieces() : Status(Success{});
+}
+
+bool ImageFile::IsCached(uint64_t offset, uint64_t length) const {
+  if (cache_probe_.data() == nullptr) return false;
+  unsigned char resident[ControlBlock::kChunkSize / kPageSize + 2];
+  const uint64_t page = SystemPageSize();
+  const uint64_t first = RoundDown(offset, page);
+  const uint64_t pages = DivideRoundingUp(offset + length - first, page);
+  if (pages > sizeof resident) return false;
+  if (sys::Mincore(cache_probe_.data() + first, pages * page, resident) < 0) return false;
+  const auto cached =
+      std::count_if(resident, resident + pages, [](unsigned char each) { return (each & 1) != 0; });
+  return static_cast<uint64_t>(cached) * 2 > pages;
+}
+
+void ImageFile::PrepareDirectReading() {
+  if (StepDisabled("o_direct")) return;
+  // By the descriptor: the name may be another file by now.
+  const std::string self = "/proc/self/fd/" + std::to_string(file_.get());
+  const int fd = sys::Open(AT_FDCWD, self.c_str(), O_RDONLY | O_CLOEXEC | O_DIRECT, 0);
+  if (fd < 0) return;
+  direct_.Reset(fd);
+  void* probe = sys::Mmap(nullptr, actual_length_, PROT_NONE, MAP_SHARED, file_.get(), 0);
+  if (!sys::IsError(probe)) cache_probe_ = Mapping(probe, actual_length_);
 }
 
 Status ImageFile::CheckEntry(const BlockEntry& entry, uint32_t section, uint64_t block) const {
@@ -277,19 +319,122 @@ Status ImageFile::CheckEntry(const BlockEntry& entry, uint32_t section, uint64_t
   const uint64_t pages = length / kPageSize;
   const uint64_t all = pages == kPagesPerBlock ? ~uint64_t{0} : (uint64_t{1} << pages) - 1;
   const bool stored = entry.present != 0;
-  const bool holds =
-      entry.section == section && entry.block == block && (entry.present & ~all) == 0 &&
-      entry.codec == Codec::kNone && entry.reserved == 0 &&
-      entry.file_offset == (stored ? in.data_offset + block * kBlockSize : 0) &&
-      entry.stored_length == (stored ? length : 0) && (stored || entry.checksum == 0);
+  const bool named = entry.section == section && entry.block == block &&
+                     (entry.present & ~all) == 0 && entry.reserved == 0;
+  bool holds = false;
+  if (!stored) {
+    holds = named && entry.file_offset == 0 && entry.stored_length == 0 && entry.checksum == 0 &&
+            entry.codec == Codec::kNone;
+  } else if (header_.layout == Layout::kFlat) {
+    holds = named && entry.codec == Codec::kNone && entry.stored_length == length &&
+            entry.file_offset == in.data_offset + block * kBlockSize;
+  } else {
+    // Where it lies is looked at once all entries are known.
+    const uint64_t dense = static_cast<uint64_t>(std::popcount(entry.present)) * kPageSize;
+    const bool as_it_is = entry.codec == Codec::kNone && entry.stored_length == dense;
+    const bool packed =
+        entry.codec == Codec::kZstd && entry.stored_length > 0 && entry.stored_length < dense;
+    holds = named && (as_it_is || packed);
+  }
   if (holds) return Success{};
   return Corrupt(
       trailer_.index_offset + (in.first_entry + block) * sizeof(BlockEntry), in.name,
       "the index entry of block " + std::to_string(block) + " is not one a writer would make");
 }
 
+Status ImageFile::CheckPieces() const {
+  struct Piece {
+    uint64_t start;
+    uint64_t end;
+    const BlockEntry* first;
+  };
+  std::vector<Piece> pieces;
+  const auto refuse = [&](const BlockEntry& entry) {
+    return Corrupt(
+        trailer_.index_offset +
+            static_cast<uint64_t>(&entry - reinterpret_cast<const BlockEntry*>(index_.data())) *
+                sizeof(BlockEntry),
+        sections_[entry.section].name,
+        "block " + std::to_string(entry.block) + " lies where no writer would put it");
+  };
+  for (const Section& section : sections_) {
+    for (uint64_t chunk = 0; chunk < section.block_count; chunk += ControlBlock::kBlocksPerChunk) {
+      const uint64_t end = std::min(chunk + ControlBlock::kBlocksPerChunk, section.block_count);
+      const BlockEntry* first = nullptr;
+      uint64_t at = 0;
+      for (uint64_t block = chunk; block < end; block++) {
+        const BlockEntry& entry = EntriesOf(section)[block];
+        if (entry.present == 0) continue;
+        if (first == nullptr) {
+          first = &entry;
+          at = entry.file_offset;
+        }
+        // Bounded before it is added to.
+        if (entry.file_offset != at || at > trailer_.index_offset) return refuse(entry);
+        at += entry.stored_length;
+      }
+      if (first != nullptr) pieces.push_back({first->file_offset, at, first});
+    }
+  }
+  std::sort(pieces.begin(), pieces.end(),
+            [](const Piece& a, const Piece& b) { return a.start < b.start; });
+  uint64_t at = kPartAlignment;
+  for (const Piece& piece : pieces) {
+    if (piece.start != at) return refuse(*piece.first);
+    at = RoundUp(piece.end, kPageSize);
+  }
+  if (RoundUp(at, kPartAlignment) == trailer_.index_offset) return Success{};
+  return Corrupt(trailer_.index_offset, "", "the index lies where no writer would put it");
+}
+
+namespace {
+
+// stored(): what lies between two page borders in the file, with a page more at either end.
+constexpr uint64_t kStoredSize = ControlBlock::kChunkSize + 2 * kPageSize;
+
+}  // namespace
+
+std::byte* ImageFile::Scratch::stored() const { return memory_.data() + ControlBlock::kChunkSize; }
+std::byte* ImageFile::Scratch::dense() const { return stored() + kStoredSize; }
+
+Result<ImageFile::Scratch> ImageFile::Scratch::Create(const ImageFile& image) {
+  const bool packed = image.layout() == Layout::kPacked;
+  const uint64_t workspace = packed ? BlockDecompressor::WorkspaceBytes() : 0;
+  const uint64_t length =
+      ControlBlock::kChunkSize + (packed ? kStoredSize + kBlockSize + workspace : 0);
+  Result<Mapping> memory =
+      Mapping::Anonymous(length, MAP_PRIVATE, "the buffers of a reader of a snapshot");
+  if (!memory.ok()) return memory.failure();
+  Scratch scratch(std::move(memory.value()));
+  if (packed) {
+    scratch.decompressor_ = std::make_unique<BlockDecompressor>(scratch.dense() + kBlockSize);
+  }
+  return scratch;
+}
+
+Status ImageFile::ReadMuch(std::byte* out, uint64_t length, uint64_t offset,
+                           const std::string& section) const {
+  const bool aligned = reinterpret_cast<uintptr_t>(out) % kPageSize == 0 &&
+                       length % kPageSize == 0 && offset % kPageSize == 0;
+  uint64_t done = 0;
+  if (direct_.valid() && aligned && !IsCached(offset, length)) {
+    while (done < length) {
+      const int64_t got = sys::Pread(direct_.get(), out + done, length - done, offset + done);
+      if (got == -EINTR) continue;
+      // Some filesystems refuse it only now, and the end of the file needs no care: both are left to the other way.
+      if (got <= 0 || static_cast<uint64_t>(got) % kPageSize != 0) break;
+      done += static_cast<uint64_t>(got);
+    }
+  }
+  return done == length ? Status(Success{})
+                        : ReadExactly(out + done, length - done, offset + done, section);
+}
+
 Status ImageFile::ReadBlocks(uint32_t section_index, uint64_t first, uint64_t count, std::byte* out,
-                             Check check) const {
+                             Check check, Scratch* scratch) const {
+  if (header_.layout == Layout::kPacked) {
+    return ReadPackedBlocks(section_index, first, count, out, check, scratch);
+  }
   const Section& section = sections_[section_index];
   const BlockEntry* entries = EntriesOf(section);
   const auto length_of = [&](uint64_t block) {
@@ -307,23 +452,102 @@ Status ImageFile::ReadBlocks(uint32_t section_index, uint64_t first, uint64_t co
     uint64_t run_length = 0;
     for (; run_end < first + count && entries[run_end].present != 0; run_end++)
       run_length += length_of(run_end);
-    if (Status read = ReadExactly(at, run_length, entries[block].file_offset, section.name);
-        !read.ok()) {
-      return read;
-    }
+    Status read = ReadMuch(at, run_length, entries[block].file_offset, section.name);
+    if (!read.ok()) return read;
     for (; block < run_end; block++) {
       if (check == Check::kNone) continue;
       const std::byte* bytes = out + (block - first) * kBlockSize;
-      if (Checksum(bytes, length_of(block)) == entries[block].checksum) continue;
-      return Corrupt(entries[block].file_offset, section.name,
-                     "block " + std::to_string(block) + " does not match its checksum");
+      if (Checksum(bytes, length_of(block)) != entries[block].checksum) {
+        return Damaged(section_index, block, " does not match its checksum");
+      }
+      if (Status pages = CheckPages(section_index, block, bytes); !pages.ok()) return pages;
     }
   }
   return Success{};
 }
 
+Failure ImageFile::Damaged(uint32_t section, uint64_t block, const char* how) const {
+  return Corrupt(EntriesOf(sections_[section])[block].file_offset, sections_[section].name,
+                 "block " + std::to_string(block) + how);
+}
+
+Status ImageFile::CheckPages(uint32_t section_index, uint64_t block, const std::byte* bytes) const {
+  const Section& section = sections_[section_index];
+  const uint64_t length = PaddedBlockLength(section.byte_length, block);
+  if (PresentPages(bytes, length) != EntriesOf(section)[block].present) {
+    return Damaged(section_index, block, " has other zero pages than the index says");
+  }
+  const uint64_t used = std::min(length, section.byte_length - block * kBlockSize);
+  if (FirstNotZero(bytes + used, length - used) == length - used) return Success{};
+  return Damaged(section_index, block, " goes on behind the end of its section");
+}
+
+Status ImageFile::ReadPackedBlocks(uint32_t section_index, uint64_t first, uint64_t count,
+                                   std::byte* out, Check check, Scratch* scratch) const {
+  const Section& section = sections_[section_index];
+  const BlockEntry* entries = EntriesOf(section);
+  // The stored blocks of a chunk lie one behind the other: one read for all.
+  uint64_t start = 0;
+  uint64_t end = 0;
+  for (uint64_t block = first; block < first + count; block++) {
+    if (entries[block].present == 0) continue;
+    if (end == 0) start = entries[block].file_offset;
+    end = entries[block].file_offset + entries[block].stored_length;
+  }
+  const uint64_t from = RoundDown(start, kPageSize);
+  const uint64_t length = RoundUp(end, kPageSize) - from;
+  if (end > 0) {
+    Status read = ReadMuch(scratch->stored(), length, from, section.name);
+    if (!read.ok()) return read;
+  }
+  for (uint64_t block = first; block < first + count; block++) {
+    std::byte* to = out + (block - first) * kBlockSize;
+    if (entries[block].present == 0) {
+      memset(to, 0, PaddedBlockLength(section.byte_length, block));
+      continue;
+    }
+    Status unpacked =
+        UnpackBlock(section_index, block, scratch->stored() + (entries[block].file_offset - from),
+                    to, check, scratch);
+    if (!unpacked.ok()) return unpacked;
+  }
+  return Success{};
+}
+
+Status ImageFile::UnpackBlock(uint32_t section_index, uint64_t block, const std::byte* stored,
+                              std::byte* out, Check check, Scratch* scratch) const {
+  const Section& section = sections_[section_index];
+  const BlockEntry& entry = EntriesOf(section)[block];
+  if (check != Check::kNone && Checksum(stored, entry.stored_length) != entry.checksum) {
+    return Damaged(section_index, block, " does not match its checksum");
+  }
+  const uint64_t length = PaddedBlockLength(section.byte_length, block);
+  const uint64_t dense_length = static_cast<uint64_t>(std::popcount(entry.present)) * kPageSize;
+  const std::byte* dense = stored;
+  if (entry.codec == Codec::kZstd) {
+    // Straight to where it belongs when no page was left out.
+    std::byte* to = dense_length == length ? out : scratch->dense();
+    if (!scratch->decompressor_->Decompress(stored, entry.stored_length, to, dense_length)) {
+      return Damaged(section_index, block, " cannot be decompressed");
+    }
+    dense = to;
+  }
+  if (dense != out) {
+    for (uint64_t page = 0; page < length / kPageSize; page++) {
+      if ((entry.present >> page & 1) != 0) {
+        memcpy(out + page * kPageSize, dense, kPageSize);
+        dense += kPageSize;
+      } else {
+        memset(out + page * kPageSize, 0, kPageSize);
+      }
+    }
+  }
+  return check == Check::kNone ? Status(Success{}) : CheckPages(section_index, block, out);
+}
+
 Status ImageFile::CheckZeros(uint64_t offset, uint64_t length, const std::string& section,
-                             std::vector<std::byte>* scratch) const {
+                             Scratch* scratch) const {
+  scratch->zeros_.resize(kWindow);
   const uint64_t end = offset + length;
   while (offset < end) {
     // Holes are zero by definition: look only at what the filesystem says is data.
@@ -331,125 +555,75 @@ Status ImageFile::CheckZeros(uint64_t offset, uint64_t length, const std::string
     if (data == -ENXIO || data >= static_cast<int64_t>(end)) break;
     if (data > static_cast<int64_t>(offset)) offset = static_cast<uint64_t>(data);
     const uint64_t piece = std::min(kWindow, end - offset);
-    scratch->resize(std::max<size_t>(scratch->size(), piece));
-    if (Status read = ReadExactly(scratch->data(), piece, offset, section); !read.ok()) return read;
-    const auto from = scratch->begin();
-    const auto to = from + static_cast<int64_t>(piece);
-    const auto bad = std::find_if(from, to, [](std::byte byte) { return byte != std::byte{0}; });
-    if (bad != to) {
-      return Corrupt(offset + static_cast<uint64_t>(bad - from), section,
-                     "there are bytes where the file must be zero");
+    Status read = ReadExactly(scratch->zeros_.data(), piece, offset, section);
+    if (!read.ok()) return read;
+    const uint64_t bad = FirstNotZero(scratch->zeros_.data(), piece);
+    if (bad != piece) {
+      return Corrupt(offset + bad, section, "there are bytes where the file must be zero");
     }
     offset += piece;
   }
   return Success{};
 }
 
-Status ImageFile::CheckBlock(uint32_t section_index, uint64_t block, std::byte* bytes) const {
+Status ImageFile::CheckGapsOfChunk(uint32_t section_index, uint64_t first, uint64_t count,
+                                   Scratch* scratch) const {
   const Section& section = sections_[section_index];
-  const BlockEntry& entry = EntriesOf(section)[block];
-  Status read = ReadBlocks(section_index, block, 1, bytes, Check::kNone);
-  if (!read.ok()) return read;
-  const auto damaged = [&](const char* how) {
-    return Corrupt(entry.file_offset, section.name, "block " + std::to_string(block) + how);
-  };
-  // The same as before writing.
-  const uint64_t length = PaddedBlockLength(section.byte_length, block);
-  BlockEntry found{};
-  EncodeBlock(bytes, length, &found);
-  if (found.checksum != entry.checksum) return damaged(" does not match its checksum");
-  if (found.present != entry.present) return damaged(" has other zero pages than the index says");
-  const uint64_t used = std::min(length, section.byte_length - block * kBlockSize);
-  const bool padded = std::all_of(bytes + used, bytes + length,
-                                  [](std::byte byte) { return byte == std::byte{0}; });
-  if (!padded) return damaged(" goes on behind the end of its section");
-  return Success{};
+  const BlockEntry* entries = EntriesOf(section);
+  if (header_.layout == Layout::kPacked) {
+    uint64_t end = 0;
+    for (uint64_t block = first; block < first + count; block++) {
+      if (entries[block].present == 0) continue;
+      end = entries[block].file_offset + entries[block].stored_length;
+    }
+    return CheckZeros(end, RoundUp(end, kPageSize) - end, "", scratch);
+  }
+  for (uint64_t block = first; block < first + count; block++) {
+    if (entries[block].present != 0) continue;
+    Status zeros = CheckZeros(section.data_offset + block * kBlockSize,
+                              PaddedBlockLength(section.byte_length, block), section.name, scratch);
+    if (!zeros.ok()) return zeros;
+  }
+  if (first + count < section.block_count) return Success{};
+  // Between the last page of the section and what comes next.
+  const uint64_t end = section.data_offset + RoundUp(section.byte_length, kPageSize);
+  const uint64_t next = RoundUp(section.data_offset + section.byte_length, kPartAlignment);
+  return CheckZeros(end, next - end, "", scratch);
+}
+
+Status ImageFile::CheckOuterGaps(Scratch* scratch) const {
+  Status zeros = CheckZeros(kPageSize, kPartAlignment - kPageSize, "", scratch);
+  if (!zeros.ok() || header_.layout == Layout::kFlat) return zeros;
+  uint64_t end = kPartAlignment;
+  for (uint64_t i = 0; i < trailer_.index_count; i++) {
+    const auto& entry = reinterpret_cast<const BlockEntry*>(index_.data())[i];
+    if (entry.present != 0) end = std::max(end, entry.file_offset + entry.stored_length);
+  }
+  end = RoundUp(end, kPageSize);
+  return CheckZeros(end, trailer_.index_offset - end, "", scratch);
 }
 
 Result<std::vector<ImageProblem>> ImageFile::Verify(size_t max_problems,
                                                     ReadControl* control) const {
-  std::vector<ImageProblem> problems;
-  std::vector<std::byte> scratch;
-  // Damage is noted, anything else ends it.
-  const auto note = [&](Status status) -> bool {
-    if (status.ok()) return true;
-    const Failure& failure = status.failure();
-    if (failure.code != FailureCode::kCorrupt) return false;
-    problems.push_back({static_cast<uint64_t>(failure.offset), failure.section, failure.message});
-    return true;
-  };
-
-  uint64_t total = 0;
-  for (const Section& section : sections_) total += section.byte_length;
-  control->bytes_total = total;
-  Status status = CheckZeros(kPageSize, kPartAlignment - kPageSize, "", &scratch);
-  if (!note(status)) return status.failure();
-
-  std::vector<std::byte> block_bytes(kBlockSize);
-  for (uint32_t i = 0; i < sections_.size(); i++) {
-    const Section& section = sections_[i];
-    const BlockEntry* entries = EntriesOf(section);
-    for (uint64_t block = 0; block < section.block_count && problems.size() < max_problems;
-         block++) {
-      if (control->cancelled) return Cancelled();
-      const uint64_t length = PaddedBlockLength(section.byte_length, block);
-      if (entries[block].present != 0) {
-        status = CheckBlock(i, block, block_bytes.data());
-      } else {
-        status =
-            CheckZeros(section.data_offset + block * kBlockSize, length, section.name, &scratch);
-      }
-      if (!note(status)) return status.failure();
-      control->bytes_done += std::min(length, section.byte_length - block * kBlockSize);
-    }
-    // Between the last page of the section and what comes next.
-    const uint64_t end = section.data_offset + RoundUp(section.byte_length, kPageSize);
-    const uint64_t next =
-        i + 1 < sections_.size() ? sections_[i + 1].data_offset : trailer_.index_offset;
-    status = CheckZeros(end, next - end, "", &scratch);
-    if (!note(status)) return status.failure();
-  }
-  if (problems.size() > max_problems) problems.resize(max_problems);
-  return problems;
+  return ImageSweep(*this).Run(ImageSweep::Extent::kFile, Check::kChecksums, max_problems, control);
 }
 
 Status ImageFile::ReadSection(uint32_t section_index, Check check, const Deliver& deliver,
                               ReadControl* control) const {
   const Section& section = sections_[section_index];
-  std::vector<std::byte> chunk(
-      std::min(ControlBlock::kChunkSize, RoundUp(section.byte_length, kPageSize)));
+  Result<Scratch> scratch = Scratch::Create(*this);
+  if (!scratch.ok()) return scratch.failure();
+  std::byte* chunk = scratch.value().chunk();
   for (uint64_t block = 0; block < section.block_count; block += ControlBlock::kBlocksPerChunk) {
     if (control->cancelled) return Cancelled();
     const uint64_t count = std::min(ControlBlock::kBlocksPerChunk, section.block_count - block);
-    if (Status read = ReadBlocks(section_index, block, count, chunk.data(), check); !read.ok())
-      return read;
+    Status read = ReadBlocks(section_index, block, count, chunk, check, &scratch.value());
+    if (!read.ok()) return read;
     const uint64_t offset = block * kBlockSize;
     const uint64_t length = std::min(ControlBlock::kChunkSize, section.byte_length - offset);
-    if (Status delivered = deliver(offset, chunk.data(), length); !delivered.ok()) return delivered;
+    if (Status delivered = deliver(offset, chunk, length); !delivered.ok()) return delivered;
     control->bytes_done += length;
   }
-  return Success{};
-}
-
-Status ImageFile::FillMemory(uint32_t section_index, std::byte* memory, Check check,
-                             ReadControl* control) const {
-  const Section& section = sections_[section_index];
-  const uint64_t whole_blocks = section.byte_length / kBlockSize;
-  for (uint64_t block = 0; block < whole_blocks; block += ControlBlock::kBlocksPerChunk) {
-    if (control->cancelled) return Cancelled();
-    const uint64_t count = std::min(ControlBlock::kBlocksPerChunk, whole_blocks - block);
-    Status read = ReadBlocks(section_index, block, count, memory + block * kBlockSize, check);
-    if (!read.ok()) return read;
-    control->bytes_done += count * kBlockSize;
-  }
-  if (whole_blocks == section.block_count) return Success{};
-  // The last block is padded in the file, and what lies behind the section in memory is not ours.
-  std::vector<std::byte> last(kBlockSize);
-  Status read = ReadBlocks(section_index, whole_blocks, 1, last.data(), check);
-  if (!read.ok()) return read;
-  const uint64_t rest = section.byte_length - whole_blocks * kBlockSize;
-  memcpy(memory + whole_blocks * kBlockSize, last.data(), rest);
-  control->bytes_done += rest;
   return Success{};
 }
 

@@ -80,6 +80,9 @@ Result<std::shared_ptr<RegionMemory>> RegionMemory::MapFile(int fd, uint64_t off
   return std::shared_ptr<RegionMemory>(new RegionMemory(std::move(mapping), byte_length, false));
 }
 
-void RegionMemory::Discard() { sys::Madvise(mapping_.data(), mapping_.length(), MADV_DONTNEED); }
+void RegionMemory::Discard() {
+  discarded_.store(true, std::memory_order_relaxed);
+  sys::Madvise(mapping_.data(), mapping_.length(), MADV_DONTNEED);
+}
 
 }  // namespace stillframe

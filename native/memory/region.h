@@ -36,6 +36,7 @@ class RegionMemory {
   // Gives the pages back at once; the mapping stays until its last owner lets go, and reads as zero (or as the
   // file). For a region that has been closed while the garbage collector still holds its buffer.
   void Discard();
+  bool discarded() const { return discarded_.load(std::memory_order_relaxed); }
 
   ~RegionMemory();
   std::byte* data() const { return mapping_.data(); }
@@ -59,6 +60,7 @@ class RegionMemory {
   size_t byte_length_;
   bool huge_pages_;
   std::atomic<bool> collapsing_{false};
+  std::atomic<bool> discarded_{false};
   std::atomic<int> users_{0};
 };
 

@@ -190,7 +190,8 @@ TEST_F(DamagedImage, NoDamagedByteOfASectionIsHandedOut) {
       EXPECT_EQ(read.failure().section, part.section);
       EXPECT_EQ(read.failure().offset, static_cast<int64_t>(part.start));
       Bytes memory(original.size());
-      read = image.value().FillMemory(index, memory.data(), ImageFile::Check::kChecksums, &control);
+      read =
+          FillMemory(image.value(), index, memory.data(), ImageFile::Check::kChecksums, &control);
       ASSERT_FALSE(read.ok()) << at;
       WriteAt(file_.fd(), &bytes_[at], 1, at);
     }

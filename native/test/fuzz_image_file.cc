@@ -103,7 +103,7 @@ void Read(const ImageFile& image) {
       test::Bytes memory(section.byte_length);
       ReadControl control;
       const Status filled =
-          image.FillMemory(i, memory.data(), ImageFile::Check::kChecksums, &control);
+          test::FillMemory(image, i, memory.data(), ImageFile::Check::kChecksums, &control);
       (void)filled.ok();
     }
   }

@@ -64,7 +64,7 @@ void ExpectFaithful(const std::vector<SampleSection>& sections, const std::strin
       // With a canary behind it: what does not belong to the section is left alone.
       Bytes memory(expected.size() + 64, std::byte{0xcc});
       ReadControl filling;
-      EXPECT_TRUE(image.FillMemory(i, memory.data(), check, &filling).ok());
+      EXPECT_TRUE(FillMemory(image, i, memory.data(), check, &filling).ok());
       EXPECT_EQ(filling.bytes_done.load(), expected.size());
       const Bytes canary(memory.begin() + static_cast<int64_t>(expected.size()), memory.end());
       memory.resize(expected.size());
@@ -156,7 +156,7 @@ TEST(ImageFile, AFileThatIsTruncatedMeanwhileIsDamaged) {
   Bytes memory(3 * kBlockSize);
   for (const auto check : {ImageFile::Check::kNone, ImageFile::Check::kChecksums}) {
     ReadControl control;
-    Status read = image.value().FillMemory(0, memory.data(), check, &control);
+    Status read = FillMemory(image.value(), 0, memory.data(), check, &control);
     ASSERT_FALSE(read.ok()) << "bytes were made up";
     EXPECT_EQ(read.failure().code, FailureCode::kCorrupt);
     EXPECT_EQ(read.failure().offset, static_cast<int64_t>(end));
@@ -206,7 +206,7 @@ TEST(ImageFile, StopsWhenCancelledAndWhenTheReceiverFails) {
   EXPECT_EQ(image.value().Verify(1, &cancelled).failure().code, FailureCode::kAborted);
   Bytes memory(3 * ControlBlock::kChunkSize);
   Status filled =
-      image.value().FillMemory(0, memory.data(), ImageFile::Check::kChecksums, &cancelled);
+      FillMemory(image.value(), 0, memory.data(), ImageFile::Check::kChecksums, &cancelled);
   EXPECT_EQ(filled.failure().code, FailureCode::kAborted);
 
   ReadControl control;

@@ -13,6 +13,7 @@
 
 #include "image/checksum.h"
 #include "image/control_block.h"
+#include "image/image_sweep.h"
 #include "image/saver.h"
 
 namespace stillframe::test {
@@ -166,6 +167,23 @@ Bytes SealedPage(Struct* fields, const Bytes& rest) {
 }
 
 }  // namespace
+
+Status FillMemory(const ImageFile& image, uint32_t section, std::byte* memory,
+                  ImageFile::Check check, ReadControl* control) {
+  ImageSweep sweep(image);
+  sweep.Fill(section, memory, ImageSweep::Way::kByHand);
+  Result<std::vector<ImageProblem>> problems =
+      sweep.Run(ImageSweep::Extent::kFilled, check, 1, control);
+  if (!problems.ok()) return problems.failure();
+  if (problems.value().empty()) return Success{};
+  const ImageProblem& first = problems.value().front();
+  Failure failure;
+  failure.code = FailureCode::kCorrupt;
+  failure.message = first.reason;
+  failure.offset = static_cast<int64_t>(first.offset);
+  failure.section = first.section;
+  return failure;
+}
 
 EditableImage::EditableImage(const Bytes& file)
     : header(ReadStruct<FileHeader>(file, 0)),

@@ -13,6 +13,7 @@
 #include "base/sys.h"
 #include "base/unique_fd.h"
 #include "image/format.h"
+#include "image/image_file.h"
 #include "image/page_source.h"
 #include "image/tail.h"
 
@@ -99,6 +100,10 @@ uint64_t WriteImage(int fd, const std::vector<SampleSection>& sections,
 // page; a single byte. With metadata. All kinds of gaps occur in it.
 std::vector<SampleSection> SampleSections();
 inline constexpr char kSampleMetadata[] = R"({"epoch":7,"who":"fixture \u00e9"})";
+
+// Fills memory with one section, by hand.
+Status FillMemory(const ImageFile& image, uint32_t section, std::byte* memory,
+                  ImageFile::Check check, ReadControl* control);
 
 // The parts of an image as structs. Change them and Store(): every checksum is computed again, so that
 // only the rule under test can object.

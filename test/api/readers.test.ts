@@ -124,6 +124,7 @@ describe('verify()', () => {
 describe('restore()', () => {
   const native = () => ({
     info: image,
+    mapped: true,
     sections: image.sections.map(({ name, byteLength }) => ({ name, region: new FakeRegion(byteLength) })),
   })
 
@@ -132,8 +133,9 @@ describe('restore()', () => {
     expect(fake.inspectJob).toBeUndefined()
     expect(fake.restorePlan).toEqual({
       path,
-      mode: 'map',
+      mode: 'any',
       verify: true,
+      prefetch: false,
       sections: undefined,
       maxBytes: 0,
       into: [],
@@ -170,7 +172,7 @@ describe('restore()', () => {
   test('a section may have any name', async () => {
     const promise = restore(path)
     const region = new FakeRegion(8)
-    fake.restoreJob?.succeed({ info: image, sections: [{ name: '__proto__', region }] })
+    fake.restoreJob?.succeed({ info: image, mapped: true, sections: [{ name: '__proto__', region }] })
     const { regions } = await promise
     expect(Object.keys(regions)).toEqual(['__proto__'])
     expect(Object.values(regions)).toEqual([expect.any(Region)])
@@ -203,11 +205,12 @@ describe('restore()', () => {
       path,
       mode: 'copy',
       verify: false,
+      prefetch: false,
       sections: ['index'],
       maxBytes: 99,
       into: [],
     })
-    fake.restoreJob?.succeed({ info: image, sections: [] })
+    fake.restoreJob?.succeed({ info: image, mapped: true, sections: [] })
     expect(Object.keys((await promise).regions)).toEqual([])
   })
 

@@ -1,0 +1,158 @@
+#include "image/image_sweep.h"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "base/thread.h"
+#include "image/control_block.h"
+
+namespace stillframe {
+namespace {
+
+// Two keep the disk busy; more help where decompression or the checksum is the work.
+size_t ReaderCount(size_t task_count) {
+  constexpr size_t kMaxReaders = 8;
+  cpu_set_t processors;
+  const bool known = sched_getaffinity(0, sizeof processors, &processors) == 0;
+  const size_t wanted = known ? std::max<size_t>(CPU_COUNT(&processors), 2) : 2;
+  return std::min({wanted, kMaxReaders, task_count});
+}
+
+}  // namespace
+
+ImageSweep::ImageSweep(const ImageFile& image) : image_(image), targets_(image.sections().size()) {}
+
+void ImageSweep::Fill(uint32_t section, std::byte* memory, Way way) {
+  targets_[section] = {memory, way};
+}
+
+void ImageSweep::PlanTasks() {
+  const bool all = extent_ == Extent::kFile;
+  gaps_ = all && check_ == ImageFile::Check::kChecksums;
+  uint64_t total = 0;
+  if (gaps_) tasks_.push_back({0, 0, 0});
+  for (uint32_t i = 0; i < image_.sections().size(); i++) {
+    const ImageFile::Section& section = image_.sections()[i];
+    if (!all && targets_[i].memory == nullptr) continue;
+    total += section.byte_length;
+    for (uint64_t first = 0; first < section.block_count; first += ControlBlock::kBlocksPerChunk) {
+      tasks_.push_back(
+          {i, first, std::min(ControlBlock::kBlocksPerChunk, section.block_count - first)});
+    }
+  }
+  control_->bytes_total = total;
+}
+
+bool ImageSweep::Note(size_t task, Status status) {
+  if (status.ok()) return true;
+  const Failure& failure = status.failure();
+  const std::lock_guard lock(mutex_);
+  if (failure.code != FailureCode::kCorrupt) {
+    if (task < failed_task_) {
+      failed_task_ = task;
+      failure_ = failure;
+    }
+    stop_ = true;
+    return false;
+  }
+  found_.push_back(
+      {task, {static_cast<uint64_t>(failure.offset), failure.section, failure.message}});
+  if (found_.size() >= max_problems_) stop_ = true;
+  return true;
+}
+
+Status ImageSweep::DoTask(const Task& task, ImageFile::Scratch* scratch) {
+  const ImageFile::Section& section = image_.sections()[task.section];
+  const Target& target = targets_[task.section];
+  const uint64_t offset = task.first * kBlockSize;
+  const uint64_t length = std::min(task.count * kBlockSize, section.byte_length - offset);
+  // Whole pages that nobody has yet are read to where they belong; the last page of a section may go beyond its end.
+  const bool straight =
+      target.memory != nullptr && target.way == Way::kStraight && length % kPageSize == 0;
+  std::byte* out = straight ? target.memory + offset : scratch->chunk();
+  Status read = image_.ReadBlocks(task.section, task.first, task.count, out, check_, scratch);
+  if (!read.ok()) return read;
+  if (target.memory != nullptr && !straight) memcpy(target.memory + offset, out, length);
+  control_->bytes_done += length;
+  return Success{};
+}
+
+// After damage in a chunk: the report names each damaged block.
+bool ImageSweep::CheckBlocks(const Task& task, ImageFile::Scratch* scratch) {
+  const auto index = static_cast<size_t>(&task - tasks_.data());
+  for (uint64_t block = task.first; block < task.first + task.count; block++) {
+    Status read = image_.ReadBlocks(task.section, block, 1, scratch->chunk(), check_, scratch);
+    if (!Note(index, std::move(read))) return false;
+  }
+  return true;
+}
+
+bool ImageSweep::CheckGaps(const Task& task, ImageFile::Scratch* scratch) {
+  const auto index = static_cast<size_t>(&task - tasks_.data());
+  Status gaps = image_.CheckGapsOfChunk(task.section, task.first, task.count, scratch);
+  if (gaps.ok() || image_.layout() == Layout::kPacked) return Note(index, std::move(gaps));
+  for (uint64_t block = task.first; block < task.first + task.count; block++) {
+    if (!Note(index, image_.CheckGapsOfChunk(task.section, block, 1, scratch))) return false;
+  }
+  return true;
+}
+
+void ImageSweep::Work() {
+  Result<ImageFile::Scratch> scratch = ImageFile::Scratch::Create(image_);
+  if (!scratch.ok()) {
+    Note(next_task_, Status(scratch.failure()));
+    return;
+  }
+  while (!stop_ && !control_->cancelled) {
+    const size_t index = next_task_.fetch_add(1);
+    if (index >= tasks_.size()) return;
+    const Task& task = tasks_[index];
+    if (task.count == 0) {
+      if (!Note(index, image_.CheckOuterGaps(&scratch.value()))) return;
+      continue;
+    }
+    Status done = DoTask(task, &scratch.value());
+    const bool damaged = !done.ok() && done.failure().code == FailureCode::kCorrupt;
+    if (damaged ? !CheckBlocks(task, &scratch.value()) : !Note(index, std::move(done))) return;
+    if (gaps_ && !CheckGaps(task, &scratch.value())) return;
+  }
+}
+
+Result<std::vector<ImageProblem>> ImageSweep::Run(Extent extent, ImageFile::Check check,
+                                                  size_t max_problems, ReadControl* control) {
+  extent_ = extent;
+  check_ = check;
+  max_problems_ = max_problems;
+  control_ = control;
+  PlanTasks();
+  {
+    std::vector<Thread> helpers(ReaderCount(tasks_.size()));
+    // This thread is the first one. Fewer do it too.
+    for (size_t i = 1; i < helpers.size(); i++) {
+      if (!helpers[i].Start("stillframe-read", [this] { Work(); }).ok()) break;
+    }
+    Work();
+    for (Thread& helper : helpers) helper.Join();
+  }
+  if (!failure_.ok()) return failure_.failure();
+  if (control->cancelled) {
+    Failure failure;
+    failure.code = FailureCode::kAborted;
+    failure.message = "the reading was aborted";
+    return failure;
+  }
+  std::stable_sort(found_.begin(), found_.end(), [](const Found& a, const Found& b) {
+    return std::pair(a.task, a.problem.offset) < std::pair(b.task, b.problem.offset);
+  });
+  std::vector<ImageProblem> problems;
+  for (Found& found : found_) {
+    if (problems.size() == max_problems_) break;
+    problems.push_back(std::move(found.problem));
+  }
+  return problems;
+}
+
+}  // namespace stillframe
