@@ -11,6 +11,7 @@
 #include <cstring>
 #include <filesystem>
 
+#include "image/block_codec.h"
 #include "image/checksum.h"
 #include "image/control_block.h"
 #include "image/image_sweep.h"
@@ -103,8 +104,8 @@ Bytes Pattern(size_t length, uint32_t seed) {
   return bytes;
 }
 
-uint64_t WriteImage(int fd, const std::vector<SampleSection>& sections,
-                    const std::string& metadata) {
+uint64_t WriteImage(int fd, const std::vector<SampleSection>& sections, const std::string& metadata,
+                    Layout kind) {
   ImageDescription image;
   image.id = kSampleId;
   image.frozen_at_ns = 1'700'000'000'123'456'789;
@@ -112,11 +113,15 @@ uint64_t WriteImage(int fd, const std::vector<SampleSection>& sections,
   for (const SampleSection& section : sections) {
     image.sections.push_back({section.name, section.bytes.size()});
   }
-  const ImageLayout layout = PlanLayout(image.sections);
-  Result<ControlBlock> control = ControlBlock::Create(layout.block_count);
+  const ImageLayout layout = PlanLayout(image.sections, kind);
+  const bool packed = kind == Layout::kPacked;
+  Result<ControlBlock> control = ControlBlock::Create(
+      layout.block_count, {1, packed ? BlockCompressor::WorkspaceBytes(1) : 0});
   EXPECT_TRUE(control.ok());
   MemoryPages pages(sections);
   SavePlan plan{};
+  plan.layout = kind;
+  plan.level = 1;
   plan.sections = layout.sections.data();
   plan.section_count = static_cast<uint32_t>(layout.sections.size());
   plan.chunk_count = layout.chunk_count;
@@ -125,8 +130,11 @@ uint64_t WriteImage(int fd, const std::vector<SampleSection>& sections,
   plan.index = control.value().index();
   plan.buffers = control.value().buffers();
   plan.fd = fd;
+  plan.control->file_tail = kPartAlignment;
   EXPECT_EQ(SaveChunks(plan), SaveEnd::kComplete);
-  Result<uint64_t> length = WriteHeaderAndTail(fd, image, layout, plan.index, layout.data_end);
+  const uint64_t tail_offset =
+      packed ? RoundUp(plan.control->file_tail.load(), kPartAlignment) : layout.data_end;
+  Result<uint64_t> length = WriteHeaderAndTail(fd, image, layout, plan.index, tail_offset);
   EXPECT_TRUE(length.ok());
   return length.ok() ? length.value() : 0;
 }
@@ -138,6 +146,29 @@ std::vector<SampleSection> SampleSections() {
   const Bytes rest = Pattern(300, 2);
   sections[1].bytes.insert(sections[1].bytes.end(), rest.begin(), rest.end());
   sections[2] = {"\xc3\xa9", Pattern(1, 3)};
+  return sections;
+}
+
+std::vector<SampleSection> PackedSampleSections() {
+  std::vector<SampleSection> sections(4);
+  Bytes text(kBlockSize + 5 * kPageSize);
+  for (size_t i = 0; i < text.size(); i++)
+    text[i] = static_cast<std::byte>("what shrinks "[i % 13]);
+  for (const uint64_t page : {3, 66}) {
+    std::fill_n(text.begin() + page * kPageSize, kPageSize, std::byte{0});
+  }
+  Bytes noise(2 * kPageSize - 3);
+  uint64_t state = 88172645463325252U;
+  for (std::byte& byte : noise) {
+    state ^= state << 13;
+    state ^= state >> 7;
+    state ^= state << 17;
+    byte = static_cast<std::byte>(state);
+  }
+  sections[0] = {"text", std::move(text)};
+  sections[1] = {"noise", std::move(noise)};
+  sections[2] = {"zeros", Bytes(kBlockSize)};
+  sections[3] = {"last", Bytes(300, std::byte{7})};
   return sections;
 }
 

@@ -93,12 +93,15 @@ inline constexpr std::array<uint8_t, 16> kSampleId = {1, 2,  3,  4,  5,  6,  7, 
                                                       9, 10, 11, 12, 13, 14, 15, 16};
 
 // Writes a whole image with the saver and the tail writer. Returns the length of the file.
-uint64_t WriteImage(int fd, const std::vector<SampleSection>& sections,
-                    const std::string& metadata);
+uint64_t WriteImage(int fd, const std::vector<SampleSection>& sections, const std::string& metadata,
+                    Layout layout = Layout::kFlat);
 
 // Three sections: two pages of which the second is partial; a block of zeros and then one partial
 // page; a single byte. With metadata. All kinds of gaps occur in it.
 std::vector<SampleSection> SampleSections();
+// For a packed file. Entries: 0 and 1 are of "text", which shrinks, and has a zero page in each block; 2 is of "noise",
+// two pages that do not shrink, the second partial; 3 a block of zeros; 4 a partial page that shrinks.
+std::vector<SampleSection> PackedSampleSections();
 inline constexpr char kSampleMetadata[] = R"({"epoch":7,"who":"fixture \u00e9"})";
 
 // Fills memory with one section, by hand.
