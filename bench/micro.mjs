@@ -165,7 +165,7 @@ const kindsOfData = {
 }
 
 /** Saves and restores one kind of data with each level; level 0 is without compression. */
-const tryLevels = async (kind, { byteLength, levels, rounds, seed, directory }) => {
+const tryLevels = async (kind, { byteLength, levels, canRestore, rounds, seed, directory }) => {
   const bytes = Buffer.alloc(byteLength)
   const used = Math.floor((await kindsOfData[kind](bytes, seed, directory)) / PAGE) * PAGE
   const region = Region.allocate(used)
@@ -182,6 +182,7 @@ const tryLevels = async (kind, { byteLength, levels, rounds, seed, directory }) 
       const result = await snapshot(region, path, options).done
       saved.push(result.durationMs)
       allocatedBytes = result.allocatedBytes
+      if (level > 0 && !canRestore) continue
       await dropCache(path)
       const started = performance.now()
       const back = await restore(path, { mode: 'copy' })
@@ -231,13 +232,16 @@ const measureCalls = async (settings, { directory, note, skipped }) => {
 }
 
 const measureData = async (settings, { seed, directory, note, skipped }) => {
-  const reason = await whyNoCompression(directory)
-  if (reason !== undefined) skipped.push({ what: 'levels of zstd', reason })
-  const levels = reason === undefined ? settings.levels : [0]
+  const { saving, restoring } = await whyNoCompression(directory)
+  if (saving !== undefined) skipped.push({ what: 'levels of zstd', reason: saving })
+  else if (restoring !== undefined) skipped.push({ what: 'restoring levels of zstd', reason: restoring })
+  const levels = saving === undefined ? settings.levels : [0]
+  const canRestore = restoring === undefined
   const rows = []
   for (const kind of Object.keys(kindsOfData)) {
     note(`micro: ${kind}`)
-    const options = { kind, byteLength: settings.dataBytes, levels, rounds: settings.rounds, seed, directory }
+    const { dataBytes, rounds } = settings
+    const options = { kind, byteLength: dataBytes, levels, canRestore, rounds, seed, directory }
     const results = await tryScenario(skipped, kind, import.meta.url, 'levels', options)
     for (const result of results ?? []) rows.push({ kind, ...result })
   }

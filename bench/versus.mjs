@@ -263,10 +263,12 @@ const gather = async (byteLength, { seed, directory, note, skipped }, closing) =
   const first = preferred.find((engine) => engines.includes(engine))
   const noCompression = await whyNoCompression(directory)
   const zstd = `stillframe zstd ${ZSTD_LEVEL}`
-  if (noCompression !== undefined) skipped.push({ what: zstd, reason: noCompression })
+  if (noCompression.saving !== undefined) skipped.push({ what: zstd, reason: noCompression.saving })
   else {
     const compression = { codec: 'zstd', level: ZSTD_LEVEL }
     ways.push(own(zstd, { way: 'stillframe', engine: first, compression }))
+    if (noCompression.restoring !== undefined)
+      skipped.push({ what: `restoring ${zstd}`, reason: noCompression.restoring })
   }
   let redis
   if (!isInstalled('redis-server')) skipped.push({ what: 'Redis', reason: 'redis-server is not installed' })
@@ -280,7 +282,7 @@ const gather = async (byteLength, { seed, directory, note, skipped }, closing) =
   if (!isInstalled('gdb') || !isInstalled('gcore')) {
     skipped.push({ what: 'gcore', reason: 'gcore (of gdb) is not installed' })
   } else ways.push(inGcore(await start('buffer'), directory))
-  return { ways, redis, service, first, compressed: noCompression === undefined }
+  return { ways, redis, service, first, compressed: noCompression.restoring === undefined }
 }
 
 const measureDisk = async (findings, directory, byteLength) => {
