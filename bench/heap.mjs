@@ -329,7 +329,7 @@ export const bench = {
       largestInProcess: 200 * MIB,
       requestHeap: 50 * MIB,
     },
-    quick: { heaps: [50 * MIB], rounds: 1, largestInProcess: 50 * MIB, requestHeap: 50 * MIB },
+    quick: { heaps: [50 * MIB], rounds: 1, largestInProcess: 50 * MIB, requestHeap: 20 * MIB },
   },
   measure,
   tables: ({ rows, settings }) => [

@@ -164,7 +164,7 @@ export const bench = {
   about: 'Watches the memory of a service from outside while it rewrites all of its frozen memory.',
   settings: {
     full: { byteLength: 2 * GIB, memoryLimit: 64 * MIB },
-    quick: { byteLength: GIB, memoryLimit: 64 * MIB },
+    quick: { byteLength: GIB / 2, memoryLimit: 64 * MIB },
   },
   measure,
   tables: ({ rows, settings }) => (rows.length === 0 ? [] : [memoryTable(rows, settings)]),

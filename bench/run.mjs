@@ -1,4 +1,4 @@
-// All benchmarks of the engines in one run: `npm run bench -- --help`.
+// All benchmarks in one run: `npm run bench -- --help`.
 import { mkdirSync, writeFileSync } from 'node:fs'
 import os from 'node:os'
 import { join, resolve } from 'node:path'
@@ -7,9 +7,12 @@ import { parseArgs } from 'node:util'
 import { bench as eventLoop } from './event-loop.mjs'
 import { bench as firstWrite } from './first-write.mjs'
 import { bench as freeze } from './freeze.mjs'
+import { goalsTable } from './goals.mjs'
 import { bench as heap } from './heap.mjs'
 import { bench as independence } from './independence.mjs'
 import { bench as memory } from './memory.mjs'
+import { bench as micro } from './micro.mjs'
+import { bench as scaling } from './scaling.mjs'
 import { bench as secondSnapshot } from './second-snapshot.mjs'
 import {
   checkCommon,
@@ -19,16 +22,34 @@ import {
   noteOnStderr,
   renderResult,
 } from './support/alone.mjs'
+import { describeDisk } from './support/disk.mjs'
 import { describeMachine } from './support/machine.mjs'
-import { linePlot } from './support/plot.mjs'
+import { GIB, MIB } from './support/pages.mjs'
+import { barPlot, linePlot } from './support/plot.mjs'
+import { renderTable } from './support/table.mjs'
 import { withTemporaryDirectory } from './support/temporary.mjs'
+import { bench as versus } from './versus.mjs'
 
-const benches = [freeze, firstWrite, eventLoop, secondSnapshot, memory, independence, heap]
+const benches = [
+  versus,
+  scaling,
+  micro,
+  freeze,
+  firstWrite,
+  eventLoop,
+  secondSnapshot,
+  memory,
+  independence,
+  heap,
+]
+// A quick run is to end within three minutes, on a slow disk too: what has not begun by then is left out.
+const QUICK_LAST_START_MS = 145_000
+
 const names = benches.map(({ name }) => name).join(', ')
 
 const help = `npm run bench [-- options]
 
-Measures the engines side by side, prints tables, and writes results.json, report.md and plots.
+Measures the engines and their peers side by side, prints tables, and writes results.json, report.md and plots.
 
 ${commonHelp}
   --only NAME  one of ${names}; may be given more than once
@@ -57,8 +78,8 @@ const dateName = (date) => date.toISOString().slice(0, 16).replace('T', '-').rep
 const defaultOut = (date) => fileURLToPath(new URL(`./results/${dateName(date)}`, import.meta.url))
 
 const writePlots = (bench, result, out) =>
-  bench.plots(result).map(({ file, ...plot }) => {
-    writeFileSync(join(out, `${file}.svg`), linePlot(plot))
+  bench.plots(result).map(({ file, kind, ...plot }) => {
+    writeFileSync(join(out, `${file}.svg`), kind === 'bars' ? barPlot(plot) : linePlot(plot))
     return `![${plot.title}](${file}.svg)`
   })
 
@@ -66,6 +87,14 @@ const describe = (facts) =>
   Object.entries(facts)
     .map(([name, value]) => `- ${name}: ${value}`)
     .join('\n')
+
+/** Such as ` (freeze 20 s, heap 30 s)`. */
+const secondsOf = (results) => {
+  const parts = Object.entries(results).filter(([, { seconds }]) => seconds !== undefined)
+  return parts.length === 0
+    ? ''
+    : ` (${parts.map(([name, { seconds }]) => `${name} ${seconds} s`).join(', ')})`
+}
 
 const main = async () => {
   const { values } = parseArgs({ options })
@@ -80,6 +109,7 @@ const main = async () => {
     const machine = {
       date: startedAt.toISOString(),
       ...describeMachine(directory),
+      disk: await describeDisk(directory, values.quick ? 256 * MIB : GIB),
       seed: common.seed,
       mode: values.quick ? 'quick: a glance, not a measurement' : 'full',
     }
@@ -87,8 +117,16 @@ const main = async () => {
     const results = {}
     const sections = []
     for (const bench of chosen) {
+      const began = performance.now()
+      if (values.quick && Date.now() - startedAt.getTime() > QUICK_LAST_START_MS) {
+        const text = `Left out: the quick run has taken ${QUICK_LAST_START_MS / 1000} s already. \`--only ${bench.name}\` has it.`
+        console.log(`${bench.name}: ${text}`)
+        sections.push(`## ${bench.title}`, text)
+        continue
+      }
       try {
         const result = await measure(bench, { ...common, directory, note: noteOnStderr })
+        result.seconds = Math.round((performance.now() - began) / 1000)
         results[bench.name] = result
         const text = renderResult(bench, result)
         console.log(text)
@@ -101,16 +139,18 @@ const main = async () => {
         sections.push(`## ${bench.title}`, `Failed: ${error.message}`)
       }
     }
+    const goals = renderTable(goalsTable(results))
+    console.log(goals)
     machine['load average at the end'] = os
       .loadavg()
       .map((load) => load.toFixed(2))
       .join(', ')
     const took = `${Math.round((Date.now() - startedAt.getTime()) / 1000)} s`
-    machine['the run took'] = took
+    machine['the run took'] = `${took}${secondsOf(results)}`
     writeFileSync(join(out, 'results.json'), `${JSON.stringify({ machine, results }, null, 2)}\n`)
     writeFileSync(
       join(out, 'report.md'),
-      `${['# stillframe: engines measured', describe(machine), ...sections].join('\n\n')}\n`,
+      `${['# stillframe measured', describe(machine), goals, ...sections].join('\n\n')}\n`,
     )
     console.log(`took ${took}; results in ${out}`)
   })

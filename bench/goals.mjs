@@ -1,0 +1,266 @@
+// The figures that this library wants to reach, and what a run has measured of them:
+//
+//   node bench/goals.mjs bench/results/<date>/results.json      (without a file: the newest run)
+//
+// `npm run bench` puts the same table at the top of its report. What was not part of the run is said so, never
+// taken from another one.
+import { readdirSync, readFileSync, realpathSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { predicted } from './scaling.mjs'
+import { GIB, MIB } from './support/pages.mjs'
+import { number, renderTable, size } from './support/table.mjs'
+import { pauseMs, restoreMs, saveSpeed } from './versus.mjs'
+
+const inProcess = ['mprotect', 'userfaultfd thread', 'userfaultfd signal']
+const FIRST_READ_BYTES = 4 * GIB
+
+const least = (values) => (values.length === 0 ? undefined : Math.min(...values))
+const most = (values) => {
+  const known = values.filter(Number.isFinite)
+  return known.length === 0 ? undefined : Math.max(...known)
+}
+
+/** The rows of a bench, or undefined when it was not part of the run, or failed. */
+const rowsOf = (results, name) => results[name]?.rows
+
+/** Ms that one more GiB adds to the pause of touched memory in huge pages: from the smallest to the largest. */
+const pausePerGiB = (results, engine) => {
+  const rows = rowsOf(results, 'freeze')?.filter((row) => row.engine === engine && row.kind === 'huge pages')
+  if (rows === undefined || rows.length < 2) return undefined
+  const [first, last] = [rows[0], rows.at(-1)]
+  return ((last.ms.min - first.ms.min) * GIB) / (last.byteLength - first.byteLength)
+}
+
+/** How many times as long the pause is beside another region and a JS heap, at most. */
+const growthBesideOthers = (results) => {
+  const states = rowsOf(results, 'independence')?.states
+  if (states === undefined || states.length < 2) return undefined
+  const engines = Object.keys(states[0].pauses)
+  return most(engines.map((engine) => least(states.at(-1).pauses[engine]) / least(states[0].pauses[engine])))
+}
+
+const versusOf = (results) => rowsOf(results, 'versus')
+
+/** The best that any engine of ours does in `versus`. */
+const bestSpeed = (rows) =>
+  most(
+    rows.names
+      .filter((name) => name.startsWith('stillframe ') && !name.includes('zstd'))
+      .map((name) => saveSpeed(rows, name)),
+  )
+
+const speedTo = (results, other) => {
+  const rows = versusOf(results)
+  return rows && bestSpeed(rows) / saveSpeed(rows, other)
+}
+
+const pauseToRedis = (results) => {
+  const rows = versusOf(results)
+  return rows && pauseMs(rows, rows.base) / pauseMs(rows, 'Redis BGSAVE, plain')
+}
+
+const memoryAboveLimit = (results) => {
+  const rows = rowsOf(results, 'memory')?.filter(({ engine }) => inProcess.includes(engine))
+  return rows && most(rows.map(({ peakBytes, memoryLimit }) => (peakBytes - memoryLimit) / MIB))
+}
+
+const firstWrite = (results, engine) =>
+  rowsOf(results, 'first-write')?.find((row) => row.kind === 'huge pages' && row.what === engine)?.us
+
+const firstWriteToFork = (results, engine) =>
+  firstWrite(results, engine)?.p50 / firstWrite(results, 'fork')?.p50
+
+/** p99.9 of the waits of requests, in ms above those of the idle loop: where the limit lets writers go on. */
+const delayAboveIdle = (results) => {
+  const { rows, settings } = results['event-loop'] ?? {}
+  const delays = rows
+    ?.filter(({ memoryLimit }) => memoryLimit === settings.byteLength)
+    .map(({ phases }) => phases['writing, snapshot'].waits.p999 - phases.idle.waits.p999)
+  return delays && most(delays)
+}
+
+/** As measured with 4 GiB, or else what the line through smaller sizes says. */
+const firstRead = (results) => {
+  const rows = rowsOf(results, 'scaling')
+  const exact = rows?.find(
+    ({ kind, byteLength }) => kind === 'restore to first read' && byteLength === FIRST_READ_BYTES,
+  )
+  return exact?.ms.p50 ?? (rows && predicted(rows, 'restore to first read', FIRST_READ_BYTES))
+}
+
+const isFirstReadMeasured = (results) =>
+  rowsOf(results, 'scaling')?.some(({ byteLength }) => byteLength === FIRST_READ_BYTES)
+
+const verifiedToDisk = (results) => {
+  const rows = versusOf(results)
+  return rows && restoreMs(rows, 'dd read') / restoreMs(rows, 'stillframe map, verify true')
+}
+
+const heapWays = (results, way) => rowsOf(results, 'heap')?.ways.filter((row) => row.way === way) ?? []
+const heapPause = ({ runs }) => least(runs.map((run) => run.pauseMs))
+
+/** The least of the ratios, of all heaps that both ways have written. */
+const heapPauseRatio = (results) =>
+  least(
+    heapWays(results, 'writeHeapSnapshot, forked').flatMap((own) => {
+      const other = heapWays(results, 'v8.writeHeapSnapshot').find((row) => row.heapBytes === own.heapBytes)
+      return other === undefined ? [] : [heapPause(other) / heapPause(own)]
+    }),
+  )
+
+/** Of the largest heap: small ones show what every call costs. */
+const heapPausePerGB = (results) => {
+  const row = heapWays(results, 'writeHeapSnapshot, forked').at(-1)
+  return row && heapPause(row) / (row.runs[0].heapUsed / 1e9)
+}
+
+/** `most` or `least` is the goal, `of` says what has been measured, `bench` where. */
+const goals = [
+  ...inProcess.map((engine) => ({
+    what: `pause, ${engine}, one more GiB in huge pages`,
+    bench: 'freeze',
+    unit: 'ms',
+    most: 0.5,
+    of: (results) => pausePerGiB(results, engine),
+  })),
+  {
+    what: 'pause, fork, one more GiB in huge pages',
+    bench: 'freeze',
+    unit: 'ms',
+    most: 2,
+    of: (results) => pausePerGiB(results, 'fork'),
+  },
+  {
+    what: 'pause beside other memory of the process, to alone (worst engine)',
+    bench: 'independence',
+    unit: '×',
+    most: 1.25,
+    of: growthBesideOthers,
+  },
+  {
+    what: "pause to that of Redis's BGSAVE, same bytes",
+    bench: 'versus',
+    unit: '×',
+    most: 1,
+    of: pauseToRedis,
+  },
+  {
+    what: 'write-out to dd (best engine)',
+    bench: 'versus',
+    unit: '×',
+    least: 0.9,
+    of: (results) => speedTo(results, 'dd write'),
+  },
+  {
+    what: 'write-out to Redis BGSAVE, as it comes: compressed (best engine)',
+    bench: 'versus',
+    unit: '×',
+    least: 6,
+    of: (results) => speedTo(results, 'Redis BGSAVE, compressed'),
+  },
+  {
+    what: 'extra memory above memoryLimit while all is rewritten (worst in-process engine)',
+    bench: 'memory',
+    unit: 'MiB',
+    most: 16,
+    of: memoryAboveLimit,
+  },
+  {
+    what: 'first write, userfaultfd signal, p50 to fork',
+    bench: 'first-write',
+    unit: '×',
+    most: 2,
+    of: (results) => firstWriteToFork(results, 'userfaultfd signal'),
+  },
+  {
+    what: 'first write, userfaultfd signal, p99',
+    bench: 'first-write',
+    unit: 'µs',
+    most: 50,
+    of: (results) => firstWrite(results, 'userfaultfd signal')?.p99,
+  },
+  {
+    what: 'first write, mprotect, p50 to fork',
+    bench: 'first-write',
+    unit: '×',
+    most: 5,
+    of: (results) => firstWriteToFork(results, 'mprotect'),
+  },
+  {
+    what: 'event-loop delay under heavy writes, p99.9 above idle (worst engine)',
+    bench: 'event-loop',
+    unit: 'ms',
+    most: 5,
+    of: delayAboveIdle,
+  },
+  {
+    what: `restore to first read, ${size(FIRST_READ_BYTES)}, verify false`,
+    bench: 'scaling',
+    unit: 'ms',
+    most: 20,
+    of: firstRead,
+    remark: (results) => (isFirstReadMeasured(results) ? '' : ' (by the line through smaller sizes)'),
+  },
+  {
+    what: 'restore with verify (map) to dd reading',
+    bench: 'versus',
+    unit: '×',
+    least: 0.8,
+    of: verifiedToDisk,
+  },
+  {
+    what: 'writeHeapSnapshot: pause in process to ours (least of all heaps)',
+    bench: 'heap',
+    unit: '×',
+    least: 200,
+    of: heapPauseRatio,
+  },
+  {
+    what: 'writeHeapSnapshot: pause per GB of heap (largest heap)',
+    bench: 'heap',
+    unit: 'ms',
+    most: 60,
+    of: heapPausePerGB,
+  },
+]
+
+const withUnit = (text, unit) => (unit === '×' ? `×${text}` : `${text} ${unit}`)
+
+const rowOf = (goal, results) => {
+  const { what, bench, unit, of, remark = () => '' } = goal
+  const wanted =
+    goal.most === undefined
+      ? `at least ${withUnit(goal.least, unit)}`
+      : `at most ${withUnit(goal.most, unit)}`
+  if (results[bench] === undefined) return [what, wanted, `${bench} was not part of this run`, '-']
+  if (results[bench].failed !== undefined) return [what, wanted, `${bench} failed`, '-']
+  const value = of(results)
+  if (value === undefined || !Number.isFinite(value)) return [what, wanted, `not measured by ${bench}`, '-']
+  const isReached = goal.most === undefined ? value >= goal.least : value <= goal.most
+  return [what, wanted, `${withUnit(number(value), unit)}${remark(results)}`, isReached ? 'yes' : 'NO']
+}
+
+/** The table for the results of a run, by name of the bench. */
+export const goalsTable = (results) => ({
+  title: 'Numbers to reach',
+  columns: ['what', 'goal', 'measured', 'reached'],
+  rows: goals.map((goal) => rowOf(goal, results)),
+  note: 'From this run alone. A quick run, or a busy machine, says little about the figures that are near their goal.',
+})
+
+const newestResults = () => {
+  const directory = fileURLToPath(new URL('./results', import.meta.url))
+  const newest = readdirSync(directory).sort().at(-1)
+  if (newest === undefined) throw new Error('there are no results: run `npm run bench`')
+  return join(directory, newest, 'results.json')
+}
+
+const isMain =
+  process.argv[1] && realpathSync(process.argv[1]) === realpathSync(fileURLToPath(import.meta.url))
+
+if (isMain) {
+  const { machine, results } = JSON.parse(readFileSync(process.argv[2] ?? newestResults(), 'utf8'))
+  console.log(renderTable(goalsTable(results)))
+  console.log(`${machine.cpu}; ${machine.date}; ${machine.mode}`)
+}

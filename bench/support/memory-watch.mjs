@@ -1,0 +1,55 @@
+// Looks at the memory of a process and of what it has forked, from outside, many times a second.
+import { proportionalBytes } from './proc-memory.mjs'
+
+const LOOK_EVERY_MS = 50
+
+export class MemoryWatch {
+  /** `[ms since begin(), bytes above those at rest]` */
+  samples = []
+  /** Why nothing could be seen. */
+  error
+  #pid
+  #beside
+  #restingBytes
+  #startedAt
+  #timer
+
+  /** `beside()` may name one more process, which is none of the first one's children. */
+  constructor(pid, beside = () => undefined) {
+    this.#pid = pid
+    this.#beside = beside
+    this.#restingBytes = this.#bytes() ?? 0
+  }
+
+  begin() {
+    this.#startedAt = performance.now()
+    this.#timer = setInterval(() => this.#look(), LOOK_EVERY_MS)
+  }
+
+  end() {
+    clearInterval(this.#timer)
+    return {
+      samples: this.samples,
+      peakBytes:
+        this.error === undefined ? Math.max(0, ...this.samples.map(([, bytes]) => bytes)) : undefined,
+    }
+  }
+
+  #look() {
+    const at = performance.now() - this.#startedAt
+    const bytes = this.#bytes()
+    if (bytes !== undefined) this.samples.push([at, bytes - this.#restingBytes])
+  }
+
+  #bytes() {
+    try {
+      const other = this.#beside()
+      const more = other === undefined ? 0 : proportionalBytes(other)
+      const own = proportionalBytes(this.#pid)
+      return own === undefined || more === undefined ? undefined : own + more
+    } catch (error) {
+      this.error ??= error
+      return undefined
+    }
+  }
+}
