@@ -41,7 +41,6 @@ BlockDecompressor::BlockDecompressor(std::byte* workspace)
 bool BlockDecompressor::Decompress(const std::byte* bytes, uint64_t length, std::byte* out,
                                    uint64_t out_length) {
   // One frame and nothing behind it: no skippable frames, in which anything could hide.
-  if (ZSTD_getFrameContentSize(bytes, length) != out_length) return false;
   if (ZSTD_findFrameCompressedSize(bytes, length) != length) return false;
   return ZSTD_decompressDCtx(Decompressing(context_), out, out_length, bytes, length) == out_length;
 }

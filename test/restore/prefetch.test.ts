@@ -1,0 +1,68 @@
+/**
+ * Promise: prefetch reads the pages of a mapped region before anybody touches them, without being able to hurt. Proved by
+ * what the kernel says is mapped, and by a file that is cut off meanwhile.
+ */
+
+import { readdirSync, readFileSync, truncateSync } from 'node:fs'
+import { Region, restore, snapshot } from 'stillframe'
+import { expect, test } from 'vitest'
+import { fillPattern } from '../support/pattern.mjs'
+import { useTemporaryDirectory } from '../support/temporary-directory.js'
+
+const inDirectory = useTemporaryDirectory()
+const byteLength = 64 * 2 ** 20
+
+async function snapshotFile(): Promise<string> {
+  const path = inDirectory('file')
+  const region = Region.allocate(byteLength)
+  fillPattern(region.buffer, 5)
+  await snapshot(region, path).done
+  region.close()
+  return path
+}
+
+/** Bytes of the file's mappings that have a page. */
+function mappedBytes(path: string): number {
+  const [, ...mappings] = readFileSync('/proc/self/smaps', 'latin1').split(/^(?=[0-9a-f]+-[0-9a-f]+ )/m)
+  const ofFile = mappings.filter((mapping) => mapping.split('\n')[0]?.includes(path))
+  return ofFile.reduce((sum, text) => sum + Number(/^Rss: +(\d+)/m.exec(text)?.[1] ?? 0) * 1024, 0)
+}
+
+const prefetching = (): boolean =>
+  readdirSync('/proc/self/task').some((task) => {
+    try {
+      return readFileSync(`/proc/self/task/${task}/comm`, 'latin1').trim() === 'stillframe-pre'
+    } catch {
+      return false // it ended meanwhile
+    }
+  })
+
+async function until(holds: () => boolean): Promise<boolean> {
+  for (const end = Date.now() + 20_000; Date.now() < end; ) {
+    if (holds()) return true
+    await new Promise((resolve) => setTimeout(resolve, 10))
+  }
+  return false
+}
+
+test('all pages are there before they are touched, and only when it was asked for', async () => {
+  const path = await snapshotFile()
+  const lazy = await restore(path, { verify: false })
+  expect(mappedBytes(path)).toBeLessThan(byteLength / 2)
+  lazy.close()
+  const restored = await restore(path, { verify: false, prefetch: true })
+  expect(await until(() => mappedBytes(path) >= byteLength)).toBe(true)
+  expect(await until(() => !prefetching())).toBe(true)
+  restored.close()
+})
+
+test('a region that is closed at once, and a file that is cut off, end it', async () => {
+  const path = await snapshotFile()
+  const closed = await restore(path, { verify: false, prefetch: true })
+  closed.close()
+  expect(await until(() => !prefetching())).toBe(true)
+  const cut = await restore(path, { verify: false, prefetch: true })
+  truncateSync(path, 2 ** 20)
+  expect(await until(() => !prefetching())).toBe(true)
+  cut.close()
+})
