@@ -14,6 +14,7 @@ import { pathToFileURL } from 'node:url'
 import { gunzipSync } from 'node:zlib'
 
 const pageSize = 4096
+const blockSize = 262_144
 
 /** The structs of the format: name, bytes, and how to read a field. Its order gives the offsets. */
 export const structs = {
@@ -111,11 +112,36 @@ export function parseImage(file) {
     const start = at.sections_offset + at.section_count * 64 + section.values.name_offset
     const name = file.toString('utf8', start, start + section.values.name_length)
     const { data_offset, byte_length } = section.values
-    sections.push({ ...section, name, bytes: file.subarray(data_offset, data_offset + byte_length) })
+    const bytes =
+      header.values.layout === 1
+        ? unpackSection(file, section.values, entries)
+        : file.subarray(data_offset, data_offset + byte_length)
+    sections.push({ ...section, name, bytes })
   }
   const metadata = file.toString('utf8', at.metadata_offset, at.metadata_offset + at.metadata_length)
   return { header, entries, sections, metadata, trailer }
 }
+
+/** The memory of a section of a packed file: its pages that are not zero, each block by itself. */
+function unpackSection(file, { byte_length, first_entry, block_count }, entries) {
+  const memory = Buffer.alloc(block_count * blockSize)
+  for (let block = 0; block < block_count; block++) {
+    const { present, file_offset, stored_length, codec } = entries[first_entry + block].values
+    if (present === 0n) continue
+    const stored = file.subarray(file_offset, file_offset + stored_length)
+    const pages = Buffer.from(codec === 1 ? zstd().decompress(stored) : stored)
+    let from = 0
+    for (let page = 0; page < 64; page++) {
+      if (((present >> BigInt(page)) & 1n) === 0n) continue
+      pages.copy(memory, block * blockSize + page * pageSize, from, from + pageSize)
+      from += pageSize
+    }
+  }
+  return memory.subarray(0, byte_length)
+}
+
+/** A development dependency, needed for packed files only. */
+const zstd = () => createRequire(import.meta.url)('fzstd')
 
 /** Every checksum of an image: where it stands, what it says, and over which bytes. */
 export function checksumsOf(file, { header, entries, sections, trailer }) {

@@ -19,7 +19,7 @@ import { golden } from '../test/restore/golden/contents.mjs'
 const directory = fileURLToPath(new URL('../test/restore/golden/', import.meta.url))
 const scratch = mkdtempSync(path.join(os.tmpdir(), 'stillframe-golden-'))
 try {
-  for (const [name, { version, layout, sections, metadata }] of Object.entries(golden)) {
+  for (const [name, { version, layout, compression, sections, metadata }] of Object.entries(golden)) {
     const target = path.join(directory, `${name}.sf.gz`)
     if (existsSync(target)) {
       console.log(`${name}: exists, left as it is`)
@@ -33,7 +33,7 @@ try {
         return [section, region]
       }),
     )
-    await snapshot(sources, file, { metadata }).done
+    await snapshot(sources, file, { metadata, compression }).done
     const found = await inspect(file)
     if (JSON.stringify(found.version) !== JSON.stringify(version) || found.layout !== layout) {
       throw new Error(`${name}: this release writes ${found.layout} ${JSON.stringify(found.version)}`)

@@ -50,7 +50,7 @@ function describeInfo(path: string, info: SnapshotInfo, style: Style): string[] 
         formatCount(section.byteLength),
         formatBytes(section.byteLength),
         formatBytes(section.storedBytes),
-        formatOffset(section.fileOffset),
+        info.layout === 'flat' ? formatOffset(section.fileOffset) : '',
       ]),
       style.dim,
     ),

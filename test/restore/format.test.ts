@@ -5,7 +5,7 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { gunzipSync } from 'node:zlib'
-import { inspect, snapshot } from 'stillframe'
+import { type Compression, inspect, snapshot } from 'stillframe'
 import { describe, expect, it } from 'vitest'
 import { XXHash3 } from 'xxhash-addon'
 import { checksumsOf, dumpImage, parseImage, structs } from '../../scripts/dump-image.mjs'
@@ -14,14 +14,19 @@ import { golden } from './golden/contents.mjs'
 
 const inDirectory = useTemporaryDirectory()
 const goldenFile = gunzipSync(readFileSync(new URL('golden/flat-1.0.sf.gz', import.meta.url)))
+const packedFile = gunzipSync(readFileSync(new URL('golden/packed-1.0.sf.gz', import.meta.url)))
 const document = readFileSync(fileURLToPath(new URL('../../docs/FORMAT.md', import.meta.url)), 'utf8')
 
 const checksum = (bytes: Uint8Array) => XXHash3.hash(Buffer.from(bytes)).readBigUInt64BE()
 
 /** A fresh snapshot, as bytes. */
-async function snapshotOf(sources: Record<string, Uint8Array>, metadata?: string[]): Promise<Buffer> {
+async function snapshotOf(
+  sources: Record<string, Uint8Array>,
+  metadata: string[],
+  compression: Compression = 'none',
+): Promise<Buffer> {
   const path = inDirectory('fresh')
-  await snapshot(sources, path, metadata === undefined ? {} : { metadata }).done
+  await snapshot(sources, path, { metadata, compression }).done
   return readFileSync(path)
 }
 
@@ -34,6 +39,8 @@ const fresh = {
 describe.each([
   ['the golden file', () => goldenFile, golden['flat-1.0'].sections, golden['flat-1.0'].metadata],
   ['a fresh snapshot', () => snapshotOf(fresh, ['m']), fresh, ['m']],
+  ['the packed golden file', () => packedFile, golden['packed-1.0'].sections, golden['packed-1.0'].metadata],
+  ['a fresh packed snapshot', () => snapshotOf(fresh, ['m'], 'zstd'), fresh, ['m']],
 ] as const)('%s, read from the document alone', (_, make, sections: Record<string, Uint8Array>, metadata) => {
   it('holds sections, metadata and checksums where they should be', async () => {
     const file = await make()
@@ -50,7 +57,8 @@ describe.each([
 
   it('is aligned, without gaps that are not zero, and names the pages that are not', async () => {
     const file = await make()
-    const { entries, sections, trailer } = parseImage(file)
+    const { header, entries, sections, trailer } = parseImage(file)
+    const packed = header.values.layout === 1
     expect(trailer.values.file_length).toBe(file.length)
     expect(trailer.values.index_offset % 65536).toBe(0)
     const used = new Uint8Array(file.length)
@@ -59,19 +67,30 @@ describe.each([
     used.fill(1, file.length - 4096)
     for (const { values, bytes } of sections) {
       expect(values.data_offset % 65536).toBe(0)
-      used.fill(1, values.data_offset, values.data_offset + bytes.length)
+      if (packed) expect(values.data_offset).toBe(0)
+      else used.fill(1, values.data_offset, values.data_offset + bytes.length)
+    }
+    // Each byte of a packed file belongs to one block at most.
+    for (const { values } of entries) {
+      if (!packed || values.present === 0n) continue
+      const end = values.file_offset + values.stored_length
+      expect(used.subarray(values.file_offset, end).every((byte) => byte === 0)).toBe(true)
+      used.fill(1, values.file_offset, end)
     }
     expect(file.some((byte, offset) => used[offset] === 0 && byte !== 0)).toBe(false)
     for (const { values } of entries) {
       const { data_offset, byte_length } = sections[values.section]?.values ?? {}
-      const start = data_offset + values.block * 262_144
-      const pages = Math.ceil(Math.min(262_144, byte_length - values.block * 262_144) / 4096)
+      const inSection = values.block * 262_144
+      const start = data_offset + inSection
+      const pages = Math.ceil(Math.min(262_144, byte_length - inSection) / 4096)
+      const memory = sections[values.section]?.bytes as Uint8Array
       let present = 0n
       for (let page = 0; page < pages; page++) {
-        const bytes = file.subarray(start + page * 4096, start + (page + 1) * 4096)
+        const bytes = memory.subarray(inSection + page * 4096, inSection + (page + 1) * 4096)
         if (bytes.some((byte) => byte !== 0)) present |= 1n << BigInt(page)
       }
       expect(values.present).toBe(present)
+      if (packed) continue
       expect(values.file_offset).toBe(present === 0n ? 0 : start)
       expect(values.stored_length).toBe(present === 0n ? 0 : pages * 4096)
     }
@@ -81,6 +100,11 @@ describe.each([
 describe('docs/FORMAT.md', () => {
   it('shows the golden file as it is', () => {
     for (const line of dumpImage(goldenFile).split('\n')) expect(document).toContain(line)
+  })
+
+  it('shows an entry of the packed golden file as it is', () => {
+    const [, entry = ''] = dumpImage(packedFile).split(/^(?=index entry)/m)
+    for (const line of entry.trim().split('\n')) expect(document).toContain(line)
   })
 
   it('has each field in its table, at its offset', () => {

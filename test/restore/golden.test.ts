@@ -37,7 +37,8 @@ describe.each(Object.entries(golden))(
       )
     })
 
-    it.each(['map', 'copy'] as const)("is restored with mode '%s', byte for byte", async (mode) => {
+    const modes = layout === 'packed' ? (['copy'] as const) : (['map', 'copy'] as const)
+    it.each(modes)("is restored with mode '%s', byte for byte", async (mode) => {
       using restored = await restore(unpack(name), { mode })
       expect(restored.metadata).toEqual(metadata)
       expect(Object.keys(restored.regions)).toEqual(Object.keys(sections))

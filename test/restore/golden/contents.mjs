@@ -17,6 +17,19 @@ function sparse(length, ...offsets) {
   return bytes
 }
 
+/** So many bytes that no codec makes fewer of: the last ones of its last page too, or zeros would shrink. */
+function noise(length) {
+  const bytes = new Uint8Array(Math.ceil(length / 4096) * 4096 - 1)
+  let state = 88_172_645
+  for (let i = 0; i < bytes.length; i++) {
+    state ^= state << 13
+    state ^= state >>> 17
+    state ^= state << 5
+    bytes[i] = state >>> 11
+  }
+  return bytes
+}
+
 export const golden = {
   /** Format 1.0, flat: a partial page, blocks of zeros, zero pages within a block, an empty section, UTF-8. */
   'flat-1.0': {
@@ -29,5 +42,18 @@ export const golden = {
       é: Uint8Array.of(7),
     },
     metadata: { epoch: 7, list: [null, true, 1.5, 'é'] },
+  },
+  /** Format 1.0, packed: what shrinks and what does not, zero pages and blocks, a partial page, an empty section. */
+  'packed-1.0': {
+    version: { major: 1, minor: 0 },
+    layout: 'packed',
+    compression: { codec: 'zstd', level: 3 },
+    sections: {
+      text: new Uint8Array(270_000).map((_, i) => (i >>> 12 === 2 ? 0 : 'packed '.charCodeAt(i % 7))),
+      noise: noise(5000),
+      sparse: sparse(600_001, 0, 12_300, 600_000),
+      empty: new Uint8Array(0),
+    },
+    metadata: { epoch: 8 },
   },
 }
