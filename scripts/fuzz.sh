@@ -27,12 +27,24 @@ xxhash=node_modules/xxhash-addon/xxHash
 [ ! -d vendor/xxhash ] || xxhash=vendor/xxhash
 [ -d "$xxhash" ] || { echo 'fuzz: needs the sources of xxHash: npm ci' >&2; exit 1; }
 
+zstd=node_modules/zstd-napi/deps/zstd/lib
+[ ! -d vendor/zstd ] || zstd=vendor/zstd
+
 # What reading a file needs, and nothing else.
-sources=(native/test/fuzz_image_file.cc native/image/{image_file,checksum,saver,tail,control_block}.cc
-  native/base/{mapping,result,sys}.cc)
+sources=(native/test/fuzz_image_file.cc
+  native/image/{block_codec,checksum,control_block,image_file,image_sweep,saver,tail}.cc
+  native/base/{disabled_steps,mapping,result,sys,thread}.cc)
+objects=()
+for source in "$zstd"/{common,compress,decompress}/*.c "$zstd"/decompress/*.S; do
+  case "$source" in */pool.c | */threading.c | */zstdmt_compress.c) continue ;; esac
+  object="$out/zstd-$(basename "$source").o"
+  objects+=("$object")
+  [ -e "$object" ] || clang -g -O1 -w -fsanitize=fuzzer-no-link,address,undefined -DXXH_NAMESPACE=ZSTD_ \
+    -include native/image/zstd_without_malloc.h -c -o "$object" "$source"
+done
 clang++ -std=c++20 -g -O1 -fno-omit-frame-pointer -D_FILE_OFFSET_BITS=64 -pthread \
   -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -Inative -isystem "$xxhash" \
-  -o "$out/fuzz_image_file" "${sources[@]}"
+  -isystem "$zstd" -o "$out/fuzz_image_file" "${sources[@]}" "${objects[@]}"
 
 # malloc_limit_mb: no size that a file claims is taken on trust. timeout: no loop is as long as it says.
 limits=(-rss_limit_mb=1024 -malloc_limit_mb=128 -timeout=10 -max_len=16384)
