@@ -128,6 +128,7 @@ Status Capture::Prepare() {
   save.control = control_->header();
   save.index = control_->index();
   save.layout = request_.layout;
+  save.data_end = layout_.data_end;
   save.level = request_.level;
   save.buffers = control_->buffers();
   save.saver_count = control_->saver_count();
@@ -160,7 +161,6 @@ void Capture::Supervise() {
 
 Result<CaptureOutcome> Capture::Run() {
   Engine& engine = *request_.engine;
-  ExtendTarget();
   engine.Attach();
   target_->SweepStale();
   Status watched = CheckSources();
@@ -197,11 +197,6 @@ Result<CaptureOutcome> Capture::Run() {
   outcome.duration_ms =
       static_cast<double>(MonotonicNanoseconds() - frozen_at_monotonic_ns_) / 1'000'000;
   return outcome;
-}
-
-void Capture::ExtendTarget() const {
-  // Where it cannot be done (a limit on file sizes) the writes say so, or go on one after the other.
-  (void)sys::Ftruncate(target_->fd(), layout_.data_end);
 }
 
 Result<uint64_t> Capture::FinishBlocks() const {

@@ -87,8 +87,6 @@ class Capture {
   Status Prepare();
   void Supervise();
   Result<CaptureOutcome> Run();
-  // Lets several writes go on at once: one behind the end of a file would wait for all others.
-  void ExtendTarget() const;
   // Where the tail begins, now that all blocks are written. Cuts off what they did not need.
   Result<uint64_t> FinishBlocks() const;
   Status CheckSources() const;

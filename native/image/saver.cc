@@ -288,6 +288,9 @@ uint64_t PageSource::NextChunk(ControlHeader* control, uint64_t /*chunk_count*/)
 SaveEnd SaveChunks(const SavePlan& plan, uint32_t saver) {
   // The service comes first where processors are few.
   sys::BeNice(plan.nice);
+  // A write behind the end of a file has it to itself: with its length given at once, several go on side by side. Where
+  // that cannot be done (a limit on file sizes) the writes say so. By a saver, who is watched: the disk may be stuck.
+  if (saver == 0 && plan.data_end != 0) (void)sys::Ftruncate(plan.fd, plan.data_end);
   return Saver(plan, saver).Run();
 }
 

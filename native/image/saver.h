@@ -23,6 +23,7 @@ struct SaveSection {
 struct SavePlan {
   Layout layout = Layout::kFlat;
   int level = 0;                          // packed: of the compressor
+  uint64_t data_end = 0;                  // no block lies behind it; 0: the file has its length
   const SaveSection* sections = nullptr;  // in ascending order of first_chunk
   uint32_t section_count = 0;
   uint64_t chunk_count = 0;
