@@ -40,6 +40,11 @@ BlockDecompressor::BlockDecompressor(std::byte* workspace)
 
 bool BlockDecompressor::Decompress(const std::byte* bytes, uint64_t length, std::byte* out,
                                    uint64_t out_length) {
+  // Decoders take frames that tell neither how long nor what their content is. Of those, damage would not be noticed
+  // when the index is not checked, and there would be more than one way to write a block.
+  ZSTD_FrameHeader header;
+  if (ZSTD_getFrameHeader(&header, bytes, length) != 0) return false;
+  if (header.frameContentSize != out_length || header.checksumFlag == 0) return false;
   // One frame and nothing behind it: no skippable frames, in which anything could hide.
   if (ZSTD_findFrameCompressedSize(bytes, length) != length) return false;
   return ZSTD_decompressDCtx(Decompressing(context_), out, out_length, bytes, length) == out_length;

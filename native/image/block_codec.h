@@ -39,7 +39,8 @@ class BlockDecompressor {
   BlockDecompressor(const BlockDecompressor&) = delete;
   BlockDecompressor& operator=(const BlockDecompressor&) = delete;
 
-  // True when `bytes` are one frame as Compress() makes them, of exactly `out_length` bytes, which are then in `out`.
+  // True when `bytes` are one frame as Compress() makes them, with length and checksum of its content, which is exactly
+  // `out_length` bytes and then in `out`.
   bool Decompress(const std::byte* bytes, uint64_t length, std::byte* out, uint64_t out_length);
 
  private:

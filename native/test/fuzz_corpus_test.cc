@@ -38,9 +38,10 @@ std::string Seed(const EditableImage& image, uint8_t flags) {
   return seed;
 }
 
-EditableImage Image(const std::vector<SampleSection>& sections, const std::string& metadata) {
+EditableImage Image(const std::vector<SampleSection>& sections, const std::string& metadata,
+                    Layout layout = Layout::kFlat) {
   MemoryFile file;
-  WriteImage(file.fd(), sections, metadata);
+  WriteImage(file.fd(), sections, metadata, layout);
   return EditableImage(ReadAll(file.fd()));
 }
 
@@ -51,7 +52,11 @@ std::vector<std::string> Seeds() {
   const EditableImage zeros = Image({{"zeros", Bytes(5 * kBlockSize + 1)}, {"empty", {}}}, "[1]");
   const EditableImage many =
       Image({{"a", {}}, {"b", {}}, {"\xc3\xa9", {}}, {"d", Bytes(1)}}, "{\"a\":1}");
-  return {Seed(small, 0), Seed(zeros, 0), Seed(many, 0), Seed(small, 32), Seed(small, 15)};
+  // Small ones, so that the fuzzer gets at the frames: one of a page, and all kinds of blocks.
+  const EditableImage frame = Image({{"a", two_pages}}, "", Layout::kPacked);
+  const EditableImage packed = Image(PackedSampleSections(), "", Layout::kPacked);
+  return {Seed(small, 0),  Seed(zeros, 0), Seed(many, 0),   Seed(small, 32),
+          Seed(small, 15), Seed(frame, 0), Seed(packed, 0), Seed(packed, 8)};
 }
 
 TEST(FuzzCorpus, EverySeedIsAnImageThatIsRead) {

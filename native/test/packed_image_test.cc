@@ -2,6 +2,7 @@
 // hand-made file for each rule, all checksums repaired behind it, and by damaging every byte of a small file that
 // carries something.
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
@@ -96,10 +97,30 @@ Bytes Frame(const Bytes& content) {
   return frame;
 }
 
+// The page that "last" is.
+Bytes PageOfLast() {
+  Bytes page(kPageSize);
+  std::fill_n(page.begin(), 300, std::byte{7});
+  return page;
+}
+
 Bytes OneOf(std::initializer_list<int> bytes, size_t length) {
   Bytes out;
   for (const int byte : bytes) out.push_back(static_cast<std::byte>(byte));
   out.resize(length);
+  return out;
+}
+
+// A frame of `content` with another header behind the magic number.
+Bytes WithHeader(std::initializer_list<int> header, const Bytes& content) {
+  // As Compress() writes it: a descriptor that says one segment, two bytes of length, a checksum; then the length.
+  constexpr size_t kMagic = 4;
+  constexpr size_t kHeader = 3;
+  Bytes frame = Frame(content);
+  EXPECT_EQ(frame.at(kMagic), std::byte{0x64});
+  Bytes out(frame.begin(), frame.begin() + kMagic);
+  for (const int byte : header) out.push_back(static_cast<std::byte>(byte));
+  out.insert(out.end(), frame.begin() + kMagic + kHeader, frame.end());
   return out;
 }
 
@@ -144,28 +165,43 @@ const Rule kRules[] = {
      [](I i) {
        // A single segment that says it holds 2^60 bytes, and then a run of one byte as long as it can be.
        Replace(i, 4,
-               OneOf({0x28, 0xb5, 0x2f, 0xfd, 0xe0, 0, 0, 0, 0, 0, 0, 0, 0x10, 3, 0, 16, 7}, 17));
+               OneOf({0x28, 0xb5, 0x2f, 0xfd, 0xe4, 0, 0, 0, 0, 0, 0, 0, 0x10, 3, 0, 16, 7}, 21));
      },
      kFrame, "last"},
     {"ABombThatSaysItIsAPage",
      [](I i) {
        // Says 4096 bytes, and then a run of 128 KiB.
-       Replace(i, 4, OneOf({0x28, 0xb5, 0x2f, 0xfd, 0x60, 0, 0x0f, 3, 0, 16, 7}, 11));
+       Replace(i, 4, OneOf({0x28, 0xb5, 0x2f, 0xfd, 0x64, 0, 0x0f, 3, 0, 16, 7}, 15));
      },
      kFrame, "last"},
-    {"AFrameOfUnknownLength",
+    {"AnEmptyFrame",
      [](I i) {
        Replace(i, 4, OneOf({0x28, 0xb5, 0x2f, 0xfd, 0, 0x58, 1, 0, 0}, 9));
      },
      kFrame, "last"},
+    // The right content, in frames that a decoder takes and no writer makes.
+    {"AFrameThatDoesNotTellItsLength",
+     [](I i) {
+       Replace(i, 4, WithHeader({0x04, 0x38}, PageOfLast()));
+     },
+     kFrame, "last"},
+    {"AFrameWithoutItsOwnChecksum",
+     [](I i) {
+       Bytes frame = WithHeader({0x60, 0x00, 0x0f}, PageOfLast());
+       frame.resize(frame.size() - 4);
+       Replace(i, 4, frame);
+     },
+     kFrame, "last"},
+    {"AFrameWhoseOwnChecksumIsWrong",
+     [](I i) {
+       Bytes frame = Frame(PageOfLast());
+       frame.back() ^= std::byte{1};
+       Replace(i, 4, frame);
+     },
+     kFrame, "last"},
     {"SomethingBehindTheFrame",
      [](I i) {
-       Bytes frame = Frame(PackedSampleSections()[3].bytes);
-       frame = Frame([] {
-         Bytes page(kPageSize);
-         std::fill_n(page.begin(), 300, std::byte{7});
-         return page;
-       }());
+       Bytes frame = Frame(PageOfLast());
        // A skippable frame: decoders pass over it.
        for (const int byte : {0x50, 0x2a, 0x4d, 0x18, 1, 0, 0, 0, 99}) {
          frame.push_back(static_cast<std::byte>(byte));
@@ -266,11 +302,97 @@ TEST(PackedImage, NoDamagedByteGoesUnnoticed) {
 
 TEST(PackedImage, NoLengthButItsOwnIsAccepted) {
   const Bytes sample = PackedSample();
-  for (uint64_t length = 0; length < sample.size(); length += 509) {
+  for (uint64_t length = 0; length < sample.size();) {
     MemoryFile file;
     WriteAt(file.fd(), sample.data(), length, 0);
     ASSERT_TRUE(Examine(file.path()).has_value()) << length;
+    // Whole pages are what can be taken for a file; between them a sample of what is not.
+    length = std::min(length + 509, length / kPageSize * kPageSize + kPageSize);
   }
+  for (const uint64_t more : {uint64_t{1}, kPageSize, kPartAlignment}) {
+    MemoryFile file;
+    WriteAt(file.fd(), sample.data(), sample.size(), 0);
+    ASSERT_EQ(ftruncate(file.fd(), static_cast<off_t>(sample.size() + more)), 0);
+    ASSERT_TRUE(Examine(file.path()).has_value()) << more;
+    // With the trailer at the end again.
+    WriteAt(file.fd(), sample.data() + sample.size() - kPageSize, kPageSize,
+            sample.size() + more - kPageSize);
+    ASSERT_TRUE(Examine(file.path()).has_value()) << more;
+  }
+}
+
+// With every checksum of the tail repaired only the rules are left: which bytes may differ in a file that is accepted?
+class ResealedPackedImage : public ::testing::Test {
+ protected:
+  // Changes each byte of *fields in turn; may_differ(offset) says which a reader has to accept.
+  template <typename Struct, typename MayDiffer>
+  void ChangeEachByte(Struct* fields, const std::string& what, MayDiffer may_differ) {
+    auto* bytes = reinterpret_cast<std::byte*>(fields);
+    for (size_t at = 0; at < sizeof(Struct); at++) {
+      const std::byte original = bytes[at];
+      for (const int change : {0x01, 0x02, 0x10, 0x80, 0xff}) {
+        bytes[at] = original ^ static_cast<std::byte>(change);
+        image_.Store(file_.fd());
+        const std::optional<Failure> found = Examine(file_.path());
+        ASSERT_EQ(found.has_value(), !may_differ(at))
+            << what << ", byte " << at << " ^ " << change << ": "
+            << (found ? found->message : "accepted");
+        if (found) {
+          ASSERT_NE(found->code, FailureCode::kIo) << found->message;
+        }
+      }
+      bytes[at] = original;
+    }
+    image_.Store(file_.fd());
+    ASSERT_FALSE(Examine(file_.path()).has_value()) << what;
+  }
+  static bool Within(size_t at, size_t start, size_t length) {
+    return at >= start && at < start + length;
+  }
+
+  MemoryFile file_;
+  std::vector<SampleSection> sections_ = PackedSampleSections();
+  EditableImage image_{PackedSample()};
+};
+
+TEST_F(ResealedPackedImage, AnIndexEntryHasNoFreedom) {
+  for (size_t i = 0; i < image_.index.size(); i++) {
+    ChangeEachByte(&image_.index[i], "index entry " + std::to_string(i),
+                   [](size_t) { return false; });
+  }
+}
+
+TEST_F(ResealedPackedImage, ASectionRecordHasNoFreedomButForReservedBytesAndZerosAtItsEnd) {
+  for (size_t i = 0; i < image_.records.size(); i++) {
+    const SectionRecord original = image_.records[i];
+    ChangeEachByte(&image_.records[i], "section record " + std::to_string(i), [&](size_t at) {
+      if (at >= offsetof(SectionRecord, reserved)) return true;
+      // A section that ends elsewhere in its last block is another file, and as good a one, if only zeros come or go.
+      const uint64_t length = image_.records[i].byte_length;
+      const Bytes& bytes = sections_[i].bytes;
+      if (length == original.byte_length || BlockCount(length) != original.block_count)
+        return false;
+      return std::all_of(
+          bytes.begin() + static_cast<int64_t>(std::min<uint64_t>(length, bytes.size())),
+          bytes.end(), [](std::byte byte) { return byte == std::byte{0}; });
+    });
+  }
+}
+
+TEST_F(ResealedPackedImage, HeaderAndTrailerHaveNoFreedomButForTimeMinorVersionAndReservedBytes) {
+  ChangeEachByte(&image_.header, "header", [](size_t at) {
+    // Store() computes the checksum again, whatever is there.
+    return at >= offsetof(FileHeader, checksum) ||
+           Within(at, offsetof(FileHeader, version_minor), 2) ||
+           Within(at, offsetof(FileHeader, reserved), 4) ||
+           Within(at, offsetof(FileHeader, frozen_at_ns), 8);
+  });
+  ChangeEachByte(&image_.trailer, "trailer", [](size_t at) {
+    return Within(at, offsetof(FileTrailer, index_checksum), 8) ||
+           Within(at, offsetof(FileTrailer, sections_checksum), 8) ||
+           Within(at, offsetof(FileTrailer, metadata_checksum), 8) ||
+           at >= offsetof(FileTrailer, checksum);
+  });
 }
 
 }  // namespace
