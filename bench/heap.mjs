@@ -140,7 +140,7 @@ const measureWays = async ({ heaps, rounds, largestInProcess }, { seed, director
         skipped.push({ what, reason: 'it would stand still for minutes' })
         continue
       }
-      const reason = whyNoRoom(directory, { memory: 8 * heapBytes, disk: 2 * heapBytes })
+      const reason = whyNoRoom(directory, { memory: 12 * heapBytes, disk: 2 * heapBytes })
       if (reason !== undefined) {
         skipped.push({ what, reason })
         continue
