@@ -390,7 +390,7 @@ class RestoreWork {
   // Reads, and reports the first damage.
   Status Sweep(ImageSweep* sweep, ImageSweep::Extent extent) const;
   const RestoreTarget* TargetOf(const std::string& name) const;
-  Status MakeRegion(uint32_t section);
+  Status MakeRegion(uint32_t index);
 
   ReadJob& job_;
   const ImageFile& image_;

@@ -40,8 +40,8 @@ class IgnoreRaces {
   IgnoreRaces() { AnnotateIgnoreReadsBegin(__FILE__, __LINE__); }
   ~IgnoreRaces() { AnnotateIgnoreReadsEnd(__FILE__, __LINE__); }
 #else
-  IgnoreRaces() {}
-  ~IgnoreRaces() {}
+  IgnoreRaces() = default;
+  ~IgnoreRaces() = default;
 #endif
   IgnoreRaces(const IgnoreRaces&) = delete;
   IgnoreRaces& operator=(const IgnoreRaces&) = delete;
@@ -307,7 +307,7 @@ bool FrozenMemory::SaveRun(const Span& span, uint64_t first, uint64_t end, uint6
   std::byte* from = span.start + first * page_bytes_;
   {
     // Writers may come in between; what they have written over is thrown away below.
-    const IgnoreRaces ignore;
+    [[maybe_unused]] const IgnoreRaces ignore;
     memcpy(out, from, bytes);
   }
   for (uint64_t page = first; page < end;) {

@@ -35,7 +35,7 @@ struct ImageLayout {
   uint64_t data_end = 0;  // all blocks lie before it. Flat: where the tail begins; packed: a bound
 };
 ImageLayout PlanLayout(const std::vector<ImageDescription::Section>& sections,
-                       Layout layout = Layout::kFlat);
+                       Layout kind = Layout::kFlat);
 
 // Writes header and tail, aligned as O_DIRECT wants it; the tail at `tail_offset`, a multiple of the part alignment.
 // Returns the length of the file.

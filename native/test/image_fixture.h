@@ -94,7 +94,7 @@ inline constexpr std::array<uint8_t, 16> kSampleId = {1, 2,  3,  4,  5,  6,  7, 
 
 // Writes a whole image with the saver and the tail writer. Returns the length of the file.
 uint64_t WriteImage(int fd, const std::vector<SampleSection>& sections, const std::string& metadata,
-                    Layout layout = Layout::kFlat);
+                    Layout kind = Layout::kFlat);
 
 // Three sections: two pages of which the second is partial; a block of zeros and then one partial
 // page; a single byte. With metadata. All kinds of gaps occur in it.
