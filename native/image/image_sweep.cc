@@ -12,13 +12,15 @@
 namespace stillframe {
 namespace {
 
-// Two keep the disk busy; more help where decompression or the checksum is the work.
-size_t ReaderCount(size_t task_count) {
+// Two keep the disk busy; more help where decompression or the checksum is the work. Of little work one thread is done
+// before another has started.
+size_t ReaderCount(uint64_t bytes) {
+  constexpr uint64_t kWorthAThread = uint64_t{8} << 20;
   constexpr size_t kMaxReaders = 8;
   cpu_set_t processors;
   const bool known = sched_getaffinity(0, sizeof processors, &processors) == 0;
   const size_t wanted = known ? std::max<size_t>(CPU_COUNT(&processors), 2) : 2;
-  return std::min({wanted, kMaxReaders, task_count});
+  return std::min<size_t>({wanted, kMaxReaders, 1 + bytes / kWorthAThread});
 }
 
 }  // namespace
@@ -129,7 +131,7 @@ Result<std::vector<ImageProblem>> ImageSweep::Run(Extent extent, ImageFile::Chec
   control_ = control;
   PlanTasks();
   {
-    std::vector<Thread> helpers(ReaderCount(tasks_.size()));
+    std::vector<Thread> helpers(ReaderCount(control->bytes_total));
     // This thread is the first one. Fewer do it too.
     for (size_t i = 1; i < helpers.size(); i++) {
       if (!helpers[i].Start("stillframe-read", [this] { Work(); }).ok()) break;

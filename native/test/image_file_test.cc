@@ -286,5 +286,33 @@ TEST(ImageFile, WhatIsNoSnapshotSaysSo) {
   expect("/dev/null", FailureCode::kFormat, 0, "not a regular file");
 }
 
+TEST(ImageSweep, SeveralReadersFillAllAndFindTheSameDamageFirst) {
+  MemoryFile file;
+  const std::vector<SampleSection> sections = {{"large", Pattern(40 << 20, 1)},
+                                               {"small", Pattern(5000, 2)}};
+  WriteImage(file.fd(), sections, "");
+  Result<ImageFile> opened = ImageFile::Open(file.path());
+  ASSERT_TRUE(opened.ok());
+  const ImageFile& image = opened.value();
+  for (uint32_t i = 0; i < sections.size(); i++) {
+    Bytes memory(sections[i].bytes.size());
+    ReadControl control;
+    ASSERT_TRUE(FillMemory(image, i, memory.data(), ImageFile::Check::kChecksums, &control).ok());
+    EXPECT_TRUE(memory == sections[i].bytes);
+  }
+  const std::byte other{0};
+  for (const uint64_t at : {uint64_t{9} << 20, uint64_t{21} << 20, uint64_t{33} << 20}) {
+    WriteAt(file.fd(), &other, 1, kPartAlignment + at + 5);
+  }
+  for (int round = 0; round < 20; round++) {
+    ReadControl control;
+    const auto first = image.Verify(1, &control).value();
+    ASSERT_EQ(first.size(), 1U);
+    EXPECT_EQ(first[0].offset, kPartAlignment + (9 << 20));
+    ReadControl again;
+    EXPECT_EQ(image.Verify(10, &again).value().size(), 3U);
+  }
+}
+
 }  // namespace
 }  // namespace stillframe::test
