@@ -77,6 +77,14 @@ class ImageFile {
   // was written; on failure its content is undefined.
   Status ReadBlocks(uint32_t section, uint64_t first, uint64_t count, std::byte* out, Check check,
                     Scratch* scratch) const;
+  // Whether the index says so of these blocks.
+  bool AllZero(uint32_t section, uint64_t first, uint64_t count) const {
+    const BlockEntry* entries = EntriesOf(sections_[section]) + first;
+    for (uint64_t i = 0; i < count; i++) {
+      if (entries[i].present != 0) return false;
+    }
+    return true;
+  }
   // The bytes around the blocks of a chunk that must be zero: its blocks of zeros in a flat file, the padding behind it
   // in a packed one, and with a section's last chunk the gap behind the section.
   Status CheckGapsOfChunk(uint32_t section, uint64_t first, uint64_t count, Scratch* scratch) const;

@@ -19,7 +19,7 @@ class ImageSweep {
   explicit ImageSweep(const ImageFile& image);
 
   enum class Way : uint8_t {
-    kStraight,  // the kernel may write into the memory: nobody else has it yet
+    kStraight,  // fresh memory, all zero, that the kernel may write into: nobody else has it yet
     kByHand,    // it may be write-protected by a capture, where only our own writes are let through
   };
   // The section goes to `memory`, of at least its length. Bytes behind it are left alone.
