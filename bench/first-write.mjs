@@ -17,6 +17,7 @@ import { whyNoRoom } from './support/room.mjs'
 import { tryScenario } from './support/scenario.mjs'
 import { summary } from './support/statistics.mjs'
 import { number, ratio, size } from './support/table.mjs'
+import { warmMemory } from './support/warm-memory.mjs'
 
 // How often it is looked at how far the saver is, in writes, and how near to the written region it may come.
 const LOOK_EVERY = 32
@@ -90,6 +91,7 @@ const measure = async ({ rounds, ...sizes }, { seed, directory, note, skipped })
       for (const engine of engines) {
         const options = { engine, hugePages, ...sizes, seed: seed + round, directory }
         const what = `${engine}, ${kind}, round ${round + 1}`
+        await warmMemory(sizes.savedFirst + 2 * sizes.byteLength)
         const result = await tryScenario(skipped, what, import.meta.url, 'firstWrites', options)
         if (result !== undefined) found[engine].push(result)
       }

@@ -326,7 +326,7 @@ export const bench = {
     full: {
       heaps: [50 * MIB, 200 * MIB, 1000 * MIB],
       rounds: 1,
-      largestInProcess: 200 * MIB,
+      largestInProcess: 1000 * MIB,
       requestHeap: 50 * MIB,
     },
     quick: { heaps: [50 * MIB], rounds: 1, largestInProcess: 50 * MIB, requestHeap: 20 * MIB },

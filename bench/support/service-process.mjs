@@ -3,6 +3,7 @@
 
 import { writeFile } from 'node:fs'
 import { readFile, stat } from 'node:fs/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import v8 from 'node:v8'
 import vm from 'node:vm'
@@ -15,6 +16,7 @@ import { quiet } from './quiet.mjs'
 import { randomIntegers } from './random.mjs'
 
 const FILL_PIECE = 16 * MIB
+const UNMAPPING_MS = 500
 
 v8.setFlagsFromString('--expose-gc')
 /** Gives back at once what a way of saving has left to the garbage collector. */
@@ -131,8 +133,10 @@ const functions = {
 
   /** The state that a save should find: no threads of the one before, no garbage of it. */
   async settle() {
-    await quiet()
     collectGarbage()
+    // V8 unmaps big buffers on another thread, and nobody changes page tables meanwhile.
+    await sleep(UNMAPPING_MS)
+    await quiet()
   },
 
   async restore({ way, ...options }) {

@@ -65,6 +65,10 @@ export interface HeapJobHandle {
   /** Fills in: bytes written, steps of V8's walk done and in all (0: not known), bytes of the copy's own. */
   progress(into: Float64Array): void
   abort(): void
+  /** After the end: the copy waited for a lock that a thread of the service held when it was forked. */
+  readonly heldLock: boolean
+  /** After the end: `timeoutMs` was over. */
+  readonly outOfTime: boolean
   /** After the end: what the callback threw, as `run` serialized it. */
   failure(): Uint8Array
 }

@@ -139,9 +139,9 @@ export class ForkJob extends CaptureJob<ForkProgress, ForkResult> {
   }
 
   #tryAgain(failure: NativeFailure): boolean {
-    const tooLate = failure.message.includes('(timeoutMs)')
-    const limit = failure.syscall === 'futex' ? maxAttemptsForLocks : maxAttempts
-    if (this.aborted || tooLate || this.#attempts >= limit || !worthAnotherTry.has(failure.failure)) {
+    const { heldLock, outOfTime } = this.#handle
+    const limit = heldLock ? maxAttemptsForLocks : maxAttempts
+    if (this.aborted || outOfTime || this.#attempts >= limit || !worthAnotherTry.has(failure.failure)) {
       return false
     }
     this.#attempts++

@@ -8,6 +8,7 @@ import { ChildProcess } from 'node:child_process'
 import { createRequire, syncBuiltinESMExports } from 'node:module'
 import { types } from 'node:util'
 import { deserialize, serialize } from 'node:v8'
+import { Worker } from 'node:worker_threads'
 import { enterFrozenCopy, refusalInFrozenCopy } from '../frozen-copy.js'
 
 const require = createRequire(import.meta.url)
@@ -29,18 +30,31 @@ const refused: readonly (readonly [module: string, names: readonly string[]])[] 
 /** Makes them throw, and those of this package. */
 export function refuseWhatCannotWork(): void {
   enterFrozenCopy()
+  refuseWhatWasTakenBefore() // first: what is imported here changes with the exports
   for (const [module, names] of refused) {
     const exports = require(module) as Record<string, unknown>
     for (const name of names) exports[name] = refuse(`${module.replace('node:', '')}.${name}`)
   }
   syncBuiltinESMExports()
-  // Also of functions that were taken out of the module before.
-  ;(ChildProcess.prototype as unknown as Record<string, unknown>)['spawn'] = refuse('child_process.spawn')
   const globals = globalThis as unknown as Record<string, unknown>
   for (const name of ['setImmediate', 'setInterval', 'setTimeout']) globals[name] = refuse(name)
   // kill: process.pid is still the service's.
   for (const name of ['exit', 'reallyExit', 'abort', 'kill'] as const) {
     ;(process as unknown as Record<string, unknown>)[name] = refuse(`process.${name}`)
+  }
+}
+
+/** What the functions above end up in, for those who took one out of its module: `const { spawnSync } = require(...)`. */
+function refuseWhatWasTakenBefore(): void {
+  ;(ChildProcess.prototype as unknown as Record<string, unknown>)['spawn'] = refuse('child_process.spawn')
+  // Its constructor begins with a call of what it extends.
+  Object.setPrototypeOf(Worker, refuse('worker_threads.Worker'))
+  const { binding } = process as unknown as { binding?: (name: string) => Record<string, unknown> }
+  try {
+    const waiting = binding?.('spawn_sync')
+    if (waiting !== undefined) waiting['spawn'] = refuse('child_process.spawnSync')
+  } catch {
+    // Not with Node's permission model, which has an answer of its own to these functions.
   }
 }
 

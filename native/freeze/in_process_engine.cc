@@ -91,7 +91,10 @@ SaveEnd InProcessEngine::SaveWithHelpers() {
 
 void InProcessEngine::Save() {
   phase_.wait(Phase::kPreparing);
-  if (phase_ == Phase::kFrozen) end_ = SaveWithHelpers();
+  if (phase_ == Phase::kFrozen) {
+    OnFrozen();
+    end_ = SaveWithHelpers();
+  }
   const uint64_t one = 1;
   sys::Write(ended_.get(), &one, sizeof one);
 }

@@ -32,6 +32,8 @@ class InProcessEngine : public Engine, protected WriteProtection {
 
   // Makes the ranges protectable. Before the pause.
   virtual Status PrepareProtection(const FreezePlan& plan) = 0;
+  // On the first saver's thread, before it begins.
+  virtual void OnFrozen() {}
   // Nothing is protected any more, and nobody comes to ask.
   virtual void EndProtection() = 0;
 

@@ -28,12 +28,11 @@ uint64_t CountMappings() {
 
 }  // namespace
 
-Status MprotectEngine::PrepareProtection(const FreezePlan& /*plan*/) {
+void MprotectEngine::OnFrozen() {
   const uint64_t limit = MaxMappings();
   const uint64_t now = CountMappings();
   // Half of what is left: the service makes mappings too, V8 most of all.
   mapping_budget_ = limit > now ? (limit - now) / 2 : 0;
-  return Success{};
 }
 
 int MprotectEngine::Protect(std::byte* start, size_t length) {
@@ -46,9 +45,10 @@ int MprotectEngine::Lift(std::byte* start, size_t length) {
 
 size_t MprotectEngine::PieceBytes(uint64_t isolated_pieces) {
   const uint64_t mappings = 2 * isolated_pieces;
-  if (mappings < mapping_budget_ / 2) return SystemPageSize();
-  if (mappings < mapping_budget_ / 4 * 3) return std::max(kMediumPiece, SystemPageSize());
-  return mappings < mapping_budget_ ? kHugePageSize : 0;
+  const uint64_t budget = mapping_budget_.load(std::memory_order_relaxed);
+  if (mappings < budget / 2) return SystemPageSize();
+  if (mappings < budget / 4 * 3) return std::max(kMediumPiece, SystemPageSize());
+  return mappings < budget ? kHugePageSize : 0;
 }
 
 }  // namespace stillframe

@@ -15,14 +15,18 @@ class MprotectEngine final : public InProcessEngine {
   ~MprotectEngine() override { Shutdown(); }
 
  private:
-  Status PrepareProtection(const FreezePlan& plan) override;
+  Status PrepareProtection(const FreezePlan& /*plan*/) override { return Success{}; }
+  void OnFrozen() override;
   void EndProtection() override {}
   const char* CallName() const override { return "mprotect"; }
   int Protect(std::byte* start, size_t length) override;
   int Lift(std::byte* start, size_t length) override;
   size_t PieceBytes(uint64_t isolated_pieces) override;
 
-  uint64_t mapping_budget_ = 0;  // more mappings than there are now that we may make
+  // How many more mappings than there were at the freeze we may make. They are counted after it, as that takes time in
+  // proportion; until then few are taken.
+  static constexpr uint64_t kUntilCounted = 512;
+  std::atomic<uint64_t> mapping_budget_{kUntilCounted};
 };
 
 }  // namespace stillframe

@@ -107,6 +107,8 @@ class JobHandle final : public Napi::ObjectWrap<JobHandle>, public Job {
         env, "HeapJob",
         {InstanceMethod<&JobHandle::ReadProgress>("progress"),
          InstanceMethod<&JobHandle::Abort>("abort"), InstanceMethod<&JobHandle::Failure>("failure"),
+         InstanceAccessor<&JobHandle::HeldLock>("heldLock"),
+         InstanceAccessor<&JobHandle::OutOfTime>("outOfTime"),
          InstanceAccessor<&JobHandle::Pid>("pid"),
          InstanceAccessor<&JobHandle::FrozenAt>("frozenAtMs"),
          InstanceAccessor<&JobHandle::Times>("times")});
@@ -137,6 +139,12 @@ class JobHandle final : public Napi::ObjectWrap<JobHandle>, public Job {
     napi_create_buffer_copy(info.Env(), failure_.size(), failure_.data(), nullptr, &bytes);
     return {info.Env(), bytes};
   }
+  Napi::Value HeldLock(const Napi::CallbackInfo& info) {
+    return Napi::Boolean::New(info.Env(), end_ == JobEnd::kHeldLock);
+  }
+  Napi::Value OutOfTime(const Napi::CallbackInfo& info) {
+    return Napi::Boolean::New(info.Env(), end_ == JobEnd::kOutOfTime);
+  }
   Napi::Value Pid(const Napi::CallbackInfo& info) { return Napi::Number::New(info.Env(), pid_); }
   Napi::Value FrozenAt(const Napi::CallbackInfo& info) {
     return Napi::Number::New(info.Env(), static_cast<double>(frozen_at_ns_) / 1'000'000);
@@ -156,6 +164,7 @@ class JobHandle final : public Napi::ObjectWrap<JobHandle>, public Job {
   HeapProgress last_progress_{};
   FreezeTimes times_;
   std::string failure_;
+  JobEnd end_ = JobEnd::kOther;
   int pid_ = 0;
   int64_t frozen_at_ns_ = 0;
   Napi::FunctionReference on_end_;
@@ -287,6 +296,7 @@ void JobHandle::Ended(Napi::Env env, Result<HeapOutcome> outcome) {
   const HeapControl& control = job_->control();
   failure_.assign(reinterpret_cast<const char*>(control.failure()),
                   control.counters()->failure_length.load(std::memory_order_acquire));
+  end_ = job_->end();
   job_.reset();
   const Napi::FunctionReference on_end = std::move(on_end_);
   if (outcome.ok()) {

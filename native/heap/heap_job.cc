@@ -261,7 +261,7 @@ Result<HeapOutcome> HeapJob::Run() {
   return outcome;
 }
 
-Failure HeapJob::ExplainEnd(Failure failure) const {
+Failure HeapJob::ExplainEnd(Failure failure) {
   const HeapCounters* counters = control_->counters();
   if (counters->out_of_heap.load(std::memory_order_relaxed) != 0) {
     return MakeFailure(FailureCode::kChildOom, "the forked copy reached the limit of V8's heap");
@@ -272,6 +272,7 @@ Failure HeapJob::ExplainEnd(Failure failure) const {
                        "save it with snapshot(), or copy what is needed before the call");
   }
   if (counters->waits_for_ever.load(std::memory_order_relaxed) != 0) {
+    end_ = JobEnd::kHeldLock;
     Failure held =
         MakeFailure(FailureCode::kChildDied,
                     "the forked copy had to wait for a lock that another thread of the process "
@@ -286,12 +287,13 @@ Failure HeapJob::ExplainEnd(Failure failure) const {
   return failure;
 }
 
-Status HeapJob::WhyStop(StallWatch* stall) const {
+Status HeapJob::WhyStop(StallWatch* stall) {
   if (abort_) return MakeFailure(FailureCode::kAborted, "the capture was aborted");
   const ControlHeader* control = control_->header();
   const char* step = SaveStepName(control->step.load(std::memory_order_relaxed));
   const int64_t ran_ms = (MonotonicNanoseconds() - frozen_at_monotonic_ns_) / 1'000'000;
   if (request_.timeout_ms > 0 && ran_ms > request_.timeout_ms) {
+    end_ = JobEnd::kOutOfTime;
     return MakeFailure(FailureCode::kStalled, "not done after " +
                                                   std::to_string(request_.timeout_ms) +
                                                   " ms, while " + step + " (timeoutMs)");

@@ -64,6 +64,13 @@ struct HeapProgress {
   uint64_t child_bytes;
 };
 
+// What of an end the failure does not tell, and the decision on another attempt needs.
+enum class JobEnd : uint8_t {
+  kOther,
+  kHeldLock,   // the copy waited for a lock of a thread that it does not have
+  kOutOfTime,  // timeout_ms
+};
+
 class HeapJob {
  public:
   using OnEnd = std::function<void(Result<HeapOutcome>)>;
@@ -78,6 +85,7 @@ class HeapJob {
   const FreezeTimes& times() const { return times_; }
   int64_t frozen_at_ns() const { return frozen_at_ns_; }
   int pid() const { return pid_; }
+  JobEnd end() const { return end_; }  // once the end has been told
 
  private:
   HeapJob(HeapRequest request, OnEnd on_end)
@@ -89,8 +97,8 @@ class HeapJob {
   void Supervise();
   Result<HeapOutcome> Run();
   Status Watch();
-  Status WhyStop(class StallWatch* stall) const;
-  Failure ExplainEnd(Failure failure) const;
+  Status WhyStop(class StallWatch* stall);
+  Failure ExplainEnd(Failure failure);
 
   HeapRequest request_;
   OnEnd on_end_;
@@ -102,6 +110,7 @@ class HeapJob {
   UniqueFd wake_;  // eventfd: abort asked for
   std::vector<AddressRange> left_forkable_;
   FreezeTimes times_;
+  JobEnd end_ = JobEnd::kOther;
   int pid_ = 0;
   int64_t frozen_at_ns_ = 0;
   int64_t frozen_at_monotonic_ns_ = 0;

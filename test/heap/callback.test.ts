@@ -189,6 +189,10 @@ describe('what cannot work in the copy is refused', () => {
       'child_process.spawn',
       'child_process.spawn',
       'child_process.spawn',
+      'child_process.spawnSync',
+      'child_process.spawnSync',
+      'child_process.spawnSync',
+      'worker_threads.Worker',
       'snapshot',
     ]) {
       const { code, cause } = await fixture.report()
