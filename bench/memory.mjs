@@ -8,20 +8,20 @@
 import { snapshot } from 'stillframe'
 import { runIfMain } from './support/alone.mjs'
 import { engineOptions, usableEngines } from './support/engines.mjs'
+import { MemoryWatch } from './support/memory-watch.mjs'
 import { GIB, MIB, touchedRegion } from './support/pages.mjs'
-import { proportionalBytes } from './support/proc-memory.mjs'
 import { shuffled } from './support/random.mjs'
 import { whyNoRoom } from './support/room.mjs'
 import { tryScenario } from './support/scenario.mjs'
 import { number, ratio, size } from './support/table.mjs'
 
-const LOOK_EVERY_MS = 50
+const REST_MS = 300
 const SLICE_PAGES = 256
 // A capture that ended after fewer has no peak that anybody saw.
 const FEWEST_LOOKS = 10
 
 /** Long enough for the parent to see the service at rest. */
-const rest = () => new Promise((resolve) => setTimeout(resolve, 6 * LOOK_EVERY_MS))
+const rest = () => new Promise((resolve) => setTimeout(resolve, REST_MS))
 
 /** Writes every page once, in slices between which the loop turns. */
 const rewriteAll = async (pages, order) => {
@@ -52,51 +52,23 @@ export const scenarios = {
   },
 }
 
-/** Looks at the memory of a process from when it is ready until its capture has ended. */
-class Watcher {
-  /** `[ms since the call, extra bytes]` */
-  samples = []
-  /** Why nothing could be seen. */
-  error
-  #restingBytes = 0
-  #startedAt
-  #timer
-
-  onTold(message, pid) {
-    if (message === 'ready') this.#timer = setInterval(() => this.#look(pid), LOOK_EVERY_MS)
-    if (message === 'begin') this.#startedAt = performance.now()
-    if (message === 'end') this.stop()
-  }
-
-  stop() {
-    clearInterval(this.#timer)
-  }
-
-  #look(pid) {
-    const at = performance.now()
-    try {
-      const bytes = proportionalBytes(pid)
-      if (bytes === undefined) return
-      if (this.#startedAt === undefined) this.#restingBytes = bytes
-      else this.samples.push([at - this.#startedAt, bytes - this.#restingBytes])
-    } catch (error) {
-      this.error ??= error
-    }
-  }
-}
-
+/** From when the service is at rest until its capture has ended. */
 const watched = async (skipped, what, options) => {
-  const watcher = new Watcher()
-  const onTold = (message, pid) => watcher.onTold(message, pid)
+  let watch
+  let seen
+  const onTold = (message, pid) => {
+    if (message === 'ready') watch = new MemoryWatch(pid)
+    if (message === 'begin') watch.begin()
+    if (message === 'end') seen = watch.end()
+  }
   const result = await tryScenario(skipped, what, import.meta.url, 'rewrite', options, { onTold })
-  watcher.stop()
-  if (watcher.error !== undefined) {
+  watch?.end()
+  if (watch?.error !== undefined) {
     // Forked copies are not dumpable: only root may look at them.
-    skipped.push({ what, reason: `its memory cannot be seen: ${watcher.error.message}` })
+    skipped.push({ what, reason: `its memory cannot be seen: ${watch.error.message}` })
     return undefined
   }
-  const { samples } = watcher
-  return result && { ...result, samples, peakBytes: Math.max(0, ...samples.map(([, bytes]) => bytes)) }
+  return result && { ...result, ...seen }
 }
 
 const measure = async ({ byteLength, memoryLimit }, { seed, directory, note, skipped }) => {

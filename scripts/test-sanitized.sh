@@ -57,6 +57,7 @@ for flavour in "${flavours[@]}"; do
     UBSAN_OPTIONS="print_stacktrace=1:$signals:exitcode=99:${UBSAN_OPTIONS:-}" \
     TSAN_OPTIONS="$signals:ignore_noninstrumented_modules=1:die_after_fork=0:report_thread_leaks=0:log_path=$reports/tsan:${TSAN_OPTIONS:-}" \
     STILLFRAME_ADDON="$PWD/build-aside/$flavour/build/Release/stillframe.node" \
+    STILLFRAME_HEAP_ADDON="$PWD/build-aside/$flavour/build/Release/stillframe_heap.node" \
     STILLFRAME_SANITIZER="$flavour" \
     node node_modules/vitest/vitest.mjs run --testTimeout=300000 --hookTimeout=300000 "$@" || status=$?
 

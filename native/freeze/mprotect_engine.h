@@ -25,7 +25,7 @@ class MprotectEngine final : public InProcessEngine {
 
   // How many more mappings than there were at the freeze we may make. They are counted after it, as that takes time in
   // proportion; until then few are taken.
-  static constexpr uint64_t kUntilCounted = 512;
+  static constexpr uint64_t kUntilCounted = 2048;
   std::atomic<uint64_t> mapping_budget_{kUntilCounted};
 };
 
