@@ -20,6 +20,7 @@ const small = new Uint8Array(777)
 
 beforeAll(async () => {
   new Random(1).fill(contents)
+  contents.fill(0, 5 << 20, 17 << 20) // whole chunks of zeros: the memory they go to is not zero
   new Random(2).fill(small)
   await snapshot({ large: contents, small }, path, { metadata: { revision: 7 } }).done
 })
