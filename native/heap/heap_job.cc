@@ -169,8 +169,12 @@ Status HeapJob::Freeze() {
   frozen_at_ns_ = WallNanoseconds();
   control_->header()->step.store(SaveStep::kStarting, std::memory_order_relaxed);
   // The C library's own: the copy allocates, so malloc must know of the fork.
+  const pid_t service = getpid();
   const pid_t pid = sys::ForkThroughLibc();
-  if (pid == 0) BeChild();
+  if (pid == 0) {
+    FillMissing(service, request_.keep_out);
+    BeChild();
+  }
   times_.fork = lap();
   left_forkable_ = MakeUnforkable(unforkable.value());
   if (pid < 0) {

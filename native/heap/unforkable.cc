@@ -164,4 +164,16 @@ void MendUnforkable() {
   marked.ranges.clear();
 }
 
+void FillMissing(pid_t parent, const std::vector<AddressRange>& keep_out) {
+  Result<MappingList> theirs = MappingList::Read(parent);
+  Result<MappingList> own = MappingList::Read();
+  // Then it is as likely as before that V8 comes across such memory: seldom, and there is another attempt.
+  if (!theirs.ok() || !own.ok()) return;
+  for (const AddressRange& range :
+       Difference(theirs.value().PrivateMissingIn(own.value()), keep_out)) {
+    sys::Mmap(reinterpret_cast<void*>(range.start), range.end - range.start, PROT_READ | PROT_WRITE,
+              MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+  }
+}
+
 }  // namespace stillframe

@@ -11,6 +11,8 @@
 // walk through smaps looks for memory that we have advised about and that does not bear the mark.
 #pragma once
 
+#include <sys/types.h>
+
 #include <vector>
 
 #include "base/result.h"
@@ -31,5 +33,10 @@ std::vector<AddressRange> MakeUnforkable(const std::vector<AddressRange>& ranges
 // Lets the children have what has been mapped where V8 had memory, and takes the marks off. Slow; not under the lock, and
 // not in the pause.
 void MendUnforkable();
+
+// In the copy. What another thread has mapped between FindUnforkable and the fork, and V8 advised about, is missing, but
+// V8's state that all threads share may know of it: pools of free pages, code of WebAssembly. Nothing of the forking
+// thread's own is in it, so that empty memory does: it is only written to, or reused. `keep_out` stays out.
+void FillMissing(pid_t parent, const std::vector<AddressRange>& keep_out);
 
 }  // namespace stillframe

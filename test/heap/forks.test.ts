@@ -11,6 +11,9 @@ import { promisify } from 'node:util'
 import { snapshotState, writeHeapSnapshot } from 'stillframe/heap'
 import { describe, expect, test } from 'vitest'
 import { rejectionOf } from '../api/expect-error.js'
+import { compileLibrary } from '../support/compile.js'
+import { startFixture } from '../support/fixture.js'
+import { needsTools } from '../support/needs.js'
 import { temporaryFilesIn, useTemporaryDirectory } from '../support/temporary-directory.js'
 
 const inDirectory = useTemporaryDirectory()
@@ -102,6 +105,20 @@ describe('a copy that waits for what no thread there can give', () => {
   })
 })
 
+test('a heap snapshot leaves alone what a Worker compiles in the pause, of which the copy has only a part', async (context) => {
+  needsTools(context, 'cc')
+  // The pause is drawn out, or it would happen once in a hundred times.
+  const library = inDirectory('slow_fork.so')
+  compileLibrary(new URL('fixtures/slow_fork.c', import.meta.url), library)
+  const fixture = startFixture(
+    new URL('fixtures/compiles.mjs', import.meta.url),
+    [inDirectory('snapshot'), '3'],
+    { preload: library },
+  )
+  const { outcomes } = await fixture.report(60_000)
+  expect(outcomes).toEqual(Array.from({ length: 3 }, () => ({ ok: true })))
+}, 70_000)
+
 describe('ways to run Node', () => {
   for (const flags of [
     ['--v8-pool-size=0'],
@@ -111,6 +128,7 @@ describe('ways to run Node', () => {
     ['--jitless'],
     ['--max-lazy'],
     ['--inspect=127.0.0.1:0'],
+    ['--freeze-flags-after-init'],
   ]) {
     test(`forks end well with ${flags.join(' ')}`, async () => {
       // Without a compiler there is no WebAssembly.

@@ -48,6 +48,18 @@ test('memory that another thread maps where V8 had some until the fork is forked
   expect({ kept, marked, spawned }).toEqual({ kept: 0, marked: 0, spawned: { status: 0, signal: null } })
 })
 
+test('memory that V8 gets between the look for it and the fork is there in the copy as well', async (context) => {
+  needsTools(context, 'cc')
+  const library = inDirectory('maps_in_fork.so')
+  compileLibrary(new URL('fixtures/maps_in_fork.c', import.meta.url), library)
+  const fixture = startFixture(new URL('fixtures/maps-in-fork.mjs', import.meta.url), [inDirectory('file')], {
+    preload: library,
+  })
+  const { flags, inCopy } = await fixture.report()
+  expect(inCopy).toBe('rw-p')
+  expect(flags).toContain('dc')
+})
+
 test('a job and a snapshot() in another thread do not undo what each lets into its own copy', async (context) => {
   needsTools(context, 'cc')
   const library = inDirectory('slow_fork.so')
