@@ -169,10 +169,16 @@ void FillMissing(pid_t parent, const std::vector<AddressRange>& keep_out) {
   Result<MappingList> own = MappingList::Read();
   // Then it is as likely as before that V8 comes across such memory: seldom, and there is another attempt.
   if (!theirs.ok() || !own.ok()) return;
+  // Address space costs nothing; of memory that can be written to, the kernel may keep count (vm.overcommit_memory).
   for (const AddressRange& range :
        Difference(theirs.value().PrivateMissingIn(own.value()), keep_out)) {
-    sys::Mmap(reinterpret_cast<void*>(range.start), range.end - range.start, PROT_READ | PROT_WRITE,
+    sys::Mmap(reinterpret_cast<void*>(range.start), range.end - range.start, PROT_NONE,
               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+  }
+  for (const AddressRange& range :
+       Difference(theirs.value().ReadableMissingIn(own.value()), keep_out)) {
+    sys::Mprotect(reinterpret_cast<void*>(range.start), range.end - range.start,
+                  PROT_READ | PROT_WRITE);
   }
 }
 

@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <cstring>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/arithmetic.h"
@@ -53,6 +54,12 @@ bool ParseMappingLine(const char* line, MappingLine* out) {
   return true;
 }
 
+// Looks at a line of maps.
+bool Grows(const char* line) {
+  const std::string_view whole(line);
+  return whole.ends_with(" [stack]") || whole.ends_with(" [heap]");
+}
+
 // Calls each(line) for each line until it returns false.
 template <typename Each>
 void ForEachLine(std::string& text, Each each) {
@@ -78,7 +85,7 @@ Result<MappingList> MappingList::Read(pid_t pid) {
     MappingLine mapping;
     if (ParseMappingLine(line, &mapping)) {
       list.entries_.push_back({mapping.start, mapping.end, mapping.permissions[0] == 'r',
-                               mapping.permissions[3] == 's'});
+                               mapping.permissions[3] == 's', Grows(line)});
     }
     return true;
   });
@@ -100,20 +107,29 @@ Sharing MappingList::SharingOf(const void* start, size_t length) const {
   return shared ? Sharing::kShared : Sharing::kPrivate;
 }
 
-std::vector<AddressRange> MappingList::PrivateMissingIn(const MappingList& other) const {
-  const auto ranges = [](const std::vector<Entry>& entries, bool only_private) {
-    std::vector<AddressRange> list;
-    for (const Entry& entry : entries) {
-      if (only_private && entry.shared) continue;
-      if (!list.empty() && list.back().end == entry.start) {
-        list.back().end = entry.end;
-      } else {
-        list.push_back({entry.start, entry.end});
-      }
+template <typename Wanted>
+std::vector<AddressRange> MappingList::RangesOf(Wanted wanted) const {
+  std::vector<AddressRange> list;
+  for (const Entry& entry : entries_) {
+    if (!wanted(entry)) continue;
+    if (!list.empty() && list.back().end == entry.start) {
+      list.back().end = entry.end;
+    } else {
+      list.push_back({entry.start, entry.end});
     }
-    return list;
-  };
-  return Difference(ranges(entries_, true), ranges(other.entries_, false));
+  }
+  return list;
+}
+
+std::vector<AddressRange> MappingList::PrivateMissingIn(const MappingList& other) const {
+  return Difference(RangesOf([](const Entry& entry) { return !entry.shared && !entry.grows; }),
+                    other.RangesOf([](const Entry&) { return true; }));
+}
+
+std::vector<AddressRange> MappingList::ReadableMissingIn(const MappingList& other) const {
+  return Difference(
+      RangesOf([](const Entry& entry) { return !entry.shared && !entry.grows && entry.readable; }),
+      other.RangesOf([](const Entry&) { return true; }));
 }
 
 std::vector<AddressRange> Intersection(const std::vector<AddressRange>& a,

@@ -34,8 +34,10 @@ class MappingList {
   // kUnmapped when the range has a gap or cannot be read.
   Sharing SharingOf(const void* start, size_t length) const;
   // The private mappings of this list, or parts of them, that `other` does not have. In ascending order; neighbours are
-  // one range.
+  // one range. Without what grows: in each process it does so by itself.
   std::vector<AddressRange> PrivateMissingIn(const MappingList& other) const;
+  // Those of them that can be read.
+  std::vector<AddressRange> ReadableMissingIn(const MappingList& other) const;
 
  private:
   struct Entry {
@@ -43,7 +45,11 @@ class MappingList {
     uintptr_t end;
     bool readable;
     bool shared;
+    bool grows;  // the stack of the main thread, the heap of brk()
   };
+  template <typename Wanted>
+  std::vector<AddressRange> RangesOf(Wanted wanted) const;
+
   std::vector<Entry> entries_;  // in ascending order, as the kernel lists them
 };
 

@@ -4,7 +4,7 @@
  * threads unmap and map memory in the middle of the freeze.
  */
 
-import { writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
 import { compileLibrary } from '../support/compile.js'
 import { startFixture } from '../support/fixture.js'
@@ -55,9 +55,23 @@ test('memory that V8 gets between the look for it and the fork is there in the c
   const fixture = startFixture(new URL('fixtures/maps-in-fork.mjs', import.meta.url), [inDirectory('file')], {
     preload: library,
   })
-  const { flags, inCopy } = await fixture.report()
+  const { flags, inCopy, reservedInCopy } = await fixture.report()
   expect(inCopy).toBe('rw-p')
+  expect(reservedInCopy).toBe('---p')
   expect(flags).toContain('dc')
+})
+
+test("the copy's stack grows, also where that of the service has grown since", async (context) => {
+  needsTools(context, 'cc')
+  const library = inDirectory('late_copy.so')
+  compileLibrary(new URL('fixtures/late_copy.c', import.meta.url), library)
+  const fixture = startFixture(new URL('fixtures/deep.mjs', import.meta.url), [inDirectory('file')], {
+    preload: library,
+  })
+  const { reached, attempts } = await fixture.report()
+  expect(attempts).toBe(1)
+  expect(reached).toBe(3000)
+  expect(Number(readFileSync(inDirectory('file'), 'utf8'))).toBeGreaterThan(2 * reached)
 })
 
 test('a job and a snapshot() in another thread do not undo what each lets into its own copy', async (context) => {
