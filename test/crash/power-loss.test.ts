@@ -1,0 +1,209 @@
+/**
+ * Promise: after a loss of power at any moment, the name stands for the complete older or the complete new snapshot,
+ * and for the new one once `done` has resolved (T6).
+ *
+ * Proved by recording the calls that write and publish, and by making every state that a disk may be left in at each
+ * of them: what was written or named since the last fsync of the file, or of its directory, may be there or not, in
+ * any order. Each state is opened as a user would. That bad states are found is seen with `durable: false`.
+ */
+
+import { spawnSync } from 'node:child_process'
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { inspect, verify } from 'stillframe'
+import { readValues } from 'stillframe/heap'
+import { describe, expect, type TestContext, test } from 'vitest'
+import { startFixture } from '../support/fixture.js'
+import { needsTools } from '../support/needs.js'
+import { useTemporaryDirectory } from '../support/temporary-directory.js'
+
+const inDirectory = useTemporaryDirectory()
+const twoGenerations = new URL('fixtures/two-generations.mjs', import.meta.url)
+
+const ways = [
+  { way: 'fork', options: {}, disabled: [''] },
+  { way: 'mprotect', options: {}, disabled: [''] },
+  { way: 'userfaultfd', options: { compression: 'zstd' }, disabled: [''] },
+  { way: 'fork', options: {}, disabled: ['o_tmpfile', 'exchange', 'o_tmpfile,exchange'] },
+  { way: 'state', options: {}, disabled: ['', 'o_tmpfile,exchange'] },
+]
+
+for (const { way, options, disabled } of ways) {
+  for (const steps of disabled) {
+    const what = `${way} ${JSON.stringify(options)}${steps === '' ? '' : `, ${steps} disabled`}`
+    describe(what, () => {
+      test('a loss of power at any call leaves a complete file', { timeout: 120_000 }, async (context) => {
+        const { states, writes, names } = await statesAfterPowerLoss(context, way, options, steps)
+        for (const state of states) {
+          expect(state.mayHold, state.moment).toContain(await generationIn(way, state.image))
+        }
+        expect(writes).toBeGreaterThanOrEqual(way === 'state' ? 2 : 6)
+        expect(names).toBeGreaterThanOrEqual(2)
+        expect(states.map((state) => state.mayHold)).toContainEqual([2])
+      })
+
+      test('without the syncs it would not', { timeout: 120_000 }, async (context) => {
+        const asked = { ...options, durable: false }
+        const { states } = await statesAfterPowerLoss(context, way, asked, steps)
+        const found = new Set<unknown>()
+        for (const state of states) {
+          const generation = await generationIn(way, state.image)
+          if (!state.mayHold.includes(generation)) found.add(generation)
+        }
+        expect(found).toContain('damaged')
+        expect(found).toContain('none')
+        expect(found).toContain(1)
+      })
+    })
+  }
+}
+
+type Generation = 'none' | 'damaged' | 1 | 2
+
+/** What a disk may hold under the snapshot's name. */
+interface State {
+  /** The call that the power was lost after. */
+  moment: string
+  /** The content under the name; undefined when there is no such name. */
+  image: Buffer | undefined
+  mayHold: Generation[]
+}
+
+async function generationIn(way: string, image: Buffer | undefined): Promise<Generation> {
+  if (image === undefined) return 'none'
+  const path = inDirectory('image')
+  writeFileSync(path, image)
+  try {
+    if (way !== 'state') {
+      if (!(await verify(path)).ok) return 'damaged'
+      return (await inspect(path)).metadata as Generation
+    }
+    let generation: unknown
+    for await (const value of readValues(path)) generation ??= value
+    return generation as Generation
+  } catch {
+    return 'damaged'
+  }
+}
+
+/** A file of the trace, by the order of creation; `unsynced` are the writes since its last fsync. */
+interface TracedFile {
+  generation: 1 | 2
+  unsynced: { offset: number; length: number }[]
+}
+
+type Contents = TracedFile | undefined
+
+async function statesAfterPowerLoss(context: TestContext, way: string, options: object, disabled: string) {
+  needsTools(context, 'strace')
+  if (spawnSync('strace', ['-f', 'true']).status !== 0) context.skip('strace is not allowed to trace here')
+  const directory = inDirectory('in')
+  mkdirSync(directory)
+  const fixture = startFixture(
+    twoGenerations,
+    [`${directory}/file`, inDirectory('kept'), way, JSON.stringify(options)],
+    {
+      env: { STILLFRAME_DISABLE: disabled },
+      wrapper: [
+        ...['strace', '-f', '-y', '-qq', '-s', '0', '-o', inDirectory('trace'), '-e'],
+        'trace=openat,write,pwrite64,fsync,linkat,renameat2,unlinkat',
+      ],
+    },
+  )
+  for (const generation of [1, 2]) {
+    const outcome = await fixture.report(60_000)
+    if (outcome['code'] === 'ERR_STILLFRAME_ENGINE_UNAVAILABLE') context.skip(outcome['message'])
+    expect(outcome).toMatchObject({ ok: true, generation })
+  }
+  expect(await fixture.end).toMatchObject({ status: 0 })
+  expect(readdirSync(directory)).toEqual(['file'])
+
+  const kept = { 1: readFileSync(inDirectory('kept-1')), 2: readFileSync(inDirectory('kept-2')) }
+  const states = new Map<string, State>()
+  /** What each name stands for in the running system, and what it may stand for on the disk. */
+  const names = new Map<string, Contents>()
+  let onDisk = new Map<string, Set<Contents>>()
+  let file: TracedFile | undefined
+  let saved: 0 | 1 | 2 = 0
+  let [writes, namings] = [0, 0]
+
+  const setName = (name: string, contents: Contents) => {
+    const possible = onDisk.get(name) ?? new Set([names.get(name)])
+    onDisk.set(name, possible.add(contents))
+    names.set(name, contents)
+    namings++
+  }
+
+  for (const line of joined(readFileSync(inDirectory('trace'), 'utf8'))) {
+    const call = /^(\w+)\((.*)\) = (-?\d+)(.*)$/.exec(line)
+    if (!call || Number(call[3]) < 0) continue
+    const [, syscall, args = '', result, opened = ''] = call
+    const quoted = [...args.matchAll(/"((?:[^"\\]|\\.)*)"/g)].map((match) => match[1] as string)
+    const on = /^\d+<(.*?)>/.exec(args)?.[1] ?? ''
+    const isFile = on.startsWith(`${directory}/`)
+    if (syscall === 'openat' && opened.includes(`<${directory}/`) && /O_TMPFILE|O_EXCL/.test(args)) {
+      file = { generation: file === undefined ? 1 : 2, unsynced: [] }
+      if (!args.includes('O_TMPFILE')) setName(quoted[0] as string, file)
+    } else if (syscall === 'openat' && opened.includes(`<${inDirectory('kept')}-`)) {
+      saved = saved === 0 ? 1 : 2
+    } else if (isFile && syscall === 'pwrite64') {
+      const offset = Number(/(\d+)$/.exec(args)?.[1])
+      file?.unsynced.push({ offset, length: Number(result) })
+      writes++
+    } else if (isFile && syscall === 'write') {
+      throw new Error('a file is written in a way that this test does not follow')
+    } else if (isFile && syscall === 'fsync') {
+      if (file) file.unsynced = []
+    } else if (on === directory && syscall === 'fsync') {
+      onDisk = new Map()
+    } else if (syscall === 'linkat' && args.includes(`<${directory}>`)) {
+      setName(quoted[1] as string, file)
+    } else if (syscall === 'renameat2' && on === directory) {
+      const [from = '', to = ''] = quoted
+      const replaced = names.get(to)
+      setName(to, names.get(from))
+      setName(from, args.includes('RENAME_EXCHANGE') ? replaced : undefined)
+    } else if (syscall === 'unlinkat' && on === directory) {
+      setName(quoted[0] as string, undefined)
+    } else {
+      continue
+    }
+    // The power is lost here.
+    const mayHold: Generation[] = ([['none', 1], [1, 2], [2]] as const)[saved].slice()
+    for (const contents of onDisk.get('file') ?? [names.get('file')]) {
+      if (contents === undefined) {
+        states.set(`none ${saved}`, { moment: line, image: undefined, mayHold })
+        continue
+      }
+      for (const lost of lossesOf(contents.unsynced)) {
+        const key = `${contents.generation} ${saved} ${lost.map(({ offset }) => offset)}`
+        if (states.has(key)) continue
+        const image = Buffer.from(kept[contents.generation])
+        for (const { offset, length } of lost) image.fill(0, offset, offset + length)
+        states.set(key, { moment: line, image, mayHold })
+      }
+    }
+  }
+  expect(saved).toBe(2)
+  return { states: [...states.values()], writes, names: namings }
+}
+
+/** Of some writes: none is lost, all, each alone, all but each one. */
+function lossesOf<Write>(writes: readonly Write[]): Write[][] {
+  const butOne = writes.map((one) => writes.filter((other) => other !== one))
+  return [[], [...writes], ...writes.map((one) => [one]), ...butOne]
+}
+
+/** The calls of a trace, each at the moment when it had returned, without who made it. */
+function joined(trace: string): string[] {
+  const begun = new Map<string, string>()
+  const calls: string[] = []
+  for (const line of trace.split('\n')) {
+    const [, thread = '', text = ''] = /^(\d+) +(.*)$/.exec(line) ?? []
+    const unfinished = /^(.*?) *<unfinished \.\.\.>$/.exec(text)
+    const resumed = /^<\.\.\. \w+ resumed>(.*)$/.exec(text)
+    if (unfinished) begun.set(thread, unfinished[1] as string)
+    else if (resumed) calls.push((begun.get(thread) ?? '') + resumed[1])
+    else calls.push(text)
+  }
+  return calls.map((call) => call.replace(/ +=/, ' ='))
+}
