@@ -105,7 +105,10 @@ async function clangTidy() {
 
 function tidyOne(file) {
   return new Promise((resolve, reject) => {
-    const child = spawn('clang-tidy', ['--quiet', file, '--', ...compilerFlags(file)], {
+    // In a test, the analyzer follows every branch of GoogleTest's macros: most of the time, for code that ASan and
+    // UBSan run anyway.
+    const checks = isTest(file) ? ['--checks=-clang-analyzer-*'] : []
+    const child = spawn('clang-tidy', ['--quiet', ...checks, file, '--', ...compilerFlags(file)], {
       stdio: ['ignore', 'pipe', 'pipe'],
     })
     let report = ''
@@ -117,6 +120,10 @@ function tidyOne(file) {
       resolve(status === 0 ? '' : report || noise || `clang-tidy ${file}: status ${status}`),
     )
   })
+}
+
+function isTest(file) {
+  return file.startsWith('native/test/')
 }
 
 function compilerFlags(file) {
@@ -138,7 +145,7 @@ function compilerFlags(file) {
     '-isystem',
     zstd,
   ]
-  if (file.startsWith('native/test/')) {
+  if (isTest(file)) {
     const gtest = process.env.GTEST_DIR ?? '/usr/src/googletest/googletest'
     flags.push('-isystem', `${gtest}/include`)
   }
