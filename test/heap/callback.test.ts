@@ -51,11 +51,15 @@ describe('what the callback throws is the cause', () => {
     },
   })
 
+  const round = new Error('round')
+  round.cause = { of: round }
+
   test.each<[string, unknown, unknown]>([
     ['an error', new TypeError('too bad'), { name: 'TypeError', message: 'too bad' }],
     ['one of its own kind', new OwnError('own'), { name: 'OwnError', message: 'own', code: 'EOWN' }],
     ['an error with a cause', new Error('outer', { cause: 5 }), { message: 'outer' }],
     ['one with a cause that cannot be cloned', new Error('outer', { cause: () => {} }), { message: 'outer' }],
+    ['one whose cause leads back to it', round, { message: 'round' }],
     ['a DOMException', AbortSignal.abort().reason, { name: 'AbortError', code: 20 }],
     ['a text', 'just a text', 'just a text'],
     ['a number', 5, 5],
