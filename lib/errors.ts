@@ -108,7 +108,8 @@ const advice: Partial<Record<StillframeErrorCode, string>> = {
   ERR_STILLFRAME_NO_SPACE: 'Free disk space (or raise the quota or file size limit), or choose another path.',
   ERR_STILLFRAME_EXISTS: 'Choose another path, or pass overwrite: true to replace the file.',
   ERR_STILLFRAME_MEMORY_LIMIT: 'Raise the limit, or try again when less is being written.',
-  ERR_STILLFRAME_STALLED: 'Check what it waits for (the disk, the callback), or raise the timeout that is named if it is merely slow.',
+  ERR_STILLFRAME_STALLED:
+    'Check what it waits for (the disk, the callback), or raise the timeout that is named if it is merely slow.',
   ERR_STILLFRAME_CHILD_DIED: 'Nothing was published; take the snapshot again.',
   ERR_STILLFRAME_CHILD_OOM: 'Free memory or set a smaller memoryLimit, then take the snapshot again.',
   ERR_STILLFRAME_BUSY: 'Wait for the running capture or restore to end, or abort it.',

@@ -40,7 +40,7 @@ describe('fromNative', () => {
     for (const [failure, advice] of [
       ['NO_SPACE', /disk space/],
       ['EXISTS', /overwrite: true/],
-      ['STALLED', /stallTimeoutMs/],
+      ['STALLED', /raise the timeout/],
       ['CHILD_OOM', /memoryLimit/],
       ['VERSION', /newer version/],
       ['CORRUPT', /verify\(\)/],
