@@ -82,7 +82,7 @@ export interface VerifyOptions {
  */
 export async function inspect(path: string | URL): Promise<SnapshotInfo> {
   const callSite = new CallSite(inspect)
-  const file = checkPath(path)
+  const file = checkPath(path, 'read')
   const addon = loadAddon()
   const start = (callback: JobCallback<ImageInfo>) => addon.inspect(file, callback)
   return toSnapshotInfo(await runJob({ path: file, callSite, start }), file)
@@ -97,7 +97,7 @@ export async function inspect(path: string | URL): Promise<SnapshotInfo> {
  */
 export async function verify(path: string | URL, options?: VerifyOptions): Promise<VerifyReport> {
   const callSite = new CallSite(verify)
-  const file = checkPath(path)
+  const file = checkPath(path, 'read')
   const given = checkOptions(options, ['signal', 'onProgress', 'maxProblems'])
   const signal = checkSignal(given.signal, 'options.signal')
   const onProgress = checkCallback<(progress: ReadProgress) => void>(given.onProgress, 'options.onProgress')

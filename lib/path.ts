@@ -1,6 +1,6 @@
 /** Paths of snapshot files, as the caller gives them. */
 
-import { resolve } from 'node:path'
+import { dirname, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { types } from 'node:util'
 import { invalidArgType, invalidArgValue } from './errors.js'
@@ -9,18 +9,34 @@ import { isWellFormed } from './validate.js'
 /**
  * Checks a path or `file:` URL and makes it absolute now, so that a later `process.chdir()` changes nothing.
  *
- * @throws TypeError `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, or what `fileURLToPath` throws.
+ * @param access - what is about to be done with the file. The addon is not bound by Node's permission model
+ *   (`--permission`); who grants an addon to a program has not granted it every file.
+ * @throws TypeError `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, or what `fileURLToPath` throws; Error
+ *   `ERR_ACCESS_DENIED`, as Node's own functions.
  */
-export function checkPath(value: unknown, name = 'path'): string {
+export function checkPath(value: unknown, access: 'read' | 'write'): string {
   const text = isUrl(value) ? fileURLToPath(value.href) : value
-  if (typeof text !== 'string') throw invalidArgType(name, 'a string or a file: URL', value)
-  if (text === '') throw invalidArgValue(`${name} must not be empty`)
-  if (text.includes('\0')) throw invalidArgValue(`${name} must not contain NUL characters`)
+  if (typeof text !== 'string') throw invalidArgType('path', 'a string or a file: URL', value)
+  if (text === '') throw invalidArgValue('path must not be empty')
+  if (text.includes('\0')) throw invalidArgValue('path must not contain NUL characters')
   // A path with lone surrogates would be written as another file name than the one asked for.
-  if (!isWellFormed(text)) throw invalidArgValue(`${name} must not contain lone surrogates`)
+  if (!isWellFormed(text)) throw invalidArgValue('path must not contain lone surrogates')
   // resolve() would drop the slash and make a file of what was meant to be a directory.
-  if (text.endsWith('/')) throw invalidArgValue(`${name} must name a file, not a directory: '${text}'`)
-  return resolve(text)
+  if (text.endsWith('/')) throw invalidArgValue(`path must name a file, not a directory: '${text}'`)
+  const path = resolve(text)
+  checkPermission(path, access)
+  return path
+}
+
+function checkPermission(path: string, access: 'read' | 'write'): void {
+  const { permission } = process as { permission?: NodeJS.ProcessPermission }
+  if (permission === undefined || permission.has(`fs.${access}`, path)) return
+  const message = `${path}: Node's permission model does not let this process ${access} here`
+  throw Object.assign(new Error(`${message}. Start Node with --allow-fs-${access}=${dirname(path)}/*`), {
+    code: 'ERR_ACCESS_DENIED',
+    permission: access === 'read' ? 'FileSystemRead' : 'FileSystemWrite',
+    resource: path,
+  })
 }
 
 /** A URL of any realm: by its shape, since `instanceof` knows only this one. */

@@ -43,7 +43,7 @@ export async function preflight(
   options?: SnapshotOptions,
 ): Promise<Preflight> {
   const checked = checkSnapshotOptions(options)
-  const file = checkPath(path)
+  const file = checkPath(path, 'write')
   const sources = resolveSources(source)
   const addon = loadAddon()
   const { engine } = chooseEngine({ ...checked, sources }, knownMachine(addon))

@@ -72,7 +72,7 @@ export interface RestoreOptions {
  */
 export async function restore(path: string | URL, options?: RestoreOptions): Promise<Restored> {
   const callSite = new CallSite(restore)
-  const file = checkPath(path)
+  const file = checkPath(path, 'read')
   const wish = checkRestoreOptions(options)
   if (wish.signal?.aborted) throw wish.signal.reason
 

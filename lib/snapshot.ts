@@ -62,7 +62,7 @@ export function snapshot(
   const calledAt = performance.now()
   refuseInFrozenCopy('snapshot')
   const checked = checkSnapshotOptions(options)
-  const file = checkPath(path)
+  const file = checkPath(path, 'write')
   const sources = resolveSources(source)
   if (checked.signal?.aborted) throw checked.signal.reason
   const addon = loadAddon()

@@ -35,7 +35,7 @@ export function writeHeapSnapshot(path?: string | URL, options?: ForkOptions): F
   const calledAt = performance.now()
   refuseInFrozenCopy('writeHeapSnapshot')
   const checked = checkForkOptions(options)
-  const file = checkPath(path === undefined ? defaultName() : path)
+  const file = checkPath(path === undefined ? defaultName() : path, 'write')
   const addon = loadHeapAddon()
   const callSite = new CallSite(writeHeapSnapshot)
   const entry = writeHeapSnapshot
@@ -62,7 +62,7 @@ export function snapshotState(
   const calledAt = performance.now()
   refuseInFrozenCopy('snapshotState')
   const checked = checkForkOptions(options)
-  const file = checkPath(path)
+  const file = checkPath(path, 'write')
   if (typeof write !== 'function') throw invalidArgType('write', 'a function', write)
   const addon = loadHeapAddon()
   const callSite = new CallSite(snapshotState)

@@ -53,7 +53,7 @@ function makeHead(kind: Buffer, sum: number, number: number): Buffer {
  *   with `offset`; `ERR_STILLFRAME_IO`.
  */
 export async function* readValues(path: string | URL): AsyncGenerator<unknown, void, undefined> {
-  const name = checkPath(path)
+  const name = checkPath(path, 'read')
   // Without O_NONBLOCK the opening of a FIFO would wait for its writer.
   const file = await open(name, constants.O_RDONLY | constants.O_NONBLOCK).catch((error: unknown) => {
     throw fromSystem(error, name)

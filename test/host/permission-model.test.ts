@@ -1,0 +1,54 @@
+/**
+ * Promise: under Node's permission model nothing is read or written where Node's own functions would not read or
+ * write, although the addon could. Proved by trying each function inside and outside of what is allowed.
+ */
+
+import { mkdirSync, readdirSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { snapshot } from 'stillframe'
+import { snapshotState } from 'stillframe/heap'
+import { expect, test } from 'vitest'
+import { startFixture } from '../support/fixture.js'
+import { useTemporaryDirectory } from '../support/temporary-directory.js'
+
+const inDirectory = useTemporaryDirectory()
+const checkout = fileURLToPath(new URL('../../', import.meta.url))
+const writers = ['preflight', 'snapshot', 'snapshotState', 'writeHeapSnapshot']
+const readers = ['inspect', 'verify', 'restore', 'readValues']
+
+test('what is not allowed is refused with ERR_ACCESS_DENIED', async () => {
+  const [allowed, forbidden] = [inDirectory('allowed'), inDirectory('forbidden')]
+  mkdirSync(allowed)
+  mkdirSync(forbidden)
+  await snapshot(new Uint8Array(10), `${forbidden}/file`).done
+  await snapshotState(`${forbidden}/state`, (out) => out.value(1)).done
+  const permission = process.allowedNodeEnvironmentFlags.has('--permission')
+    ? '--permission'
+    : '--experimental-permission'
+
+  const fixture = startFixture(
+    new URL('fixtures/permission-model.mjs', import.meta.url),
+    [allowed, forbidden],
+    {
+      nodeOptions: [
+        ...[permission, '--no-warnings', '--allow-addons'],
+        ...[`--allow-fs-read=${checkout}*`, `--allow-fs-read=${allowed}/*`, `--allow-fs-write=${allowed}/*`],
+      ],
+    },
+  )
+  const { outcomes } = await fixture.report()
+  for (const name of [...writers, ...readers]) expect(outcomes[`${name} ${allowed}`], name).toBe('done')
+  for (const name of writers) {
+    expect(outcomes[`${name} ${forbidden}`], name).toMatchObject({
+      code: 'ERR_ACCESS_DENIED',
+      permission: 'FileSystemWrite',
+    })
+  }
+  for (const name of readers) {
+    expect(outcomes[`${name} ${forbidden}`], name).toMatchObject({
+      code: 'ERR_ACCESS_DENIED',
+      permission: 'FileSystemRead',
+    })
+  }
+  expect(readdirSync(forbidden).sort()).toEqual(['file', 'state'])
+})
