@@ -83,7 +83,8 @@ async function copySection(
   const bar = io.progress(`extracting ${printable(name)}`, byteLength)
   try {
     const { signal } = io
-    const restored = await restore(path, { sections: [name], mode: 'map', verify: true, signal })
+    // In the mode that suits the file: compressed ones cannot be mapped.
+    const restored = await restore(path, { sections: [name], verify: true, signal })
     try {
       const buffer = restored.regions[name]?.buffer
       if (buffer === undefined) throw new CommandError(`section '${printable(name)}' was not restored`)

@@ -218,3 +218,16 @@ describe('extract to stdout', () => {
     }
   })
 })
+
+describe('a compressed file', () => {
+  it('is extracted as any other', async () => {
+    const packed = join(place, 'packed.stillframe')
+    await snapshot({ orders, counters }, packed, { compression: 'zstd' }).done
+    const out = join(place, 'out')
+    expect(await run(['extract', packed, 'orders', '-o', out])).toMatchObject({ status: 0 })
+    expect(readFileSync(out).equals(orders)).toBe(true)
+    const { status, stdout } = await run(['extract', packed, 'counters'])
+    expect(status).toBe(0)
+    expect(stdout.equals(counters)).toBe(true)
+  })
+})
