@@ -27,6 +27,9 @@ static_assert(kCopySize % kBlockSize == 0 && ControlBlock::kChunkSize % kCopySiz
 // Of a saver that a rate limit holds up: how soon it notices that nobody waits for it any more.
 constexpr int64_t kLongestSleepNs = 20'000'000;
 
+// The disk is left to others between two writes under a rate limit.
+constexpr uint64_t kPiecesPerSecond = 10;
+
 // One saver at work.
 class Saver {
  public:
@@ -51,6 +54,7 @@ class Saver {
   // Encodes the pages of one block behind what is in `packed` already; returns how long they are there.
   uint64_t Pack(std::byte* bytes, uint64_t length, BlockEntry* entry, std::byte* out);
   void Pace(uint64_t bytes);
+  uint64_t PieceOf(uint64_t length) const;
   int WriteAll(const std::byte* bytes, uint64_t length, uint64_t offset);
 
   const SavePlan& plan_;
@@ -98,14 +102,26 @@ void Saver::Pace(uint64_t bytes) {
   }
 }
 
+// How much is written at once: under a limit, what it allows in a small part of a second.
+uint64_t Saver::PieceOf(uint64_t length) const {
+  if (plan_.max_bytes_per_second == 0) return length;
+  return std::max(RoundDown(plan_.max_bytes_per_second / kPiecesPerSecond, kPageSize), kPageSize);
+}
+
 // Offset, length and buffer are page-aligned, also after a short write.
 int Saver::WriteAll(const std::byte* bytes, uint64_t length, uint64_t offset) {
   Enter(SaveStep::kWriting, offset);
-  Pace(length);
+  const uint64_t piece = PieceOf(length);
   uint64_t done = 0;
+  uint64_t paid = 0;
   bool left_direct_mode = false;
   while (done < length) {
-    const int64_t wrote = sys::Pwrite(plan_.fd, bytes + done, length - done, offset + done);
+    const uint64_t count = std::min(piece, length - done);
+    if (done >= paid) {
+      Pace(count);
+      paid = done + count;
+    }
+    const int64_t wrote = sys::Pwrite(plan_.fd, bytes + done, count, offset + done);
     if (wrote == -EINTR) continue;
     if (wrote == -EINVAL && !left_direct_mode) {
       // Another saver may have met it first, and left direct mode already.
@@ -115,10 +131,10 @@ int Saver::WriteAll(const std::byte* bytes, uint64_t length, uint64_t offset) {
     }
     if (wrote < 0) return static_cast<int>(-wrote);
     // After a short write go on at a page border, as O_DIRECT wants it; the next call says what is wrong.
-    const auto count = static_cast<uint64_t>(wrote);
-    const uint64_t whole = RoundDown(count, kPageSize);
-    done += whole > 0 ? whole : count;
-    control_->bytes_written.fetch_add(whole > 0 ? whole : count, std::memory_order_relaxed);
+    const auto written = static_cast<uint64_t>(wrote);
+    const uint64_t whole = RoundDown(written, kPageSize);
+    done += whole > 0 ? whole : written;
+    control_->bytes_written.fetch_add(whole > 0 ? whole : written, std::memory_order_relaxed);
     Beat();
   }
   return 0;
