@@ -11,6 +11,7 @@
 #include <set>
 
 #include "base/disabled_steps.h"
+#include "base/mapping.h"
 #include "image/checksum.h"
 #include "image/control_block.h"
 #include "image/image_sweep.h"
@@ -55,6 +56,13 @@ uint64_t FirstNotZero(const std::byte* bytes, uint64_t length) {
 }
 
 Failure Cancelled() { return Plain(FailureCode::kAborted, "the reading was aborted"); }
+
+// What a file asks for may be more than there is, and the containers of the library can only end the process then.
+Status CheckRoomFor(uint64_t bytes, const char* what) {
+  Result<Mapping> room = Mapping::Anonymous(std::max<uint64_t>(bytes, 1), MAP_PRIVATE, what);
+  if (!room.ok()) return room.failure();
+  return Success{};
+}
 
 }  // namespace
 
@@ -179,7 +187,10 @@ Status ImageFile::ReadSections() {
       RoundUp(trailer_.metadata_offset + trailer_.metadata_length, kPageSize) == trailer_at;
   if (!in_order) return Corrupt(trailer_at, "", "the trailer does not describe this file");
 
-  std::string bytes(records_length + trailer_.names_length, '\0');
+  // The table is held in several forms for a moment.
+  const uint64_t table_length = records_length + trailer_.names_length;
+  if (Status room = CheckRoomFor(4 * table_length, "the section table"); !room.ok()) return room;
+  std::string bytes(table_length, '\0');
   const uint64_t at = trailer_.sections_offset;
   Status read = ReadExactly(reinterpret_cast<std::byte*>(bytes.data()), bytes.size(), at, "");
   if (!read.ok()) return read;
@@ -231,6 +242,9 @@ Status ImageFile::ReadSections() {
                          record.first_entry, record.block_count, 0});
   }
 
+  // As text here, and as text and value in JavaScript.
+  if (Status room = CheckRoomFor(3 * trailer_.metadata_length, "the metadata"); !room.ok())
+    return room;
   metadata_.resize(trailer_.metadata_length);
   read = ReadExactly(reinterpret_cast<std::byte*>(metadata_.data()), metadata_.size(),
                      trailer_.metadata_offset, "");

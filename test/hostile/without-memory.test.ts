@@ -1,0 +1,37 @@
+/**
+ * Promise: a file that asks for more memory than there is ends in an error, and not the service (I4). Proved by reading
+ * files with the largest metadata, and with most sections, in processes whose address space is limited.
+ */
+
+import { snapshot } from 'stillframe'
+import { beforeEach, describe, expect, test } from 'vitest'
+import { startFixture } from '../support/fixture.js'
+import { needsTools } from '../support/needs.js'
+import { useTemporaryDirectory } from '../support/temporary-directory.js'
+
+const inDirectory = useTemporaryDirectory()
+const memory = new Uint8Array(40_000).fill(1)
+const fixture = new URL('fixtures/reader-without-memory.mjs', import.meta.url)
+
+beforeEach(async () => {
+  await snapshot(memory, inDirectory('small')).done
+  await snapshot(memory, inDirectory('metadata'), { metadata: 'x'.repeat(2 ** 26 - 2) }).done
+  const sections = Array.from({ length: 40_000 }, (_, n) => [
+    `${n}`.padStart(200, '.'),
+    memory.subarray(n, n + 1),
+  ])
+  await snapshot(Object.fromEntries(sections), inDirectory('sections')).done
+})
+
+describe.each(['metadata', 'sections'])('a file with many %s', (name) => {
+  for (const how of ['inspect', 'verify', 'restore']) {
+    test(how, async (context) => {
+      needsTools(context, 'prlimit')
+      for (const mebibytes of [10, 35]) {
+        const args = [inDirectory(name), how, inDirectory('small'), String(mebibytes)]
+        const outcome = await startFixture(fixture, args).report()
+        expect(outcome).toMatchObject({ ok: false, code: 'ERR_STILLFRAME_IO', syscall: 'mmap' })
+      }
+    })
+  }
+})
