@@ -12,7 +12,6 @@
 #include "base/clock.h"
 #include "base/disabled_steps.h"
 #include "capture/cost_schedule.h"
-#include "capture/space_check.h"
 #include "capture/stall_watch.h"
 #include "freeze/features.h"
 #include "image/block_codec.h"
@@ -138,6 +137,11 @@ Status Capture::Prepare() {
   freeze_plan_.memory_limit =
       request_.memory_limit != 0 ? request_.memory_limit : AvailableMemory() / 2;
   freeze_plan_.at_limit = request_.at_limit;
+  // How much compressed pages will take nobody knows before.
+  if (!packed) {
+    space_.emplace(target_->fd(), freeze_plan_.sources, layout_.block_count * sizeof(BlockEntry));
+    freeze_plan_.will_peek = !space_->finished();
+  }
   if (Status prepared = request_.engine->Prepare(freeze_plan_); !prepared.ok()) return prepared;
   return supervisor_.Start("stillframe", [this] { Supervise(); });
 }
@@ -239,12 +243,6 @@ Status Capture::Watch() {
   const ControlHeader* control = control_->header();
   const uint64_t limit = freeze_plan_.memory_limit;
   CostSchedule schedule(limit);
-  // How much compressed pages will take nobody knows before.
-  std::optional<SpaceCheck> space;
-  if (layout_.layout == Layout::kFlat) {
-    space.emplace(target_->fd(), freeze_plan_.sources, layout_.block_count * sizeof(BlockEntry));
-  }
-
   StallWatch stall(kTickNs);
   for (;;) {
     pollfd events[2] = {{engine.wait_fd(), POLLIN, 0}, {wake_.get(), POLLIN, 0}};
@@ -274,8 +272,8 @@ Status Capture::Watch() {
               SaveStepName(control->step.load(std::memory_order_relaxed)) + " (stallTimeoutMs)");
     }
 
-    if (space && !space->finished()) {
-      if (Status fits = space->Step(); !fits.ok()) return fits;
+    if (space_ && !space_->finished()) {
+      if (Status fits = space_->Step(&engine); !fits.ok()) return fits;
     }
 
     if (!schedule.Due()) continue;

@@ -11,12 +11,14 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "base/result.h"
 #include "base/thread.h"
 #include "base/unique_fd.h"
+#include "capture/space_check.h"
 #include "capture/target_reservation.h"
 #include "freeze/engine.h"
 #include "image/control_block.h"
@@ -104,6 +106,7 @@ class Capture {
   FreezePlan freeze_plan_;
   UniqueFd wake_;  // eventfd: abort asked for
   TargetReservation reservation_;
+  std::optional<SpaceCheck> space_;
   int pid_ = 0;
   int64_t frozen_at_monotonic_ns_ = 0;
   std::atomic<uint64_t> copied_bytes_{0};

@@ -1,7 +1,5 @@
 #include "capture/space_check.h"
 
-#include <fcntl.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <string>
@@ -20,7 +18,7 @@ constexpr int kPiecesPerStep = 32;
 
 SpaceCheck::SpaceCheck(int target_fd, const std::vector<FreezeSource>& sources,
                        uint64_t overhead_bytes)
-    : sources_(sources), needed_bytes_(overhead_bytes) {
+    : sources_(sources), needed_bytes_(overhead_bytes), source_(sources.size()) {
   struct statfs about {};
   uint64_t all = overhead_bytes;
   for (const FreezeSource& source : sources) all += RoundUp(source.byte_length, kPageSize);
@@ -30,48 +28,45 @@ SpaceCheck::SpaceCheck(int target_fd, const std::vector<FreezeSource>& sources,
   }
   free_bytes_ = static_cast<uint64_t>(about.f_bavail) * static_cast<uint64_t>(about.f_bsize);
   finished_ = free_bytes_ >= all;
-  if (finished_) return;
-  memory_.Reset(sys::Open(AT_FDCWD, "/proc/self/mem", O_RDONLY | O_CLOEXEC, 0));
-  finished_ = !memory_.valid();
-  piece_.resize(kPiece);
+  if (!finished_) piece_.resize(kPiece);
 }
 
-Status SpaceCheck::Step() {
+Status SpaceCheck::Step(Engine* engine) {
   for (int i = 0; i < kPiecesPerStep && !finished_; i++) {
-    if (source_ == sources_.size()) {
+    if (end_ > 0) {
+      Count(engine);
+    } else if (source_ > 0) {
+      end_ = sources_[--source_].byte_length;
+    } else {
       finished_ = true;
-      break;
     }
-    const FreezeSource& source = sources_[source_];
-    if (offset_ >= source.byte_length) {
-      source_++;
-      offset_ = 0;
-      continue;
-    }
-    const uint64_t length = std::min(kPiece, source.byte_length - offset_);
-    const int64_t got = sys::Pread(memory_.get(), piece_.data(), length,
-                                   reinterpret_cast<uint64_t>(source.data) + offset_);
-    // A block is stored whole as soon as one page of it is not zero.
-    const auto have = static_cast<uint64_t>(std::max<int64_t>(got, 0));
-    for (uint64_t block = 0; block < have; block += kBlockSize) {
-      const uint64_t end = std::min(block + kBlockSize, RoundDown(have, kPageSize));
-      for (uint64_t page = block; page < end; page += kPageSize) {
-        if (IsZeroPage(piece_.data() + page)) continue;
-        needed_bytes_ += end - block;
-        break;
-      }
-    }
-    offset_ += length;
-    // What has been written so far counts as needed and is not free any more: ask the disk only once.
     if (needed_bytes_ > free_bytes_) {
-      Failure failure =
-          SystemFailure("statfs", ENOSPC,
-                        "the snapshot needs more than " + std::to_string(needed_bytes_) +
-                            " bytes and the disk has " + std::to_string(free_bytes_));
-      return failure;
+      return SystemFailure("statfs", ENOSPC,
+                           "the snapshot needs more than " + std::to_string(needed_bytes_) +
+                               " bytes and the disk has " + std::to_string(free_bytes_));
     }
   }
   return Success{};
+}
+
+void SpaceCheck::Count(Engine* engine) {
+  const uint64_t start = RoundDown(end_ - 1, kPiece);
+  const uint64_t length = end_ - start;
+  engine->Peek(static_cast<uint32_t>(source_), start, length, piece_.data());
+  // A last page in part is one of the file's too.
+  const uint64_t whole = RoundUp(length, kPageSize);
+  std::fill(piece_.begin() + static_cast<int64_t>(length),
+            piece_.begin() + static_cast<int64_t>(whole), std::byte{0});
+  // A block is stored whole as soon as one page of it is not zero.
+  for (uint64_t block = 0; block < whole; block += kBlockSize) {
+    const uint64_t block_end = std::min(block + kBlockSize, whole);
+    for (uint64_t page = block; page < block_end; page += kPageSize) {
+      if (IsZeroPage(piece_.data() + page)) continue;
+      needed_bytes_ += block_end - block;
+      break;
+    }
+  }
+  end_ = start;
 }
 
 }  // namespace stillframe

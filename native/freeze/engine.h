@@ -8,6 +8,7 @@
 //   then, on the supervisor's thread, until wait_fd() is readable:
 //     Attach  once, right after Freeze
 //     Cost    what copy-on-write takes just now
+//     Peek    some of the frozen bytes
 //     Stop    makes saving end soon, whatever state it is in
 //   Collect   how it ended; afterwards nothing of the engine is left, and no page is protected
 //
@@ -38,6 +39,7 @@ struct FreezePlan {
   SavePlan save;                      // `pages` is set by the engine
   uint64_t memory_limit = 0;          // bytes that copy-on-write may take at most
   AtLimit at_limit = AtLimit::kWait;
+  bool will_peek = false;  // Peek() is going to be called
 };
 
 // What copy-on-write costs; as exactly as the engine can tell.
@@ -59,6 +61,10 @@ class Engine {
   virtual int wait_fd() const = 0;
   // Costs CPU: the caller spaces its calls. Nothing when it cannot be told.
   virtual Result<CopyCost> Cost() = 0;
+  // Reads frozen bytes while they are being saved, and without being in the way. Offset and length are of whole
+  // pages, as far as the source has them, and within one chunk. A page that is not to be had any more comes back as
+  // zeros.
+  virtual void Peek(uint32_t source, uint64_t offset, uint64_t length, std::byte* out) = 0;
   virtual void Stop() = 0;
   // Waits for the end. Success: every chunk has been written. Otherwise the reason.
   virtual Status Collect() = 0;

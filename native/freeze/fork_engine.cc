@@ -5,6 +5,8 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <atomic>
+#include <cstring>
 #include <mutex>
 #include <numeric>
 #include <utility>
@@ -143,7 +145,18 @@ void ForkEngine::Attach() {
     for (const size_t i : left_forkable_) MakeUnforkable(plan_->sources[i]);
     left_forkable_.clear();
   }
-  process_.Attach();
+  process_.Attach(plan_->will_peek);
+}
+
+void ForkEngine::Peek(uint32_t source, uint64_t offset, uint64_t length, std::byte* out) {
+  process_.Peek(plan_->sources[source].data + offset, length, out);
+  // Savers take the chunks in order. What they have given back of a mapped file is the file's again, not the copy's.
+  std::atomic_thread_fence(std::memory_order_acquire);
+  const SaveSection& section = plan_->save.sections[source];
+  const uint64_t chunk = section.first_chunk + offset / ControlBlock::kChunkSize;
+  if (plan_->save.control->next_chunk.load(std::memory_order_acquire) > chunk) {
+    memset(out, 0, length);
+  }
 }
 
 Result<CopyCost> ForkEngine::Cost() {

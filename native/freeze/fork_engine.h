@@ -28,6 +28,7 @@ class ForkEngine final : public Engine {
   void Attach() override;
   int wait_fd() const override { return process_.wait_fd(); }
   Result<CopyCost> Cost() override;
+  void Peek(uint32_t source, uint64_t offset, uint64_t length, std::byte* out) override;
   void Stop() override { process_.Stop(); }
   Status Collect() override { return process_.Collect(); }
   bool left_behind() const override { return process_.left_behind(); }

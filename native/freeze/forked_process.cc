@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstring>
 #include <memory>
 #include <utility>
 
@@ -85,13 +86,16 @@ void ForkedProcess::Adopt(pid_t pid, int pidfd) {
   pidfd_.Reset(pidfd);
 }
 
-void ForkedProcess::Attach() {
+void ForkedProcess::Attach(bool will_peek) {
   alive_read_.Reset();
   oom_kills_before_ = OomKills();
-  char path[64];
-  snprintf(path, sizeof path, "/proc/%d/smaps_rollup", pid_);
-  const int fd = sys::Open(AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
-  if (fd >= 0) smaps_rollup_.Reset(fd);
+  const auto open_own = [&](const char* name) {
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/%s", pid_, name);
+    return UniqueFd(sys::Open(AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0));
+  };
+  smaps_rollup_ = open_own("smaps_rollup");
+  if (will_peek) memory_ = open_own("mem");
   control_->parent_ready.store(1, std::memory_order_release);
   sys::Futex(&control_->parent_ready, FUTEX_WAKE, 1, nullptr);
 }
@@ -106,6 +110,12 @@ Result<uint64_t> ForkedProcess::OwnBytes() {
     return failure;
   }
   return (*dirty + *clean) * 1024;
+}
+
+void ForkedProcess::Peek(const std::byte* address, uint64_t length, std::byte* out) const {
+  const int64_t got = sys::Pread(memory_.get(), out, length, reinterpret_cast<uintptr_t>(address));
+  const auto have = static_cast<uint64_t>(std::max<int64_t>(got, 0));
+  memset(out + have, 0, length - have);
 }
 
 void ForkedProcess::Stop() {

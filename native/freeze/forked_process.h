@@ -23,13 +23,15 @@ class ForkedProcess {
   Result<HardeningPlan> Prepare(ControlHeader* control, int target_fd);
   void Adopt(pid_t pid, int pidfd);
 
-  // Opens what a child that is not dumpable would not show any more, and lets it go on.
-  void Attach();
+  // Opens what a child that is not dumpable would not show any more, its memory only on request, and lets it go on.
+  void Attach(bool will_peek);
   // Becomes readable when it has ended.
   int wait_fd() const { return pidfd_.get(); }
   pid_t pid() const { return pid_; }
   // Bytes of memory that nobody else maps: what it has allocated, and what the service has copied since.
   Result<uint64_t> OwnBytes();
+  // Reads the child's memory; what it does not have, or we may not see, comes back as zeros.
+  void Peek(const std::byte* address, uint64_t length, std::byte* out) const;
   void Stop();
   // Waits for the end. Success: it has done what it was for. Otherwise the reason.
   Status Collect();
@@ -46,6 +48,7 @@ class ForkedProcess {
   UniqueFd alive_write_;
   UniqueFd pidfd_;
   UniqueFd smaps_rollup_;  // the child's, opened while it was still readable for us
+  UniqueFd memory_;        // likewise
   pid_t pid_ = 0;
   bool stopped_ = false;      // we killed it
   bool left_behind_ = false;  // and it did not die

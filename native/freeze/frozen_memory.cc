@@ -285,6 +285,22 @@ void FrozenMemory::Release(uint32_t section, uint64_t offset, size_t /*length*/)
   NoteChange();
 }
 
+void FrozenMemory::Peek(uint32_t section, uint64_t offset, uint64_t length, std::byte* out) const {
+  const Span& span = spans_[section];
+  {
+    [[maybe_unused]] const IgnoreRaces ignore;
+    memcpy(out, span.start + offset, length);
+  }
+  // A page never comes back to kProtected: in that state now, it was write-protected while it was read.
+  std::atomic_thread_fence(std::memory_order_acquire);
+  const bool lifted = lifted_.load(std::memory_order_acquire) != 0;
+  for (uint64_t at = 0; at < length; at += page_bytes_) {
+    const uint64_t page = span.first_page + (offset + at) / page_bytes_;
+    if (!lifted && StateOf(page).load(std::memory_order_acquire) == kProtected) continue;
+    memset(out + at, 0, std::min<uint64_t>(page_bytes_, length - at));
+  }
+}
+
 bool FrozenMemory::TakeCaptured(const Span& span, uint64_t page, uint64_t bytes, std::byte* out) {
   std::atomic<uint8_t>& state = StateOf(span.first_page + page);
   for (;;) {

@@ -74,6 +74,9 @@ class FrozenMemory final : public PageSource {
   // The same for a range, for writes that the kernel is going to make.
   void PrepareWrite(std::byte* start, uint64_t length);
 
+  // As Engine::Peek(): pages that a writer or a saver has come to are not to be had.
+  void Peek(uint32_t section, uint64_t offset, uint64_t length, std::byte* out) const;
+
   // PageSource
   uint64_t NextChunk(ControlHeader* control, uint64_t chunk_count) override;
   void CopyFrozen(uint32_t section, uint64_t offset, size_t length, std::byte* out) override;

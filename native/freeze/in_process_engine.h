@@ -20,6 +20,9 @@ class InProcessEngine : public Engine, protected WriteProtection {
   void Attach() final {}
   int wait_fd() const final { return ended_.get(); }
   Result<CopyCost> Cost() final;
+  void Peek(uint32_t source, uint64_t offset, uint64_t length, std::byte* out) final {
+    frozen_->Peek(source, offset, length, out);
+  }
   void Stop() final;
   Status Collect() final;
   bool keeps_limit() const final { return true; }

@@ -242,7 +242,7 @@ void HeapJob::Supervise() {
 }
 
 Result<HeapOutcome> HeapJob::Run() {
-  process_.Attach();
+  process_.Attach(false);
   if (!left_forkable_.empty()) {
     const std::lock_guard lock(FlipLock());
     left_forkable_ = MakeUnforkable(left_forkable_);

@@ -3,9 +3,11 @@
  * Proved on real file systems of every size up to what the snapshot needs, and under limits on the size of files.
  */
 
-import { readdirSync, readFileSync, statSync } from 'node:fs'
-import { snapshot, verify } from 'stillframe'
-import { expect, test } from 'vitest'
+import { readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
+import { capabilities, Region, snapshot, verify } from 'stillframe'
+import { describe, expect, type TestContext, test } from 'vitest'
+import { rejectionOf } from '../api/expect-error.js'
+import { allVariants, optionsOf } from '../engines/variants.mjs'
 import { startFixture } from '../support/fixture.js'
 import { needsRoot, needsTools } from '../support/needs.js'
 import { fillPattern } from '../support/pattern.mjs'
@@ -61,6 +63,49 @@ for (const kind of ['full of data', 'with holes'] as const) {
     expect(outcomes.at(-1)).toBe(true)
   })
 }
+
+const MiB = 2 ** 20
+
+describe.each(allVariants)('a disk of less than the memory: %s', (variant) => {
+  const options = optionsOf[variant]
+
+  function onDiskOf4MiB(context: TestContext): string {
+    needsRoot(context, 'to mount file systems')
+    if (!capabilities().engines[options.engine].available) context.skip(`no ${options.engine} here`)
+    mountTmpfs(inDirectory('disk'), 4 * MiB)
+    return `${inDirectory('disk')}/file`
+  }
+
+  test('what is written after the call takes no space', async (context) => {
+    const path = onDiskOf4MiB(context)
+    using region = Region.allocate(64 * MiB)
+    const bytes = new Uint8Array(region.buffer).fill(1).fill(0)
+    bytes.fill(9, 0, MiB)
+    const shot = snapshot(region, path, options)
+    bytes.fill(1)
+    expect((await shot.done).allocatedBytes).toBeLessThan(2 * MiB)
+    expect(await verify(path)).toMatchObject({ ok: true })
+  })
+
+  test('what has been written already is not counted twice', async (context) => {
+    const path = onDiskOf4MiB(context)
+    for (let again = 0; again < 5; again++) {
+      using region = Region.allocate(64 * MiB)
+      const bytes = new Uint8Array(region.buffer).fill(1).fill(0)
+      bytes.fill(9, 0, 3 * MiB)
+      await snapshot(region, path, options).done
+      rmSync(path)
+    }
+  })
+
+  test('what cannot fit ends before the disk is full', async (context) => {
+    const path = onDiskOf4MiB(context)
+    using region = Region.allocate(64 * MiB)
+    new Uint8Array(region.buffer).fill(1)
+    const shot = snapshot(region, path, { ...options, maxBytesPerSecond: MiB })
+    expect(await rejectionOf(shot.done)).toMatchObject({ code: 'ERR_STILLFRAME_NO_SPACE', syscall: 'statfs' })
+  })
+})
 
 test('a limit on the size of files', async (context) => {
   needsTools(context, 'prlimit')
