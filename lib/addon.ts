@@ -205,6 +205,8 @@ export interface FeatureProbe {
   available: boolean
   /** Why not, and what to change. '' when available. */
   reason: string
+  /** Unavailable for a reason that may be gone at the next try. */
+  passing: boolean
 }
 
 export interface NativeCapabilities {
@@ -243,6 +245,8 @@ export interface Addon {
   capabilities(): NativeCapabilities
   /** Only what the choice of an engine depends on: the first capture's pause pays for it. */
   engines(): Pick<NativeCapabilities, 'engines' | 'features'>
+  /** Throws what a capture to this path would throw. */
+  checkTarget(path: string, options: { overwrite: boolean }): void
   preflight(sources: NativeSource[], directory: string): NativePreflight
   /** The mappings of all regions of the process: pairs of address and length. */
   regionRanges(): number[]

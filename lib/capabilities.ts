@@ -65,6 +65,9 @@ let machine: Machine | undefined
 
 /** What the choice of an engine needs: probed once, since a capture's pause pays for it. */
 export function knownMachine(addon: Addon): Machine {
-  machine ??= addon.engines()
-  return machine
+  if (machine !== undefined) return machine
+  const found = addon.engines()
+  // What only lacked a descriptor or memory will be there again.
+  if (!found.features.some(({ passing }) => passing)) machine = found
+  return found
 }

@@ -42,12 +42,23 @@ export async function preflight(
   path: string | URL,
   options?: SnapshotOptions,
 ): Promise<Preflight> {
+  return forecast(source, path, options, true)
+}
+
+/** @internal The same, also where no file can be made. */
+export function forecast(
+  source: Source | Record<string, Source>,
+  path: string | URL,
+  options: SnapshotOptions | undefined,
+  checkTarget: boolean,
+): Preflight {
   const checked = checkSnapshotOptions(options)
   const file = checkPath(path, 'write')
   const sources = resolveSources(source)
   const addon = loadAddon()
   const { engine } = chooseEngine({ ...checked, sources }, knownMachine(addon))
   try {
+    if (checkTarget) addon.checkTarget(file, checked)
     return predict(addon, engine, sources, file, checked)
   } catch (error) {
     throw fromNative(error, file, preflight)

@@ -10,6 +10,7 @@ import {
   preflight,
   Region,
 } from '../index.js'
+import { forecast } from '../preflight.js'
 import type { Command } from './command.js'
 import type { Io } from './io.js'
 import { describeMachine, type FileSystem, fileSystemOf } from './machine.js'
@@ -63,7 +64,14 @@ Exit status 0 when at least one engine can be used, 1 otherwise.`,
 /** What the library would find before a capture of one page into the directory. */
 async function probe(directory: string): Promise<Preflight> {
   using region = Region.allocate(4096)
-  return await preflight(region, join(directory, 'snapshot'))
+  const path = join(directory, `stillframe-doctor-${process.pid}`)
+  const found = forecast(region, path, undefined, false)
+  try {
+    await preflight(region, path)
+  } catch (error) {
+    found.hazards.push({ code: 'DIRECTORY_NOT_WRITABLE', message: (error as Error).message })
+  }
+  return found
 }
 
 /** Both lists, each hazard once. */

@@ -11,6 +11,7 @@
 #include "freeze/features.h"
 #include "freeze/flip_lock.h"
 #include "image/format.h"
+#include "image/target_file.h"
 #include "memory/mapping_list.h"
 #include "memory/page.h"
 
@@ -23,6 +24,7 @@ napi_value Features(napi_env env, const std::vector<Feature>& features) {
         .String("name", feature.name)
         .Bool("available", feature.available)
         .String("reason", feature.reason)
+        .Bool("passing", feature.passing)
         .object();
   });
 }
@@ -99,6 +101,18 @@ Napi::Value Preflight(const Napi::CallbackInfo& info) {
   return {env, result.object()};
 }
 
+Napi::Value CheckTarget(const Napi::CallbackInfo& info) {
+  Reader options(info.Env(), info[1]);
+  const std::string path = options.Text(info[0]);
+  TargetOptions target;
+  target.overwrite = options.Bool("overwrite");
+  if (!options.ok()) return {};
+  if (Status allowed = TargetFile::Check(path, target); !allowed.ok()) {
+    Throw(info.Env(), allowed.failure());
+  }
+  return info.Env().Undefined();
+}
+
 // Pairs of address and length.
 Napi::Value RegionRanges(const Napi::CallbackInfo& info) {
   std::vector<double> numbers;
@@ -133,6 +147,7 @@ Napi::Value IsDontForkValue(const Napi::CallbackInfo& info) {
 void DefineMachine(Napi::Env env, Napi::Object exports) {
   exports.Set("capabilities", Napi::Function::New(env, Capabilities));
   exports.Set("engines", Napi::Function::New(env, Engines));
+  exports.Set("checkTarget", Napi::Function::New(env, CheckTarget));
   exports.Set("preflight", Napi::Function::New(env, Preflight));
   exports.Set("regionRanges", Napi::Function::New(env, RegionRanges));
   exports.Set("flipLock", FlipLockValue(env));

@@ -80,7 +80,7 @@ MachineReport ProbeMachine() {
                   "not in this kernel, or filtered; descriptors are closed one by one"));
   report.features.push_back(
       MakeFeature("huge_pages", !HugePagesOff(),
-                  "transparent huge pages are off; pauses are 10 to 50 times longer. "
+                  "transparent huge pages are off; pauses are 13 to 55 times longer. "
                   "To change: echo madvise > /sys/kernel/mm/transparent_hugepage/enabled"));
   report.features.push_back(MakeFeature(
       "smaps_rollup", HasSmapsRollup(),
@@ -102,7 +102,7 @@ std::vector<Hazard> HazardsFor(uint64_t source_bytes) {
   if (HugePagesOff()) {
     hazards.push_back(
         {"HUGE_PAGES_OFF",
-         "transparent huge pages are off: a freeze takes 10 to 50 times longer. To change: "
+         "transparent huge pages are off: a freeze takes 13 to 55 times longer. To change: "
          "echo madvise > /sys/kernel/mm/transparent_hugepage/enabled"});
   }
   const MemoryCgroup group = ReadMemoryCgroup();

@@ -10,7 +10,8 @@ namespace stillframe {
 struct Feature {
   std::string name;
   bool available = false;
-  std::string reason;  // why not, and what to change
+  std::string reason;    // why not, and what to change
+  bool passing = false;  // the reason is one that may be gone at the next try
 };
 
 struct Hazard {

@@ -72,6 +72,7 @@ Feature UserfaultfdEngine::Probe(FaultVariant variant) {
   const int error = fd.valid() ? Negotiate(fd.get(), variant) : fd.get();
   feature.available = error >= 0;
   if (!feature.available) feature.reason = WhyNot(-error, variant);
+  feature.passing = error == -EMFILE || error == -ENFILE || error == -ENOMEM || error == -EINTR;
   return feature;
 }
 

@@ -56,7 +56,8 @@ Failure Exists() {
 
 }  // namespace
 
-Result<TargetFile> TargetFile::Open(const std::string& path, const TargetOptions& options) {
+Result<TargetFile> TargetFile::OpenDirectory(const std::string& path,
+                                             const TargetOptions& options) {
   TargetFile target;
   target.options_ = options;
   const size_t slash = path.rfind('/');
@@ -65,15 +66,31 @@ Result<TargetFile> TargetFile::Open(const std::string& path, const TargetOptions
   const int fd = sys::Open(AT_FDCWD, directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
   if (fd < 0) return SystemFailure("open", -fd, "cannot open the directory of the snapshot file");
   target.directory_.Reset(fd);
+  if (Status allowed = target.CheckTarget(); !allowed.ok()) return allowed.failure();
+  return target;
+}
+
+Status TargetFile::Check(const std::string& path, const TargetOptions& options) {
+  Result<TargetFile> target = OpenDirectory(path, options);
+  if (!target.ok()) return target.failure();
+  if (faccessat(target.value().directory_.get(), ".", W_OK | X_OK, AT_EACCESS) != 0) {
+    return SystemFailure("open", errno, "cannot create a file in the snapshot's directory");
+  }
+  return Success{};
+}
+
+Result<TargetFile> TargetFile::Open(const std::string& path, const TargetOptions& options) {
+  Result<TargetFile> opened = OpenDirectory(path, options);
+  if (!opened.ok()) return opened;
+  TargetFile target = std::move(opened.value());
 
   struct stat about {};
-  if (const int error = sys::Fstat(fd, &about); error < 0) {
+  if (const int error = sys::Fstat(target.directory_.get(), &about); error < 0) {
     return SystemFailure("fstat", -error, "cannot examine the directory of the snapshot file");
   }
   target.identity_ =
       std::to_string(about.st_dev) + ":" + std::to_string(about.st_ino) + ":" + target.name_;
 
-  if (Status allowed = target.CheckTarget(); !allowed.ok()) return allowed.failure();
   Status created = StepDisabled("o_tmpfile") ? target.CreateNamed() : target.CreateNameless();
   if (!created.ok()) return created.failure();
 

@@ -39,6 +39,9 @@ class TargetFile {
   // symbolic link would destroy it, writing through it is not what was asked for.
   static Result<TargetFile> Open(const std::string& path, const TargetOptions& options);
 
+  // Whether Open() would refuse this path, as far as that can be told without making a file.
+  static Status Check(const std::string& path, const TargetOptions& options);
+
   // Open for reading and writing; O_DIRECT where the filesystem takes it.
   int fd() const { return file_.get(); }
 
@@ -55,6 +58,7 @@ class TargetFile {
 
  private:
   TargetFile() = default;
+  static Result<TargetFile> OpenDirectory(const std::string& path, const TargetOptions& options);
   Status CreateNameless();
   Status CreateNamed();
   Status CheckTarget() const;

@@ -222,6 +222,21 @@ describe('failures', () => {
     }
   })
 
+  test('what is no regular file, exists already, or has too long a name: preflight() says so too', async () => {
+    const old = join(directory, 'old')
+    writeFileSync(old, 'old')
+    for (const [where, options] of [
+      [directory, {}],
+      ['/dev/null', {}],
+      [old, { overwrite: false }],
+      [join(directory, 'x'.repeat(256)), {}],
+    ] as const) {
+      const { code, errno } = thrownBy(() => snapshot(source, where, options))
+      expect(errno).toBeLessThan(0)
+      expect(await rejectionOf(preflight(source, where, options))).toMatchObject({ code, errno, path: where })
+    }
+  })
+
   test('a file that is missing, no snapshot, or damaged', async () => {
     for (const read of [inspect, restore, verify]) {
       const error = await rejectionOf(read(path))

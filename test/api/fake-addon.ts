@@ -199,11 +199,15 @@ export class FakeAddon {
       capabilities: (): NativeCapabilities => ({
         kernel: '6.1.0',
         pageSize: 4096,
-        engines: [{ name: 'fork', available: true, reason: '' }],
-        features: [{ name: 'clone3', available: false, reason: 'filtered' }],
+        engines: [{ name: 'fork', available: true, reason: '', passing: false }],
+        features: [{ name: 'clone3', available: false, reason: 'filtered', passing: false }],
         hazards: [{ code: 'OVERCOMMIT_STRICT', message: 'vm.overcommit_memory is 2' }],
       }),
-      engines: () => ({ engines: [{ name: 'fork', available: true, reason: '' }], features: [] }),
+      engines: () => ({
+        engines: [{ name: 'fork', available: true, reason: '', passing: false }],
+        features: [],
+      }),
+      checkTarget() {},
       preflight(sources): NativePreflight {
         fake.preflightAsked.push(sources)
         const residentBytes = sources.reduce((sum, { byteLength }) => sum + byteLength, 0)

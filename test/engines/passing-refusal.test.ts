@@ -1,0 +1,25 @@
+/**
+ * Promise: an engine that is refused for a reason that passes, such as a lack of descriptors, is used again as soon as
+ * it can be (I11). Proved by letting the first probe of the process fail.
+ */
+
+import { capabilities, Region, snapshot } from 'stillframe'
+import { expect, test } from 'vitest'
+import { clearFaults, injectFault } from '../support/faults.mjs'
+import { useTemporaryDirectory } from '../support/temporary-directory.js'
+
+const inDirectory = useTemporaryDirectory()
+
+test('userfaultfd, after a moment without descriptors', async (context) => {
+  using region = Region.allocate(1 << 20)
+  injectFault('userfaultfd', 1, 'EMFILE', true)
+  const first = snapshot(region, inDirectory('file'))
+  clearFaults()
+  expect(first.engine).toBe('fork')
+  await first.done
+  const { userfaultfd } = capabilities().engines
+  if (!userfaultfd.available) context.skip(userfaultfd.reason)
+  const second = snapshot(region, inDirectory('file'))
+  expect(second.engine).toBe('userfaultfd')
+  await second.done
+})
