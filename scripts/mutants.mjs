@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 // Removes one safety line at a time and demands that a test turns red.
 //
-//   npm run test:mutants                       every mutant of scripts/mutants.json
+//   npm run test:mutants                       every mutant of scripts/mutants/, one file a room
 //   npm run test:mutants -- --only fsync       those whose name contains the word
 //   npm run test:mutants -- --check            only checks that every search text occurs exactly once
 //   npm run test:mutants -- --list
@@ -25,6 +25,7 @@ import {
   existsSync,
   mkdirSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
   rmSync,
   symlinkSync,
@@ -41,12 +42,16 @@ const { values: options } = parseArgs({
   options: { only: { type: 'string' }, check: { type: 'boolean' }, list: { type: 'boolean' } },
 })
 
-const all = JSON.parse(readFileSync(path.join(root, 'scripts/mutants.json'), 'utf8')).map((mutant) => ({
-  timeoutSeconds: 300,
-  ...mutant,
-  search: [mutant.search].flat().join('\n'),
-  replace: [mutant.replace].flat().join('\n'),
-}))
+const rooms = path.join(root, 'scripts/mutants')
+const all = readdirSync(rooms)
+  .sort()
+  .flatMap((room) => JSON.parse(readFileSync(path.join(rooms, room), 'utf8')))
+  .map((mutant) => ({
+    timeoutSeconds: 300,
+    ...mutant,
+    search: [mutant.search].flat().join('\n'),
+    replace: [mutant.replace].flat().join('\n'),
+  }))
 const mutants = all.filter(({ name }) => name.includes(options.only ?? ''))
 
 refuseInvalid()
