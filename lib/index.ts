@@ -17,7 +17,7 @@ export {
   type VerifyReport,
   verify,
 } from './inspect.js'
-export type { JsonValue } from './metadata.js'
+export type { JsonOf, JsonValue } from './metadata.js'
 export type { Compression, SnapshotOptions } from './options.js'
 export { type Preflight, preflight } from './preflight.js'
 export type { ReadProgress, SnapshotProgress } from './progress.js'

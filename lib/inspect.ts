@@ -22,7 +22,7 @@ export interface SectionInfo {
 }
 
 /** What a snapshot file says of itself. All sizes are in bytes. */
-export interface SnapshotInfo {
+export interface SnapshotInfo<Meta = JsonValue> {
   /** UUID, the same as `Snapshot.id` of the capture that wrote it. */
   id: string
   /** Of the file format. */
@@ -40,7 +40,7 @@ export interface SnapshotInfo {
   /** Of memory, over all sections. */
   byteLength: number
   /** As given to `snapshot()`; undefined when there was none. */
-  metadata: JsonValue | undefined
+  metadata: Meta | undefined
   /** In the order in which they were given. */
   sections: SectionInfo[]
 }
@@ -67,25 +67,26 @@ export interface VerifyReport {
 /** Options of {@link verify}. */
 export interface VerifyOptions {
   /** Rejects with its reason. */
-  signal?: AbortSignal
+  signal?: AbortSignal | undefined
   /** Called about every 100 ms, and once at the end. */
-  onProgress?: (progress: ReadProgress) => void
+  onProgress?: ((progress: ReadProgress) => void) | undefined
   /** Stop after so many problems, an integer from 1 to 1,000,000. Default 100. */
-  maxProblems?: number
+  maxProblems?: number | undefined
 }
 
 /**
  * Reads and checks header, sections and metadata of a snapshot file. Reads no page data, so it is quick for
- * any size, and says nothing about the pages: that is {@link verify}.
+ * any size, and says nothing about the pages: that is {@link verify}. `Meta`, the type of the metadata, is the
+ * caller's word: it is not checked.
  *
  * Rejects with TypeError for a wrong path, and StillframeError: `FORMAT`, `VERSION`, `CORRUPT`, `IO`.
  */
-export async function inspect(path: string | URL): Promise<SnapshotInfo> {
+export async function inspect<Meta = JsonValue>(path: string | URL): Promise<SnapshotInfo<Meta>> {
   const callSite = new CallSite(inspect)
   const file = checkPath(path, 'read')
   const addon = loadAddon()
   const start = (callback: JobCallback<ImageInfo>) => addon.inspect(file, callback)
-  return toSnapshotInfo(await runJob({ path: file, callSite, start }), file)
+  return toSnapshotInfo<Meta>(await runJob({ path: file, callSite, start }), file)
 }
 
 /**
@@ -139,7 +140,7 @@ export async function verify(path: string | URL, options?: VerifyOptions): Promi
 }
 
 /** What native code read, in the form that users see. */
-export function toSnapshotInfo(image: ImageInfo, path: string): SnapshotInfo {
+export function toSnapshotInfo<Meta = JsonValue>(image: ImageInfo, path: string): SnapshotInfo<Meta> {
   return {
     id: idFromBytes(image.id),
     version: { major: image.versionMajor, minor: image.versionMinor },
@@ -150,7 +151,7 @@ export function toSnapshotInfo(image: ImageInfo, path: string): SnapshotInfo {
     fileSize: image.fileSize,
     allocatedBytes: image.allocatedBytes,
     byteLength: image.sections.reduce((sum, section) => sum + section.byteLength, 0),
-    metadata: decodeMetadata(image.metadata, path),
+    metadata: decodeMetadata(image.metadata, path) as Meta | undefined,
     sections: image.sections.map(({ name, byteLength, storedBytes, fileOffset }) => {
       return { name, byteLength, storedBytes, fileOffset }
     }),

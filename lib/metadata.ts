@@ -11,6 +11,22 @@ export type JsonValue =
   | readonly JsonValue[]
   | { readonly [key: string]: JsonValue | undefined }
 
+/**
+ * `Meta` where JSON can say all of it, and a type that nothing fits where it cannot. An interface is no
+ * {@link JsonValue}, since others may add to it; so its members are looked at one by one.
+ */
+export type JsonOf<Meta> = Meta extends JsonValue | undefined
+  ? Meta
+  : Meta extends { toJSON(): infer Said }
+    ? Said extends JsonOf<Said>
+      ? Meta
+      : never
+    : Meta extends (...args: never[]) => unknown
+      ? never
+      : Meta extends object
+        ? { [Key in keyof Meta]: JsonOf<Meta[Key]> }
+        : never
+
 /** Most metadata that a file can hold, in bytes of UTF-8 (docs/FORMAT.md). */
 export const maxMetadataBytes = 64 * 1024 * 1024
 

@@ -2,7 +2,7 @@
 
 import { type EngineName, engineNames, type MemoryLimitAction } from './engines.js'
 import { invalidArgType, invalidArgValue } from './errors.js'
-import { encodeMetadata, type JsonValue } from './metadata.js'
+import { encodeMetadata, type JsonOf, type JsonValue } from './metadata.js'
 import type { SnapshotProgress } from './progress.js'
 import {
   checkBoolean,
@@ -16,63 +16,63 @@ import {
 /** How the bytes of a file are encoded. */
 export type Compression = 'none' | 'zstd' | { codec: 'zstd'; level: number }
 
-/** Options of `snapshot()` and `preflight()`. */
-export interface SnapshotOptions {
+/** Options of `snapshot()` and `preflight()`. `Meta`, the type of the metadata, is found by the compiler. */
+export interface SnapshotOptions<Meta = JsonValue> {
   /**
    * `'auto'` (default) takes the best engine that works for these sources here. An engine by name is used,
    * or refused with `ERR_STILLFRAME_ENGINE_UNAVAILABLE`; see docs/ENGINES.md.
    */
-  engine?: 'auto' | EngineName
+  engine?: 'auto' | EngineName | undefined
   /**
    * Bytes that copy-on-write may cost at most, an integer >= 1. Default: half of the memory that is
    * available when the capture starts.
    */
-  memoryLimit?: number
+  memoryLimit?: number | undefined
   /**
    * At the limit: `'wait'` (default where it can be had) lets the thread that writes the page wait for the disk, `'abort'` ends the
    * capture with `ERR_STILLFRAME_MEMORY_LIMIT`. With fork the kernel does the copying and only `'abort'` is
    * possible: `engine: 'fork'` refuses `'wait'`, while `'auto'` takes it as a wish and may abort.
    */
-  onMemoryLimit?: MemoryLimitAction
+  onMemoryLimit?: MemoryLimitAction | undefined
   /**
    * True (default): the kernel may write into the sources during the capture (`fs.read`, sockets). False
    * allows engines with which such writes fail with `EFAULT` unless `Region.prepareWrite()` announced them; they
    * are faster, and need no privilege.
    */
-  kernelWrites?: boolean
+  kernelWrites?: boolean | undefined
   /**
    * `'none'` (default): a flat file, which `restore()` can map. `'zstd'`: a packed file, smaller; it takes all
    * processors that the service leaves over, and can only be restored by `mode: 'copy'` or `into`. `level`: an
    * integer from -50 (fast) to 22 (small), default 1.
    */
-  compression?: Compression
+  compression?: Compression | undefined
   /**
    * Bytes that may be written to the disk in a second, an integer >= 1, so that a snapshot leaves some of it to
    * others. Default: no limit.
    */
-  maxBytesPerSecond?: number
+  maxBytesPerSecond?: number | undefined
   /**
    * How far those who save stand back for the service when processors are few: their niceness, an integer
    * from 0 to 19. Default 10.
    */
-  nice?: number
+  nice?: number | undefined
   /** Stored in the file as JSON, as it is at the call. At most 64 MiB as text. */
-  metadata?: JsonValue
+  metadata?: JsonValue | (Meta & JsonOf<Meta>) | undefined
   /** True (default): replace an existing file atomically. False: `ERR_STILLFRAME_EXISTS`. */
-  overwrite?: boolean
+  overwrite?: boolean | undefined
   /** Permission bits of the file, 0 to 0o777; the umask does not apply. Default 0o600. */
-  mode?: number
+  mode?: number | undefined
   /** True (default): file and directory are fsynced before `done` resolves. */
-  durable?: boolean
+  durable?: boolean | undefined
   /** Milliseconds without any progress after which the capture is ended with `ERR_STILLFRAME_STALLED`. Default 60,000. */
-  stallTimeoutMs?: number
+  stallTimeoutMs?: number | undefined
   /** Aborts the capture: `done` rejects with the signal's reason. */
-  signal?: AbortSignal
+  signal?: AbortSignal | undefined
   /**
    * Called about every 100 ms while the capture runs, and with the final counts before `done` resolves.
    * What it throws is raised as an uncaught exception, as from an event listener; the capture goes on.
    */
-  onProgress?: (progress: SnapshotProgress) => void
+  onProgress?: ((progress: SnapshotProgress) => void) | undefined
 }
 
 /** A codec with its level; 0 without one. */

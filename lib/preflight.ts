@@ -6,6 +6,7 @@ import { type Hazard, knownMachine } from './capabilities.js'
 import { chooseEngine, type EngineName } from './engines.js'
 import { fromNative } from './errors.js'
 import { loadAddon } from './load.js'
+import type { JsonValue } from './metadata.js'
 import { type CheckedSnapshotOptions, checkSnapshotOptions, type SnapshotOptions } from './options.js'
 import { checkPath } from './path.js'
 import { type ResolvedSource, resolveSources, type Source, toNativeSources } from './source.js'
@@ -37,10 +38,10 @@ export interface Preflight {
  *
  * Rejects as `snapshot()` throws, for what can be known beforehand.
  */
-export async function preflight(
+export async function preflight<Meta = JsonValue>(
   source: Source | Record<string, Source>,
   path: string | URL,
-  options?: SnapshotOptions,
+  options?: SnapshotOptions<Meta>,
 ): Promise<Preflight> {
   return forecast(source, path, options, true)
 }
@@ -49,7 +50,7 @@ export async function preflight(
 export function forecast(
   source: Source | Record<string, Source>,
   path: string | URL,
-  options: SnapshotOptions | undefined,
+  options: SnapshotOptions<unknown> | undefined,
   checkTarget: boolean,
 ): Preflight {
   const checked = checkSnapshotOptions(options)

@@ -9,12 +9,12 @@ import { checkBoolean, checkInteger, checkOptions, checkSectionName } from './va
 /** Options of {@link Region.allocate}. */
 export interface RegionOptions {
   /** For messages and `util.inspect`; a section name (1 to 255 bytes of UTF-8). Default `'main'`. */
-  name?: string
+  name?: string | undefined
   /**
    * Ask the kernel for 2 MiB pages (default true): faster to freeze and to access, but memory comes into
    * being 2 MiB at a time. Turn it off for memory that is touched here and there only.
    */
-  hugePages?: boolean
+  hugePages?: boolean | undefined
 }
 
 /** Largest region: the address space of a process on x64, which also bounds a section in the file. */

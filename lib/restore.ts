@@ -30,47 +30,51 @@ export interface RestoreOptions {
    * is not). Refused for compressed files. `'copy'`: fresh memory, independent of the file. Default: `'map'`, and
    * `'copy'` for compressed files.
    */
-  mode?: 'map' | 'copy'
+  mode?: 'map' | 'copy' | undefined
   /**
    * True: the pages of mapped regions are read in the background, in order, so that who touches them later need not
    * wait for the disk. It ends by itself, and when the regions are closed. Default false. Without effect on copies.
    */
-  prefetch?: boolean
+  prefetch?: boolean | undefined
   /**
    * True (default): all bytes are read and their checksums compared before any memory is handed out. False:
    * only the header, the section table and the index are checked, and the pages are taken on trust.
    */
-  verify?: boolean
+  verify?: boolean | undefined
   /**
    * Existing memory to fill, by section; each at least as large as its section, whose bytes go to the front
    * while the rest is left alone. Only the sections named here are restored, unless `sections` names more. When
    * a restore fails half-way this memory holds parts of the old and the new.
    */
-  into?: Record<string, RestoreTarget>
+  into?: Record<string, RestoreTarget> | undefined
   /**
    * Sections to restore: at least one, and all that `into` names. Default: those that `into` names, or all when
    * there is no `into`.
    */
-  sections?: readonly string[]
+  sections?: readonly string[] | undefined
   /**
    * Refuse with a RangeError, before any memory is taken, when the sections to restore have more bytes than
    * this: an integer >= 1. Default: no limit.
    */
-  maxBytes?: number
+  maxBytes?: number | undefined
   /** Rejects with its reason. */
-  signal?: AbortSignal
+  signal?: AbortSignal | undefined
   /** Called about every 100 ms, and once at the end. */
-  onProgress?: (progress: ReadProgress) => void
+  onProgress?: ((progress: ReadProgress) => void) | undefined
 }
 
 /**
- * Restores the memory of a snapshot file, into new regions or into existing memory (`into`).
+ * Restores the memory of a snapshot file, into new regions or into existing memory (`into`). `Meta`, the type of the
+ * metadata, is the caller's word: it is not checked.
  *
  * Rejects with TypeError or RangeError for wrong arguments (also for sections that the file does not have,
  * targets too small for theirs, and more than `maxBytes`), the signal's reason, and StillframeError: `FORMAT`,
  * `VERSION`, `CORRUPT`, `IO`, and for targets `BUSY` or `CLOSED`.
  */
-export async function restore(path: string | URL, options?: RestoreOptions): Promise<Restored> {
+export async function restore<Meta = JsonValue>(
+  path: string | URL,
+  options?: RestoreOptions,
+): Promise<Restored<Meta>> {
   const callSite = new CallSite(restore)
   const file = checkPath(path, 'read')
   const wish = checkRestoreOptions(options)
@@ -102,7 +106,7 @@ export async function restore(path: string | URL, options?: RestoreOptions): Pro
     discard: closeAll,
   })
   try {
-    return makeRestored(native, file, !native.mapped)
+    return makeRestored(native, file, !native.mapped) as Restored<Meta>
   } catch (error) {
     // Metadata that is no JSON: nobody will get the regions.
     closeAll(native)
@@ -114,18 +118,18 @@ function closeAll({ sections }: NativeRestored): void {
   for (const { region } of sections) region?.close()
 }
 
-let makeRestored: (native: NativeRestored, path: string, anonymous: boolean) => Restored
+let makeRestored: (native: NativeRestored, path: string, anonymous: boolean) => Restored<unknown>
 
 /** What {@link restore} returns. */
-export class Restored {
+export class Restored<Meta = JsonValue> {
   /**
    * The regions that were made, by section; each is named after its section. Sections that went into memory of
    * the caller are not among them.
    */
   readonly regions: Record<string, Region>
   /** As given to `snapshot()`; undefined when there was none. */
-  readonly metadata: JsonValue | undefined
-  readonly info: SnapshotInfo
+  readonly metadata: Meta | undefined
+  readonly info: SnapshotInfo<Meta>
 
   static {
     makeRestored = (native, path, anonymous) => new Restored(native, path, anonymous)
@@ -134,7 +138,7 @@ export class Restored {
   private constructor(native: NativeRestored, path: string, anonymous: boolean) {
     if (native?.sections === undefined)
       throw new TypeError('Restored has no public constructor: use restore()')
-    this.info = toSnapshotInfo(native.info, path)
+    this.info = toSnapshotInfo<Meta>(native.info, path)
     this.metadata = this.info.metadata
     // Without a prototype: a section may be called '__proto__'.
     this.regions = Object.create(null) as Record<string, Region>

@@ -14,6 +14,7 @@ import {
 import { CallSite, fromNative, isNativeFailure } from './errors.js'
 import { refuseInFrozenCopy } from './frozen-copy.js'
 import { loadAddon } from './load.js'
+import type { JsonValue } from './metadata.js'
 import { type CheckedSnapshotOptions, checkSnapshotOptions, type SnapshotOptions } from './options.js'
 import { checkPath } from './path.js'
 import { estimateMs, type SnapshotProgress } from './progress.js'
@@ -54,10 +55,10 @@ export interface SnapshotResult {
  * @throws TypeError, RangeError for wrong arguments, before anything happens; the signal's reason when it is
  *   aborted already; StillframeError for what fails up to the freeze. Later failures reject `done`.
  */
-export function snapshot(
+export function snapshot<Meta = JsonValue>(
   source: Source | Record<string, Source>,
   path: string | URL,
-  options?: SnapshotOptions,
+  options?: SnapshotOptions<Meta>,
 ): Snapshot {
   const calledAt = performance.now()
   refuseInFrozenCopy('snapshot')

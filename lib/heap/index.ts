@@ -13,12 +13,12 @@ import { loadHeapAddon } from './addon.js'
 import { type ForkJob, forkJob } from './fork-job.js'
 import { refuseWhatCannotWork, serializeThrown } from './in-copy.js'
 import { checkForkOptions, type ForkOptions } from './options.js'
-import { type StateWriter, stateWriter } from './state-writer.js'
+import { type NothingLater, type StateWriter, stateWriter } from './state-writer.js'
 
 export type { PauseParts } from './addon.js'
 export { ForkJob, type ForkResult } from './fork-job.js'
 export type { ForkOptions, ForkProgress } from './options.js'
-export type { StateWriter } from './state-writer.js'
+export type { NothingLater, StateWriter } from './state-writer.js'
 export { readValues } from './values.js'
 
 /**
@@ -54,9 +54,9 @@ export function writeHeapSnapshot(path?: string | URL, options?: ForkOptions): F
  * @throws TypeError, RangeError, StillframeError as {@link writeHeapSnapshot}. When `write` throws, `done` rejects with
  *   `ERR_STILLFRAME_CALLBACK`; its error is the `cause`.
  */
-export function snapshotState(
+export function snapshotState<Returned>(
   path: string | URL,
-  write: (out: StateWriter) => void,
+  write: (out: StateWriter) => Returned & NothingLater<Returned>,
   options?: ForkOptions,
 ): ForkJob {
   const calledAt = performance.now()

@@ -16,30 +16,30 @@ export interface ForkProgress {
 /** Options of `writeHeapSnapshot()` and `snapshotState()`. */
 export interface ForkOptions {
   /** Aborts the job: `done` rejects with the signal's reason. */
-  signal?: AbortSignal
+  signal?: AbortSignal | undefined
   /**
    * Milliseconds in which the copy neither writes nor uses the processor, after which it is given up with
    * `ERR_STILLFRAME_STALLED`. Default 30,000.
    */
-  stallTimeoutMs?: number
+  stallTimeoutMs?: number | undefined
   /** Milliseconds in all, after which it is given up with `ERR_STILLFRAME_STALLED`. Default 3,600,000. */
-  timeoutMs?: number
+  timeoutMs?: number | undefined
   /**
    * Bytes of memory that the copy may have of its own, and copy-on-write may cost; an integer >= 1. Beyond it
    * `ERR_STILLFRAME_MEMORY_LIMIT`. Default: half of the memory that is available at the call. A heap snapshot takes
    * several times the heap.
    */
-  memoryLimit?: number
+  memoryLimit?: number | undefined
   /** True (default): replace an existing file atomically. False: `ERR_STILLFRAME_EXISTS`. */
-  overwrite?: boolean
+  overwrite?: boolean | undefined
   /** Permission bits of the file, 0 to 0o777; the umask does not apply. Default 0o600. */
-  mode?: number
+  mode?: number | undefined
   /** True (default): file and directory are fsynced before `done` resolves. */
-  durable?: boolean
+  durable?: boolean | undefined
   /** Niceness of the copy, 0 to 19, or the service's if that is higher: the service comes first. Default 10. */
-  nice?: number
+  nice?: number | undefined
   /** Called about every 100 ms, and with the final counts before `done` resolves. */
-  onProgress?: (progress: ForkProgress) => void
+  onProgress?: ((progress: ForkProgress) => void) | undefined
 }
 
 /** Options with their defaults filled in. */

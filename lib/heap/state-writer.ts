@@ -12,6 +12,20 @@ export interface StateWriter {
   value(value: unknown): void
 }
 
+/**
+ * Makes the compiler refuse callbacks that return a promise, a generator or a function: what these would do later is not
+ * done, since the frozen copy ends with the callback. Whatever else a callback returns is ignored.
+ */
+export type NothingLater<Returned> = [Extract<Returned, Later>] extends [never]
+  ? unknown
+  : 'the callback must do its work before it returns: it runs in a copy that ends with it'
+
+type Later =
+  | PromiseLike<unknown>
+  | Iterator<unknown>
+  | AsyncIterator<unknown>
+  | ((...args: never[]) => unknown)
+
 /** Hands everything to `emit`, which is false when it cannot be written. */
 export function stateWriter(emit: (bytes: Uint8Array) => boolean): { out: StateWriter; finish(): void } {
   const put = (bytes: Uint8Array): void => {

@@ -46,13 +46,15 @@ function makeHead(kind: Buffer, sum: number, number: number): Buffer {
 
 /**
  * Reads what `out.value()` wrote in `snapshotState()`, value by value, in the order of writing. Each is checked
- * before it is handed out.
+ * before it is handed out. `Value`, their type, is the caller's word: it is not checked.
  *
  * @param path - a file that was written with `out.value()` only.
  * @throws StillframeError `ERR_STILLFRAME_FORMAT`: not such a file; `ERR_STILLFRAME_CORRUPT`: damaged or cut short,
  *   with `offset`; `ERR_STILLFRAME_IO`.
  */
-export async function* readValues(path: string | URL): AsyncGenerator<unknown, void, undefined> {
+export async function* readValues<Value = unknown>(
+  path: string | URL,
+): AsyncGenerator<Value, void, undefined> {
   const name = checkPath(path, 'read')
   // Without O_NONBLOCK the opening of a FIFO would wait for its writer.
   const file = await open(name, constants.O_RDONLY | constants.O_NONBLOCK).catch((error: unknown) => {
@@ -77,7 +79,7 @@ export async function* readValues(path: string | URL): AsyncGenerator<unknown, v
       if (length > size - at - headLength) throw corrupt(name, at, 'the file ends in the middle of a value')
       const payload = await reader.own(at + headLength, length)
       if (crc32(payload) !== sum) throw corrupt(name, at, 'the checksum of a value is wrong')
-      yield decode(name, at, payload)
+      yield decode(name, at, payload) as Value
       at += headLength + length
       if (at === size) throw corrupt(name, at, 'the file has been cut short behind a value')
     }

@@ -7,17 +7,22 @@ import { expect, expectTypeOf, test } from 'vitest'
 import {
   type Capabilities,
   type EngineName,
+  inspect,
   type JsonValue,
   type Preflight,
   preflight,
   Region,
+  type RegionOptions,
   Restored,
+  type RestoreOptions,
   restore,
   Snapshot,
   type SnapshotInfo,
+  type SnapshotOptions,
   type SnapshotProgress,
   type SnapshotResult,
   snapshot,
+  type VerifyOptions,
   type VerifyReport,
   verify,
 } from '../../lib/index.js'
@@ -59,6 +64,52 @@ test('options', () => {
     void restore('x', { into: 3 })
   }
   expect(check).toBeTypeOf('function')
+})
+
+interface Vector {
+  dims: number
+  names: readonly string[]
+  at?: Date
+  parent?: Vector
+}
+
+test('metadata may be of any type that JSON can say, and comes back as the type that is asked for', () => {
+  const check = async (region: Region, vector: Vector, json: JsonValue): Promise<void> => {
+    snapshot(region, 'x', { metadata: vector })
+    snapshot(region, 'x', { metadata: [vector, { deep: vector }] })
+    snapshot(region, 'x', { metadata: json })
+    snapshot(region, 'x', { metadata: JSON.parse('1') })
+    snapshot(region, 'x', { metadata: new Date() })
+    snapshot(region, 'x', { metadata: Math.random() > 0.5 ? vector : undefined })
+    void preflight(region, 'x', { metadata: vector })
+    const generic = <Meta extends JsonValue>(metadata: Meta): Snapshot => snapshot(region, 'x', { metadata })
+    generic(1)
+    const kept: SnapshotOptions<Vector> = { metadata: vector }
+    snapshot(region, 'x', kept)
+    // @ts-expect-error: JSON forgets what is in a Map
+    snapshot(region, 'x', { metadata: new Map([['a', 1]]) })
+    // @ts-expect-error: an interface with something that JSON cannot say
+    snapshot(region, 'x', { metadata: { vector } as { vector: Vector; count: bigint } })
+    // @ts-expect-error: nobody knows what it is
+    snapshot(region, 'x', { metadata: vector as unknown })
+
+    const { metadata, info } = await restore<Vector>('x')
+    expectTypeOf(metadata).toEqualTypeOf<Vector | undefined>()
+    expectTypeOf(info.metadata).toEqualTypeOf<Vector | undefined>()
+    expectTypeOf((await inspect<Vector>('x')).metadata).toEqualTypeOf<Vector | undefined>()
+    expectTypeOf((await restore('x')).metadata).toEqualTypeOf<JsonValue | undefined>()
+    // Who does not care for the metadata takes either.
+    expectTypeOf<Restored<Vector>>().toExtend<Restored<unknown>>()
+  }
+  expect(check).toBeTypeOf('function')
+})
+
+test('every option may be undefined, as one that was read from a configuration', () => {
+  type Undefined<Options> = { [Key in keyof Required<Options>]: undefined }
+  expectTypeOf<Undefined<SnapshotOptions>>().toExtend<SnapshotOptions>()
+  expectTypeOf<Undefined<RestoreOptions>>().toExtend<RestoreOptions>()
+  expectTypeOf<Undefined<VerifyOptions>>().toExtend<VerifyOptions>()
+  expectTypeOf<Undefined<RegionOptions>>().toExtend<RegionOptions>()
 })
 
 test('results', () => {

@@ -1,6 +1,6 @@
 /**
  * Promise: the types of stillframe/heap accept what works and reject what does not. Proved by the type checker, which
- * runs over this file with the rest; nothing here needs to run.
+ * runs over this file with the rest; hardly anything here needs to run.
  */
 
 import { expect, expectTypeOf, test } from 'vitest'
@@ -15,6 +15,7 @@ import {
   snapshotState,
   writeHeapSnapshot,
 } from '../../lib/heap/index.js'
+import { checkForkOptions } from '../../lib/heap/options.js'
 
 test('heap snapshots', () => {
   const check = (): void => {
@@ -55,12 +56,61 @@ test('state', () => {
   expect(check).toBeTypeOf('function')
 })
 
-test('a callback that returns something may be async by mistake', () => {
-  const check = (): void => {
-    // As everywhere in TypeScript a function of void may return anything: the copy refuses it when it runs.
-    snapshotState('x', async () => {})
+test('a callback whose work would be done later is refused', () => {
+  const check = (cache: Map<string, number>, sometimes: () => void | Promise<void>): void => {
+    // @ts-expect-error: a promise
+    snapshotState('x', async (out) => out.value(1))
+    // @ts-expect-error: perhaps a promise
+    snapshotState('x', sometimes)
+    // @ts-expect-error: a generator
+    snapshotState('x', function* (out) {
+      yield out.value(1)
+    })
+    // @ts-expect-error: a generator that is asynchronous, too
+    snapshotState('x', async function* (out) {
+      yield out.value(1)
+    })
+    // @ts-expect-error: a function of functions
+    snapshotState('x', (out) => () => out.value(1))
+    // Whatever else it returns does no harm.
+    snapshotState('x', (out) => cache.forEach(out.value))
+    snapshotState('x', () => cache.set('a', 1))
+    snapshotState('x', () => cache.size > 1 || undefined)
+    snapshotState('x', () => {
+      throw new Error()
+    })
+    const write: (out: StateWriter) => void = (out) => out.write('')
+    snapshotState('x', write)
+    snapshotState('x', JSON.parse('any'))
   }
   expect(check).toBeTypeOf('function')
+})
+
+test('values may be given a type, and are unknown without', () => {
+  const check = async (): Promise<void> => {
+    for await (const [id, { user }] of readValues<[string, { user: number }]>('x')) {
+      expectTypeOf(id).toEqualTypeOf<string>()
+      expectTypeOf(user).toEqualTypeOf<number>()
+    }
+    for await (const value of readValues('x')) expectTypeOf(value).toEqualTypeOf<unknown>()
+  }
+  expect(check).toBeTypeOf('function')
+})
+
+test('every option may be undefined', () => {
+  const undefineds: { [Key in keyof Required<ForkOptions>]: undefined } = {
+    signal: undefined,
+    stallTimeoutMs: undefined,
+    timeoutMs: undefined,
+    memoryLimit: undefined,
+    overwrite: undefined,
+    mode: undefined,
+    durable: undefined,
+    nice: undefined,
+    onProgress: undefined,
+  }
+  expectTypeOf(undefineds).toExtend<ForkOptions>()
+  expect(checkForkOptions(undefineds)).toEqual(checkForkOptions({}))
 })
 
 test('results', () => {
