@@ -14,12 +14,19 @@ Failure MapFailure(const void* result, size_t length, const char* what_for) {
                        "cannot map " + std::to_string(length) + " bytes of memory for " + what_for);
 }
 
+// Whatever it is for, bytes of somebody's regions may pass through it: a core dump of the service must not hold them. A
+// wish, as a kernel that does not know it says so.
+Mapping NotDumped(void* address, size_t length) {
+  sys::Madvise(address, length, MADV_DONTDUMP);
+  return {address, length};
+}
+
 }  // namespace
 
 Result<Mapping> Mapping::Anonymous(size_t length, int flags, const char* what_for) {
   void* address = sys::Mmap(nullptr, length, PROT_READ | PROT_WRITE, flags | MAP_ANONYMOUS, -1, 0);
   if (sys::IsError(address)) return MapFailure(address, length, what_for);
-  return Mapping(address, length);
+  return NotDumped(address, length);
 }
 
 Result<Mapping> Mapping::AnonymousAligned(size_t length, size_t alignment, const char* what_for) {
@@ -35,7 +42,7 @@ Result<Mapping> Mapping::AnonymousAligned(size_t length, size_t alignment, const
   if (end > aligned + length) {
     sys::Munmap(reinterpret_cast<void*>(aligned + length), end - aligned - length);
   }
-  return Mapping(reinterpret_cast<void*>(aligned), length);
+  return NotDumped(reinterpret_cast<void*>(aligned), length);
 }
 
 }  // namespace stillframe

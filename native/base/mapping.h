@@ -25,7 +25,7 @@ class Mapping {
   }
   ~Mapping() { Unmap(); }
 
-  // Anonymous memory, zero, readable and writable. flags: MAP_PRIVATE or MAP_SHARED, and more.
+  // Anonymous memory, zero, readable and writable, left out of core dumps. flags: MAP_PRIVATE or MAP_SHARED, and more.
   static Result<Mapping> Anonymous(size_t length, int flags, const char* what_for);
   // The same, with the address a multiple of alignment (a power of two, at least a page).
   static Result<Mapping> AnonymousAligned(size_t length, size_t alignment, const char* what_for);

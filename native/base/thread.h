@@ -19,7 +19,7 @@ class Thread {
 
   // name: a literal of at most 15 characters, for people who look at the process from outside.
   Status Start(const char* name, std::function<void()> body);
-  // For what nobody will wait for. `body` must hold all it needs.
+  // For what nobody will wait for. `body` must hold all it needs, and goes with the thread.
   static Status StartDetached(const char* name, std::function<void()> body);
   // Idempotent. Never called by the thread itself.
   void Join();

@@ -1,8 +1,11 @@
 #include "capture/space_check.h"
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <string>
+#include <utility>
 
 #include "base/arithmetic.h"
 #include "base/sys.h"
@@ -28,7 +31,10 @@ SpaceCheck::SpaceCheck(int target_fd, const std::vector<FreezeSource>& sources,
   }
   free_bytes_ = static_cast<uint64_t>(about.f_bavail) * static_cast<uint64_t>(about.f_bsize);
   finished_ = free_bytes_ >= all;
-  if (!finished_) piece_.resize(kPiece);
+  if (finished_) return;
+  Result<Mapping> piece = Mapping::Anonymous(kPiece, MAP_PRIVATE, "a look at the frozen pages");
+  finished_ = !piece.ok();  // the writes will say so
+  if (piece.ok()) piece_ = std::move(piece.value());
 }
 
 Status SpaceCheck::Step(Engine* engine) {
@@ -55,8 +61,7 @@ void SpaceCheck::Count(Engine* engine) {
   engine->Peek(static_cast<uint32_t>(source_), start, length, piece_.data());
   // A last page in part is one of the file's too.
   const uint64_t whole = RoundUp(length, kPageSize);
-  std::fill(piece_.begin() + static_cast<int64_t>(length),
-            piece_.begin() + static_cast<int64_t>(whole), std::byte{0});
+  std::fill(piece_.data() + length, piece_.data() + whole, std::byte{0});
   // A block is stored whole as soon as one page of it is not zero.
   for (uint64_t block = 0; block < whole; block += kBlockSize) {
     const uint64_t block_end = std::min(block + kBlockSize, whole);

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "base/mapping.h"
 #include "base/result.h"
 #include "freeze/engine.h"
 
@@ -27,7 +28,7 @@ class SpaceCheck {
   void Count(Engine* engine);
 
   const std::vector<FreezeSource>& sources_;
-  std::vector<std::byte> piece_;
+  Mapping piece_;
   uint64_t needed_bytes_;
   uint64_t free_bytes_ = 0;
   // What has been looked at: all sources from source_ on, and of the one before all from end_ on.

@@ -25,7 +25,6 @@ Result<SlotPool> SlotPool::Create(uint64_t limit_bytes, size_t slot_bytes) {
   pool.memory_ = std::move(memory.value());
   // As private as the regions whose pages it will hold.
   sys::Madvise(pool.memory_.data(), pool.memory_.length(), MADV_DONTFORK);
-  sys::Madvise(pool.memory_.data(), pool.memory_.length(), MADV_DONTDUMP);
   Result<Mapping> next = Mapping::Anonymous(size_t{pool.slot_count_} * sizeof(uint32_t),
                                             MAP_PRIVATE | MAP_NORESERVE, "the pool of pre-images");
   if (!next.ok()) return next.failure();

@@ -14,11 +14,10 @@
 namespace stillframe {
 namespace {
 
-// Advice on the whole life of a region. Huge pages are a wish (a kernel without them says EINVAL), and so
-// is staying out of core dumps; staying out of children is what the pauses of everybody depend on.
+// Advice on the whole life of a region. Huge pages are a wish (a kernel without them says EINVAL); staying out of children
+// is what the pauses of everybody depend on.
 Status AdviseForLife(const Mapping& mapping, bool huge_pages) {
   if (huge_pages) sys::Madvise(mapping.data(), mapping.length(), MADV_HUGEPAGE);
-  sys::Madvise(mapping.data(), mapping.length(), MADV_DONTDUMP);
   const int error = sys::Madvise(mapping.data(), mapping.length(), MADV_DONTFORK);
   if (error < 0)
     return SystemFailure("madvise", -error, "cannot keep a region out of child processes");
@@ -75,6 +74,7 @@ Result<std::shared_ptr<RegionMemory>> RegionMemory::MapFile(int fd, uint64_t off
                          "cannot map a section of the file");
   }
   Mapping mapping(address, length);
+  sys::Madvise(address, length, MADV_DONTDUMP);  // what is written to it is nowhere but in memory
   const Status advised = AdviseForLife(mapping, false);
   if (!advised.ok()) return Status(advised).failure();
   return std::shared_ptr<RegionMemory>(new RegionMemory(std::move(mapping), byte_length, false));
