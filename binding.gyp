@@ -76,6 +76,7 @@
         "native/freeze/frozen_memory.cc",
         "native/freeze/in_process_engine.cc",
         "native/freeze/mprotect_engine.cc",
+        "native/freeze/own_pages.cc",
         "native/freeze/slot_pool.cc",
         "native/freeze/userfaultfd_engine.cc",
         "native/image/block_codec.cc",

@@ -4,39 +4,13 @@
 
 #include <utility>
 
-#include "memory/page.h"
+#include "freeze/own_pages.h"
 
 namespace stillframe {
-namespace {
-
-// Frozen memory is protected by the page: each source must have its pages to itself.
-Status CheckSources(const std::vector<FreezeSource>& sources) {
-  for (const FreezeSource& source : sources) {
-    if (reinterpret_cast<uintptr_t>(source.data) % SystemPageSize() == 0) continue;
-    Failure failure;
-    failure.code = FailureCode::kEngineUnavailable;
-    failure.message =
-        "a source does not begin on a page, and only whole pages can be write-protected";
-    return failure;
-  }
-  for (const FreezeSource& a : sources) {
-    for (const FreezeSource& b : sources) {
-      if (&a == &b || a.byte_length == 0 || b.byte_length == 0) continue;
-      if (a.data > b.data || a.data + RoundUp(a.byte_length, SystemPageSize()) <= b.data) continue;
-      Failure failure;
-      failure.code = FailureCode::kEngineUnavailable;
-      failure.message = "two sources share a page, which this engine cannot capture twice";
-      return failure;
-    }
-  }
-  return Success{};
-}
-
-}  // namespace
 
 Status InProcessEngine::Prepare(const FreezePlan& plan) {
   plan_ = &plan;
-  if (Status sources = CheckSources(plan.sources); !sources.ok()) return sources;
+  if (Status sources = CheckOwnPages(plan.sources); !sources.ok()) return sources;
   if (signal_ != FaultSignal::kNone) {
     if (const std::string thread = ThreadThatBlocks(signal_); !thread.empty()) {
       Failure failure;
