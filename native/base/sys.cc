@@ -17,26 +17,26 @@ namespace stillframe::sys {
 namespace {
 
 constexpr const char* kCallNames[] = {
-    "clone",          "clone3",
-    "close",          "close_range",
-    "eventfd2",       "fcntl",
-    "fchmod",         "flock",
-    "fork",           "fstat",
-    "fstatat",        "fstatfs",
-    "fsync",          "ftruncate",
-    "futex",          "ioctl",
-    "linkat",         "lseek",
-    "madvise",        "mincore",
-    "mmap",           "mprotect",
-    "munmap",         "openat",
-    "pidfd_open",     "pidfd_send_signal",
-    "pipe2",          "ppoll",
-    "prctl",          "pread",
-    "pwrite",         "read",
-    "renameat2",      "rt_sigaction",
-    "rt_sigprocmask", "unlinkat",
-    "userfaultfd",    "waitid",
-    "write",
+    "clone",        "clone3",
+    "close",        "close_range",
+    "eventfd2",     "fcntl",
+    "fchmod",       "flock",
+    "fork",         "fstat",
+    "fstatat",      "fstatfs",
+    "fsync",        "ftruncate",
+    "futex",        "ioctl",
+    "linkat",       "lseek",
+    "madvise",      "mincore",
+    "mmap",         "mprotect",
+    "munmap",       "openat",
+    "pidfd_open",   "pidfd_send_signal",
+    "pipe2",        "ppoll",
+    "prctl",        "pread",
+    "pwrite",       "read",
+    "renameat2",    "setpgid",
+    "rt_sigaction", "rt_sigprocmask",
+    "unlinkat",     "userfaultfd",
+    "waitid",       "write",
 };
 constexpr size_t kCallCount = static_cast<size_t>(Call::kCount);
 static_assert(sizeof(kCallNames) / sizeof(kCallNames[0]) == kCallCount);
@@ -263,6 +263,7 @@ int PidfdSendSignal(int pidfd, int signal) {
   return static_cast<int>(
       Invoke(Call::kPidfdSendSignal, SYS_pidfd_send_signal, pidfd, signal, nullptr, 0));
 }
+int LeaveProcessGroup() { return static_cast<int>(Invoke(Call::kSetpgid, SYS_setpgid, 0, 0)); }
 int Prctl(int option, uint64_t a, uint64_t b, uint64_t c, uint64_t d) {
   return static_cast<int>(Invoke(Call::kPrctl, SYS_prctl, option, a, b, c, d));
 }

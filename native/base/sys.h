@@ -56,6 +56,7 @@ enum class Call : uint8_t {
   kPwrite,
   kRead,
   kRenameat2,
+  kSetpgid,
   kSigaction,
   kSigprocmask,
   kUnlinkat,
@@ -112,6 +113,8 @@ pid_t ForkThroughLibc();
 int PidfdOpen(pid_t pid);
 int Waitid(int id_type, int id, void* siginfo, int options);
 int PidfdSendSignal(int pidfd, int signal);
+// Makes a process group of its own for the calling process.
+int LeaveProcessGroup();
 int Prctl(int option, uint64_t a, uint64_t b, uint64_t c, uint64_t d);
 int CloseRange(unsigned first, unsigned last, unsigned flags);
 // All 64 signals at once; old_mask may be null.

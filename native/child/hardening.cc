@@ -17,6 +17,16 @@ constexpr uint64_t kDefault = 0;  // SIG_DFL
 constexpr uint64_t kIgnore = 1;   // SIG_IGN
 constexpr int kSignalCount = 64;
 
+// What a process brings on itself, and what the kernel tells it of its own children. All else is meant for the service,
+// and reaches its forked copy only because both look alike from outside.
+constexpr int kOwnSignals[] = {SIGILL, SIGTRAP, SIGBUS, SIGFPE, SIGSEGV, SIGSYS, SIGCHLD};
+
+uint64_t SignalsOfTheService() {
+  uint64_t mask = ~uint64_t{0};
+  for (const int signal : kOwnSignals) mask &= ~(uint64_t{1} << (signal - 1));
+  return mask;
+}
+
 // The host's handlers must not run here: they would find its state and none of its threads. A closed pipe
 // or a file size limit must come back as an error of the call, not as a death.
 void ResetSignals() {
@@ -25,8 +35,13 @@ void ResetSignals() {
     const bool ignored = signal == SIGPIPE || signal == SIGXFSZ;
     sys::SetDisposition(signal, ignored ? kIgnore : kDefault);
   }
-  const uint64_t none = 0;
-  sys::Sigprocmask(SIG_SETMASK, &none, nullptr);
+  // Ctrl-C, systemd's SIGTERM to all of a control group, a supervisor's to all of a tree of processes: a service that
+  // handles them may want to finish the capture, and the copy ends with a service that does not.
+  const uint64_t blocked = SignalsOfTheService();
+  sys::Sigprocmask(SIG_SETMASK, &blocked, nullptr);
+  // SIGSTOP and SIGKILL cannot be blocked. Not a session of its own: with autogroups niceness would then count within
+  // it only, and not against the service. Where a filter refuses, the mask has to do.
+  sys::LeaveProcessGroup();
 }
 
 // The parent must open this process's smaps_rollup while it may: once we are not dumpable only root can.
@@ -74,7 +89,8 @@ bool ParentGone(const HardeningPlan& plan) {
 
 void HardenChild(const HardeningPlan& plan) {
   ControlHeader* control = plan.control;
-  // 1. Signals first, so that from here on nothing of the host's runs in this process.
+  // 1. Signals first, so that from here on nothing of the host's runs in this process, and nothing meant for the host
+  //    ends it.
   control->step.store(SaveStep::kSignals, std::memory_order_relaxed);
   ResetSignals();
 

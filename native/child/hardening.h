@@ -19,7 +19,8 @@ struct HardeningPlan {
   bool use_close_range;  // false forces the fallback
 };
 
-// All signals are blocked when it is called; afterwards none is. Ends the process when the parent is gone.
+// All signals are blocked when it is called; afterwards all that others may send. Only SIGKILL ends the process from
+// outside; it ends by itself when the parent is gone.
 void HardenChild(const HardeningPlan& plan);
 
 bool ParentGone(const HardeningPlan& plan);

@@ -71,6 +71,9 @@ void EndWhenWaitingForEver(std::atomic<uint32_t>* told, int status) {
   action.sa_flags = SA_SIGINFO | SA_RESTART;
   sigfillset(&action.sa_mask);
   sigaction(SIGALRM, &action, nullptr);
+  // The copy has signals from outside blocked.
+  const uint64_t alarm = uint64_t{1} << (SIGALRM - 1);
+  sys::Sigprocmask(SIG_UNBLOCK, &alarm, nullptr);
   const itimerval look{{0, kLookUs}, {0, kLookUs}};
   setitimer(ITIMER_REAL, &look, nullptr);
 }
