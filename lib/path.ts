@@ -1,6 +1,7 @@
 /** Paths of snapshot files, as the caller gives them. */
 
 import { dirname, resolve } from 'node:path'
+import process from 'node:process'
 import { fileURLToPath } from 'node:url'
 import { types } from 'node:util'
 import { invalidArgType, invalidArgValue } from './errors.js'

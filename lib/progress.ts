@@ -1,5 +1,7 @@
 /** How far a job has come, and who is told about it. */
 
+import process from 'node:process'
+
 /** Counters of a running capture. They only grow. */
 export interface SnapshotProgress {
   /** Bytes of the sources dealt with so far; zero pages count although they are not written. */

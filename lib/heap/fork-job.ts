@@ -1,5 +1,6 @@
 /** A forked copy of the process at work: everything up to the fork happens in the call. */
 
+import { performance } from 'node:perf_hooks'
 import { inspect } from 'node:util'
 import type { NativeFailure } from '../addon.js'
 import { abortError, CaptureJob } from '../capture-job.js'

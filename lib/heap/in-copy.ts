@@ -6,6 +6,7 @@
 
 import { ChildProcess } from 'node:child_process'
 import { createRequire, syncBuiltinESMExports } from 'node:module'
+import process from 'node:process'
 import { types } from 'node:util'
 import { deserialize, serialize } from 'node:v8'
 import { Worker } from 'node:worker_threads'
@@ -27,35 +28,57 @@ const refused: readonly (readonly [module: string, names: readonly string[]])[] 
   ['node:timers', ['setImmediate', 'setInterval', 'setTimeout']],
 ]
 
-/** Makes them throw, and those of this package. */
+/** Makes them throw, and those of this package. What the service has locked stays as it is. */
 export function refuseWhatCannotWork(): void {
   enterFrozenCopy()
   refuseWhatWasTakenBefore() // first: what is imported here changes with the exports
   for (const [module, names] of refused) {
-    const exports = require(module) as Record<string, unknown>
-    for (const name of names) exports[name] = refuse(`${module.replace('node:', '')}.${name}`)
+    const exports = require(module)
+    for (const name of names) replace(exports, name, refuse(`${module.replace('node:', '')}.${name}`))
   }
-  syncBuiltinESMExports()
-  const globals = globalThis as unknown as Record<string, unknown>
-  for (const name of ['setImmediate', 'setInterval', 'setTimeout']) globals[name] = refuse(name)
+  ifUnlocked(syncBuiltinESMExports)
+  for (const name of ['setImmediate', 'setInterval', 'setTimeout']) replace(globalThis, name, refuse(name))
   // kill: process.pid is still the service's.
-  for (const name of ['exit', 'reallyExit', 'abort', 'kill'] as const) {
-    ;(process as unknown as Record<string, unknown>)[name] = refuse(`process.${name}`)
-  }
+  for (const name of ['exit', 'reallyExit', 'abort', 'kill'])
+    replace(process, name, refuse(`process.${name}`))
+  leaveSignalsAlone()
 }
 
 /** What the functions above end up in, for those who took one out of its module: `const { spawnSync } = require(...)`. */
 function refuseWhatWasTakenBefore(): void {
-  ;(ChildProcess.prototype as unknown as Record<string, unknown>)['spawn'] = refuse('child_process.spawn')
+  replace(ChildProcess.prototype, 'spawn', refuse('child_process.spawn'))
   // Its constructor begins with a call of what it extends.
-  Object.setPrototypeOf(Worker, refuse('worker_threads.Worker'))
-  const { binding } = process as unknown as { binding?: (name: string) => Record<string, unknown> }
-  try {
-    const waiting = binding?.('spawn_sync')
-    if (waiting !== undefined) waiting['spawn'] = refuse('child_process.spawnSync')
-  } catch {
-    // Not with Node's permission model, which has an answer of its own to these functions.
+  ifUnlocked(() => Object.setPrototypeOf(Worker, refuse('worker_threads.Worker')))
+  const { binding } = process as unknown as { binding?: (name: string) => object }
+  // Not with Node's permission model, which has an answer of its own to these functions.
+  ifUnlocked(() => replace(binding?.('spawn_sync') ?? {}, 'spawn', refuse('child_process.spawnSync')))
+}
+
+/**
+ * Listeners for signals come and go without libuv, which would end the copy: the pipe that it locks with is closed there.
+ * Modules add some when they are loaded. No signal that is caught arrives in the copy.
+ */
+function leaveSignalsAlone(): void {
+  for (const [event, name] of [
+    ['newListener', 'startListeningIfSignal'],
+    ['removeListener', 'stopListeningIfSignal'],
+  ] as const) {
+    const nodes = process.listeners(event as 'exit').find((listener) => listener.name === name)
+    if (nodes !== undefined) ifUnlocked(() => process.removeListener(event, nodes))
   }
+}
+
+function replace(target: object, name: string, by: () => never): void {
+  ifUnlocked(() => {
+    ;(target as Record<string, unknown>)[name] = by
+  })
+}
+
+/** Hardened JavaScript freezes globals and exports: all of this is for convenience, the callback can do without it. */
+function ifUnlocked(change: () => void): void {
+  try {
+    change()
+  } catch {}
 }
 
 /** Works as a function and as a constructor. */

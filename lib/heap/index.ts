@@ -5,6 +5,8 @@
  * children, is let in. The copy goes on where the call stands, writes the file and ends; the service goes on at once.
  */
 
+import { performance } from 'node:perf_hooks'
+import process from 'node:process'
 import { threadId } from 'node:worker_threads'
 import { CallSite, invalidArgType } from '../errors.js'
 import { refuseInFrozenCopy } from '../frozen-copy.js'
@@ -14,6 +16,7 @@ import { type ForkJob, forkJob } from './fork-job.js'
 import { refuseWhatCannotWork, serializeThrown } from './in-copy.js'
 import { checkForkOptions, type ForkOptions } from './options.js'
 import { type NothingLater, type StateWriter, stateWriter } from './state-writer.js'
+import { refuseUnfinished } from './unfinished.js'
 
 export type { PauseParts } from './addon.js'
 export { ForkJob, type ForkResult } from './fork-job.js'
@@ -48,7 +51,7 @@ export function writeHeapSnapshot(path?: string | URL, options?: ForkOptions): F
  *
  * `write` runs synchronously and alone: there are no timers, promises, sockets and threads in the copy, and what it
  * changes is changed in the copy only. Starting a thread, a process, a timer or another capture, `process.exit()`,
- * `process.kill()` and returning a promise are refused. The memory of a Region is not in the copy: using it there ends
+ * `process.kill()` and returning something that would do its work later (a promise, a generator, a function) are refused. The memory of a Region is not in the copy: using it there ends
  * the job with `ERR_STILLFRAME_CALLBACK`; save it with `snapshot()`.
  *
  * @throws TypeError, RangeError, StillframeError as {@link writeHeapSnapshot}. When `write` throws, `done` rejects with
@@ -70,12 +73,7 @@ export function snapshotState<Returned>(
     try {
       refuseWhatCannotWork()
       const { out, finish } = stateWriter(emit)
-      const returned: unknown = write(out)
-      if (isThenable(returned)) {
-        throw new TypeError(
-          'write must not return a promise: nothing goes on asynchronously in the frozen copy',
-        )
-      }
+      refuseUnfinished(write(out))
       finish()
     } catch (error) {
       fail(serializeThrown(error))
@@ -89,10 +87,6 @@ export function snapshotState<Returned>(
 try {
   loadHeapAddon()
 } catch {}
-
-function isThenable(value: unknown): boolean {
-  return typeof (value as { then?: unknown } | null | undefined)?.then === 'function'
-}
 
 let written = 0
 

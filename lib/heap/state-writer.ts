@@ -1,5 +1,6 @@
 /** What the callback of `snapshotState()` writes with. */
 
+import { Buffer } from 'node:buffer'
 import { types } from 'node:util'
 import { invalidArgType } from '../errors.js'
 import { encodeEnd, encodeValue } from './values.js'

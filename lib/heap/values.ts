@@ -9,6 +9,7 @@
  * The payload is what `v8.serialize` makes: newer versions of Node read what older ones have written.
  */
 
+import { Buffer } from 'node:buffer'
 import { constants } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
 import { deserialize, serialize } from 'node:v8'

@@ -4,10 +4,12 @@
  * callbacks that do all of that, and by looking at the service afterwards.
  */
 
+import { once } from 'node:events'
 import { readFileSync, writeFileSync } from 'node:fs'
+import { Readable } from 'node:stream'
 import { Region } from 'stillframe'
-import { snapshotState, writeHeapSnapshot } from 'stillframe/heap'
-import { describe, expect, test } from 'vitest'
+import { type StateWriter, snapshotState, writeHeapSnapshot } from 'stillframe/heap'
+import { describe, expect, onTestFinished, test } from 'vitest'
 import { rejectionOf } from '../api/expect-error.js'
 import { startFixture } from '../support/fixture.js'
 import { temporaryFilesIn, useTemporaryDirectory } from '../support/temporary-directory.js'
@@ -152,11 +154,74 @@ describe('what cannot work in the copy is refused', () => {
     ['a promise that is rejected', () => Promise.reject(new Error('nobody hears'))],
     // biome-ignore lint/suspicious/noThenProperty: that is the test
     ['a thenable', () => ({ then() {} })],
-  ])('%s', async (_, callback) => {
+    ['a generator', function* () {}],
+    ['an asynchronous generator', async function* () {}],
+    ['an iterator', () => new Map([[1, 2]]).values()],
+    ['a stream', () => Readable.from(['a'])],
+    ['a web stream', () => new Blob(['a']).stream()],
+    ['a function of functions', () => () => {}],
+    ['an array of promises', () => [1, 2].map(async () => {})],
+  ])('a callback that would do its work later: %s', async (_, callback) => {
+    writeFileSync(inDirectory('file'), 'good')
     expect(await failureOf(callback)).toMatchObject({
       code: 'ERR_STILLFRAME_CALLBACK',
-      cause: { name: 'TypeError', message: expect.stringMatching(/^write must not return a promise/) },
+      cause: {
+        name: 'TypeError',
+        message: expect.stringMatching(/^write must not return an? .*nothing goes on/),
+      },
     })
+    expect(readFileSync(inDirectory('file'), 'utf8')).toBe('good')
+  })
+
+  test.each<[string, unknown]>([
+    ['a number', 1],
+    ['an object', { done: true, next: 5 }],
+    ['a Map', new Map([[1, () => {}]])],
+    ['an array', [1, null, { a: 1 }]],
+    ['what has no prototype', Object.create(null)],
+  ])('a callback whose result says nothing: %s, is not', async (_, returned) => {
+    const callback = ((out: StateWriter) => {
+      out.write('written')
+      return returned
+    }) as (out: StateWriter) => void
+    await snapshotState(inDirectory('file'), callback).done
+    expect(readFileSync(inDirectory('file'), 'utf8')).toBe('written')
+  })
+
+  test('only where the service has not locked it: what is locked stays as it is, and the callback runs', async () => {
+    const fixture = startFixture(new URL('fixtures/locked.mjs', import.meta.url), [inDirectory('file')])
+    for (const what of [
+      'process.exit',
+      'a global that throws',
+      'node:timers',
+      'node:child_process',
+      'ChildProcess.prototype',
+      'Worker',
+      'globals that are gone',
+      'globalThis',
+    ]) {
+      expect(await fixture.report()).toEqual({ what, fileSize: expect.any(Number) })
+    }
+    expect(await fixture.end).toMatchObject({ status: 0, stderr: '' })
+    expect(await valuesOf(inDirectory('file'))).toEqual(['globalThis'])
+  })
+
+  test('but listeners for signals, which modules add when they are loaded, come and go without effect', async () => {
+    const ofService = (): void => {}
+    process.on('SIGUSR2', ofService)
+    onTestFinished(() => void process.off('SIGUSR2', ofService))
+    await snapshotState(inDirectory('file'), (out) => {
+      process.on('SIGINT', () => {})
+      process.once('SIGHUP', () => {})
+      process.off('SIGUSR2', ofService)
+      process.removeAllListeners('SIGINT')
+      out.value(process.listenerCount('SIGHUP'))
+    }).done
+    expect(await valuesOf(inDirectory('file'))).toEqual([1])
+    // In the service they still reach libuv.
+    const arrived = once(process, 'SIGHUP')
+    process.kill(process.pid, 'SIGHUP')
+    await arrived
   })
 
   test.each<[string, () => unknown]>([

@@ -1,0 +1,36 @@
+/** What the callback of `snapshotState()` returns may show that its work is still to be done: by whom, in a copy that ends? */
+
+import { types } from 'node:util'
+
+/** Throws when `returned` is something that would do its work later. */
+export function refuseUnfinished(returned: unknown): void {
+  const what = laterWork(returned) ?? laterWorkAmong(returned)
+  if (what === undefined) return
+  throw new TypeError(
+    `write must not return ${what}: nothing goes on in the frozen copy once write has returned. ` +
+      'Write everything with `out` before that',
+  )
+}
+
+/** In words; undefined for a value that waits for nothing. */
+function laterWork(value: unknown): string | undefined {
+  if (typeof value === 'function') return 'a function, which nobody calls'
+  if (typeof value !== 'object' || value === null) return undefined
+  const object = value as Partial<Record<PropertyKey, unknown>>
+  if (typeof object['then'] === 'function') return 'a promise'
+  if (types.isGeneratorObject(value)) return 'a generator, which nobody runs'
+  // The iterators of helpers such as `values().map(out.value)` are as lazy as generators.
+  if (typeof object['next'] === 'function') return 'an iterator, which nobody runs'
+  if (typeof object[Symbol.asyncIterator] === 'function') return 'a stream, which nobody reads'
+  return undefined
+}
+
+/** Of `items.map(async (item) => …)`. */
+function laterWorkAmong(value: unknown): string | undefined {
+  if (!Array.isArray(value)) return undefined
+  for (const element of value) {
+    const what = laterWork(element)
+    if (what !== undefined) return `an array with ${what}`
+  }
+  return undefined
+}
