@@ -72,6 +72,7 @@
         "native/freeze/features.cc",
         "native/freeze/flip_lock.cc",
         "native/freeze/fork_engine.cc",
+        "native/freeze/fork_probe.cc",
         "native/freeze/forked_process.cc",
         "native/freeze/frozen_memory.cc",
         "native/freeze/in_process_engine.cc",

@@ -315,6 +315,17 @@ int StartBareThread(int (*body)(void*), void* argument, std::byte* stack_end) {
       CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM, argument);
   return tid < 0 ? -EAGAIN : tid;
 }
+int StartBareProcess(int (*body)(void*), void* argument, std::byte* stack_end, int* pidfd) {
+  if (const int error = InjectedError(Call::kClone)) return -error;
+#if defined(__SANITIZE_THREAD__)
+  constexpr int kMemory = 0;  // as above: with a copy of the memory
+#else
+  constexpr int kMemory = CLONE_VM;
+#endif
+  const int pid =
+      clone(body, stack_end, kMemory | CLONE_FS | CLONE_FILES | CLONE_PIDFD, argument, pidfd);
+  return pid < 0 ? -errno : pid;
+}
 void ExitGroup(int status) {
   for (;;) Raw(SYS_exit_group, static_cast<uint64_t>(status), 0, 0, 0, 0, 0);
 }

@@ -132,6 +132,9 @@ void BeNice(int nice);
 // so that it may call nothing but this and what works on memory. It ends when `body` returns. Returns its id, or
 // -EAGAIN, whatever the reason.
 int StartBareThread(int (*body)(void*), void* argument, std::byte* stack_end);
+// A process that shares this one's memory and descriptors, so that it costs no page tables; of `body` the same holds. No
+// signal tells of its end. Returns its id, or -errno.
+int StartBareProcess(int (*body)(void*), void* argument, std::byte* stack_end, int* pidfd);
 [[noreturn]] void ExitGroup(int status);
 
 }  // namespace stillframe::sys

@@ -3,7 +3,6 @@
 #include <linux/sched.h>
 #include <sys/sysinfo.h>
 #include <sys/utsname.h>
-#include <sys/wait.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -13,6 +12,7 @@
 #include "base/small_file.h"
 #include "base/sys.h"
 #include "freeze/cgroup.h"
+#include "freeze/fork_probe.h"
 #include "freeze/userfaultfd_engine.h"
 
 namespace stillframe {
@@ -30,12 +30,6 @@ bool HasCloseRange() {
   const int error = sys::CloseRange(1, 0, 0);
   return error != -ENOSYS && error != -EPERM;
 }
-bool HasPidfd() {
-  const int sent = sys::PidfdSendSignal(-1, 0);
-  if (sent == -ENOSYS || sent == -EPERM) return false;
-  // EINVAL: before Linux 5.4, which waits for no pidfd.
-  return sys::Waitid(P_PIDFD, 1 << 30, nullptr, WEXITED) != -EINVAL;
-}
 bool HasSmapsRollup() { return ReadSmallFile("/proc/self/smaps_rollup").has_value(); }
 
 bool HugePagesOff() {
@@ -51,11 +45,7 @@ Feature MakeFeature(const char* name, bool available, const char* reason) {
 
 MachineReport ProbeEngines() {
   MachineReport report;
-  report.engines.push_back(MakeFeature("fork", HasPidfd(),
-                                       "the kernel has no pidfds to wait for (Linux 5.4 or newer "
-                                       "is needed, and a seccomp filter must allow "
-                                       "clone, waitid and pidfd_send_signal)"));
-
+  report.engines.push_back(KnownFork());
   report.engines.push_back(MakeFeature("mprotect", true, ""));
   // The variant for everybody decides whether there is the engine at all.
   const Feature by_thread = UserfaultfdEngine::Probe(FaultVariant::kThread);

@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
 #include <cstring>
 #include <memory>
@@ -15,6 +16,7 @@
 #include "base/disabled_steps.h"
 #include "base/small_file.h"
 #include "base/thread.h"
+#include "freeze/fork_probe.h"
 #include "memory/page.h"
 
 namespace stillframe {
@@ -72,6 +74,12 @@ ForkedProcess::~ForkedProcess() {
 
 Result<HardeningPlan> ForkedProcess::Prepare(ControlHeader* control, int target_fd) {
   control_ = control;
+  if (const Feature fork = KnownFork(); !fork.available) {
+    Failure failure;
+    failure.code = FailureCode::kEngineUnavailable;
+    failure.message = fork.reason;
+    return failure;
+  }
   int fds[2] = {-1, -1};
   if (const int error = sys::Pipe2(fds, O_CLOEXEC); error < 0) {
     return SystemFailure("pipe2", -error, "cannot make the pipe that tells the child of our end");
@@ -121,7 +129,30 @@ void ForkedProcess::Peek(const std::byte* address, uint64_t length, std::byte* o
 void ForkedProcess::Stop() {
   if (pid_ == 0 || stopped_) return;
   stopped_ = true;
-  sys::PidfdSendSignal(pidfd_.get(), SIGKILL);
+  if (sys::PidfdSendSignal(pidfd_.get(), SIGKILL) >= 0) return;
+  // A filter that came after the probe. What has not ended still has its process id.
+  if (!HasEnded()) kill(pid_, SIGKILL);
+}
+
+bool ForkedProcess::HasEnded() const {
+  pollfd watch{pidfd_.get(), POLLIN, 0};
+  const timespec now{};
+  return sys::Ppoll(&watch, 1, &now) > 0;
+}
+
+int ForkedProcess::Reap(siginfo_t* info) {
+  const int error = WaitFor(pidfd_.get(), info);
+  if (error == 0 || error == -ECHILD) return error;
+  // A filter that came after the probe. Not to be left as a zombie for that.
+  int status = 0;
+  pid_t reaped = 0;
+  do {
+    reaped = waitpid(pid_, &status, __WALL);
+  } while (reaped < 0 && errno == EINTR);
+  if (reaped < 0) return -errno;
+  info->si_code = WIFEXITED(status) ? CLD_EXITED : CLD_KILLED;
+  info->si_status = WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status);
+  return 0;
 }
 
 Failure ForkedProcess::HowItDied(int code, int status) {
@@ -179,7 +210,7 @@ Status ForkedProcess::Collect() {
         "the forked copy waits for the disk inside the kernel and cannot be killed yet";
     return failure;
   }
-  const int error = WaitFor(pidfd_.get(), &info);
+  const int error = Reap(&info);
   pid_ = 0;
   if (error == -ECHILD) {
     // A child of fork() whose status the host has taken, by waiting for all children or by ignoring SIGCHLD.

@@ -4,6 +4,7 @@
 // often as wanted, Collect once. The destructor stops and collects what has not been.
 #pragma once
 
+#include <signal.h>
 #include <sys/types.h>
 
 #include <optional>
@@ -19,7 +20,7 @@ class ForkedProcess {
  public:
   ~ForkedProcess();
 
-  // What the child needs for HardenChild().
+  // What the child needs for HardenChild(). Refuses where a child could not be ended or waited for.
   Result<HardeningPlan> Prepare(ControlHeader* control, int target_fd);
   void Adopt(pid_t pid, int pidfd);
 
@@ -39,6 +40,9 @@ class ForkedProcess {
   bool left_behind() const { return left_behind_; }
 
  private:
+  bool HasEnded() const;
+  // Waits until the child has ended, and for how. 0, or -errno.
+  int Reap(siginfo_t* info);
   // Whether the killed child ends within the grace period. Otherwise it is left to a thread that reaps it.
   bool EndsInTime();
   Failure HowItDied(int code, int status);

@@ -14,7 +14,7 @@ import { compileProgram, startProgram, toolPath, useTools } from './programs.js'
 useTools()
 const inDirectory = useTemporaryDirectory()
 beforeAll(() => {
-  compileProgram(new URL('fixtures/without_userfaultfd.c', import.meta.url), toolPath('without_userfaultfd'))
+  compileProgram(new URL('fixtures/without_call.c', import.meta.url), toolPath('without_call'))
 })
 
 type Answers = Record<string, string>
@@ -137,7 +137,7 @@ describe('without privileges', () => {
   ] as const)(
     'behind a filter that answers userfaultfd with %s, also as nobody',
     async ([, error], context) => {
-      const filter = [toolPath('without_userfaultfd'), String(error)]
+      const filter = [toolPath('without_call'), 'userfaultfd', String(error)]
       const wrapper = process.getuid?.() === 0 ? [...asNobody, ...filter] : filter
       needsReadableCheckout(context, wrapper)
       const answers = await answersOf({ wrapper })
