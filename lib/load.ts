@@ -3,24 +3,19 @@
  * the package starts on any platform.
  *
  * Tried in this order: the file named by the environment variable STILLFRAME_ADDON and nothing else; the
- * prebuilt binary of the package; what a source build left in build/Release. The addon is Node-API only,
- * so one binary serves every supported Node.
+ * prebuilt binary of the package; what a source build left in source/build/Release. In a checkout only what was built
+ * there. The addon is Node-API only, so one binary serves every supported Node.
  */
 
 import { closeSync, existsSync, openSync, readSync } from 'node:fs'
 import { createRequire } from 'node:module'
-import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { join, resolve } from 'node:path'
 import type { Addon } from './addon.js'
 import { StillframeError } from './errors.js'
+import { isCheckout, packageRoot, sourceRoot } from './package-root.js'
 
 const addonName = 'stillframe.node'
 const architectures: readonly string[] = ['x64', 'arm64']
-
-// lib/ and dist/ both lie directly below package.json.
-/** @internal */
-export const packageRoot = fileURLToPath(new URL('..', import.meta.url))
-const require = createRequire(import.meta.url)
 
 let loaded: Addon | undefined
 
@@ -56,7 +51,6 @@ export function checkPlatform(): void {
 
 function load(): Addon {
   checkPlatform()
-  const { platform, arch } = process
   const attempts: Attempt[] = []
   const explicit = process.env.STILLFRAME_ADDON
   // A binary asked for by name is used or refused: another one in its place would hide the mistake.
@@ -66,17 +60,17 @@ function load(): Addon {
     throw cannotLoad(attempts, 'STILLFRAME_ADDON names this file: correct the variable or unset it.')
   }
 
-  for (const libc of candidateLibcs()) {
-    const file = join(packageRoot, 'prebuilds', `${platform}-${arch}-${libc}`, addonName)
+  const root = packageRoot()
+  for (const file of prebuilt(root, addonName)) {
     const addon = tryLoad(file, attempts)
     if (addon !== undefined) return addon
   }
-  const addon = tryBuild(attempts)
+  const addon = tryBuild(sourceRoot(root), attempts)
   if (addon !== undefined) return addon
   throw cannotLoad(
     attempts,
     'Install the package again on this machine, or build it from source: run "npx node-gyp rebuild" in ' +
-      `${packageRoot} (needs Python, make and a C++20 compiler). A binary elsewhere can be named with ` +
+      `${sourceRoot(root)} (needs Python, make and a C++20 compiler). A binary elsewhere can be named with ` +
       'STILLFRAME_ADDON=/path/to/stillframe.node.',
   )
 }
@@ -96,22 +90,30 @@ function tryLoad(file: string, attempts: Attempt[]): Addon | undefined {
 export function tryFile(file: string): { exports?: unknown; outcome?: string } {
   if (!existsSync(file)) return { outcome: 'does not exist' }
   try {
-    return { exports: require(file) as unknown }
+    const path = resolve(file)
+    return { exports: createRequire(path)(path) as unknown }
   } catch (error) {
     return { outcome: firstLine(error) }
   }
 }
 
+/** @internal Where the binaries of that name may lie that came with the package. */
+export function prebuilt(root: string, name: string): string[] {
+  if (isCheckout(root)) return []
+  const { platform, arch } = process
+  return candidateLibcs().map((libc) => join(root, 'prebuilds', `${platform}-${arch}-${libc}`, name))
+}
+
 /** A build from source, found by the `bindings` package. */
-function tryBuild(attempts: Attempt[]): Addon | undefined {
-  const file = join(packageRoot, 'build', 'Release', addonName)
+function tryBuild(directory: string, attempts: Attempt[]): Addon | undefined {
+  const file = join(directory, 'build', 'Release', addonName)
   try {
-    const bindings = require('bindings') as (options: object) => unknown
+    const bindings = createRequire(file)('bindings') as (options: object) => unknown
     // `try` without the Debug directory that comes first by default: a forgotten debug build would win.
     return checked(
       bindings({
         bindings: addonName,
-        module_root: packageRoot,
+        module_root: directory,
         try: [['module_root', 'build', 'Release', 'bindings']],
       }),
     )
@@ -149,10 +151,8 @@ function firstLine(error: unknown): string {
  * The C libraries to try prebuilt binaries for. The running executable names its dynamic loader, and that
  * names the C library: two small reads, where process.report takes milliseconds. When it cannot be told
  * (the loader was started by hand, say) both are tried, since a binary for the wrong one does not load.
- *
- * @internal
  */
-export function candidateLibcs(): string[] {
+function candidateLibcs(): string[] {
   const loader = programInterpreter('/proc/self/exe')
   if (loader === undefined) return ['glibc', 'musl']
   return loader.includes('musl') ? ['musl'] : ['glibc']

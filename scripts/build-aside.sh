@@ -18,8 +18,8 @@ shift
 
 mkdir -p "build-aside/$name"
 cd "build-aside/$name"
-for source in package.json binding.gyp native node_modules vendor; do
-  if [ -e "../../$source" ]; then ln -sfn "../../$source" "$source"; else rm -f "$source"; fi
+for source in package.json binding.gyp native node_modules; do
+  ln -sfn "../../$source" "$source"
 done
 
 node="${NODE:-node}"

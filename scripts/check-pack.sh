@@ -37,17 +37,19 @@ libc=glibc
 if ldd --version 2>&1 | grep -qi musl; then libc=musl; fi
 prebuilt="prebuilds/linux-$(node -p process.arch)-$libc"
 heap_addon="stillframe_heap-node$(node -p 'process.versions.node.split(".")[0]').node"
-for needed in package.json README.md LICENSE CHANGELOG.md binding.gyp dist/index.js dist/index.d.ts \
+for needed in package.json README.md LICENSE CHANGELOG.md source/binding.gyp dist/index.js dist/index.d.ts \
   dist/cli/main.js dist/heap/index.js dist/heap/index.d.ts dist/heap/signal.js dist/heap/signal.d.ts \
-  native/heap/heap_addon.cc native/child/hardening.cc vendor/xxhash/xxhash.h vendor/xxhash/LICENSE vendor/zstd/zstd.h vendor/zstd/LICENSE \
+  source/native/heap/heap_addon.cc source/native/child/hardening.cc source/vendor/xxhash/xxhash.h source/vendor/xxhash/LICENSE \
+  source/vendor/zstd/zstd.h source/vendor/zstd/LICENSE \
   "$prebuilt/stillframe.node" "$prebuilt/$heap_addon"; do
   grep -qxF "$needed" "$work/files" || fail "the tarball lacks $needed"
 done
-expected='^((package\.json|README\.md|LICENSE|CHANGELOG\.md|binding\.gyp)$'
+expected='^((package\.json|README\.md|LICENSE|CHANGELOG\.md|SECURITY\.md)$'
+expected+='|examples/.+\.(mjs|md)$'
 expected+='|dist/.+\.(js|js\.map|d\.ts|d\.ts\.map)$|docs/.+\.(md|svg|png)$'
-expected+='|native/(base|memory|freeze|image|child|capture|addon|heap)/[a-z0-9_]+\.(cc|h)$'
+expected+='|source/binding\.gyp$|source/native/(base|memory|freeze|image|child|capture|addon|heap)/[a-z0-9_]+\.(cc|h)$'
 expected+='|prebuilds/linux-(x64|arm64)-(glibc|musl)/stillframe(_heap-node[0-9]+)?\.node$'
-expected+='|vendor/[a-z0-9]+/.+)'
+expected+='|source/vendor/[a-z0-9]+/.+)'
 if surprising="$(grep -vE "$expected" "$work/files")"; then
   fail "unexpected files in the tarball:"$'\n'"$surprising"
 fi
@@ -56,7 +58,7 @@ node -e '
   const run = ["preinstall", "install", "postinstall"].filter((name) => scripts[name])
   if (run.length || gypfile !== false) throw new Error(`npm install would run something: ${run.join()} gypfile ${gypfile}`)
 '
-if [ -e prebuilds ] || [ -e vendor ]; then fail 'npm pack left prebuilds/ or vendor/ in the checkout'; fi
+if [ -e prebuilds ] || [ -e source ]; then fail 'npm pack left prebuilds/ or source/ in the checkout'; fi
 
 echo '== publint, attw'
 node_modules/.bin/publint run "$tarball" --strict
@@ -129,12 +131,12 @@ grep -q 'ERR_STILLFRAME\|node-gyp' "$work/unbuilt.log" || {
   cat "$work/unbuilt.log" >&2
   fail 'a missing addon is not explained'
 }
-(cd "$installed" && node "$root/node_modules/node-gyp/bin/node-gyp.js" rebuild --loglevel=warn > "$work/build.log" 2>&1) || {
+(cd "$installed/source" && node "$root/node_modules/node-gyp/bin/node-gyp.js" rebuild --loglevel=warn > "$work/build.log" 2>&1) || {
   cat "$work/build.log" >&2
   fail 'the source build failed'
 }
 for built in stillframe stillframe_heap; do
-  [ -f "$installed/build/Release/$built.node" ] || fail "the source build made no $built.node"
+  [ -f "$installed/source/build/Release/$built.node" ] || fail "the source build made no $built.node"
 done
 node smoke.mjs stillframe --heap
 echo 'check-pack: passed'

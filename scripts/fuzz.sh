@@ -24,11 +24,9 @@ out=build-native/fuzz
 corpus=native/test/corpus
 mkdir -p "$out/corpus"
 xxhash=node_modules/xxhash-addon/xxHash
-[ ! -d vendor/xxhash ] || xxhash=vendor/xxhash
 [ -d "$xxhash" ] || { echo 'fuzz: needs the sources of xxHash: npm ci' >&2; exit 1; }
 
 zstd=node_modules/zstd-napi/deps/zstd/lib
-[ ! -d vendor/zstd ] || zstd=vendor/zstd
 
 # What reading a file needs, and nothing else.
 sources=(native/test/fuzz_image_file.cc

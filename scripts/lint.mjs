@@ -127,12 +127,6 @@ function isTest(file) {
 }
 
 function compilerFlags(file) {
-  const xxhash = ['vendor/xxhash', 'node_modules/xxhash-addon/xxHash'].find((directory) =>
-    existsSync(directory),
-  )
-  const zstd = ['vendor/zstd', 'node_modules/zstd-napi/deps/zstd/lib'].find((directory) =>
-    existsSync(directory),
-  )
   const flags = [
     '-xc++',
     '-std=c++20',
@@ -141,9 +135,9 @@ function compilerFlags(file) {
     '-D_FILE_OFFSET_BITS=64',
     '-Inative',
     '-isystem',
-    xxhash,
+    'node_modules/xxhash-addon/xxHash',
     '-isystem',
-    zstd,
+    'node_modules/zstd-napi/deps/zstd/lib',
   ]
   if (isTest(file)) {
     const gtest = process.env.GTEST_DIR ?? '/usr/src/googletest/googletest'

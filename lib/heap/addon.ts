@@ -3,13 +3,14 @@
  *
  * It knows V8 itself and is compiled for one major version of Node. Tried in this order: the file named by the
  * environment variable STILLFRAME_HEAP_ADDON and nothing else; the prebuilt binary for this version of Node; what a
- * source build left in build/Release.
+ * source build left in source/build/Release. In a checkout only what was built there.
  */
 
 import { join } from 'node:path'
 import type { Addon, NativeFailure } from '../addon.js'
 import { StillframeError } from '../errors.js'
-import { candidateLibcs, checkPlatform, packageRoot, tryFile } from '../load.js'
+import { checkPlatform, prebuilt, tryFile } from '../load.js'
+import { packageRoot, sourceRoot } from '../package-root.js'
 
 /** What a forked copy is to do. */
 export interface HeapPlan {
@@ -110,14 +111,7 @@ function load(): HeapAddon {
   const { platform, arch, env } = process
   const [major] = process.versions.node.split('.')
   const explicit = env['STILLFRAME_HEAP_ADDON']
-  const files = explicit
-    ? [explicit]
-    : [
-        ...candidateLibcs().map((libc) =>
-          join(packageRoot, 'prebuilds', `${platform}-${arch}-${libc}`, `stillframe_heap-node${major}.node`),
-        ),
-        join(packageRoot, 'build', 'Release', 'stillframe_heap.node'),
-      ]
+  const files = explicit ? [explicit] : filesOfPackage(`stillframe_heap-node${major}.node`)
   const outcomes: string[] = []
   for (const file of files) {
     const { exports, outcome } = tryFile(file)
@@ -131,7 +125,12 @@ function load(): HeapAddon {
       `(${platform} ${arch}). Tried:\n${outcomes.join('\n')}\n` +
       (explicit
         ? 'STILLFRAME_HEAP_ADDON names this file: correct the variable or unset it.'
-        : `Build it with this Node: run "npx node-gyp rebuild" in ${packageRoot} (needs Python, make and a C++20 ` +
-          'compiler). All else in stillframe works without it.'),
+        : `Build it with this Node: run "npx node-gyp rebuild" in ${sourceRoot(packageRoot())} (needs Python, make ` +
+          'and a C++20 compiler). All else in stillframe works without it.'),
   )
+}
+
+function filesOfPackage(prebuiltName: string): string[] {
+  const root = packageRoot()
+  return [...prebuilt(root, prebuiltName), join(sourceRoot(root), 'build', 'Release', 'stillframe_heap.node')]
 }

@@ -5,14 +5,12 @@
  */
 
 import { ChildProcess } from 'node:child_process'
-import { createRequire, syncBuiltinESMExports } from 'node:module'
+import { syncBuiltinESMExports } from 'node:module'
 import process from 'node:process'
 import { types } from 'node:util'
 import { deserialize, serialize } from 'node:v8'
 import { Worker } from 'node:worker_threads'
 import { enterFrozenCopy, refusalInFrozenCopy } from '../frozen-copy.js'
-
-const require = createRequire(import.meta.url)
 
 /** Longest serialized error that comes back; see `native/heap/control.h`. */
 const maxFailureBytes = 65_536
@@ -33,7 +31,7 @@ export function refuseWhatCannotWork(): void {
   enterFrozenCopy()
   refuseWhatWasTakenBefore() // first: what is imported here changes with the exports
   for (const [module, names] of refused) {
-    const exports = require(module)
+    const exports = process.getBuiltinModule(module) as object
     for (const name of names) replace(exports, name, refuse(`${module.replace('node:', '')}.${name}`))
   }
   ifUnlocked(syncBuiltinESMExports)

@@ -3,7 +3,7 @@
  * and what to do. Proved by pretending to be on another platform and by naming files that do not load.
  */
 
-import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -117,7 +117,8 @@ describe('an installed package', () => {
   async function install(place: string): Promise<typeof import('../../lib/load.js')> {
     vi.stubEnv('STILLFRAME_ADDON', undefined)
     cpSync(new URL('../../lib', import.meta.url), join(directory, 'lib'), { recursive: true })
-    writeFileSync(join(directory, 'package.json'), '{ "type": "module" }')
+    writeFileSync(join(directory, 'package.json'), '{ "name": "stillframe", "type": "module" }')
+    symlinkSync(new URL('../../node_modules', import.meta.url), join(directory, 'node_modules'))
     const binary = join(directory, place, 'stillframe.node')
     mkdirSync(dirname(binary), { recursive: true })
     cpSync(built, binary)
@@ -137,8 +138,21 @@ describe('an installed package', () => {
     expect(error.message).toContain(
       join(directory, `prebuilds/linux-${arch}-${libc}/stillframe.node: does not exist`),
     )
-    expect(error.message).toContain(join(directory, 'build/Release/stillframe.node: does not exist'))
+    expect(error.message).toContain(join(directory, 'source/build/Release/stillframe.node: does not exist'))
     expect(error.message).not.toContain(otherLibc)
-    expect(error.message).toContain('node-gyp rebuild')
+    expect(error.message).toContain(`"npx node-gyp rebuild" in ${join(directory, 'source')} `)
+  })
+
+  test('loads what was built from its source', async () => {
+    const { loadAddon } = await install('source/build/Release')
+    expect(loadAddon().capabilities().pageSize).toBeGreaterThanOrEqual(4096)
+  })
+
+  test('in a checkout only what was built there is loaded, not what lies ready to be packed', async () => {
+    const { loadAddon } = await install(`prebuilds/linux-${arch}-${libc}`)
+    writeFileSync(join(directory, 'binding.gyp'), '')
+    const error = thrownBy(() => loadAddon())
+    expect(error.message).toContain(join(directory, 'build/Release/stillframe.node: does not exist'))
+    expect(error.message).not.toContain('prebuilds')
   })
 })

@@ -1,0 +1,53 @@
+/**
+ * Where the files of the package lie that are no JavaScript: the native addons. A bundler copies the code to another
+ * place and leaves them behind.
+ */
+
+import { existsSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { StillframeError } from './errors.js'
+
+/**
+ * The directory of package.json.
+ *
+ * @throws StillframeError `ERR_STILLFRAME_ABI` when this code does not lie in its package.
+ */
+export function packageRoot(): string {
+  // Bundled to CommonJS by esbuild there is no such URL.
+  const here: string | undefined = import.meta.url
+  // lib/ and dist/ both lie directly below package.json.
+  const root = here?.startsWith('file:') ? fileURLToPath(new URL('..', here)) : undefined
+  if (root === undefined || packageName(root) !== 'stillframe') throw bundled(here)
+  return root
+}
+
+/** Where a build from source is made: the checkout, or what the packed package has for it. */
+export function sourceRoot(root: string): string {
+  return isCheckout(root) ? root : join(root, 'source')
+}
+
+/** A checkout is what is being worked on: only its own build counts there. */
+export function isCheckout(root: string): boolean {
+  return existsSync(join(root, 'binding.gyp'))
+}
+
+function packageName(root: string): unknown {
+  try {
+    return (JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { name?: unknown }).name
+  } catch {
+    return undefined
+  }
+}
+
+function bundled(here: string | undefined): StillframeError {
+  const where = here === undefined ? 'another file' : here.replace(/^file:\/\//, '')
+  return new StillframeError(
+    'ERR_STILLFRAME_ABI',
+    `the code of stillframe has been bundled into ${where}, and its native addon cannot be found from there. Leave ` +
+      "'stillframe' out of the bundle and install it where the program runs: esbuild --external:stillframe, webpack " +
+      'externals, Rollup external, Vite ssr.external, Next.js serverExternalPackages (docs/BUNDLERS.md shows each). An ' +
+      'addon elsewhere can be named with STILLFRAME_ADDON=/path/to/stillframe.node, and with ' +
+      'STILLFRAME_HEAP_ADDON that of stillframe/heap.',
+  )
+}

@@ -1,0 +1,44 @@
+// The addons in build/Release, and whether they may be used as they are. For prepare.mjs and prepack.mjs.
+
+import { existsSync, readdirSync, statSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import path from 'node:path'
+import process from 'node:process'
+
+const require = createRequire(import.meta.url)
+const root = path.dirname(import.meta.dirname)
+
+export const builtAddons = {
+  stillframe: 'build/Release/stillframe.node',
+  heap: 'build/Release/stillframe_heap.node',
+}
+
+/**
+ * Why they are not what the sources and this Node ask for; undefined when they are.
+ *
+ * @param {string[]} alsoOlderThanThem - further files that they depend on.
+ */
+export function whyNotAsBuilt(alsoOlderThanThem = []) {
+  const addons = Object.values(builtAddons)
+  const absent = addons.find((file) => !existsSync(file))
+  if (absent) return `${absent} does not exist`
+  // make leaves a binary alone that a change does not concern: the later one counts.
+  const builtAt = Math.max(...addons.map((file) => statSync(file).mtimeMs))
+  const changed = [...sources(), ...alsoOlderThanThem].find((file) => statSync(file).mtimeMs > builtAt)
+  if (changed) return `${changed} is newer than the addons in build/Release`
+  for (const file of addons) {
+    try {
+      require(path.join(root, file))
+    } catch (error) {
+      return `${file} does not load into Node ${process.version}: ${error.message}`
+    }
+  }
+  return undefined
+}
+
+function sources() {
+  const native = readdirSync('native', { recursive: true }).map((name) => `native/${name}`)
+  return ['binding.gyp', ...native].filter(
+    (file) => !file.startsWith('native/test') && statSync(file).isFile(),
+  )
+}

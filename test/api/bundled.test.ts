@@ -1,0 +1,87 @@
+/**
+ * Promise: a bundler that takes the code along and leaves the addons behind is found out: the import works, and the first
+ * use says what to do, in whatever format. Proved by bundling a program, and running it.
+ */
+
+import { spawnSync } from 'node:child_process'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { build } from 'rolldown'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+
+const root = fileURLToPath(new URL('../..', import.meta.url))
+const addons = {
+  STILLFRAME_ADDON: join(root, 'build/Release/stillframe.node'),
+  STILLFRAME_HEAP_ADDON: join(root, 'build/Release/stillframe_heap.node'),
+}
+let directory = ''
+
+beforeAll(() => {
+  directory = mkdtempSync(join(tmpdir(), 'stillframe-bundled-'))
+  // A project with another name lies around the bundle, as it would.
+  writeFileSync(join(directory, 'package.json'), '{ "name": "service" }')
+  writeFileSync(
+    join(directory, 'service.mjs'),
+    `import { Region } from '${root}lib/index.ts'
+     import { writeHeapSnapshot } from '${root}lib/heap/index.ts'
+     const outcomeOf = (use) => {
+       try {
+         use()
+         return 'works'
+       } catch (error) {
+         return [error.name, error.code, error.message].join(' ')
+       }
+     }
+     console.log(JSON.stringify([
+       outcomeOf(() => Region.allocate(4096)),
+       outcomeOf(() => writeHeapSnapshot('bundled.heapsnapshot').abort()),
+     ]))`,
+  )
+})
+
+afterAll(() => rmSync(directory, { recursive: true, force: true }))
+
+describe.each([
+  ['ES module', 'esm', 'mjs', {}],
+  ['CommonJS', 'cjs', 'cjs', {}],
+  // What esbuild makes of it.
+  ['CommonJS without import.meta.url', 'cjs', 'cjs', { 'import.meta.url': 'undefined' }],
+] as const)('bundled to %s', (name, format, extension, define) => {
+  const file = (): string => join(directory, `out/${name.replaceAll(' ', '-')}.${extension}`)
+
+  beforeAll(() =>
+    build({
+      input: join(directory, 'service.mjs'),
+      platform: 'node',
+      transform: { define },
+      output: { file: file(), format },
+      logLevel: 'silent',
+    }),
+  )
+
+  function run(env: object): [memory: string, heap: string] {
+    const { stdout, stderr } = spawnSync(process.execPath, [file()], {
+      cwd: directory,
+      encoding: 'utf8',
+      env: { ...process.env, STILLFRAME_ADDON: '', STILLFRAME_HEAP_ADDON: '', ...env },
+    })
+    expect(stderr).toBe('')
+    return JSON.parse(stdout)
+  }
+
+  test('says on first use that it must be left out of the bundle, and how', () => {
+    for (const outcome of run({})) {
+      expect(outcome).toMatch(/^StillframeError ERR_STILLFRAME_ABI /)
+      expect(outcome).toContain('bundled')
+      expect(outcome).toContain('--external:stillframe')
+      // It is not this project that has to be built.
+      expect(outcome).not.toContain('node-gyp')
+    }
+  })
+
+  test('works with addons that are named', () => {
+    expect(run(addons)).toEqual(['works', 'works'])
+  })
+})
