@@ -89,6 +89,8 @@
         "native/image/tail.cc",
         "native/image/target_file.cc",
         "native/memory/huge_pages.cc",
+        "native/memory/checked_copy.cc",
+        "native/memory/mapping_budget.cc",
         "native/memory/mapping_list.cc",
         "native/memory/prefetch.cc",
         "native/memory/region.cc"

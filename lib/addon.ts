@@ -159,11 +159,28 @@ export interface RestoreTarget {
   /** The region to fill from its first byte; filled by the reading thread itself. */
   region?: RegionHandle
   /**
-   * Without a region the memory is JS's own and may be detached at any moment, so the reading thread
-   * hands over chunk after chunk, on the JS thread, and waits until `done` is called. What it throws ends the
-   * restore.
+   * Without a region the memory is JS's own and may be detached at any moment, so for each chunk the reading thread
+   * asks, on the JS thread, where it is just now: a view of as many bytes, which are filled before anything else
+   * happens there. The next one comes after `done` was called. What it throws ends the restore.
    */
-  onChunk?: (byteOffset: number, chunk: Uint8Array, done: () => void) => void
+  onChunk?: (byteOffset: number, byteLength: number, done: () => void) => Uint8Array
+  /** That memory is a part of a region, which a capture may have write-protected. */
+  inRegion: boolean
+}
+
+/** What a file may ask for at most. */
+export interface NativeReadLimits {
+  sections: number
+  /** -1: what the process can spare. */
+  mappings: number
+  metadataBytes: number
+  metadataValues: number
+  metadataDepth: number
+}
+
+export interface InspectPlan {
+  path: string
+  limits: NativeReadLimits
 }
 
 export interface RestorePlan {
@@ -177,6 +194,7 @@ export interface RestorePlan {
   sections: string[] | undefined
   /** Refuse when the sections to restore add up to more; 0 for no limit. */
   maxBytes: number
+  limits: NativeReadLimits
   /** Existing memory to fill, by section; checked against the file's sections before a byte is filled. */
   into: (RestoreTarget & { byteLength: number })[]
 }
@@ -198,6 +216,7 @@ export interface VerifyPlan {
   path: string
   /** Stop after so many problems. */
   maxProblems: number
+  limits: NativeReadLimits
 }
 
 export interface FeatureProbe {
@@ -238,7 +257,7 @@ export interface Addon {
     onEnd: (failure: NativeFailure | null, result?: NativeCaptureResult) => void,
   ) => CaptureHandle
   /** Reads header, sections, metadata and index; no page data. */
-  inspect(path: string, callback: Callback<ImageInfo>): ReadJob
+  inspect(plan: InspectPlan, callback: Callback<ImageInfo>): ReadJob
   /** Checks every byte. Damage is reported; FORMAT, VERSION and I/O errors fail. */
   verify(plan: VerifyPlan, callback: Callback<{ problems: ImageProblem[]; info?: ImageInfo }>): ReadJob
   restore(plan: RestorePlan, callback: Callback<NativeRestored>): ReadJob

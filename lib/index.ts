@@ -9,6 +9,7 @@ export type { EngineName, EngineProbe, FaultHandling, MemoryLimitAction } from '
 export { StillframeError, type StillframeErrorCode, type StillframeErrorDetails } from './errors.js'
 export type { WebAssemblyMemory } from './extent.js'
 export {
+  type InspectOptions,
   inspect,
   type SectionInfo,
   type SnapshotInfo,
@@ -17,6 +18,7 @@ export {
   type VerifyReport,
   verify,
 } from './inspect.js'
+export type { ReadLimits } from './limits.js'
 export type { JsonOf, JsonValue } from './metadata.js'
 export type { Compression, SnapshotOptions } from './options.js'
 export { type Preflight, preflight } from './preflight.js'

@@ -1,8 +1,9 @@
 /** Reading a snapshot file without its memory: what it says of itself, and whether it is sound. */
 
-import type { ImageInfo } from './addon.js'
+import type { ImageInfo, InspectPlan } from './addon.js'
 import { CallSite } from './errors.js'
 import { type JobCallback, runJob } from './job.js'
+import { checkLimits, type ReadLimits } from './limits.js'
 import { loadAddon } from './load.js'
 import { decodeMetadata, type JsonValue } from './metadata.js'
 import { checkPath } from './path.js'
@@ -72,6 +73,14 @@ export interface VerifyOptions {
   onProgress?: ((progress: ReadProgress) => void) | undefined
   /** Stop after so many problems, an integer from 1 to 1,000,000. Default 100. */
   maxProblems?: number | undefined
+  /** What the file may ask for. */
+  limits?: ReadLimits | undefined
+}
+
+/** Options of {@link inspect}. */
+export interface InspectOptions {
+  /** What the file may ask for. */
+  limits?: ReadLimits | undefined
 }
 
 /**
@@ -79,13 +88,21 @@ export interface VerifyOptions {
  * any size, and says nothing about the pages: that is {@link verify}. `Meta`, the type of the metadata, is the
  * caller's word: it is not checked.
  *
- * Rejects with TypeError for a wrong path, and StillframeError: `FORMAT`, `VERSION`, `CORRUPT`, `IO`.
+ * Rejects with TypeError or RangeError for wrong arguments and for a file that asks for more than `limits` allow, and
+ * with StillframeError: `FORMAT`, `VERSION`, `CORRUPT`, `IO`.
  */
-export async function inspect<Meta = JsonValue>(path: string | URL): Promise<SnapshotInfo<Meta>> {
+export async function inspect<Meta = JsonValue>(
+  path: string | URL,
+  options?: InspectOptions,
+): Promise<SnapshotInfo<Meta>> {
   const callSite = new CallSite(inspect)
   const file = checkPath(path, 'read')
+  const plan: InspectPlan = {
+    path: file,
+    limits: checkLimits(checkOptions(options, ['limits']).limits),
+  }
   const addon = loadAddon()
-  const start = (callback: JobCallback<ImageInfo>) => addon.inspect(file, callback)
+  const start = (callback: JobCallback<ImageInfo>) => addon.inspect(plan, callback)
   return toSnapshotInfo<Meta>(await runJob({ path: file, callSite, start }), file)
 }
 
@@ -93,19 +110,20 @@ export async function inspect<Meta = JsonValue>(path: string | URL): Promise<Sna
  * Checks every byte of a snapshot file. Damage is not an error: it is in the report, as is a file that is no
  * snapshot at all.
  *
- * Rejects with TypeError or RangeError for wrong arguments, the signal's reason, and StillframeError: `IO` when
+ * Rejects with TypeError or RangeError for wrong arguments and for a file that asks for more than `limits` allow, the signal's reason, and StillframeError: `IO` when
  * the file cannot be read, `VERSION` when it is of a newer format.
  */
 export async function verify(path: string | URL, options?: VerifyOptions): Promise<VerifyReport> {
   const callSite = new CallSite(verify)
   const file = checkPath(path, 'read')
-  const given = checkOptions(options, ['signal', 'onProgress', 'maxProblems'])
+  const given = checkOptions(options, ['signal', 'onProgress', 'maxProblems', 'limits'])
   const signal = checkSignal(given.signal, 'options.signal')
   const onProgress = checkCallback<(progress: ReadProgress) => void>(given.onProgress, 'options.onProgress')
   const maxProblems =
     given.maxProblems === undefined
       ? 100
       : checkInteger(given.maxProblems, 'options.maxProblems', 1, 1_000_000)
+  const limits = checkLimits(given.limits)
 
   const addon = loadAddon()
   const found = await runJob({
@@ -114,7 +132,7 @@ export async function verify(path: string | URL, options?: VerifyOptions): Promi
     signal,
     onProgress,
     start: (callback: JobCallback<Found>) =>
-      addon.verify({ path: file, maxProblems }, (failure, value) => {
+      addon.verify({ path: file, maxProblems, limits }, (failure, value) => {
         // A snapshot whose first bytes are damaged is no different from a file that never was one.
         if (failure?.failure !== 'FORMAT') callback(failure, value)
         else callback(null, { problems: [{ offset: failure.offset, section: '', reason: failure.message }] })

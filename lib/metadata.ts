@@ -29,13 +29,16 @@ export type JsonOf<Meta> = Meta extends JsonValue | undefined
 
 /** Most metadata that a file can hold, in bytes of UTF-8 (docs/FORMAT.md). */
 export const maxMetadataBytes = 64 * 1024 * 1024
+/** Most values in it, and levels of nesting: what a reader takes on trust without being stopped for long. */
+export const maxMetadataValues = 250_000
+export const maxMetadataDepth = 1000
 
 /**
  * The text to store, made at the call, so that later changes to the object are not in the file.
  * `undefined` (no metadata) stays undefined. As with `JSON.stringify`, members that are functions or
  * undefined are left out, and NaN becomes null.
  *
- * @throws TypeError when JSON cannot say the value (cycles, BigInt, a function) or the text is too long.
+ * @throws TypeError when JSON cannot say the value (cycles, BigInt, a function), or there is too much of it.
  */
 export function encodeMetadata(value: unknown): string | undefined {
   if (value === undefined) return undefined
@@ -54,7 +57,41 @@ export function encodeMetadata(value: unknown): string | undefined {
       `options.metadata must have at most ${maxMetadataBytes} bytes as JSON, not ${bytes}`,
     )
   }
+  const { values, depth } = measureJson(text)
+  if (values > maxMetadataValues) {
+    throw invalidArgValue(
+      `options.metadata must hold at most ${maxMetadataValues} values, not ${values}. Keep bulk data in a source`,
+    )
+  }
+  if (depth > maxMetadataDepth) {
+    throw invalidArgValue(`options.metadata must be nested at most ${maxMetadataDepth} deep, not ${depth}`)
+  }
   return text
+}
+
+/** As readers count (native/image/json_extent.h). */
+function measureJson(text: string): { values: number; depth: number } {
+  let values = 1
+  let depth = 0
+  let deepest = 0
+  let inString = false
+  for (let i = 0; i < text.length; i++) {
+    const c = text[i]
+    if (inString) {
+      if (c === '\\') i++
+      else if (c === '"') inString = false
+    } else if (c === '"') {
+      inString = true
+    } else if (c === '[' || c === '{') {
+      values++
+      deepest = Math.max(deepest, ++depth)
+    } else if (c === ']' || c === '}') {
+      depth--
+    } else if (c === ',') {
+      values++
+    }
+  }
+  return { values, depth: deepest }
 }
 
 /** What {@link encodeMetadata} stored, read back; undefined when there was none. */

@@ -56,7 +56,7 @@ export interface SnapshotOptions<Meta = JsonValue> {
    * from 0 to 19. Default 10.
    */
   nice?: number | undefined
-  /** Stored in the file as JSON, as it is at the call. At most 64 MiB as text. */
+  /** Stored in the file as JSON, as it is at the call. At most 64 MiB as text, 250,000 values, nested 1,000 deep. */
   metadata?: JsonValue | (Meta & JsonOf<Meta>) | undefined
   /** True (default): replace an existing file atomically. False: `ERR_STILLFRAME_EXISTS`. */
   overwrite?: boolean | undefined

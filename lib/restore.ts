@@ -1,9 +1,10 @@
 /** Getting memory back from a snapshot file. */
 
-import type { NativeRestored, RestorePlan } from './addon.js'
+import type { NativeReadLimits, NativeRestored, RestorePlan } from './addon.js'
 import { CallSite, invalidArgType, invalidArgValue, StillframeError } from './errors.js'
 import { type SnapshotInfo, toSnapshotInfo } from './inspect.js'
 import { type JobCallback, runJob } from './job.js'
+import { checkLimits, type ReadLimits } from './limits.js'
 import { loadAddon } from './load.js'
 import type { JsonValue } from './metadata.js'
 import { checkPath } from './path.js'
@@ -57,6 +58,8 @@ export interface RestoreOptions {
    * this: an integer >= 1. Default: no limit.
    */
   maxBytes?: number | undefined
+  /** What the file may ask for besides. */
+  limits?: ReadLimits | undefined
   /** Rejects with its reason. */
   signal?: AbortSignal | undefined
   /** Called about every 100 ms, and once at the end. */
@@ -68,7 +71,7 @@ export interface RestoreOptions {
  * metadata, is the caller's word: it is not checked.
  *
  * Rejects with TypeError or RangeError for wrong arguments (also for sections that the file does not have,
- * targets too small for theirs, and more than `maxBytes`), the signal's reason, and StillframeError: `FORMAT`,
+ * targets too small for theirs, and more than `maxBytes` or `limits` allow), the signal's reason, and StillframeError: `FORMAT`,
  * `VERSION`, `CORRUPT`, `IO`, and for targets `BUSY` or `CLOSED`.
  */
 export async function restore<Meta = JsonValue>(
@@ -81,11 +84,11 @@ export async function restore<Meta = JsonValue>(
   if (wish.signal?.aborted) throw wish.signal.reason
 
   const addon = loadAddon()
-  // What a copy threw is the reason; native code only knows that it threw.
-  let copyError: Error | undefined
-  const onCopyError = (error: Error): void => {
+  // What looking for the memory threw is the reason; native code only knows that it threw.
+  let locateError: Error | undefined
+  const onLocateError = (error: Error): void => {
     callSite.claim(error)
-    copyError = error
+    locateError = error
   }
   const plan: RestorePlan = {
     path: file,
@@ -94,7 +97,8 @@ export async function restore<Meta = JsonValue>(
     prefetch: wish.prefetch,
     sections: wish.sections,
     maxBytes: wish.maxBytes,
-    into: wish.targets.map((target) => toNativeTarget(target, file, onCopyError)),
+    limits: wish.limits,
+    into: wish.targets.map((target) => toNativeTarget(target, file, onLocateError)),
   }
   const native = await runJob({
     path: file,
@@ -102,7 +106,7 @@ export async function restore<Meta = JsonValue>(
     signal: wish.signal,
     onProgress: wish.onProgress,
     start: (callback: JobCallback<NativeRestored>) =>
-      addon.restore(plan, (failure, value) => callback(failure && (copyError ?? failure), value)),
+      addon.restore(plan, (failure, value) => callback(failure && (locateError ?? failure), value)),
     discard: closeAll,
   })
   try {
@@ -182,6 +186,7 @@ interface RestoreWish {
   readonly targets: readonly ResolvedTarget[]
   readonly sections: string[] | undefined
   readonly maxBytes: number
+  readonly limits: NativeReadLimits
   readonly signal: AbortSignal | undefined
   readonly onProgress: ((progress: ReadProgress) => void) | undefined
 }
@@ -193,6 +198,7 @@ const known = [
   'into',
   'sections',
   'maxBytes',
+  'limits',
   'signal',
   'onProgress',
 ] as const satisfies readonly (keyof RestoreOptions)[]
@@ -213,6 +219,7 @@ function checkRestoreOptions(options: unknown): RestoreWish {
       given.maxBytes === undefined
         ? 0
         : checkInteger(given.maxBytes, 'options.maxBytes', 1, Number.MAX_SAFE_INTEGER),
+    limits: checkLimits(given.limits),
     signal: checkSignal(given.signal, 'options.signal'),
     onProgress: checkCallback<(progress: ReadProgress) => void>(given.onProgress, 'options.onProgress'),
   }

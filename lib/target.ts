@@ -16,6 +16,8 @@ export interface ResolvedTarget {
   readonly byteLength: number
   /** Set for a whole region. */
   readonly region: RegionHandle | undefined
+  /** True for a region and for any part of one. */
+  readonly inRegion: boolean
   /** Where the bytes are just now; throws when they are gone. A WebAssembly memory moves when it grows. */
   readonly locate: () => Extent
 }
@@ -49,7 +51,7 @@ function resolveTarget(section: string, value: unknown): ResolvedTarget {
   if (isRegion(value)) {
     const region = openHandle(value, `${label} cannot be filled`)
     const locate = () => extentOf(region.buffer(), label) as Extent
-    return { name: section, byteLength: value.byteLength, region, locate }
+    return { name: section, byteLength: value.byteLength, region, inRegion: true, locate }
   }
 
   const buffer = bufferOfMemory(value) ?? bufferOf(value)
@@ -59,7 +61,7 @@ function resolveTarget(section: string, value: unknown): ResolvedTarget {
   const locate = () => extentOf(bufferOfMemory(value) ?? value, label) as Extent
   const { byteLength } = locate()
   const region = byteLength === owner?.byteLength ? handle : undefined
-  return { name: section, byteLength, region, locate }
+  return { name: section, byteLength, region, inRegion: owner !== undefined, locate }
 }
 
 /** Two sections in the same bytes: the one that comes last would win, in silence. */
@@ -86,35 +88,41 @@ function refuseOverlap(targets: readonly ResolvedTarget[]): void {
 /**
  * The form that native code takes.
  *
- * @param onError - is told what a copy threw, just before it ends the restore.
+ * @param onError - is told that the memory is not there any more, just before that ends the restore.
  */
 export function toNativeTarget(
   target: ResolvedTarget,
   path: string,
   onError: (error: Error) => void,
 ): NativeTarget & { byteLength: number } {
-  const { name, byteLength, region } = target
-  if (region !== undefined) return { name, byteLength, region }
-  const onChunk = (byteOffset: number, chunk: Uint8Array, done: () => void): void => {
+  const { name, byteLength, region, inRegion } = target
+  if (region !== undefined) return { name, byteLength, region, inRegion }
+  const onChunk = (byteOffset: number, chunkLength: number, done: () => void): Uint8Array => {
     try {
-      copyChunk(target, path, byteOffset, chunk)
+      const chunk = locateChunk(target, path, byteOffset, chunkLength)
+      // A turn of the event loop for everybody else before the next one.
+      setImmediate(done)
+      return chunk
     } catch (error) {
       onError(error as Error)
       throw error
     }
-    // A turn of the event loop for everybody else before the next one.
-    setImmediate(done)
   }
-  return { name, byteLength, onChunk }
+  return { name, byteLength, inRegion, onChunk }
 }
 
 /**
- * Copies one chunk. Memory of JavaScript can be transferred away or shrink between any two chunks, so its
+ * Where one chunk goes. Memory of JavaScript can be transferred away or shrink between any two chunks, so its
  * place is looked up anew for each.
  */
-function copyChunk(target: ResolvedTarget, path: string, byteOffset: number, chunk: Uint8Array): void {
+function locateChunk(
+  target: ResolvedTarget,
+  path: string,
+  byteOffset: number,
+  chunkLength: number,
+): Uint8Array {
   const extent = whereNow(target)
-  if (extent === undefined || byteOffset + chunk.length > extent.byteLength) {
+  if (extent === undefined || byteOffset + chunkLength > extent.byteLength) {
     throw new StillframeError(
       'ERR_STILLFRAME_CLOSED',
       `the memory given for section '${target.name}' was detached, closed or shrunk while it was being filled ` +
@@ -122,7 +130,7 @@ function copyChunk(target: ResolvedTarget, path: string, byteOffset: number, chu
       { path },
     )
   }
-  new Uint8Array(extent.buffer, extent.byteOffset + byteOffset, chunk.length).set(chunk)
+  return new Uint8Array(extent.buffer, extent.byteOffset + byteOffset, chunkLength)
 }
 
 function whereNow(target: ResolvedTarget): Extent | undefined {

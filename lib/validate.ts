@@ -16,14 +16,15 @@ export type UncheckedOptions<Key extends string> = { readonly [key in Key]?: unk
 export function checkOptions<Key extends string>(
   options: unknown,
   known: readonly Key[],
+  name = 'options',
 ): UncheckedOptions<Key> {
   if (options === undefined) return {}
   if (typeof options !== 'object' || options === null || Array.isArray(options)) {
-    throw invalidArgType('options', 'an object', options)
+    throw invalidArgType(name, 'an object', options)
   }
   for (const key of Object.keys(options)) {
     if (!(known as readonly string[]).includes(key)) {
-      throw invalidArgValue(`options.${key} is not a known option; known are ${known.join(', ')}`)
+      throw invalidArgValue(`${name}.${key} is not a known option; known are ${known.join(', ')}`)
     }
   }
   return options

@@ -64,16 +64,18 @@ napi_value ArrayOf(napi_env env, Items& items, Make make) {
 }
 
 // Calls a function of JS without a receiver; what it throws stays pending. Not at all when an argument could not
-// be made.
-inline void CallFunction(napi_env env, napi_value function,
-                         std::initializer_list<napi_value> arguments) {
-  if (function == nullptr) return;
+// be made. Returns what the function does, null when it did not come to that.
+inline napi_value CallFunction(napi_env env, napi_value function,
+                               std::initializer_list<napi_value> arguments) {
+  if (function == nullptr) return nullptr;
   for (const napi_value argument : arguments) {
-    if (argument == nullptr) return;
+    if (argument == nullptr) return nullptr;
   }
   napi_value receiver = nullptr;
   napi_get_undefined(env, &receiver);
-  napi_call_function(env, receiver, function, arguments.size(), arguments.begin(), nullptr);
+  napi_value returned = nullptr;
+  napi_call_function(env, receiver, function, arguments.size(), arguments.begin(), &returned);
+  return returned;
 }
 
 // A function of JS that calls a method, and keeps its object alive. Null when it cannot be made.

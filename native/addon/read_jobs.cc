@@ -6,6 +6,9 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <string_view>
+#include <unordered_map>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -18,6 +21,8 @@
 #include "base/thread.h"
 #include "image/image_file.h"
 #include "image/image_sweep.h"
+#include "memory/checked_copy.h"
+#include "memory/mapping_budget.h"
 #include "memory/prefetch.h"
 #include "memory/region.h"
 
@@ -26,6 +31,13 @@ namespace {
 
 // Of the sections that a file has, when one that it has not is asked for.
 constexpr size_t kNamesInMessage = 16;
+
+Failure Aborted() {
+  Failure failure;
+  failure.code = FailureCode::kAborted;
+  failure.message = "the reading was aborted";
+  return failure;
+}
 
 // One reading thread, the callback that waits for it, and the way to hand it chunks in between. Lives until
 // its end has been told on the JS thread, and as long as the ReadJob object of JS.
@@ -41,11 +53,12 @@ class ReadJob final : public Job, public std::enable_shared_from_this<ReadJob> {
   ReadControl control;
 
   // Runs `task` on the JS thread and waits for what it answers, by its result when that is a failure, later by
-  // Answer() otherwise. On the job's thread only. A cancellation does not wait.
+  // Answer() otherwise. On the job's thread only. A cancellation does not wait. The first answer counts: a task that
+  // failed may already have arranged for the other.
   Status OnJsThread(std::function<Status(Napi::Env)> task);
   void Answer(Status answer) {
     const std::lock_guard lock(mutex_);
-    answer_ = std::move(answer);
+    if (!answer_) answer_ = std::move(answer);
     answered_.notify_all();
   }
 
@@ -144,10 +157,7 @@ Status ReadJob::OnJsThread(std::function<Status(Napi::Env)> task) {
   std::unique_lock lock(mutex_);
   answered_.wait(lock, [&] { return answer_.has_value() || control.cancelled; });
   if (answer_.has_value()) return *answer_;
-  Failure failure;
-  failure.code = FailureCode::kAborted;
-  failure.message = "the reading was aborted";
-  return failure;
+  return Aborted();
 }
 
 napi_value DescribeImage(Napi::Env env, const ImageFile& image) {
@@ -186,13 +196,26 @@ napi_value DescribeProblems(Napi::Env env, const std::vector<ImageProblem>& prob
   });
 }
 
+ReadLimits LimitsOf(Reader* plan) {
+  Reader object(plan->env(), plan->Get("limits"));
+  object.Include(*plan);
+  ReadLimits limits;
+  limits.sections = object.Unsigned("sections");
+  limits.metadata_bytes = object.Unsigned("metadataBytes");
+  limits.metadata_values = object.Unsigned("metadataValues");
+  limits.metadata_depth = object.Unsigned("metadataDepth");
+  plan->Include(object);
+  return limits;
+}
+
 Napi::Value Inspect(const Napi::CallbackInfo& info) {
-  Reader reader(info.Env(), info[0]);
-  const std::string path = reader.Text(info[0]);
-  if (!reader.ok()) return {};
+  Reader plan(info.Env(), info[0]);
+  const std::string path = plan.String("path");
+  const ReadLimits limits = LimitsOf(&plan);
+  if (!plan.ok()) return {};
   return ReadJob::Run(
-      info, info[1].As<Napi::Function>(), [path](ReadJob&) -> Result<ReadJob::ToValue> {
-        Result<ImageFile> image = ImageFile::Open(path);
+      info, info[1].As<Napi::Function>(), [path, limits](ReadJob&) -> Result<ReadJob::ToValue> {
+        Result<ImageFile> image = ImageFile::Open(path, limits);
         if (!image.ok()) return image.failure();
         auto shared = std::make_shared<ImageFile>(std::move(image.value()));
         return ReadJob::ToValue([shared](Napi::Env env) { return DescribeImage(env, *shared); });
@@ -203,9 +226,10 @@ Napi::Value Verify(const Napi::CallbackInfo& info) {
   Reader plan(info.Env(), info[0]);
   const std::string path = plan.String("path");
   const auto max_problems = static_cast<size_t>(plan.Unsigned("maxProblems"));
+  const ReadLimits limits = LimitsOf(&plan);
   if (!plan.ok()) return {};
-  const auto work = [path, max_problems](ReadJob& job) -> Result<ReadJob::ToValue> {
-    Result<ImageFile> image = ImageFile::Open(path);
+  const auto work = [path, limits, max_problems](ReadJob& job) -> Result<ReadJob::ToValue> {
+    Result<ImageFile> image = ImageFile::Open(path, limits);
     if (!image.ok()) {
       const Failure& failure = image.failure();
       if (failure.code != FailureCode::kCorrupt) return failure;
@@ -233,8 +257,9 @@ struct RestoreTarget {
   std::string name;
   uint64_t byte_length = 0;
   RegionUse region;
-  // Without a region: gets (offset, chunk) on the JS thread. Released there, too.
+  // Without a region: gets (offset, length, done) on the JS thread, and returns where it is. Released there, too.
   std::shared_ptr<Napi::FunctionReference> on_chunk;
+  bool in_region = false;  // what on_chunk returns lies in one
 };
 
 struct RestorePlan {
@@ -245,6 +270,8 @@ struct RestorePlan {
   bool verify = true;
   std::optional<std::vector<std::string>> sections;
   uint64_t max_bytes = 0;
+  ReadLimits limits;
+  std::optional<uint64_t> max_mappings;  // without: MappingBudget()
   std::vector<RestoreTarget> into;
 };
 
@@ -258,6 +285,12 @@ RestorePlan ReadRestorePlan(Reader* object) {
   plan.prefetch = object->Bool("prefetch");
   plan.verify = object->Bool("verify");
   plan.max_bytes = object->Unsigned("maxBytes");
+  plan.limits = LimitsOf(object);
+  Reader limits(object->env(), object->Get("limits"));
+  limits.Include(*object);
+  const double mappings = limits.Number("mappings");
+  if (mappings >= 0) plan.max_mappings = static_cast<uint64_t>(mappings);
+  object->Include(limits);
   const napi_value sections = object->Get("sections");
   if (object->TypeOf(sections) == napi_object) {
     plan.sections.emplace();
@@ -277,6 +310,7 @@ RestorePlan ReadRestorePlan(Reader* object) {
     target.name = entry.String("name");
     target.byte_length = entry.Unsigned("byteLength");
     target.region = RegionUse(RegionOf(&entry, entry.Get("region")));
+    target.in_region = entry.Bool("inRegion");
     const napi_value on_chunk = entry.Get("onChunk");
     if (entry.TypeOf(on_chunk) == napi_function) {
       target.on_chunk = std::make_shared<Napi::FunctionReference>(
@@ -291,14 +325,15 @@ RestorePlan ReadRestorePlan(Reader* object) {
 
 // The sections to restore, by index, in the order of the file.
 Result<std::vector<uint32_t>> ChooseSections(const ImageFile& image, const RestorePlan& plan) {
-  std::vector<std::string> wanted;
-  if (plan.sections) wanted = *plan.sections;
-  for (const RestoreTarget& target : plan.into) wanted.push_back(target.name);
   const auto& sections = image.sections();
-  for (const std::string& name : wanted) {
-    const bool known = std::any_of(sections.begin(), sections.end(),
-                                   [&](const auto& each) { return each.name == name; });
-    if (known) continue;
+  std::unordered_map<std::string_view, const ImageFile::Section*> by_name;
+  for (const auto& section : sections) by_name.emplace(section.name, &section);
+  std::unordered_set<std::string_view> wanted;
+  if (plan.sections) wanted.insert(plan.sections->begin(), plan.sections->end());
+  for (const RestoreTarget& target : plan.into) wanted.insert(target.name);
+  for (const std::string_view unknown : wanted) {
+    if (by_name.count(unknown) != 0) continue;
+    const std::string name(unknown);
     Failure failure;
     failure.code = FailureCode::kNoSection;
     failure.message = "the file has no section '" + name + "'; it has";
@@ -314,8 +349,7 @@ Result<std::vector<uint32_t>> ChooseSections(const ImageFile& image, const Resto
   std::vector<uint32_t> chosen;
   uint64_t total = 0;
   for (uint32_t i = 0; i < sections.size(); i++) {
-    const bool all = !plan.sections;
-    if (!all && std::find(wanted.begin(), wanted.end(), sections[i].name) == wanted.end()) continue;
+    if (plan.sections && wanted.count(sections[i].name) == 0) continue;
     chosen.push_back(i);
     total += sections[i].byte_length;
   }
@@ -327,30 +361,47 @@ Result<std::vector<uint32_t>> ChooseSections(const ImageFile& image, const Resto
     return failure;
   }
   for (const RestoreTarget& target : plan.into) {
-    for (const auto& section : sections) {
-      if (section.name != target.name || section.byte_length <= target.byte_length) continue;
-      failure.message =
-          "section '" + section.name + "' holds " + std::to_string(section.byte_length) +
-          " bytes, and the memory it is to fill has " + std::to_string(target.byte_length);
-      failure.section = section.name;
-      return failure;
-    }
+    const ImageFile::Section& section = *by_name.at(target.name);
+    if (section.byte_length <= target.byte_length) continue;
+    failure.message =
+        "section '" + section.name + "' holds " + std::to_string(section.byte_length) +
+        " bytes, and the memory it is to fill has " + std::to_string(target.byte_length);
+    failure.section = section.name;
+    return failure;
   }
-  return chosen;
+  const uint64_t regions = chosen.size() - plan.into.size();
+  const uint64_t most = plan.max_mappings ? *plan.max_mappings : MappingBudget();
+  if (regions <= most) return chosen;
+  failure.message = "restoring " + std::to_string(regions) +
+                    " sections takes as many mappings of memory, and " +
+                    (plan.max_mappings ? "limits.mappings allows " : "this process can spare ") +
+                    std::to_string(most) +
+                    ": restore fewer at a time (sections), restore into existing memory (into), or "
+                    "raise vm.max_map_count or limits.mappings";
+  return failure;
 }
 
 Status FillThroughJs(ReadJob& job, const ImageFile& image, uint32_t section,
                      const RestoreTarget& target, ImageFile::Check check) {
+  Result<CheckedCopy> copy = CheckedCopy::Create();
+  if (!copy.ok()) return copy.failure();
   const auto deliver = [&](uint64_t offset, const std::byte* bytes, uint64_t length) -> Status {
     return job.OnJsThread([&, offset, bytes, length](Napi::Env env) -> Status {
       napi_value at = nullptr;
       napi_create_double(env, static_cast<double>(offset), &at);
-      napi_value chunk = nullptr;
-      napi_create_buffer_copy(env, length, bytes, nullptr, &chunk);
+      napi_value count = nullptr;
+      napi_create_double(env, static_cast<double>(length), &count);
       // Answered in a later turn of the event loop, so that the service has one between any two chunks.
       const napi_value done = Closure<ReadJob, &ReadJob::OnDone>(env, job.shared_from_this());
-      CallFunction(env, target.on_chunk->Value(), {at, chunk, done});
-      if (!env.IsExceptionPending()) return Success{};
+      const napi_value where = CallFunction(env, target.on_chunk->Value(), {at, count, done});
+      if (!env.IsExceptionPending()) {
+        std::byte* to = Reader(env, where).Address(where);
+        // This environment is being ended.
+        if (to == nullptr) return Aborted();
+        if (!target.in_region) return copy.value().Copy(to, bytes, length);
+        memcpy(to, bytes, length);
+        return Success{};
+      }
       Failure failure;
       failure.code = FailureCode::kIo;
       failure.message = TakeExceptionMessage(env);
@@ -381,6 +432,7 @@ class RestoreWork {
         check_(plan.verify ? ImageFile::Check::kChecksums : ImageFile::Check::kNone),
         sweep_(image) {
     restored_.mapped = image.layout() == Layout::kFlat && plan.mode != RestorePlan::Mode::kCopy;
+    for (const RestoreTarget& target : plan.into) targets_.emplace(target.name, &target);
   }
 
   Result<RestoredFile> Run();
@@ -396,6 +448,7 @@ class RestoreWork {
   const ImageFile& image_;
   const RestorePlan& plan_;
   const ImageFile::Check check_;
+  std::unordered_map<std::string_view, const RestoreTarget*> targets_;  // of plan_.into, by name
   ImageSweep sweep_;
   bool fills_ = false;  // the sweep has anything to fill
   RestoredFile restored_;
@@ -426,9 +479,8 @@ Status RestoreWork::Sweep(ImageSweep* sweep, ImageSweep::Extent extent) const {
 }
 
 const RestoreTarget* RestoreWork::TargetOf(const std::string& name) const {
-  const auto found = std::find_if(plan_.into.begin(), plan_.into.end(),
-                                  [&](const RestoreTarget& target) { return target.name == name; });
-  return found != plan_.into.end() ? &*found : nullptr;
+  const auto found = targets_.find(name);
+  return found != targets_.end() ? found->second : nullptr;
 }
 
 Status RestoreWork::MakeRegion(uint32_t index) {
@@ -496,7 +548,7 @@ Napi::Value Restore(const Napi::CallbackInfo& info) {
   auto plan = std::make_shared<RestorePlan>(ReadRestorePlan(&reader));
   if (!reader.ok()) return {};
   const auto work = [plan](ReadJob& job) -> Result<ReadJob::ToValue> {
-    Result<ImageFile> opened = ImageFile::Open(plan->path);
+    Result<ImageFile> opened = ImageFile::Open(plan->path, plan->limits);
     if (!opened.ok()) return opened.failure();
     auto image = std::make_shared<ImageFile>(std::move(opened.value()));
     Result<RestoredFile> done = RestoreWork(job, *image, *plan).Run();

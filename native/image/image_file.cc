@@ -15,6 +15,7 @@
 #include "image/checksum.h"
 #include "image/control_block.h"
 #include "image/image_sweep.h"
+#include "image/json_extent.h"
 #include "image/saver.h"
 #include "image/tail.h"
 #include "image/utf8.h"
@@ -55,6 +56,14 @@ uint64_t FirstNotZero(const std::byte* bytes, uint64_t length) {
   return static_cast<uint64_t>(found - bytes);
 }
 
+// For what is more than the caller is ready for; `limit` is the name of the option.
+Status CheckLimit(uint64_t found, uint64_t allowed, const char* what, const char* limit) {
+  if (found <= allowed) return Success{};
+  return Plain(FailureCode::kOutOfRange, "the file has " + std::to_string(found) + what +
+                                             ", more than limits." + limit + " allows (" +
+                                             std::to_string(allowed) + ")");
+}
+
 Failure Cancelled() { return Plain(FailureCode::kAborted, "the reading was aborted"); }
 
 // What a file asks for may be more than there is, and the containers of the library can only end the process then.
@@ -66,7 +75,7 @@ Status CheckRoomFor(uint64_t bytes, const char* what) {
 
 }  // namespace
 
-Result<ImageFile> ImageFile::Open(const std::string& path) {
+Result<ImageFile> ImageFile::Open(const std::string& path, const ReadLimits& limits) {
   ImageFile image;
   // Not blocking: opening a FIFO would otherwise wait for a writer.
   const int fd = sys::Open(AT_FDCWD, path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0);
@@ -87,7 +96,7 @@ Result<ImageFile> ImageFile::Open(const std::string& path) {
 
   Status status = image.ReadHeader();
   if (status.ok()) status = image.ReadTrailer();
-  if (status.ok()) status = image.ReadSections();
+  if (status.ok()) status = image.ReadSections(limits);
   if (status.ok()) status = image.ReadIndex();
   if (!status.ok()) return status.failure();
   image.PrepareDirectReading();
@@ -168,7 +177,7 @@ Status ImageFile::ReadTrailer() {
   return Success{};
 }
 
-Status ImageFile::ReadSections() {
+Status ImageFile::ReadSections(const ReadLimits& limits) {
   const uint64_t trailer_at = trailer_.file_length - kPageSize;
   // The parts of the tail lie one behind the other; each length is bounded before it is added.
   const bool counts_bounded =
@@ -187,6 +196,8 @@ Status ImageFile::ReadSections() {
       RoundUp(trailer_.metadata_offset + trailer_.metadata_length, kPageSize) == trailer_at;
   if (!in_order) return Corrupt(trailer_at, "", "the trailer does not describe this file");
 
+  Status count = CheckLimit(trailer_.section_count, limits.sections, " sections", "sections");
+  if (!count.ok()) return count;
   // The table is held in several forms for a moment.
   const uint64_t table_length = records_length + trailer_.names_length;
   if (Status room = CheckRoomFor(4 * table_length, "the section table"); !room.ok()) return room;
@@ -242,18 +253,33 @@ Status ImageFile::ReadSections() {
                          record.first_entry, record.block_count, 0});
   }
 
+  return ReadMetadata(limits);
+}
+
+Status ImageFile::ReadMetadata(const ReadLimits& limits) {
+  const uint64_t trailer_at = trailer_.file_length - kPageSize;
+  Status bytes = CheckLimit(trailer_.metadata_length, limits.metadata_bytes, " bytes of metadata",
+                            "metadataBytes");
+  if (!bytes.ok()) return bytes;
   // As text here, and as text and value in JavaScript.
   if (Status room = CheckRoomFor(3 * trailer_.metadata_length, "the metadata"); !room.ok())
     return room;
   metadata_.resize(trailer_.metadata_length);
-  read = ReadExactly(reinterpret_cast<std::byte*>(metadata_.data()), metadata_.size(),
-                     trailer_.metadata_offset, "");
+  Status read = ReadExactly(reinterpret_cast<std::byte*>(metadata_.data()), metadata_.size(),
+                            trailer_.metadata_offset, "");
   if (!read.ok()) return read;
   if (Checksum(metadata_.data(), metadata_.size()) != trailer_.metadata_checksum) {
     return Corrupt(trailer_.metadata_offset, "", "the metadata does not match its checksum");
   }
   if (!IsUtf8WithoutNul(metadata_))
     return Corrupt(trailer_.metadata_offset, "", "the metadata is not UTF-8");
+  const JsonExtent extent = MeasureJson(metadata_);
+  Status values = CheckLimit(extent.values, limits.metadata_values, " values in its metadata",
+                             "metadataValues");
+  if (!values.ok()) return values;
+  Status depth = CheckLimit(extent.depth, limits.metadata_depth,
+                            " levels of nesting in its metadata", "metadataDepth");
+  if (!depth.ok()) return depth;
   const uint64_t end = trailer_.metadata_offset + trailer_.metadata_length;
   std::vector<std::byte> padding(trailer_at - end);
   read = ReadExactly(padding.data(), padding.size(), end, "");

@@ -16,6 +16,7 @@
 #include "base/unique_fd.h"
 #include "image/block_codec.h"
 #include "image/format.h"
+#include "image/read_limits.h"
 
 namespace stillframe {
 
@@ -62,7 +63,8 @@ class ImageFile {
     std::unique_ptr<BlockDecompressor> decompressor_;
   };
 
-  static Result<ImageFile> Open(const std::string& path);
+  // kOutOfRange when the file asks for more than the limits allow.
+  static Result<ImageFile> Open(const std::string& path, const ReadLimits& limits = {});
 
   const FileHeader& header() const { return header_; }
   const std::vector<Section>& sections() const { return sections_; }
@@ -106,7 +108,8 @@ class ImageFile {
   ImageFile() = default;
   Status ReadHeader();
   Status ReadTrailer();
-  Status ReadSections();
+  Status ReadSections(const ReadLimits& limits);
+  Status ReadMetadata(const ReadLimits& limits);
   Status ReadIndex();
   Status CheckEntry(const BlockEntry& entry, uint32_t section, uint64_t block) const;
   // That the pieces of a packed file follow each other without a gap or an overlap.

@@ -177,7 +177,7 @@ export class FakeAddon {
     return {
       RegionHandle: FakeRegion,
       Capture,
-      inspect(_path, callback) {
+      inspect(_plan, callback) {
         const job = new FakeJob<ImageInfo>(callback)
         fake.inspectJob = job
         const answer = fake.image

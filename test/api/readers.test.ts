@@ -34,6 +34,14 @@ const info = {
 /** Native code would go on with the next chunk. */
 const noDone = (): void => {}
 
+const defaultLimits = {
+  sections: 65_535,
+  mappings: -1,
+  metadataBytes: 64 * 2 ** 20,
+  metadataValues: 250_000,
+  metadataDepth: 1000,
+}
+
 describe('inspect()', () => {
   test('gives what the file says', async () => {
     expect(await inspect(path)).toEqual(info)
@@ -63,7 +71,7 @@ describe('inspect()', () => {
 describe('verify()', () => {
   test('reports no problems', async () => {
     const report = verify(path)
-    expect(fake.verifyPlan).toEqual({ path, maxProblems: 100 })
+    expect(fake.verifyPlan).toEqual({ path, maxProblems: 100, limits: defaultLimits })
     fake.verifyJob?.succeed({ problems: [], info: image })
     expect(await report).toEqual({ ok: true, problems: [], info })
   })
@@ -138,6 +146,7 @@ describe('restore()', () => {
       prefetch: false,
       sections: undefined,
       maxBytes: 0,
+      limits: defaultLimits,
       into: [],
     })
     fake.restoreJob?.succeed(native())
@@ -208,6 +217,7 @@ describe('restore()', () => {
       prefetch: false,
       sections: ['index'],
       maxBytes: 99,
+      limits: defaultLimits,
       into: [],
     })
     fake.restoreJob?.succeed({ info: image, mapped: true, sections: [] })
@@ -254,7 +264,8 @@ describe('restore()', () => {
       const big = Region.allocate(24)
       const [part] = planFor({ main: new Uint8Array(big.buffer, 8) }).into
       expect(part?.region).toBeUndefined()
-      part?.onChunk?.(4, Uint8Array.of(1, 2), noDone)
+      part?.onChunk?.(4, 2, noDone).set([1, 2])
+      expect(part?.inRegion).toBe(true)
       expect([...new Uint8Array(big.buffer, 11, 4)]).toEqual([0, 1, 2, 0])
     })
 
@@ -262,7 +273,6 @@ describe('restore()', () => {
       const buffer = new ArrayBuffer(32)
       const shared = new SharedArrayBuffer(8)
       const memory = wasmMemory(1)
-      const chunk = Uint8Array.of(7, 8, 9)
       for (const [target, bytes] of [
         [buffer, new Uint8Array(buffer)],
         [shared, new Uint8Array(shared)],
@@ -271,7 +281,8 @@ describe('restore()', () => {
         [memory, new Uint8Array(memory.buffer)],
       ] as const) {
         const [native] = planFor({ main: target }).into
-        native?.onChunk?.(2, chunk, noDone)
+        expect(native?.inRegion).toBe(false)
+        native?.onChunk?.(2, 3, noDone).set([7, 8, 9])
         expect([...bytes.subarray(2, 5)]).toEqual([7, 8, 9])
         bytes.fill(0)
       }
@@ -281,7 +292,7 @@ describe('restore()', () => {
       const memory = wasmMemory(1)
       const [native] = planFor({ main: memory }).into
       memory.grow(1)
-      native?.onChunk?.(0, Uint8Array.of(5), noDone)
+      native?.onChunk?.(0, 1, noDone).set([5])
       expect(new Uint8Array(memory.buffer)[0]).toBe(5)
     })
 
@@ -296,20 +307,20 @@ describe('restore()', () => {
       resizable.resize(4)
       region.close()
       for (const native of natives) {
-        const error = thrownBy(() => native?.onChunk?.(4, Uint8Array.of(1), noDone))
+        const error = thrownBy(() => native?.onChunk?.(4, 1, noDone))
         expect(error).toBeInstanceOf(StillframeError)
         expect(error).toMatchObject({ code: 'ERR_STILLFRAME_CLOSED', path })
         expect(error.message).toContain("section 'main'")
       }
     })
 
-    test('what a copy threw is what restore() rejects with', async () => {
+    test('what the look for the memory threw is what restore() rejects with', async () => {
       const buffer = new ArrayBuffer(8)
       const rejection = (function theCaller() {
         return rejectionOf(restore(path, { into: { main: buffer } }))
       })()
       detach(buffer)
-      const thrown = thrownBy(() => fake.restorePlan?.into[0]?.onChunk?.(0, Uint8Array.of(1), noDone))
+      const thrown = thrownBy(() => fake.restorePlan?.into[0]?.onChunk?.(0, 1, noDone))
       fake.restoreJob?.fail(nativeFailure('IO', { message: 'a callback threw' }))
       const error = await rejection
       expect(error).toBe(thrown)

@@ -1,0 +1,50 @@
+/** How much a file may ask of the process that reads it. */
+
+import type { NativeReadLimits } from './addon.js'
+import { maxMetadataBytes, maxMetadataDepth, maxMetadataValues } from './metadata.js'
+import { maxSections } from './source.js'
+import { checkInteger, checkOptions } from './validate.js'
+
+/**
+ * A budget for files that somebody else may have made: what asks for more is refused with a RangeError
+ * (`ERR_OUT_OF_RANGE`) before it is given. The defaults take every file that `snapshot()` writes.
+ */
+export interface ReadLimits {
+  /** Most sections, an integer >= 1. Default 65,535, which is what the format holds. */
+  sections?: number | undefined
+  /**
+   * Of `restore()`: most mappings of memory that it may make, one for each region, an integer >= 0. Default: half of what
+   * `vm.max_map_count` leaves the process, which cannot go on without.
+   */
+  mappings?: number | undefined
+  /** Most bytes of metadata, an integer >= 0. Default 64 MiB, which is what the format holds. */
+  metadataBytes?: number | undefined
+  /** Most values in the metadata, all levels together, an integer >= 0. Default 250,000. */
+  metadataValues?: number | undefined
+  /** Most arrays and objects of the metadata within each other, an integer >= 0. Default 1,000. */
+  metadataDepth?: number | undefined
+}
+
+const known = [
+  'sections',
+  'mappings',
+  'metadataBytes',
+  'metadataValues',
+  'metadataDepth',
+] as const satisfies readonly (keyof ReadLimits)[]
+
+/** Checks `options.limits`. @throws TypeError, RangeError. */
+export function checkLimits(limits: unknown): NativeReadLimits {
+  const given = checkOptions(limits, known, 'options.limits')
+  const limit = (name: keyof ReadLimits, min: number, otherwise: number): number =>
+    given[name] === undefined
+      ? otherwise
+      : checkInteger(given[name], `options.limits.${name}`, min, Number.MAX_SAFE_INTEGER)
+  return {
+    sections: limit('sections', 1, maxSections),
+    mappings: limit('mappings', 0, -1),
+    metadataBytes: limit('metadataBytes', 0, maxMetadataBytes),
+    metadataValues: limit('metadataValues', 0, maxMetadataValues),
+    metadataDepth: limit('metadataDepth', 0, maxMetadataDepth),
+  }
+}
