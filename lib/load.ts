@@ -8,7 +8,6 @@
  */
 
 import { closeSync, existsSync, openSync, readSync } from 'node:fs'
-import { createRequire } from 'node:module'
 import { join, resolve } from 'node:path'
 import type { Addon } from './addon.js'
 import { StillframeError } from './errors.js'
@@ -91,10 +90,15 @@ export function tryFile(file: string): { exports?: unknown; outcome?: string } {
   if (!existsSync(file)) return { outcome: 'does not exist' }
   try {
     const path = resolve(file)
-    return { exports: createRequire(path)(path) as unknown }
+    return { exports: requireAt(path)(path) as unknown }
   } catch (error) {
     return { outcome: firstLine(error) }
   }
+}
+
+/** Bundlers replace an imported `createRequire` by their own, which loads no addon. */
+function requireAt(file: string): NodeJS.Require {
+  return process.getBuiltinModule('node:module').createRequire(file)
 }
 
 /** @internal Where the binaries of that name may lie that came with the package. */
@@ -108,7 +112,7 @@ export function prebuilt(root: string, name: string): string[] {
 function tryBuild(directory: string, attempts: Attempt[]): Addon | undefined {
   const file = join(directory, 'build', 'Release', addonName)
   try {
-    const bindings = createRequire(file)('bindings') as (options: object) => unknown
+    const bindings = requireAt(file)('bindings') as (options: object) => unknown
     // `try` without the Debug directory that comes first by default: a forgotten debug build would win.
     return checked(
       bindings({

@@ -41,11 +41,10 @@ function packageName(root: string): unknown {
 }
 
 function bundled(here: string | undefined): StillframeError {
-  const where = here === undefined ? 'another file' : here.replace(/^file:\/\//, '')
   return new StillframeError(
     'ERR_STILLFRAME_ABI',
-    `the code of stillframe has been bundled into ${where}, and its native addon cannot be found from there. Leave ` +
-      "'stillframe' out of the bundle and install it where the program runs: esbuild --external:stillframe, webpack " +
+    'the code of stillframe has been bundled into another program, and its native addon cannot be found from there ' +
+      `(import.meta.url is ${here}). Leave 'stillframe' out of the bundle and install it where the program runs: esbuild --external:stillframe, webpack ` +
       'externals, Rollup external, Vite ssr.external, Next.js serverExternalPackages (docs/BUNDLERS.md shows each). An ' +
       'addon elsewhere can be named with STILLFRAME_ADDON=/path/to/stillframe.node, and with ' +
       'STILLFRAME_HEAP_ADDON that of stillframe/heap.',

@@ -7,12 +7,17 @@
 # 2. publint and @arethetypeswrong/cli (an ESM-only package) find nothing
 # 3. installed into an empty project, without any script: import, require, types and command line work, stillframe/heap
 #    and its signal too
-# 4. the same without the prebuilt addons: a source build from the tarball's own files loads and works
+# 4. installed on "macOS" by npm, and without a compiler by Yarn and pnpm, which compile what looks as if it wanted it
+# 5. bundled by esbuild, Rollup, webpack and Vite: scripts/check-bundlers.mjs
+# 6. what npm makes of a clone that is installed from git has its addons
+# 7. the same as 3 without the prebuilt addons: a source build from the tarball's own files loads and works
 #
-# Needs a built addon (npm run build). Works in a temporary directory.
+# Needs a built addon (npm run build) and the registry. Works in a temporary directory. `--quick` leaves out 4 and 5.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+quick=''
 case "${1:-}" in
+  --quick) quick=1 ;;
   -h | --help) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//p}' "$0"; exit 0 ;;
 esac
 
@@ -124,7 +129,74 @@ TS
 "$root/node_modules/.bin/tsc" --noEmit --strict --target es2023 --lib es2023,esnext.disposable --module nodenext \
   --typeRoots "$root/node_modules/@types" --types node consumer.mts consumer.cts
 
+if [ -z "$quick" ]; then
+  echo '== elsewhere: installs and imports on macOS'
+  echo "Object.defineProperty(process, 'platform', { value: 'darwin' })" > "$work/darwin.cjs"
+  mkdir "$work/darwin" && cd "$work/darwin"
+  echo '{ "private": true }' > package.json
+  node -r "$work/darwin.cjs" "$(readlink -f "$(command -v npm)")" install --ignore-scripts --no-audit --no-fund \
+    --loglevel=error "$tarball"
+  node -r "$work/darwin.cjs" --input-type=module -e "
+    const { Region } = await import('stillframe')
+    const { writeHeapSnapshot } = await import('stillframe/heap')
+    for (const use of [() => Region.allocate(1), () => writeHeapSnapshot('x')]) {
+      try {
+        use()
+      } catch ({ code }) {
+        if (code === 'ERR_STILLFRAME_UNSUPPORTED_PLATFORM') continue
+        throw new Error(code)
+      }
+      throw new Error('it works on macOS')
+    }
+  "
+
+  # install_by NAME COMMAND...: into an empty project, where no tool that compiles is to be found.
+  mkdir "$work/bin"
+  for tool in node npm npx sh git tar gzip uname; do ln -s "$(command -v "$tool")" "$work/bin/$tool"; done
+  install_by() {
+    local name="$1"
+    shift
+    echo "== $name, without a compiler"
+    mkdir "$work/$name" && cd "$work/$name"
+    echo '{ "name": "consumer", "version": "1.0.0", "license": "MIT", "private": true }' > package.json
+    cp "$tarball" stillframe.tgz
+    cp "$root/scripts/smoke.mjs" .
+    # The registry's certificate may be known to npm only.
+    env -u CC -u CXX PATH="$work/bin" npm_config_store_dir="$work/store" YARN_CACHE_FOLDER="$work/cache" \
+      NODE_EXTRA_CA_CERTS="${NODE_EXTRA_CA_CERTS:-$(npm config get cafile | grep / || true)}" \
+      npx --yes "$@" > install.log 2>&1 || { cat install.log >&2; fail "$name cannot install it"; }
+    node smoke.mjs stillframe --heap
+  }
+  install_by yarn1 yarn@1 add file:./stillframe.tgz
+  install_by pnpm9 pnpm@9 add ./stillframe.tgz
+  install_by pnpm10 pnpm@10 add ./stillframe.tgz
+  export YARN_NODE_LINKER=node-modules YARN_ENABLE_TELEMETRY=0 YARN_ENABLE_IMMUTABLE_INSTALLS=0
+  install_by yarn4 @yarnpkg/cli-dist@4.9 add stillframe@file:./stillframe.tgz
+
+  echo '== bundlers'
+  mkdir "$work/bundled" && cd "$work/bundled"
+  echo '{ "name": "consumer", "private": true }' > package.json
+  npm install --no-audit --no-fund --loglevel=error "$tarball" esbuild@0.28 rollup@4 @rollup/plugin-node-resolve@16 webpack@5 \
+    webpack-cli@7 vite@8
+  node "$root/scripts/check-bundlers.mjs" "$PWD"
+fi
+
+echo '== what is made of a clone that is installed from git'
+git clone -q "$root" "$work/clone"
+cd "$work/clone"
+ln -s "$root/node_modules" node_modules
+# Compiling is what `npm ci` has shown to work.
+cp -R "$root/build" "$root/dist" .
+npm_package_resolved="$PWD" node scripts/prepare.mjs
+npm pack --ignore-scripts --pack-destination "$work/clone" --loglevel=error > /dev/null
+mkdir "$work/from-git" && cd "$work/from-git"
+echo '{ "private": true }' > package.json
+npm install --ignore-scripts --no-audit --no-fund --loglevel=error "$work"/clone/stillframe-*.tgz
+cp "$root/scripts/smoke.mjs" .
+node smoke.mjs stillframe --heap
+
 echo '== source build from the tarball'
+cd "$work/consumer"
 rm -rf "$installed/prebuilds"
 if node smoke.mjs stillframe > "$work/unbuilt.log" 2>&1; then fail 'it works without any addon'; fi
 grep -q 'ERR_STILLFRAME\|node-gyp' "$work/unbuilt.log" || {

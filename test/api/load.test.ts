@@ -53,6 +53,14 @@ describe('elsewhere', () => {
     }
   })
 
+  test('stillframe/heap, too', async () => {
+    pretend('win32', 'x64')
+    const { readValues, snapshotState, writeHeapSnapshot } = await import('../../lib/heap/index.js')
+    for (const use of [() => writeHeapSnapshot('/tmp/x'), () => snapshotState('/tmp/x', () => {})])
+      expect(thrownBy(use).code).toBe('ERR_STILLFRAME_UNSUPPORTED_PLATFORM')
+    expect(readValues('/tmp/x')).toHaveProperty('next')
+  })
+
   test('mistakes in arguments are still told first', async () => {
     pretend('darwin', 'arm64')
     const { snapshot } = await load()

@@ -1,0 +1,149 @@
+#!/usr/bin/env node
+// Tries the real bundlers over an installed package, with the settings that docs/BUNDLERS.md shows.
+//
+//   node scripts/check-bundlers.mjs PROJECT
+//
+// PROJECT is a directory with stillframe, esbuild, rollup, @rollup/plugin-node-resolve, webpack, webpack-cli and vite in its
+// node_modules. With the settings of the document the bundle works; with everything bundled, to each format, it says that
+// it must not be.
+
+import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
+import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
+import process from 'node:process'
+
+const document = readFileSync(new URL('../docs/BUNDLERS.md', import.meta.url), 'utf8')
+process.chdir(process.argv[2] ?? fail('name a project'))
+
+const program = `
+import { Region } from 'stillframe'
+import { snapshotState } from 'stillframe/heap'
+const outcomeOf = (use) => {
+  try {
+    use()
+    return 'works'
+  } catch (error) {
+    return error.code + ' ' + error.message
+  }
+}
+console.log(JSON.stringify([
+  outcomeOf(() => Region.allocate(4096).close()),
+  outcomeOf(() => snapshotState('bundled.state', (out) => out.write('x')).abort()),
+]))
+`
+writeFileSync('app.mjs', program)
+
+/** With what the document shows: everything works. */
+const documented = {
+  esbuild: ['esbuild', ...commandOf('esbuild').slice(1)],
+  rollup: ['rollup', '--config', configurationOf('rollup.config.mjs')],
+  webpack: ['webpack', '--config', configurationOf('webpack.config.mjs')],
+  vite: ['vite', 'build', '--config', configurationOf('vite.config.mjs')],
+}
+for (const [name, command] of Object.entries(documented)) {
+  const [memory, heap] = outcomesOf(
+    command,
+    name === 'vite' ? ['out/app.mjs', 'out/app.js'] : ['out/app.mjs'],
+  )
+  assert.deepEqual([memory, heap], ['works', 'works'], name)
+  console.log(`${name}, external: works`)
+}
+
+/** With everything in the bundle: it says what to do. */
+const everything = {
+  'esbuild to ESM': [
+    'esbuild',
+    'app.mjs',
+    '--bundle',
+    '--platform=node',
+    '--format=esm',
+    '--outfile=out/app.mjs',
+  ],
+  'esbuild to CommonJS': [
+    'esbuild',
+    'app.mjs',
+    '--bundle',
+    '--platform=node',
+    '--format=cjs',
+    '--outfile=out/app.cjs',
+  ],
+  'rollup to ESM': ['rollup', 'app.mjs', '--plugin', 'node-resolve', '--format=es', '--file=out/app.mjs'],
+  'rollup to CommonJS': [
+    'rollup',
+    'app.mjs',
+    '--plugin',
+    'node-resolve',
+    '--format=cjs',
+    '--file=out/app.cjs',
+  ],
+  'vite to ESM': [
+    'vite',
+    'build',
+    '--config',
+    written(
+      'vite-all.mjs',
+      "export default { ssr: { noExternal: true }, build: { ssr: 'app.mjs', outDir: 'out' } }",
+    ),
+  ],
+}
+for (const [name, command] of Object.entries(everything)) {
+  for (const outcome of outcomesOf(command, ['out/app.mjs', 'out/app.cjs', 'out/app.js'])) {
+    assert.match(outcome, /^ERR_STILLFRAME_ABI .*--external:stillframe/, name)
+    assert.doesNotMatch(outcome, /node-gyp/, name)
+  }
+  console.log(`${name}, bundled: says what to do`)
+}
+
+/** webpack writes into the bundle where the code has been: it works there, and says what to do elsewhere. */
+const webpack = `export default {
+  mode: 'production', target: 'node', entry: './app.mjs',
+  output: { path: import.meta.dirname + '/out', filename: 'app.cjs' }
+}`
+const bundle = ['webpack', '--config', written('webpack-all.mjs', webpack)]
+assert.deepEqual(outcomesOf(bundle, ['out/app.cjs']), ['works', 'works'])
+renameSync('node_modules/stillframe', 'node_modules/elsewhere')
+try {
+  for (const outcome of JSON.parse(run(process.execPath, ['out/app.cjs'])))
+    assert.match(outcome, /^ERR_STILLFRAME_ABI .*--external:stillframe/, 'webpack')
+} finally {
+  renameSync('node_modules/elsewhere', 'node_modules/stillframe')
+}
+console.log('webpack, bundled: works until the package has moved, then says what to do')
+
+/** Bundles, and runs what came out. */
+function outcomesOf([bin, ...args], candidates) {
+  rmSync('out', { recursive: true, force: true })
+  run(path.resolve('node_modules/.bin', bin), args)
+  const made = candidates.find((file) => existsSync(file))
+  assert(made !== undefined, `${bin} made none of ${candidates.join(', ')}`)
+  return JSON.parse(run(process.execPath, [made]))
+}
+
+function run(command, args) {
+  const { status, stdout, stderr, error } = spawnSync(command, args, { encoding: 'utf8' })
+  assert.equal(status, 0, `${command} ${args.join(' ')}: ${error ?? stderr + stdout}`)
+  return stdout
+}
+
+/** The command that the document shows in the section of that name. */
+function commandOf(bundler) {
+  const shown = new RegExp(`^### ${bundler}\\n\\n\`\`\`sh\\n(.*)\\n\`\`\`$`, 'm').exec(document)
+  return shown?.[1].split(' ') ?? fail(`docs/BUNDLERS.md shows no command of ${bundler}`)
+}
+
+/** Writes the file that the document shows under that name. */
+function configurationOf(name) {
+  const shown = new RegExp(`^\`\`\`js ${name.replaceAll('.', '\\.')}\\n(.*?)^\`\`\`$`, 'ms').exec(document)
+  return written(name, shown?.[1] ?? fail(`docs/BUNDLERS.md shows no ${name}`))
+}
+
+function written(name, text) {
+  writeFileSync(name, text)
+  return name
+}
+
+function fail(reason) {
+  console.error(`check-bundlers: ${reason}`)
+  process.exit(1)
+}
