@@ -3,7 +3,8 @@
 #
 #   npm run check:pack
 #
-# 1. npm pack; the list of files holds what it must and nothing else; no lifecycle script runs on install
+# 1. npm pack; the list of files holds what it must and nothing else; no lifecycle script runs on install; every link in
+#    its documents leads somewhere
 # 2. publint and @arethetypeswrong/cli (an ESM-only package) find nothing
 # 3. installed into an empty project, without any script: import, require, types and command line work, stillframe/heap
 #    and its signal too
@@ -64,6 +65,7 @@ node -e '
   if (run.length || gypfile !== false) throw new Error(`npm install would run something: ${run.join()} gypfile ${gypfile}`)
 '
 if [ -e prebuilds ] || [ -e source ]; then fail 'npm pack left prebuilds/ or source/ in the checkout'; fi
+node scripts/check-links.mjs "$tarball"
 
 echo '== publint, attw'
 node_modules/.bin/publint run "$tarball" --strict
@@ -203,7 +205,11 @@ grep -q 'ERR_STILLFRAME\|node-gyp' "$work/unbuilt.log" || {
   cat "$work/unbuilt.log" >&2
   fail 'a missing addon is not explained'
 }
-(cd "$installed/source" && node "$root/node_modules/node-gyp/bin/node-gyp.js" rebuild --loglevel=warn > "$work/build.log" 2>&1) || {
+home="$(node -p 'path.dirname(path.dirname(process.execPath))')"
+headers=()
+if [ -f "$home/include/node/node_api.h" ]; then headers=(--nodedir="$home"); fi
+(cd "$installed/source" && node "$root/node_modules/node-gyp/bin/node-gyp.js" rebuild --loglevel=warn \
+  "${headers[@]}" > "$work/build.log" 2>&1) || {
   cat "$work/build.log" >&2
   fail 'the source build failed'
 }

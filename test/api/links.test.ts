@@ -1,0 +1,45 @@
+/**
+ * Promise: no link in the documentation is dead, in the repository and in the package, which leaves some files out. Proved by
+ * following each, among the files that npm would pack.
+ */
+
+import { execFileSync, spawnSync } from 'node:child_process'
+import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { afterEach, beforeEach, expect, test } from 'vitest'
+
+const root = fileURLToPath(new URL('../..', import.meta.url))
+const script = join(root, 'scripts/check-links.mjs')
+let directory = ''
+
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), 'stillframe-links-'))
+})
+
+afterEach(() => rmSync(directory, { recursive: true, force: true }))
+
+function deadLinksIn(place: string): string {
+  return spawnSync(process.execPath, [script, place], { encoding: 'utf8' }).stderr
+}
+
+test('in the repository', () => {
+  expect(deadLinksIn(root)).toBe('')
+})
+
+test('in the package', () => {
+  const listed = execFileSync('npm', ['pack', '--dry-run', '--json', '--ignore-scripts'], {
+    cwd: root,
+    encoding: 'utf8',
+  })
+  const [{ files }] = JSON.parse(listed) as [{ files: { path: string }[] }]
+  for (const { path } of files.filter((file) => /^[^/]+$|^(docs|examples)\//.test(file.path)))
+    cpSync(join(root, path), join(directory, path), { recursive: true })
+  expect(deadLinksIn(directory)).toBe('')
+})
+
+test('a dead link is found: to a file, and to a heading', () => {
+  writeFileSync(join(directory, 'a.md'), '# One, two\n[good](a.md#one-two) [gone](b.md) [gone](#three)\n')
+  expect(deadLinksIn(directory)).toBe('dead link: a.md: b.md\ndead link: a.md: #three\n')
+})
