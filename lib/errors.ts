@@ -12,7 +12,7 @@ import type { NativeFailure } from './addon.js'
  * - `UNSUPPORTED_PLATFORM`: not Linux, or not x64/arm64.
  * - `ABI`: the native addon cannot be loaded into this Node.
  * - `ENGINE_UNAVAILABLE`: the engine asked for cannot do this here.
- * - `BUSY`: the memory is in use by a capture or a restore.
+ * - `BUSY`: the memory is in use by a capture or a restore, or the file by a capture; V8's threads did not come to rest.
  * - `CLOSED`: the memory was closed or detached.
  * - `EXISTS`: the file exists and `overwrite` is false.
  * - `MEMORY_LIMIT`: copy-on-write has taken `memoryLimit`.

@@ -1,5 +1,6 @@
 /** One running read job of native code (inspect, verify, restore) as a promise. */
 
+import { AsyncResource } from 'node:async_hooks'
 import type { ReadJob } from './addon.js'
 import { type CallSite, fromNative } from './errors.js'
 import { notify, ProgressClock, type ReadProgress } from './progress.js'
@@ -58,7 +59,8 @@ export function runJob<Value>(request: JobRequest<Value>): Promise<Value> {
 
     let job: ReadJob
     try {
-      job = request.start(onEnd)
+      // onProgress is called a last time from there, and belongs to the caller's async context.
+      job = request.start(AsyncResource.bind(onEnd))
     } catch (error) {
       reject(fromNative(error, path, callSite))
       return

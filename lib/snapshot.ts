@@ -1,5 +1,6 @@
 /** Taking a snapshot: everything up to the freeze happens in the call, the rest behind the scenes. */
 
+import { AsyncResource } from 'node:async_hooks'
 import { inspect } from 'node:util'
 import type { Addon, CaptureHandle, NativeCaptureResult, NativeFailure } from './addon.js'
 import { knownMachine } from './capabilities.js'
@@ -165,7 +166,13 @@ export class Snapshot extends CaptureJob<SnapshotProgress, SnapshotResult> {
       maxBytesPerSecond,
       nice,
     }
-    this.#capture = new addon.Capture(plan, (failure, result) => this.#end(failure, result))
+    this.#capture = new addon.Capture(
+      plan,
+      // What the end calls is the caller's, and belongs to its async context.
+      AsyncResource.bind((failure: NativeFailure | null, result?: NativeCaptureResult) =>
+        this.#end(failure, result),
+      ),
+    )
     this.#frozenAtClock = performance.now()
     this.frozenAt = new Date(this.#capture.frozenAtMs)
     this.begin(this.#capture, options)

@@ -82,6 +82,9 @@ export interface HeapAddon {
   /** Tests only: as those of the other addon, for the calls of this one. */
   injectFault: Addon['injectFault']
   clearFaults: Addon['clearFaults']
+  /** Tests only: one of V8's threads is busy from the one to the other. */
+  holdWorker: () => void
+  releaseWorker: () => void
 }
 
 let loaded: HeapAddon | undefined

@@ -1,6 +1,11 @@
-/** A forked copy of the process at work: everything up to the fork happens in the call. */
+/**
+ * A forked copy of the process at work: everything up to the fork happens in the call, unless V8's threads are not at
+ * rest then. They are never waited for with the thread blocked: the call returns, and the fork is tried again from a timer.
+ */
 
+import { AsyncResource } from 'node:async_hooks'
 import { performance } from 'node:perf_hooks'
+import { clearTimeout, setTimeout } from 'node:timers'
 import { inspect } from 'node:util'
 import type { NativeFailure } from '../addon.js'
 import { abortError, CaptureJob } from '../capture-job.js'
@@ -16,14 +21,18 @@ export interface ForkResult {
   path: string
   /** Bytes of the file. */
   fileSize: number
+  /** The longest time that the service's thread was blocked at a stretch: by the call, or by a later attempt. */
   pauseMs: number
-  /** Where the pause went. */
+  /** Where the pause of the last attempt went. */
   pause: PauseParts
   /** From the fork to the published file. */
   durationMs: number
   /** Most memory in bytes, at any one time that was looked at, that only the copy had. */
   copiedBytesPeak: number
-  /** More than 1 when earlier copies hung or died and another one was made; the file is of that later instant. */
+  /**
+   * How many times it was tried to freeze the process. More than 1 when V8's threads were not at rest at the call, or when
+   * copies hung or died and another one was made: the file is of that later instant, `frozenAt`.
+   */
   attempts: number
   /** The instant that the file is of. */
   frozenAt: Date
@@ -47,6 +56,8 @@ const maxAttempts = 2
 /** A copy that needs a lock which some other thread held just then notices it soon: it is cheap to try again. */
 const maxAttemptsForLocks = 6
 const worthAnotherTry = new Set(['STALLED', 'CHILD_DIED'])
+/** Between attempts to find V8's threads at rest, each of which blocks for a few milliseconds at the most. */
+const restIntervalMs = 50
 
 let startForkJob: (request: ForkRequest) => ForkJob
 
@@ -66,10 +77,18 @@ export class ForkJob extends CaptureJob<ForkProgress, ForkResult> {
   readonly path: string
 
   readonly #request: ForkRequest
-  #handle: HeapJobHandle
-  #attempts = 1
-  #pauseMs: number
+  /** Undefined while V8's threads are waited for. */
+  #handle: HeapJobHandle | undefined
+  #waiting: NodeJS.Timeout | undefined
+  /** `performance.now()` from when on they are waited for no longer. */
+  #waitEnd = 0
+  #attempts = 0
+  /** Attempts that made a copy. */
+  #copies = 0
+  #pauseMs = 0
   readonly #counters = new Float64Array(4)
+  /** What is called later is the caller's, and belongs to its async context. */
+  readonly #inContext = new AsyncResource('StillframeForkJob')
 
   static {
     startForkJob = (request) => new ForkJob(request)
@@ -81,32 +100,51 @@ export class ForkJob extends CaptureJob<ForkProgress, ForkResult> {
     super()
     this.#request = request
     this.path = request.path
-    this.#handle = this.#fork()
-    this.begin({ abort: () => this.#handle.abort() }, request.options)
+    this.#freeze(request.calledAt)
+    this.begin({ abort: () => this.#abort() }, request.options)
     this.#pauseMs = performance.now() - request.calledAt
   }
 
-  /** Milliseconds that this thread was blocked, from the first line of the call to its last. */
+  /** Milliseconds that this thread was blocked by the call, from its first line to its last, or by a longer later attempt. */
   get pauseMs(): number {
     return this.#pauseMs
   }
 
-  /** Of the forked copy. */
+  /** Of the forked copy; 0 before there is one. */
   get pid(): number {
-    return this.#handle.pid
+    return this.#handle?.pid ?? 0
+  }
+
+  /** The instant that the copy is of. Undefined when V8's threads were not at rest in the call: then it is still to come. */
+  get frozenAt(): Date | undefined {
+    return this.#handle && new Date(this.#handle.frozenAtMs)
   }
 
   /** How far it is just now; after the end, how far it came. */
   get progress(): ForkProgress {
-    this.#handle.progress(this.#counters)
+    this.#handle?.progress(this.#counters)
     const [bytesWritten = 0, stepsDone = 0, stepsTotal = 0, copiedBytes = 0] = this.#counters
     return { bytesWritten, stepsDone, stepsTotal, copiedBytes }
   }
 
   /** @internal */
   [inspect.custom](_depth: number, options: object): string {
-    const { path, pid, pauseMs, state, progress } = this
-    return `ForkJob ${inspect({ path, pid, pauseMs, state, progress }, options)}`
+    const { path, pid, pauseMs, frozenAt, state, progress } = this
+    return `ForkJob ${inspect({ path, pid, pauseMs, frozenAt, state, progress }, options)}`
+  }
+
+  /** Makes a copy, or has it tried again later. Throws what the attempt throws. */
+  #freeze(startedAt: number): void {
+    this.#attempts++
+    try {
+      this.#handle = this.#fork()
+      this.#copies++
+    } catch (error) {
+      if (!isNativeFailure(error) || error.failure !== 'NOT_AT_REST') throw error
+      this.#handle = undefined
+      this.#waitForRest(startedAt)
+    }
+    this.#pauseMs = Math.max(this.#pauseMs, performance.now() - startedAt)
   }
 
   #fork(): HeapJobHandle {
@@ -116,54 +154,101 @@ export class ForkJob extends CaptureJob<ForkProgress, ForkResult> {
     // Regions may be larger than all else together: saving them is what snapshot() is for.
     const { flipLock, regionRanges } = loadAddon()
     return new addon.HeapJob({ ...plan, flipLock, keepOut: regionRanges() }, (failure, result) =>
-      this.#end(failure, result),
+      this.#inContext.runInAsyncScope(() => this.#end(failure, result)),
     )
   }
 
-  /** Called once by native code for each attempt. */
+  #waitForRest(startedAt: number): void {
+    const { retry, stallTimeoutMs, timeoutMs } = this.#request.options
+    if (!retry) throw this.#busy('in the call, and retry is false')
+    const patienceMs = Math.min(stallTimeoutMs, timeoutMs)
+    if (this.#waitEnd === 0) this.#waitEnd = startedAt + patienceMs
+    if (performance.now() > this.#waitEnd) throw this.#busy(`in ${patienceMs} ms`)
+    this.#waiting = this.#inContext.runInAsyncScope(() =>
+      setTimeout(() => this.#freezeLater(), restIntervalMs),
+    )
+  }
+
+  #busy(when: string): StillframeError {
+    const error = new StillframeError(
+      'ERR_STILLFRAME_BUSY',
+      `${this.path}: V8's threads, which compile and collect garbage, did not come to rest ${when}; none may be at work ` +
+        'while the process is forked. Take it again when the service has less to do',
+      { path: this.path },
+    )
+    this.#request.callSite.claim(error)
+    return error
+  }
+
+  /** From a timer. */
+  #freezeLater(): void {
+    this.#waiting = undefined
+    try {
+      this.#freeze(performance.now())
+    } catch (error) {
+      this.fail(fromNative(error, this.path, this.#request.callSite))
+    }
+  }
+
+  #abort(): void {
+    if (this.#waiting === undefined) {
+      this.#handle?.abort()
+      return
+    }
+    clearTimeout(this.#waiting)
+    this.#waiting = undefined
+    this.fail(abortError())
+  }
+
+  /** Called once by native code for each copy. */
   #end(failure: NativeFailure | null, result?: NativeHeapResult): void {
-    const { frozenAtMs, times } = this.#handle
+    const handle = this.#handle
+    if (handle === undefined) return
     if (result !== undefined && failure === null) {
       this.complete({
         path: this.path,
         fileSize: result.fileSize,
         pauseMs: this.#pauseMs,
-        pause: times,
+        pause: handle.times,
         durationMs: result.durationMs,
         copiedBytesPeak: result.childBytesPeak,
         attempts: this.#attempts,
-        frozenAt: new Date(frozenAtMs),
+        frozenAt: new Date(handle.frozenAtMs),
       })
       return
     }
-    if (failure === null || !this.#tryAgain(failure)) this.fail(this.#reasonOf(failure))
+    if (failure === null || !this.#tryAgain(failure, handle)) this.fail(this.#reasonOf(failure, handle))
   }
 
-  #tryAgain(failure: NativeFailure): boolean {
-    const { heldLock, outOfTime } = this.#handle
+  #tryAgain(failure: NativeFailure, { heldLock, outOfTime }: HeapJobHandle): boolean {
     const limit = heldLock ? maxAttemptsForLocks : maxAttempts
-    if (this.aborted || outOfTime || this.#attempts >= limit || !worthAnotherTry.has(failure.failure)) {
+    const { retry } = this.#request.options
+    if (
+      !retry ||
+      this.aborted ||
+      outOfTime ||
+      this.#copies >= limit ||
+      !worthAnotherTry.has(failure.failure)
+    ) {
       return false
     }
-    this.#attempts++
-    const startedAt = performance.now()
     try {
-      this.#handle = this.#fork()
+      this.#waitEnd = 0
+      this.#freeze(performance.now())
     } catch {
       // The first failure says more than that the second could not begin.
       return false
     }
-    this.#pauseMs = Math.max(this.#pauseMs, performance.now() - startedAt)
     return true
   }
 
-  #reasonOf(failure: NativeFailure | null): unknown {
+  #reasonOf(failure: NativeFailure | null, handle: HeapJobHandle): unknown {
     const { path, callSite } = this.#request
     if (failure?.failure === 'ABORTED') return abortError()
     if (failure === null || !isNativeFailure(failure) || failure.failure !== 'CALLBACK') {
       return fromNative(failure, path, callSite)
     }
-    const thrown = this.#handle.failure()
+    const thrown = handle.failure()
     // What ends the copy on the spot has no error to send.
     if (thrown.length === 0) return fromNative(failure, path, callSite)
     const cause = deserializeThrown(thrown)

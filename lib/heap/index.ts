@@ -26,13 +26,14 @@ export { readValues } from './values.js'
 
 /**
  * Writes a heap snapshot of this thread's JavaScript as it is at the call, for the Memory tab of Chrome DevTools and
- * other readers of `.heapsnapshot` files. The call blocks until the process has been forked (`pauseMs`).
+ * other readers of `.heapsnapshot` files. The call blocks until the process has been forked (`pauseMs`); when V8's
+ * threads are not at rest within a few milliseconds it returns, and the fork is tried again (`frozenAt`).
  *
  * @param path - the file to write. Default: `Heap.<date>.<time>.<pid>.<thread>.<number>.heapsnapshot` in the working
  *   directory, as `v8.writeHeapSnapshot()` names it.
  * @throws TypeError, RangeError for wrong arguments; the signal's reason when it is aborted already; StillframeError
- *   for what fails up to the fork: `ERR_STILLFRAME_ABI`, `ERR_STILLFRAME_BUSY` when V8's worker threads do not come to
- *   rest, `ERR_STILLFRAME_IO`, … Later failures reject `done`.
+ *   for what fails up to the fork: `ERR_STILLFRAME_ABI`, `ERR_STILLFRAME_IO`, … and with `retry: false`
+ *   `ERR_STILLFRAME_BUSY` when V8's threads are not at rest. Later failures reject `done`.
  */
 export function writeHeapSnapshot(path?: string | URL, options?: ForkOptions): ForkJob {
   const calledAt = performance.now()
@@ -47,7 +48,8 @@ export function writeHeapSnapshot(path?: string | URL, options?: ForkOptions): F
 
 /**
  * Runs `write` in a frozen copy of the process, where every JavaScript object is as it was at the call, and makes a
- * file of what it hands to `out`. The call blocks until the process has been forked (`pauseMs`).
+ * file of what it hands to `out`. The call blocks until the process has been forked (`pauseMs`); when V8's threads are not
+ * at rest within a few milliseconds it returns, and the fork is tried again (`frozenAt`; `retry: false` rules that out).
  *
  * `write` runs synchronously and alone: there are no timers, promises, sockets and threads in the copy, and what it
  * changes is changed in the copy only. Starting a thread, a process, a timer or another capture, `process.exit()`,

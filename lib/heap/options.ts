@@ -38,6 +38,12 @@ export interface ForkOptions {
   durable?: boolean | undefined
   /** Niceness of the copy, 0 to 19, or the service's if that is higher: the service comes first. Default 10. */
   nice?: number | undefined
+  /**
+   * True (default): when V8's threads are not at rest in the call, or a copy hangs or dies, the process is frozen at a
+   * later instant (`attempts`, `frozenAt`). False: the file is of the instant of the call or there is none; then
+   * `ERR_STILLFRAME_BUSY` is thrown after a few milliseconds, and a lost copy rejects `done`.
+   */
+  retry?: boolean | undefined
   /** Called about every 100 ms, and with the final counts before `done` resolves. */
   onProgress?: ((progress: ForkProgress) => void) | undefined
 }
@@ -53,6 +59,7 @@ export interface CheckedForkOptions {
   readonly mode: number
   readonly durable: boolean
   readonly nice: number
+  readonly retry: boolean
   readonly onProgress: ((progress: ForkProgress) => void) | undefined
 }
 
@@ -65,6 +72,7 @@ const known = [
   'mode',
   'durable',
   'nice',
+  'retry',
   'onProgress',
 ] as const satisfies readonly (keyof ForkOptions)[]
 
@@ -83,6 +91,7 @@ export function checkForkOptions(options: unknown): CheckedForkOptions {
     overwrite: checkBoolean(given.overwrite, 'options.overwrite', true),
     mode: integer('mode', 0, 0o777, 0o600),
     durable: checkBoolean(given.durable, 'options.durable', true),
+    retry: checkBoolean(given.retry, 'options.retry', true),
     nice: integer('nice', 0, 19, 10),
     onProgress: checkCallback<(progress: ForkProgress) => void>(given.onProgress, 'options.onProgress'),
   }

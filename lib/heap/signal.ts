@@ -19,7 +19,7 @@ import { accessSync, constants, unlinkSync, writeSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { isMainThread } from 'node:worker_threads'
 import { loadHeapAddon } from './addon.js'
-import { writeHeapSnapshot } from './index.js'
+import { type ForkJob, writeHeapSnapshot } from './index.js'
 
 /**
  * Signals that mean nothing else to Node and to the kernel. A listener for one that ends the process (SIGTERM, SIGHUP)
@@ -98,9 +98,15 @@ function install(settings: Settings): void {
     const stamp = new Date().toISOString().replaceAll(':', '-')
     const name = `heap-${process.pid}-${stamp}.heapsnapshot`
     const job = writeHeapSnapshot(join(settings.directory, name), { overwrite: false })
-    say(`writing a heap snapshot; the service stood still for ${job.pauseMs.toFixed(1)} ms`)
+    const atOnce = job.frozenAt !== undefined
+    say(
+      atOnce
+        ? `writing a heap snapshot; ${stoodStill(job)}`
+        : "V8's threads are busy; the heap snapshot is taken as soon as they are not",
+    )
     const { path, fileSize, durationMs } = await job.done
-    say(`${path}: ${(fileSize / 2 ** 20).toFixed(1)} MiB after ${(durationMs / 1000).toFixed(1)} s`)
+    const size = `${(fileSize / 2 ** 20).toFixed(1)} MiB after ${(durationMs / 1000).toFixed(1)} s`
+    say(`${path}: ${size}${atOnce ? '' : `; ${stoodStill(job)}`}`)
     written.push(path)
     for (const old of written.splice(0, written.length - settings.keep)) remove(old)
   }
@@ -118,6 +124,10 @@ function install(settings: Settings): void {
       })
   }
   process.on(settings.signal, onSignal)
+}
+
+function stoodStill({ pauseMs }: ForkJob): string {
+  return `the service stood still for ${pauseMs.toFixed(1)} ms`
 }
 
 function remove(path: string): void {

@@ -14,6 +14,8 @@ const char* FailureName(FailureCode code) {
       return "EXISTS";
     case FailureCode::kBusy:
       return "BUSY";
+    case FailureCode::kNotAtRest:
+      return "NOT_AT_REST";
     case FailureCode::kClosed:
       return "CLOSED";
     case FailureCode::kEngineUnavailable:

@@ -18,6 +18,7 @@ enum class FailureCode : uint8_t {
   kNoSpace,
   kExists,
   kBusy,
+  kNotAtRest,  // V8's threads are not; tried again, and told as BUSY in the end
   kClosed,
   kEngineUnavailable,
   kMemoryLimit,

@@ -312,6 +312,16 @@ void JobHandle::Ended(Napi::Env env, Result<HeapOutcome> outcome) {
   Unref();
 }
 
+// Tests only. A worker that is busy for as long as they want.
+std::unique_ptr<WorkerPark> held_worker;
+
+void HoldWorker(const Napi::CallbackInfo& /*info*/) {
+  held_worker = std::make_unique<WorkerPark>(PlatformOf(v8::Isolate::GetCurrent()));
+  held_worker->HoldOne();
+}
+
+void ReleaseWorker(const Napi::CallbackInfo& /*info*/) { held_worker.reset(); }
+
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
   // Before anything of V8 is touched: in another version its objects are laid out in another way.
   const napi_node_version* version = nullptr;
@@ -329,6 +339,8 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
       [](void*) { WorkerPark::StopLearning(); }, nullptr);
   exports.Set("HeapJob", JobHandle::Define(env));
   DefineFaultInjection(env, exports);
+  exports.Set("holdWorker", Napi::Function::New(env, HoldWorker));
+  exports.Set("releaseWorker", Napi::Function::New(env, ReleaseWorker));
   return exports;
 }
 

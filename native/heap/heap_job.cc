@@ -17,6 +17,7 @@
 #include <utility>
 
 #include "base/clock.h"
+#include "base/disabled_steps.h"
 #include "base/scope_guard.h"
 #include "capture/stall_watch.h"
 #include "freeze/features.h"
@@ -32,8 +33,10 @@ constexpr int64_t kTickNs = 20'000'000;
 // Looking at the copy's memory walks its page tables: at most so often, and for a small part of the time.
 constexpr int64_t kLookNs = 100'000'000;
 constexpr int64_t kLookShare = 20;
-// A worker in the middle of a concurrent mark is free again in well under this.
-constexpr std::chrono::milliseconds kParkPatience{500};
+// Workers that have nothing to do are parked in a fraction of a millisecond; on a busy machine a few more pass until each
+// gets a processor. One that is marking or compiling may take a second: that is waited for off the call.
+constexpr std::chrono::milliseconds kParkPatience{5};
+constexpr std::chrono::milliseconds kUnboundedPatience{30'000};
 
 Failure MakeFailure(FailureCode code, std::string message) {
   Failure failure;
@@ -151,11 +154,8 @@ Status HeapJob::Freeze() {
   sys::Sigprocmask(SIG_SETMASK, &all, &old_mask);
   const ScopeGuard unblock([&] { sys::Sigprocmask(SIG_SETMASK, &old_mask, nullptr); });
   WorkerPark park(request_.platform);
-  if (!park.Park(kParkPatience)) {
-    return MakeFailure(
-        FailureCode::kBusy,
-        "V8's worker threads are busy (compiling, or collecting garbage) and none may be while "
-        "the process is forked; try again in a moment");
+  if (!park.Park(StepDisabled("bounded_park") ? kUnboundedPatience : kParkPatience)) {
+    return MakeFailure(FailureCode::kNotAtRest, "V8's worker threads are busy");
   }
   // Not before: a snapshot() in another thread must not wait for V8's workers.
   const std::lock_guard flipping(FlipLock());

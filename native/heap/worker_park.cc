@@ -15,6 +15,8 @@ using std::chrono::milliseconds;
 
 // Once so many have arrived and nobody else has for so long, these are all.
 constexpr milliseconds kQuiet{20};
+// A call just after the import waits so long for their number: it is known by then, unless they are busy.
+constexpr milliseconds kCountPatience{100};
 // For a worker in a long task, while their number is being found out.
 constexpr milliseconds kLearningPatience{2000};
 
@@ -121,15 +123,16 @@ int WorkerPark::Arrived() const {
 }
 
 bool WorkerPark::Park(milliseconds patience) {
-  const auto end = std::chrono::steady_clock::now() + patience;
   StartLearning(platform_);  // should there have been no thread for it before
   int workers = 0;
   {
     Learnt& learnt = LearntWorkers();
     std::unique_lock lock(learnt.mutex);
-    if (!learnt.changed.wait_until(lock, end, [&] { return learnt.workers >= 0; })) return false;
+    if (!learnt.changed.wait_for(lock, kCountPatience, [&] { return learnt.workers >= 0; }))
+      return false;
     workers = learnt.workers;
   }
+  const auto end = std::chrono::steady_clock::now() + patience;
   place_ = std::make_shared<Place>();
   // Somebody does wait for these: where V8's queue knows of urgency, they go before all that is in it.
   for (int i = 0; i < workers; i++)
@@ -140,6 +143,13 @@ bool WorkerPark::Park(milliseconds patience) {
   lock.unlock();
   Release();
   return false;
+}
+
+void WorkerPark::HoldOne() {
+  place_ = std::make_shared<Place>();
+  platform_->CallBlockingTaskOnWorkerThread(std::make_unique<Task>(place_));
+  std::unique_lock lock(place_->mutex);
+  place_->changed.wait(lock, [&] { return place_->arrived == 1; });
 }
 
 void WorkerPark::Release() {

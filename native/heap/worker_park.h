@@ -28,9 +28,11 @@ class WorkerPark {
   WorkerPark(const WorkerPark&) = delete;
   WorkerPark& operator=(const WorkerPark&) = delete;
 
-  // Waits until all are parked; false when one of them stays busy for so long, or their number is not known yet. Then
-  // none is held.
+  // Waits until all are parked; false when one of them stays busy for so long, or their number is not known yet (it is
+  // for a fraction of a second after the first LearnInBackground; that is waited for longer). Then none is held.
   bool Park(std::chrono::milliseconds patience);
+  // Tests only: keeps one of them busy until Release().
+  void HoldOne();
   // Lets them go. Not called in the forked copy, where there are none.
   void Release();
 

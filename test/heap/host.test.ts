@@ -4,12 +4,13 @@
  * for any child, and by counting what many jobs leave.
  */
 
+import { AsyncLocalStorage } from 'node:async_hooks'
 import { once } from 'node:events'
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { constants } from 'node:os'
 import { Region, verify } from 'stillframe'
-import { type ForkJob, readValues, snapshotState, writeHeapSnapshot } from 'stillframe/heap'
+import { type ForkJob, readValues, type StateWriter, snapshotState, writeHeapSnapshot } from 'stillframe/heap'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { rejectionOf, thrownBy } from '../api/expect-error.js'
 import { compileLibrary } from '../support/compile.js'
@@ -106,6 +107,36 @@ describe('a signal that is meant for the service', () => {
     release()
     expect(await job.done).toMatchObject({ attempts: 1 })
     expect(handled).toBe(0)
+  })
+})
+
+describe('a copy that is lost', () => {
+  test('is made again in the async context of the call', async () => {
+    const context = new AsyncLocalStorage<string>()
+    const writeStore = (out: StateWriter): void => {
+      out.write(new Uint8Array(2 << 20))
+      const store = context.getStore()
+      while (existsSync(inDirectory('first')));
+      out.write(String(store))
+    }
+    writeFileSync(inDirectory('first'), '')
+    const job = context.run('of the caller', () => snapshotState(inDirectory('file'), writeStore))
+    const { pid } = job
+    process.kill(pid, 'SIGKILL')
+    await secondCopyOf(job, pid)
+    rmSync(inDirectory('first'))
+    expect(await job.done).toMatchObject({ attempts: 2 })
+    expect(readFileSync(inDirectory('file'), 'latin1').endsWith('of the caller')).toBe(true)
+  })
+
+  test('of a job that may only be of its instant is not made again', async () => {
+    const expectOldFile = oldFile()
+    const { job, pid } = holdJob(inDirectory('file'), { retry: false })
+    process.kill(pid, 'SIGKILL')
+    expect(await rejectionOf(job.done)).toMatchObject({ code: 'ERR_STILLFRAME_CHILD_DIED' })
+    expect(job.pid).toBe(pid)
+    expectOldFile()
+    await expectNextJobWorks()
   })
 })
 

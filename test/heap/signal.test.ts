@@ -120,6 +120,16 @@ describe('a signal', () => {
     expect(snapshots()).toHaveLength(1)
   })
 
+  test('while V8 is busy is answered as soon as it is not', async () => {
+    const service = await startService({ STILLFRAME_DISABLE: '' }, ['busy'])
+    kill('USR2', service.pid)
+    await service.says("V8's threads are busy")
+    expect(snapshots()).toEqual([])
+    await service.answers()
+    await service.says(saved)
+    expect(snapshots()).toHaveLength(1)
+  })
+
   test('while one is being written is told and ignored; the next one counts again', async () => {
     const service = await startService()
     const copy = await holdCopyOf(service)

@@ -107,6 +107,7 @@ test('every option may be undefined', () => {
     mode: undefined,
     durable: undefined,
     nice: undefined,
+    retry: undefined,
     onProgress: undefined,
   }
   expectTypeOf(undefineds).toExtend<ForkOptions>()
