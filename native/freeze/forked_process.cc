@@ -103,12 +103,34 @@ void ForkedProcess::Attach(bool will_peek) {
     return UniqueFd(sys::Open(AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0));
   };
   smaps_rollup_ = open_own("smaps_rollup");
+  if (!smaps_rollup_.valid()) {
+    statm_ = open_own("statm");
+    anonymous_before_ = AnonymousBytes().value_or(0);
+  }
   if (will_peek) memory_ = open_own("mem");
   control_->parent_ready.store(1, std::memory_order_release);
   sys::Futex(&control_->parent_ready, FUTEX_WAKE, 1, nullptr);
 }
 
+std::optional<uint64_t> ForkedProcess::AnonymousBytes() const {
+  const auto text = statm_.valid() ? ReadSmallFile(statm_.get()) : std::nullopt;
+  if (!text) return std::nullopt;
+  unsigned long resident = 0;
+  unsigned long shared = 0;
+  if (sscanf(text->c_str(), "%*u %lu %lu", &resident, &shared) != 2) return std::nullopt;
+  return uint64_t{resident - std::min(resident, shared)} * SystemPageSize();
+}
+
+Result<uint64_t> ForkedProcess::Grown() const {
+  const auto now = AnonymousBytes();
+  if (now) return *now - std::min(*now, anonymous_before_);
+  Failure failure;
+  failure.message = "cannot read the memory of the forked copy";
+  return failure;
+}
+
 Result<uint64_t> ForkedProcess::OwnBytes() {
+  if (!smaps_rollup_.valid()) return Grown();
   const auto text = smaps_rollup_.valid() ? ReadSmallFile(smaps_rollup_.get()) : std::nullopt;
   const auto dirty = text ? NumberAfter(*text, "Private_Dirty:") : std::nullopt;
   const auto clean = text ? NumberAfter(*text, "Private_Clean:") : std::nullopt;

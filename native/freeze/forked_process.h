@@ -43,6 +43,10 @@ class ForkedProcess {
   bool HasEnded() const;
   // Waits until the child has ended, and for how. 0, or -errno.
   int Reap(siginfo_t* info);
+  // Where smaps_rollup may not be read, as in a service that has dropped root: what the child has allocated since Attach.
+  // What the service has copied since is not in it.
+  Result<uint64_t> Grown() const;
+  std::optional<uint64_t> AnonymousBytes() const;
   // Whether the killed child ends within the grace period. Otherwise it is left to a thread that reaps it.
   bool EndsInTime();
   Failure HowItDied(int code, int status);
@@ -52,7 +56,9 @@ class ForkedProcess {
   UniqueFd alive_write_;
   UniqueFd pidfd_;
   UniqueFd smaps_rollup_;  // the child's, opened while it was still readable for us
-  UniqueFd memory_;        // likewise
+  UniqueFd statm_;         // in its place; anybody may read it
+  uint64_t anonymous_before_ = 0;
+  UniqueFd memory_;  // likewise
   pid_t pid_ = 0;
   bool stopped_ = false;      // we killed it
   bool left_behind_ = false;  // and it did not die

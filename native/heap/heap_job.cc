@@ -169,10 +169,10 @@ Status HeapJob::Freeze() {
   frozen_at_ns_ = WallNanoseconds();
   control_->header()->step.store(SaveStep::kStarting, std::memory_order_relaxed);
   // The C library's own: the copy allocates, so malloc must know of the fork.
-  const pid_t service = getpid();
+  const UniqueFd own_maps(sys::Open(AT_FDCWD, "/proc/self/maps", O_RDONLY | O_CLOEXEC, 0));
   const pid_t pid = sys::ForkThroughLibc();
   if (pid == 0) {
-    FillMissing(service, request_.keep_out);
+    FillMissing(own_maps.get(), request_.keep_out);
     BeChild();
   }
   times_.fork = lap();

@@ -1,5 +1,7 @@
 #include "heap/unforkable.h"
 
+#include <fcntl.h>
+#include <linux/futex.h>
 #include <linux/sched.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -8,30 +10,70 @@
 #include <time.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
+#include <new>
 #include <optional>
 #include <string>
 
+#include "base/clock.h"
+#include "base/mapping.h"
 #include "base/scope_guard.h"
 #include "base/small_file.h"
 #include "base/sys.h"
 #include "base/unique_fd.h"
 #include "freeze/flip_lock.h"
+#include "image/format.h"
 
 namespace stillframe {
 namespace {
 
-// Does nothing until it is killed. All signals are blocked in it.
-[[noreturn]] void BeProbe() {
+// In memory that the probe shares with us.
+struct ProbeTalk {
+  static constexpr uint32_t kNothingYet = 0x7fffffff;
+  std::atomic<uint32_t> asked;
+  std::atomic<uint32_t> opened;  // the descriptor, or -errno
+};
+
+// On a busy machine the probe may have to wait for a processor.
+constexpr int64_t kAnswerNs = 1'000'000'000;
+
+// Does nothing until it is killed, but for opening its list of mappings when it is asked to. All signals are blocked in it.
+[[noreturn]] void BeProbe(ProbeTalk* talk) {
   sys::Prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
   // Should the parent have gone before that line, the copy must not stay for ever.
+  bool told = false;
   for (int tenth = 0; tenth < 50; tenth++) {
     const timespec nap{0, 100'000'000};
-    sys::Ppoll(nullptr, 0, &nap);
+    // Waits for another value once it has told.
+    sys::Futex(&talk->asked, FUTEX_WAIT, told ? 1 : 0, &nap);
+    if (told || talk->asked.load(std::memory_order_acquire) == 0) continue;
+    told = true;
+    const int fd = sys::Open(AT_FDCWD, "/proc/self/maps", O_RDONLY | O_CLOEXEC, 0);
+    talk->opened.store(static_cast<uint32_t>(fd), std::memory_order_release);
+    sys::Futex(&talk->opened, FUTEX_WAKE, 1, nullptr);
   }
   sys::ExitGroup(0);
+}
+
+// Of a service that has dropped root, what stands in /proc about its children belongs to root. But each process may look
+// at itself, and the probe has our descriptors.
+Result<MappingList> AskProbe(ProbeTalk* talk) {
+  talk->asked.store(1, std::memory_order_release);
+  sys::Futex(&talk->asked, FUTEX_WAKE, 1, nullptr);
+  const int64_t end = MonotonicNanoseconds() + kAnswerNs;
+  while (talk->opened.load(std::memory_order_acquire) == ProbeTalk::kNothingYet &&
+         MonotonicNanoseconds() < end) {
+    const timespec nap{0, 10'000'000};
+    sys::Futex(&talk->opened, FUTEX_WAIT, ProbeTalk::kNothingYet, &nap);
+  }
+  const UniqueFd maps(static_cast<int>(talk->opened.load(std::memory_order_acquire)));
+  if (maps.valid()) return MappingList::ReadFrom(maps.get());
+  Failure failure;
+  failure.message = "cannot read the mappings of a child from /proc (is /proc mounted?)";
+  return failure;
 }
 
 // A process that is killed loses its memory first, and its pidfd becomes readable later.
@@ -46,6 +88,9 @@ Result<bool> HasMemory(pid_t pid) {
 }
 
 Result<MappingList> MappingsOfProbe() {
+  Result<Mapping> shared = Mapping::Anonymous(kPageSize, MAP_SHARED, "a page to ask the probe");
+  if (!shared.ok()) return shared.failure();
+  auto* talk = new (shared.value().data()) ProbeTalk{{0}, {ProbeTalk::kNothingYet}};
   int pidfd = -1;
   clone_args args{};
   // With our descriptors, not copies of them: what is closed meanwhile is closed.
@@ -53,7 +98,7 @@ Result<MappingList> MappingsOfProbe() {
   args.pidfd = reinterpret_cast<uint64_t>(&pidfd);
   int64_t pid = sys::Clone3(&args, sizeof args);
   if (pid == -ENOSYS || pid == -EPERM) pid = sys::Clone(CLONE_PIDFD | CLONE_FILES, &pidfd);
-  if (pid == 0) BeProbe();
+  if (pid == 0) BeProbe(talk);
   if (pid < 0) {
     return SystemFailure("clone", static_cast<int>(-pid), "the kernel refused to fork");
   }
@@ -66,6 +111,7 @@ Result<MappingList> MappingsOfProbe() {
     }
   });
   Result<MappingList> mappings = MappingList::Read(static_cast<pid_t>(pid));
+  if (!mappings.ok()) mappings = AskProbe(talk);
   // The list of one that has been killed is empty, or ends early. All of ours would be taken for left out, and then be
   // kept from every later child.
   Result<bool> has_memory = HasMemory(static_cast<pid_t>(pid));
@@ -164,8 +210,8 @@ void MendUnforkable() {
   marked.ranges.clear();
 }
 
-void FillMissing(pid_t parent, const std::vector<AddressRange>& keep_out) {
-  Result<MappingList> theirs = MappingList::Read(parent);
+void FillMissing(int maps_of_parent, const std::vector<AddressRange>& keep_out) {
+  Result<MappingList> theirs = MappingList::ReadFrom(maps_of_parent);
   Result<MappingList> own = MappingList::Read();
   // Then it is as likely as before that V8 comes across such memory: seldom, and there is another attempt.
   if (!theirs.ok() || !own.ok()) return;

@@ -37,6 +37,7 @@ void MendUnforkable();
 // In the copy. What another thread has mapped between FindUnforkable and the fork, and V8 advised about, is missing, but
 // V8's state that all threads share may know of it: pools of free pages, code of WebAssembly. Nothing of the forking
 // thread's own is in it, so that empty memory does: it is only written to, or reused. `keep_out` stays out.
-void FillMissing(pid_t parent, const std::vector<AddressRange>& keep_out);
+// The parent has opened its own /proc/self/maps for it before the fork: the copy might not be allowed to.
+void FillMissing(int maps_of_parent, const std::vector<AddressRange>& keep_out);
 
 }  // namespace stillframe

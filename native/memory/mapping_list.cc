@@ -1,5 +1,6 @@
 #include "memory/mapping_list.h"
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -12,6 +13,7 @@
 #include "base/arithmetic.h"
 #include "base/small_file.h"
 #include "base/sys.h"
+#include "base/unique_fd.h"
 #include "memory/page.h"
 
 namespace stillframe {
@@ -78,8 +80,14 @@ Result<MappingList> MappingList::Read() { return Read(getpid()); }
 Result<MappingList> MappingList::Read(pid_t pid) {
   char path[64];
   snprintf(path, sizeof path, "/proc/%d/maps", pid);
-  std::optional<std::string> maps = ReadSmallFile(path);
-  if (!maps) return ProcUnreadable(path);
+  const UniqueFd maps(sys::Open(AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0));
+  if (!maps.valid()) return ProcUnreadable(path);
+  return ReadFrom(maps.get());
+}
+
+Result<MappingList> MappingList::ReadFrom(int fd) {
+  std::optional<std::string> maps = ReadSmallFile(fd);
+  if (!maps) return ProcUnreadable("the mappings of a process");
   MappingList list;
   ForEachLine(*maps, [&](const char* line) {
     MappingLine mapping;

@@ -30,6 +30,8 @@ class MappingList {
   static Result<MappingList> Read();
   // Of another process.
   static Result<MappingList> Read(pid_t pid);
+  // From an open maps file; it may be that of a process which this one might not open.
+  static Result<MappingList> ReadFrom(int fd);
   // kShared when any byte of the range lies in a MAP_SHARED mapping (fork does not freeze those),
   // kUnmapped when the range has a gap or cannot be read.
   Sharing SharingOf(const void* start, size_t length) const;
