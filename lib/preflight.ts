@@ -24,7 +24,7 @@ export interface Preflight {
   worstCaseExtraBytes: number
   /** Memory that can be taken now: of the system, or of the memory cgroup, whichever is less. */
   availableBytes: number
-  /** On the filesystem of `path`, for this user. */
+  /** On the filesystem of `path`, for this user; Infinity where that does not say (ramfs, many of FUSE). */
   freeDiskBytes: number
   /** Largest size of the new file. An old file of that name stays until the new one is complete. */
   neededDiskBytes: number

@@ -118,6 +118,11 @@ function describeFeatures({ kernel, pageSize, features }: Capabilities, io: Io):
   ]
 }
 
+/** Some filesystems do not say: Infinity. */
+function describeFree(bytes: number): string {
+  return Number.isFinite(bytes) ? `${formatBytes(bytes)} free` : 'an unknown size free'
+}
+
 function describeRoom(
   availableBytes: number,
   freeDiskBytes: number,
@@ -127,7 +132,7 @@ function describeRoom(
 ): string[] {
   return [
     `    memory  ${formatBytes(availableBytes)} available`,
-    `    disk    ${formatBytes(freeDiskBytes)} free in ${directory} (${disk.type} on ${disk.source})`,
+    `    disk    ${describeFree(freeDiskBytes)} in ${directory} (${disk.type} on ${disk.source})`,
     ...(disk.inMemory
       ? hang(
           `${io.style.warn('!')} `,

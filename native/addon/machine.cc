@@ -2,15 +2,20 @@
 
 #include <fcntl.h>
 
+#include <limits>
+#include <optional>
+
 #include "addon/builder.h"
 #include "addon/failure.h"
 #include "addon/fault_injection.h"
 #include "addon/sources.h"
 #include "base/sys.h"
 #include "base/unique_fd.h"
+#include "capture/space_check.h"
 #include "freeze/features.h"
 #include "freeze/flip_lock.h"
 #include "image/format.h"
+#include "image/replaceable.h"
 #include "image/target_file.h"
 #include "memory/mapping_list.h"
 #include "memory/page.h"
@@ -76,11 +81,7 @@ Napi::Value Preflight(const Napi::CallbackInfo& info) {
     return env.Undefined();
   }
   const UniqueFd directory_fd(opened);
-  struct statfs disk {};
-  if (const int error = sys::Fstatfs(opened, &disk); error < 0) {
-    Throw(env, SystemFailure("fstatfs", -error, "cannot ask the filesystem for its free space"));
-    return env.Undefined();
-  }
+  const std::optional<uint64_t> free_bytes = FreeBytes(opened);
   uint64_t resident = 0;
   uint64_t stored = 0;
   uint64_t total = 0;
@@ -91,13 +92,20 @@ Napi::Value Preflight(const Napi::CallbackInfo& info) {
     resident += found.ok() ? found.value().bytes : source.byte_length;
     stored += found.ok() ? found.value().bytes_of_units : source.byte_length;
   }
+  std::vector<Hazard> hazards = HazardsFor(total);
+  if (IsAppendOnly(opened)) {
+    hazards.push_back(
+        {"DIRECTORY_APPEND_ONLY",
+         "the directory is append-only (chattr +a): a snapshot cannot replace an older "
+         "one there, and none can be removed; use a new name for each, or chattr -a"});
+  }
   ObjectBuilder result(env);
   result.Unsigned("availableBytes", AvailableMemory())
-      .Number("freeDiskBytes",
-              static_cast<double>(disk.f_bavail) * static_cast<double>(disk.f_bsize))
+      .Number("freeDiskBytes", free_bytes ? static_cast<double>(*free_bytes)
+                                          : std::numeric_limits<double>::infinity())
       .Unsigned("residentBytes", resident)
       .Unsigned("storedBytes", stored)
-      .Value("hazards", Hazards(env, HazardsFor(total)));
+      .Value("hazards", Hazards(env, hazards));
   return {env, result.object()};
 }
 

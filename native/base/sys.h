@@ -17,6 +17,7 @@
 #include <cstdint>
 
 struct clone_args;
+struct statx;
 struct timespec;
 
 namespace stillframe::sys {
@@ -38,6 +39,7 @@ enum class Call : uint8_t {
   kFsync,
   kFtruncate,
   kFutex,
+  kGetrandom,
   kIoctl,
   kLinkat,
   kLseek,
@@ -59,6 +61,8 @@ enum class Call : uint8_t {
   kSetpgid,
   kSigaction,
   kSigprocmask,
+  kStatx,
+  kSyncFileRange,
   kUnlinkat,
   kUserfaultfd,
   kWaitid,
@@ -66,6 +70,8 @@ enum class Call : uint8_t {
   kCount,
 };
 
+// In the place of an error number: the call answers 0 and does nothing, as a write of nothing does.
+inline constexpr int kAnswersNothing = -1;
 // Makes the nth (from 1) such call from now on fail with error_number; with forever, all later ones too.
 // False when the name is not in the list.
 bool InjectFault(const char* call_name, uint32_t nth, int error_number, bool forever);
@@ -83,9 +89,11 @@ int64_t Read(int fd, void* buffer, size_t length);
 int64_t Write(int fd, const void* buffer, size_t length);
 int64_t Lseek(int fd, int64_t offset, int whence);
 int Fsync(int fd);
+int SyncFileRange(int fd, uint64_t offset, uint64_t length, unsigned flags);
 int Ftruncate(int fd, uint64_t length);
 int Fstat(int fd, struct stat* out);
 int Fstatat(int directory_fd, const char* path, struct stat* out, int flags);
+int Statx(int directory_fd, const char* path, int flags, unsigned mask, struct statx* out);
 int Fstatfs(int fd, struct statfs* out);
 int Fchmod(int fd, mode_t mode);
 int Fcntl(int fd, int command, uint64_t argument);
@@ -93,6 +101,7 @@ int Flock(int fd, int operation);
 int Linkat(int from_fd, const char* from, int to_fd, const char* to, int flags);
 int Renameat2(int from_fd, const char* from, int to_fd, const char* to, unsigned flags);
 int Unlinkat(int directory_fd, const char* path, int flags);
+int64_t Getrandom(void* buffer, size_t length);
 int Pipe2(int fds[2], int flags);
 int Eventfd(unsigned initial, int flags);
 int Ppoll(pollfd* fds, size_t count, const timespec* timeout);

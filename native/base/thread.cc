@@ -63,6 +63,12 @@ Status Thread::StartDetached(const char* name, std::function<void()> body) {
   return started;
 }
 
+void Thread::Detach() {
+  if (!running_) return;
+  running_ = false;
+  pthread_detach(thread_);
+}
+
 void* Thread::Run(void* self) {
   auto* thread = static_cast<Thread*>(self);
   SetName(thread->name_);

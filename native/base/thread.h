@@ -23,6 +23,8 @@ class Thread {
   static Status StartDetached(const char* name, std::function<void()> body);
   // Idempotent. Never called by the thread itself.
   void Join();
+  // Instead of Join(): the thread goes on, and this object has to live as long.
+  void Detach();
 
  private:
   static void* Run(void* self);

@@ -15,6 +15,7 @@
 #include "capture/stall_watch.h"
 #include "freeze/features.h"
 #include "image/block_codec.h"
+#include "image/tail.h"
 #include "memory/huge_pages.h"
 #include "memory/mapping_list.h"
 #include "memory/page.h"
@@ -49,18 +50,31 @@ Failure AbortedFailure() { return MakeFailure(FailureCode::kAborted, "the captur
 
 }  // namespace
 
+struct Capture::Work {
+  std::vector<CaptureSource> sources;
+  ImageDescription image;
+  ImageLayout layout;
+  std::unique_ptr<ControlBlock> control;
+  FreezePlan plan;
+  std::unique_ptr<Engine> engine;  // last: it works on the control block and the plan
+  CaptureOutcome outcome;
+};
+
 Capture::Capture(CaptureRequest request, OnEnd on_end)
-    : request_(std::move(request)), on_end_(std::move(on_end)) {}
+    : request_(std::move(request)), on_end_(std::move(on_end)), work_(std::make_shared<Work>()) {
+  work_->sources = std::move(request_.sources);
+  work_->engine = std::move(request_.engine);
+}
 
 Result<std::unique_ptr<Capture>> Capture::Start(CaptureRequest request, OnEnd on_end) {
   std::unique_ptr<Capture> capture(new Capture(std::move(request), std::move(on_end)));
   Status ready = capture->Prepare();
   if (ready.ok()) {
     capture->frozen_at_monotonic_ns_ = MonotonicNanoseconds();
-    capture->image_.frozen_at_ns = WallNanoseconds();
-    ready = capture->request_.engine->Freeze();
+    capture->frozen_at_ns_ = capture->work_->image.frozen_at_ns = WallNanoseconds();
+    ready = capture->work_->engine->Freeze();
   }
-  capture->pid_ = capture->request_.engine->pid();
+  capture->pid_ = capture->work_->engine->pid();
   capture->phase_ = ready.ok() ? Phase::kFrozen : Phase::kFailedToFreeze;
   capture->phase_.notify_one();
   if (!ready.ok()) return ready.failure();
@@ -70,79 +84,70 @@ Result<std::unique_ptr<Capture>> Capture::Start(CaptureRequest request, OnEnd on
 Capture::~Capture() {
   Abort();
   supervisor_.Join();
-  // The engine works on the control block and the plan: it goes before them.
-  request_.engine.reset();
 }
 
 void Capture::Abort() {
   abort_ = true;
-  if (control_) control_->header()->abort_requested.store(1, std::memory_order_relaxed);
+  if (work_->control) work_->control->header()->abort_requested.store(1, std::memory_order_relaxed);
   const uint64_t one = 1;
   if (wake_.valid()) sys::Write(wake_.get(), &one, sizeof one);
 }
 
 CaptureProgress Capture::Progress() const {
-  const ControlHeader* control = control_->header();
-  return {control->bytes_done.load(std::memory_order_relaxed), layout_.byte_length,
+  const ControlHeader* control = work_->control->header();
+  return {control->bytes_done.load(std::memory_order_relaxed), work_->layout.byte_length,
           control->bytes_written.load(std::memory_order_relaxed),
           copied_bytes_.load(std::memory_order_relaxed)};
 }
 
 Status Capture::Prepare() {
-  image_.id = request_.id;
-  image_.metadata = std::move(request_.metadata);
-  for (const CaptureSource& source : request_.sources) {
-    image_.sections.push_back({source.name, source.byte_length});
-    freeze_plan_.sources.push_back({source.data, source.byte_length, source.dont_fork});
+  Work& work = *work_;
+  work.image.id = request_.id;
+  work.image.metadata = std::move(request_.metadata);
+  for (const CaptureSource& source : work.sources) {
+    work.image.sections.push_back({source.name, source.byte_length});
+    work.plan.sources.push_back({source.data, source.byte_length, source.dont_fork});
   }
-  layout_ = PlanLayout(image_.sections, request_.layout);
-
-  Result<TargetFile> target = TargetFile::Open(request_.path, request_.target);
-  if (!target.ok()) return target.failure();
-  target_ = std::make_unique<TargetFile>(std::move(target.value()));
-  if (!reservation_.Take(target_->identity())) {
-    return MakeFailure(
-        FailureCode::kBusy,
-        "another snapshot of this process is being written to this file; wait for its "
-        "`done`, abort it, or choose another file");
-  }
+  work.layout = PlanLayout(work.image.sections, request_.layout);
+  const ImageLayout& layout = work.layout;
+  if (Status open = disk_.Open(request_.path, request_.target); !open.ok()) return open;
 
   const bool packed = request_.layout == Layout::kPacked;
-  const SaverNeeds needs{SaverCount(packed, layout_.chunk_count),
+  const SaverNeeds needs{SaverCount(packed, layout.chunk_count),
                          packed ? BlockCompressor::WorkspaceBytes(request_.level) : 0};
-  Result<ControlBlock> control = ControlBlock::Create(layout_.block_count, needs);
+  Result<ControlBlock> control = ControlBlock::Create(layout.block_count, needs);
   if (!control.ok()) return control.failure();
-  control_ = std::make_unique<ControlBlock>(std::move(control.value()));
-  control_->header()->file_tail.store(kPartAlignment, std::memory_order_relaxed);
+  work.control = std::make_unique<ControlBlock>(std::move(control.value()));
+  work.control->header()->file_tail.store(kPartAlignment, std::memory_order_relaxed);
 
   const int wake = sys::Eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   if (wake < 0)
     return SystemFailure("eventfd2", -wake, "cannot prepare the supervision of the capture");
   wake_.Reset(wake);
 
-  SavePlan& save = freeze_plan_.save;
-  save.sections = layout_.sections.data();
-  save.section_count = static_cast<uint32_t>(layout_.sections.size());
-  save.chunk_count = layout_.chunk_count;
-  save.control = control_->header();
-  save.index = control_->index();
+  SavePlan& save = work.plan.save;
+  save.sections = layout.sections.data();
+  save.section_count = static_cast<uint32_t>(layout.sections.size());
+  save.chunk_count = layout.chunk_count;
+  save.control = work.control->header();
+  save.index = work.control->index();
   save.layout = request_.layout;
-  save.data_end = layout_.data_end;
+  save.data_end = layout.data_end;
   save.level = request_.level;
-  save.buffers = control_->buffers();
-  save.saver_count = control_->saver_count();
+  save.buffers = work.control->buffers();
+  save.saver_count = work.control->saver_count();
   save.max_bytes_per_second = request_.max_bytes_per_second;
   save.nice = request_.nice;
-  save.fd = target_->fd();
-  freeze_plan_.memory_limit =
+  save.fd = disk_.target_fd();
+  work.plan.memory_limit =
       request_.memory_limit != 0 ? request_.memory_limit : AvailableMemory() / 2;
-  freeze_plan_.at_limit = request_.at_limit;
+  work.plan.at_limit = request_.at_limit;
   // How much compressed pages will take nobody knows before.
   if (!packed) {
-    space_.emplace(target_->fd(), freeze_plan_.sources, layout_.block_count * sizeof(BlockEntry));
-    freeze_plan_.will_peek = !space_->finished();
+    space_.emplace(disk_.target_fd(), work.plan.sources, layout.block_count * sizeof(BlockEntry));
+    work.plan.will_peek = !space_->finished();
   }
-  if (Status prepared = request_.engine->Prepare(freeze_plan_); !prepared.ok()) return prepared;
+  if (Status prepared = work.engine->Prepare(work.plan); !prepared.ok()) return prepared;
   return supervisor_.Start("stillframe", [this] { Supervise(); });
 }
 
@@ -150,52 +155,42 @@ void Capture::Supervise() {
   phase_.wait(Phase::kPreparing);
   if (phase_ == Phase::kFailedToFreeze) return;
   Result<CaptureOutcome> outcome = Run();
-  // Before the end is told: whoever hears of it may start the next one, or look for what is left.
-  request_.engine.reset();
-  target_.reset();
-  reservation_.Release();
-  std::vector<std::shared_ptr<RegionMemory>> regions;
-  for (const CaptureSource& source : request_.sources) {
-    if (source.region.get() != nullptr) regions.push_back(source.region.memory());
+  // What the disk keeps goes when it gets on; the memory stays busy until then.
+  if (!disk_.left_behind()) {
+    // Before the end is told: whoever hears of it may start the next one.
+    std::vector<std::shared_ptr<RegionMemory>> regions;
+    for (const CaptureSource& source : work_->sources) {
+      if (source.region.get() != nullptr) regions.push_back(source.region.memory());
+    }
+    work_->sources.clear();
+    CollapseInBackground(std::move(regions));
   }
-  request_.sources.clear();
-  CollapseInBackground(std::move(regions));
   on_end_(std::move(outcome));
 }
 
 Result<CaptureOutcome> Capture::Run() {
-  Engine& engine = *request_.engine;
+  Engine& engine = *work_->engine;
   engine.Attach();
-  target_->SweepStale();
-  Status watched = CheckSources();
-  if (watched.ok()) watched = Watch();
-  if (!watched.ok()) engine.Stop();
-  Status collected = engine.Collect();
-  if (engine.left_behind()) target_->Abandon();
-  // Why it was stopped says more than how it ended.
-  if (!watched.ok()) return watched.failure();
-  if (!collected.ok()) return collected.failure();
-  if (Status aborted = CheckAborted(); !aborted.ok()) return aborted.failure();
+  disk_.Begin();
+  Status saved = CheckSources();
+  if (saved.ok()) saved = Watch();
+  if (!saved.ok()) engine.Stop();
 
-  CaptureOutcome outcome;
-  Result<uint64_t> tail_offset = FinishBlocks();
-  if (!tail_offset.ok()) return tail_offset.failure();
-  Result<uint64_t> length =
-      WriteHeaderAndTail(target_->fd(), image_, layout_, control_->index(), tail_offset.value());
-  if (!length.ok()) return length.failure();
-  outcome.file_length = length.value();
-  struct stat about {};
-  if (const int error = sys::Fstat(target_->fd(), &about); error < 0) {
-    return SystemFailure("fstat", -error, "cannot examine the snapshot file");
-  }
-  outcome.allocated_bytes = static_cast<uint64_t>(about.st_blocks) * 512;
-  if (Status aborted = CheckAborted(); !aborted.ok()) return aborted.failure();
-  if (Status published = target_->Publish(); !published.ok()) return published.failure();
+  Supervision supervision;
+  supervision.wake_fd = wake_.get();
+  supervision.stall_timeout_ms = request_.stall_timeout_ms;
+  supervision.why_stop = [this] { return CheckAborted(); };
+  const auto last_steps = [work = work_](int target_fd, PublishTurn* turn) {
+    return FinishFile(work.get(), target_fd, turn);
+  };
+  Status ended = disk_.End(std::move(saved), last_steps, supervision);
+  if (!ended.ok()) return ended.failure();
 
-  for (const SaveSection& section : layout_.sections) {
+  CaptureOutcome outcome = work_->outcome;
+  for (const SaveSection& section : work_->layout.sections) {
     outcome.pages_total += DivideRoundingUp(section.byte_length, kPageSize);
   }
-  outcome.pages_zero = control_->header()->zero_pages.load(std::memory_order_relaxed);
+  outcome.pages_zero = work_->control->header()->zero_pages.load(std::memory_order_relaxed);
   outcome.copied_bytes_peak = last_cost_.bytes_peak;
   outcome.pages_copied = last_cost_.pages * SystemPageSize() / kPageSize;
   outcome.duration_ms =
@@ -203,20 +198,41 @@ Result<CaptureOutcome> Capture::Run() {
   return outcome;
 }
 
-Result<uint64_t> Capture::FinishBlocks() const {
-  if (layout_.layout == Layout::kFlat) return layout_.data_end;
-  const uint64_t tail_offset =
-      RoundUp(control_->header()->file_tail.load(std::memory_order_relaxed), kPartAlignment);
-  if (const int error = sys::Ftruncate(target_->fd(), tail_offset); error < 0) {
-    return SystemFailure("ftruncate", -error, "cannot give the snapshot file its length");
+Status Capture::FinishFile(Work* work, int target_fd, PublishTurn* turn) {
+  turn->Enter("waiting for the end of the saving");
+  Status collected = work->engine->Collect();
+  // Its memory is needed no more, and the disk may take its time.
+  work->engine.reset();
+  if (!collected.ok() || turn->given_up()) return collected;
+
+  turn->Enter("writing the header and the index");
+  const ImageLayout& layout = work->layout;
+  const ControlBlock& control = *work->control;
+  uint64_t tail_offset = layout.data_end;
+  if (layout.layout == Layout::kPacked) {
+    // Cuts off what the blocks did not need.
+    const uint64_t end = control.header()->file_tail.load(std::memory_order_relaxed);
+    tail_offset = RoundUp(end, kPartAlignment);
+    if (const int error = sys::Ftruncate(target_fd, tail_offset); error < 0) {
+      return SystemFailure("ftruncate", -error, "cannot give the snapshot file its length");
+    }
   }
-  return tail_offset;
+  Result<uint64_t> length =
+      WriteHeaderAndTail(target_fd, work->image, layout, control.index(), tail_offset);
+  if (!length.ok()) return length.failure();
+  work->outcome.file_length = length.value();
+  struct stat about {};
+  if (const int error = sys::Fstat(target_fd, &about); error < 0) {
+    return SystemFailure("fstat", -error, "cannot examine the snapshot file");
+  }
+  work->outcome.allocated_bytes = static_cast<uint64_t>(about.st_blocks) * 512;
+  return Success{};
 }
 
 Status Capture::CheckSources() const {
   Result<MappingList> mappings = MappingList::Read();
   if (!mappings.ok()) return Success{};  // without /proc the child finds out by itself
-  for (const CaptureSource& source : request_.sources) {
+  for (const CaptureSource& source : work_->sources) {
     if (source.region.get() != nullptr || source.byte_length == 0) continue;
     if (mappings.value().SharingOf(source.data, source.byte_length) != Sharing::kShared) continue;
     return MakeFailure(
@@ -239,9 +255,9 @@ void Capture::RecordCost(const CopyCost& cost) {
 }
 
 Status Capture::Watch() {
-  Engine& engine = *request_.engine;
-  const ControlHeader* control = control_->header();
-  const uint64_t limit = freeze_plan_.memory_limit;
+  Engine& engine = *work_->engine;
+  const ControlHeader* control = work_->control->header();
+  const uint64_t limit = work_->plan.memory_limit;
   CostSchedule schedule(limit);
   StallWatch stall(kTickNs);
   for (;;) {
@@ -254,7 +270,7 @@ Status Capture::Watch() {
     if (ready > 0 && events[0].revents != 0) {
       // A forked copy that has ended says no more; then what page faults allow stands in for it.
       const Result<CopyCost> cost = engine.Cost();
-      const uint64_t bound = std::min(schedule.UpperBound(), layout_.byte_length);
+      const uint64_t bound = std::min(schedule.UpperBound(), work_->layout.byte_length);
       if (cost.ok()) {
         RecordCost(cost.value());
       } else if (!schedule.measured()) {

@@ -2,7 +2,8 @@
 //
 //   JS thread      Start: open target, control block, engine.Prepare, supervisor thread | Freeze | return
 //   supervisor                                                     waits for the freeze | Attach, watch:
-//                  stall, memory, abort | Collect | header and tail | publish | on_end
+//                  stall, memory, abort | end of the disk's work | on_end
+//   disk thread                        sweep stale files | Collect | header and tail | publish
 //
 // Everything that can fail before the freeze fails in Start(), on the caller's thread, with nothing done.
 // Everything after it ends in exactly one call of on_end, on the supervisor's thread.
@@ -18,11 +19,10 @@
 #include "base/result.h"
 #include "base/thread.h"
 #include "base/unique_fd.h"
+#include "capture/disk_work.h"
 #include "capture/space_check.h"
-#include "capture/target_reservation.h"
 #include "freeze/engine.h"
 #include "image/control_block.h"
-#include "image/tail.h"
 #include "image/target_file.h"
 #include "memory/region.h"
 
@@ -74,13 +74,13 @@ class Capture {
   using OnEnd = std::function<void(Result<CaptureOutcome>)>;
 
   static Result<std::unique_ptr<Capture>> Start(CaptureRequest request, OnEnd on_end);
-  // Aborts and waits for the end; the supervisor may be in an fsync.
+  // Aborts and waits for the end, but not for a disk that does not answer.
   ~Capture();
 
   // Any thread, any time. The outcome is then kAborted, unless the file is published already.
   void Abort();
   CaptureProgress Progress() const;  // any thread
-  int64_t frozen_at_ns() const { return image_.frozen_at_ns; }
+  int64_t frozen_at_ns() const { return frozen_at_ns_; }
   int pid() const { return pid_; }
 
  private:
@@ -89,8 +89,9 @@ class Capture {
   Status Prepare();
   void Supervise();
   Result<CaptureOutcome> Run();
-  // Where the tail begins, now that all blocks are written. Cuts off what they did not need.
-  Result<uint64_t> FinishBlocks() const;
+  struct Work;
+  // How the saving ended; then header and tail, unless it is not wanted any more.
+  static Status FinishFile(Work* work, int target_fd, PublishTurn* turn);
   Status CheckSources() const;
   // Until the engine has ended, or there is a reason to stop it.
   Status Watch();
@@ -99,15 +100,13 @@ class Capture {
 
   CaptureRequest request_;
   OnEnd on_end_;
-  ImageDescription image_;
-  ImageLayout layout_;
-  std::unique_ptr<TargetFile> target_;
-  std::unique_ptr<ControlBlock> control_;
-  FreezePlan freeze_plan_;
+  // What saving and publishing go on with, also when the capture has given up on them.
+  std::shared_ptr<Work> work_;
+  DiskWork disk_;
   UniqueFd wake_;  // eventfd: abort asked for
-  TargetReservation reservation_;
   std::optional<SpaceCheck> space_;
   int pid_ = 0;
+  int64_t frozen_at_ns_ = 0;
   int64_t frozen_at_monotonic_ns_ = 0;
   std::atomic<uint64_t> copied_bytes_{0};
   CopyCost last_cost_;  // the supervisor's

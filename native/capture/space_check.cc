@@ -19,18 +19,22 @@ constexpr int kPiecesPerStep = 32;
 
 }  // namespace
 
+std::optional<uint64_t> FreeBytes(int fd) {
+  struct statfs about {};
+  if (sys::Fstatfs(fd, &about) < 0 || about.f_blocks == 0) return std::nullopt;
+  // Blocks are counted in fragments where the two differ (FUSE).
+  const auto unit = about.f_frsize != 0 ? about.f_frsize : about.f_bsize;
+  return static_cast<uint64_t>(about.f_bavail) * static_cast<uint64_t>(unit);
+}
+
 SpaceCheck::SpaceCheck(int target_fd, const std::vector<FreezeSource>& sources,
                        uint64_t overhead_bytes)
     : sources_(sources), needed_bytes_(overhead_bytes), source_(sources.size()) {
-  struct statfs about {};
   uint64_t all = overhead_bytes;
   for (const FreezeSource& source : sources) all += RoundUp(source.byte_length, kPageSize);
-  if (sys::Fstatfs(target_fd, &about) < 0) {
-    finished_ = true;  // a filesystem that does not say
-    return;
-  }
-  free_bytes_ = static_cast<uint64_t>(about.f_bavail) * static_cast<uint64_t>(about.f_bsize);
-  finished_ = free_bytes_ >= all;
+  const std::optional<uint64_t> free_bytes = FreeBytes(target_fd);
+  finished_ = !free_bytes || *free_bytes >= all;
+  free_bytes_ = free_bytes.value_or(0);
   if (finished_) return;
   Result<Mapping> piece = Mapping::Anonymous(kPiece, MAP_PRIVATE, "a look at the frozen pages");
   finished_ = !piece.ok();  // the writes will say so

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "base/mapping.h"
@@ -15,6 +16,10 @@
 #include "freeze/engine.h"
 
 namespace stillframe {
+
+// What is free for this user on the filesystem of an open file. Nothing where the filesystem does not say: ramfs and
+// many of FUSE have no size, and answer with zeros.
+std::optional<uint64_t> FreeBytes(int fd);
 
 class SpaceCheck {
  public:

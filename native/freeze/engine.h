@@ -68,9 +68,6 @@ class Engine {
   virtual void Stop() = 0;
   // Waits for the end. Success: every chunk has been written. Otherwise the reason.
   virtual Status Collect() = 0;
-  // After Collect: whether a saver was left behind that could not be stopped, since it waits for the disk
-  // inside the kernel. It ends as soon as the disk answers; until then the target must not be touched.
-  virtual bool left_behind() const { return false; }
   // Whether the engine never takes more than the limit by itself. The others are measured and stopped.
   virtual bool keeps_limit() const { return false; }
   // The process that saves, 0 when it is this one.

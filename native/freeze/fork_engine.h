@@ -31,7 +31,6 @@ class ForkEngine final : public Engine {
   void Peek(uint32_t source, uint64_t offset, uint64_t length, std::byte* out) override;
   void Stop() override { process_.Stop(); }
   Status Collect() override { return process_.Collect(); }
-  bool left_behind() const override { return process_.left_behind(); }
   int pid() const override { return process_.pid(); }
 
  private:

@@ -216,9 +216,9 @@ bool ForkedProcess::EndsInTime() {
     WaitFor(pidfd->get(), &info);
     pidfd->Reset();
   });
-  left_behind_ = reaping.ok();
-  if (!left_behind_) pidfd_ = std::move(*pidfd);
-  return !left_behind_;
+  if (reaping.ok()) return false;
+  pidfd_ = std::move(*pidfd);
+  return true;
 }
 
 Status ForkedProcess::Collect() {

@@ -36,8 +36,6 @@ class ForkedProcess {
   void Stop();
   // Waits for the end. Success: it has done what it was for. Otherwise the reason.
   Status Collect();
-  // After Collect: it was killed and did not die, since it waits for the disk inside the kernel.
-  bool left_behind() const { return left_behind_; }
 
  private:
   bool HasEnded() const;
@@ -60,8 +58,7 @@ class ForkedProcess {
   uint64_t anonymous_before_ = 0;
   UniqueFd memory_;  // likewise
   pid_t pid_ = 0;
-  bool stopped_ = false;      // we killed it
-  bool left_behind_ = false;  // and it did not die
+  bool stopped_ = false;  // we killed it
   std::optional<uint64_t> oom_kills_before_;
 };
 

@@ -124,15 +124,7 @@ HeapProgress HeapJob::Progress() const {
 
 Status HeapJob::Prepare() {
   if (request_.memory_limit == 0) request_.memory_limit = AvailableMemory() / 2;
-  Result<TargetFile> target = TargetFile::Open(request_.path, request_.target);
-  if (!target.ok()) return target.failure();
-  target_ = std::make_unique<TargetFile>(std::move(target.value()));
-  if (!reservation_.Take(target_->identity())) {
-    return MakeFailure(
-        FailureCode::kBusy,
-        "another capture of this process is being written to this file; wait for its `done`, "
-        "abort it, or choose another file");
-  }
+  if (Status open = disk_.Open(request_.path, request_.target); !open.ok()) return open;
   Result<HeapControl> control = HeapControl::Create();
   if (!control.ok()) return control.failure();
   control_ = std::make_unique<HeapControl>(std::move(control.value()));
@@ -140,7 +132,7 @@ Status HeapJob::Prepare() {
   if (wake < 0)
     return SystemFailure("eventfd2", -wake, "cannot prepare the supervision of the forked copy");
   wake_.Reset(wake);
-  Result<HardeningPlan> hardening = process_.Prepare(control_->header(), target_->fd());
+  Result<HardeningPlan> hardening = process_.Prepare(control_->header(), disk_.target_fd());
   if (!hardening.ok()) return hardening.failure();
   hardening_ = hardening.value();
   return supervisor_.Start("stillframe", [this] { Supervise(); });
@@ -235,9 +227,6 @@ void HeapJob::Supervise() {
     return;
   }
   Result<HeapOutcome> outcome = Run();
-  // Before the end is told: whoever hears of it may start the next one, or look for what is left.
-  target_.reset();
-  reservation_.Release();
   on_end_(std::move(outcome));
 }
 
@@ -248,18 +237,26 @@ Result<HeapOutcome> HeapJob::Run() {
     left_forkable_ = MakeUnforkable(left_forkable_);
   }
   MendUnforkable();
-  target_->SweepStale();
-  Status watched = Watch();
-  if (!watched.ok()) process_.Stop();
+  disk_.Begin();
+  Status saved = Watch();
+  if (!saved.ok()) process_.Stop();
   Status collected = process_.Collect();
-  if (process_.left_behind()) target_->Abandon();
-  if (!watched.ok()) return watched.failure();
-  if (!collected.ok()) return ExplainEnd(collected.failure());
-  if (abort_) return MakeFailure(FailureCode::kAborted, "the capture was aborted");
+  if (saved.ok() && !collected.ok()) saved = ExplainEnd(collected.failure());
+
+  Supervision supervision;
+  supervision.wake_fd = wake_.get();
+  supervision.stall_timeout_ms = request_.stall_timeout_ms;
+  supervision.why_stop = [this] { return WhyEnd("publishing the file"); };
+  const bool written = saved.ok();
+  Status ended = disk_.End(std::move(saved), nullptr, supervision);
+  if (!ended.ok()) {
+    // Another copy would come to the same disk.
+    if (written && ended.failure().code == FailureCode::kStalled) end_ = JobEnd::kOutOfTime;
+    return ended.failure();
+  }
   HeapOutcome outcome;
   outcome.file_length = control_->header()->bytes_written.load(std::memory_order_relaxed);
   outcome.child_bytes_peak = child_bytes_peak_;
-  if (Status published = target_->Publish(); !published.ok()) return published.failure();
   outcome.duration_ms =
       static_cast<double>(MonotonicNanoseconds() - frozen_at_monotonic_ns_) / 1'000'000;
   return outcome;
@@ -291,10 +288,8 @@ Failure HeapJob::ExplainEnd(Failure failure) {
   return failure;
 }
 
-Status HeapJob::WhyStop(StallWatch* stall) {
+Status HeapJob::WhyEnd(const char* step) {
   if (abort_) return MakeFailure(FailureCode::kAborted, "the capture was aborted");
-  const ControlHeader* control = control_->header();
-  const char* step = SaveStepName(control->step.load(std::memory_order_relaxed));
   const int64_t ran_ms = (MonotonicNanoseconds() - frozen_at_monotonic_ns_) / 1'000'000;
   if (request_.timeout_ms > 0 && ran_ms > request_.timeout_ms) {
     end_ = JobEnd::kOutOfTime;
@@ -302,6 +297,13 @@ Status HeapJob::WhyStop(StallWatch* stall) {
                                                   std::to_string(request_.timeout_ms) +
                                                   " ms, while " + step + " (timeoutMs)");
   }
+  return Success{};
+}
+
+Status HeapJob::WhyStop(StallWatch* stall) {
+  const ControlHeader* control = control_->header();
+  const char* step = SaveStepName(control->step.load(std::memory_order_relaxed));
+  if (Status end = WhyEnd(step); !end.ok()) return end;
   // A callback may compute for long without writing: what uses the processor is not stuck.
   const uint64_t pulse = control->heartbeat.load(std::memory_order_relaxed) + CpuTicks(pid_);
   if (stall->Silent(pulse) > request_.stall_timeout_ms * 1'000'000) {

@@ -2,7 +2,8 @@
 //
 //   JS thread    Start: open the target | block signals, park V8's workers, let V8's memory be forked | fork | undo
 //   child                                  harden itself, run what it is for, flush, _exit    <--'
-//   supervisor                             watch: stall, time, memory, abort | collect | publish | on_end
+//   supervisor                             watch: stall, time, memory, abort | collect | end of the disk's work | on_end
+//   disk thread                            sweep stale files | publish
 //
 // What fails up to the fork fails in Start() with nothing done; everything after it ends in exactly one call of
 // on_end, on the supervisor's thread.
@@ -16,11 +17,10 @@
 
 #include "base/thread.h"
 #include "base/unique_fd.h"
-#include "capture/target_reservation.h"
+#include "capture/disk_work.h"
 #include "freeze/forked_process.h"
 #include "heap/control.h"
 #include "heap/output.h"
-#include "image/target_file.h"
 #include "memory/mapping_list.h"
 
 namespace v8 {
@@ -68,7 +68,7 @@ struct HeapProgress {
 enum class JobEnd : uint8_t {
   kOther,
   kHeldLock,   // the copy waited for a lock of a thread that it does not have
-  kOutOfTime,  // timeout_ms
+  kOutOfTime,  // timeout_ms; or the disk stopped answering when all was written
 };
 
 class HeapJob {
@@ -97,14 +97,15 @@ class HeapJob {
   void Supervise();
   Result<HeapOutcome> Run();
   Status Watch();
+  // Asked for, or out of time.
+  Status WhyEnd(const char* step);
   Status WhyStop(class StallWatch* stall);
   Failure ExplainEnd(Failure failure);
 
   HeapRequest request_;
   OnEnd on_end_;
-  std::unique_ptr<TargetFile> target_;
+  DiskWork disk_;
   std::unique_ptr<HeapControl> control_;
-  TargetReservation reservation_;
   HardeningPlan hardening_{};
   ForkedProcess process_;
   UniqueFd wake_;  // eventfd: abort asked for

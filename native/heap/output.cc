@@ -1,11 +1,11 @@
 #include "heap/output.h"
 
 #include <algorithm>
-#include <cerrno>
 #include <cstring>
 
 #include "base/sys.h"
 #include "image/direct_mode.h"
+#include "image/write_some.h"
 
 namespace stillframe {
 
@@ -36,14 +36,11 @@ bool Output::Flush() {
   const SaveStep before = control->step.exchange(SaveStep::kWriting, std::memory_order_relaxed);
   for (size_t done = 0; done < used_ && !failed_;) {
     const int64_t wrote =
-        sys::Pwrite(hardening_.target_fd, control_.output() + done, used_ - done, offset_ + done);
-    if (wrote == -EINTR) continue;
-    if (wrote == -EINVAL && LeaveDirectMode(hardening_.target_fd)) continue;
-    if (wrote <= 0) {
+        WriteSome(hardening_.target_fd, control_.output() + done, used_ - done, offset_ + done);
+    if (wrote < 0) {
       control->error_step.store(SaveStep::kWriting, std::memory_order_relaxed);
       control->error_offset.store(offset_ + done, std::memory_order_relaxed);
-      control->error_number.store(wrote == 0 ? EIO : static_cast<int>(-wrote),
-                                  std::memory_order_release);
+      control->error_number.store(static_cast<int>(-wrote), std::memory_order_release);
       failed_ = true;
       break;
     }

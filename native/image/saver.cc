@@ -13,7 +13,7 @@
 #include "base/sys.h"
 #include "image/block_codec.h"
 #include "image/checksum.h"
-#include "image/direct_mode.h"
+#include "image/write_some.h"
 #include "image/zero_page.h"
 
 namespace stillframe {
@@ -114,21 +114,13 @@ int Saver::WriteAll(const std::byte* bytes, uint64_t length, uint64_t offset) {
   const uint64_t piece = PieceOf(length);
   uint64_t done = 0;
   uint64_t paid = 0;
-  bool left_direct_mode = false;
   while (done < length) {
     const uint64_t count = std::min(piece, length - done);
     if (done >= paid) {
       Pace(count);
       paid = done + count;
     }
-    const int64_t wrote = sys::Pwrite(plan_.fd, bytes + done, count, offset + done);
-    if (wrote == -EINTR) continue;
-    if (wrote == -EINVAL && !left_direct_mode) {
-      // Another saver may have met it first, and left direct mode already.
-      LeaveDirectMode(plan_.fd);
-      left_direct_mode = true;
-      continue;
-    }
+    const int64_t wrote = WriteSome(plan_.fd, bytes + done, count, offset + done);
     if (wrote < 0) return static_cast<int>(-wrote);
     // After a short write go on at a page border, as O_DIRECT wants it; the next call says what is wrong.
     const auto written = static_cast<uint64_t>(wrote);

@@ -5,9 +5,8 @@
 #include <cerrno>
 #include <cstring>
 
-#include "base/sys.h"
 #include "image/checksum.h"
-#include "image/direct_mode.h"
+#include "image/write_some.h"
 
 namespace stillframe {
 namespace {
@@ -16,10 +15,7 @@ Status WritePart(int fd, const std::byte* bytes, uint64_t length, uint64_t offse
                  const char* doing) {
   uint64_t done = 0;
   while (done < length) {
-    const int64_t wrote = sys::Pwrite(fd, bytes + done, length - done, offset + done);
-    if (wrote == -EINTR) continue;
-    // The saver may have had no block to write, and not have met this.
-    if (wrote == -EINVAL && LeaveDirectMode(fd)) continue;
+    const int64_t wrote = WriteSome(fd, bytes + done, length - done, offset + done);
     if (wrote < 0) return SystemFailure("pwrite", static_cast<int>(-wrote), doing);
     done += static_cast<uint64_t>(wrote);
   }

@@ -4,45 +4,31 @@
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <sys/file.h>
-#include <sys/random.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
-#include <cstdio>
-#include <cstring>
 
 #include "base/disabled_steps.h"
+#include "image/replaceable.h"
+#include "image/temporary_name.h"
 
 namespace stillframe {
 namespace {
 
-constexpr char kTemporaryPrefix[] = ".stillframe-";
-constexpr char kTemporarySuffix[] = ".tmp";
-constexpr size_t kRandomBytes = 16;
 constexpr int kNameTries = 16;
 
-std::string RandomTemporaryName() {
-  unsigned char random[kRandomBytes] = {};
-  size_t have = 0;
-  while (have < sizeof random) {
-    const ssize_t got = getrandom(random + have, sizeof random - have, 0);
-    if (got > 0) have += static_cast<size_t>(got);
-  }
-  std::string name = kTemporaryPrefix;
-  for (const unsigned char byte : random) {
-    char digits[3];
-    snprintf(digits, sizeof digits, "%02x", byte);
-    name += digits;
-  }
-  return name + kTemporarySuffix;
+// Large enough for any disk, and soon done on each.
+constexpr uint64_t kSyncPiece = uint64_t{64} << 20;
+
+// An answer that a filesystem may give to what it cannot do at all: FUSE has each of them, some give EIO.
+bool MayBeUnsupported(int error) {
+  constexpr int kMeant[] = {-EEXIST, -ENOENT, -ENOSPC, -EDQUOT, -EROFS, -EACCES, -ENOMEM, -EBUSY};
+  return error < 0 && std::find(std::begin(kMeant), std::end(kMeant), error) == std::end(kMeant);
 }
 
-bool IsTemporaryName(const char* name) {
-  const size_t prefix = strlen(kTemporaryPrefix);
-  const size_t length = prefix + 2 * kRandomBytes + strlen(kTemporarySuffix);
-  if (strlen(name) != length || strncmp(name, kTemporaryPrefix, prefix) != 0) return false;
-  if (strspn(name + prefix, "0123456789abcdef") != 2 * kRandomBytes) return false;
-  return strcmp(name + prefix + 2 * kRandomBytes, kTemporarySuffix) == 0;
+bool SameFile(const struct stat& a, const struct stat& b) {
+  return a.st_dev == b.st_dev && a.st_ino == b.st_ino;
 }
 
 std::string ProcPath(int fd) { return "/proc/self/fd/" + std::to_string(fd); }
@@ -54,6 +40,13 @@ Failure Exists() {
   return failure;
 }
 
+Failure GivenUp() {
+  Failure failure;
+  failure.code = FailureCode::kAborted;
+  failure.message = "the capture was given up before the file was published";
+  return failure;
+}
+
 }  // namespace
 
 Result<TargetFile> TargetFile::OpenDirectory(const std::string& path,
@@ -62,8 +55,9 @@ Result<TargetFile> TargetFile::OpenDirectory(const std::string& path,
   target.options_ = options;
   const size_t slash = path.rfind('/');
   target.name_ = path.substr(slash + 1);
-  const std::string directory = slash == 0 ? "/" : path.substr(0, slash);
-  const int fd = sys::Open(AT_FDCWD, directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+  target.directory_path_ = slash == 0 ? "/" : path.substr(0, slash);
+  const int fd =
+      sys::Open(AT_FDCWD, target.directory_path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
   if (fd < 0) return SystemFailure("open", -fd, "cannot open the directory of the snapshot file");
   target.directory_.Reset(fd);
   if (Status allowed = target.CheckTarget(); !allowed.ok()) return allowed.failure();
@@ -116,7 +110,7 @@ Status TargetFile::CheckTarget() const {
     return SystemFailure("fstatat", -error, "cannot examine what has the snapshot's name");
   if (S_ISREG(about.st_mode)) {
     if (!options_.overwrite) return Exists();
-    return Success{};
+    return CheckReplaceable(directory_.get(), name_);
   }
   if (S_ISDIR(about.st_mode)) {
     return SystemFailure("open", EISDIR,
@@ -143,8 +137,15 @@ Status TargetFile::CreateNameless() {
 }
 
 Status TargetFile::CreateNamed() {
+  if (IsAppendOnly(directory_.get())) {
+    return SystemFailure("open", EPERM,
+                         "the snapshot's directory is append-only, and a file that is being "
+                         "written could not be removed from it (chattr -a ends it)");
+  }
   for (int tries = 0; tries < kNameTries; tries++) {
-    std::string name = RandomTemporaryName();
+    Result<std::string> random = RandomTemporaryName();
+    if (!random.ok()) return random.failure();
+    std::string& name = random.value();
     const int fd = sys::Open(directory_.get(), name.c_str(),
                              O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, options_.mode);
     if (fd == -EEXIST) continue;
@@ -167,7 +168,8 @@ Status TargetFile::CreateNamed() {
                        "cannot find a free temporary name in the snapshot's directory");
 }
 
-void TargetFile::SweepStale() const {
+void TargetFile::SweepStale(PublishTurn* turn) const {
+  turn->Enter("looking for stale temporary files");
   const int fd = sys::Open(directory_.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
   if (fd < 0) return;
   DIR* listing = fdopendir(fd);
@@ -175,7 +177,9 @@ void TargetFile::SweepStale() const {
     sys::Close(fd);
     return;
   }
-  while (const dirent* entry = readdir(listing)) {
+  // Anybody may have put any number of such names there.
+  while (const dirent* entry = turn->given_up() ? nullptr : readdir(listing)) {
+    turn->Beat();
     if (!IsTemporaryName(entry->d_name) || temporary_name_ == entry->d_name) continue;
     // Not blocking on a FIFO, not following a link that somebody put there.
     UniqueFd stale(sys::Open(directory_.get(), entry->d_name,
@@ -193,7 +197,9 @@ void TargetFile::SweepStale() const {
 Status TargetFile::LinkTemporary() {
   if (!temporary_name_.empty()) return Success{};
   for (int tries = 0; tries < kNameTries; tries++) {
-    std::string name = RandomTemporaryName();
+    Result<std::string> random = RandomTemporaryName();
+    if (!random.ok()) return random.failure();
+    std::string& name = random.value();
     const int error = sys::Linkat(AT_FDCWD, ProcPath(file_.get()).c_str(), directory_.get(),
                                   name.c_str(), AT_SYMLINK_FOLLOW);
     if (error == -EEXIST) continue;
@@ -205,20 +211,43 @@ Status TargetFile::LinkTemporary() {
                        "cannot find a free temporary name in the snapshot's directory");
 }
 
+int TargetFile::RenameTemporary(unsigned flags) {
+  const int error = sys::Renameat2(directory_.get(), temporary_name_.c_str(), directory_.get(),
+                                   name_.c_str(), flags);
+  if (error == 0 && flags != RENAME_EXCHANGE) temporary_name_.clear();
+  return error;
+}
+
 int TargetFile::LinkTarget() {
   if (temporary_name_.empty()) {
     return sys::Linkat(AT_FDCWD, ProcPath(file_.get()).c_str(), directory_.get(), name_.c_str(),
                        AT_SYMLINK_FOLLOW);
   }
-  int error =
-      sys::Linkat(directory_.get(), temporary_name_.c_str(), directory_.get(), name_.c_str(), 0);
-  if (error == 0) {
-    RemoveTemporary();
-  } else if (error == -EPERM || error == -EOPNOTSUPP) {  // no hard links here
-    error = sys::Renameat2(directory_.get(), temporary_name_.c_str(), directory_.get(),
-                           name_.c_str(), RENAME_NOREPLACE);
-    if (error == 0) temporary_name_.clear();
-  }
+  int error = StepDisabled("link") ? -EPERM
+                                   : sys::Linkat(directory_.get(), temporary_name_.c_str(),
+                                                 directory_.get(), name_.c_str(), 0);
+  if (error == 0) RemoveTemporary();
+  if (!MayBeUnsupported(error)) return error;
+  error = StepDisabled("noreplace") ? -EINVAL : RenameTemporary(RENAME_NOREPLACE);
+  if (!MayBeUnsupported(error)) return error;
+  return options_.overwrite ? RenameIfFree() : RenameOverPlaceholder();
+}
+
+int TargetFile::RenameIfFree() {
+  struct stat about {};
+  const int error = sys::Fstatat(directory_.get(), name_.c_str(), &about, AT_SYMLINK_NOFOLLOW);
+  if (error == 0) return -EEXIST;
+  return error == -ENOENT ? RenameTemporary(0) : error;
+}
+
+int TargetFile::RenameOverPlaceholder() {
+  // O_EXCL is the one thing left that never takes what somebody else has.
+  const int created = sys::Open(directory_.get(), name_.c_str(),
+                                O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+  if (created < 0) return created;
+  const UniqueFd placeholder(created);
+  const int error = RenameTemporary(0);
+  if (error < 0) sys::Unlinkat(directory_.get(), name_.c_str(), 0);
   return error;
 }
 
@@ -230,22 +259,17 @@ Result<TargetFile::Naming> TargetFile::GiveName() {
     if (error != -EEXIST)
       return SystemFailure("linkat", -error, "cannot give the snapshot file its name");
     if (Status allowed = CheckTarget(); !allowed.ok()) return allowed.failure();
+    // What had the name is gone again, and the next one is not to be replaced either.
+    if (!options_.overwrite) continue;
     if (Status linked = LinkTemporary(); !linked.ok()) return linked.failure();
-    const auto rename = [&](unsigned flags) {
-      return sys::Renameat2(directory_.get(), temporary_name_.c_str(), directory_.get(),
-                            name_.c_str(), flags);
-    };
     GuardOldFile();
-    error = StepDisabled("exchange") ? -EINVAL : rename(RENAME_EXCHANGE);
+    error = StepDisabled("exchange") ? -EINVAL : RenameTemporary(RENAME_EXCHANGE);
     if (error == 0) return Naming::kExchanged;
     if (error == -ENOENT) continue;
-    if (error == -EINVAL || error == -ENOSYS) {
+    if (MayBeUnsupported(error)) {
       // A filesystem that cannot exchange (NFS): atomic all the same, but not to be taken back.
-      error = rename(0);
-      if (error == 0) {
-        temporary_name_.clear();
-        return Naming::kReplaced;
-      }
+      error = RenameTemporary(0);
+      if (error == 0) return Naming::kReplaced;
     }
     return SystemFailure("rename", -error, "cannot give the snapshot file its name");
   }
@@ -279,22 +303,84 @@ void TargetFile::RemoveTemporary() {
   temporary_name_.clear();
 }
 
-Status TargetFile::Publish() {
-  if (options_.durable) {
-    // Never retried: after a failed fsync the kernel may have dropped the pages it could not write.
-    if (const int error = sys::Fsync(file_.get()); error < 0) {
-      return SystemFailure("fsync", -error, "cannot bring the snapshot file to the disk");
+Status TargetFile::SyncData(PublishTurn* turn) {
+  turn->Enter("bringing the file to the disk");
+  // Piece by piece, so that whoever watches sees it get on. It may be more than the memory of the machine.
+  struct stat about {};
+  const int known = sys::Fstat(file_.get(), &about);
+  const uint64_t length = known == 0 ? static_cast<uint64_t>(about.st_size) : 0;
+  for (uint64_t at = 0; at < length && !turn->given_up(); at += kSyncPiece) {
+    const int error = sys::SyncFileRange(
+        file_.get(), at, kSyncPiece,
+        SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER);
+    if (error == -ENOSYS || error == -EINVAL || error == -EPERM || error == -ESPIPE) break;
+    // What it has told fsync does not tell again.
+    if (error < 0) {
+      return SystemFailure("sync_file_range", -error, "cannot bring the snapshot file to the disk");
     }
+    turn->Beat();
   }
+  // Never retried: after a failed fsync the kernel may have dropped the pages it could not write.
+  if (const int error = sys::Fsync(file_.get()); error < 0) {
+    return SystemFailure("fsync", -error, "cannot bring the snapshot file to the disk");
+  }
+  return Success{};
+}
+
+bool TargetFile::HasName(int directory_fd) const {
+  struct stat ours {};
+  struct stat there {};
+  return sys::Fstat(file_.get(), &ours) == 0 &&
+         sys::Fstatat(directory_fd, name_.c_str(), &there, AT_SYMLINK_NOFOLLOW) == 0 &&
+         SameFile(ours, there);
+}
+
+Status TargetFile::LookUnderPath() const {
+  const UniqueFd now(
+      sys::Open(AT_FDCWD, directory_path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0));
+  if (now.valid() && HasName(now.get())) return Success{};
+  // Somebody else's next snapshot may have followed on at once; and numbers of files do not last on every filesystem.
+  struct stat directory {};
+  struct stat opened {};
+  struct stat there {};
+  if (now.valid() && sys::Fstat(now.get(), &directory) == 0 &&
+      sys::Fstat(directory_.get(), &opened) == 0 && SameFile(directory, opened) &&
+      sys::Fstatat(now.get(), name_.c_str(), &there, AT_SYMLINK_NOFOLLOW) == 0 &&
+      S_ISREG(there.st_mode)) {
+    return Success{};
+  }
+  return SystemFailure("open", ENOENT,
+                       "the snapshot was given its name, and yet it does not stand under the path: "
+                       "while it was being written the directory was moved or replaced, something "
+                       "was mounted over it, or the file was removed");
+}
+
+Status TargetFile::Publish(PublishTurn* turn) {
+  if (options_.durable) {
+    if (Status synced = SyncData(turn); !synced.ok()) return synced;
+  }
+  if (turn->given_up()) return GivenUp();
+  turn->Enter("giving the file its name");
   Result<Naming> naming = GiveName();
   if (!naming.ok()) return naming.failure();
   if (options_.durable) {
+    turn->Enter("bringing the file's name to the disk");
     const int error = sys::Fsync(directory_.get());
     // EINVAL: a filesystem on which directories cannot be synced, and need not be.
     if (error < 0 && error != -EINVAL) {
       TakeNameBack(naming.value());
       return SystemFailure("fsync", -error, "cannot bring the snapshot's name to the disk");
     }
+  }
+  turn->Enter("looking for the file under its path");
+  if (Status there = LookUnderPath(); !there.ok()) {
+    TakeNameBack(naming.value());
+    return there;
+  }
+  if (!turn->Complete()) {
+    // The disk may have kept us for long: others may have used the name since.
+    if (HasName(directory_.get())) TakeNameBack(naming.value());
+    return GivenUp();
   }
   RemoveTemporary();  // under which, after an exchange, the old file is
   return Success{};

@@ -2,12 +2,17 @@
 //
 //   Open:     the directory is opened once, and everything happens relative to it; O_TMPFILE, so that a
 //             crash leaves nothing (fallback: a random name, O_EXCL, swept later)
-//   Publish:  fsync the data; give it the name; fsync the directory; and only then is it a success
+//   Publish:  fsync the data; give it the name; fsync the directory; look whether it stands under the path, which may
+//             lead elsewhere by now; and only then is it a success
 //
 // How it gets the name. When no file has it: link, which cannot overwrite. When one has: link under a
 // random name, exchange the two, fsync the directory, remove the old file from the random name. Until
-// that fsync has succeeded the old file still exists and can be put back, so that every error, the last
+// all has succeeded the old file still exists and can be put back, so that every error, the last
 // one included, leaves the old file under the name.
+//
+// A filesystem may have no hard links, no exchange, or neither. Then a rename that does not replace gives the name,
+// and where that is missing too plain rename: over nothing, over the old file, or, when nothing may be overwritten,
+// over an empty file that we have made ourselves (O_EXCL).
 //
 // A temporary name is .stillframe-<32 hex digits>.tmp, its file flock()ed by whoever writes it, so that
 // SweepStale() can tell the dead ones. The lock goes with the last process that holds the descriptor.
@@ -20,6 +25,7 @@
 
 #include "base/result.h"
 #include "base/unique_fd.h"
+#include "image/publish_turn.h"
 
 namespace stillframe {
 
@@ -46,12 +52,10 @@ class TargetFile {
   int fd() const { return file_.get(); }
 
   // Removes temporary files of dead processes from the directory. Failing to is no error.
-  void SweepStale() const;
+  void SweepStale(PublishTurn* turn) const;
 
-  Status Publish();
-
-  // Leaves a temporary name to a later sweep: the disk does not answer, and neither would an unlink.
-  void Abandon() { temporary_name_.clear(); }
+  // Publishes nothing, or takes back what it has, when `turn` is given up before it is complete.
+  Status Publish(PublishTurn* turn);
 
   // Tells captures of one process whether they have the same target: device, inode of the directory, name.
   const std::string& identity() const { return identity_; }
@@ -66,18 +70,26 @@ class TargetFile {
   Status LinkTemporary();
   // How the name was got decides how it can be given back.
   enum class Naming : uint8_t { kFresh, kExchanged, kReplaced };
-  // 0, or -errno: gives the file its name if nothing has it.
+  // All four return 0 or -errno. The first gives the file its name if nothing has it.
   int LinkTarget();
+  int RenameIfFree();
+  int RenameOverPlaceholder();
+  int RenameTemporary(unsigned flags);
   Result<Naming> GiveName();
   void TakeNameBack(Naming naming);
   void RemoveTemporary();
   // Holds a lock on the file that has the target's name, so that no sweep of another capture takes it for a
   // dead one while it stands under the temporary name.
   void GuardOldFile();
+  Status SyncData(PublishTurn* turn);
+  // Whether what has the target's name in a directory is this file.
+  bool HasName(int directory_fd) const;
+  Status LookUnderPath() const;
 
   UniqueFd directory_;
   UniqueFd old_file_;
   UniqueFd file_;
+  std::string directory_path_;  // as it was given
   std::string name_;            // of the target, in the directory
   std::string temporary_name_;  // empty: the file has none
   std::string identity_;

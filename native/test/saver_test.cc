@@ -265,6 +265,17 @@ TEST_F(Saver, WritesAgainAfterAnInterruption) {
   ExpectSaved();
 }
 
+TEST_F(Saver, AWriteThatGetsNoFurtherIsAnError) {
+  for (const auto& [answer, error] : {std::pair(sys::kAnswersNothing, EIO), {EINTR, EINTR}}) {
+    Plan({{"main", Pattern(kChunk * 2, 1)}});
+    FaultScope::Fail("pwrite", 2, answer, true);
+    EXPECT_EQ(SaveChunks(plan_), SaveEnd::kFailed);
+    ExpectFailure(SaveStep::kWriting, error, kPartAlignment + kChunk);
+    EXPECT_LT(sys::CallCount(sys::Call::kPwrite), 200U) << "it was tried again and again";
+    sys::ClearFaults();
+  }
+}
+
 TEST_F(Saver, LeavesDirectModeWhereAWriteRefusesIt) {
   Plan({{"main", Pattern(kBlockSize, 1)}}, O_DIRECT);
   FaultScope::Fail("pwrite", 1, EINVAL);
@@ -468,7 +479,7 @@ TEST_F(Saver, AnAbortDoesNotWaitForTheRateLimit) {
   Plan({{"main", Pattern(kChunk * 4, 1)}});
   plan_.max_bytes_per_second = 1;  // weeks
   std::thread saver([this] { EXPECT_EQ(SaveChunks(plan_), SaveEnd::kAborted); });
-  while (plan_.control->bytes_done.load() < kChunk) std::this_thread::yield();
+  while (plan_.control->bytes_written.load() == 0) std::this_thread::yield();
   const uint64_t heartbeat = plan_.control->heartbeat.load();
   while (plan_.control->heartbeat.load() < heartbeat + 20) std::this_thread::yield();
   plan_.control->abort_requested = 1;

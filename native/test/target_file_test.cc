@@ -6,7 +6,9 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <linux/fs.h>
 #include <sys/file.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -14,6 +16,7 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <functional>
 
 #include "base/disabled_steps.h"
 #include "test/image_fixture.h"
@@ -39,7 +42,12 @@ class Target : public ::testing::Test {
     // A text is not what direct mode takes.
     fcntl(target->fd(), F_SETFL, 0);
     WriteAt(target->fd(), text.data(), text.size(), 0);
-    return target->Publish();
+    PublishTurn turn;
+    return target->Publish(&turn);
+  }
+  static void Sweep(const TargetFile* target) {
+    PublishTurn turn;
+    target->SweepStale(&turn);
   }
   static std::string Text(const std::string& path) {
     const Bytes bytes = ReadAll(path);
@@ -109,6 +117,16 @@ TEST_F(Target, DoesNotOverwriteUnlessAllowed) {
   EXPECT_EQ(directory_.List(), Names{"snapshot"});
 }
 
+TEST_F(Target, WhatComesAndGoesIsNotOverwrittenUnlessAllowed) {
+  Result<TargetFile> target = Open({.overwrite = false});
+  ASSERT_TRUE(target.ok());
+  WriteFile(path_, "somebody else's");
+  // As if it had been gone for the moment in which it was looked at.
+  FaultScope::Fail("fstatat", 1, ENOENT);
+  EXPECT_EQ(Fill(&target.value(), "new").failure().code, FailureCode::kExists);
+  EXPECT_EQ(Text(path_), "somebody else's");
+}
+
 TEST_F(Target, RefusesWhatIsNoRegularFile) {
   const auto expect_refusal = [&](int error_number) {
     Result<TargetFile> target = Open();
@@ -149,15 +167,76 @@ TEST_F(Target, ADirectoryThatIsMissingOrNoneIsAnError) {
   }
 }
 
-TEST_F(Target, StaysInItsDirectoryWhenThatIsMoved) {
-  const TemporaryDirectory outer;
-  const std::string before = outer.File("before");
-  ASSERT_EQ(mkdir(before.c_str(), 0700), 0);
-  Result<TargetFile> target = TargetFile::Open(before + "/snapshot", {});
-  ASSERT_TRUE(target.ok());
-  ASSERT_EQ(rename(before.c_str(), outer.File("after").c_str()), 0);
-  EXPECT_TRUE(Fill(&target.value(), "new").ok());
-  EXPECT_EQ(Text(outer.File("after") + "/snapshot"), "new");
+class MovedDirectory : public Target {
+ protected:
+  MovedDirectory() {
+    EXPECT_EQ(mkdir(before_.c_str(), 0700), 0);
+    EXPECT_EQ(mkdir(other_.c_str(), 0700), 0);
+    EXPECT_EQ(symlink("before", link_.c_str()), 0);
+  }
+  // Publishes by way of the link while `change` happens, and expects that nothing has come of it.
+  void ExpectNothing(const std::function<void()>& change, const std::string& old_file_now) {
+    const std::string old = old_file_now.empty() ? "" : "old";
+    if (!old.empty()) WriteFile(before_ + "/snapshot", old);
+    Result<TargetFile> target = TargetFile::Open(link_ + "/snapshot", {});
+    ASSERT_TRUE(target.ok());
+    change();
+    Status published = Fill(&target.value(), "new");
+    ASSERT_FALSE(published.ok());
+    EXPECT_EQ(published.failure().error_number, ENOENT);
+    EXPECT_NE(published.failure().message.find("does not stand under the path"), std::string::npos);
+    if (!old.empty()) {
+      EXPECT_EQ(Text(old_file_now), old);
+    }
+  }
+  std::string before_ = directory_.File("before");
+  std::string other_ = directory_.File("other");
+  std::string link_ = directory_.File("link");
+};
+
+TEST_F(MovedDirectory, IsNoPlaceToPublishIn) {
+  for (const bool replaced : {false, true}) {
+    const auto change = [&] {
+      ASSERT_EQ(rename(before_.c_str(), directory_.File("after").c_str()), 0);
+      if (replaced) {
+        ASSERT_EQ(mkdir(before_.c_str(), 0700), 0);
+      }
+    };
+    ExpectNothing(change, directory_.File("after") + "/snapshot");
+    EXPECT_EQ(unlink((directory_.File("after") + "/snapshot").c_str()), 0);
+    EXPECT_EQ(rmdir(directory_.File("after").c_str()), 0) << "something was left in it";
+    if (!replaced) {
+      ASSERT_EQ(mkdir(before_.c_str(), 0700), 0);
+    }
+  }
+}
+
+TEST_F(MovedDirectory, ALinkOfThePathThatLeadsElsewhereIsNoticed) {
+  const auto flip = [&] {
+    ASSERT_EQ(unlink(link_.c_str()), 0);
+    ASSERT_EQ(symlink("other", link_.c_str()), 0);
+  };
+  // Also when a file of this name stands there.
+  WriteFile(other_ + "/snapshot", "older");
+  ExpectNothing(flip, before_ + "/snapshot");
+  EXPECT_EQ(Text(other_ + "/snapshot"), "older");
+  ASSERT_EQ(unlink((before_ + "/snapshot").c_str()), 0);
+  ASSERT_EQ(unlink(link_.c_str()), 0);
+  ASSERT_EQ(symlink("before", link_.c_str()), 0);
+  ExpectNothing(flip, "");
+  EXPECT_EQ(rmdir(before_.c_str()), 0) << "a file was left that nobody knows of";
+}
+
+TEST_F(Target, EitherTheDirectoryOrTheFileUnderThePathMustBeTheOneThatItWas) {
+  // Numbers of files do not last on every filesystem. Of the calls: the data's length, ours, the directories.
+  for (const uint32_t unknown : {2U, 3U, 4U}) {
+    Result<TargetFile> target = Open();
+    ASSERT_TRUE(target.ok());
+    FaultScope::Fail("fstat", unknown, EIO);
+    EXPECT_TRUE(Fill(&target.value(), "new").ok()) << unknown;
+    sys::ClearFaults();
+    EXPECT_EQ(Text(path_), "new");
+  }
 }
 
 TEST_F(Target, IdentityIsThatOfDirectoryAndName) {
@@ -198,6 +277,8 @@ TEST_F(Target, EveryFailureLeavesTheOldFileAndNothingElse) {
         if (named && !reached) continue;  // a file that has a name already is linked only once
         if (named && (strcmp(step.call, "linkat") == 0 || strcmp(step.call, "fstat") == 0))
           continue;
+        // Such an answer may mean that names cannot be exchanged: then they are not, and it goes well.
+        if (strcmp(step.call, "renameat2") == 0 && error == EIO) continue;
         ASSERT_FALSE(saved.ok());
         EXPECT_EQ(saved.failure().error_number, error);
         EXPECT_EQ(saved.failure().code, error == ENOSPC ? FailureCode::kNoSpace : FailureCode::kIo);
@@ -215,6 +296,12 @@ TEST_F(Target, EveryFailureOfAFirstSnapshotLeavesNothing) {
       FaultScope::Fail(step.call, step.nth, EIO);
       Status saved = Save("new");
       sys::ClearFaults();
+      // A file that has a name already gets another one without a link.
+      if (named && strcmp(step.call, "linkat") == 0) {
+        EXPECT_TRUE(saved.ok());
+        EXPECT_EQ(unlink(path_.c_str()), 0);
+        continue;
+      }
       EXPECT_FALSE(saved.ok()) << step.call;
       EXPECT_EQ(directory_.List(), Names{}) << step.call << " " << step.nth;
     }
@@ -281,7 +368,7 @@ TEST_F(Target, WorksWithoutNamelessFiles) {
 }
 
 TEST_F(Target, WorksWithoutHardLinks) {
-  for (const int error : {EPERM, EOPNOTSUPP}) {
+  for (const int error : {EPERM, EOPNOTSUPP, EIO, ENOSYS, EINVAL, EMLINK}) {
     FaultScope::Fail("openat", 2, EOPNOTSUPP);
     FaultScope::Fail("linkat", 1, error, true);
     EXPECT_TRUE(Save("new").ok());
@@ -306,8 +393,56 @@ TEST_F(Target, WorksWithoutHardLinks) {
   }
 }
 
+class WithoutLinks : public Target {
+ protected:
+  // Neither links, nor a rename that does not replace.
+  Result<TargetFile> Open(const TargetOptions& options) {
+    FaultScope::Fail("openat", 2, EOPNOTSUPP);
+    FaultScope::Fail("linkat", 1, EIO, true);
+    FaultScope::Fail("renameat2", 1, EINVAL);
+    Result<TargetFile> target = TargetFile::Open(path_, options);
+    EXPECT_TRUE(target.ok());
+    return target;
+  }
+};
+
+TEST_F(WithoutLinks, AFileGetsItsNameByPlainRename) {
+  for (const bool overwrite : {true, false}) {
+    EXPECT_TRUE(Fill(&Open({.overwrite = overwrite}).value(), "new").ok());
+    EXPECT_EQ(directory_.List(), Names{"snapshot"});
+    EXPECT_EQ(Text(path_), "new");
+    unlink(path_.c_str());
+  }
+}
+
+TEST_F(WithoutLinks, WhatAppearsMeanwhileIsReplacedOnlyWhenThatIsAllowed) {
+  for (const bool overwrite : {true, false}) {
+    {
+      Result<TargetFile> target = Open({.overwrite = overwrite});
+      WriteFile(path_, "theirs");
+      Status published = Fill(&target.value(), "ours");
+      EXPECT_EQ(published.ok(), overwrite);
+      EXPECT_TRUE(overwrite || published.failure().code == FailureCode::kExists);
+    }
+    EXPECT_EQ(Text(path_), overwrite ? "ours" : "theirs");
+    EXPECT_EQ(directory_.List(), Names{"snapshot"});
+    unlink(path_.c_str());
+  }
+}
+
+TEST_F(WithoutLinks, AFailedRenameLeavesNoEmptyFile) {
+  for (const bool overwrite : {true, false}) {
+    {
+      Result<TargetFile> target = Open({.overwrite = overwrite});
+      FaultScope::Fail("renameat2", 1, EINVAL, true);
+      EXPECT_FALSE(Fill(&target.value(), "new").ok());
+    }
+    EXPECT_EQ(directory_.List(), Names{});
+  }
+}
+
 TEST_F(Target, WorksWithoutExchange) {
-  for (const int error : {EINVAL, ENOSYS}) {
+  for (const int error : {EINVAL, ENOSYS, EIO, EOPNOTSUPP}) {
     WriteFile(path_, "old");
     FaultScope::Fail("renameat2", 1, error);
     EXPECT_TRUE(Save("new").ok());
@@ -358,6 +493,156 @@ TEST_F(Target, GivesUpWhenNoTemporaryNameIsFree) {
   EXPECT_EQ(Text(path_), "old");
 }
 
+TEST_F(Target, ATemporaryFileThatWasSweptBeforeItWasLockedIsMadeAgain) {
+  FaultScope::Fail("openat", 2, EOPNOTSUPP);
+  // Of the new file: it has no name any more.
+  FaultScope::Fail("fstat", 2, sys::kAnswersNothing);
+  Result<TargetFile> target = Open();
+  EXPECT_EQ(sys::CallCount(sys::Call::kOpenat), 4U) << "it goes on with a file that has no name";
+  sys::ClearFaults();
+  ASSERT_TRUE(target.ok());
+  EXPECT_TRUE(Fill(&target.value(), "new").ok());
+  EXPECT_EQ(Text(path_), "new");
+}
+
+TEST_F(Target, TheOldFileIsNoStaleOneWhileItMayStillBePutBack) {
+  WriteFile(path_, "old");
+  {
+    Result<TargetFile> target = Open();
+    ASSERT_TRUE(target.ok());
+    // So that it stays under the temporary name.
+    FaultScope::Fail("unlinkat", 1, EIO, true);
+    EXPECT_TRUE(Fill(&target.value(), "new").ok());
+    sys::ClearFaults();
+    Result<TargetFile> other = TargetFile::Open(directory_.File("other"), {});
+    Sweep(&other.value());
+    EXPECT_EQ(directory_.List().size(), 2U) << "somebody else's sweep has taken it";
+  }
+  Result<TargetFile> next = Open();
+  Sweep(&next.value());
+  EXPECT_EQ(directory_.List(), Names{"snapshot"});
+}
+
+TEST_F(Target, NothingIsPublishedOnceItHasBeenGivenUp) {
+  WriteFile(path_, "old");
+  Result<TargetFile> target = Open();
+  ASSERT_TRUE(target.ok());
+  FaultScope::Count("linkat");
+  PublishTurn turn;
+  EXPECT_TRUE(turn.GiveUp());
+  Status published = target.value().Publish(&turn);
+  ASSERT_FALSE(published.ok());
+  EXPECT_EQ(published.failure().code, FailureCode::kAborted);
+  EXPECT_EQ(sys::CallCount(sys::Call::kLinkat), 0U);
+  EXPECT_EQ(Text(path_), "old");
+}
+
+TEST_F(Target, EitherItIsCompleteOrGivenUp) {
+  PublishTurn complete;
+  EXPECT_TRUE(complete.Complete());
+  EXPECT_FALSE(complete.GiveUp());
+  EXPECT_FALSE(complete.given_up());
+  PublishTurn given_up;
+  EXPECT_TRUE(given_up.GiveUp());
+  EXPECT_FALSE(given_up.Complete());
+}
+
+TEST_F(Target, ASweepEndsWhenItIsGivenUp) {
+  WriteFile(directory_.File(kStaleName), "x");
+  Result<TargetFile> target = Open();
+  PublishTurn turn;
+  turn.GiveUp();
+  target.value().SweepStale(&turn);
+  EXPECT_EQ(directory_.List(), Names{kStaleName});
+}
+
+TEST_F(Target, WhatTheDiskSaysToAPieceIsAnErrorToo) {
+  WriteFile(path_, "old");
+  // fsync would not say it again.
+  FaultScope::Fail("sync_file_range", 1, EIO);
+  FaultScope::Count("fsync");
+  Status saved = Save("new");
+  ASSERT_FALSE(saved.ok());
+  EXPECT_STREQ(saved.failure().syscall, "sync_file_range");
+  EXPECT_EQ(sys::CallCount(sys::Call::kFsync), 0U);
+  EXPECT_EQ(Text(path_), "old");
+  // Where there is no such call, fsync does it alone.
+  for (const int error : {ENOSYS, EINVAL, EPERM}) {
+    FaultScope::Fail("sync_file_range", 1, error);
+    EXPECT_TRUE(Save("new").ok());
+    sys::ClearFaults();
+  }
+}
+
+TEST_F(Target, WithoutRandomNumbersThereIsNoTemporaryName) {
+  FaultScope::Fail("openat", 2, EOPNOTSUPP);
+  FaultScope::Fail("getrandom", 1, ENOSYS, true);
+  Result<TargetFile> target = Open();
+  ASSERT_FALSE(target.ok());
+  EXPECT_STREQ(target.failure().syscall, "getrandom");
+}
+
+class Attributes : public Target {
+ protected:
+  // Sets flags as chattr does; false where the filesystem or the user may not.
+  static bool Set(const std::string& path, int flags) {
+    const UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    return fd.valid() && ioctl(fd.get(), FS_IOC_SETFLAGS, &flags) == 0;
+  }
+  void ExpectRefused(int error_number) {
+    for (const bool check : {true, false}) {
+      Status refused = check ? TargetFile::Check(path_, {}) : Status(Success{});
+      Result<TargetFile> target = Open();
+      if (!check && !target.ok()) refused = target.failure();
+      ASSERT_FALSE(refused.ok());
+      EXPECT_EQ(refused.failure().error_number, error_number);
+    }
+  }
+};
+
+TEST_F(Attributes, AFileThatCannotBeReplacedIsRefusedBeforeItIsWritten) {
+  for (const int flags : {FS_IMMUTABLE_FL, FS_APPEND_FL}) {
+    WriteFile(path_, "old");
+    if (!Set(path_, flags)) GTEST_SKIP() << "attributes of files cannot be set here";
+    ExpectRefused(EPERM);
+    Set(path_, 0);
+  }
+}
+
+TEST_F(Target, AnotherUsersFileInAStickyDirectoryIsRefusedBeforehand) {
+  if (geteuid() != 0) GTEST_SKIP() << "needs root, to become somebody else";
+  WriteFile(path_, "old");
+  ASSERT_EQ(chmod(directory_.path().c_str(), 01777), 0);
+  EXPECT_TRUE(TargetFile::Check(path_, {}).ok());
+  const auto as_another_user = [&] {
+    if (seteuid(65534) != 0) _exit(2);
+    Status refused = TargetFile::Check(path_, {});
+    const bool new_name = TargetFile::Check(directory_.File("new"), {}).ok();
+    _exit(!refused.ok() && refused.failure().error_number == EPERM && new_name ? 77 : 1);
+  };
+  EXPECT_EXIT(as_another_user(), ::testing::ExitedWithCode(77), "");
+}
+
+TEST_F(Attributes, NoTemporaryFileStaysInAnAppendOnlyDirectory) {
+  if (!Set(directory_.path(), FS_APPEND_FL))
+    GTEST_SKIP() << "attributes of files cannot be set here";
+  // A new name can be made there, but only without a temporary one.
+  EXPECT_TRUE(Save("new").ok());
+  EXPECT_EQ(directory_.List(), Names{"snapshot"});
+  ExpectRefused(EPERM);
+  FaultScope::Fail("openat", 2, EOPNOTSUPP);
+  EXPECT_FALSE(TargetFile::Open(directory_.File("other"), {}).ok());
+  sys::ClearFaults();
+  EXPECT_EQ(directory_.List(), Names{"snapshot"});
+  // Nor when the file appears while the capture runs.
+  Result<TargetFile> late = TargetFile::Open(directory_.File("late"), {});
+  ASSERT_TRUE(late.ok());
+  WriteFile(directory_.File("late"), "theirs");
+  EXPECT_FALSE(Fill(&late.value(), "ours").ok());
+  EXPECT_EQ(directory_.List(), (Names{"late", "snapshot"}));
+  Set(directory_.path(), 0);
+}
+
 TEST_F(Target, SweepsTheFilesOfTheDeadAndNothingElse) {
   const auto touch = [&](const std::string& name) { WriteFile(directory_.File(name), "x"); };
   touch(kStaleName);
@@ -391,7 +676,7 @@ TEST_F(Target, SweepsTheFilesOfTheDeadAndNothingElse) {
 
   Result<TargetFile> target = Open();
   ASSERT_TRUE(target.ok());
-  target.value().SweepStale();
+  Sweep(&target.value());
   Names expected = kept;
   for (const char* number : {"01", "02", "03", "04"}) expected.push_back(prefix + number + ".tmp");
   if (root) expected.push_back(foreign);
@@ -407,8 +692,8 @@ TEST_F(Target, DoesNotSweepItsOwnFileNorThatOfAnother) {
   Result<TargetFile> second = TargetFile::Open(directory_.File("second"), {});
   sys::ClearFaults();
   ASSERT_TRUE(first.ok() && second.ok());
-  first.value().SweepStale();
-  second.value().SweepStale();
+  Sweep(&first.value());
+  Sweep(&second.value());
   EXPECT_EQ(directory_.List().size(), 2U);
   EXPECT_TRUE(Fill(&first.value(), "first").ok());
   EXPECT_TRUE(Fill(&second.value(), "second").ok());
@@ -421,11 +706,11 @@ TEST_F(Target, SweepingMayFail) {
   ASSERT_TRUE(target.ok());
   for (const char* call : {"openat", "fstat", "flock", "unlinkat"}) {
     FaultScope::Fail(call, 1, EACCES, true);
-    target.value().SweepStale();
+    Sweep(&target.value());
     sys::ClearFaults();
     EXPECT_EQ(directory_.List(), Names{kStaleName}) << call;
   }
-  target.value().SweepStale();
+  Sweep(&target.value());
   EXPECT_EQ(directory_.List(), Names{});
 }
 
@@ -442,7 +727,8 @@ TEST_F(Target, AFileWhoseWriterWasKilledIsSweptByTheNext) {
   ASSERT_EQ(waitpid(child, &status, 0), child);
   ASSERT_TRUE(WIFSIGNALED(status));
   EXPECT_EQ(directory_.List().size(), 1U);
-  Open().value().SweepStale();
+  Result<TargetFile> next = Open();
+  Sweep(&next.value());
   EXPECT_EQ(directory_.List(), Names{});
 }
 
@@ -458,7 +744,8 @@ TEST_F(Target, TheSwitchesForceTheFallbacks) {
     Result<TargetFile> target = Open();
     good = good && target.ok() && directory_.List().size() == 2;
     good = good && (fcntl(target.value().fd(), F_GETFL) & O_DIRECT) == 0;
-    good = good && target.value().Publish().ok() && sys::CallCount(sys::Call::kRenameat2) == 1;
+    PublishTurn turn;
+    good = good && target.value().Publish(&turn).ok() && sys::CallCount(sys::Call::kRenameat2) == 1;
     good = good && directory_.List() == Names{"snapshot"};
     // The destructor of the fixture does not run in it.
     unlink(path_.c_str());

@@ -66,6 +66,25 @@ for (const kind of ['full of data', 'with holes'] as const) {
 
 const MiB = 2 ** 20
 
+test('a filesystem that does not say how much is free is written to until it refuses', async (context) => {
+  needsRoot(context, 'to mount file systems')
+  const disk = inDirectory('disk')
+  mkdirSync(disk)
+  expect(spawnSync('mount', ['-t', 'ramfs', 'ramfs', disk]).status).toBe(0)
+  using region = Region.allocate(16 * MiB)
+  new Uint8Array(region.buffer).fill(1)
+  for (const variant of allVariants) {
+    const options = optionsOf[variant]
+    if (!capabilities().engines[options.engine].available) continue
+    // Slow enough that the space would have been counted long before the end.
+    await snapshot(region, `${disk}/file`, { ...options, maxBytesPerSecond: 32 * MiB }).done
+    expect(await verify(`${disk}/file`), variant).toMatchObject({ ok: true })
+  }
+  const { freeDiskBytes, hazards } = await preflight(region, `${disk}/file`)
+  expect(freeDiskBytes).toBe(Number.POSITIVE_INFINITY)
+  expect(hazards.map(({ code }) => code)).not.toContain('DISK_SHORT')
+})
+
 describe.each(allVariants)('a disk of less than the memory: %s', (variant) => {
   const options = optionsOf[variant]
 

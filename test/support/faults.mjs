@@ -6,12 +6,12 @@ import { loadAddon } from '../../dist/load.js'
 /**
  * @param {string} call - such as `'pwrite'`.
  * @param {number} nth - from 1, counted from now.
- * @param {string} error - such as `'EIO'`.
+ * @param {string} error - such as `'EIO'`; `'NOTHING'`: the call answers 0 and does nothing.
  * @param {boolean} [forever] - all later ones too.
  * @param {Pick<ReturnType<typeof loadAddon>, 'injectFault'>} [addon] - whose calls.
  */
 export function injectFault(call, nth, error, forever = false, addon = loadAddon()) {
-  const number = /** @type {Record<string, number>} */ (constants.errno)[error]
+  const number = { ...constants.errno, NOTHING: -1 }[error]
   if (number === undefined) throw new Error(`no such error: ${error}`)
   addon.injectFault(call, nth, number, forever)
 }

@@ -40,7 +40,7 @@ export async function openFileSink(output: string, replace: boolean): Promise<By
     async write(bytes) {
       // A full disk takes part of a write before it refuses the rest.
       for (let written = 0; written < bytes.length; ) {
-        written += (await file.write(bytes, written)).bytesWritten
+        written += someOf((await file.write(bytes, written)).bytesWritten)
       }
     },
     async commit() {
@@ -64,10 +64,27 @@ async function publishNew(temporary: string, path: string): Promise<void> {
     await link(temporary, path)
   } catch (error) {
     if (codeOf(error) === 'EEXIST') throw alreadyExists(path)
-    // FAT and some network filesystems have no links; there, a name taken this very moment is replaced.
-    if (!['EPERM', 'EOPNOTSUPP', 'ENOTSUP', 'ENOSYS', 'EMLINK'].includes(codeOf(error))) throw error
-    await checkTarget(path, false)
+    // FAT and many of FUSE have no links, and say so in many ways. Nobody's file is replaced there either: only the
+    // empty one that is made here.
+    if (meantErrors.includes(codeOf(error))) throw error
+    await renameOverPlaceholder(temporary, path)
+  }
+}
+
+/** Answers to link(2) that have nothing to do with what the filesystem can do. */
+const meantErrors = ['ENOENT', 'ENOSPC', 'EDQUOT', 'EROFS', 'EACCES', 'ENOMEM', 'EBUSY']
+
+async function renameOverPlaceholder(temporary: string, path: string): Promise<void> {
+  try {
+    await (await open(path, 'wx', 0o600)).close()
+  } catch (error) {
+    throw codeOf(error) === 'EEXIST' ? alreadyExists(path) : error
+  }
+  try {
     await rename(temporary, path)
+  } catch (error) {
+    await rm(path, { force: true })
+    throw error
   }
 }
 
@@ -112,8 +129,14 @@ const writeDescriptor = promisify(writeFd)
 /** process.stdout takes a short write to a file for a whole one: on a full disk the end would be lost. */
 async function writeToFile(bytes: Uint8Array): Promise<void> {
   for (let written = 0; written < bytes.length; ) {
-    written += (await writeDescriptor(1, bytes, written)).bytesWritten
+    written += someOf((await writeDescriptor(1, bytes, written)).bytesWritten)
   }
+}
+
+/** A write that takes nothing would be tried for ever. */
+function someOf(bytesWritten: number): number {
+  if (bytesWritten === 0) throw new CommandError('a write took no byte: the filesystem may be full')
+  return bytesWritten
 }
 
 /** Waits for the reader, but not beyond an abort. */

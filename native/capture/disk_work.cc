@@ -1,0 +1,128 @@
+#include "capture/disk_work.h"
+
+#include <sys/eventfd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <ctime>
+#include <optional>
+#include <utility>
+
+#include "base/clock.h"
+#include "base/thread.h"
+#include "base/unique_fd.h"
+#include "capture/stall_watch.h"
+#include "capture/target_reservation.h"
+
+namespace stillframe {
+namespace {
+
+constexpr int64_t kTickNs = 20'000'000;
+// For what has been given up to get out of the way. Longer than a killed copy is given to end.
+constexpr int64_t kGraceNs = 2'000'000'000;
+
+}  // namespace
+
+struct DiskWork::Shared {
+  PublishTurn turn;
+  std::optional<TargetFile> target;
+  TargetReservation reservation;
+  UniqueFd ended;  // eventfd
+  // Set by End(), and then of the thread.
+  LastSteps last_steps;
+  std::atomic<bool> may_end{false};
+  // Of the thread until `ended` is readable.
+  Status outcome = Success{};
+  // Its body holds this object. After Detach() that stays for ever: a few hundred bytes for each disk that hangs.
+  Thread thread;
+
+  void Finish() {
+    Status done = last_steps ? last_steps(target->fd(), &turn) : Status(Success{});
+    if (done.ok() && !turn.given_up()) done = target->Publish(&turn);
+    outcome = std::move(done);
+    last_steps = nullptr;  // and what it holds
+    target.reset();
+    reservation.Release();
+    const uint64_t one = 1;
+    sys::Write(ended.get(), &one, sizeof one);
+  }
+};
+
+Status DiskWork::Open(const std::string& path, const TargetOptions& options) {
+  auto shared = std::make_shared<Shared>();
+  Result<TargetFile> target = TargetFile::Open(path, options);
+  if (!target.ok()) return target.failure();
+  shared->target.emplace(std::move(target.value()));
+  if (!shared->reservation.Take(shared->target->identity())) {
+    Failure busy;
+    busy.code = FailureCode::kBusy;
+    busy.message =
+        "another capture of this process is being written to this file; wait for its `done`, "
+        "abort it, or choose another file";
+    return busy;
+  }
+  const int ended = sys::Eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  if (ended < 0) return SystemFailure("eventfd2", -ended, "cannot prepare the work on the file");
+  shared->ended.Reset(ended);
+  shared_ = std::move(shared);
+  return Success{};
+}
+
+int DiskWork::target_fd() const { return shared_->target->fd(); }
+
+void DiskWork::Begin() {
+  const Status started = shared_->thread.Start("stillframe-disk", [shared = shared_] {
+    shared->target->SweepStale(&shared->turn);
+    shared->may_end.wait(false);
+    shared->Finish();
+  });
+  // Where no thread is to be had the supervisor does it, and nobody watches.
+  on_thread_ = started.ok();
+}
+
+Status DiskWork::End(Status so_far, LastSteps last_steps, const Supervision& supervision) {
+  Shared& shared = *shared_;
+  if (so_far.ok()) so_far = supervision.why_stop();
+  if (!so_far.ok()) shared.turn.GiveUp();
+  shared.last_steps = std::move(last_steps);
+  shared.may_end = true;
+  shared.may_end.notify_one();
+  if (!on_thread_) shared.Finish();
+
+  Status stop = std::move(so_far);
+  bool leaving = !stop.ok();
+  int64_t leave_at_ns = MonotonicNanoseconds() + kGraceNs;
+  StallWatch stall(kTickNs);
+  const int64_t stall_ns = supervision.stall_timeout_ms * 1'000'000;
+  for (;;) {
+    // Once awake, always readable: not to be waited for any more.
+    pollfd events[2] = {{shared.ended.get(), POLLIN, 0}, {supervision.wake_fd, POLLIN, 0}};
+    const timespec tick{0, kTickNs};
+    sys::Ppoll(events, leaving ? 1 : 2, &tick);
+    if (events[0].revents != 0) break;
+    if (leaving) {
+      if (MonotonicNanoseconds() < leave_at_ns) continue;
+      left_behind_ = true;
+      shared.thread.Detach();
+      return stop;
+    }
+    stop = supervision.why_stop();
+    if (stop.ok() && stall.Silent(shared.turn.heartbeat()) > stall_ns) {
+      Failure stalled;
+      stalled.code = FailureCode::kStalled;
+      stalled.message = "no progress for " + std::to_string(supervision.stall_timeout_ms) +
+                        " ms while " + shared.turn.step() + " (stallTimeoutMs)";
+      stop = stalled;
+    }
+    if (stop.ok()) continue;
+    leaving = true;
+    leave_at_ns = MonotonicNanoseconds() + kGraceNs;
+    // Published already: whatever it still tidies up, it is a success.
+    if (!shared.turn.GiveUp()) stop = Success{};
+  }
+  shared.thread.Join();
+  // Why it was stopped says more than how it ended.
+  return stop.ok() ? std::move(shared.outcome) : std::move(stop);
+}
+
+}  // namespace stillframe

@@ -1,0 +1,57 @@
+// All work on the target file but that of the savers, on a thread of its own: it may wait for the disk for as long as
+// that likes, and whoever supervises the capture need not.
+//
+//   thread       sweep | wait for End | the last steps, publish | release what they used
+//   supervisor   Begin | saving goes on | End: watch for abort and stall
+//
+// A supervisor that gives up waits a moment longer, so that as a rule nothing is left when the end is told. What the
+// disk keeps for longer is left behind: when it gets on it publishes nothing, or takes back what it has, removes its
+// temporary name and ends. Until then the target stays reserved.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "base/result.h"
+#include "image/target_file.h"
+
+namespace stillframe {
+
+// What ends the wait for the disk.
+struct Supervision {
+  int wake_fd = -1;  // readable: there may be a reason to stop
+  int64_t stall_timeout_ms = 0;
+  std::function<Status()> why_stop;
+};
+
+class DiskWork {
+ public:
+  // What comes before the file is published. Owns all that it uses. It is called in any case, also when the turn has
+  // been given up and only the end of the saving is to be collected.
+  using LastSteps = std::function<Status(int target_fd, PublishTurn* turn)>;
+
+  DiskWork() = default;
+  DiskWork(const DiskWork&) = delete;
+  DiskWork& operator=(const DiskWork&) = delete;
+
+  // kBusy when a capture of this process writes to the same file.
+  Status Open(const std::string& path, const TargetOptions& options);
+  int target_fd() const;
+
+  // Sweeps the directory. Afterwards End() has to follow.
+  void Begin();
+  // Takes the last steps and publishes. `so_far`: how the saving went; when it failed nothing is published, and that is
+  // what comes back.
+  Status End(Status so_far, LastSteps last_steps, const Supervision& supervision);
+  // After End.
+  bool left_behind() const { return left_behind_; }
+
+ private:
+  struct Shared;
+  std::shared_ptr<Shared> shared_;
+  bool on_thread_ = false;
+  bool left_behind_ = false;
+};
+
+}  // namespace stillframe

@@ -1,0 +1,15 @@
+// The names of files that are being written: .stillframe-<32 hex digits>.tmp
+#pragma once
+
+#include <string>
+
+#include "base/result.h"
+
+namespace stillframe {
+
+// One that nobody else has.
+Result<std::string> RandomTemporaryName();
+
+bool IsTemporaryName(const char* name);
+
+}  // namespace stillframe

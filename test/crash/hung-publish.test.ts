@@ -1,0 +1,84 @@
+/**
+ * Promise: a disk that stops answering while a file is synced or named ends the capture at the time-out or the abort,
+ * and what was given up is not published, then or later (I3, I4). Proved with strace, which keeps the service in the
+ * one call for longer than anybody waits.
+ */
+
+import { spawnSync } from 'node:child_process'
+import { readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { describe, expect, test } from 'vitest'
+import { startFixture } from '../support/fixture.js'
+import { needsTools } from '../support/needs.js'
+import { useTemporaryDirectory } from '../support/temporary-directory.js'
+
+const inDirectory = useTemporaryDirectory()
+const hungPublish = new URL('fixtures/hung-publish.mjs', import.meta.url)
+
+/** Longer than the time-out and the grace after it, and short enough to wait for. */
+const longMs = 3500
+
+/** Which call hangs: before it has any effect, or when it has had it. */
+const hangs = [
+  { call: 'fsync', when: 1, at: 'enter', doing: 'bringing the file to the disk' },
+  { call: 'linkat', when: 1, at: 'enter', doing: 'giving the file its name' },
+  { call: 'renameat2', when: 1, at: 'exit', doing: 'giving the file its name' },
+  { call: 'fsync', when: 2, at: 'exit', doing: "bringing the file's name to the disk" },
+]
+
+const both = ['stall', 'abort']
+const ways = [
+  { way: 'fork', disabled: '', of: hangs, ends: both },
+  { way: 'mprotect', disabled: '', of: hangs.slice(0, 1), ends: ['stall'] },
+  { way: 'fork', disabled: 'o_tmpfile', of: hangs.slice(1, 3), ends: ['stall'] },
+  { way: 'state', disabled: '', of: hangs.slice(1, 3), ends: ['stall'] },
+]
+
+for (const { way, disabled, of, ends } of ways) {
+  describe(`${way}${disabled === '' ? '' : `, ${disabled} disabled`}`, () => {
+    for (const { call, when, at, doing } of of) {
+      for (const end of ends) {
+        test(`${call} ${when} hangs: ${end}`, { timeout: 60_000 }, async (context) => {
+          needsTools(context, 'strace')
+          if (spawnSync('strace', ['-f', 'true']).status !== 0)
+            context.skip('strace is not allowed to trace here')
+          writeFileSync(inDirectory('file'), 'old')
+          const service = startFixture(hungPublish, [inDirectory('file'), way, end], {
+            env: { STILLFRAME_DISABLE: disabled },
+            wrapper: [
+              ...['strace', '-f', '-qq', '-o', '/dev/null', '-e', `trace=${call}`],
+              ...['-e', `inject=${call}:delay_${at}=${longMs * 1000}:when=${when}`],
+            ],
+          })
+          const outcome = await service.report(40_000)
+          if (end === 'abort') expect(outcome).toMatchObject({ ok: false, name: 'AbortError' })
+          else expect(outcome).toMatchObject({ ok: false, code: 'ERR_STILLFRAME_STALLED' })
+          if (end === 'stall' && way !== 'state') expect(outcome['message']).toContain(doing)
+          // The disk answers: whatever was given up is taken back.
+          expect(await service.report(40_000)).toEqual({ ended: true })
+          await service.end
+          expect(readdirSync(inDirectory())).toEqual(['file'])
+          expect(readFileSync(inDirectory('file'), 'utf8')).toBe('old')
+        })
+      }
+    }
+  })
+}
+
+test('what others have published meanwhile stays', { timeout: 60_000 }, async (context) => {
+  needsTools(context, 'strace')
+  if (spawnSync('strace', ['-f', 'true']).status !== 0) context.skip('strace is not allowed to trace here')
+  writeFileSync(inDirectory('file'), 'old')
+  const service = startFixture(hungPublish, [inDirectory('file'), 'fork', 'stall'], {
+    wrapper: [
+      ...['strace', '-f', '-qq', '-o', '/dev/null', '-e', 'trace=renameat2'],
+      ...['-e', `inject=renameat2:delay_exit=${2 * longMs * 1000}:when=1`],
+    ],
+  })
+  expect(await service.report(40_000)).toMatchObject({ code: 'ERR_STILLFRAME_STALLED' })
+  writeFileSync(inDirectory('theirs'), 'theirs')
+  renameSync(inDirectory('theirs'), inDirectory('file'))
+  expect(await service.report(40_000)).toEqual({ ended: true })
+  await service.end
+  expect(readdirSync(inDirectory())).toEqual(['file'])
+  expect(readFileSync(inDirectory('file'), 'utf8')).toBe('theirs')
+})
