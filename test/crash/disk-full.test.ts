@@ -3,8 +3,9 @@
  * Proved on real file systems of every size up to what the snapshot needs, and under limits on the size of files.
  */
 
-import { readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
-import { capabilities, Region, snapshot, verify } from 'stillframe'
+import { spawnSync } from 'node:child_process'
+import { mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
+import { capabilities, preflight, Region, snapshot, verify } from 'stillframe'
 import { describe, expect, type TestContext, test } from 'vitest'
 import { rejectionOf } from '../api/expect-error.js'
 import { allVariants, optionsOf } from '../engines/variants.mjs'

@@ -16,7 +16,7 @@ import {
 } from 'node:fs'
 import { dirname } from 'node:path'
 import { preflight, Region, snapshot } from 'stillframe'
-import { type ForkJob, snapshotState } from 'stillframe/heap'
+import { snapshotState } from 'stillframe/heap'
 import { beforeEach, describe, expect, onTestFinished, test } from 'vitest'
 import { rejectionOf, thrownBy } from '../api/expect-error.js'
 import { needsRoot } from '../support/needs.js'
@@ -27,7 +27,7 @@ const inDirectory = useTemporaryDirectory()
 
 const memory = fillPattern(new Uint8Array(100_000), 1)
 // Published after the call has returned, and so after the change that follows it.
-const ways: Record<string, (path: string) => Pick<ForkJob, 'done'>> = {
+const ways: Record<string, (path: string) => { done: Promise<unknown> }> = {
   'a snapshot': (path) => snapshot(memory, path),
   'JavaScript state': (path) => snapshotState(path, (out) => out.write('new')),
 }
@@ -107,10 +107,13 @@ test('a directory that is append-only is named by preflight', async (context) =>
   mkdirSync(directory)
   const set = spawnSync('chattr', ['+a', directory], { encoding: 'utf8' })
   if (set.status !== 0) context.skip(`attributes cannot be set here: ${set.stderr}`)
-  onTestFinished(() => void spawnSync('chattr', ['-a', directory]))
-  const { hazards } = await preflight(new Uint8Array(10), `${directory}/file`)
-  expect(hazards.map(({ code }) => code)).toContain('DIRECTORY_APPEND_ONLY')
-  await snapshot(memory, `${directory}/file`).done
-  expect(thrownBy(() => snapshot(memory, `${directory}/file`))).toMatchObject({ errno: -1 })
-  expect(readdirSync(directory)).toEqual(['file'])
+  try {
+    const { hazards } = await preflight(new Uint8Array(10), `${directory}/file`)
+    expect(hazards.map(({ code }) => code)).toContain('DIRECTORY_APPEND_ONLY')
+    await snapshot(memory, `${directory}/file`).done
+    expect(thrownBy(() => snapshot(memory, `${directory}/file`))).toMatchObject({ errno: -1 })
+    expect(readdirSync(directory)).toEqual(['file'])
+  } finally {
+    spawnSync('chattr', ['-a', directory])
+  }
 })
