@@ -177,6 +177,9 @@ int Fchmod(int fd, mode_t mode) {
 int Fcntl(int fd, int command, uint64_t argument) {
   return static_cast<int>(Invoke(Call::kFcntl, SYS_fcntl, fd, command, argument));
 }
+int Dup3(int from, int to, int flags) {
+  return static_cast<int>(Raw(SYS_dup3, Word(from), Word(to), Word(flags), 0, 0, 0));
+}
 int Flock(int fd, int operation) {
   return static_cast<int>(Invoke(Call::kFlock, SYS_flock, fd, operation));
 }

@@ -97,6 +97,7 @@ int Statx(int directory_fd, const char* path, int flags, unsigned mask, struct s
 int Fstatfs(int fd, struct statfs* out);
 int Fchmod(int fd, mode_t mode);
 int Fcntl(int fd, int command, uint64_t argument);
+int Dup3(int from, int to, int flags);
 int Flock(int fd, int operation);
 int Linkat(int from_fd, const char* from, int to_fd, const char* to, int flags);
 int Renameat2(int from_fd, const char* from, int to_fd, const char* to, unsigned flags);

@@ -106,7 +106,8 @@ Status Capture::Prepare() {
   work.image.metadata = std::move(request_.metadata);
   for (const CaptureSource& source : work.sources) {
     work.image.sections.push_back({source.name, source.byte_length});
-    work.plan.sources.push_back({source.data, source.byte_length, source.dont_fork});
+    work.plan.sources.push_back(
+        {source.data, source.byte_length, source.dont_fork, source.region.memory()});
   }
   work.layout = PlanLayout(work.image.sections, request_.layout);
   const ImageLayout& layout = work.layout;
@@ -163,6 +164,7 @@ void Capture::Supervise() {
       if (source.region.get() != nullptr) regions.push_back(source.region.memory());
     }
     work_->sources.clear();
+    work_->plan.sources.clear();
     CollapseInBackground(std::move(regions));
   }
   on_end_(std::move(outcome));
@@ -279,6 +281,7 @@ Status Capture::Watch() {
       return Success{};
     }
     if (Status aborted = CheckAborted(); !aborted.ok()) return aborted;
+    if (Status sound = engine.Check(); !sound.ok()) return sound;
 
     const uint64_t heartbeat = control->heartbeat.load(std::memory_order_relaxed);
     if (stall.Silent(heartbeat) > request_.stall_timeout_ms * 1'000'000) {

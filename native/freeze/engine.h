@@ -29,6 +29,8 @@ struct FreezeSource {
   std::byte* data;
   uint64_t byte_length;
   bool dont_fork;  // the mapping is MADV_DONTFORK
+  // Keeps a region mapped for as long as its pages are protected; empty where that is somebody else's business.
+  std::shared_ptr<void> region = nullptr;
 };
 
 // What happens to a write that would need more than the memory limit.
@@ -66,6 +68,8 @@ class Engine {
   // zeros.
   virtual void Peek(uint32_t source, uint64_t offset, uint64_t length, std::byte* out) = 0;
   virtual void Stop() = 0;
+  // Whether something has come between the engine and its frozen memory that it must put right. Quick, at each look.
+  virtual Status Check() { return Success{}; }
   // Waits for the end. Success: every chunk has been written. Otherwise the reason.
   virtual Status Collect() = 0;
   // Whether the engine never takes more than the limit by itself. The others are measured and stopped.

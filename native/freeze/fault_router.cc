@@ -14,8 +14,11 @@
 #include <cstdlib>
 #include <mutex>
 #include <set>
+#include <utility>
+#include <vector>
 
 #include "base/small_file.h"
+#include "base/sys.h"
 
 namespace stillframe {
 namespace {
@@ -24,6 +27,13 @@ namespace {
 constexpr size_t kMaxArmed = 64;
 // Late faults at one address that are believed in a row; a page that stays protected is a real fault.
 constexpr int kMaxLateFaults = 64;
+
+// The end of a process that could only hang. To stderr, since nothing else can be said from there.
+constexpr char kRefusedForGood[] =
+    "stillframe: the kernel refuses, again and again, to make memory writable that was "
+    "write-protected for a capture; the "
+    "write to it ends the process. Is the data of the process limited (RLIMIT_DATA), or mprotect "
+    "forbidden?\n";
 
 struct ArmedSlot {
   std::atomic<FrozenMemory*> memory{nullptr};
@@ -46,9 +56,20 @@ std::atomic<uint32_t> generation{0};
 struct Chain {
   int number = 0;
   bool installed = false;
-  // What was there before we first came, and what we went in front of the last time.
+  // What was there before we first came, and what we went in front of the last times. A handler may still be reading the
+  // last one while the next is written.
   struct sigaction first {};
-  struct sigaction next {};
+  struct sigaction nexts[8]{};
+  std::atomic<uint32_t> last{0};
+
+  struct sigaction& next() {
+    return nexts[last.load(std::memory_order_acquire) % 8];
+  }
+  void GoneInFrontOf(const struct sigaction& action) {
+    const uint32_t number_of = last.load(std::memory_order_relaxed) + 1;
+    nexts[number_of % 8] = action;
+    last.store(number_of, std::memory_order_release);
+  }
 };
 Chain segv_chain{SIGSEGV};
 Chain bus_chain{SIGBUS};
@@ -132,7 +153,7 @@ void Forward(Chain& chain, int number, siginfo_t* info, void* context) {
     return;
   }
   chaining++;
-  CallHandler(chain, chain.next, number, info, context);
+  CallHandler(chain, chain.next(), number, info, context);
   chaining--;
 }
 
@@ -143,12 +164,16 @@ void Handle(int number, siginfo_t* info, void* context) {
   const bool candidate = segv ? info->si_code == SEGV_ACCERR : info->si_code == BUS_ADRERR;
   if (candidate) {
     const void* address = info->si_addr;
-    bool captured = false;
+    Resolved resolved = Resolved::kWritable;
     const bool armed =
         WithArmed(address, segv ? FaultSignal::kSegv : FaultSignal::kBus,
-                  [&](FrozenMemory* memory) { captured = memory->ResolveWrite(address); });
-    if (captured) return;
-    if ((armed || WasArmed(address)) && BelievedLate(address)) return;
+                  [&](FrozenMemory* memory) { resolved = memory->ResolveWrite(address); });
+    if (resolved == Resolved::kCaptured) return;
+    if (resolved == Resolved::kRefused) {
+      sys::Write(STDERR_FILENO, kRefusedForGood, sizeof kRefusedForGood - 1);
+    } else if ((armed || WasArmed(address)) && BelievedLate(address)) {
+      return;
+    }
   }
   Forward(chain, number, info, context);
 }
@@ -175,7 +200,7 @@ Status GoInFront(Chain& chain) {
     return SystemFailure("sigaction", errno, "cannot examine the handler of a fault signal");
   }
   // Before ours is in place, since it may run at once.
-  chain.next = before;
+  chain.GoneInFrontOf(before);
   if (!chain.installed) chain.first = before;
   if (sigaction(chain.number, &ours, nullptr) != 0) {
     return SystemFailure("sigaction", errno, "cannot install the handler of write faults");
@@ -205,6 +230,37 @@ void ForEachThread(Each each) {
   closedir(tasks);
 }
 
+void DisarmLocked(FrozenMemory* memory) {
+  for (ArmedSlot& slot : slots) {
+    if (slot.memory.load(std::memory_order_relaxed) != memory) continue;
+    // First the range for those that come late, then the pointer for those that are in time.
+    EndedRange& ended = ended_ranges[next_ended++ % kMaxArmed];
+    ended.start = 0;
+    ended.end = memory->highest();
+    ended.start = memory->lowest();
+    generation.fetch_add(1, std::memory_order_relaxed);
+    slot.memory.store(nullptr, std::memory_order_seq_cst);
+    while (slot.readers.load(std::memory_order_seq_cst) > 0) sched_yield();
+    return;
+  }
+}
+
+// Of captures that have ended. Under the lock.
+std::vector<std::unique_ptr<FrozenMemory>>& LeftArmed() {
+  static auto* left = new std::vector<std::unique_ptr<FrozenMemory>>;
+  return *left;
+}
+
+void LiftWhatWasLeft() {
+  std::erase_if(LeftArmed(), [](const std::unique_ptr<FrozenMemory>& memory) {
+    if (memory->LiftAll() != 0) return false;
+    DisarmLocked(memory.get());
+    return true;
+  });
+}
+
+Chain& ChainOf(FaultSignal signal) { return signal == FaultSignal::kSegv ? segv_chain : bus_chain; }
+
 constexpr uint64_t Bit(int number) { return uint64_t{1} << (number - 1); }
 
 std::set<int>& QuietThreads() {
@@ -217,9 +273,10 @@ std::set<int>& QuietThreads() {
 Status Arm(FrozenMemory* memory, FaultSignal signal) {
   const std::lock_guard lock(RouterLock());
   if (signal != FaultSignal::kNone) {
-    Status in_front = GoInFront(signal == FaultSignal::kSegv ? segv_chain : bus_chain);
+    Status in_front = GoInFront(ChainOf(signal));
     if (!in_front.ok()) return in_front;
   }
+  LiftWhatWasLeft();
   for (const ArmedSlot& slot : slots) {
     const FrozenMemory* other = slot.memory.load(std::memory_order_relaxed);
     if (other == nullptr || !memory->Overlaps(*other)) continue;
@@ -247,18 +304,17 @@ Status Arm(FrozenMemory* memory, FaultSignal signal) {
 
 void Disarm(FrozenMemory* memory) {
   const std::lock_guard lock(RouterLock());
-  for (ArmedSlot& slot : slots) {
-    if (slot.memory.load(std::memory_order_relaxed) != memory) continue;
-    // First the range for those that come late, then the pointer for those that are in time.
-    EndedRange& ended = ended_ranges[next_ended++ % kMaxArmed];
-    ended.start = 0;
-    ended.end = memory->highest();
-    ended.start = memory->lowest();
-    generation.fetch_add(1, std::memory_order_relaxed);
-    slot.memory.store(nullptr, std::memory_order_seq_cst);
-    while (slot.readers.load(std::memory_order_seq_cst) > 0) sched_yield();
-    return;
-  }
+  DisarmLocked(memory);
+}
+
+void StayArmed(std::unique_ptr<FrozenMemory> memory) {
+  const std::lock_guard lock(RouterLock());
+  LeftArmed().push_back(std::move(memory));
+}
+
+Status StayInFront(FaultSignal signal) {
+  const std::lock_guard lock(RouterLock());
+  return GoInFront(ChainOf(signal));
 }
 
 void PrepareArmedForWrite(std::byte* start, uint64_t length) {

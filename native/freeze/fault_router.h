@@ -9,6 +9,8 @@
 // we go in front again and chain to it; should that one chain back to us, the second entry goes on to the very
 // first handler and never to itself.
 //
+// Who comes meanwhile is noticed when the supervisor looks: then we go in front again. A fault before that goes to them.
+//
 // A fault can also come late: the page was protected when the CPU took it, and the capture has ended since. Such
 // an address lies in memory that was armed a moment ago, and the write is simply tried again.
 //
@@ -26,6 +28,11 @@ enum class FaultSignal : uint8_t { kSegv, kBus, kNone };
 // Makes writes to this memory resolve by signal, until Disarm. Also serves FindArmed. kNone: only that.
 Status Arm(FrozenMemory* memory, FaultSignal signal);
 void Disarm(FrozenMemory* memory);
+// Instead of Disarm, where the kernel refuses to make some of it writable again: it stays armed, so that each write may
+// try for its own page, and is tried as a whole again before the next arming.
+void StayArmed(std::unique_ptr<FrozenMemory> memory);
+// Puts the handler in front again, should somebody else have come.
+Status StayInFront(FaultSignal signal);
 
 // Lets every capture under way that has pages in this range keep them, so that the kernel can write there.
 void PrepareArmedForWrite(std::byte* start, uint64_t length);

@@ -13,6 +13,7 @@
 #include "base/sys.h"
 #include "freeze/cgroup.h"
 #include "freeze/fork_probe.h"
+#include "freeze/mprotect_engine.h"
 #include "freeze/userfaultfd_engine.h"
 
 namespace stillframe {
@@ -46,7 +47,7 @@ Feature MakeFeature(const char* name, bool available, const char* reason) {
 MachineReport ProbeEngines() {
   MachineReport report;
   report.engines.push_back(KnownFork());
-  report.engines.push_back(MakeFeature("mprotect", true, ""));
+  report.engines.push_back(MprotectEngine::Probe());
   // The variant for everybody decides whether there is the engine at all.
   const Feature by_thread = UserfaultfdEngine::Probe(FaultVariant::kThread);
   const Feature by_signal = UserfaultfdEngine::Probe(FaultVariant::kSignal);

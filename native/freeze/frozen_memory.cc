@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <climits>
 #include <cstring>
 #include <numeric>
@@ -23,6 +24,11 @@ namespace {
 
 // No wait depends on a wake-up alone: whoever waits looks again after this time.
 constexpr timespec kPatience{0, 20'000'000};
+// How often in a row a writer believes that a lift is refused in passing, before it gives the capture up.
+constexpr int kRefusalsInPassing = 5;
+// How long it goes on asking where nothing else can be done. Long beside any shortage that passes, short beside a service that
+// never answers again: a process that ends is started again, one that hangs is not.
+constexpr int64_t kPatienceWithKernelNs = 5'000'000'000;
 // Turns of a waiting writer before it sleeps: a page is copied in well under a microsecond.
 constexpr int kSpins = 200;
 inline void Pause() {
@@ -32,6 +38,20 @@ inline void Pause() {
   asm volatile("yield");
 #endif
 }
+
+// How long the kernel has refused one writer.
+class Refusals {
+ public:
+  // One more. True: it is no use.
+  bool InVain() {
+    const int64_t now_ns = sys::MonotonicNanoseconds();
+    if (since_ns_ == 0) since_ns_ = now_ns;
+    return now_ns - since_ns_ > kPatienceWithKernelNs;
+  }
+
+ private:
+  int64_t since_ns_ = 0;
+};
 
 // TSan must not report what is read while somebody writes it, and is not used then.
 class IgnoreRaces {
@@ -54,19 +74,20 @@ Result<Mapping> Table(uint64_t entries, size_t entry_bytes) {
 
 }  // namespace
 
-Result<std::unique_ptr<FrozenMemory>> FrozenMemory::Create(const std::vector<FreezeSource>& sources,
-                                                           uint64_t limit_bytes, AtLimit at_limit,
-                                                           WriteProtection* protection) {
+Result<std::unique_ptr<FrozenMemory>> FrozenMemory::Create(
+    const std::vector<FreezeSource>& sources, uint64_t limit_bytes, AtLimit at_limit,
+    std::shared_ptr<WriteProtection> protection) {
   std::unique_ptr<FrozenMemory> frozen(new FrozenMemory);
   const size_t page = SystemPageSize();
   frozen->page_bytes_ = page;
   frozen->at_limit_ = at_limit;
-  frozen->protection_ = protection;
+  frozen->protection_ = std::move(protection);
   uint64_t pages = 0;
   uint64_t bytes = 0;
   for (const FreezeSource& source : sources) {
     const uint64_t count = DivideRoundingUp(source.byte_length, page);
     frozen->spans_.push_back({source.data, count, pages, frozen->chunk_count_});
+    frozen->regions_.push_back(source.region);
     pages += count;
     bytes += source.byte_length;
     frozen->chunk_count_ += DivideRoundingUp(source.byte_length, ControlBlock::kChunkSize);
@@ -106,14 +127,33 @@ Status FrozenMemory::ProtectAll() {
   return Success{};
 }
 
-void FrozenMemory::LiftAll() {
+int FrozenMemory::LiftAll() {
   lifted_.store(1, std::memory_order_release);
+  // Nothing is ever protected again.
+  if (all_lifted_.load(std::memory_order_acquire)) return 0;
+  int refused = 0;
   for (const Span& span : spans_) {
-    if (span.page_count > 0) protection_->Lift(span.start, span.page_count * page_bytes_);
+    if (span.page_count == 0) continue;
+    const int error = protection_->Lift(span.start, span.page_count * page_bytes_);
+    if (error < 0) refused = -error;
   }
+  if (refused != 0 && protection_->CanDropAll()) {
+    protection_->DropAll();
+    refused = 0;
+  }
+  all_lifted_.store(refused == 0, std::memory_order_release);
   gate_open_.store(1, std::memory_order_release);
   sys::Futex(&gate_open_, FUTEX_WAKE_PRIVATE, INT_MAX, nullptr);
   NoteChange();
+  return refused;
+}
+
+void FrozenMemory::GiveUp(int error_number) {
+  if (!protection_->CanDropAll()) return;
+  // Before a page can be written to: what is saved from then on is not what was frozen.
+  given_up_for_.store(error_number, std::memory_order_seq_cst);
+  protection_->DropAll();
+  LiftAll();
 }
 
 const FrozenMemory::Span* FrozenMemory::SpanOf(const void* address) const {
@@ -187,7 +227,7 @@ FrozenMemory::Attempt FrozenMemory::TryCapture(const Span& span, uint64_t page, 
     // As if it had never been tried.
     state.store(found, std::memory_order_release);
     pool_.Give(slot);
-    return Attempt::kNoMeans;
+    return Attempt::kRefused;
   }
   SlotOf(span.first_page + page).store(slot, std::memory_order_relaxed);
   const uint64_t chunk = span.first_chunk + page * page_bytes_ / ControlBlock::kChunkSize;
@@ -204,18 +244,23 @@ bool FrozenMemory::IsWritable(const Span& span, uint64_t page) const {
          lifted_.load(std::memory_order_acquire) != 0;
 }
 
-bool FrozenMemory::ResolveWrite(const void* address) {
+Resolved FrozenMemory::ResolveWrite(const void* address) {
   while (gate_open_.load(std::memory_order_acquire) == 0) {
     sys::Futex(&gate_open_, FUTEX_WAIT_PRIVATE, 0, &kPatience);
   }
   const Span* span = SpanOf(address);
   const auto offset = static_cast<uint64_t>(static_cast<const std::byte*>(address) - span->start);
   const uint64_t page = offset / page_bytes_;
+  Refusals refusals;
+  int refused = 0;
   for (;;) {
     const uint32_t seen = changes_.load(std::memory_order_acquire);
     if (IsWritable(*span, page)) {
-      // The saver has yet to lift it, or had not the means to.
-      if (protection_->Lift(span->start + page * page_bytes_, page_bytes_) >= 0) return false;
+      // The saver has yet to lift it, or was refused.
+      const int error = protection_->Lift(span->start + page * page_bytes_, page_bytes_);
+      if (error >= 0) return Resolved::kWritable;
+      if (++refused > kRefusalsInPassing) GiveUp(-error);
+      if (refusals.InVain()) return Resolved::kRefused;
       WaitForChange(seen);
       continue;
     }
@@ -227,6 +272,8 @@ bool FrozenMemory::ResolveWrite(const void* address) {
       continue;
     }
     if (attempt == Attempt::kLate) continue;
+    // The saver may have better luck with more at once; and its end, or that of the capture, comes.
+    if (attempt == Attempt::kRefused && ++refused > kRefusalsInPassing) GiveUp(ENOMEM);
     if (attempt != Attempt::kCaptured) {
       WaitForChange(seen);
       continue;
@@ -241,15 +288,16 @@ bool FrozenMemory::ResolveWrite(const void* address) {
     for (uint64_t each = first; each < end; each++) {
       if (each == page) continue;
       const Attempt more = TryCapture(*span, each, Wish::kOnTheWay);
-      if (more == Attempt::kFull || more == Attempt::kNoMeans) break;
+      if (more == Attempt::kFull || more == Attempt::kRefused) break;
     }
-    return true;
+    return Resolved::kCaptured;
   }
 }
 
 void FrozenMemory::PrepareWrite(std::byte* start, uint64_t length) {
   for (std::byte* at = start; at < start + length; at += page_bytes_) {
-    if (Contains(at)) ResolveWrite(at);
+    // The kernel will say EFAULT to whoever writes there.
+    if (Contains(at) && ResolveWrite(at) == Resolved::kRefused) return;
   }
   if (length > 0 && Contains(start + length - 1)) ResolveWrite(start + length - 1);
 }
@@ -337,8 +385,9 @@ bool FrozenMemory::SaveRun(const Span& span, uint64_t first, uint64_t end, uint6
     }
     if (lifted_.load(std::memory_order_acquire) != 0) return false;  // nobody wants it any more
   }
-  // All of it at once, so that a huge page stays one and mappings join again.
-  protection_->Lift(from, (end - first) * page_bytes_);
+  // All of it at once, so that a huge page stays one and mappings join again. Refused, it stays as it is: a writer lifts
+  // its own page of it, and the end of the capture all.
+  if (protection_->Lift(from, (end - first) * page_bytes_) < 0) return true;
   for (uint64_t page = first; page < end; page++) {
     StateOf(span.first_page + page).store(kFree, std::memory_order_release);
   }

@@ -20,6 +20,10 @@
 // The gate: with several sources, a writer that is let through before the last source is protected could then
 // write to that one, and the cut would be torn. So nobody is let through until all are protected.
 //
+// A lift that the kernel refuses is tried again: by the writer, which may wait for the saver to join mappings again; as a
+// whole when the capture ends. Where there is another way (DropAll) the capture is given up by it, so that writes go on.
+// Where there is none, and the kernel does not change its mind, the writer is told.
+//
 // When the pool is full the writer waits until the saver has given slots back (onMemoryLimit 'wait'), or the
 // whole capture is lifted and fails ('abort').
 //
@@ -39,9 +43,10 @@
 
 namespace stillframe {
 
-// How an engine protects pages. Both calls are made by any thread and by fault handlers.
+// How an engine protects pages. All is called by any thread and by fault handlers.
 class WriteProtection {
  public:
+  virtual ~WriteProtection() = default;
   virtual const char* CallName() const = 0;                  // of the system call behind both
   virtual int Protect(std::byte* start, size_t length) = 0;  // 0 or -errno
   virtual int Lift(std::byte* start, size_t length) = 0;
@@ -49,9 +54,16 @@ class WriteProtection {
   // pieces have been lifted already: engines that pay for each take larger ones as their means run out. 0: the
   // writer must wait for the saver.
   virtual size_t PieceBytes(uint64_t isolated_pieces) = 0;
+  // Whether there is a way to end all protection at once and for good that the kernel cannot refuse. Lift succeeds after it.
+  virtual bool CanDropAll() const { return false; }
+  virtual void DropAll() {}
+};
 
- protected:
-  ~WriteProtection() = default;
+// What became of a write to a frozen page.
+enum class Resolved : uint8_t {
+  kCaptured,  // the page is writable, and its bytes are kept
+  kWritable,  // it was writable already: the fault came late, or is none of ours
+  kRefused,   // the kernel does not let it be made writable, and has been asked for long enough
 };
 
 class FrozenMemory final : public PageSource {
@@ -59,18 +71,18 @@ class FrozenMemory final : public PageSource {
   // Sources must begin on a page and share no page.
   static Result<std::unique_ptr<FrozenMemory>> Create(const std::vector<FreezeSource>& sources,
                                                       uint64_t limit_bytes, AtLimit at_limit,
-                                                      WriteProtection* protection);
+                                                      std::shared_ptr<WriteProtection> protection);
 
   // The instant. On failure everything is lifted again.
   Status ProtectAll();
-  // Gives up: every page becomes writable, every waiting writer goes on; what is read from now on is not frozen.
-  void LiftAll();
+  // Gives up: every page becomes writable, every waiting writer goes on; what is read from now on is not frozen. 0, or
+  // the errno with which that was refused for some of it; then it may be tried again.
+  int LiftAll();
 
   bool Contains(const void* address) const;
   bool Overlaps(const FrozenMemory& other) const;
-  // Makes the page at this address writable, with its frozen bytes kept. Returns when a write will succeed. False
-  // when it was writable already: the fault came late, or is none of ours.
-  bool ResolveWrite(const void* address);
+  // Makes the page at this address writable, with its frozen bytes kept. Returns when a write will succeed, or never.
+  Resolved ResolveWrite(const void* address);
   // The same for a range, for writes that the kernel is going to make.
   void PrepareWrite(std::byte* start, uint64_t length);
 
@@ -90,6 +102,11 @@ class FrozenMemory final : public PageSource {
   uint64_t copied_bytes_peak() const { return pool_.peak() * page_bytes_; }
   uint64_t copied_pages() const { return copied_pages_.load(std::memory_order_relaxed); }
   bool limit_reached() const { return limit_reached_.load(std::memory_order_relaxed); }
+  // The errno of the refused lift for which the capture was given up while it went on; 0: it was not.
+  int given_up_for() const { return given_up_for_.load(std::memory_order_relaxed); }
+  const char* call_name() const { return protection_->CallName(); }
+  // Gives up because of a refused lift, where there is a way that cannot be refused.
+  void GiveUp(int error_number);
 
  private:
   enum State : uint8_t { kProtected, kCapturing, kCaptured, kSaving, kSaved, kFree };
@@ -110,9 +127,9 @@ class FrozenMemory final : public PageSource {
   std::atomic<uint32_t>& SlotOf(uint64_t page) const {
     return reinterpret_cast<std::atomic<uint32_t>*>(slots_.data())[page];
   }
-  // kLate: somebody else has made the page writable. kAgain: somebody else is at it. kFull: no slot. kNoMeans: the
-  // protection cannot be lifted for one more isolated piece; the saver will come by.
-  enum class Attempt : uint8_t { kCaptured, kLate, kAgain, kFull, kNoMeans };
+  // kLate: somebody else has made the page writable. kAgain: somebody else is at it. kFull: no slot. kNoMeans: there are
+  // no means for one more isolated piece; the saver will come by. kRefused: so says the kernel.
+  enum class Attempt : uint8_t { kCaptured, kLate, kAgain, kFull, kNoMeans, kRefused };
   // Of a page in kSaving only when it is wanted at once.
   enum class Wish : uint8_t { kWanted, kOnTheWay };
   Attempt TryCapture(const Span& span, uint64_t page, Wish wish);
@@ -124,7 +141,8 @@ class FrozenMemory final : public PageSource {
   void WaitForChange(uint32_t seen);
   void NoteChange();
 
-  std::vector<Span> spans_;         // by section
+  std::vector<Span> spans_;  // by section
+  std::vector<std::shared_ptr<void>> regions_;
   std::vector<uint32_t> by_start_;  // sections in ascending order of address
   Mapping states_;                  // State per page; all zero is kProtected
   Mapping slots_;                   // uint32_t per page, valid in kCaptured
@@ -139,15 +157,17 @@ class FrozenMemory final : public PageSource {
   SlotPool pool_;
   size_t page_bytes_ = 0;
   AtLimit at_limit_ = AtLimit::kWait;
-  WriteProtection* protection_ = nullptr;
+  std::shared_ptr<WriteProtection> protection_;
 
   std::atomic<uint32_t> gate_open_{0};  // a futex
   std::atomic<uint32_t> lifted_{0};
+  std::atomic<bool> all_lifted_{false};
   std::atomic<uint32_t> changes_{0};  // a futex: grows with every page that becomes writable
   std::atomic<uint32_t> waiters_{0};
   std::atomic<uint64_t> isolated_pieces_{0};
   std::atomic<uint64_t> copied_pages_{0};
   std::atomic<bool> limit_reached_{false};
+  std::atomic<int> given_up_for_{0};
 };
 
 }  // namespace stillframe

@@ -1,12 +1,20 @@
 #include "freeze/in_process_engine.h"
 
 #include <sys/eventfd.h>
+#include <time.h>
 
 #include <utility>
 
 #include "freeze/own_pages.h"
 
 namespace stillframe {
+namespace {
+
+// A lift that is refused at the end of a capture is tried again for a second.
+constexpr timespec kBetweenLifts{0, 20'000'000};
+constexpr int kLiftsAtTheEnd = 50;
+
+}  // namespace
 
 Status InProcessEngine::Prepare(const FreezePlan& plan) {
   plan_ = &plan;
@@ -22,7 +30,7 @@ Status InProcessEngine::Prepare(const FreezePlan& plan) {
     }
   }
   Result<std::unique_ptr<FrozenMemory>> frozen =
-      FrozenMemory::Create(plan.sources, plan.memory_limit, plan.at_limit, this);
+      FrozenMemory::Create(plan.sources, plan.memory_limit, plan.at_limit, protection());
   if (!frozen.ok()) return frozen.failure();
   frozen_ = std::move(frozen.value());
   const int ended = sys::Eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -77,6 +85,11 @@ Result<CopyCost> InProcessEngine::Cost() {
   return CopyCost{frozen_->copied_bytes(), frozen_->copied_bytes_peak(), frozen_->copied_pages()};
 }
 
+Status InProcessEngine::Check() {
+  if (signal_ == FaultSignal::kNone || phase_ != Phase::kFrozen) return Success{};
+  return StayInFront(signal_);
+}
+
 void InProcessEngine::Stop() {
   if (stopped_) return;
   stopped_ = true;
@@ -85,8 +98,22 @@ void InProcessEngine::Stop() {
   frozen_->LiftAll();
 }
 
+// Now that nobody protects or saves. What is refused may be a matter of a moment: a shortage of the kernel's, a limit.
+int InProcessEngine::LiftForGood() {
+  for (int again = kLiftsAtTheEnd;; again--) {
+    const int refused = frozen_->LiftAll();
+    if (refused == 0 || again == 0) return refused;
+    nanosleep(&kBetweenLifts, nullptr);
+  }
+}
+
 Status InProcessEngine::Collect() {
   saver_.Join();
+  if (int refused = frozen_->given_up_for(); refused != 0 || (refused = LiftForGood()) != 0) {
+    return SystemFailure(frozen_->call_name(), refused,
+                         "the kernel refuses to make memory writable again that was "
+                         "write-protected for the capture");
+  }
   if (frozen_->limit_reached()) {
     Failure failure;
     failure.code = FailureCode::kMemoryLimit;
@@ -121,11 +148,15 @@ void InProcessEngine::Shutdown() {
   if (frozen_) {
     if (save_.control != nullptr)
       save_.control->abort_requested.store(1, std::memory_order_relaxed);
-    // Pages that were never asked for, and all of them after a failure.
-    if (phase_ == Phase::kFrozen) frozen_->LiftAll();
   }
+  // The service goes on while the saver comes to its end.
+  if (armed_) frozen_->LiftAll();
   saver_.Join();
-  if (armed_) Disarm(frozen_.get());
+  if (armed_ && LiftForGood() != 0) {
+    StayArmed(std::move(frozen_));
+  } else if (armed_) {
+    Disarm(frozen_.get());
+  }
   armed_ = false;
   EndProtection();
   frozen_.reset();

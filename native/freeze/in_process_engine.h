@@ -13,7 +13,7 @@
 
 namespace stillframe {
 
-class InProcessEngine : public Engine, protected WriteProtection {
+class InProcessEngine : public Engine {
  public:
   Status Prepare(const FreezePlan& plan) final;
   Status Freeze() final;
@@ -24,6 +24,7 @@ class InProcessEngine : public Engine, protected WriteProtection {
     frozen_->Peek(source, offset, length, out);
   }
   void Stop() final;
+  Status Check() final;
   Status Collect() final;
   bool keeps_limit() const final { return true; }
   int pid() const final { return 0; }
@@ -33,6 +34,8 @@ class InProcessEngine : public Engine, protected WriteProtection {
   // A subclass's destructor calls it: threads and protection must go before what they use.
   void Shutdown();
 
+  // May outlive the engine, with memory that it could not lift.
+  virtual std::shared_ptr<WriteProtection> protection() = 0;
   // Makes the ranges protectable. Before the pause.
   virtual Status PrepareProtection(const FreezePlan& plan) = 0;
   // On the first saver's thread, before it begins.
@@ -44,6 +47,7 @@ class InProcessEngine : public Engine, protected WriteProtection {
 
  private:
   void Save();
+  int LiftForGood();  // 0, or an errno
   SaveEnd SaveWithHelpers();
 
   const FaultSignal signal_;

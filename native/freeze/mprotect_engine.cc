@@ -1,6 +1,7 @@
 #include "freeze/mprotect_engine.h"
 
 #include <sys/mman.h>
+#include <sys/resource.h>
 
 #include <algorithm>
 
@@ -15,17 +16,42 @@ constexpr size_t kMediumPiece = 65536;
 
 }  // namespace
 
-void MprotectEngine::OnFrozen() { mapping_budget_ = MappingBudget(); }
+Feature MprotectEngine::Probe() {
+  Feature feature;
+  feature.name = "mprotect";
+  rlimit data{};
+  feature.available = getrlimit(RLIMIT_DATA, &data) != 0 || data.rlim_cur == RLIM_INFINITY;
+  if (!feature.available) {
+    feature.reason =
+        "the data of the process is limited (RLIMIT_DATA, systemd's LimitDATA=): memory that is "
+        "write-protected does not "
+        "count, and might not fit any more when it is to be writable again. Limit the address "
+        "space or the memory cgroup "
+        "instead, or use userfaultfd or fork";
+  }
+  return feature;
+}
 
-int MprotectEngine::Protect(std::byte* start, size_t length) {
+Status MprotectEngine::PrepareProtection(const FreezePlan& /*plan*/) {
+  const Feature feature = Probe();
+  if (feature.available) return Success{};
+  Failure failure;
+  failure.code = FailureCode::kEngineUnavailable;
+  failure.message = feature.reason;
+  return failure;
+}
+
+void MprotectProtection::CountMappings() { mapping_budget_ = MappingBudget(); }
+
+int MprotectProtection::Protect(std::byte* start, size_t length) {
   return sys::Mprotect(start, length, PROT_READ);
 }
 
-int MprotectEngine::Lift(std::byte* start, size_t length) {
+int MprotectProtection::Lift(std::byte* start, size_t length) {
   return sys::Mprotect(start, length, PROT_READ | PROT_WRITE);
 }
 
-size_t MprotectEngine::PieceBytes(uint64_t isolated_pieces) {
+size_t MprotectProtection::PieceBytes(uint64_t isolated_pieces) {
   const uint64_t mappings = 2 * isolated_pieces;
   const uint64_t budget = mapping_budget_.load(std::memory_order_relaxed);
   if (mappings < budget / 2) return SystemPageSize();

@@ -3,30 +3,48 @@
 //
 // Each isolated page that becomes writable splits a mapping in three, and a process has no more than
 // vm.max_map_count of them: so the fewer are left, the larger the pieces that a fault captures.
+//
+// Memory that is read-only is no data for RLIMIT_DATA, and writable memory is. What a service allocates while its regions are
+// protected takes their room, and then the kernel refuses to lift the protection, for good. So there is no such engine
+// under such a limit.
 #pragma once
 
+#include "freeze/features.h"
 #include "freeze/in_process_engine.h"
 
 namespace stillframe {
+
+class MprotectProtection final : public WriteProtection {
+ public:
+  const char* CallName() const override { return "mprotect"; }
+  int Protect(std::byte* start, size_t length) override;
+  int Lift(std::byte* start, size_t length) override;
+  size_t PieceBytes(uint64_t isolated_pieces) override;
+  // How many mappings may be made. After the freeze.
+  void CountMappings();
+
+ private:
+  // How many more mappings than there were at the freeze we may make. They are counted after it, as that takes time in
+  // proportion; until then few are taken.
+  static constexpr uint64_t kUntilCounted = 2048;
+  std::atomic<uint64_t> mapping_budget_{kUntilCounted};
+};
 
 class MprotectEngine final : public InProcessEngine {
  public:
   MprotectEngine() : InProcessEngine(FaultSignal::kSegv) {}
   ~MprotectEngine() override { Shutdown(); }
 
- private:
-  Status PrepareProtection(const FreezePlan& /*plan*/) override { return Success{}; }
-  void OnFrozen() override;
-  void EndProtection() override {}
-  const char* CallName() const override { return "mprotect"; }
-  int Protect(std::byte* start, size_t length) override;
-  int Lift(std::byte* start, size_t length) override;
-  size_t PieceBytes(uint64_t isolated_pieces) override;
+  // Whether protection could be lifted again whatever the service does meanwhile.
+  static Feature Probe();
 
-  // How many more mappings than there were at the freeze we may make. They are counted after it, as that takes time in
-  // proportion; until then few are taken.
-  static constexpr uint64_t kUntilCounted = 2048;
-  std::atomic<uint64_t> mapping_budget_{kUntilCounted};
+ private:
+  std::shared_ptr<WriteProtection> protection() override { return protection_; }
+  Status PrepareProtection(const FreezePlan& plan) override;
+  void OnFrozen() override { protection_->CountMappings(); }
+  void EndProtection() override {}
+
+  const std::shared_ptr<MprotectProtection> protection_ = std::make_shared<MprotectProtection>();
 };
 
 }  // namespace stillframe

@@ -27,6 +27,10 @@ namespace stillframe {
 namespace {
 
 constexpr timespec kBreath{0, 1'000'000};
+// How often in a row faults that cannot be read are taken for a trouble that passes.
+constexpr int kUnreadInPassing = 100;
+// The same of a change of protection: another change of the address space was under way, or a signal came.
+constexpr int kTriesAtOnce = 1000;
 
 // A descriptor, or -errno.
 int OpenUserfaultfd(FaultVariant variant) {
@@ -85,6 +89,9 @@ Status UserfaultfdEngine::PrepareProtection(const FreezePlan& plan) {
     failure.code = FailureCode::kEngineUnavailable;
     return failure;
   }
+  const int end = sys::Eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  if (end < 0) return SystemFailure("eventfd2", -end, "cannot prepare the handling of faults");
+  end_.Reset(end);
   for (const FreezeSource& source : plan.sources) {
     if (source.byte_length == 0) continue;
     uffdio_register range{};
@@ -103,26 +110,43 @@ Status UserfaultfdEngine::PrepareProtection(const FreezePlan& plan) {
     registered_.push_back(source);
   }
   if (variant_ == FaultVariant::kSignal) return Success{};
-  const int end = sys::Eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-  if (end < 0) return SystemFailure("eventfd2", -end, "cannot prepare the fault thread");
-  end_.Reset(end);
   return fault_thread_.Start("stillframe-flt", [this] { AnswerFaults(); });
 }
 
 void UserfaultfdEngine::AnswerFaults() {
+  int unread = 0;
   for (;;) {
     pollfd events[2] = {{faults_.get(), POLLIN, 0}, {end_.get(), POLLIN, 0}};
     // Looks again now and then, should the call fail or an event be lost.
     const timespec patience{0, 100'000'000};
     if (sys::Ppoll(events, 2, &patience) < 0) nanosleep(&kBreath, nullptr);
-    if (ending_.load(std::memory_order_acquire)) return;
+    if (ending_.load(std::memory_order_acquire) || dropped_.load(std::memory_order_acquire)) return;
     uffd_msg message{};
-    while (sys::Read(faults_.get(), &message, sizeof message) == sizeof message) {
+    int64_t got = 0;
+    while ((got = sys::Read(faults_.get(), &message, sizeof message)) == sizeof message) {
       if (message.event != UFFD_EVENT_PAGEFAULT) continue;
       // Lifting the protection wakes whoever waits for the page.
       frozen()->ResolveWrite(reinterpret_cast<const void*>(message.arg.pagefault.address));
     }
+    if (got >= 0 || got == -EAGAIN || got == -EINTR) {
+      unread = 0;
+    } else if (++unread > kUnreadInPassing) {
+      // Writers would wait for ever.
+      frozen()->GiveUp(static_cast<int>(-got));
+      return;
+    } else {
+      nanosleep(&kBreath, nullptr);
+    }
   }
+}
+
+void UserfaultfdEngine::DropAll() {
+  dropped_.store(true, std::memory_order_release);
+  // With its last descriptor a userfaultfd goes, and with it all protection; who waits is woken. The number stays ours, as others
+  // may be using it just now.
+  sys::Dup3(end_.get(), faults_.get(), O_CLOEXEC);
+  const uint64_t one = 1;
+  sys::Write(end_.get(), &one, sizeof one);
 }
 
 void UserfaultfdEngine::EndProtection() {
@@ -142,13 +166,13 @@ void UserfaultfdEngine::EndProtection() {
 namespace {
 
 int ChangeProtection(int fd, std::byte* start, size_t length, uint64_t mode) {
-  for (;;) {
+  for (int tries = 1;; tries++) {
     uffdio_writeprotect change{};
     change.range.start = reinterpret_cast<uint64_t>(start);
     change.range.len = RoundUp(length, SystemPageSize());
     change.mode = mode;
     const int error = sys::Ioctl(fd, UFFDIO_WRITEPROTECT, reinterpret_cast<uint64_t>(&change));
-    if (error != -EAGAIN && error != -EINTR) return error;
+    if ((error != -EAGAIN && error != -EINTR) || tries == kTriesAtOnce) return error;
   }
 }
 
@@ -159,7 +183,8 @@ int UserfaultfdEngine::Protect(std::byte* start, size_t length) {
 }
 
 int UserfaultfdEngine::Lift(std::byte* start, size_t length) {
-  return ChangeProtection(faults_.get(), start, length, 0);
+  const int error = ChangeProtection(faults_.get(), start, length, 0);
+  return dropped_.load(std::memory_order_acquire) ? 0 : error;
 }
 
 size_t UserfaultfdEngine::PieceBytes(uint64_t /*isolated_pieces*/) { return SystemPageSize(); }

@@ -15,7 +15,7 @@ namespace stillframe {
 
 enum class FaultVariant : uint8_t { kThread, kSignal };
 
-class UserfaultfdEngine final : public InProcessEngine {
+class UserfaultfdEngine final : public InProcessEngine, private WriteProtection {
  public:
   explicit UserfaultfdEngine(FaultVariant variant)
       : InProcessEngine(variant == FaultVariant::kSignal ? FaultSignal::kBus : FaultSignal::kNone),
@@ -26,17 +26,23 @@ class UserfaultfdEngine final : public InProcessEngine {
   static Feature Probe(FaultVariant variant);
 
  private:
+  // Never outlives the engine: DropAll cannot be refused.
+  std::shared_ptr<WriteProtection> protection() override { return {std::shared_ptr<void>(), this}; }
   Status PrepareProtection(const FreezePlan& plan) override;
   void EndProtection() override;
   const char* CallName() const override { return "ioctl"; }
   int Protect(std::byte* start, size_t length) override;
   int Lift(std::byte* start, size_t length) override;
   size_t PieceBytes(uint64_t isolated_pieces) override;
+  bool CanDropAll() const override { return true; }
+  void DropAll() override;
   void AnswerFaults();
 
   const FaultVariant variant_;
   UniqueFd faults_;
-  UniqueFd end_;  // eventfd: wakes the fault thread at the end
+  UniqueFd
+      end_;  // eventfd: wakes the fault thread at the end, and takes the place of `faults_` when all is dropped
+  std::atomic<bool> dropped_{false};
   std::atomic<bool> ending_{false};
   std::vector<FreezeSource> registered_;
   Thread fault_thread_;

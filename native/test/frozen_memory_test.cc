@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <climits>
 #include <cstring>
 
 #include "memory/page.h"
@@ -21,7 +22,6 @@ constexpr std::byte kNew{0xEE};
 
 class OverwritingProtection final : public WriteProtection {
  public:
-  virtual ~OverwritingProtection() = default;
   int Protect(std::byte*, size_t) override { return 0; }
   int Lift(std::byte* start, size_t length) override {
     if (failures_left > 0) {
@@ -40,10 +40,13 @@ class OverwritingProtection final : public WriteProtection {
     return 0;
   }
   size_t PieceBytes(uint64_t) override { return piece_bytes; }
+  bool CanDropAll() const override { return can_drop; }
+  void DropAll() override { failures_left = 0; }
   const char* CallName() const override { return "lift"; }
 
   std::atomic<size_t> piece_bytes{SystemPageSize()};
   std::atomic<int> failures_left{0};
+  bool can_drop = false;
   std::atomic<bool> hold_runs{false};  // whoever lifts more than a page stops before it
   std::atomic<bool> holding{false};
 };
@@ -55,8 +58,9 @@ class FrozenMemoryTest : public ::testing::Test {
   std::unique_ptr<FrozenMemory> Freeze(uint64_t limit_pages, AtLimit at_limit = AtLimit::kWait) {
     region_ = TouchedRegion(kPages * SystemPageSize(), false);
     memset(region_->data(), static_cast<int>(kOld), region_->byte_length());
+    const std::shared_ptr<WriteProtection> protection(std::shared_ptr<void>(), &protection_);
     auto frozen = FrozenMemory::Create({{region_->data(), region_->byte_length(), true}},
-                                       limit_pages * SystemPageSize(), at_limit, &protection_);
+                                       limit_pages * SystemPageSize(), at_limit, protection);
     EXPECT_TRUE(frozen.ok());
     EXPECT_TRUE(frozen.value()->ProtectAll().ok());
     return std::move(frozen.value());
@@ -107,6 +111,50 @@ TEST_F(FrozenMemoryTest, ALiftThatFailsIsAsIfItHadNotBeenTried) {
   writer.join();
   EXPECT_EQ(*PageAt(5), kNew);
   EXPECT_TRUE(SavesOld(*frozen, 0, kPages));
+}
+
+TEST_F(FrozenMemoryTest, ASaverThatIsRefusedLeavesThePagesToTheirWriters) {
+  auto frozen = Freeze(kPages);
+  protection_.failures_left = 1;
+  EXPECT_TRUE(SavesOld(*frozen, 0, kPages));
+  EXPECT_EQ(*PageAt(5), kOld);
+  EXPECT_EQ(frozen->ResolveWrite(PageAt(5)), Resolved::kWritable);
+  EXPECT_EQ(*PageAt(5), kNew);
+  EXPECT_EQ(*PageAt(6), kOld);
+  EXPECT_EQ(frozen->LiftAll(), 0);
+  EXPECT_EQ(*PageAt(6), kNew);
+}
+
+TEST_F(FrozenMemoryTest, LiftingAllSaysWhatWasRefusedAndMayBeTriedAgain) {
+  auto frozen = Freeze(kPages);
+  protection_.failures_left = 2;
+  EXPECT_EQ(frozen->LiftAll(), ENOMEM);
+  EXPECT_EQ(frozen->LiftAll(), ENOMEM);
+  EXPECT_EQ(*PageAt(0), kOld);
+  EXPECT_EQ(frozen->LiftAll(), 0);
+  EXPECT_EQ(*PageAt(0), kNew);
+}
+
+TEST_F(FrozenMemoryTest, AWriterThatIsRefusedForEverIsToldSo) {
+  auto frozen = Freeze(kPages);
+  protection_.failures_left = INT_MAX;
+  EXPECT_TRUE(SavesOld(*frozen, 0, kPages));
+  EXPECT_EQ(frozen->ResolveWrite(PageAt(5)), Resolved::kRefused);
+  EXPECT_EQ(frozen->given_up_for(), 0);
+}
+
+TEST_F(FrozenMemoryTest, WhereAllCanBeDroppedARefusedWriterGoesOnAndTheCaptureIsGivenUp) {
+  protection_.can_drop = true;
+  for (const bool saved : {false, true}) {
+    protection_.failures_left = INT_MAX;
+    auto frozen = Freeze(kPages);
+    if (saved) {
+      EXPECT_TRUE(SavesOld(*frozen, 0, kPages));
+    }
+    EXPECT_EQ(frozen->ResolveWrite(PageAt(5)), Resolved::kWritable);
+    EXPECT_EQ(frozen->given_up_for(), ENOMEM);
+    EXPECT_EQ(*PageAt(kPages - 1), kNew);
+  }
 }
 
 TEST_F(FrozenMemoryTest, AWriterDoesNotWaitForASaverThatHasStopped) {
@@ -214,6 +262,42 @@ TEST(SlotPool, NeverCountsMoreSlotsThanThereAre) {
   EXPECT_EQ(twice, 0);
   EXPECT_EQ(pool.used(), 0U);
   EXPECT_LE(pool.peak(), kSlots);
+}
+
+// A thread that is held up between looking at the first free slot and taking it finds the same slot first again, and another
+// second: it must not believe its eyes.
+TEST(SlotPool, NeverHandsOutASlotTwice) {
+  constexpr int kThreads = 8;
+  constexpr uint32_t kSlots = 3 * kThreads;
+  Result<SlotPool> made = SlotPool::Create(kSlots * SystemPageSize(), SystemPageSize());
+  ASSERT_TRUE(made.ok());
+  SlotPool& pool = made.value();
+  std::array<std::atomic<int>, kSlots> owners{};
+  std::atomic<int> twice{0};
+  const auto take = [&] {
+    const uint32_t slot = pool.Take();
+    if (slot != SlotPool::kNone && owners[slot].fetch_add(1) != 0) twice++;
+    return slot;
+  };
+  const auto give = [&](uint32_t slot) {
+    if (slot == SlotPool::kNone) return;
+    owners[slot].fetch_sub(1);
+    pool.Give(slot);
+  };
+  std::vector<std::thread> threads;
+  threads.reserve(kThreads);
+  for (int i = 0; i < kThreads; i++) {
+    threads.emplace_back([&] {
+      for (int round = 0; round < 2'000'000 && twice == 0; round++) {
+        const uint32_t first = take();
+        const uint32_t second = take();
+        give(first);
+        give(second);
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(twice, 0);
 }
 
 }  // namespace

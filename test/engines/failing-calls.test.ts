@@ -17,7 +17,7 @@ const inDirectory = useTemporaryDirectory()
 interface FailingCall {
   call: string
   errors: readonly string[]
-  /** Also tried with every later call failing too. What lifts a protection cannot fail for ever. */
+  /** Also tried with every later call failing too. For mprotect refused-lift.test.ts does so. */
   forever?: boolean
   /** The least number of captures that must have failed for it; 0 where a capture can do without the call. */
   fails?: number
@@ -27,12 +27,12 @@ const calls: Record<Exclude<Variant, 'fork'> | 'all', readonly FailingCall[]> = 
   mprotect: [{ call: 'mprotect', errors: ['ENOMEM'], fails: 1 }],
   'userfaultfd thread': [
     { call: 'userfaultfd', errors: ['EMFILE', 'EPERM'], forever: true },
-    { call: 'ioctl', errors: ['ENOMEM', 'EAGAIN'] },
-    { call: 'read', errors: ['EAGAIN'] },
+    { call: 'ioctl', errors: ['ENOMEM', 'EAGAIN'], forever: true, fails: 1 },
+    { call: 'read', errors: ['EAGAIN', 'EIO'] },
   ],
   'userfaultfd signal': [
     { call: 'userfaultfd', errors: ['EMFILE'], forever: true, fails: 1 },
-    { call: 'ioctl', errors: ['ENOMEM', 'EAGAIN'] },
+    { call: 'ioctl', errors: ['ENOMEM', 'EAGAIN'], forever: true, fails: 1 },
   ],
   all: [
     { call: 'eventfd2', errors: ['EMFILE'], forever: true, fails: 1 },

@@ -97,6 +97,16 @@ describe.each(signalVariants)('%s and the handlers of others', (variant) => {
     },
   )
 
+  test.each(['handlerForAll', 'listener'])(
+    'one that comes during a capture and does not chain is noticed, and the faults are ours again: %s',
+    async (name) => {
+      const program = start(variant, 'during', name)
+      await program.report()
+      expect(await program.report()).toMatchObject({ found: true })
+      program.child.kill('SIGKILL')
+    },
+  )
+
   test.each(tried)(
     'a null dereference behind such a handler %s a capture is not gone round for ever',
     async (phase) => {

@@ -1,0 +1,92 @@
+// An answer of userfaultfd that only says "again" is no failure: neither EAGAIN nor EINTR ends a freeze, a lift or the thread that
+// reads faults. Proved by letting the next call answer so, and then every one of them.
+#include <gtest/gtest.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "memory/page.h"
+#include "test/engine_fixture.h"
+#include "test/image_fixture.h"
+
+namespace stillframe::test {
+namespace {
+
+constexpr size_t kBytes = size_t{1} << 20;
+
+struct Case {
+  Variant variant;
+  int error_number;
+};
+
+class Userfaultfd : public ::testing::TestWithParam<Case> {
+ protected:
+  void SetUp() override {
+    if (const std::string why = Missing(GetParam().variant); !why.empty()) GTEST_SKIP() << why;
+    region_ = TouchedRegion(kBytes, false);
+    capture_ = std::make_unique<DirectCapture>(GetParam().variant, Regions{region_}, kBytes);
+    ASSERT_TRUE(capture_->Prepare().ok());
+  }
+  void WriteAll() {
+    for (size_t at = 0; at < kBytes; at += SystemPageSize()) region_->data()[at] = std::byte{2};
+  }
+  void ExpectSaved() {
+    ASSERT_TRUE(capture_->Finish().ok());
+    std::vector<std::byte> saved(kBytes);
+    capture_->ReadSaved(0, 0, saved.data(), saved.size());
+    EXPECT_EQ(memcmp(saved.data(), std::vector<std::byte>(kBytes, std::byte{1}).data(), kBytes), 0);
+  }
+
+  const Watchdog watchdog_{std::chrono::seconds(60)};
+  std::shared_ptr<RegionMemory> region_;
+  std::unique_ptr<DirectCapture> capture_;
+  FaultScope faults_;
+};
+
+TEST_P(Userfaultfd, AFreezeThatIsToBeTriedAgainIs) {
+  FaultScope::Fail("ioctl", 1, GetParam().error_number);
+  ASSERT_TRUE(capture_->Freeze().ok());
+  WriteAll();
+  ExpectSaved();
+}
+
+TEST_P(Userfaultfd, FaultsThatAreToBeReadAgainAre) {
+  FaultScope::Fail("read", 1, GetParam().error_number);
+  ASSERT_TRUE(capture_->Freeze().ok());
+  WriteAll();
+  ExpectSaved();
+}
+
+TEST_P(Userfaultfd, WhatIsToBeTriedAgainForEverIsAFailureAndNoLoop) {
+  FaultScope::Fail("ioctl", 1, GetParam().error_number, true);
+  EXPECT_FALSE(capture_->Freeze().ok());
+  WriteAll();
+}
+
+TEST(UserfaultfdThread, ThatCannotReadFaultsGivesUpSoThatWritesGoOn) {
+  if (const std::string why = Missing(Variant::kUserfaultfdThread); !why.empty()) {
+    GTEST_SKIP() << why;
+  }
+  const Watchdog watchdog(std::chrono::seconds(60));
+  const FaultScope faults;
+  const auto region = TouchedRegion(kBytes, false);
+  DirectCapture capture(Variant::kUserfaultfdThread, {region}, kBytes);
+  ASSERT_TRUE(capture.Prepare().ok());
+  FaultScope::Fail("read", 1, EIO, true);
+  ASSERT_TRUE(capture.Freeze().ok());
+  for (size_t at = 0; at < kBytes; at += SystemPageSize()) region->data()[at] = std::byte{2};
+  // Whether a write was let through by the thread's giving up, or by the saver that came first, is a matter of luck.
+  const Status finished = capture.Finish();
+  if (!finished.ok()) {
+    EXPECT_EQ(Status(finished).failure().error_number, EIO);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Again, Userfaultfd,
+                         ::testing::Values(Case{Variant::kUserfaultfdThread, EAGAIN},
+                                           Case{Variant::kUserfaultfdThread, EINTR},
+                                           Case{Variant::kUserfaultfdSignal, EAGAIN},
+                                           Case{Variant::kUserfaultfdSignal, EINTR}));
+
+}  // namespace
+}  // namespace stillframe::test
