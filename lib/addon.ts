@@ -264,6 +264,11 @@ export interface Addon {
   capabilities(): NativeCapabilities
   /** Only what the choice of an engine depends on: the first capture's pause pays for it. */
   engines(): Pick<NativeCapabilities, 'engines' | 'features'>
+  /**
+   * What direct reads may come from, which fill memory past its page table; '' when nothing of that kind is open. Asks every
+   * descriptor.
+   */
+  directReads(): string
   /** Throws what a capture to this path would throw. */
   checkTarget(path: string, options: { overwrite: boolean }): void
   preflight(sources: NativeSource[], directory: string): NativePreflight

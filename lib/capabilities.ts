@@ -49,7 +49,7 @@ export function capabilities(): Capabilities {
     return {
       kernel,
       pageSize,
-      engines: engineProbes({ engines, features }),
+      engines: engineProbes({ engines }),
       features: Object.fromEntries(
         features.map(({ name, available, reason }) => [name, { available, reason }]),
       ),
@@ -61,10 +61,21 @@ export function capabilities(): Capabilities {
   }
 }
 
-let machine: Machine | undefined
+let machine: ReturnType<Addon['engines']> | undefined
 
-/** What the choice of an engine needs: probed once, since a capture's pause pays for it. */
+/** What the choice of an engine needs: engines probed once, since a capture's pause pays for it, descriptors when asked. */
 export function knownMachine(addon: Addon): Machine {
+  let directReads: string | undefined
+  return {
+    ...knownEngines(addon),
+    directReads: () => {
+      directReads ??= addon.directReads()
+      return directReads
+    },
+  }
+}
+
+function knownEngines(addon: Addon): ReturnType<Addon['engines']> {
   if (machine !== undefined) return machine
   const found = addon.engines()
   // What only lacked a descriptor or memory will be there again.

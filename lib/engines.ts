@@ -14,6 +14,9 @@ export type EngineName = 'userfaultfd' | 'mprotect' | 'fork'
  */
 export type FaultHandling = 'thread' | 'signal' | 'kernel'
 
+/** How the kernel may write into the sources during a capture: not, through their page table, or past it as well. */
+export type KernelWrites = boolean | 'direct'
+
 /** What to do when copy-on-write has taken `memoryLimit`. */
 export type MemoryLimitAction = 'wait' | 'abort'
 
@@ -26,7 +29,7 @@ export interface EngineWish {
   /** Undefined when the caller did not say. */
   readonly onMemoryLimit: MemoryLimitAction | undefined
   /** Undefined when the caller did not say: then 'auto' allows for them. */
-  readonly kernelWrites: boolean | undefined
+  readonly kernelWrites: KernelWrites | undefined
   readonly sources: readonly ResolvedSource[]
 }
 
@@ -37,7 +40,10 @@ export interface EngineChoice {
 }
 
 /** What the choice must know of the machine. */
-export type Machine = Pick<NativeCapabilities, 'engines' | 'features'>
+export interface Machine extends Pick<NativeCapabilities, 'engines' | 'features'> {
+  /** What direct reads may come from, in words; '' when there is nothing of that kind. */
+  directReads(): string
+}
 
 /**
  * The engine for a capture.
@@ -82,7 +88,8 @@ function whyNot(engine: EngineName, wish: EngineWish, machine: Machine): string 
   }
   return (
     whyNotInProcess(wish.sources) ??
-    (engine === 'mprotect' ? whyNotMprotect(wish) : whyNotUserfaultfd(wish, machine))
+    (engine === 'mprotect' ? whyNotMprotect(wish) : whyNotUserfaultfd(wish, machine)) ??
+    whyNotWithDirectReads(wish, machine)
   )
 }
 
@@ -101,6 +108,17 @@ function whyNotInProcess(sources: readonly ResolvedSource[]): string | undefined
   const regions = new Set(sources.map(({ region }) => region))
   if (regions.size === sources.length) return undefined
   return "the same Region is captured under two names. Use engine 'fork' or 'auto'"
+}
+
+/** Such a read pins the pages that it fills: what it brings after the freeze passes every write protection by. */
+function whyNotWithDirectReads({ kernelWrites }: EngineWish, machine: Machine): string | undefined {
+  if (kernelWrites === false) return undefined
+  const only = 'only fork freezes memory that the kernel fills past the page table'
+  if (kernelWrites === 'direct') return `kernelWrites is 'direct', and ${only}`
+  // Last of all, since it asks every descriptor.
+  const found = machine.directReads()
+  if (found === '') return undefined
+  return `${found}, and ${only}. Use engine 'fork' or 'auto', or say kernelWrites: false if no read fills a source meanwhile`
 }
 
 function whyNotMprotect({ kernelWrites }: EngineWish): string | undefined {
@@ -136,7 +154,7 @@ function feature(machine: Machine, wanted: string): EngineProbe {
 }
 
 /** Every engine by name, with what native code found out about it. */
-export function engineProbes({ engines }: Machine): Record<EngineName, EngineProbe> {
+export function engineProbes({ engines }: Pick<Machine, 'engines'>): Record<EngineName, EngineProbe> {
   const probe = (wanted: EngineName): EngineProbe => {
     const { available, reason } = engines.find(({ name }) => name === wanted) ?? {
       available: false,

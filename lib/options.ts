@@ -1,6 +1,6 @@
 /** The options of a capture: what they mean, their defaults, their checks. */
 
-import { type EngineName, engineNames, type MemoryLimitAction } from './engines.js'
+import { type EngineName, engineNames, type KernelWrites, type MemoryLimitAction } from './engines.js'
 import { invalidArgType, invalidArgValue } from './errors.js'
 import { encodeMetadata, type JsonOf, type JsonValue } from './metadata.js'
 import type { SnapshotProgress } from './progress.js'
@@ -37,9 +37,11 @@ export interface SnapshotOptions<Meta = JsonValue> {
   /**
    * True (default): the kernel may write into the sources during the capture (`fs.read`, sockets). False
    * allows engines with which such writes fail with `EFAULT` unless `Region.prepareWrite()` announced them; they
-   * are faster, and need no privilege.
+   * are faster, and need no privilege. `'direct'`: it may also write past the page table (`O_DIRECT`, registered buffers of
+   * io_uring, RDMA), which only fork freezes. With true, descriptors that such reads can come from are looked for, and
+   * `'auto'` takes fork when there is one; with false nothing may be filling the sources at the call either.
    */
-  kernelWrites?: boolean | undefined
+  kernelWrites?: boolean | 'direct' | undefined
   /**
    * `'none'` (default): a flat file, which `restore()` can map. `'zstd'`: a packed file, smaller; it takes all
    * processors that the service leaves over, and can only be restored by `mode: 'copy'` or `into`. `level`: an
@@ -87,7 +89,7 @@ export interface CheckedSnapshotOptions {
   readonly memoryLimit: number
   readonly onMemoryLimit: MemoryLimitAction | undefined
   /** Undefined when the caller did not say. */
-  readonly kernelWrites: boolean | undefined
+  readonly kernelWrites: KernelWrites | undefined
   readonly compression: CheckedCompression
   /** 0: no limit. */
   readonly maxBytesPerSecond: number
@@ -141,7 +143,7 @@ export function checkSnapshotOptions(options: unknown): CheckedSnapshotOptions {
     kernelWrites:
       given.kernelWrites === undefined
         ? undefined
-        : checkBoolean(given.kernelWrites, 'options.kernelWrites', true),
+        : checkKernelWrites(given.kernelWrites, 'options.kernelWrites'),
     compression: checkCompression(given.compression),
     maxBytesPerSecond:
       optionalInteger(given.maxBytesPerSecond, 'options.maxBytesPerSecond', 1, Number.MAX_SAFE_INTEGER) ?? 0,
@@ -156,6 +158,10 @@ export function checkSnapshotOptions(options: unknown): CheckedSnapshotOptions {
     signal: checkSignal(given.signal, 'options.signal'),
     onProgress: checkCallback<(progress: SnapshotProgress) => void>(given.onProgress, 'options.onProgress'),
   }
+}
+
+function checkKernelWrites(value: unknown, name: string): KernelWrites {
+  return typeof value === 'string' ? checkChoice(value, name, ['direct']) : checkBoolean(value, name, true)
 }
 
 function optionalInteger(value: unknown, name: string, min: number, max: number): number | undefined {

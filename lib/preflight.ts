@@ -87,7 +87,11 @@ function predict(
     availableBytes,
     freeDiskBytes,
     neededDiskBytes,
-    hazards: [...found.hazards, ...ownHazards(engine, path, options, neededDiskBytes, freeDiskBytes)],
+    hazards: [
+      ...found.hazards,
+      ...ownHazards(engine, path, options, neededDiskBytes, freeDiskBytes),
+      ...directReadHazards(addon, engine),
+    ],
   }
 }
 
@@ -148,4 +152,18 @@ function ownHazards(
     })
   }
   return hazards
+}
+
+/** For an engine that was chosen because the caller ruled out writes by the kernel: what could belie that. */
+function directReadHazards(addon: Addon, engine: EngineName): Hazard[] {
+  const found = engine === 'fork' ? '' : addon.directReads()
+  if (found === '') return []
+  return [
+    {
+      code: 'DIRECT_READS',
+      message:
+        `${found}: a direct read into a source that is under way at the call would put later bytes into the file. ` +
+        "If there may be one, say kernelWrites: 'direct'",
+    },
+  ]
 }

@@ -12,6 +12,7 @@
 #include "base/sys.h"
 #include "base/unique_fd.h"
 #include "capture/space_check.h"
+#include "freeze/direct_reads.h"
 #include "freeze/features.h"
 #include "freeze/flip_lock.h"
 #include "image/format.h"
@@ -62,6 +63,10 @@ Napi::Value Engines(const Napi::CallbackInfo& info) {
   result.Value("engines", Features(env, report.engines))
       .Value("features", Features(env, report.features));
   return {env, result.object()};
+}
+
+Napi::Value DirectReads(const Napi::CallbackInfo& info) {
+  return Napi::String::New(info.Env(), FindDirectReads());
 }
 
 Napi::Value Preflight(const Napi::CallbackInfo& info) {
@@ -155,6 +160,7 @@ Napi::Value IsDontForkValue(const Napi::CallbackInfo& info) {
 void DefineMachine(Napi::Env env, Napi::Object exports) {
   exports.Set("capabilities", Napi::Function::New(env, Capabilities));
   exports.Set("engines", Napi::Function::New(env, Engines));
+  exports.Set("directReads", Napi::Function::New(env, DirectReads));
   exports.Set("checkTarget", Napi::Function::New(env, CheckTarget));
   exports.Set("preflight", Napi::Function::New(env, Preflight));
   exports.Set("regionRanges", Napi::Function::New(env, RegionRanges));

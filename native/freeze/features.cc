@@ -12,9 +12,11 @@
 #include "base/small_file.h"
 #include "base/sys.h"
 #include "freeze/cgroup.h"
+#include "freeze/fault_router.h"
 #include "freeze/fork_probe.h"
 #include "freeze/mprotect_engine.h"
 #include "freeze/userfaultfd_engine.h"
+#include "memory/mapping_budget.h"
 
 namespace stillframe {
 namespace {
@@ -32,6 +34,31 @@ bool HasCloseRange() {
   return error != -ENOSYS && error != -EPERM;
 }
 bool HasSmapsRollup() { return ReadSmallFile("/proc/self/smaps_rollup").has_value(); }
+
+// Of the usual 65,530. mprotect takes half of what is left, and Node's own heap needs some for each thread.
+constexpr uint64_t kFewMappings = 8192;
+
+void AddMappingHazard(std::vector<Hazard>* hazards) {
+  const auto [now, limit] = CountMappings();
+  if (limit > now && limit - now >= kFewMappings) return;
+  hazards->push_back(
+      {"MAPPINGS_SHORT",
+       "this process has " + std::to_string(now) + " of the " + std::to_string(limit) +
+           " mappings that vm.max_map_count allows: with engine mprotect writers may have to wait "
+           "for the disk, and "
+           "restore() needs one for each section. To change: sysctl vm.max_map_count=262144"});
+}
+
+void AddBlockedSignalHazard(FaultSignal signal, std::vector<Hazard>* hazards) {
+  const std::string thread = ThreadThatBlocks(signal);
+  if (thread.empty()) return;
+  const bool segv = signal == FaultSignal::kSegv;
+  hazards->push_back(
+      {"SIGNAL_BLOCKED", "the thread " + thread + " blocks " + (segv ? "SIGSEGV" : "SIGBUS") +
+                             " and would be killed at a write to frozen memory, so " +
+                             (segv ? "engine mprotect" : "userfaultfd with kernelWrites: false") +
+                             " is refused. To change: unblock the signal in that thread"});
+}
 
 bool HugePagesOff() {
   const auto enabled = ReadSmallFile("/sys/kernel/mm/transparent_hugepage/enabled");
@@ -96,6 +123,9 @@ std::vector<Hazard> HazardsFor(uint64_t source_bytes) {
          "transparent huge pages are off: a freeze takes 13 to 55 times longer. To change: "
          "echo madvise > /sys/kernel/mm/transparent_hugepage/enabled"});
   }
+  AddMappingHazard(&hazards);
+  AddBlockedSignalHazard(FaultSignal::kSegv, &hazards);
+  AddBlockedSignalHazard(FaultSignal::kBus, &hazards);
   const MemoryCgroup group = ReadMemoryCgroup();
   if (group.kills_group) {
     hazards.push_back(

@@ -348,7 +348,7 @@ void ImageFile::PrepareDirectReading() {
   const std::string self = "/proc/self/fd/" + std::to_string(file_.get());
   const int fd = sys::Open(AT_FDCWD, self.c_str(), O_RDONLY | O_CLOEXEC | O_DIRECT, 0);
   if (fd < 0) return;
-  direct_.Reset(fd);
+  direct_ = DirectReader(fd);
   void* probe = sys::Mmap(nullptr, actual_length_, PROT_NONE, MAP_SHARED, file_.get(), 0);
   if (!sys::IsError(probe)) cache_probe_ = Mapping(probe, actual_length_);
 }

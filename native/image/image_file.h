@@ -15,6 +15,7 @@
 #include "base/result.h"
 #include "base/unique_fd.h"
 #include "image/block_codec.h"
+#include "image/direct_reader.h"
 #include "image/format.h"
 #include "image/read_limits.h"
 
@@ -136,7 +137,7 @@ class ImageFile {
   }
 
   UniqueFd file_;
-  UniqueFd direct_;      // the same with O_DIRECT, where that can be had
+  DirectReader direct_;  // the same with O_DIRECT, where that can be had
   Mapping cache_probe_;  // of the file: asked which pages are in the page cache, never touched
   uint64_t allocated_bytes_ = 0;
   uint64_t actual_length_ = 0;

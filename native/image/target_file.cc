@@ -126,7 +126,7 @@ Status TargetFile::CheckTarget() const {
 }
 
 Status TargetFile::CreateNameless() {
-  const int fd = sys::Open(directory_.get(), ".", O_TMPFILE | O_RDWR | O_CLOEXEC, options_.mode);
+  const int fd = sys::Open(directory_.get(), ".", O_TMPFILE | O_WRONLY | O_CLOEXEC, options_.mode);
   // EISDIR and ENOENT: a kernel, EOPNOTSUPP: a filesystem without O_TMPFILE.
   if (fd == -EOPNOTSUPP || fd == -EISDIR || fd == -ENOENT || fd == -EINVAL) return CreateNamed();
   if (fd < 0) return SystemFailure("open", -fd, "cannot create a file in the snapshot's directory");
@@ -147,7 +147,7 @@ Status TargetFile::CreateNamed() {
     if (!random.ok()) return random.failure();
     std::string& name = random.value();
     const int fd = sys::Open(directory_.get(), name.c_str(),
-                             O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, options_.mode);
+                             O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, options_.mode);
     if (fd == -EEXIST) continue;
     if (fd < 0)
       return SystemFailure("open", -fd, "cannot create a file in the snapshot's directory");

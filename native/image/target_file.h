@@ -48,7 +48,7 @@ class TargetFile {
   // Whether Open() would refuse this path, as far as that can be told without making a file.
   static Status Check(const std::string& path, const TargetOptions& options);
 
-  // Open for reading and writing; O_DIRECT where the filesystem takes it.
+  // Open for writing; O_DIRECT where the filesystem takes it.
   int fd() const { return file_.get(); }
 
   // Removes temporary files of dead processes from the directory. Failing to is no error.

@@ -1,12 +1,18 @@
-// How many mappings the process may still make.
+// How many mappings the process has, and may still make.
 #pragma once
 
 #include <cstdint>
 
 namespace stillframe {
 
-// Half of what vm.max_map_count leaves: the service makes mappings too, V8 most of all, and dies without. Reads
-// /proc/self/maps.
+struct MappingCount {
+  uint64_t now;
+  uint64_t limit;  // vm.max_map_count
+};
+// Reads /proc/self/maps. Without it: as if half of the usual limit were taken.
+MappingCount CountMappings();
+
+// Half of what vm.max_map_count leaves: the service makes mappings too, V8 most of all, and dies without.
 uint64_t MappingBudget();
 
 }  // namespace stillframe

@@ -40,6 +40,7 @@ const machine = (...missing: string[]): Machine => {
   return {
     engines: ['fork', 'mprotect', 'userfaultfd'].map(probe),
     features: ['userfaultfd_thread', 'userfaultfd_signal'].map(probe),
+    directReads: () => '',
   }
 }
 
@@ -49,6 +50,30 @@ const wish = (source: unknown, options: Partial<EngineWish> = {}): EngineWish =>
   kernelWrites: undefined,
   sources: resolveSources(source),
   ...options,
+})
+
+test('fork alone freezes what is read past the page table: it is taken, or others are refused with what was found', () => {
+  const region = Region.allocate(8)
+  const found = { ...machine(), directReads: () => 'descriptor 23 reads directly' }
+  const byFork = { engine: 'fork', faultHandling: 'kernel' }
+  expect(chooseEngine(wish(region), found)).toEqual(byFork)
+  expect(chooseEngine(wish(region, { kernelWrites: true }), found)).toEqual(byFork)
+  expect(chooseEngine(wish(region, { kernelWrites: 'direct' }), machine())).toEqual(byFork)
+  expect(chooseEngine(wish(region, { kernelWrites: false }), found).engine).toBe('userfaultfd')
+  for (const engine of ['userfaultfd', 'mprotect'] as const) {
+    const byName = (kernelWrites: EngineWish['kernelWrites'], on: Machine): unknown =>
+      thrownBy(() => chooseEngine(wish(region, { engine, kernelWrites }), on))
+    expect(byName(undefined, found)).toMatchObject({ message: expect.stringContaining('descriptor 23') })
+    expect(byName('direct', machine())).toMatchObject({ message: expect.stringContaining("'direct'") })
+    expect(chooseEngine(wish(region, { engine, kernelWrites: false }), found).engine).toBe(engine)
+  }
+})
+
+test('descriptors are asked only where the answer counts', () => {
+  const asked = { ...machine(), directReads: () => expect.fail('descriptors were asked') }
+  expect(chooseEngine(wish(new Uint8Array(8)), asked).engine).toBe('fork')
+  expect(chooseEngine(wish(Region.allocate(8), { kernelWrites: false }), asked).engine).toBe('userfaultfd')
+  expect(chooseEngine(wish(Region.allocate(8), { engine: 'fork' }), asked).engine).toBe('fork')
 })
 
 test('auto takes userfaultfd with the fault thread when the kernel may write, else fork', () => {

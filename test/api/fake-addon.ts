@@ -207,6 +207,7 @@ export class FakeAddon {
         engines: [{ name: 'fork', available: true, reason: '', passing: false }],
         features: [],
       }),
+      directReads: () => '',
       checkTarget() {},
       preflight(sources): NativePreflight {
         fake.preflightAsked.push(sources)

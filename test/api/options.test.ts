@@ -43,6 +43,12 @@ describe('options of snapshot()', () => {
       /options\.onMemoryLimit/,
     ],
     ['kernelWrites as a number', { kernelWrites: 1 }, 'ERR_INVALID_ARG_TYPE', /options\.kernelWrites/],
+    [
+      'kernelWrites as a text',
+      { kernelWrites: 'all' },
+      'ERR_INVALID_ARG_VALUE',
+      /options\.kernelWrites .*'all'/,
+    ],
     ['overwrite as a string', { overwrite: 'no' }, 'ERR_INVALID_ARG_TYPE', /options\.overwrite/],
     ['durable null', { durable: null }, 'ERR_INVALID_ARG_TYPE', /options\.durable/],
     ['mode as a string', { mode: '0600' }, 'ERR_INVALID_ARG_TYPE', /options\.mode/],

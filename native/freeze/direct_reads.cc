@@ -1,0 +1,79 @@
+#include "freeze/direct_reads.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <string_view>
+
+#include "base/small_file.h"
+#include "base/sys.h"
+#include "image/direct_reader.h"
+
+namespace stillframe {
+namespace {
+
+// Of statfs(2). Files of these may be read past the page cache without a flag that says so.
+constexpr uint64_t kFuse = 0x65735546;
+constexpr uint64_t k9p = 0x01021997;
+// Where /proc does not tell: the limit of most processes.
+constexpr uint64_t kDescriptorsUnknown = 1024;
+
+std::string PathOf(int fd) {
+  char path[256];
+  const ssize_t length =
+      readlink(("/proc/self/fd/" + std::to_string(fd)).c_str(), path, sizeof path);
+  return length < 0 ? "" : std::string(path, static_cast<size_t>(length));
+}
+
+bool HasRegisteredBuffers(int ring) {
+  const auto about = ReadSmallFile(("/proc/self/fdinfo/" + std::to_string(ring)).c_str());
+  return about && NumberAfter(*about, "UserBufs:").value_or(0) > 0;
+}
+
+// What a descriptor is, if such reads can come from it. flags: its own, of F_GETFL.
+const char* WayOf(int fd, int flags) {
+  const bool direct = (flags & O_DIRECT) != 0;
+  // Sockets, pipes and whatever else an event loop watches, without a look at each.
+  if (!direct && (flags & O_NONBLOCK) != 0) return nullptr;
+  struct stat about {};
+  if (sys::Fstat(fd, &about) < 0) return nullptr;
+  // Of a pipe the flag says that it keeps packets apart.
+  if (direct && (S_ISREG(about.st_mode) || S_ISBLK(about.st_mode))) {
+    return DirectReader::IsOurs(fd) ? nullptr : "is open for direct reads (O_DIRECT)";
+  }
+  if (S_ISREG(about.st_mode)) {
+    struct statfs system {};
+    if (sys::Fstatfs(fd, &system) < 0) return nullptr;
+    const auto type = static_cast<uint64_t>(system.f_type);
+    return type == kFuse || type == k9p
+               ? "is open on a FUSE or 9p file system, which may read directly"
+               : nullptr;
+  }
+  // Neither file nor socket nor device.
+  if ((about.st_mode & S_IFMT) == 0 && PathOf(fd) == "anon_inode:[io_uring]" &&
+      HasRegisteredBuffers(fd)) {
+    return "is an io_uring with registered buffers";
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+std::string FindDirectReads() {
+  const auto status = ReadSmallFile("/proc/self/status");
+  const uint64_t end =
+      status ? NumberAfter(*status, "FDSize:").value_or(kDescriptorsUnknown) : kDescriptorsUnknown;
+  for (int fd = 0; fd < static_cast<int>(end); fd++) {
+    const int flags = sys::Fcntl(fd, F_GETFL, 0);
+    if (flags < 0 || (flags & O_PATH) != 0 || (flags & O_ACCMODE) == O_WRONLY) continue;
+    const char* way = WayOf(fd, flags);
+    if (way == nullptr) continue;
+    return "descriptor " + std::to_string(fd) + " ('" + PathOf(fd) + "') " + way;
+  }
+  return "";
+}
+
+}  // namespace stillframe
