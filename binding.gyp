@@ -151,6 +151,7 @@
         "native/addon/environment.cc",
         "native/addon/failure.cc",
         "native/addon/fault_injection.cc",
+        "native/heap/fresh_ids.cc",
         "native/heap/heap_addon.cc",
         "native/heap/heap_job.cc",
         "native/heap/lock_watch.cc",

@@ -26,6 +26,8 @@ export interface HeapPlan {
   timeoutMs: number
   /** Of the copy, unless the service has a higher one. */
   nice: number
+  /** Heap snapshots: the service's V8 gives the ids and keeps them. */
+  stableIds: boolean
   /** Pairs of address and length: memory that the copy does without. */
   keepOut: number[]
   /** The other addon's. */
@@ -48,6 +50,8 @@ export interface NativeHeapResult {
 export interface PauseParts {
   /** Until V8's worker threads stood still. */
   parkMs: number
+  /** Heap snapshots with `stableIds`: giving ids to the objects. */
+  idsMs: number
   /** Finding out which memory is V8's. */
   mappingsMs: number
   /** Letting it be forked. */

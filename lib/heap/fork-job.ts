@@ -149,8 +149,9 @@ export class ForkJob extends CaptureJob<ForkProgress, ForkResult> {
 
   #fork(): HeapJobHandle {
     const { addon, path, options, run } = this.#request
-    const { overwrite, mode, durable, memoryLimit, stallTimeoutMs, timeoutMs, nice } = options
-    const plan = { path, overwrite, mode, durable, memoryLimit, stallTimeoutMs, timeoutMs, nice, run }
+    const { overwrite, mode, durable, memoryLimit, stallTimeoutMs, timeoutMs, nice, stableIds } = options
+    const limits = { memoryLimit, stallTimeoutMs, timeoutMs, nice }
+    const plan = { path, overwrite, mode, durable, ...limits, stableIds, run }
     // Regions may be larger than all else together: saving them is what snapshot() is for.
     const { flipLock, regionRanges } = loadAddon()
     return new addon.HeapJob({ ...plan, flipLock, keepOut: regionRanges() }, (failure, result) =>

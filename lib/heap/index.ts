@@ -14,13 +14,18 @@ import { checkPath } from '../path.js'
 import { loadHeapAddon } from './addon.js'
 import { type ForkJob, forkJob } from './fork-job.js'
 import { refuseWhatCannotWork, serializeThrown } from './in-copy.js'
-import { checkForkOptions, type ForkOptions } from './options.js'
+import {
+  checkForkOptions,
+  checkHeapSnapshotOptions,
+  type ForkOptions,
+  type HeapSnapshotOptions,
+} from './options.js'
 import { type NothingLater, type StateWriter, stateWriter } from './state-writer.js'
 import { refuseUnfinished } from './unfinished.js'
 
 export type { PauseParts } from './addon.js'
 export { ForkJob, type ForkResult } from './fork-job.js'
-export type { ForkOptions, ForkProgress } from './options.js'
+export type { ForkOptions, ForkProgress, HeapSnapshotOptions } from './options.js'
 export type { NothingLater, StateWriter } from './state-writer.js'
 export { readValues } from './values.js'
 
@@ -35,10 +40,10 @@ export { readValues } from './values.js'
  *   for what fails up to the fork: `ERR_STILLFRAME_ABI`, `ERR_STILLFRAME_IO`, … and with `retry: false`
  *   `ERR_STILLFRAME_BUSY` when V8's threads are not at rest. Later failures reject `done`.
  */
-export function writeHeapSnapshot(path?: string | URL, options?: ForkOptions): ForkJob {
+export function writeHeapSnapshot(path?: string | URL, options?: HeapSnapshotOptions): ForkJob {
   const calledAt = performance.now()
   refuseInFrozenCopy('writeHeapSnapshot')
-  const checked = checkForkOptions(options)
+  const checked = checkHeapSnapshotOptions(options)
   const file = checkPath(path === undefined ? defaultName() : path, 'write')
   const addon = loadHeapAddon()
   const callSite = new CallSite(writeHeapSnapshot)

@@ -8,6 +8,7 @@
  *
  *   STILLFRAME_HEAP_SIGNAL   SIGUSR2 (default), SIGUSR1 or SIGPWR
  *   STILLFRAME_HEAP_DIR      where the files go; must exist; default: the working directory at the start
+ *   STILLFRAME_HEAP_STABLE_IDS  1: ids last from file to file, at a price; see `stableIds` of writeHeapSnapshot()
  *   STILLFRAME_HEAP_KEEP     how many files of this process are kept, the latest ones; default 5
  *
  * The files are called heap-<pid>-<time in UTC>.heapsnapshot and show the heap of the main thread. What happens is told
@@ -33,6 +34,7 @@ interface Settings {
   readonly signal: NodeJS.Signals
   readonly directory: string
   readonly keep: number
+  readonly stableIds: boolean
 }
 
 /** To stderr itself: an error of process.stderr, such as of a closed pipe, would end the service. */
@@ -65,6 +67,7 @@ function readSettings(env: NodeJS.ProcessEnv): Settings {
     signal: usable ? (signal as NodeJS.Signals) : 'SIGUSR2',
     directory: absolute(env['STILLFRAME_HEAP_DIR'] || '.'),
     keep: countable ? keep : defaultKeep,
+    stableIds: env['STILLFRAME_HEAP_STABLE_IDS'] === '1',
   }
 }
 
@@ -97,7 +100,10 @@ function install(settings: Settings): void {
   const takeOne = async (): Promise<void> => {
     const stamp = new Date().toISOString().replaceAll(':', '-')
     const name = `heap-${process.pid}-${stamp}.heapsnapshot`
-    const job = writeHeapSnapshot(join(settings.directory, name), { overwrite: false })
+    const job = writeHeapSnapshot(join(settings.directory, name), {
+      overwrite: false,
+      stableIds: settings.stableIds,
+    })
     const atOnce = job.frozenAt !== undefined
     say(
       atOnce

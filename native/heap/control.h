@@ -17,6 +17,7 @@ namespace stillframe {
 struct HeapCounters {
   std::atomic<uint32_t> steps_done;   // of V8's walk over the heap
   std::atomic<uint32_t> steps_total;  // 0 while not known
+  std::atomic<uint32_t> highest_id;   // in the heap snapshot, where FreshIds gave the range
   std::atomic<uint32_t> out_of_heap;  // V8 has reached its heap limit
   // The callback has touched memory that the copy does without.
   std::atomic<uint32_t> touched_left_out;

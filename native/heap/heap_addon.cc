@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cstring>
 #include <memory>
+#include <string_view>
 #include <utility>
 
 #include "addon/builder.h"
@@ -17,6 +18,7 @@
 #include "addon/fault_injection.h"
 #include "addon/reader.h"
 #include "freeze/flip_lock.h"
+#include "heap/fresh_ids.h"
 #include "heap/heap_job.h"
 #include "heap/worker_park.h"
 
@@ -47,15 +49,18 @@ class WalkProgress final : public v8::ActivityControl {
 
 class WriteToOutput final : public v8::OutputStream {
  public:
-  explicit WriteToOutput(Output* output) : output_(output) {}
+  WriteToOutput(Output* output, IdMover mover) : output_(output), mover_(std::move(mover)) {}
   int GetChunkSize() override { return 64 << 10; }
   void EndOfStream() override {}
   WriteResult WriteAsciiChunk(char* data, int size) override {
-    return output_->Append(data, static_cast<size_t>(size)) ? kContinue : kAbort;
+    const std::string_view piece = mover_.Move({data, static_cast<size_t>(size)});
+    output_->control().counters()->highest_id.store(mover_.highest(), std::memory_order_relaxed);
+    return output_->Append(piece.data(), piece.size()) ? kContinue : kAbort;
   }
 
  private:
   Output* output_;
+  IdMover mover_;
 };
 
 // The copy's. Node's own handlers would write reports and messages of the host.
@@ -152,6 +157,7 @@ class JobHandle final : public Napi::ObjectWrap<JobHandle>, public Job {
   Napi::Value Times(const Napi::CallbackInfo& info) {
     ObjectBuilder times(info.Env());
     times.Number("parkMs", times_.park)
+        .Number("idsMs", times_.ids)
         .Number("mappingsMs", times_.mappings)
         .Number("flipMs", times_.flip)
         .Number("forkMs", times_.fork)
@@ -163,12 +169,41 @@ class JobHandle final : public Napi::ObjectWrap<JobHandle>, public Job {
   std::unique_ptr<HeapJob> job_;  // null once the end has been told
   HeapProgress last_progress_{};
   FreezeTimes times_;
+  // Of a heap snapshot: the range of the ids that the service's V8 does not know, and the last that it knows.
+  uint32_t first_id_ = 0;
+  int64_t last_kept_id_ = IdMover::kKeepNone;
+  uint64_t most_ids_ = 0;
   std::string failure_;
   JobEnd end_ = JobEnd::kOther;
   int pid_ = 0;
   int64_t frozen_at_ns_ = 0;
   Napi::FunctionReference on_end_;
 };
+
+class NoStream final : public v8::OutputStream {
+ public:
+  void EndOfStream() override {}
+  WriteResult WriteAsciiChunk(char* /*data*/, int /*size*/) override { return kAbort; }
+  WriteResult WriteHeapStatsChunk(v8::HeapStatsUpdate* /*data*/, int /*count*/) override {
+    return kAbort;
+  }
+};
+
+// An object by which to see whether V8 still keeps ids: whoever else uses the profiler may have them forgotten.
+thread_local v8::Global<v8::Object> known_object;
+
+// Makes V8 of this thread give an id to each object and keep it from now on, also when the object is moved. Collects
+// garbage and walks over the heap. Returns the last id given.
+int64_t KeepIds(v8::Isolate* isolate) {
+  const v8::HandleScope scope(isolate);
+  v8::HeapProfiler* profiler = isolate->GetHeapProfiler();
+  if (known_object.IsEmpty()) known_object.Reset(isolate, v8::Object::New(isolate));
+  if (profiler->GetObjectId(known_object.Get(isolate)) == v8::HeapProfiler::kUnknownObjectId) {
+    profiler->StartTrackingHeapObjects(false);
+  }
+  NoStream nobody;
+  return profiler->GetHeapStats(&nobody);
+}
 
 std::vector<AddressRange> ReadRanges(Reader* plan, const char* key) {
   // Pairs of address and length.
@@ -185,6 +220,11 @@ std::vector<AddressRange> ReadRanges(Reader* plan, const char* key) {
             [](const AddressRange& a, const AddressRange& b) { return a.start < b.start; });
   return ranges;
 }
+
+// V8 gives every second number; its smallest objects have 16 bytes.
+constexpr uint64_t kBytesPerId = 8;
+// Of what Node and V8 have outside of the heap.
+constexpr uint64_t kIdsOutsideOfHeap = uint64_t{1} << 20;
 
 v8::Platform* PlatformOf(v8::Isolate* isolate) {
   return node::GetMultiIsolatePlatform(node::GetCurrentEnvironment(isolate->GetCurrentContext()));
@@ -205,6 +245,7 @@ JobHandle::JobHandle(const Napi::CallbackInfo& info) : ObjectWrap(info) {
   request.timeout_ms = static_cast<int64_t>(plan.Number("timeoutMs"));
   request.nice = static_cast<int>(plan.Number("nice"));
   request.keep_out = ReadRanges(&plan, "keepOut");
+  const bool stable_ids = plan.Bool("stableIds");
   const napi_value flip_lock = plan.Get("flipLock");
   const bool has_lock = plan.TypeOf(flip_lock) == napi_external;
   const napi_value callback = plan.Get("run");
@@ -216,12 +257,21 @@ JobHandle::JobHandle(const Napi::CallbackInfo& info) : ObjectWrap(info) {
     left_out_of_child = &left_out;
     RunInChild(raw_env, has_callback ? callback : nullptr, output);
   };
+  if (!has_callback) {
+    v8::Isolate* isolate = v8::Isolate::GetCurrent();
+    if (stable_ids) request.before_fork = [this, isolate] { last_kept_id_ = KeepIds(isolate); };
+    v8::HeapStatistics heap;
+    isolate->GetHeapStatistics(&heap);
+    most_ids_ = (heap.used_heap_size() / kBytesPerId + kIdsOutsideOfHeap) & ~uint64_t{1};
+    first_id_ = FreshIds::Take(most_ids_);
+  }
   Result<std::unique_ptr<HeapJob>> job =
       HeapJob::Start(std::move(request), [this](Result<HeapOutcome> outcome) {
         environment_->Post(
             [this, outcome = std::move(outcome)](Napi::Env on) { Ended(on, outcome); });
       });
   if (!job.ok()) {
+    FreshIds::GiveBack(first_id_, most_ids_, 0);
     Throw(env, job.failure());
     return;
   }
@@ -243,7 +293,9 @@ void JobHandle::RunInChild(napi_env env, napi_value callback, Output* output) {
   HandleFaults();
   if (callback == nullptr) {
     WalkProgress progress(control);
-    WriteToOutput stream(output);
+    WriteToOutput stream(output, IdMover(first_id_, last_kept_id_));
+    // Of the counting of objects nothing shall be in the file.
+    isolate->GetHeapProfiler()->StopTrackingHeapObjects();
     const v8::HeapSnapshot* snapshot = isolate->GetHeapProfiler()->TakeHeapSnapshot(&progress);
     if (snapshot == nullptr) sys::ExitGroup(kChildFailed);
     snapshot->Serialize(&stream);
@@ -296,6 +348,8 @@ void JobHandle::Ended(Napi::Env env, Result<HeapOutcome> outcome) {
   const HeapControl& control = job_->control();
   failure_.assign(reinterpret_cast<const char*>(control.failure()),
                   control.counters()->failure_length.load(std::memory_order_acquire));
+  FreshIds::GiveBack(first_id_, most_ids_,
+                     control.counters()->highest_id.load(std::memory_order_relaxed));
   end_ = job_->end();
   job_.reset();
   const Napi::FunctionReference on_end = std::move(on_end_);
@@ -336,7 +390,11 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   // Not as a cleanup hook of Node-API: process.exit() runs none of these.
   node::AtExit(
       node::GetCurrentEnvironment(v8::Isolate::GetCurrent()->GetCurrentContext()),
-      [](void*) { WorkerPark::StopLearning(); }, nullptr);
+      [](void*) {
+        WorkerPark::StopLearning();
+        known_object.Reset();
+      },
+      nullptr);
   exports.Set("HeapJob", JobHandle::Define(env));
   DefineFaultInjection(env, exports);
   exports.Set("holdWorker", Napi::Function::New(env, HoldWorker));

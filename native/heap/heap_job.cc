@@ -149,9 +149,12 @@ Status HeapJob::Freeze() {
   if (!park.Park(StepDisabled("bounded_park") ? kUnboundedPatience : kParkPatience)) {
     return MakeFailure(FailureCode::kNotAtRest, "V8's worker threads are busy");
   }
+  times_.park = lap();
+  if (request_.before_fork) request_.before_fork();
+  times_.ids = lap();
   // Not before: a snapshot() in another thread must not wait for V8's workers.
   const std::lock_guard flipping(FlipLock());
-  times_.park = lap();
+  times_.park += lap();
   Result<std::vector<AddressRange>> unforkable = FindUnforkable(request_.keep_out);
   if (!unforkable.ok()) return unforkable.failure();
   times_.mappings = lap();

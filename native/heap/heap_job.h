@@ -38,6 +38,8 @@ struct HeapRequest {
   int64_t timeout_ms = 0;        // in all; 0: none
   int nice = 0;
   std::vector<AddressRange> keep_out;  // in ascending order: memory that the copy does without
+  // Runs in the service before the fork, once V8's workers are parked; may be empty.
+  std::function<void()> before_fork;
   // Runs in the copy, in the middle of Start().
   std::function<void(Output*)> in_child;
 };
@@ -45,6 +47,7 @@ struct HeapRequest {
 // Milliseconds of the pause, part by part.
 struct FreezeTimes {
   double park = 0;
+  double ids = 0;
   double mappings = 0;
   double flip = 0;
   double fork = 0;

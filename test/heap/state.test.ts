@@ -243,7 +243,14 @@ describe('the file', () => {
     expect(result.frozenAt.getTime()).toBeGreaterThanOrEqual(before - 1)
     expect(result.frozenAt.getTime()).toBeLessThanOrEqual(after + 1)
     const parts = Object.values(result.pause)
-    expect(Object.keys(result.pause)).toEqual(['parkMs', 'mappingsMs', 'flipMs', 'forkMs', 'restoreMs'])
+    expect(Object.keys(result.pause)).toEqual([
+      'parkMs',
+      'idsMs',
+      'mappingsMs',
+      'flipMs',
+      'forkMs',
+      'restoreMs',
+    ])
     expect(parts.every((part) => part >= 0)).toBe(true)
     expect(parts.reduce((a, b) => a + b)).toBeLessThanOrEqual(result.pauseMs)
   })
