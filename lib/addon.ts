@@ -276,8 +276,8 @@ export interface Addon {
   regionRanges(): number[]
   /** Held while it is changed which memory a fork copies; of the process, not of the addon. */
   readonly flipLock: unknown
-  /** True when the mapping that holds this byte is MADV_DONTFORK. Walks /proc/self/smaps: slow. */
-  isDontFork(head: Uint8Array): boolean
+  /** True when all of the memory that begins with this byte is MADV_DONTFORK. Walks /proc/self/smaps: slow. */
+  isDontFork(head: Uint8Array, byteLength: number): boolean
   /** Tests only: makes the nth (from 1) and, when `forever`, each later `syscall` fail with errno. */
   injectFault(syscall: string, nth: number, errno: number, forever: boolean): void
   /** Tests only: removes all faults and returns how often each named call was reached since. */

@@ -152,7 +152,7 @@ function isDontFork({ dontFork, extent }: ResolvedSource, addon: Addon): boolean
   let known = knownDontFork.get(buffer)
   if (known === undefined) {
     // Asked of the first byte of the buffer, not of the view: only mappings that V8 made begin on a page.
-    known = addon.isDontFork(new Uint8Array(buffer, 0, 1))
+    known = addon.isDontFork(new Uint8Array(buffer, 0, 1), buffer.byteLength)
     knownDontFork.set(buffer, known)
   }
   return known

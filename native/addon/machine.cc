@@ -151,7 +151,8 @@ Napi::Value IsDontForkValue(const Napi::CallbackInfo& info) {
   if (reinterpret_cast<uintptr_t>(address) % SystemPageSize() != 0) {
     return Napi::Boolean::New(info.Env(), false);
   }
-  Result<bool> dont_fork = IsDontFork(address);
+  const auto length = static_cast<size_t>(info[1].As<Napi::Number>().Int64Value());
+  Result<bool> dont_fork = IsDontFork(address, length);
   return Napi::Boolean::New(info.Env(), dont_fork.ok() && dont_fork.value());
 }
 

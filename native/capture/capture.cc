@@ -106,8 +106,9 @@ Status Capture::Prepare() {
   work.image.metadata = std::move(request_.metadata);
   for (const CaptureSource& source : work.sources) {
     work.image.sections.push_back({source.name, source.byte_length});
-    work.plan.sources.push_back(
-        {source.data, source.byte_length, source.dont_fork, source.region.memory()});
+    work.plan.sources.push_back({source.data, source.byte_length, source.dont_fork,
+                                 source.region.memory(), source.region.get() == nullptr,
+                                 source.name});
   }
   work.layout = PlanLayout(work.image.sections, request_.layout);
   const ImageLayout& layout = work.layout;
@@ -172,9 +173,9 @@ void Capture::Supervise() {
 
 Result<CaptureOutcome> Capture::Run() {
   Engine& engine = *work_->engine;
-  engine.Attach();
+  Status saved = engine.Attach();
   disk_.Begin();
-  Status saved = CheckSources();
+  if (saved.ok()) saved = CheckSources();
   if (saved.ok()) saved = Watch();
   if (!saved.ok()) engine.Stop();
 

@@ -18,6 +18,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/result.h"
@@ -31,6 +32,9 @@ struct FreezeSource {
   bool dont_fork;  // the mapping is MADV_DONTFORK
   // Keeps a region mapped for as long as its pages are protected; empty where that is somebody else's business.
   std::shared_ptr<void> region = nullptr;
+  // Not a Region's, so that others may have said what a fork is to make of it; and its section, for what is said of it.
+  bool foreign = false;
+  std::string_view name = {};
 };
 
 // What happens to a write that would need more than the memory limit.
@@ -58,7 +62,8 @@ class Engine {
   // The plan, and all it points to, outlives the engine.
   virtual Status Prepare(const FreezePlan& plan) = 0;
   virtual Status Freeze() = 0;
-  virtual void Attach() = 0;
+  // Fails when what was frozen is not what the sources hold.
+  virtual Status Attach() = 0;
   // Becomes readable when saving has ended, well or not.
   virtual int wait_fd() const = 0;
   // Costs CPU: the caller spaces its calls. Nothing when it cannot be told.

@@ -14,6 +14,7 @@
 #include "base/disabled_steps.h"
 #include "base/scope_guard.h"
 #include "freeze/flip_lock.h"
+#include "memory/mapping_list.h"
 #include "memory/page.h"
 
 namespace stillframe {
@@ -138,14 +139,49 @@ Status ForkEngine::Freeze() {
   return Success{};
 }
 
-void ForkEngine::Attach() {
+Status ForkEngine::Attach() {
   if (!left_forkable_.empty()) {
     // The kernel was short of memory for it. Later than this the memory may not be ours to advise any more.
     const std::lock_guard lock(FlipLock());
     for (const size_t i : left_forkable_) MakeUnforkable(plan_->sources[i]);
     left_forkable_.clear();
   }
-  process_.Attach(plan_->will_peek);
+  process_.Open(plan_->will_peek);
+  if (Status carried = CheckCarriedOver(); !carried.ok()) return carried;
+  process_.LetGo();
+  return Success{};
+}
+
+Status ForkEngine::CheckCarriedOver() const {
+  const auto is_asked = [](const FreezeSource& source) {
+    return source.foreign && source.byte_length > 0;
+  };
+  if (std::none_of(plan_->sources.begin(), plan_->sources.end(), is_asked)) return Success{};
+  // Its own, since reading the service's would hold up whoever maps memory there.
+  Result<std::vector<AdvisedMapping>> mappings = ReadAdvice(process_.pid());
+  if (!mappings.ok()) {
+    mappings = ReadAdvice();
+    if (!mappings.ok())
+      return Success{};  // without /proc the copy finds out by itself what is missing
+  } else if (!process_.HasMemory()) {
+    return Success{};  // it has been killed, and its list is cut short
+  }
+  for (const FreezeSource& source : plan_->sources) {
+    if (!is_asked(source)) continue;
+    const CarriedOver carried =
+        HowCarriedOver(mappings.value(), source.data, source.byte_length, source.dont_fork);
+    if (carried == CarriedOver::kWhole) continue;
+    Failure failure;
+    failure.code = FailureCode::kEngineUnavailable;
+    failure.message = "section '" + std::string(source.name) +
+                      "' lies in memory that a forked copy does not get as it is: it, or a part "
+                      "of it, is " +
+                      (carried == CarriedOver::kWiped ? "wiped there (MADV_WIPEONFORK)"
+                                                      : "left out there (MADV_DONTFORK)") +
+                      "; copy it into a Region or an ArrayBuffer first";
+    return failure;
+  }
+  return Success{};
 }
 
 void ForkEngine::Peek(uint32_t source, uint64_t offset, uint64_t length, std::byte* out) {

@@ -25,7 +25,7 @@ class ForkEngine final : public Engine {
 
   Status Prepare(const FreezePlan& plan) override;
   Status Freeze() override;
-  void Attach() override;
+  Status Attach() override;
   int wait_fd() const override { return process_.wait_fd(); }
   Result<CopyCost> Cost() override;
   void Peek(uint32_t source, uint64_t offset, uint64_t length, std::byte* out) override;
@@ -37,6 +37,8 @@ class ForkEngine final : public Engine {
   Status MakeForkable();
   void MakeUnforkable(size_t count);
   bool MakeUnforkable(const FreezeSource& source);
+  // While the copy waits: whether it has what the sources hold.
+  Status CheckCarriedOver() const;
   const FreezePlan* plan_ = nullptr;
   ForkedPages pages_;
   std::vector<ForkedSource> forked_sources_;

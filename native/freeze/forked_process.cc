@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <utility>
@@ -94,7 +95,7 @@ void ForkedProcess::Adopt(pid_t pid, int pidfd) {
   pidfd_.Reset(pidfd);
 }
 
-void ForkedProcess::Attach(bool will_peek) {
+void ForkedProcess::Open(bool will_peek) {
   alive_read_.Reset();
   oom_kills_before_ = OomKills();
   const auto open_own = [&](const char* name) {
@@ -108,6 +109,9 @@ void ForkedProcess::Attach(bool will_peek) {
     anonymous_before_ = AnonymousBytes().value_or(0);
   }
   if (will_peek) memory_ = open_own("mem");
+}
+
+void ForkedProcess::LetGo() {
   control_->parent_ready.store(1, std::memory_order_release);
   sys::Futex(&control_->parent_ready, FUTEX_WAKE, 1, nullptr);
 }
@@ -127,6 +131,13 @@ Result<uint64_t> ForkedProcess::Grown() const {
   Failure failure;
   failure.message = "cannot read the memory of the forked copy";
   return failure;
+}
+
+bool ForkedProcess::HasMemory() const {
+  char path[64];
+  snprintf(path, sizeof path, "/proc/%d/statm", pid_);
+  const auto pages = ReadSmallFile(path);
+  return pages && strtoull(pages->c_str(), nullptr, 10) > 0;
 }
 
 Result<uint64_t> ForkedProcess::OwnBytes() {

@@ -24,8 +24,17 @@ class ForkedProcess {
   Result<HardeningPlan> Prepare(ControlHeader* control, int target_fd);
   void Adopt(pid_t pid, int pidfd);
 
-  // Opens what a child that is not dumpable would not show any more, its memory only on request, and lets it go on.
-  void Attach(bool will_peek);
+  // Opens what a child that is not dumpable would not show any more, its memory only on request.
+  void Open(bool will_peek);
+  // It waits until then.
+  void LetGo();
+  // Both.
+  void Attach(bool will_peek) {
+    Open(will_peek);
+    LetGo();
+  }
+  // A process that is killed loses its memory first, and its pidfd becomes readable later.
+  bool HasMemory() const;
   // Becomes readable when it has ended.
   int wait_fd() const { return pidfd_.get(); }
   pid_t pid() const { return pid_; }

@@ -17,7 +17,7 @@ class InProcessEngine : public Engine {
  public:
   Status Prepare(const FreezePlan& plan) final;
   Status Freeze() final;
-  void Attach() final {}
+  Status Attach() final { return Success{}; }
   int wait_fd() const final { return ended_.get(); }
   Result<CopyCost> Cost() final;
   void Peek(uint32_t source, uint64_t offset, uint64_t length, std::byte* out) final {

@@ -172,31 +172,55 @@ std::vector<AddressRange> Difference(const std::vector<AddressRange>& a,
   return rest;
 }
 
-Result<std::vector<AdvisedMapping>> ReadAdvice() {
-  std::optional<std::string> smaps = ReadSmallFile("/proc/self/smaps");
-  if (!smaps) return ProcUnreadable("/proc/self/smaps");
+Result<std::vector<AdvisedMapping>> ReadAdvice() { return ReadAdvice(getpid()); }
+
+Result<std::vector<AdvisedMapping>> ReadAdvice(pid_t pid) {
+  char path[64];
+  snprintf(path, sizeof path, "/proc/%d/smaps", pid);
+  std::optional<std::string> smaps = ReadSmallFile(path);
+  if (!smaps) return ProcUnreadable(path);
   std::vector<AdvisedMapping> mappings;
   ForEachLine(*smaps, [&](const char* line) {
     MappingLine mapping;
     if (ParseMappingLine(line, &mapping)) {
-      mappings.push_back({{mapping.start, mapping.end}, false, false});
+      mappings.push_back({{mapping.start, mapping.end}, false, false, false});
     } else if (!mappings.empty() && strncmp(line, "VmFlags:", 8) == 0) {
       mappings.back().dont_fork = strstr(line, " dc") != nullptr;
       mappings.back().random = strstr(line, " rr") != nullptr;
+      mappings.back().wipe_on_fork = strstr(line, " wf") != nullptr;
     }
     return true;
   });
   return mappings;
 }
 
-Result<bool> IsDontFork(const void* address) {
+Result<bool> IsDontFork(const void* address, size_t length) {
   Result<std::vector<AdvisedMapping>> mappings = ReadAdvice();
   if (!mappings.ok()) return mappings.failure();
-  const auto wanted = reinterpret_cast<uintptr_t>(address);
-  return std::any_of(
-      mappings.value().begin(), mappings.value().end(), [&](const AdvisedMapping& each) {
-        return each.range.start <= wanted && wanted < each.range.end && each.dont_fork;
-      });
+  const auto start = reinterpret_cast<uintptr_t>(address);
+  bool found = false;
+  for (const AdvisedMapping& each : mappings.value()) {
+    if (each.range.end <= start || each.range.start >= start + length) continue;
+    if (!each.dont_fork) return false;
+    found = true;
+  }
+  return found;
+}
+
+CarriedOver HowCarriedOver(const std::vector<AdvisedMapping>& mappings, const void* start,
+                           size_t length, bool made_forkable) {
+  uintptr_t position = reinterpret_cast<uintptr_t>(start);
+  const uintptr_t end = position + length;
+  auto entry = std::upper_bound(
+      mappings.begin(), mappings.end(), position,
+      [](uintptr_t at, const AdvisedMapping& each) { return at < each.range.end; });
+  for (; position < end; ++entry) {
+    if (entry == mappings.end() || entry->range.start > position) return CarriedOver::kMissing;
+    if (entry->dont_fork && !made_forkable) return CarriedOver::kMissing;
+    if (entry->wipe_on_fork) return CarriedOver::kWiped;
+    position = entry->range.end;
+  }
+  return CarriedOver::kWhole;
 }
 
 Result<Residency> ResidencyOf(const void* start, size_t length, size_t unit) {

@@ -60,13 +60,26 @@ struct AdvisedMapping {
   AddressRange range;
   bool dont_fork;
   bool random;
+  bool wipe_on_fork;
 };
 // Of all mappings, in ascending order. Only /proc/self/smaps says so, and reading it walks the page tables of the whole
 // process: tens of milliseconds for a big one.
 Result<std::vector<AdvisedMapping>> ReadAdvice();
+// Of another process, which it does not hold up.
+Result<std::vector<AdvisedMapping>> ReadAdvice(pid_t pid);
 
-// Whether the mapping at this address is MADV_DONTFORK. As slow.
-Result<bool> IsDontFork(const void* address);
+// Whether all of this memory is MADV_DONTFORK. As slow.
+Result<bool> IsDontFork(const void* address, size_t length = 1);
+
+enum class CarriedOver : uint8_t {
+  kWhole,
+  kMissing,  // in part or wholly: MADV_DONTFORK
+  kWiped,    // likewise: MADV_WIPEONFORK, zeros in the copy
+};
+// What a fork makes of memory, by the advice of the copy or, if nothing has been changed since, of the process itself.
+// made_forkable: it was DONTFORK, and was not for this fork.
+CarriedOver HowCarriedOver(const std::vector<AdvisedMapping>& mappings, const void* start,
+                           size_t length, bool made_forkable);
 
 struct Residency {
   uint64_t bytes = 0;  // resident pages

@@ -99,7 +99,7 @@ Status DirectCapture::Prepare() {
 }
 
 Status DirectCapture::Finish() {
-  engine_->Attach();
+  EXPECT_TRUE(engine_->Attach().ok());
   pollfd end{engine_->wait_fd(), POLLIN, 0};
   int ready = 0;
   do {

@@ -7,5 +7,5 @@ import { loadAddon } from '../../dist/load.js'
  * @returns {boolean} of the mapping of the first byte.
  */
 export function dontForkOf(buffer) {
-  return loadAddon().isDontFork(new Uint8Array(buffer, 0, 1))
+  return loadAddon().isDontFork(new Uint8Array(buffer, 0, 1), 1)
 }
