@@ -68,12 +68,17 @@ export function flaggedMappings() {
 /**
  * What was kept from forked children (MADV_DONTFORK) before, is still mapped, and is not kept from them any more: bytes.
  *
+ * Without what V8 itself has given up: it maps inaccessible memory in its place, and advises nothing about that (Node 24,
+ * with the end of a Worker, whether it had a job or not). What it reserves bears MAP_NORESERVE, which advice does not
+ * change; this does not, and there is nothing in it.
+ *
  * @param {ReturnType<typeof flaggedMappings>} before
  * @param {ReturnType<typeof flaggedMappings>} after
  */
 export function madeForkable(before, after) {
   let bytes = 0
-  const forkable = after.filter(({ flags }) => !flags.includes('dc'))
+  const givenUp = (/** @type {string[]} */ flags) => !['rd', 'wr', 'ex', 'nr'].some((flag) => flags.includes(flag))
+  const forkable = after.filter(({ flags }) => !flags.includes('dc') && !givenUp(flags))
   for (const { start, end } of before.filter(({ flags }) => flags.includes('dc'))) {
     for (const other of forkable) {
       bytes += Math.max(0, Math.min(end, other.end) - Math.max(start, other.start))
