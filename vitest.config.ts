@@ -1,8 +1,11 @@
 import { defineConfig } from 'vitest/config'
+import { SkippedReporter } from './test/support/skipped-reporter.js'
 
 export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
+    globalSetup: 'test/support/suite-directory.ts',
+    reporters: ['default', new SkippedReporter()],
     // Many tests fork, fill memory and watch processes: one file at a time, each in a process of its own.
     pool: 'forks',
     fileParallelism: false,
@@ -11,7 +14,8 @@ export default defineConfig({
     retry: process.env['CI'] ? 1 : 0,
     // Most tests are about what a copy of the call's instant is. Those about V8's threads being busy then go without.
     env: { STILLFRAME_DISABLE: process.env['STILLFRAME_DISABLE'] ?? 'bounded_park' },
-    testTimeout: 60_000,
-    hookTimeout: 60_000,
+    // For what hangs. A busy machine takes ten times as long as an idle one.
+    testTimeout: 120_000,
+    hookTimeout: 120_000,
   },
 })

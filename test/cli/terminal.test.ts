@@ -4,10 +4,11 @@
  */
 
 import { spawnSync } from 'node:child_process'
-import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { beforeAll, describe, expect, it } from 'vitest'
+import { beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { Region, snapshot } from '../../lib/index.js'
+import { needsTools } from '../support/needs.js'
 import { temporaryDirectory, writeFixture } from './fixture.js'
 import { mainPath, run } from './run.js'
 
@@ -65,10 +66,14 @@ describe('a pipe', () => {
   })
 })
 
-const hasScript = existsSync('/usr/bin/script')
-if (!hasScript) console.warn("the terminal tests need 'script' of util-linux; they are skipped")
+describe('a terminal', () => {
+  beforeEach((context) => {
+    needsTools(context, 'script')
+    // Not in every container: it takes a mounted /dev/pts.
+    const { status, stderr } = spawnSync('script', ['-qec', 'true', '/dev/null'], { encoding: 'utf8' })
+    if (status !== 0) context.skip(`needs a pseudo-terminal: ${stderr.trim()}`)
+  })
 
-describe.runIf(hasScript)('a terminal', () => {
   /** Runs the command line in a pseudo-terminal and returns what the terminal would show. */
   function inTerminal(command: string): { status: number | null; screen: string } {
     const log = join(directory, 'typescript')

@@ -1,23 +1,6 @@
 /** The forked copy behind a capture, seen from outside: found in /proc, stopped and continued by signal. */
 
-import { readdirSync, readFileSync } from 'node:fs'
-
-/** Processes whose parent is this one. */
-function children(): Set<number> {
-  const found = new Set<number>()
-  for (const entry of readdirSync('/proc')) {
-    if (!/^\d+$/.test(entry)) continue
-    try {
-      const stat = readFileSync(`/proc/${entry}/stat`, 'latin1')
-      // The name, in parentheses, may contain anything; the parent is the second field behind it.
-      const parent = stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]
-      if (Number(parent) === process.pid) found.add(Number(entry))
-    } catch {
-      // ended in between
-    }
-  }
-  return found
-}
+import { childrenOf, hasEnded, spinUntil, stateOf } from '../support/processes.mjs'
 
 /** A capture whose saving waits until it is let go. */
 export interface Held<T> {
@@ -31,9 +14,11 @@ export interface Held<T> {
  * runs, before nearly all of the memory has been read. A copy that is quicker than that is not held.
  */
 export function hold<T>(start: () => T): Held<T> {
-  const before = children()
+  const before = new Set(childrenOf(process.pid))
   const value = start()
-  const stopped = [...children()].filter((pid) => !before.has(pid) && signal(pid, 'SIGSTOP'))
+  const stopped = childrenOf(process.pid).filter((pid) => !before.has(pid) && signal(pid, 'SIGSTOP'))
+  // On another processor it goes on for a moment.
+  for (const pid of stopped) spinUntil(() => stateOf(pid) === 'T' || hasEnded(pid), 'the copy stands still')
   return {
     value,
     release: () => {

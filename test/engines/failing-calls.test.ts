@@ -8,7 +8,7 @@ import { describe, expect, test } from 'vitest'
 import type { Report } from '../support/fixture.js'
 import { longMode } from '../support/long-mode.js'
 import { useTemporaryDirectory } from '../support/temporary-directory.js'
-import { startProgram, useTools } from './programs.js'
+import { needsVariant, startProgram, useTools } from './programs.js'
 import { inProcessVariants, type Variant } from './variants.mjs'
 
 useTools()
@@ -60,9 +60,10 @@ const cases = inProcessVariants.flatMap((variant) =>
 
 describe.each(inProcessVariants)('%s', (variant) => {
   const own = cases.filter((each) => each.variant === variant)
-  test.each(own)(
+  test.for(own)(
     '$call fails with $error (all later ones too: $again)',
-    async ({ call, error, again, fails }) => {
+    async ({ call, error, again, fails }, context) => {
+      needsVariant(context, variant)
       const program = startProgram('failing-call', [variant, inDirectory('file'), call, error, again])
       let last: Report = {}
       while (last['problems'] === undefined) last = { ...last, ...(await stepOf(program, last)) }

@@ -10,7 +10,7 @@ import type { Fixture, Report } from '../support/fixture.js'
 import { longMode } from '../support/long-mode.js'
 import { childrenOf } from '../support/processes.mjs'
 import { useTemporaryDirectory } from '../support/temporary-directory.js'
-import { startProgram, useTools } from './programs.js'
+import { needsVariant, startProgram, useTools } from './programs.js'
 import { allVariants, inProcessVariants, type Variant } from './variants.mjs'
 
 useTools()
@@ -82,9 +82,11 @@ describe('with every page rewritten during the capture', () => {
   const size = longMode ? { regionMiB: 2048, limitMiB: 64 } : { regionMiB: 256, limitMiB: 16 }
   const timeout = longMode ? 900_000 : 150_000
 
-  test.each(allVariants)(
+  test.for<Variant>(allVariants)(
     '%s: the extra memory stays within the limit, the file is exact',
-    async (variant) => {
+    { timeout },
+    async (variant, context) => {
+      needsVariant(context, variant)
       const { extra, ended, facts } = await rewrite(variant, {
         ...size,
         // fork cannot keep such a limit: it is shown beside the others.
@@ -100,25 +102,29 @@ describe('with every page rewritten during the capture', () => {
       expect(extra).toBeLessThanOrEqual(size.limitMiB * MiB + allowance)
       expect(ended['copiedBytesPeak']).toBe(size.limitMiB * MiB)
     },
-    timeout,
   )
 })
 
 describe.each(inProcessVariants)('%s at the limit', (variant) => {
-  test.each([true, false])(
+  test.for([true, false])(
     "'wait' lets the writer wait, and nothing is lost (huge pages: %s)",
-    async (huge) => {
+    async (huge, context) => {
+      needsVariant(context, variant)
       const { ended, facts } = await rewrite(variant, { regionMiB: 32, limitMiB: 1, huge, holdMs: 1000 })
       expect(ended).toMatchObject({ done: { ok: true }, copiedBytesPeak: MiB })
       expectExact(facts)
     },
   )
 
-  test.each([true, false])("'abort' ends the capture, not the writer (huge pages: %s)", async (huge) => {
-    // The writer does not wait here: the saver is let go as soon as all is written.
-    const how = { regionMiB: 32, limitMiB: 1, huge, onLimit: 'abort', holdMs: 20_000 } as const
-    const { ended, facts } = await rewrite(variant, how)
-    expect(ended['done']).toMatchObject({ ok: false, code: 'ERR_STILLFRAME_MEMORY_LIMIT' })
-    expectExact({ ...facts, saved: facts['expected'] })
-  })
+  test.for([true, false])(
+    "'abort' ends the capture, not the writer (huge pages: %s)",
+    async (huge, context) => {
+      needsVariant(context, variant)
+      // The writer does not wait here: the saver is let go as soon as all is written.
+      const how = { regionMiB: 32, limitMiB: 1, huge, onLimit: 'abort', holdMs: 20_000 } as const
+      const { ended, facts } = await rewrite(variant, how)
+      expect(ended['done']).toMatchObject({ ok: false, code: 'ERR_STILLFRAME_MEMORY_LIMIT' })
+      expectExact({ ...facts, saved: facts['expected'] })
+    },
+  )
 })

@@ -5,11 +5,10 @@ import { chmodSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { capabilities } from 'stillframe'
 import { afterAll, beforeAll, type TestContext } from 'vitest'
 import { compileLibrary } from '../support/compile.js'
 import { type Fixture, type FixtureOptions, startFixture } from '../support/fixture.js'
-import type { Variant } from './variants.mjs'
+import { type Variant, whyNot } from './variants.mjs'
 
 let tools = ''
 
@@ -37,14 +36,10 @@ export function toolPath(name: string): string {
   return join(tools, name)
 }
 
-/** Skips the test, with the reason, unless the machine has this engine. */
+/** Skips the test, with the reason, unless this user may use this engine here. */
 export function needsVariant(context: TestContext, variant: Variant): void {
-  const { engines, features } = capabilities()
-  const { available, reason } =
-    variant === 'fork' || variant === 'mprotect'
-      ? engines[variant]
-      : (features[variant.replace(' ', '_')] ?? { available: false, reason: 'not known' })
-  if (!available) context.skip(`needs ${variant}: ${reason}`)
+  const reason = whyNot(variant)
+  if (reason !== undefined) context.skip(`needs ${variant}: ${reason}`)
 }
 
 /** Starts `fixtures/<program>.mjs` with these arguments. */

@@ -1,5 +1,7 @@
 /** Every engine, with each way of handling faults: the options that ask for it, and what a snapshot then says. */
 
+import { capabilities } from 'stillframe'
+
 /**
  * @typedef {{ engine: 'fork' | 'mprotect' | 'userfaultfd', kernelWrites?: boolean }} VariantOptions
  * @typedef {keyof typeof optionsOf} Variant
@@ -10,6 +12,21 @@ export const optionsOf = {
   mprotect: /** @type {VariantOptions} */ ({ engine: 'mprotect', kernelWrites: false }),
   'userfaultfd thread': /** @type {VariantOptions} */ ({ engine: 'userfaultfd', kernelWrites: true }),
   'userfaultfd signal': /** @type {VariantOptions} */ ({ engine: 'userfaultfd', kernelWrites: false }),
+}
+
+/**
+ * Why this machine, or this user, cannot use a variant; undefined where it can.
+ *
+ * @param {Variant} variant
+ * @returns {string | undefined}
+ */
+export function whyNot(variant) {
+  const { engines, features } = capabilities()
+  const { available, reason } =
+    variant === 'fork' || variant === 'mprotect'
+      ? engines[variant]
+      : (features[variant.replace(' ', '_')] ?? { available: false, reason: 'not known' })
+  return available ? undefined : reason
 }
 
 export const inProcessVariants = /** @type {const} */ ([

@@ -20,7 +20,7 @@ import { thrownBy } from '../api/expect-error.js'
 import { compileLibrary } from '../support/compile.js'
 import { startFixture } from '../support/fixture.js'
 import { holdJob } from '../support/held-job.mjs'
-import { needsReadableCheckout, needsRoot, needsTools } from '../support/needs.js'
+import { needsReadableCheckout, needsRoot, needsTools, needsTracing } from '../support/needs.js'
 import { nameOf, stateOf } from '../support/processes.mjs'
 import { useTemporaryDirectory } from '../support/temporary-directory.js'
 
@@ -82,7 +82,8 @@ test('a copy has no core dump, and its memory cannot be read by other processes 
   expect(await service.report()).toEqual({ ok: true })
 })
 
-test('a copy has the file and the pipe to its parent open, and otherwise what leads nowhere', async () => {
+test('a copy has the file and the pipe to its parent open, and otherwise what leads nowhere', async (context) => {
+  needsTracing(context)
   const { job, pid, release } = holdJob(inDirectory('file'))
   const numbers = readdirSync(`/proc/${pid}/fd`).sort((a, b) => Number(a) - Number(b))
   const open = numbers.map((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`))

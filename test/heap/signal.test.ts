@@ -4,7 +4,6 @@
  * gets real signals and answers over a real socket.
  */
 
-import { execFileSync } from 'node:child_process'
 import { chmodSync, chownSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { pathToFileURL } from 'node:url'
 import { describe, expect, test } from 'vitest'
@@ -26,11 +25,6 @@ interface Service {
   /** Waits for so many lines with this text. */
   says(text: string, times?: number): Promise<void>
   answers(): Promise<void>
-}
-
-/** `kill -USR2 pid`, as an operator does it. */
-function kill(signal: string, pid: number): void {
-  execFileSync('kill', [`-${signal}`, String(pid)])
 }
 
 async function startService(
@@ -78,7 +72,7 @@ const snapshots = (directory = inDirectory()): string[] =>
 
 /** Stops the copy that the service has just made, so that it is at work for as long as a test needs. */
 async function holdCopyOf(service: Service): Promise<number> {
-  kill('USR2', service.pid)
+  process.kill(service.pid, 'SIGUSR2')
   await service.says('writing a heap snapshot')
   const [copy] = childrenOf(service.pid)
   expect(copy).toBeDefined()
@@ -89,7 +83,7 @@ async function holdCopyOf(service: Service): Promise<number> {
 describe('a signal', () => {
   test('makes a heap snapshot of the running service, which goes on and whose stdout stays its own', async () => {
     const service = await startService()
-    kill('USR2', service.pid)
+    process.kill(service.pid, 'SIGUSR2')
     await service.says(saved)
     await service.answers()
     const [name = '', ...more] = snapshots()
@@ -114,7 +108,7 @@ describe('a signal', () => {
 
   test('reaches the listeners of the service as well', async () => {
     const service = await startService({}, ['listener'])
-    kill('USR2', service.pid)
+    process.kill(service.pid, 'SIGUSR2')
     expect(await service.fixture.report()).toEqual({ heard: 'SIGUSR2' })
     await service.says(saved)
     expect(snapshots()).toHaveLength(1)
@@ -122,7 +116,7 @@ describe('a signal', () => {
 
   test('while V8 is busy is answered as soon as it is not', async () => {
     const service = await startService({ STILLFRAME_DISABLE: '' }, ['busy'])
-    kill('USR2', service.pid)
+    process.kill(service.pid, 'SIGUSR2')
     await service.says("V8's threads are busy")
     expect(snapshots()).toEqual([])
     await service.answers()
@@ -133,13 +127,13 @@ describe('a signal', () => {
   test('while one is being written is told and ignored; the next one counts again', async () => {
     const service = await startService()
     const copy = await holdCopyOf(service)
-    kill('USR2', service.pid)
+    process.kill(service.pid, 'SIGUSR2')
     await service.says('is being written already')
     expect(childrenOf(service.pid)).toEqual([copy])
     await service.answers()
     process.kill(copy, 'SIGCONT')
     await service.says(saved)
-    kill('USR2', service.pid)
+    process.kill(service.pid, 'SIGUSR2')
     await service.says(saved, 2)
     expect(snapshots()).toHaveLength(2)
   })
@@ -147,7 +141,7 @@ describe('a signal', () => {
   test('may be another one: SIGUSR1, which then does not start the inspector', async () => {
     const service = await startService({ STILLFRAME_HEAP_SIGNAL: 'SIGUSR1' })
     await service.says('does not start the inspector')
-    kill('USR1', service.pid)
+    process.kill(service.pid, 'SIGUSR1')
     await service.says(saved)
     expect(snapshots()).toHaveLength(1)
     expect(service.stderr()).not.toContain('Debugger')
@@ -155,7 +149,7 @@ describe('a signal', () => {
 
   test('makes one file in a process with Workers, and what is told at the start is told once', async () => {
     const service = await startService({ STILLFRAME_HEAP_KEEP: 'many' }, ['worker'])
-    kill('USR2', service.pid)
+    process.kill(service.pid, 'SIGUSR2')
     await service.says(saved)
     expect(snapshots()).toHaveLength(1)
     expect(service.stderr().split('STILLFRAME_HEAP_KEEP')).toHaveLength(2)
@@ -170,7 +164,7 @@ describe('files', () => {
     for (const name of others) writeFileSync(inDirectory(name), '')
     const seen: string[] = []
     for (let time = 1; time <= 4; time++) {
-      kill('USR2', service.pid)
+      process.kill(service.pid, 'SIGUSR2')
       await service.says(saved, time)
       // The line comes before the removal.
       await service.answers()
@@ -182,7 +176,7 @@ describe('files', () => {
 
   test('go to the working directory of the start when no directory is set', async () => {
     const service = await startService({ STILLFRAME_HEAP_DIR: '' })
-    kill('USR2', service.pid)
+    process.kill(service.pid, 'SIGUSR2')
     await service.says(saved)
     expect(snapshots()).toHaveLength(1)
   })
@@ -194,11 +188,11 @@ describe('the service goes on', () => {
     const service = await startService({ STILLFRAME_HEAP_DIR: absent })
     await service.says('SIGUSR2 will write no heap snapshot')
     await service.says(absent)
-    kill('USR2', service.pid)
+    process.kill(service.pid, 'SIGUSR2')
     await service.says('stillframe: no heap snapshot: ')
     await service.answers()
     mkdirSync(absent)
-    kill('USR2', service.pid)
+    process.kill(service.pid, 'SIGUSR2')
     await service.says(saved)
     expect(snapshots(absent)).toHaveLength(1)
   })
@@ -211,12 +205,12 @@ describe('the service goes on', () => {
     mkdirSync(closed)
     const service = await startService({ STILLFRAME_HEAP_DIR: closed }, [], { wrapper })
     await service.says('EACCES')
-    kill('USR2', service.pid)
+    process.kill(service.pid, 'SIGUSR2')
     await service.says('stillframe: no heap snapshot: ')
     await service.answers()
     chownSync(closed, 65534, 65534)
     chmodSync(closed, 0o700)
-    kill('USR2', service.pid)
+    process.kill(service.pid, 'SIGUSR2')
     await service.says(saved)
   })
 
@@ -224,7 +218,7 @@ describe('the service goes on', () => {
     const service = await startService({ STILLFRAME_HEAP_ADDON: inDirectory('absent.node') })
     await service.says('SIGUSR2 will write no heap snapshot')
     await service.says('absent.node')
-    kill('USR2', service.pid)
+    process.kill(service.pid, 'SIGUSR2')
     await service.says('stillframe: no heap snapshot: ')
     await service.answers()
     expect(snapshots()).toEqual([])
@@ -243,7 +237,7 @@ describe('the service goes on', () => {
     expect(service.stderr()).not.toContain(saved)
     await service.answers()
     expect(readdirSync(inDirectory())).toEqual([])
-    kill('USR2', service.pid)
+    process.kill(service.pid, 'SIGUSR2')
     await service.says(saved)
     expect(snapshots()).toHaveLength(1)
   })
@@ -251,7 +245,7 @@ describe('the service goes on', () => {
   test('when nobody reads its stderr any more', async () => {
     const service = await startService()
     service.fixture.child.stderr?.destroy()
-    kill('USR2', service.pid)
+    process.kill(service.pid, 'SIGUSR2')
     await waitUntil(() => snapshots().length === 1, 'there was a snapshot', 30_000)
     await service.answers()
   })
@@ -260,9 +254,9 @@ describe('the service goes on', () => {
     const service = await startService({ STILLFRAME_HEAP_SIGNAL: 'SIGTERM', STILLFRAME_HEAP_KEEP: '0' })
     await service.says("STILLFRAME_HEAP_SIGNAL: 'SIGTERM'")
     await service.says("STILLFRAME_HEAP_KEEP: '0'")
-    kill('USR2', service.pid)
+    process.kill(service.pid, 'SIGUSR2')
     await service.says(saved)
-    kill('TERM', service.pid)
+    process.kill(service.pid, 'SIGTERM')
     expect(await service.fixture.end).toMatchObject({ status: null, signal: 'SIGTERM' })
   })
 

@@ -5,12 +5,13 @@
  */
 
 import { readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { readValues, type StateWriter, snapshotState } from 'stillframe/heap'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, onTestFinished, test } from 'vitest'
 import { rejectionOf, thrownBy } from '../api/expect-error.js'
 import { startFixture } from '../support/fixture.js'
-import { needsTools } from '../support/needs.js'
+import { needsMemoryDirectory, needsTools } from '../support/needs.js'
 import { fillPattern, hashOf } from '../support/pattern.mjs'
 import { temporaryFilesIn, useTemporaryDirectory } from '../support/temporary-directory.js'
 import { valuesOf } from './values-of.js'
@@ -170,25 +171,29 @@ describe('out.write()', () => {
     ['one large piece', [3 * MiB + 4097]],
     ['many small pieces', Array.from({ length: 3000 }, (_, i) => i)],
   ]
-  test.each(sizes)('%s', async (_, lengths) => {
+  async function expectWritten(path: string, lengths: readonly number[]): Promise<void> {
     const bytes = fillPattern(new Uint8Array(lengths.reduce((a, b) => a + b, 0)), lengths.length)
-    for (const path of [inDirectory('file'), `/dev/shm/stillframe-test-${process.pid}`]) {
-      try {
-        const job = snapshotState(path, (out) => {
-          let at = 0
-          for (const length of lengths) {
-            out.write(bytes.subarray(at, at + length))
-            at += length
-          }
-        })
-        const { fileSize } = await job.done
-        expect(fileSize).toBe(bytes.length)
-        expect(job.progress.bytesWritten).toBe(bytes.length)
-        expect(Buffer.compare(readFileSync(path), bytes)).toBe(0)
-      } finally {
-        if (!path.startsWith(inDirectory())) rmSync(path, { force: true })
+    const job = snapshotState(path, (out) => {
+      let at = 0
+      for (const length of lengths) {
+        out.write(bytes.subarray(at, at + length))
+        at += length
       }
-    }
+    })
+    const { fileSize } = await job.done
+    expect(fileSize).toBe(bytes.length)
+    expect(job.progress.bytesWritten).toBe(bytes.length)
+    expect(Buffer.compare(readFileSync(path), bytes)).toBe(0)
+  }
+
+  test.each(sizes)('%s', async (_, lengths) => {
+    await expectWritten(inDirectory('file'), lengths)
+  })
+
+  test.for(sizes)('%s, on a filesystem in memory', async ([, lengths], context) => {
+    const path = join(needsMemoryDirectory(context), `stillframe-test-${process.pid}`)
+    onTestFinished(() => rmSync(path, { force: true }))
+    await expectWritten(path, lengths)
   })
 
   test.each([

@@ -13,7 +13,7 @@ import { readValues, snapshotState } from 'stillframe/heap'
 import { beforeEach, describe, expect, test } from 'vitest'
 import { rejectionOf } from '../api/expect-error.js'
 import { openDescriptors } from '../support/footprint.mjs'
-import { needsTools } from '../support/needs.js'
+import { needsMemoryDirectory, needsTools } from '../support/needs.js'
 import { useTemporaryDirectory } from '../support/temporary-directory.js'
 import { valuesOf } from './values-of.js'
 
@@ -203,7 +203,10 @@ describe('something else', () => {
   })
 
   // A directory may be of any size: some filesystems say 0.
-  test.each([['/tmp'], ['/dev/shm'], ['/proc']])('a directory: %s', async (directory) => {
+  test.for(['a directory', 'a directory in memory', '/proc'])('%s', async (which, context) => {
+    let directory = which
+    if (which === 'a directory') directory = inDirectory()
+    else if (which === 'a directory in memory') directory = needsMemoryDirectory(context)
     expect(await rejectionOf(valuesOf(directory))).toMatchObject({
       code: 'ERR_STILLFRAME_IO',
       errno: -constants.errno.EISDIR,

@@ -11,7 +11,7 @@ import { constants } from 'node:os'
 import { describe, expect, test } from 'vitest'
 import { startFixture } from '../support/fixture.js'
 import { longMode } from '../support/long-mode.js'
-import { needsTools } from '../support/needs.js'
+import { needsTools, needsTracing } from '../support/needs.js'
 import { hasEnded, waitUntil } from '../support/processes.mjs'
 import { useTemporaryDirectory } from '../support/temporary-directory.js'
 
@@ -55,7 +55,8 @@ for (const disabled of ['', 'close_range']) {
         expect(await service.report()).toEqual({ ok: true })
       })
 
-      test('it has the file and the pipe to its parent open, and nothing else', async () => {
+      test('it has the file and the pipe to its parent open, and nothing else', async (context) => {
+        needsTracing(context)
         const service = start()
         const { pid } = await service.report()
         const open = readdirSync(`/proc/${pid}/fd`).map((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`))

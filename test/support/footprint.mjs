@@ -77,7 +77,8 @@ export function flaggedMappings() {
  */
 export function madeForkable(before, after) {
   let bytes = 0
-  const givenUp = (/** @type {string[]} */ flags) => !['rd', 'wr', 'ex', 'nr'].some((flag) => flags.includes(flag))
+  const givenUp = (/** @type {string[]} */ flags) =>
+    !['rd', 'wr', 'ex', 'nr'].some((flag) => flags.includes(flag))
   const forkable = after.filter(({ flags }) => !flags.includes('dc') && !givenUp(flags))
   for (const { start, end } of before.filter(({ flags }) => flags.includes('dc'))) {
     for (const other of forkable) {

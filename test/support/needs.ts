@@ -1,6 +1,8 @@
 /** What a test needs of the machine, and the reason that is printed when it is missing. */
 
 import { spawnSync } from 'node:child_process'
+import { accessSync, constants, readFileSync, statfsSync } from 'node:fs'
+import { delimiter, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { TestContext } from 'vitest'
 
@@ -11,8 +13,47 @@ export function needsRoot(context: TestContext, why: string): void {
 
 /** Skips the test, with a reason, unless all of these programs are installed. */
 export function needsTools(context: TestContext, ...tools: string[]): void {
-  const missing = tools.filter((tool) => spawnSync('which', [tool]).status !== 0)
+  const missing = tools.filter((tool) => !isInstalled(tool))
   if (missing.length > 0) context.skip(`needs ${missing.join(', ')}, which is not installed`)
+}
+
+function isInstalled(tool: string): boolean {
+  return (process.env['PATH'] ?? '')
+    .split(delimiter)
+    .some((directory) => isAllowed(join(directory, tool), constants.X_OK))
+}
+
+/**
+ * Skips the test, with a reason, unless this process may look into others that have made themselves undumpable, as the copies
+ * do (CAP_SYS_PTRACE).
+ */
+export function needsTracing(context: TestContext): void {
+  const [, effective = '0'] = /^CapEff:\s*([0-9a-f]+)/m.exec(readFileSync('/proc/self/status', 'utf8')) ?? []
+  const capSysPtrace = 19n
+  if (((BigInt(`0x${effective}`) >> capSysPtrace) & 1n) === 0n) {
+    context.skip(
+      'needs CAP_SYS_PTRACE: to look into a copy, whose memory and descriptors are not for other processes',
+    )
+  }
+}
+
+/** A directory in memory (tmpfs); skips the test, with a reason, where there is none. */
+export function needsMemoryDirectory(context: TestContext): string {
+  const tmpfs = 0x01021994
+  const directory = '/dev/shm'
+  if (!isAllowed(directory, constants.W_OK) || statfsSync(directory).type !== tmpfs) {
+    context.skip(`needs ${directory} to be a filesystem in memory that may be written to`)
+  }
+  return directory
+}
+
+function isAllowed(path: string, access: number): boolean {
+  try {
+    accessSync(path, access)
+    return true
+  } catch {
+    return false
+  }
 }
 
 /** Skips the test, with a reason, unless the command can run this Node and read this checkout. */

@@ -1,28 +1,36 @@
 /** A directory of its own for each test, removed afterwards with what was mounted in it. */
 
 import { spawnSync } from 'node:child_process'
-import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach } from 'vitest'
 
 /**
- * Makes a directory before and removes it after each test of the file.
+ * Makes a directory before and removes it after each test of the file. What the test and its fixtures put into the
+ * system's temporary directory goes with it: fixtures are killed, and cannot clean up.
  *
  * @returns the path of `name` in the directory of the test that is running; of the directory without one.
  */
 export function useTemporaryDirectory(): (name?: string) => string {
-  let directory = ''
+  let outer = ''
+  const usual = process.env['TMPDIR']
   beforeEach(() => {
-    directory = mkdtempSync(join(tmpdir(), 'stillframe-test-'))
-    chmodSync(directory, 0o755)
+    outer = mkdtempSync(join(tmpdir(), 'stillframe-test-'))
+    chmodSync(outer, 0o755)
+    mkdirSync(join(outer, 'files'))
+    mkdirSync(join(outer, 'tmp'))
+    chmodSync(join(outer, 'tmp'), 0o1777)
+    process.env['TMPDIR'] = join(outer, 'tmp')
   })
   afterEach(() => {
-    unmountBelow(directory)
+    if (usual === undefined) delete process.env['TMPDIR']
+    else process.env['TMPDIR'] = usual
+    unmountBelow(outer)
     // A fixture that a failed test left behind may still be writing.
-    rmSync(directory, { recursive: true, force: true, maxRetries: 5 })
+    rmSync(outer, { recursive: true, force: true, maxRetries: 5 })
   })
-  return (name = '') => join(directory, name)
+  return (name = '') => join(outer, 'files', name)
 }
 
 /** The temporary files of captures in a directory, under the names that are documented for them. */

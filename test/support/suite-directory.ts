@@ -1,0 +1,24 @@
+/**
+ * The temporary directory of a whole run of the suite. What is left in it at the end is a fault of a test: it is named, and
+ * the run fails.
+ */
+
+import { chmodSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+
+/** Of vitest: called before the first test; what it returns, after the last. */
+export default function setup(): () => void {
+  const directory = mkdtempSync(join(tmpdir(), 'stillframe-suite-'))
+  // Some tests become another user.
+  chmodSync(directory, 0o755)
+  process.env['TMPDIR'] = directory
+  return () => {
+    const left = readdirSync(directory, { recursive: true })
+    rmSync(directory, { recursive: true, force: true })
+    if (left.length === 0) return
+    console.error(`FAILED: left in the temporary directory by a test: ${left.join(', ')}`)
+    // An exception would be shown, and the run be green.
+    process.exitCode = 1
+  }
+}
