@@ -115,8 +115,12 @@ type_commands() {
   for command in 'npm ci && npm run demo' 'npm ci && npm test'; do
     echo "== \$ $command"
     SECONDS=0
+    local status=0
+    # Not into a pipe: what is left running would hold it open.
+    bash -c "$command" > ~/output 2>&1 || status=$?
     # Without a line for each file that is compiled, and for each test that took a while.
-    bash -c "$command" 2>&1 | grep -vE '^ +([A-Z]+\(target\)|TOUCH|COPY|✓) ' || return 1
+    grep -vE '^ +([A-Z]+\(target\)|TOUCH|COPY|✓) ' ~/output || true
+    [ "$status" = 0 ] || { echo "== \$ $command: status $status after $SECONDS s"; return 1; }
     echo "== \$ $command: passed after $SECONDS s"
   done
   local changed
@@ -124,11 +128,14 @@ type_commands() {
   [ -z "$changed" ] || { printf 'git sees changes:\n%s\n' "$changed" >&2; return 1; }
 }
 
-# The processes of this namespace but its first, which runs this.
+# The processes of this namespace but its first and this one. (What is a zombie has no command line.)
 others() {
   local directory
   for directory in "$debian"/proc/[0-9]*; do
-    if [ "${directory##*/}" != 1 ]; then tr '\0' ' ' < "$directory/cmdline" 2> /dev/null && echo; fi
+    case "${directory##*/}" in
+      1 | "$BASHPID") ;;
+      *) { tr '\0' ' ' < "$directory/cmdline" && echo; } 2> /dev/null || true ;;
+    esac
   done
 }
 
@@ -138,11 +145,11 @@ inside() {
   mount --bind "$run/local" "$debian/usr/local"
   mount --bind "$run/tmp" "$debian/tmp"
   mount --bind "$run/home" "$debian/home"
-  mount --bind "$run/home" "$debian/root"
   mount -t proc proc "$debian/proc"
   mount -t sysfs -o ro sysfs "$debian/sys"
   local mounts
   mounts="$(< "$debian/proc/self/mountinfo")"
+  # node-gyp would download the headers, from a host that may be out of reach here.
   timeout --kill-after=20 40m chroot --userspec="$user" "$debian" env -i "HOME=/home/$user" "USER=$user" NO_COLOR=1 \
     PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin npm_config_nodedir=/usr/local "${settings[@]}" \
     bash -euo pipefail -c "$(declare -f type_commands); type_commands" < /dev/null || status=$?
@@ -153,7 +160,8 @@ inside() {
     sleep 0.1
   done
   [ -z "$left" ] || { printf 'these processes are left:\n%s\n' "$left"; status=1; }
-  left="$(find "$debian/tmp" "$debian/var/tmp" "$debian/dev/shm" -mindepth 1)"
+  # npm, on newer versions of Node, keeps what it has compiled for the next time.
+  left="$(find "$debian/tmp" "$debian/var/tmp" "$debian/dev/shm" -mindepth 1 -name node-compile-cache -prune -o -mindepth 1 -print)"
   [ -z "$left" ] || { printf 'this is left in temporary directories:\n%s\n' "$left"; status=1; }
   left="$(diff <(echo "$mounts") "$debian/proc/self/mountinfo")" || { printf 'mounts are left:\n%s\n' "$left"; status=1; }
   return "$status"
@@ -168,7 +176,6 @@ try() {
   git -C "$run/home/$user/stillframe" checkout --quiet --detach "$commit"
   if [ -f "$work/npmrc" ]; then cp "$work/npmrc" "$run/home/$user/.npmrc"; fi
   chown -R "$(chroot "$debian" id -u "$user"):$(chroot "$debian" id -g "$user")" "$run/home/$user"
-  # In a variable, since an array cannot be exported.
   exec unshare --mount --pid --fork --kill-child -- bash -euo pipefail -c "$(declare -p debian user settings)
     $(declare -f type_commands others inside); inside '$run'"
 }
@@ -186,6 +193,7 @@ done
 for version in "${versions[@]}"; do
   verdict=passed
   wait "${running[$version]}" || { verdict=FAILED; failed+=("$version"); }
+  unset "running[$version]"
   cat "$work/$version.log"
   echo "== Node $version as $user: $verdict"
 done

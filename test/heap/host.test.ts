@@ -182,7 +182,8 @@ describe('a copy that is stuck', () => {
     const spin = (): void => {
       for (;;);
     }
-    const job = snapshotState(inDirectory('file'), spin, { stallTimeoutMs: 300, timeoutMs: 1500 })
+    // On a busy machine a copy may have to wait for the processor for some 100 ms.
+    const job = snapshotState(inDirectory('file'), spin, { stallTimeoutMs: 1500, timeoutMs: 4000 })
     const { pid } = job
     const error = await rejectionOf(job.done)
     expect(error).toMatchObject({ code: 'ERR_STILLFRAME_STALLED' })
