@@ -16,6 +16,7 @@
 #include "freeze/fork_probe.h"
 #include "freeze/mprotect_engine.h"
 #include "freeze/userfaultfd_engine.h"
+#include "memory/huge_pages.h"
 #include "memory/mapping_budget.h"
 
 namespace stillframe {
@@ -58,11 +59,6 @@ void AddBlockedSignalHazard(FaultSignal signal, std::vector<Hazard>* hazards) {
                              " and would be killed at a write to frozen memory, so " +
                              (segv ? "engine mprotect" : "userfaultfd with kernelWrites: false") +
                              " is refused. To change: unblock the signal in that thread"});
-}
-
-bool HugePagesOff() {
-  const auto enabled = ReadSmallFile("/sys/kernel/mm/transparent_hugepage/enabled");
-  return !enabled || enabled->find("[never]") != std::string::npos;
 }
 
 Feature MakeFeature(const char* name, bool available, const char* reason) {

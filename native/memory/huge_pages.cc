@@ -1,18 +1,23 @@
 #include "memory/huge_pages.h"
 
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <string>
 #include <utility>
 
 #include "base/clock.h"
 #include "base/disabled_steps.h"
+#include "base/small_file.h"
 #include "base/sys.h"
 #include "base/thread.h"
+#include "base/unique_fd.h"
 #include "memory/page.h"
 
 // Newer than the headers of Debian 12.
@@ -26,12 +31,27 @@ namespace {
 // Each call holds the lock of the address space while it copies 2 MiB; the pause lets others have it.
 constexpr timespec kBreath{0, 200'000};
 
-void Collapse(const std::shared_ptr<RegionMemory>& region) {
+// Whether each page of these 2 MiB is a page of its own. Not those that were only read, a capture's doing too: all of them are
+// the one page of zeros of the kernel.
+bool IsThereAsAWhole(int pagemap, const std::byte* start) {
+  constexpr uint64_t kMappedByNobodyElse = uint64_t{1} << 56;
+  const size_t count = kHugePageSize / SystemPageSize();
+  std::vector<uint64_t> entries(count);
+  const auto length = static_cast<int64_t>(count * sizeof(uint64_t));
+  const uint64_t offset = reinterpret_cast<uintptr_t>(start) / SystemPageSize() * sizeof(uint64_t);
+  if (sys::Pread(pagemap, entries.data(), static_cast<size_t>(length), offset) != length)
+    return false;
+  return std::all_of(entries.begin(), entries.end(),
+                     [](uint64_t entry) { return (entry & kMappedByNobodyElse) != 0; });
+}
+
+void Collapse(int pagemap, const std::shared_ptr<RegionMemory>& region) {
   std::byte* const end = region->data() + region->mapped_length();
   for (std::byte* at = region->data(); at + kHugePageSize <= end; at += kHugePageSize) {
     // Nobody but us needs it any more, or it is being frozen just now: what is put together would be for
     // nothing.
     if (region.use_count() == 1 || region->busy()) return;
+    if (!IsThereAsAWhole(pagemap, at)) continue;
     const int64_t started = MonotonicNanoseconds();
     const int error = sys::Madvise(at, kHugePageSize, MADV_COLLAPSE);
     // No huge page to be had now, or none ever. Anything else concerns this one only (it was never touched).
@@ -43,6 +63,11 @@ void Collapse(const std::shared_ptr<RegionMemory>& region) {
 
 }  // namespace
 
+bool HugePagesOff() {
+  const auto enabled = ReadSmallFile("/sys/kernel/mm/transparent_hugepage/enabled");
+  return !enabled || enabled->find("[never]") != std::string::npos;
+}
+
 void CollapseInBackground(std::vector<std::shared_ptr<RegionMemory>> regions) {
   if (StepDisabled("collapse")) return;
   std::erase_if(
@@ -50,8 +75,10 @@ void CollapseInBackground(std::vector<std::shared_ptr<RegionMemory>> regions) {
   if (regions.empty()) return;
   const Status started = Thread::StartDetached("stillframe-huge", [regions]() mutable {
     setpriority(PRIO_PROCESS, static_cast<id_t>(syscall(SYS_gettid)), 19);
+    const UniqueFd pagemap(sys::Open(AT_FDCWD, "/proc/self/pagemap", O_RDONLY | O_CLOEXEC, 0));
+    const bool wanted = pagemap.valid() && !HugePagesOff();
     for (auto& region : regions) {
-      Collapse(region);
+      if (wanted) Collapse(pagemap.get(), region);
       region->GiveCollapse();
       region.reset();
     }
