@@ -44,16 +44,17 @@ export interface RegionHandle {
   close(): void
 }
 
+/** All members are always there: native code would look for a missing one in `Object.prototype`. */
 export interface NativeSource {
   name: string
   /** Set when the source is a region or a part of one: its memory is pinned until the capture ends. */
-  region?: RegionHandle
+  region: RegionHandle | undefined
   /**
    * Set unless the source is a whole region: a Uint8Array of length 1 (or 0 for an empty source) at the
    * first byte of the source. It only carries the address: typed arrays end at 4 GiB on Node 20, sources do
    * not. Together with `region`: these bytes of that region.
    */
-  head?: Uint8Array
+  head: Uint8Array | undefined
   byteLength: number
   /** The mapping under the source is MADV_DONTFORK (V8's WebAssembly memories, resizable buffers). */
   dontFork: boolean
@@ -153,17 +154,17 @@ export interface ReadJob {
   progress(into: Float64Array): void
 }
 
-/** Existing memory to fill instead of fresh memory. */
+/** Existing memory to fill instead of fresh memory. All members are always there, as those of a {@link NativeSource}. */
 export interface RestoreTarget {
   name: string
   /** The region to fill from its first byte; filled by the reading thread itself. */
-  region?: RegionHandle
+  region: RegionHandle | undefined
   /**
    * Without a region the memory is JS's own and may be detached at any moment, so for each chunk the reading thread
    * asks, on the JS thread, where it is just now: a view of as many bytes, which are filled before anything else
    * happens there. The next one comes after `done` was called. What it throws ends the restore.
    */
-  onChunk?: (byteOffset: number, byteLength: number, done: () => void) => Uint8Array
+  onChunk: ((byteOffset: number, byteLength: number, done: () => void) => Uint8Array) | undefined
   /** That memory is a part of a region, which a capture may have write-protected. */
   inRegion: boolean
 }
@@ -259,7 +260,10 @@ export interface Addon {
   /** Reads header, sections, metadata and index; no page data. */
   inspect(plan: InspectPlan, callback: Callback<ImageInfo>): ReadJob
   /** Checks every byte. Damage is reported; FORMAT, VERSION and I/O errors fail. */
-  verify(plan: VerifyPlan, callback: Callback<{ problems: ImageProblem[]; info?: ImageInfo }>): ReadJob
+  verify(
+    plan: VerifyPlan,
+    callback: Callback<{ problems: ImageProblem[]; info: ImageInfo | undefined }>,
+  ): ReadJob
   restore(plan: RestorePlan, callback: Callback<NativeRestored>): ReadJob
   capabilities(): NativeCapabilities
   /** Only what the choice of an engine depends on: the first capture's pause pays for it. */

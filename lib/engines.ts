@@ -20,6 +20,7 @@ export type KernelWrites = boolean | 'direct'
 /** What to do when copy-on-write has taken `memoryLimit`. */
 export type MemoryLimitAction = 'wait' | 'abort'
 
+/** The best one first: what 'auto' tries, in this order. */
 export const engineNames: readonly EngineName[] = ['userfaultfd', 'mprotect', 'fork']
 
 /** What the choice depends on. */
@@ -48,7 +49,7 @@ export interface Machine extends Pick<NativeCapabilities, 'engines' | 'features'
 /**
  * The engine for a capture.
  *
- * @throws StillframeError `ERR_STILLFRAME_ENGINE_UNAVAILABLE` with the reason, for an engine by name only.
+ * @throws StillframeError `ERR_STILLFRAME_ENGINE_UNAVAILABLE` with the reason, for 'auto' with those of all engines.
  */
 export function chooseEngine(wish: EngineWish, machine: Machine): EngineChoice {
   if (wish.engine === 'auto') return bestOf(wish, machine)
@@ -60,21 +61,44 @@ export function chooseEngine(wish: EngineWish, machine: Machine): EngineChoice {
 /**
  * What to try when the choice turns out not to work just now (the memory is being write-protected by another
  * capture, a thread blocks the signal): undefined for an engine by name, and for fork itself.
+ *
+ * @returns the reason, as text, when fork cannot be used here either.
  */
-export function fallbackOf({ engine }: EngineWish, choice: EngineChoice): EngineChoice | undefined {
-  if (engine !== 'auto' || choice.engine === 'fork') return undefined
-  return { engine: 'fork', faultHandling: 'kernel' }
+export function fallbackOf(
+  wish: EngineWish,
+  choice: EngineChoice,
+  machine: Machine,
+): EngineChoice | string | undefined {
+  if (wish.engine !== 'auto' || choice.engine === 'fork') return undefined
+  return whyNot('fork', asAuto(wish), machine) ?? { engine: 'fork', faultHandling: 'kernel' }
 }
 
-/** In order of preference: whether the kernel may write into the sources decides. */
+/** Why this engine was chosen: those that 'auto' would rather have taken, and what keeps it from them. */
+export function whyChosen(wish: EngineWish, { engine }: EngineChoice, machine: Machine): string {
+  if (wish.engine !== 'auto') return 'it was asked for by name'
+  const better = engineNames.slice(0, engineNames.indexOf(engine))
+  if (better.length === 0) return "it is the best one, which 'auto' takes wherever it can be used"
+  return `'auto' takes it because others cannot be used: ${refusals(better, asAuto(wish), machine)}`
+}
+
+/** The first in order of preference that can be used. */
 function bestOf(wish: EngineWish, machine: Machine): EngineChoice {
-  const kernelWrites = wish.kernelWrites ?? true
-  const order: readonly EngineName[] = kernelWrites ? ['userfaultfd'] : ['userfaultfd', 'mprotect']
-  // 'wait' is a wish here: fork, when it comes to that, aborts at the limit.
-  const exact = { ...wish, kernelWrites }
-  const engine = order.find((name) => whyNot(name, exact, machine) === undefined)
-  if (engine === undefined) return { engine: 'fork', faultHandling: 'kernel' }
-  return { engine, faultHandling: handlingOf(engine, exact, machine) }
+  const exact = asAuto(wish)
+  const engine = engineNames.find((name) => whyNot(name, exact, machine) === undefined)
+  if (engine !== undefined) return { engine, faultHandling: handlingOf(engine, exact, machine) }
+  throw new StillframeError(
+    'ERR_STILLFRAME_ENGINE_UNAVAILABLE',
+    `no engine can be used for this capture: ${refusals(engineNames, exact, machine)}`,
+  )
+}
+
+/** What 'auto' makes of a wish: it allows for writes by the kernel, and fork, when it comes to that, aborts at the limit. */
+function asAuto(wish: EngineWish): EngineWish {
+  return { ...wish, kernelWrites: wish.kernelWrites ?? true, onMemoryLimit: undefined }
+}
+
+function refusals(names: readonly EngineName[], wish: EngineWish, machine: Machine): string {
+  return names.map((name) => `${name} (${whyNot(name, wish, machine)})`).join(', ')
 }
 
 /** The reason why an engine cannot do what is wished, if there is one. */
@@ -87,27 +111,28 @@ function whyNot(engine: EngineName, wish: EngineWish, machine: Machine): string 
     return "it cannot wait at the memory limit, because the kernel does the copying. Use onMemoryLimit: 'abort'"
   }
   return (
-    whyNotInProcess(wish.sources) ??
+    whyNotInProcess(wish) ??
     (engine === 'mprotect' ? whyNotMprotect(wish) : whyNotUserfaultfd(wish, machine)) ??
     whyNotWithDirectReads(wish, machine)
   )
 }
 
-function whyNotInProcess(sources: readonly ResolvedSource[]): string | undefined {
+function whyNotInProcess({ engine, sources }: EngineWish): string | undefined {
+  const other = engine === 'auto' ? '' : "engine 'fork' or 'auto'"
   const foreign = sources.find(({ region }) => region === undefined)
   if (foreign !== undefined) {
     return (
       `section '${foreign.name}' is ${foreign.kind}, and only the memory of a Region can be write-protected. ` +
-      "Allocate it with Region.allocate(), or use engine 'fork' or 'auto'"
+      `Allocate it with Region.allocate()${other && `, or use ${other}`}`
     )
   }
   const part = sources.find(({ extent }) => extent !== undefined)
   if (part !== undefined) {
-    return `section '${part.name}' is a part of a Region, and this engine captures whole ones. Use engine 'fork' or 'auto'`
+    return `section '${part.name}' is a part of a Region, and this engine captures whole ones${other && `. Use ${other}`}`
   }
   const regions = new Set(sources.map(({ region }) => region))
   if (regions.size === sources.length) return undefined
-  return "the same Region is captured under two names. Use engine 'fork' or 'auto'"
+  return `the same Region is captured under two names${other && `. Use ${other}`}`
 }
 
 /** Such a read pins the pages that it fills: what it brings after the freeze passes every write protection by. */

@@ -3,8 +3,9 @@
  * `TypeError`/`RangeError` with Node's codes for what the caller got wrong.
  */
 
-import { inspect } from 'node:util'
+import { getSystemErrorMap, inspect, types } from 'node:util'
 import type { NativeFailure } from './addon.js'
+import { printable } from './printable.js'
 
 /**
  * Every value of {@link StillframeError.code}.
@@ -17,7 +18,7 @@ import type { NativeFailure } from './addon.js'
  * - `EXISTS`: the file exists and `overwrite` is false.
  * - `MEMORY_LIMIT`: copy-on-write has taken `memoryLimit`.
  * - `NO_SPACE`: disk full, quota or file size limit.
- * - `IO`: any other failing system call; see `errno` and `syscall`.
+ * - `IO`: any other failing system call; see `errnoName`, `errno` and `syscall`.
  * - `STALLED`: no progress for `stallTimeoutMs`.
  * - `CHILD_DIED`, `CHILD_OOM`: the forked copy ended early, by a signal or by the OOM killer.
  * - `CALLBACK`: code of the caller threw; its error is `cause`.
@@ -46,6 +47,7 @@ export type StillframeErrorCode =
 /** What a {@link StillframeError} carries besides its message. */
 export interface StillframeErrorDetails {
   errno?: number | undefined
+  errnoName?: string | undefined
   syscall?: string | undefined
   path?: string | undefined
   section?: string | undefined
@@ -62,6 +64,8 @@ export class StillframeError extends Error {
   declare readonly code: StillframeErrorCode
   /** Negative, as Node reports it (`-os.constants.errno.ENOSPC`); only when a system call failed. */
   declare readonly errno?: number
+  /** The same by name, such as `'ENOENT'`: what Node's own file functions have as their `code`. */
+  declare readonly errnoName?: string
   /** The failing system call, such as `'pwrite'`. */
   declare readonly syscall?: string
   /** Absolute path of the file concerned. */
@@ -72,7 +76,7 @@ export class StillframeError extends Error {
   declare readonly offset?: number
 
   constructor(code: StillframeErrorCode, message: string, details: StillframeErrorDetails = {}) {
-    const { cause, ...rest } = details
+    const { cause, ...rest } = Object.assign(Object.create(null), details) as StillframeErrorDetails
     super(message, cause === undefined ? undefined : { cause })
     this.code = code
     for (const [key, value] of Object.entries(rest)) {
@@ -97,6 +101,7 @@ export function fromSystem(error: unknown, path: string): unknown {
   if (typeof code !== 'string' || typeof syscall !== 'string') return error
   return new StillframeError('ERR_STILLFRAME_IO', `${path}: ${message}`, {
     errno,
+    errnoName: code,
     syscall,
     path,
     cause: error,
@@ -120,7 +125,21 @@ const advice: Partial<Record<StillframeErrorCode, string>> = {
 
 /** True for what native code throws or hands to callbacks when something failed. */
 export function isNativeFailure(error: unknown): error is NativeFailure {
-  return error instanceof Error && typeof (error as Partial<NativeFailure>).failure === 'string'
+  return types.isNativeError(error) && Object.hasOwn(error, 'failure')
+}
+
+/**
+ * True for errors of any realm. Native code makes its errors in Node's own, and this module may be evaluated in another
+ * one (Jest, Vitest's vm pools, `node:vm`), for which `instanceof` knows only half of them.
+ */
+export function isError(value: unknown): value is Error {
+  if (types.isNativeError(value) || value instanceof Error) return true
+  return Object.prototype.toString.call(value) === '[object DOMException]'
+}
+
+/** What an error says, or what else was thrown. */
+export function messageOf(thrown: unknown): string {
+  return isError(thrown) ? thrown.message : String(thrown)
 }
 
 /**
@@ -134,8 +153,9 @@ export function isNativeFailure(error: unknown): error is NativeFailure {
 export function fromNative(error: unknown, path: string | undefined, stack: CallSite | Entry): unknown {
   if (!isNativeFailure(error)) return error
   const code = `ERR_STILLFRAME_${error.failure}` as StillframeErrorCode
-  const how = [error.syscall, error.errnoName].filter(Boolean).join(': ')
-  const what = error.message.replace(/\.$/, '')
+  const how = describeCall(error)
+  // It may quote the file.
+  const what = printable(error.message).replace(/\.$/, '')
   const message = [
     path === undefined ? '' : `${path}: `,
     what,
@@ -149,12 +169,19 @@ export function fromNative(error: unknown, path: string | undefined, stack: Call
   return result
 }
 
+/** The failing system call, as Node's messages tell it: `'ENOENT: no such file or directory, open'`. */
+function describeCall({ errno, errnoName, syscall }: NativeFailure): string {
+  if (errno <= 0) return syscall
+  const [, meaning] = getSystemErrorMap().get(-errno) ?? []
+  return `${errnoName}${meaning === undefined ? '' : `: ${meaning}`}, ${syscall}`
+}
+
 /** Where a damaged file is damaged, for its message. */
 function damagedPlace({ failure, section, offset }: NativeFailure): string {
   if (failure !== 'CORRUPT' || offset < 0) return ''
   return section === ''
     ? `, at byte ${offset} of the file`
-    : `, at byte ${offset} of the file, in section '${section}'`
+    : `, at byte ${offset} of the file, in section '${printable(section)}'`
 }
 
 /** Arguments that only the file can show to be wrong: native code reports them, Node's codes name them. */
@@ -165,7 +192,7 @@ function argumentError({ failure }: NativeFailure, message: string): Error | und
 }
 
 function stillframeError(
-  { failure, errno, syscall, section, offset }: NativeFailure,
+  { failure, errno, errnoName, syscall, section, offset }: NativeFailure,
   code: StillframeErrorCode,
   message: string,
   path: string | undefined,
@@ -173,6 +200,7 @@ function stillframeError(
   const corrupt = failure === 'CORRUPT'
   return new StillframeError(code, message, {
     errno: errno > 0 ? -errno : undefined,
+    errnoName: errno > 0 ? errnoName : undefined,
     syscall: syscall || undefined,
     path,
     section: corrupt && section !== '' ? section : undefined,

@@ -1,12 +1,13 @@
 /** Reading a snapshot file without its memory: what it says of itself, and whether it is sound. */
 
 import type { ImageInfo, InspectPlan } from './addon.js'
-import { CallSite } from './errors.js'
+import { CallSite, messageOf } from './errors.js'
 import { type JobCallback, runJob } from './job.js'
 import { checkLimits, type ReadLimits } from './limits.js'
 import { loadAddon } from './load.js'
 import { decodeMetadata, type JsonValue } from './metadata.js'
 import { checkPath } from './path.js'
+import { printable } from './printable.js'
 import type { ReadProgress } from './progress.js'
 import { idFromBytes } from './snapshot-id.js'
 import { checkCallback, checkInteger, checkOptions, checkSignal } from './validate.js'
@@ -103,7 +104,8 @@ export async function inspect<Meta = JsonValue>(
   }
   const addon = loadAddon()
   const start = (callback: JobCallback<ImageInfo>) => addon.inspect(plan, callback)
-  return toSnapshotInfo<Meta>(await runJob({ path: file, callSite, start }), file)
+  const none = { signal: undefined, onProgress: undefined, discard: undefined }
+  return toSnapshotInfo<Meta>(await runJob({ path: file, callSite, start, ...none }), file)
 }
 
 /**
@@ -135,15 +137,20 @@ export async function verify(path: string | URL, options?: VerifyOptions): Promi
       addon.verify({ path: file, maxProblems, limits }, (failure, value) => {
         // A snapshot whose first bytes are damaged is no different from a file that never was one.
         if (failure?.failure !== 'FORMAT') callback(failure, value)
-        else callback(null, { problems: [{ offset: failure.offset, section: '', reason: failure.message }] })
+        else {
+          const problem = { offset: failure.offset, section: '', reason: failure.message }
+          callback(null, { problems: [problem], info: undefined })
+        }
       }),
+    discard: undefined,
   })
   const report: VerifyReport = {
     ok: found.problems.length === 0,
     problems: found.problems.map(({ offset, section, reason }) => ({
       ...(offset >= 0 && { offset }),
       ...(section !== '' && { section }),
-      reason,
+      // It may quote the file.
+      reason: printable(reason),
     })),
   }
   if (found.info === undefined) return report
@@ -152,7 +159,7 @@ export async function verify(path: string | URL, options?: VerifyOptions): Promi
   } catch (error) {
     // Metadata that is no JSON: one more piece of damage.
     report.ok = false
-    report.problems.push({ reason: error instanceof Error ? error.message : String(error) })
+    report.problems.push({ reason: messageOf(error) })
   }
   return report
 }
@@ -176,4 +183,4 @@ export function toSnapshotInfo<Meta = JsonValue>(image: ImageInfo, path: string)
   }
 }
 
-type Found = { problems: { offset: number; section: string; reason: string }[]; info?: ImageInfo }
+type Found = { problems: { offset: number; section: string; reason: string }[]; info: ImageInfo | undefined }

@@ -8,18 +8,18 @@ import { notify, ProgressClock, type ReadProgress } from './progress.js'
 /** Gets what native code reports, or an error that explains it better. */
 export type JobCallback<Value> = (failure: Error | null, value?: Value) => void
 
-/** What {@link runJob} needs to know. */
+/** What {@link runJob} needs to know. All members are always there: a missing one would be looked for in Object.prototype. */
 export interface JobRequest<Value> {
   /** Absolute; for errors. */
   readonly path: string
   /** Where the caller called from. */
   readonly callSite: CallSite
-  readonly signal?: AbortSignal | undefined
-  readonly onProgress?: ((progress: ReadProgress) => void) | undefined
+  readonly signal: AbortSignal | undefined
+  readonly onProgress: ((progress: ReadProgress) => void) | undefined
   /** Starts the job. Its callback is called once, later, on this thread. */
   start(callback: JobCallback<Value>): ReadJob
   /** Gives up a value that arrives after the signal was aborted. */
-  discard?(value: Value): void
+  readonly discard: ((value: Value) => void) | undefined
 }
 
 /**

@@ -10,7 +10,7 @@
 import { closeSync, existsSync, openSync, readSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import type { Addon } from './addon.js'
-import { StillframeError } from './errors.js'
+import { messageOf, StillframeError } from './errors.js'
 import { isCheckout, packageRoot, sourceRoot } from './package-root.js'
 
 const addonName = 'stillframe.node'
@@ -147,8 +147,7 @@ function cannotLoad(attempts: readonly Attempt[], advice: string): StillframeErr
 }
 
 function firstLine(error: unknown): string {
-  const message = error instanceof Error ? error.message : String(error)
-  return message.split('\n')[0] ?? ''
+  return messageOf(error).split('\n')[0] ?? ''
 }
 
 /**

@@ -1,6 +1,6 @@
 /** The caller's own data in a snapshot file: JSON, captured at the same instant as the memory. */
 
-import { invalidArgType, invalidArgValue, StillframeError } from './errors.js'
+import { invalidArgType, invalidArgValue, messageOf, StillframeError } from './errors.js'
 
 /** Anything that JSON can say. */
 export type JsonValue =
@@ -46,7 +46,7 @@ export function encodeMetadata(value: unknown): string | undefined {
   try {
     text = JSON.stringify(value)
   } catch (error) {
-    const reason = error instanceof Error ? error.message.split('\n')[0] : String(error)
+    const reason = messageOf(error).split('\n')[0]
     throw invalidArgValue(`options.metadata cannot be written as JSON: ${reason}`, error)
   }
   // Functions, symbols, and objects whose toJSON() returns one of these or undefined.

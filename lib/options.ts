@@ -11,6 +11,7 @@ import {
   checkInteger,
   checkOptions,
   checkSignal,
+  ownProperties,
 } from './validate.js'
 
 /** How the bytes of a file are encoded. */
@@ -182,7 +183,7 @@ function checkCompression(value: unknown): CheckedCompression {
   }
   if (typeof value !== 'object' || value === null)
     throw invalidArgType(name, "'none', 'zstd' or { codec: 'zstd', level }", value)
-  const { codec, level } = value as { codec?: unknown; level?: unknown }
+  const { codec, level } = ownProperties(value as { codec?: unknown; level?: unknown })
   for (const key of Object.keys(value)) {
     if (key !== 'codec' && key !== 'level')
       throw invalidArgValue(`${name}.${key} is not known; known are codec, level`)

@@ -3,7 +3,7 @@
 import { dirname } from 'node:path'
 import type { Addon, NativePreflight } from './addon.js'
 import { type Hazard, knownMachine } from './capabilities.js'
-import { chooseEngine, type EngineName } from './engines.js'
+import { chooseEngine, type EngineName, whyChosen } from './engines.js'
 import { fromNative } from './errors.js'
 import { loadAddon } from './load.js'
 import type { JsonValue } from './metadata.js'
@@ -15,6 +15,8 @@ import { type ResolvedSource, resolveSources, type Source, toNativeSources } fro
 export interface Preflight {
   /** The engine that `snapshot()` would use. */
   engine: EngineName
+  /** Why that one, in words; for people. */
+  engineReason: string
   /**
    * How long the call would block: a rough figure, from what the freeze costs per GiB on one machine. It knows
    * the sources only, not what else the process has mapped.
@@ -57,10 +59,13 @@ export function forecast(
   const file = checkPath(path, 'write')
   const sources = resolveSources(source)
   const addon = loadAddon()
-  const { engine } = chooseEngine({ ...checked, sources }, knownMachine(addon))
+  const wish = { ...checked, sources }
+  const machine = knownMachine(addon)
+  const choice = chooseEngine(wish, machine)
   try {
     if (checkTarget) addon.checkTarget(file, checked)
-    return predict(addon, engine, sources, file, checked)
+    const engineReason = whyChosen(wish, choice, machine)
+    return { engineReason, ...predict(addon, choice.engine, sources, file, checked) }
   } catch (error) {
     throw fromNative(error, file, preflight)
   }
@@ -72,7 +77,7 @@ function predict(
   sources: readonly ResolvedSource[],
   path: string,
   options: CheckedSnapshotOptions,
-): Preflight {
+): Omit<Preflight, 'engineReason'> {
   const look = (some: readonly ResolvedSource[]): NativePreflight =>
     addon.preflight(toNativeSources(some, addon), dirname(path))
   const found = look(sources)

@@ -69,14 +69,16 @@ export function snapshot<Meta = JsonValue>(
   if (checked.signal?.aborted) throw checked.signal.reason
   const addon = loadAddon()
   const wish = { ...checked, sources }
-  const choice = chooseEngine(wish, knownMachine(addon))
+  const machine = knownMachine(addon)
+  const choice = chooseEngine(wish, machine)
   const start = (by: EngineChoice): Snapshot =>
     startSnapshot({ calledAt, addon, choice: by, sources, path: file, options: checked })
   try {
     return start(choice)
   } catch (error) {
-    const fallback = fallbackOf(wish, choice)
-    if (fallback === undefined || !isRefusal(error)) throw fromNative(error, file, snapshot)
+    const fallback = isRefusal(error) ? fallbackOf(wish, choice, machine) : undefined
+    if (typeof fallback === 'string') throw fromNative(withoutFallback(error, fallback), file, snapshot)
+    if (fallback === undefined) throw fromNative(error, file, snapshot)
     try {
       return start(fallback)
     } catch (again) {
@@ -88,6 +90,14 @@ export function snapshot<Meta = JsonValue>(
 /** The engine cannot freeze this memory just now; another one may. */
 function isRefusal(error: unknown): boolean {
   return isNativeFailure(error) && (error.failure === 'BUSY' || error.failure === 'ENGINE_UNAVAILABLE')
+}
+
+/** The same refusal, with the reason why 'auto' did not take fork instead. */
+function withoutFallback(error: unknown, reason: string): unknown {
+  const { message } = error as Error
+  return Object.assign(error as Error, {
+    message: `${message}; fork, the other way, cannot be used: ${reason}`,
+  })
 }
 
 /** A capture that only has to be made. */

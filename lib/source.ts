@@ -131,10 +131,8 @@ const knownDontFork = new WeakMap<ArrayBufferLike, boolean>()
 export function toNativeSources(sources: readonly ResolvedSource[], addon: Addon): NativeSource[] {
   return sources.map((source) => {
     const { name, byteLength, region, extent } = source
-    const native: NativeSource = { name, byteLength, dontFork: byteLength > 0 && isDontFork(source, addon) }
-    if (region !== undefined) native.region = region
-    if (extent !== undefined) native.head = headOf(extent)
-    return native
+    const dontFork = byteLength > 0 && isDontFork(source, addon)
+    return { name, byteLength, dontFork, region, head: extent && headOf(extent) }
   })
 }
 

@@ -1,5 +1,6 @@
 /** Existing memory that a restore fills. */
 
+import { setImmediate } from 'node:timers'
 import type { RestoreTarget as NativeTarget, RegionHandle } from './addon.js'
 import { invalidArgType, invalidArgValue, StillframeError } from './errors.js'
 import { bufferOf, bufferOfMemory, type Extent, extentOf, type WebAssemblyMemory } from './extent.js'
@@ -96,7 +97,7 @@ export function toNativeTarget(
   onError: (error: Error) => void,
 ): NativeTarget & { byteLength: number } {
   const { name, byteLength, region, inRegion } = target
-  if (region !== undefined) return { name, byteLength, region, inRegion }
+  if (region !== undefined) return { name, byteLength, region, inRegion, onChunk: undefined }
   const onChunk = (byteOffset: number, chunkLength: number, done: () => void): Uint8Array => {
     try {
       const chunk = locateChunk(target, path, byteOffset, chunkLength)
@@ -108,7 +109,7 @@ export function toNativeTarget(
       throw error
     }
   }
-  return { name, byteLength, inRegion, onChunk }
+  return { name, byteLength, region: undefined, inRegion, onChunk }
 }
 
 /**

@@ -6,19 +6,22 @@
 import { toUSVString } from 'node:util'
 import { invalidArgType, invalidArgValue, outOfRange } from './errors.js'
 
-/** An options object whose keys are known and whose values are not checked yet. */
+/** An options object whose keys are known and whose values are not checked yet. It inherits nothing. */
 export type UncheckedOptions<Key extends string> = { readonly [key in Key]?: unknown }
 
 /**
  * Checks that `options` is an object (or undefined: all defaults) and that it has no key but `known`. A
  * misspelt option that is silently ignored is a wrong snapshot found a year later.
+ *
+ * @returns a copy of its own properties: what another package has been tricked into writing to `Object.prototype` is
+ *   nobody's wish.
  */
 export function checkOptions<Key extends string>(
   options: unknown,
   known: readonly Key[],
   name = 'options',
 ): UncheckedOptions<Key> {
-  if (options === undefined) return {}
+  if (options === undefined) return ownProperties({})
   if (typeof options !== 'object' || options === null || Array.isArray(options)) {
     throw invalidArgType(name, 'an object', options)
   }
@@ -27,7 +30,12 @@ export function checkOptions<Key extends string>(
       throw invalidArgValue(`${name}.${key} is not a known option; known are ${known.join(', ')}`)
     }
   }
-  return options
+  return ownProperties(options)
+}
+
+/** Without a prototype. */
+export function ownProperties<Value extends object>(value: Value): Value {
+  return Object.assign(Object.create(null), value) as Value
 }
 
 /** A boolean; `otherwise` when undefined. */

@@ -4,6 +4,7 @@
  */
 
 import { parseArgs } from 'node:util'
+import { StillframeError } from '../index.js'
 import type { Io } from './io.js'
 
 /** One option of a command. */
@@ -77,6 +78,11 @@ export class UsageError extends Error {
 /** The operation cannot be done; the message tells the user all there is to know. Exit status 1. */
 export class CommandError extends Error {
   override readonly name = 'CommandError'
+}
+
+/** True for an error of the library with this code, given without its prefix. */
+export function isStillframeError(error: unknown, code: string): error is StillframeError {
+  return error instanceof StillframeError && error.code === `ERR_STILLFRAME_${code}`
 }
 
 /** Options that every command has. */

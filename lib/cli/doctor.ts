@@ -11,6 +11,7 @@ import {
   Region,
 } from '../index.js'
 import { forecast } from '../preflight.js'
+import { printable } from '../printable.js'
 import type { Command } from './command.js'
 import type { Io } from './io.js'
 import { describeMachine, type FileSystem, fileSystemOf } from './machine.js'
@@ -132,7 +133,7 @@ function describeRoom(
 ): string[] {
   return [
     `    memory  ${formatBytes(availableBytes)} available`,
-    `    disk    ${describeFree(freeDiskBytes)} in ${directory} (${disk.type} on ${disk.source})`,
+    `    disk    ${describeFree(freeDiskBytes)} in ${printable(directory)} (${printable(disk.type)} on ${printable(disk.source)})`,
     ...(disk.inMemory
       ? hang(
           `${io.style.warn('!')} `,

@@ -1,10 +1,12 @@
 /** `stillframe extract FILE SECTION`: the bytes of one section, checked before the first is handed out. */
 
 import { inspect, restore } from '../index.js'
-import { type Arguments, type Command, CommandError, UsageError } from './command.js'
+import { printable } from '../printable.js'
+import { type Arguments, type Command, CommandError, isStillframeError, UsageError } from './command.js'
 import { type ByteSink, openFileSink, openStdoutSink } from './extract/sink.js'
 import type { Io } from './io.js'
-import { formatBytes, formatDuration, formatNumber, printable } from './units.js'
+import { formatBytes, formatDuration, formatNumber } from './units.js'
+import { inspectValues } from './values.js'
 
 /** Written in such pieces: typed arrays end at 4 GiB on Node 20, sections do not. */
 const windowBytes = 2 ** 22
@@ -63,7 +65,10 @@ function readOutput(args: Arguments, io: Io): string | undefined {
 
 /** Size of the section. @throws CommandError that lists the sections there are. */
 async function findSection(path: string, name: string): Promise<number> {
-  const { sections } = await inspect(path)
+  const { sections } = await inspect(path).catch(async (error: unknown) => {
+    if (!isStillframeError(error, 'FORMAT') || (await inspectValues(path)) === undefined) throw error
+    throw new CommandError(`${path} is a file of values and has no sections. Read it with readValues()`)
+  })
   const section = sections.find((candidate) => candidate.name === name)
   if (section === undefined) {
     const names = sections.map((candidate) => `'${printable(candidate.name)}'`).join(', ')

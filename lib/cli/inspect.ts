@@ -1,29 +1,49 @@
 /** `stillframe inspect FILE`: what a snapshot file says about itself. */
 
 import { inspect as readInfo, type SnapshotInfo } from '../index.js'
-import type { Command } from './command.js'
-import type { Style } from './io.js'
+import { printable, printableLines } from '../printable.js'
+import { type Command, isStillframeError } from './command.js'
+import type { Io, Style } from './io.js'
 import { renderTable } from './table.js'
-import { formatBytes, formatCount, formatOffset, printable, printableLines } from './units.js'
+import { count, formatBytes, formatCount, formatOffset } from './units.js'
+import { inspectValues, type ValuesInfo } from './values.js'
 
 export const inspect: Command = {
   name: 'inspect',
-  summary: 'show the header, sections and metadata of a snapshot',
+  summary: 'show header, sections and metadata of a snapshot',
   positionals: ['FILE'],
   options: {},
   details: `
 Reads and checks the header, the list of sections and the metadata. It reads no page data, so it is
-quick for any size: 'stillframe verify' is what checks every byte.`,
+quick for any size: 'stillframe verify' is what checks every byte. Of a file of values (snapshotState)
+it says how many there are.`,
 
   async run(args, io) {
     const path = args.positional(0)
-    const info = await readInfo(path)
-    await io.report({ file: path, ...info }, describeInfo(path, info, io.style))
+    try {
+      const info = await readInfo(path)
+      await io.report({ file: path, ...info }, describeInfo(path, info, io))
+    } catch (error) {
+      const values = isStillframeError(error, 'FORMAT') ? await inspectValues(path) : undefined
+      if (values === undefined) throw error
+      await io.report({ file: path, ...values }, describeValues(path, values, io.style))
+    }
     return 0
   },
 }
 
-function describeInfo(path: string, info: SnapshotInfo, style: Style): string[] {
+function describeValues(path: string, { fileSize, values }: ValuesInfo, style: Style): string[] {
+  const many = values === undefined ? 'damaged or cut short: verify says where' : count(values, 'value')
+  return [
+    style.bold(printable(path)),
+    '',
+    `  ${style.dim('kind')}  values, for readValues()`,
+    `  ${style.dim('file')}  ${formatBytes(fileSize)}, ${many}`,
+    '',
+  ]
+}
+
+function describeInfo(path: string, info: SnapshotInfo, { style, tableWidth }: Io): string[] {
   const facts: [label: string, value: string][] = [
     ['id', info.id],
     ['frozen at', info.frozenAt.toISOString()],
@@ -40,19 +60,22 @@ function describeInfo(path: string, info: SnapshotInfo, style: Style): string[] 
     ...renderTable(
       [
         { title: 'section', align: 'left' },
-        { title: 'bytes', align: 'right' },
+        { title: 'bytes', align: 'right', optional: 2 },
         { title: 'size', align: 'right' },
         { title: 'stored', align: 'right' },
-        { title: 'at offset', align: 'right' },
+        { title: 'of it', align: 'right', optional: 3 },
+        { title: 'at offset', align: 'right', optional: 1 },
       ],
       info.sections.map((section) => [
         printable(section.name),
         formatCount(section.byteLength),
         formatBytes(section.byteLength),
         formatBytes(section.storedBytes),
+        section.byteLength === 0 ? '' : `${Math.round((100 * section.storedBytes) / section.byteLength)} %`,
         info.layout === 'flat' ? formatOffset(section.fileOffset) : '',
       ]),
       style.dim,
+      tableWidth,
     ),
     '',
     ...describeMetadata(info, style),
@@ -63,9 +86,4 @@ function describeMetadata({ metadata }: SnapshotInfo, style: Style): string[] {
   if (metadata === undefined) return [style.dim('  no metadata')]
   const text = printableLines(JSON.stringify(metadata, undefined, 2))
   return [style.dim('  metadata'), ...text.split('\n').map((line) => `  ${line}`)]
-}
-
-/** `1 section`, `2 sections`. */
-function count(number: number, noun: string): string {
-  return `${formatCount(number)} ${noun}${number === 1 ? '' : 's'}`
 }

@@ -3,6 +3,7 @@
  * Everything else (remarks, progress, errors) goes to stderr, so that a pipe only ever carries results.
  */
 
+import { printableLines } from '../printable.js'
 import { type ProgressBar, startProgressBar } from './progress.js'
 
 /** Anything that JSON can say. `undefined` members are left out, as JSON.stringify does. */
@@ -26,6 +27,8 @@ export interface Io {
   readonly style: Style
   /** Columns to wrap paragraphs at. */
   readonly width: number
+  /** Columns that a table has; without a terminal as many as it wants. */
+  readonly tableWidth: number
   /** Lines of the result that are known early; nothing with `--json`. */
   print(lines: readonly string[]): Promise<void>
   /** The command's result, in the form that was asked for. Called once. */
@@ -52,9 +55,13 @@ export function createIo(json: boolean, signal: AbortSignal): Io {
     signal,
     style: styleFor(process.stdout),
     width: Math.min(process.stdout.columns ?? 100, 110),
+    tableWidth: process.stdout.columns ?? Number.POSITIVE_INFINITY,
     print: (lines) => (json ? Promise.resolve() : writeText(`${lines.join('\n')}\n`)),
     report: (document, lines) =>
-      writeText(json ? `${JSON.stringify(document, undefined, 2)}\n` : `${lines.join('\n')}\n`),
+      writeText(
+        // JSON leaves characters as they are that a terminal obeys: people read it, too.
+        json ? `${printableLines(JSON.stringify(document, undefined, 2))}\n` : `${lines.join('\n')}\n`,
+      ),
     progress: (label, bytesTotal = 0) => startProgressBar(label, bytesTotal),
   }
 }

@@ -6,6 +6,7 @@
 
 import { readFileSync } from 'node:fs'
 import { constants } from 'node:os'
+import { printableLines } from '../printable.js'
 import {
   type Arguments,
   type Command,
@@ -32,19 +33,33 @@ async function main(argv: readonly string[]): Promise<number> {
   if (first === '--version') return await answer(`${packageVersion()}\n`)
   if (first === '--help' || first === '-h') return await answer(globalHelp(commands, packageVersion()))
   if (first.startsWith('-')) throw new UsageError(`unknown option '${first}'`, "Try 'stillframe --help'.")
+  if (first === 'help') return await answerHelp(rest)
 
-  const command = commands.find(({ name }) => name === first)
-  if (command === undefined) {
-    const closest = closestOf(
-      first,
-      commands.map(({ name }) => name),
-    )
-    const hint = closest === undefined ? `Commands: ${commandNames()}.` : `Did you mean '${closest}'?`
-    throw new UsageError(`unknown command '${first}'`, `${hint} Try 'stillframe --help'.`)
-  }
+  const command = commandNamed(first)
   const args = parseArguments(command, rest)
   if (args.flag('help')) return await answer(commandHelp(command))
   return await run(command, args)
+}
+
+/** @throws UsageError with the name that was probably meant. */
+function commandNamed(name: string): Command {
+  const command = commands.find((candidate) => candidate.name === name)
+  if (command !== undefined) return command
+  const closest = closestOf(name, ['help', ...commands.map((candidate) => candidate.name)])
+  const hint = closest === undefined ? `Commands: ${commandNames()}.` : `Did you mean '${closest}'?`
+  throw new UsageError(`unknown command '${name}'`, `${hint} Try 'stillframe --help'.`)
+}
+
+/** `stillframe help [COMMAND]`. */
+async function answerHelp(words: readonly string[]): Promise<number> {
+  const [name, surplus] = words.filter((word) => word !== '--help' && word !== '-h')
+  if (surplus !== undefined)
+    throw new UsageError(`unexpected argument '${surplus}'`, "Try 'stillframe --help'.")
+  return await answer(
+    name === undefined || name === 'help'
+      ? globalHelp(commands, packageVersion())
+      : commandHelp(commandNamed(name)),
+  )
 }
 
 /** Runs a command with signals turned into an abort of its work. */
@@ -81,21 +96,40 @@ function explain(error: unknown): number {
   // The reader of our output has gone: there is nobody to tell.
   if (isBrokenPipe(error)) return 1
   const { bold, bad, dim } = styleFor(process.stderr)
-  const say = (line: string): boolean => process.stderr.write(`${line}\n`)
+  const say = (text: string): boolean => process.stderr.write(`${text}\n`)
+  const { message, hint, code, stack } = partsOf(error)
   if (error instanceof UsageError) {
-    say(`${bold('stillframe:')} ${bad(error.message)}`)
-    if (error.hint !== undefined) say(error.hint)
+    say(`${bold('stillframe:')} ${bad(message)}`)
+    if (hint !== undefined) say(hint)
     return 2
   }
   if (error instanceof CommandError) {
-    say(`${bold('stillframe:')} ${bad(error.message)}`)
-  } else if (error instanceof Error && 'code' in error && typeof error.code === 'string') {
-    say(`${bold('stillframe:')} ${bad(error.message)} ${dim(`(${error.code})`)}`)
+    say(`${bold('stillframe:')} ${bad(message)}`)
+  } else if (code !== undefined) {
+    say(`${bold('stillframe:')} ${bad(message)} ${dim(`(${code})`)}`)
   } else {
     // No code: this is no failure that was foreseen, and whoever mends it needs the stack.
-    say(`${bold('stillframe:')} ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`)
+    say(`${bold('stillframe:')} ${stack}`)
   }
   return 1
+}
+
+/** What a terminal may be told of an error: names of files and sections, and arguments, may hold anything. */
+function partsOf(
+  error: unknown,
+): Record<'message' | 'stack', string> & Record<'hint' | 'code', string | undefined> {
+  if (!(error instanceof Error)) {
+    const text = printableLines(String(error))
+    return { message: text, stack: text, hint: undefined, code: undefined }
+  }
+  const { code } = error as NodeJS.ErrnoException
+  const hint = error instanceof UsageError ? error.hint : undefined
+  return {
+    message: printableLines(error.message),
+    stack: printableLines(error.stack ?? error.message),
+    hint: hint === undefined ? undefined : printableLines(hint),
+    code: typeof code === 'string' ? code : undefined,
+  }
 }
 
 function describeForJson(error: unknown): Record<string, unknown> {

@@ -6,10 +6,29 @@ import { stripVTControlCharacters } from 'node:util'
 export interface Column {
   title: string
   align: 'left' | 'right'
+  /** Left out where the table is too wide, those with the highest number first. */
+  optional?: number
 }
 
-/** Lines of a table, indented by two; `style` is applied to the titles and the rule below them. */
+/**
+ * Lines of a table, indented by two; `style` is applied to the titles and the rule below them. Where it is wider than
+ * `width`, columns are left out that can be spared.
+ */
 export function renderTable(
+  columns: readonly Column[],
+  rows: readonly (readonly string[])[],
+  style: (text: string) => string,
+  width: number,
+): string[] {
+  const lines = renderColumns(columns, rows, style)
+  const spare = columns.reduce((most, { optional = 0 }) => Math.max(most, optional), 0)
+  if (spare === 0 || lines.every((line) => visibleLength(line) <= width)) return lines
+  const kept = columns.map(({ optional }) => optional !== spare)
+  const fewer = <T>(cells: readonly T[]): T[] => cells.filter((_, index) => kept[index])
+  return renderTable(fewer(columns), rows.map(fewer), style, width)
+}
+
+function renderColumns(
   columns: readonly Column[],
   rows: readonly (readonly string[])[],
   style: (text: string) => string,

@@ -29,6 +29,11 @@ export function formatCount(value: number): string {
   return value.toLocaleString('en-US', { maximumFractionDigits: 0 })
 }
 
+/** `1 section`, `2 sections`. */
+export function count(number: number, noun: string): string {
+  return `${formatCount(number)} ${noun}${number === 1 ? '' : 's'}`
+}
+
 /** Milliseconds with as many digits as mean something: `0.042`, `3.14`, `104`, `4,412`. */
 export function formatMs(ms: number): string {
   const digits = ms >= 100 ? 0 : ms >= 10 ? 1 : ms >= 1 ? 2 : 3
@@ -69,16 +74,4 @@ export function parseBytes(text: string): number | undefined {
   if (match === null || multiplier === undefined) return undefined
   const bytes = Math.floor(Number(match[1]) * multiplier)
   return Number.isSafeInteger(bytes) ? bytes : undefined
-}
-
-/** What a file says about itself may hold terminal commands: control characters become escapes. */
-export function printable(text: string): string {
-  return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (character) => {
-    return `\\u${(character.codePointAt(0) ?? 0).toString(16).padStart(4, '0')}`
-  })
-}
-
-/** Like {@link printable}, for a text of several lines. */
-export function printableLines(text: string): string {
-  return text.split('\n').map(printable).join('\n')
 }

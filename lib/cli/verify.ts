@@ -1,10 +1,12 @@
 /** `stillframe verify FILE`: checks every byte of a snapshot file. */
 
 import { type VerifyProblem, verify as verifyFile } from '../index.js'
+import { printable } from '../printable.js'
 import { type Command, UsageError } from './command.js'
-import type { Io, Style } from './io.js'
+import type { Io } from './io.js'
 import { renderTable } from './table.js'
-import { formatBytes, formatCount, formatDuration, formatNumber, formatOffset, printable } from './units.js'
+import { count, formatBytes, formatCount, formatDuration, formatNumber, formatOffset } from './units.js'
+import { checkValues, inspectValues, type ValuesInfo } from './values.js'
 
 const defaultMaxProblems = 100
 /** The library's own bound. */
@@ -23,11 +25,14 @@ export const verify: Command = {
   },
   details: `
 Reads the whole file and compares it with its checksums. Problems are listed with the section and the
-offset in the file. Exit status 0 when there are none, 1 otherwise.`,
+offset in the file. Of a file of values (snapshotState) every value is read; its first problem is its
+last, too. Exit status 0 when there are none, 1 otherwise.`,
 
   async run(args, io) {
     const path = args.positional(0)
     const maxProblems = readCount(args.value('max-problems'))
+    const values = await inspectValues(path).catch(() => undefined)
+    if (values !== undefined) return await verifyValues(path, values, io)
     const bar = io.progress('verifying')
     const begunMs = performance.now()
     const report = await verifyFile(path, {
@@ -40,10 +45,23 @@ offset in the file. Exit status 0 when there are none, 1 otherwise.`,
     const { ok, problems, info } = report
     const lines = ok
       ? describeSound(path, info?.fileSize ?? 0, info?.byteLength ?? 0, durationMs, io)
-      : describeProblems(path, problems, maxProblems, io.style)
+      : describeProblems(path, problems, maxProblems, io)
     await io.report({ file: path, ok, durationMs, problems, info }, lines)
     return ok ? 0 : 1
   },
+}
+
+async function verifyValues(path: string, info: ValuesInfo, io: Io): Promise<number> {
+  const begunMs = performance.now()
+  const problem = await checkValues(path, io.signal)
+  const durationMs = performance.now() - begunMs
+  const problems = problem === undefined ? [] : [problem]
+  const lines =
+    problem === undefined
+      ? [`${io.style.good('✓')} ${printable(path)}: all ${count(info.values ?? 0, 'value')} can be read`]
+      : describeProblems(path, problems, 2, io)
+  await io.report({ file: path, ok: problem === undefined, durationMs, problems, info }, lines)
+  return problem === undefined ? 0 : 1
 }
 
 function readCount(text: string | undefined): number {
@@ -72,7 +90,7 @@ function describeProblems(
   path: string,
   problems: VerifyProblem[],
   maxProblems: number,
-  style: Style,
+  { style, tableWidth }: Io,
 ): string[] {
   const more = problems.length === maxProblems ? ' or more' : ''
   const noun = problems.length === 1 && more === '' ? 'problem' : 'problems'
@@ -91,6 +109,7 @@ function describeProblems(
         printable(reason),
       ]),
       style.dim,
+      tableWidth,
     ),
   ]
 }

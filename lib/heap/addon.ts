@@ -8,7 +8,7 @@
 
 import { join } from 'node:path'
 import type { Addon, NativeFailure } from '../addon.js'
-import { StillframeError } from '../errors.js'
+import { messageOf, StillframeError } from '../errors.js'
 import { checkPlatform, prebuilt, tryFile } from '../load.js'
 import { packageRoot, sourceRoot } from '../package-root.js'
 
@@ -109,7 +109,7 @@ export function whyNoHeapAddon(): string | undefined {
     loadHeapAddon()
     return undefined
   } catch (error) {
-    return error instanceof Error ? error.message : String(error)
+    return messageOf(error)
   }
 }
 

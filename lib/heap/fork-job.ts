@@ -9,7 +9,7 @@ import { clearTimeout, setTimeout } from 'node:timers'
 import { inspect } from 'node:util'
 import type { NativeFailure } from '../addon.js'
 import { abortError, CaptureJob } from '../capture-job.js'
-import { type CallSite, fromNative, isNativeFailure, StillframeError } from '../errors.js'
+import { type CallSite, fromNative, isError, isNativeFailure, StillframeError } from '../errors.js'
 import { loadAddon } from '../load.js'
 import type { HeapAddon, HeapJobHandle, HeapPlan, NativeHeapResult, PauseParts } from './addon.js'
 import { deserializeThrown } from './in-copy.js'
@@ -253,7 +253,7 @@ export class ForkJob extends CaptureJob<ForkProgress, ForkResult> {
     // What ends the copy on the spot has no error to send.
     if (thrown.length === 0) return fromNative(failure, path, callSite)
     const cause = deserializeThrown(thrown)
-    const what = cause instanceof Error ? cause.message : inspect(cause)
+    const what = isError(cause) ? cause.message : inspect(cause)
     const error = new StillframeError('ERR_STILLFRAME_CALLBACK', `${path}: the callback threw: ${what}`, {
       path,
       cause,

@@ -10,6 +10,7 @@ import process from 'node:process'
 import { types } from 'node:util'
 import { deserialize, serialize } from 'node:v8'
 import { Worker } from 'node:worker_threads'
+import { isError } from '../errors.js'
 import { enterFrozenCopy, refusalInFrozenCopy } from '../frozen-copy.js'
 
 /** Longest serialized error that comes back; see `native/heap/control.h`. */
@@ -111,7 +112,7 @@ export function serializeThrown(thrown: unknown): Uint8Array {
 /** In the service again. */
 export function deserializeThrown(bytes: Uint8Array): unknown {
   const { value, name, code } = deserialize(bytes) as Thrown
-  if (!(value instanceof Error)) return value
+  if (!isError(value)) return value
   if (name !== undefined && value.name !== name) {
     Object.defineProperty(value, 'name', { value: name, configurable: true, writable: true })
   }
@@ -119,7 +120,7 @@ export function deserializeThrown(bytes: Uint8Array): unknown {
 }
 
 function withDetails(value: unknown): Thrown {
-  if (!(value instanceof Error)) return { value }
+  if (!isError(value)) return { value }
   // A DOMException, of which nothing would be left: its message is a getter that the clone does not have.
   const clonable = types.isNativeError(value) && (value.message === '' || Object.hasOwn(value, 'message'))
   if (!clonable) throw new TypeError('cannot be cloned')
@@ -129,8 +130,8 @@ function withDetails(value: unknown): Thrown {
 }
 
 function describeThrown(thrown: unknown): unknown {
-  const text = String(thrown instanceof Error ? thrown.message : thrown).slice(0, maxDescribed)
-  if (!(thrown instanceof Error)) return text
+  const text = String(isError(thrown) ? thrown.message : thrown).slice(0, maxDescribed)
+  if (!isError(thrown)) return text
   const error = Object.assign(new Error(text), { code: (thrown as { code?: unknown }).code })
   error.name = String(thrown.name).slice(0, 100)
   error.stack = String(thrown.stack).slice(0, maxDescribed)

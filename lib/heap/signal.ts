@@ -19,6 +19,7 @@
 import { accessSync, constants, unlinkSync, writeSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { isMainThread } from 'node:worker_threads'
+import { messageOf } from '../errors.js'
 import { loadHeapAddon } from './addon.js'
 import { type ForkJob, writeHeapSnapshot } from './index.js'
 
@@ -44,10 +45,6 @@ function say(text: string): void {
   } catch {
     // Nobody listens.
   }
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error)
 }
 
 function readSettings(env: NodeJS.ProcessEnv): Settings {

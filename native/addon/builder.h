@@ -36,6 +36,12 @@ class ObjectBuilder {
     napi_get_boolean(env_, flag, &value);
     return Value(key, value);
   }
+  // What is not there is said: readers would look for a missing member in Object.prototype.
+  ObjectBuilder& Undefined(const char* key) {
+    napi_value value = nullptr;
+    napi_get_undefined(env_, &value);
+    return Value(key, value);
+  }
   ObjectBuilder& String(const char* key, const std::string& text) {
     napi_value value = nullptr;
     napi_create_string_utf8(env_, text.data(), text.size(), &value);

@@ -174,7 +174,7 @@ napi_value DescribeImage(Napi::Env env, const ImageFile& image) {
       .Unsigned("blockSize", header.block_size)
       .Unsigned("fileSize", image.file_length())
       .Unsigned("allocatedBytes", image.allocated_bytes());
-  if (!image.metadata().empty()) info.String("metadata", image.metadata());
+  image.metadata().empty() ? info.Undefined("metadata") : info.String("metadata", image.metadata());
   info.Value("sections", ArrayOf(env, image.sections(), [&](const ImageFile::Section& section) {
                return ObjectBuilder(env)
                    .String("name", section.name)
@@ -236,7 +236,10 @@ Napi::Value Verify(const Napi::CallbackInfo& info) {
       const ImageProblem problem{static_cast<uint64_t>(failure.offset), failure.section,
                                  failure.message};
       return ReadJob::ToValue([problem](Napi::Env env) {
-        return ObjectBuilder(env).Value("problems", DescribeProblems(env, {problem})).object();
+        return ObjectBuilder(env)
+            .Value("problems", DescribeProblems(env, {problem}))
+            .Undefined("info")
+            .object();
       });
     }
     auto shared = std::make_shared<ImageFile>(std::move(image.value()));
@@ -558,7 +561,8 @@ Napi::Value Restore(const Napi::CallbackInfo& info) {
       const auto describe = [&](RestoredRegion& region) {
         ObjectBuilder entry(env);
         entry.String("name", region.name);
-        if (region.memory) entry.Value("region", RegionHandle::Wrap(env, std::move(region.memory)));
+        region.memory ? entry.Value("region", RegionHandle::Wrap(env, std::move(region.memory)))
+                      : entry.Undefined("region");
         return entry.object();
       };
       return ObjectBuilder(env)

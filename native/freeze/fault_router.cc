@@ -282,10 +282,7 @@ Status Arm(FrozenMemory* memory, FaultSignal signal) {
     if (other == nullptr || !memory->Overlaps(*other)) continue;
     Failure failure;
     failure.code = FailureCode::kBusy;
-    failure.message =
-        "a region is being captured by write protection already, and can be by one capture at a "
-        "time; wait for "
-        "its end, abort it, or use engine 'fork'";
+    failure.message = kAlreadyProtected;
     return failure;
   }
   for (ArmedSlot& slot : slots) {

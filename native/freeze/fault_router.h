@@ -25,6 +25,11 @@ namespace stillframe {
 
 enum class FaultSignal : uint8_t { kSegv, kBus, kNone };
 
+// Said of memory that is in another capture: BUSY.
+inline constexpr char kAlreadyProtected[] =
+    "a region is being captured by write protection already, and can be by one capture at a time; "
+    "until that ends only engine 'fork' can capture it as well";
+
 // Makes writes to this memory resolve by signal, until Disarm. Also serves FindArmed. kNone: only that.
 Status Arm(FrozenMemory* memory, FaultSignal signal);
 void Disarm(FrozenMemory* memory);

@@ -100,11 +100,14 @@ Status UserfaultfdEngine::PrepareProtection(const FreezePlan& plan) {
     range.mode = UFFDIO_REGISTER_MODE_WP;
     const int refused = sys::Ioctl(fd, UFFDIO_REGISTER, reinterpret_cast<uint64_t>(&range));
     if (refused < 0) {
+      // EBUSY: some other userfaultfd has it, ours of another capture or one of the host's.
+      const bool busy = refused == -EBUSY;
       Failure failure =
           SystemFailure("ioctl", -refused,
-                        "userfaultfd does not take a source's memory: it must be anonymous (a "
-                        "region restored with mode 'map' is not)");
-      failure.code = refused == -EBUSY ? FailureCode::kBusy : FailureCode::kEngineUnavailable;
+                        busy ? kAlreadyProtected
+                             : "userfaultfd does not take a source's memory: it must be anonymous "
+                               "(a region restored with mode 'map' is not)");
+      failure.code = busy ? FailureCode::kBusy : FailureCode::kEngineUnavailable;
       return failure;
     }
     registered_.push_back(source);

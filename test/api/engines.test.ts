@@ -4,7 +4,7 @@
  */
 
 import { expect, test, vi } from 'vitest'
-import { chooseEngine, type EngineWish, fallbackOf, type Machine } from '../../lib/engines.js'
+import { chooseEngine, type EngineWish, fallbackOf, type Machine, whyChosen } from '../../lib/engines.js'
 import { capabilities, preflight, Region, snapshot } from '../../lib/index.js'
 import { resolveSources } from '../../lib/source.js'
 import { rejectionOf, thrownBy } from './expect-error.js'
@@ -117,9 +117,36 @@ test('userfaultfd by name prefers the fault thread, and mprotect is refused when
 test('only auto falls back when an engine refuses just now, and it falls back on fork', () => {
   const region = Region.allocate(8)
   const choice = chooseEngine(wish(region), machine())
-  expect(fallbackOf(wish(region), choice)).toEqual({ engine: 'fork', faultHandling: 'kernel' })
-  expect(fallbackOf(wish(region, { engine: 'userfaultfd' }), choice)).toBeUndefined()
-  expect(fallbackOf(wish(region), { engine: 'fork', faultHandling: 'kernel' })).toBeUndefined()
+  const fork = { engine: 'fork', faultHandling: 'kernel' } as const
+  expect(fallbackOf(wish(region), choice, machine())).toEqual(fork)
+  expect(fallbackOf(wish(region, { onMemoryLimit: 'wait' }), choice, machine())).toEqual(fork)
+  expect(fallbackOf(wish(region, { engine: 'userfaultfd' }), choice, machine())).toBeUndefined()
+  expect(fallbackOf(wish(region), fork, machine())).toBeUndefined()
+  expect(fallbackOf(wish(region), choice, machine('fork'))).toBe('no fork')
+})
+
+test('auto takes nothing that cannot be used, and says of each engine why', () => {
+  const without = machine('fork', 'userfaultfd')
+  for (const source of [Region.allocate(8), new ArrayBuffer(8)]) {
+    const error = thrownBy(() => chooseEngine(wish(source), without))
+    expect(error.code).toBe('ERR_STILLFRAME_ENGINE_UNAVAILABLE')
+    expect(error.message).toMatch(/userfaultfd \(no userfaultfd\), mprotect \(.*\), fork \(no fork\)$/)
+    // Advice to use what cannot be used is none.
+    expect(error.message).not.toMatch(/engine 'fork' or 'auto'/)
+  }
+  expect(chooseEngine(wish(Region.allocate(8), { kernelWrites: false }), without).engine).toBe('mprotect')
+})
+
+test('preflight says why an engine was chosen', async () => {
+  const reasonOf = (asked: EngineWish, on: Machine) => whyChosen(asked, chooseEngine(asked, on), on)
+  const region = Region.allocate(8)
+  expect(reasonOf(wish(region), machine())).toMatch(/best/)
+  expect(reasonOf(wish(region), machine('userfaultfd'))).toMatch(
+    /userfaultfd \(no userfaultfd\), mprotect \(/,
+  )
+  expect(reasonOf(wish(new ArrayBuffer(8)), machine())).toMatch(/memory that is no Region/)
+  expect(reasonOf(wish(region, { engine: 'fork' }), machine())).toMatch(/asked for/)
+  expect((await preflight(region, path)).engineReason).toMatch(/userfaultfd/)
 })
 
 test.each(['mprotect', 'userfaultfd'] as const)('%s is refused for memory that is no Region', (engine) => {

@@ -17,10 +17,13 @@ function translate(failure: string, details = {}, path: string | undefined = '/d
 }
 
 describe('fromNative', () => {
-  test('keeps errno negative, the call, the path; leaves out what does not apply', () => {
+  test('keeps errno negative, its name, the call, the path; leaves out what does not apply', () => {
     const error = translate('IO', { message: 'cannot write.', errno: 5, errnoName: 'EIO', syscall: 'fsync' })
-    expect({ ...error }).toEqual({ code: 'ERR_STILLFRAME_IO', errno: -5, syscall: 'fsync', path: '/data/x' })
-    expect(error.message).toBe('/data/x: cannot write (fsync: EIO)')
+    const numbers = { errno: -5, errnoName: 'EIO', syscall: 'fsync' }
+    expect({ ...error }).toEqual({ code: 'ERR_STILLFRAME_IO', ...numbers, path: '/data/x' })
+    expect(error.message).toBe('/data/x: cannot write (EIO: i/o error, fsync)')
+    const unheardOf = { message: 'odd', errno: 4000, errnoName: 'Unknown system error 4000', syscall: 'read' }
+    expect(translate('IO', unheardOf).message).toBe('/data/x: odd (Unknown system error 4000, read)')
     expect(error.name).toBe('StillframeError')
     expect(Object.keys(translate('BUSY', {}, undefined))).toEqual(['code', 'path'])
   })

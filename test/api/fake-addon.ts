@@ -155,7 +155,7 @@ export const image: ImageInfo = {
 /** The fake, and what it was asked. */
 export class FakeAddon {
   inspectJob: FakeJob<ImageInfo> | undefined
-  verifyJob: FakeJob<{ problems: ImageProblem[]; info?: ImageInfo }> | undefined
+  verifyJob: FakeJob<{ problems: ImageProblem[]; info: ImageInfo | undefined }> | undefined
   restoreJob: FakeJob<NativeRestored> | undefined
   restorePlan: RestorePlan | undefined
   verifyPlan: VerifyPlan | undefined

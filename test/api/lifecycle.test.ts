@@ -166,7 +166,9 @@ describe('done', () => {
     const error = await rejection
     expect(error).toBeInstanceOf(StillframeError)
     expect(error).toMatchObject({ code: 'ERR_STILLFRAME_NO_SPACE', errno: -28, syscall: 'pwrite', path })
-    expect(error.message).toMatch(/^\/tmp\/.*: cannot write \(pwrite: ENOSPC\)\. Free disk space/)
+    expect(error.message).toMatch(
+      /^\/tmp\/.*: cannot write \(ENOSPC: no space left on device, pwrite\)\. Free disk space/,
+    )
     expect(error.stack).toMatch(/^StillframeError: .*cannot write/)
     expect(error.stack).toContain('theCaller')
     expect(error.stack).not.toContain('fake-addon')

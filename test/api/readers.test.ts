@@ -80,6 +80,7 @@ describe('verify()', () => {
     const report = verify(path, { maxProblems: 2 })
     expect(fake.verifyPlan?.maxProblems).toBe(2)
     fake.verifyJob?.succeed({
+      info: undefined,
       problems: [
         { offset: 4096, section: 'main', reason: 'wrong checksum' },
         { offset: -1, section: '', reason: 'cut off' },
@@ -104,7 +105,7 @@ describe('verify()', () => {
     const seen: unknown[] = []
     const report = verify(path, { onProgress: (progress) => seen.push(progress) })
     if (fake.verifyJob) fake.verifyJob.counters = [10, 10]
-    fake.verifyJob?.succeed({ problems: [] })
+    fake.verifyJob?.succeed({ problems: [], info: undefined })
     await report
     expect(seen).toEqual([{ bytesDone: 10, bytesTotal: 10 }])
   })

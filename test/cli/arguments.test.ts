@@ -10,6 +10,25 @@ import { run } from './run.js'
 const commands = ['demo', 'inspect', 'verify', 'extract', 'doctor']
 
 describe('help', () => {
+  it.each([
+    [['help'], ['--help']],
+    [['help', 'help'], ['--help']],
+    [
+      ['help', 'inspect'],
+      ['inspect', '--help'],
+    ],
+  ])('%j says the same as %j', async (args, same) => {
+    const [asked, known] = [await run(args), await run(same)]
+    expect(asked).toEqual(known)
+    expect(asked.status).toBe(0)
+  })
+
+  it('knows no other command', async () => {
+    const { status, stderr } = await run(['help', 'inspct'])
+    expect(status).toBe(2)
+    expect(stderr).toContain("Did you mean 'inspect'?")
+  })
+
   it('lists every command', async () => {
     const { status, stdout, stderr } = await run(['--help'])
     expect(status).toBe(0)

@@ -58,9 +58,9 @@ export function describeSetting(setting: Setting, io: Io): string[] {
 export function describeOutcome(setting: Setting, { alone, ways }: Measured, io: Io): string[] {
   const [naive, ...others] = ways
   return [
-    ...figuresTable(alone, ways, io.style),
+    ...figuresTable(alone, ways, io),
     '',
-    ...(naive === undefined ? [] : ratiosTable(naive, others, io.style)),
+    ...(naive === undefined ? [] : ratiosTable(naive, others, io)),
     '',
     ...describeVerdict(ways, io),
     ...(setting.kept ? [`  The files are in ${setting.directory}`] : []),

@@ -1,6 +1,6 @@
 /** The demo's outcome, as a table for people. */
 
-import type { Io, Style } from '../io.js'
+import type { Io } from '../io.js'
 import { type Column, renderTable, wrap } from '../table.js'
 import { formatBytes, formatCount, formatMs } from '../units.js'
 import type { Measurement } from './measure.js'
@@ -31,11 +31,11 @@ const columns: readonly Column[] = [
   { title: 'way', align: 'left' },
   { title: 'pause\nms', align: 'right' },
   { title: 'duration\nms', align: 'right' },
-  { title: '\nMB/s', align: 'right' },
+  { title: '\nMB/s', align: 'right', optional: 2 },
   { title: 'extra\nmemory', align: 'right' },
-  { title: 'loop delay\np99 ms', align: 'right' },
+  { title: 'loop delay\np99 ms', align: 'right', optional: 3 },
   { title: 'loop delay\nmax ms', align: 'right' },
-  { title: 'first restore\nread ms', align: 'right' },
+  { title: 'first restore\nread ms', align: 'right', optional: 1 },
   { title: '\nverified', align: 'left' },
 ]
 
@@ -43,7 +43,7 @@ const columns: readonly Column[] = [
 export function figuresTable(
   alone: ServiceReport,
   measurements: readonly Measurement[],
-  style: Style,
+  { style, tableWidth }: Io,
 ): string[] {
   const none = '–'
   const loop = (report: ServiceReport): string[] => [
@@ -66,11 +66,16 @@ export function figuresTable(
       ]),
     ],
     style.dim,
+    tableWidth,
   )
 }
 
 /** The ratios of all ways to the naive one. */
-export function ratiosTable(naive: Measurement, ways: readonly Measurement[], style: Style): string[] {
+export function ratiosTable(
+  naive: Measurement,
+  ways: readonly Measurement[],
+  { style, tableWidth }: Io,
+): string[] {
   const times = (ratio: number | undefined, better: string, worse: string): string => {
     if (ratio === undefined) return 'none at all'
     return ratio >= 1 ? `${formatRatio(ratio)}x ${better}` : `${formatRatio(1 / ratio)}x ${worse}`
@@ -79,10 +84,10 @@ export function ratiosTable(naive: Measurement, ways: readonly Measurement[], st
     [
       { title: `against "${naive.way}"`, align: 'left' },
       { title: 'pause', align: 'right' },
-      { title: 'duration', align: 'right' },
+      { title: 'duration', align: 'right', optional: 2 },
       { title: 'extra memory', align: 'right' },
       { title: 'longest delay', align: 'right' },
-      { title: 'first read', align: 'right' },
+      { title: 'first read', align: 'right', optional: 1 },
     ],
     ways.map((way) => {
       const ratios = ratiosTo(naive, way)
@@ -96,6 +101,7 @@ export function ratiosTable(naive: Measurement, ways: readonly Measurement[], st
       ]
     }),
     style.dim,
+    tableWidth,
   )
 }
 

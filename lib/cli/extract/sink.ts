@@ -5,8 +5,8 @@ import { fstatSync, rmSync, write as writeFd } from 'node:fs'
 import { type FileHandle, link, lstat, open, rename, rm } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
 import { promisify } from 'node:util'
+import { printable } from '../../printable.js'
 import { CommandError } from '../command.js'
-import { printable } from '../units.js'
 
 /** Takes bytes in order. Disposed of before `commit`, a file sink leaves no trace. */
 export interface ByteSink extends AsyncDisposable {
