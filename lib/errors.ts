@@ -3,6 +3,7 @@
  * `TypeError`/`RangeError` with Node's codes for what the caller got wrong.
  */
 
+import { existsSync } from 'node:fs'
 import { getSystemErrorMap, inspect, types } from 'node:util'
 import type { NativeFailure } from './addon.js'
 import { printable } from './printable.js'
@@ -161,6 +162,7 @@ export function fromNative(error: unknown, path: string | undefined, stack: Call
     what,
     how === '' ? '' : ` (${how})`,
     damagedPlace(error),
+    whatIsMissing(error),
     advice[code] === undefined ? '' : `. ${advice[code]}`,
   ].join('')
   const result = argumentError(error, message) ?? stillframeError(error, code, message, path)
@@ -174,6 +176,12 @@ function describeCall({ errno, errnoName, syscall }: NativeFailure): string {
   if (errno <= 0) return syscall
   const [, meaning] = getSystemErrorMap().get(-errno) ?? []
   return `${errnoName}${meaning === undefined ? '' : `: ${meaning}`}, ${syscall}`
+}
+
+/** A nameless file gets its name by way of /proc. */
+function whatIsMissing({ errnoName, syscall }: NativeFailure): string {
+  if (syscall !== 'linkat' || errnoName !== 'ENOENT' || existsSync('/proc/self/fd')) return ''
+  return '. /proc is not mounted, and a snapshot gets its name by way of it: mount -t proc proc /proc'
 }
 
 /** Where a damaged file is damaged, for its message. */

@@ -12,6 +12,7 @@ import { join, resolve } from 'node:path'
 import type { Addon } from './addon.js'
 import { messageOf, StillframeError } from './errors.js'
 import { isCheckout, packageRoot, sourceRoot } from './package-root.js'
+import { addonVariable } from './privileges.js'
 
 const addonName = 'stillframe.node'
 const architectures: readonly string[] = ['x64', 'arm64']
@@ -48,10 +49,21 @@ export function checkPlatform(): void {
   }
 }
 
+/** Where Node loads no addon at all, nobody should look for the fault in a file. */
+function refuseWithoutAddons(error: unknown): void {
+  if ((error as NodeJS.ErrnoException).code !== 'ERR_DLOPEN_DISABLED') return
+  throw new StillframeError(
+    'ERR_STILLFRAME_ABI',
+    'the native addon cannot be loaded, since Node was told to load none. Start it with --allow-addons beside ' +
+      '--permission, and without --no-addons.',
+    { cause: error },
+  )
+}
+
 function load(): Addon {
   checkPlatform()
   const attempts: Attempt[] = []
-  const explicit = process.env.STILLFRAME_ADDON
+  const explicit = addonVariable('STILLFRAME_ADDON')
   // A binary asked for by name is used or refused: another one in its place would hide the mistake.
   if (explicit) {
     const addon = tryLoad(explicit, attempts)
@@ -92,6 +104,7 @@ export function tryFile(file: string): { exports?: unknown; outcome?: string } {
     const path = resolve(file)
     return { exports: requireAt(path)(path) as unknown }
   } catch (error) {
+    refuseWithoutAddons(error)
     return { outcome: firstLine(error) }
   }
 }
@@ -122,6 +135,7 @@ function tryBuild(directory: string, attempts: Attempt[]): Addon | undefined {
       }),
     )
   } catch (error) {
+    refuseWithoutAddons(error)
     attempts.push({ file, outcome: existsSync(file) ? firstLine(error) : 'does not exist' })
     return undefined
   }

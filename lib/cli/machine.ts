@@ -18,7 +18,9 @@ export interface FileSystem {
 export async function fileSystemOf(directory: string): Promise<FileSystem> {
   const path = await realpath(directory)
   let found: FileSystem = { type: 'unknown', source: 'unknown', mountPoint: '/', inMemory: false }
-  for (const line of (await readFile('/proc/self/mountinfo', 'utf8')).split('\n')) {
+  // Without /proc, or where it may not be read, nobody can tell.
+  const mounts = await readFile('/proc/self/mountinfo', 'utf8').catch(() => '')
+  for (const line of mounts.split('\n')) {
     // "36 35 98:0 /root /mount/point rw,noatime shared:1 - ext4 /dev/sda1 rw": see proc(5).
     const [mount, device] = line.split(' - ')
     const mountPoint = unescapeMount(mount?.split(' ')[4] ?? '')

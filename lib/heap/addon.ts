@@ -11,6 +11,7 @@ import type { Addon, NativeFailure } from '../addon.js'
 import { messageOf, StillframeError } from '../errors.js'
 import { checkPlatform, prebuilt, tryFile } from '../load.js'
 import { packageRoot, sourceRoot } from '../package-root.js'
+import { addonVariable } from '../privileges.js'
 
 /** What a forked copy is to do. */
 export interface HeapPlan {
@@ -115,9 +116,9 @@ export function whyNoHeapAddon(): string | undefined {
 
 function load(): HeapAddon {
   checkPlatform()
-  const { platform, arch, env } = process
+  const { platform, arch } = process
   const [major] = process.versions.node.split('.')
-  const explicit = env['STILLFRAME_HEAP_ADDON']
+  const explicit = addonVariable('STILLFRAME_HEAP_ADDON')
   const files = explicit ? [explicit] : filesOfPackage(`stillframe_heap-node${major}.node`)
   const outcomes: string[] = []
   for (const file of files) {

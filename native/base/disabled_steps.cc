@@ -7,7 +7,8 @@ namespace stillframe {
 
 bool StepDisabled(const char* name) {
   static const std::string list = [] {
-    const char* value = getenv("STILLFRAME_DISABLE");
+    // Not in a process that has more rights than who started it.
+    const char* value = secure_getenv("STILLFRAME_DISABLE");
     return value != nullptr ? "," + std::string(value) + "," : std::string();
   }();
   return !list.empty() && list.find("," + std::string(name) + ",") != std::string::npos;

@@ -3,6 +3,7 @@
 #include <linux/sched.h>
 #include <sys/sysinfo.h>
 #include <sys/utsname.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -34,12 +35,14 @@ bool HasCloseRange() {
   const int error = sys::CloseRange(1, 0, 0);
   return error != -ENOSYS && error != -EPERM;
 }
+bool HasProc() { return access("/proc/self/fd", F_OK) == 0; }
 bool HasSmapsRollup() { return ReadSmallFile("/proc/self/smaps_rollup").has_value(); }
 
 // Of the usual 65,530. mprotect takes half of what is left, and Node's own heap needs some for each thread.
 constexpr uint64_t kFewMappings = 8192;
 
 void AddMappingHazard(std::vector<Hazard>* hazards) {
+  if (!HasProc()) return;
   const auto [now, limit] = CountMappings();
   if (limit > now && limit - now >= kFewMappings) return;
   hazards->push_back(
@@ -60,6 +63,9 @@ void AddBlockedSignalHazard(FaultSignal signal, std::vector<Hazard>* hazards) {
                              (segv ? "engine mprotect" : "userfaultfd with kernelWrites: false") +
                              " is refused. To change: unblock the signal in that thread"});
 }
+
+// Without /sys nobody can tell whether they are off, and nothing is claimed.
+bool HugePagesKnown() { return access("/sys/kernel/mm", F_OK) == 0; }
 
 Feature MakeFeature(const char* name, bool available, const char* reason) {
   return {name, available, available ? "" : reason};
@@ -92,10 +98,11 @@ MachineReport ProbeMachine() {
   report.features.push_back(
       MakeFeature("close_range", HasCloseRange(),
                   "not in this kernel, or filtered; descriptors are closed one by one"));
-  report.features.push_back(
-      MakeFeature("huge_pages", !HugePagesOff(),
-                  "transparent huge pages are off; pauses are 13 to 55 times longer. "
-                  "To change: echo madvise > /sys/kernel/mm/transparent_hugepage/enabled"));
+  report.features.push_back(MakeFeature(
+      "huge_pages", HugePagesKnown() && !HugePagesOff(),
+      HugePagesKnown() ? "transparent huge pages are off; pauses are 13 to 55 times longer. "
+                         "To change: echo madvise > /sys/kernel/mm/transparent_hugepage/enabled"
+                       : "/sys is not mounted, so it cannot be told whether they are on"));
   report.features.push_back(MakeFeature(
       "smaps_rollup", HasSmapsRollup(),
       "/proc/self/smaps_rollup cannot be read; what copy-on-write costs is bounded by page "
@@ -113,7 +120,7 @@ std::vector<Hazard> HazardsFor(uint64_t source_bytes) {
          "vm.overcommit_memory is 2: the kernel counts a forked copy as if all of it were "
          "written, and may refuse the fork engine. To change: sysctl vm.overcommit_memory=0"});
   }
-  if (HugePagesOff()) {
+  if (HugePagesKnown() && HugePagesOff()) {
     hazards.push_back(
         {"HUGE_PAGES_OFF",
          "transparent huge pages are off: a freeze takes 13 to 55 times longer. To change: "
@@ -122,6 +129,17 @@ std::vector<Hazard> HazardsFor(uint64_t source_bytes) {
   AddMappingHazard(&hazards);
   AddBlockedSignalHazard(FaultSignal::kSegv, &hazards);
   AddBlockedSignalHazard(FaultSignal::kBus, &hazards);
+  if (!HasProc()) {
+    hazards.push_back(
+        {"PROC_MISSING",
+         "/proc is not mounted: a snapshot gets its name by way of it and cannot be published "
+         "without, and limits of memory cannot be read. To change: mount -t proc proc /proc"});
+  }
+  if (!HugePagesKnown()) {
+    hazards.push_back({"SYS_MISSING",
+                       "/sys is not mounted: neither the state of huge pages nor the limits of "
+                       "the memory cgroup can be read. To change: mount -t sysfs sysfs /sys"});
+  }
   const MemoryCgroup group = ReadMemoryCgroup();
   if (group.kills_group) {
     hazards.push_back(

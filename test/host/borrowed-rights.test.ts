@@ -1,0 +1,42 @@
+/**
+ * Promise: a process that has more rights than who started it loads no native code that its environment names. Proved with a
+ * Node that has a capability by its file, started by somebody who has none.
+ */
+
+import { spawnSync } from 'node:child_process'
+import { chmodSync, copyFileSync, writeFileSync } from 'node:fs'
+import { expect, test } from 'vitest'
+import { needsReadableCheckout, needsRoot, needsTools } from '../support/needs.js'
+import { useTemporaryDirectory } from '../support/temporary-directory.js'
+
+const inDirectory = useTemporaryDirectory()
+const asNobody = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups']
+const privileges = new URL('../../dist/privileges.js', import.meta.url).href
+
+/** What a Node of nobody's sees of the variable. */
+function seenBy(node: string): string {
+  writeFileSync(
+    inDirectory('ask.mjs'),
+    `import { addonVariable } from '${privileges}'\nconsole.log(addonVariable('STILLFRAME_ADDON') ?? 'nothing')`,
+  )
+  chmodSync(inDirectory('ask.mjs'), 0o644)
+  const [command = '', ...args] = asNobody
+  const { stdout, stderr } = spawnSync(command, [...args, node, inDirectory('ask.mjs')], {
+    encoding: 'utf8',
+    env: { STILLFRAME_ADDON: '/tmp/named.node' },
+  })
+  return `${stdout}${stderr}`.trim()
+}
+
+test('STILLFRAME_ADDON is obeyed, but not with capabilities from a file', (context) => {
+  needsRoot(context, 'it gives a file a capability')
+  needsTools(context, 'setcap', 'setpriv')
+  needsReadableCheckout(context, asNobody)
+  const node = inDirectory('node')
+  copyFileSync(process.execPath, node)
+  chmodSync(node, 0o755)
+  expect(seenBy(node)).toBe('/tmp/named.node')
+  const { status, stderr } = spawnSync('setcap', ['cap_sys_ptrace+ep', node], { encoding: 'utf8' })
+  if (status !== 0) context.skip(`files cannot have capabilities here: ${stderr}`)
+  expect(seenBy(node)).toBe('nothing')
+})
