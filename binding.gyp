@@ -156,7 +156,9 @@
         "native/heap/heap_job.cc",
         "native/heap/lock_watch.cc",
         "native/heap/output.cc",
+        "native/heap/payload_scan.cc",
         "native/heap/unforkable.cc",
+        "native/heap/value_writer.cc",
         "native/heap/worker_park.cc"
       ],
       # nodelete: its threads, and tasks in V8's queues, may outlive a Worker that has loaded it.

@@ -79,11 +79,34 @@ export interface HeapJobHandle {
   failure(): Uint8Array
 }
 
+/** What the writing of a value asks about what it comes across. */
+export interface SerializeRules {
+  /** Whether nothing of an object would be left, which has a class. Not asked on Node 20. */
+  hasNoState(object: object): boolean
+  /** The number of its type in the file, or why it cannot be written. */
+  typeOfView(view: NodeJS.ArrayBufferView): number | string
+  /** Of a view that shares it with others, as its number says. */
+  bufferOf(view: NodeJS.ArrayBufferView): ArrayBuffer
+}
+
+/** A value as V8 has written it. */
+export interface SerializedValue {
+  payload: ArrayBuffer
+  /** Containers in containers, at the deepest place. */
+  depth: number
+  /** ArrayBuffers stand in it themselves. */
+  hasArrayBuffers: boolean
+}
+
 export interface HeapAddon {
   HeapJob: new (
     plan: HeapPlan,
     onEnd: (failure: NativeFailure | null, result?: NativeHeapResult) => void,
   ) => HeapJobHandle
+  /** In at most `limit` bytes; a string says why not, to stand behind "the value". Throws what getters throw. */
+  serializeValue(value: unknown, rules: SerializeRules, limit: number): SerializedValue | string
+  /** The name of the script that a function comes from. */
+  scriptOf(of: unknown): string | undefined
   /** Tests only: as those of the other addon, for the calls of this one. */
   injectFault: Addon['injectFault']
   clearFaults: Addon['clearFaults']
@@ -123,8 +146,8 @@ function load(): HeapAddon {
   const outcomes: string[] = []
   for (const file of files) {
     const { exports, outcome } = tryFile(file)
-    if (typeof (exports as Partial<HeapAddon> | undefined)?.HeapJob === 'function')
-      return exports as HeapAddon
+    const { HeapJob, serializeValue } = (exports ?? {}) as Partial<HeapAddon>
+    if (typeof HeapJob === 'function' && typeof serializeValue === 'function') return exports as HeapAddon
     outcomes.push(`  ${file}: ${outcome ?? 'it is not the heap addon of this version of stillframe'}`)
   }
   throw new StillframeError(

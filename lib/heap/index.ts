@@ -27,7 +27,7 @@ export type { PauseParts } from './addon.js'
 export { ForkJob, type ForkResult } from './fork-job.js'
 export type { ForkOptions, ForkProgress, HeapSnapshotOptions } from './options.js'
 export type { NothingLater, StateWriter } from './state-writer.js'
-export { readValues } from './values.js'
+export { type ReadValuesOptions, readValues } from './values.js'
 
 /**
  * Writes a heap snapshot of this thread's JavaScript as it is at the call, for the Memory tab of Chrome DevTools and
@@ -79,7 +79,7 @@ export function snapshotState<Returned>(
   const run = (emit: (bytes: Uint8Array) => boolean, fail: (bytes: Uint8Array) => void): void => {
     try {
       refuseWhatCannotWork()
-      const { out, finish } = stateWriter(emit)
+      const { out, finish } = stateWriter(addon, emit)
       refuseUnfinished(write(out))
       finish()
     } catch (error) {

@@ -2,14 +2,21 @@
 
 import { Buffer } from 'node:buffer'
 import { types } from 'node:util'
-import { invalidArgType } from '../errors.js'
-import { encodeEnd, encodeValue } from './values.js'
+import { describe, invalidArgType } from '../errors.js'
+import type { HeapAddon } from './addon.js'
+import { serializeValue } from './value-codec.js'
+import { encodeEnd, encodeHead } from './values.js'
 
 /** Takes the output of a callback; see `snapshotState()`. */
 export interface StateWriter {
   /** Bytes as they are; a string as UTF-8. */
   write(chunk: string | Uint8Array): void
-  /** One value, by the structured clone algorithm; `readValues()` gives it back. */
+  /**
+   * One value, by the structured clone algorithm; `readValues()` gives it back. What could not be read back is refused: what
+   * cannot be cloned, more than 1,000 containers in one another, 4 GiB or more.
+   *
+   * @throws TypeError when the value is refused; what its getters throw.
+   */
   value(value: unknown): void
 }
 
@@ -28,7 +35,10 @@ type Later =
   | ((...args: never[]) => unknown)
 
 /** Hands everything to `emit`, which is false when it cannot be written. */
-export function stateWriter(emit: (bytes: Uint8Array) => boolean): { out: StateWriter; finish(): void } {
+export function stateWriter(
+  addon: HeapAddon,
+  emit: (bytes: Uint8Array) => boolean,
+): { out: StateWriter; finish(): void } {
   const put = (bytes: Uint8Array): void => {
     if (!emit(bytes)) throw new Error('the file cannot be written')
   }
@@ -42,8 +52,10 @@ export function stateWriter(emit: (bytes: Uint8Array) => boolean): { out: StateW
       else throw invalidArgType('chunk', 'a string or a Uint8Array', chunk)
     },
     value(value) {
-      const { head, payload } = encodeValue(value)
-      put(head)
+      const payload = serializeValue(addon, value)
+      if (typeof payload === 'string')
+        throw new TypeError(`value ${values + 1} (${describe(value)}) ${payload}`)
+      put(encodeHead(payload))
       put(payload)
       values++
     },

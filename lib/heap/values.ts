@@ -6,16 +6,17 @@
  *   record = "SFV1" | CRC-32 of the payload, u32 LE | length of the payload, u64 LE | payload
  *   end    = "SFVE" | CRC-32 of the number, u32 LE | number of the records, u64 LE
  *
- * The payload is what `v8.serialize` makes: newer versions of Node read what older ones have written.
+ * The payload is V8's, as `value-codec.ts` writes it: newer versions of Node read what older ones have written.
  */
 
 import { Buffer } from 'node:buffer'
 import { constants } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
-import { deserialize, serialize } from 'node:v8'
 import { crc32 } from 'node:zlib'
-import { fromSystem, StillframeError } from '../errors.js'
+import { fromSystem, rangeError, StillframeError } from '../errors.js'
 import { checkPath } from '../path.js'
+import { checkInteger, checkOptions } from '../validate.js'
+import { deserializeValue, maxPayloadBytes } from './value-codec.js'
 
 const magic = Buffer.from('SFV1')
 const endMagic = Buffer.from('SFVE')
@@ -24,10 +25,9 @@ const headLength = 16
 const maxReadBytes = 2 ** 30
 const pieceBytes = 2 ** 20
 
-/** @internal */
-export function encodeValue(value: unknown): { head: Uint8Array; payload: Uint8Array } {
-  const payload = serialize(value)
-  return { head: makeHead(magic, crc32(payload), payload.length), payload }
+/** @internal What stands before the payload of a value. */
+export function encodeHead(payload: Uint8Array): Uint8Array {
+  return makeHead(magic, crc32(payload), payload.length)
 }
 
 /** @internal Behind the last of so many values. */
@@ -45,18 +45,32 @@ function makeHead(kind: Buffer, sum: number, number: number): Buffer {
   return head
 }
 
+/** Options of `readValues()`. */
+export interface ReadValuesOptions {
+  /**
+   * Bytes that a value may have in the file, an integer >= 1. A longer one is refused with `ERR_OUT_OF_RANGE` before it takes
+   * memory. Default: 4 GiB - 1, the most that is written. In memory a value may be many times as large: about 100 bytes
+   * for each byte of the file if somebody means harm.
+   */
+  maxValueBytes?: number | undefined
+}
+
 /**
  * Reads what `out.value()` wrote in `snapshotState()`, value by value, in the order of writing. Each is checked
  * before it is handed out. `Value`, their type, is the caller's word: it is not checked.
  *
  * @param path - a file that was written with `out.value()` only.
  * @throws StillframeError `ERR_STILLFRAME_FORMAT`: not such a file; `ERR_STILLFRAME_CORRUPT`: damaged or cut short,
- *   with `offset`; `ERR_STILLFRAME_IO`.
+ *   with `offset`; `ERR_STILLFRAME_IO`. TypeError, RangeError for wrong arguments, and for a value that is longer than
+ *   `maxValueBytes`.
  */
 export async function* readValues<Value = unknown>(
   path: string | URL,
+  options?: ReadValuesOptions,
 ): AsyncGenerator<Value, void, undefined> {
   const name = checkPath(path, 'read')
+  const { maxValueBytes = maxPayloadBytes } = checkOptions(options, ['maxValueBytes'])
+  const budget = checkInteger(maxValueBytes, 'options.maxValueBytes', 1, Number.MAX_SAFE_INTEGER)
   // Without O_NONBLOCK the opening of a FIFO would wait for its writer.
   const file = await open(name, constants.O_RDONLY | constants.O_NONBLOCK).catch((error: unknown) => {
     throw fromSystem(error, name)
@@ -78,6 +92,12 @@ export async function* readValues<Value = unknown>(
       const sum = head.readUInt32LE(4)
       const length = Number(head.readBigUInt64LE(8))
       if (length > size - at - headLength) throw corrupt(name, at, 'the file ends in the middle of a value')
+      if (length > maxPayloadBytes) throw corrupt(name, at, 'a value is longer than any that can be checked')
+      if (length > budget) {
+        throw rangeError(
+          `${name}: the value at byte ${at} of the file has ${length} bytes, more than options.maxValueBytes`,
+        )
+      }
       const payload = await reader.own(at + headLength, length)
       if (crc32(payload) !== sum) throw corrupt(name, at, 'the checksum of a value is wrong')
       yield decode(name, at, payload) as Value
@@ -150,7 +170,7 @@ function checkEnd(path: string, at: number, end: Buffer, count: number, size: nu
 
 function decode(path: string, at: number, payload: Buffer): unknown {
   try {
-    return deserialize(payload)
+    return deserializeValue(payload)
   } catch (error) {
     throw corrupt(path, at, `a value cannot be read by Node ${process.version}`, error)
   }

@@ -20,6 +20,7 @@
 #include "freeze/flip_lock.h"
 #include "heap/fresh_ids.h"
 #include "heap/heap_job.h"
+#include "heap/value_writer.h"
 #include "heap/worker_park.h"
 
 namespace v8 {
@@ -376,6 +377,16 @@ void HoldWorker(const Napi::CallbackInfo& /*info*/) {
 
 void ReleaseWorker(const Napi::CallbackInfo& /*info*/) { held_worker.reset(); }
 
+// Of V8's own, since Node-API has no ValueSerializer.
+void DefineFunction(Napi::Object exports, const char* name, v8::FunctionCallback function) {
+  const v8::Local<v8::Context> context = v8::Isolate::GetCurrent()->GetCurrentContext();
+  const v8::Local<v8::Function> defined = v8::Function::New(context, function).ToLocalChecked();
+  napi_value value = nullptr;
+  static_assert(sizeof value == sizeof defined, "a napi_value is a Local");
+  memcpy(&value, &defined, sizeof value);
+  napi_set_named_property(exports.Env(), exports, name, value);
+}
+
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
   // Before anything of V8 is touched: in another version its objects are laid out in another way.
   const napi_node_version* version = nullptr;
@@ -396,6 +407,8 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
       },
       nullptr);
   exports.Set("HeapJob", JobHandle::Define(env));
+  DefineFunction(exports, "serializeValue", SerializeValue);
+  DefineFunction(exports, "scriptOf", ScriptOf);
   DefineFaultInjection(env, exports);
   exports.Set("holdWorker", Napi::Function::New(env, HoldWorker));
   exports.Set("releaseWorker", Napi::Function::New(env, ReleaseWorker));
