@@ -1,0 +1,22 @@
+/**
+ * Promise: a saver that does not come on keeps no writer waiting: when it counts as stuck, all protection is lifted. Proved by a
+ * saver that is stopped for longer than the time-out, and a writer that needs far more than the memory limit.
+ */
+
+import { expect, test } from 'vitest'
+import { useTemporaryDirectory } from '../support/temporary-directory.js'
+import { needsVariant, startProgram, useTools } from './programs.js'
+import { inProcessVariants } from './variants.mjs'
+
+useTools()
+const inDirectory = useTemporaryDirectory()
+
+test.for(inProcessVariants)(
+  '%s: writers go on while the saver is still stopped',
+  async (variant, context) => {
+    needsVariant(context, variant)
+    const program = startProgram('stuck-saver', [variant, inDirectory('file')])
+    expect(await program.report()).toEqual({ stillHeld: true, code: 'ERR_STILLFRAME_STALLED' })
+    expect(await program.end).toEqual({ status: 0, signal: null, stderr: '' })
+  },
+)
