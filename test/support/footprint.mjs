@@ -14,8 +14,23 @@ export function openDescriptors() {
   })
 }
 
+/** Waits, at most half a minute, for the thread that puts huge pages together after a capture: it ends by itself. */
+function waitForHugePages() {
+  const sleeper = new Int32Array(new SharedArrayBuffer(4))
+  const isAtWork = () =>
+    readdirSync('/proc/self/task').some((thread) => {
+      try {
+        return readFileSync(`/proc/self/task/${thread}/comm`, 'utf8').trim() === 'stillframe-huge'
+      } catch {
+        return false
+      }
+    })
+  for (let i = 0; i < 3000 && isAtWork(); i++) Atomics.wait(sleeper, 0, 0, 10)
+}
+
 /** Numbers that only a leak moves (mappings: also V8, by a few). */
 export function footprint() {
+  waitForHugePages()
   return {
     descriptors: openDescriptors().length,
     mappings: readFileSync('/proc/self/maps', 'utf8').split('\n').length,
