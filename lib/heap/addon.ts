@@ -43,6 +43,7 @@ export interface HeapPlan {
 /** What the end of a job tells. */
 export interface NativeHeapResult {
   fileSize: number
+  allocatedBytes: number
   durationMs: number
   childBytesPeak: number
 }

@@ -21,6 +21,8 @@ export interface ForkResult {
   path: string
   /** Bytes of the file. */
   fileSize: number
+  /** Bytes that the file takes on the disk. */
+  allocatedBytes: number
   /** The longest time that the service's thread was blocked at a stretch: by the call, or by a later attempt. */
   pauseMs: number
   /** Where the pause of the last attempt went. */
@@ -209,6 +211,7 @@ export class ForkJob extends CaptureJob<ForkProgress, ForkResult> {
       this.complete({
         path: this.path,
         fileSize: result.fileSize,
+        allocatedBytes: result.allocatedBytes,
         pauseMs: this.#pauseMs,
         pause: handle.times,
         durationMs: result.durationMs,

@@ -224,11 +224,9 @@ Status Capture::FinishFile(Work* work, int target_fd, PublishTurn* turn) {
       WriteHeaderAndTail(target_fd, work->image, layout, control.index(), tail_offset);
   if (!length.ok()) return length.failure();
   work->outcome.file_length = length.value();
-  struct stat about {};
-  if (const int error = sys::Fstat(target_fd, &about); error < 0) {
-    return SystemFailure("fstat", -error, "cannot examine the snapshot file");
-  }
-  work->outcome.allocated_bytes = static_cast<uint64_t>(about.st_blocks) * 512;
+  Result<uint64_t> allocated = AllocatedBytes(target_fd);
+  if (!allocated.ok()) return allocated.failure();
+  work->outcome.allocated_bytes = allocated.value();
   return Success{};
 }
 

@@ -358,6 +358,7 @@ void JobHandle::Ended(Napi::Env env, Result<HeapOutcome> outcome) {
     const HeapOutcome& ended = outcome.value();
     ObjectBuilder result(env);
     result.Unsigned("fileSize", ended.file_length)
+        .Unsigned("allocatedBytes", ended.allocated_bytes)
         .Number("durationMs", ended.duration_ms)
         .Unsigned("childBytesPeak", ended.child_bytes_peak);
     CallFunction(env, on_end.Value(), {env.Null(), result.object()});

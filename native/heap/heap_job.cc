@@ -251,7 +251,15 @@ Result<HeapOutcome> HeapJob::Run() {
   supervision.stall_timeout_ms = request_.stall_timeout_ms;
   supervision.why_stop = [this] { return WhyEnd("publishing the file"); };
   const bool written = saved.ok();
-  Status ended = disk_.End(std::move(saved), nullptr, supervision);
+  // Not ours: what the disk keeps for longer than we wait outlives us.
+  const auto allocated = std::make_shared<uint64_t>(0);
+  const auto measure = [allocated](int target_fd, PublishTurn*) -> Status {
+    Result<uint64_t> bytes = AllocatedBytes(target_fd);
+    if (!bytes.ok()) return bytes.failure();
+    *allocated = bytes.value();
+    return Success{};
+  };
+  Status ended = disk_.End(std::move(saved), measure, supervision);
   if (!ended.ok()) {
     // Another copy would come to the same disk.
     if (written && ended.failure().code == FailureCode::kStalled) end_ = JobEnd::kOutOfTime;
@@ -259,6 +267,7 @@ Result<HeapOutcome> HeapJob::Run() {
   }
   HeapOutcome outcome;
   outcome.file_length = control_->header()->bytes_written.load(std::memory_order_relaxed);
+  outcome.allocated_bytes = *allocated;
   outcome.child_bytes_peak = child_bytes_peak_;
   outcome.duration_ms =
       static_cast<double>(MonotonicNanoseconds() - frozen_at_monotonic_ns_) / 1'000'000;

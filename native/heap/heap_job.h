@@ -56,6 +56,7 @@ struct FreezeTimes {
 
 struct HeapOutcome {
   uint64_t file_length = 0;
+  uint64_t allocated_bytes = 0;   // that the file takes on the disk
   double duration_ms = 0;         // from the freeze to the published file
   uint64_t child_bytes_peak = 0;  // most memory of the copy's own, as far as it was looked at
 };

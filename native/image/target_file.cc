@@ -386,4 +386,12 @@ Status TargetFile::Publish(PublishTurn* turn) {
   return Success{};
 }
 
+Result<uint64_t> AllocatedBytes(int file_fd) {
+  struct stat about {};
+  if (const int error = sys::Fstat(file_fd, &about); error < 0) {
+    return SystemFailure("fstat", -error, "cannot examine the snapshot file");
+  }
+  return static_cast<uint64_t>(about.st_blocks) * 512;
+}
+
 }  // namespace stillframe

@@ -96,4 +96,7 @@ class TargetFile {
   TargetOptions options_;
 };
 
+// What a file takes on the disk: holes do not count.
+Result<uint64_t> AllocatedBytes(int file_fd);
+
 }  // namespace stillframe

@@ -27,6 +27,7 @@ const calls: FailingCall[] = [
   { call: 'eventfd2', errors: ['EMFILE'], also: ['ENFILE', 'ENOMEM', 'ENODEV'] },
   { call: 'fcntl', errors: ['EINVAL'], also: ['EPERM'], harmless: true },
   { call: 'fork', errors: ['EAGAIN', 'ENOMEM'] },
+  { call: 'fstat', errors: ['EIO'], also: ['ENOMEM'] },
   { call: 'fsync', errors: ['EIO'], also: ['ENOSPC'] },
   { call: 'madvise', errors: ['EAGAIN'] },
   { call: 'mmap', errors: ['ENOMEM'], also: ['EAGAIN'] },

@@ -243,6 +243,8 @@ describe('the file', () => {
     const after = Date.now()
     const result = await job.done
     expect(result).toMatchObject({ path: inDirectory('file'), fileSize: 3, attempts: 1 })
+    expect(result.allocatedBytes).toBe(statSync(result.path).blocks * 512)
+    expect(result.allocatedBytes).toBeGreaterThanOrEqual(result.fileSize)
     expect(job.path).toBe(result.path)
     expect(result.pauseMs).toBe(job.pauseMs)
     expect(result.frozenAt.getTime()).toBeGreaterThanOrEqual(before - 1)
