@@ -9,10 +9,12 @@
 #include <cstring>
 #include <mutex>
 #include <numeric>
+#include <optional>
 #include <utility>
 
 #include "base/disabled_steps.h"
 #include "base/scope_guard.h"
+#include "freeze/cgroup.h"
 #include "freeze/flip_lock.h"
 #include "memory/mapping_list.h"
 #include "memory/page.h"
@@ -49,6 +51,13 @@ std::vector<uint8_t> FindReleasable(const std::vector<FreezeSource>& sources) {
   return releasable;
 }
 
+// Whether the copies of all pages could be more than the memory cgroup has left.
+bool MayExhaust(uint64_t headroom, const FreezePlan& plan) {
+  uint64_t source_bytes = 0;
+  for (const FreezeSource& source : plan.sources) source_bytes += source.byte_length;
+  return source_bytes > headroom;
+}
+
 // Forks. Returns the child's pid and its pidfd, 0 in the child, or -errno.
 int64_t Fork(int* pidfd) {
   if (!StepDisabled("clone3")) {
@@ -83,7 +92,19 @@ Status ForkEngine::Prepare(const FreezePlan& plan) {
   child_.hardening = hardening.value();
   child_.save = plan.save;
   child_.save.pages = &pages_;
+  LeaveTheCopyAlone();
   return Success{};
+}
+
+// The OOM killer of a cgroup waits for a killed process only as long as it finds it, by its first thread. When that is
+// gone, and another thread or a reader of its smaps_rollup keeps the memory, it takes the service next.
+void ForkEngine::LeaveTheCopyAlone() {
+  constexpr uint64_t kOvershoot = uint64_t{1} << 30;  // what is written between two looks, roundly
+  const std::optional<uint64_t> headroom = ReadMemoryCgroup().headroom;
+  if (!headroom || !MayExhaust(*headroom, *plan_)) return;
+  const uint64_t beyond_limit = *headroom - std::min(*headroom, plan_->memory_limit);
+  if (beyond_limit < kOvershoot) child_.save.saver_count = 1;
+  measures_ = beyond_limit > 0;
 }
 
 Status ForkEngine::MakeForkable() {
@@ -198,6 +219,11 @@ void ForkEngine::Peek(uint32_t source, uint64_t offset, uint64_t length, std::by
 Result<CopyCost> ForkEngine::Cost() {
   // Pages that only the child maps are those that the service has written since the fork, and so has
   // copied. Given back pages are in nobody's count.
+  if (!measures_) {
+    Failure failure;
+    failure.message = "the memory of the forked copy is not looked at";
+    return failure;
+  }
   Result<uint64_t> bytes = process_.OwnBytes();
   if (!bytes.ok()) return bytes.failure();
   cost_peak_ = std::max(cost_peak_, bytes.value());

@@ -34,6 +34,8 @@ class ForkEngine final : public Engine {
   int pid() const override { return process_.pid(); }
 
  private:
+  // Where the cgroup's memory may run out before the watch over the limit sees it.
+  void LeaveTheCopyAlone();
   Status MakeForkable();
   void MakeUnforkable(size_t count);
   bool MakeUnforkable(const FreezeSource& source);
@@ -46,6 +48,7 @@ class ForkEngine final : public Engine {
   ChildPlan child_{};
   ForkedProcess process_;
   uint64_t cost_peak_ = 0;
+  bool measures_ = true;  // not where the kernel would end the copy before the limit is reached
 };
 
 }  // namespace stillframe

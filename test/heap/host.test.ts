@@ -257,7 +257,7 @@ describe('a copy that needs much memory', () => {
   })
 
   test('of a container that has none left is taken first, and the service goes on', async (context) => {
-    const wrapper = memoryCgroup(context, 400 << 20)
+    const { wrapper } = memoryCgroup(context, 400 << 20)
     for (let round = 0; round < (longMode ? 20 : 3); round++) {
       const fixture = startFixture(
         new URL('fixtures/fill-heap.mjs', import.meta.url),

@@ -1,21 +1,29 @@
 /** A control group with little memory, for what the kernel does when it is used up. */
 
-import { accessSync, constants, mkdirSync, rmdirSync, writeFileSync } from 'node:fs'
+import { accessSync, constants, mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs'
 import { onTestFinished, type TestContext } from 'vitest'
+import { waitUntil } from './processes.mjs'
 
 /** Where groups are made, and what their limit is called: version 2 and version 1. */
 const hierarchies = [
-  ['/sys/fs/cgroup', 'memory.max'],
-  ['/sys/fs/cgroup/memory', 'memory.limit_in_bytes'],
+  ['/sys/fs/cgroup', 'memory.max', 'memory.current'],
+  ['/sys/fs/cgroup/memory', 'memory.limit_in_bytes', 'memory.usage_in_bytes'],
 ] as const
+
+export interface MemoryCgroup {
+  /** A wrapper for a fixture: what it runs is in the group. */
+  wrapper: string[]
+  /** Allows so many bytes more than are in use now. */
+  leave(bytes: number): void
+}
 
 /**
  * Makes a group for one test, which is skipped where that is not allowed.
  *
- * @returns a wrapper for a fixture: what it runs has no more than so many bytes.
+ * @returns the group, whose processes have no more than so many bytes.
  */
-export function memoryCgroup(context: TestContext, bytes: number): string[] {
-  for (const [hierarchy, limit] of hierarchies) {
+export function memoryCgroup(context: TestContext, bytes: number): MemoryCgroup {
+  for (const [hierarchy, limit, usage] of hierarchies) {
     const group = `${hierarchy}/stillframe-test-${process.pid}`
     try {
       mkdirSync(group)
@@ -25,12 +33,21 @@ export function memoryCgroup(context: TestContext, bytes: number): string[] {
     try {
       accessSync(`${group}/${limit}`, constants.W_OK)
       writeFileSync(`${group}/${limit}`, String(bytes))
-      onTestFinished(() => rmdirSync(group))
-      return ['sh', '-c', `echo $$ > ${group}/cgroup.procs && exec "$@"`, 'sh']
+      onTestFinished(async () => {
+        const members = (): string => readFileSync(`${group}/cgroup.procs`, 'utf8')
+        await waitUntil(() => members() === '', 'the control group is empty')
+        rmdirSync(group)
+      })
+      return {
+        wrapper: ['sh', '-c', `echo $$ > ${group}/cgroup.procs && exec "$@"`, 'sh'],
+        leave(more) {
+          const used = Number(readFileSync(`${group}/${usage}`, 'utf8'))
+          writeFileSync(`${group}/${limit}`, String(used + more))
+        },
+      }
     } catch {
       rmdirSync(group)
     }
   }
-  context.skip('needs to be allowed to make a memory cgroup')
-  return []
+  return context.skip('needs to be allowed to make a memory cgroup')
 }
