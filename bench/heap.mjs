@@ -23,7 +23,7 @@ const LOOK_EVERY_MS = 20
 const REQUEST_EVERY_MS = 2
 
 /** A cache as services have them: a Map of small objects with texts. About so many bytes of heap. */
-const makeHeap = (bytes, seed) => {
+export const makeHeap = (bytes, seed) => {
   const random = randomIntegers(seed)
   const cache = new Map()
   const before = process.memoryUsage().heapUsed

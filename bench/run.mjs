@@ -9,6 +9,7 @@ import { bench as firstWrite } from './first-write.mjs'
 import { bench as freeze } from './freeze.mjs'
 import { goalsTable } from './goals.mjs'
 import { bench as heap } from './heap.mjs'
+import { bench as heapIds } from './heap-ids.mjs'
 import { bench as independence } from './independence.mjs'
 import { bench as memory } from './memory.mjs'
 import { bench as micro } from './micro.mjs'
@@ -41,6 +42,7 @@ const benches = [
   memory,
   independence,
   heap,
+  heapIds,
 ]
 // A quick run is to end within three minutes, on a slow disk too: what has not begun by then is left out.
 const QUICK_LAST_START_MS = 145_000
