@@ -38,7 +38,7 @@ for flavour in "${flavours[@]}"; do
       libraries="$(preload libasan.so libubsan.so libstdc++.so)"
       ;;
     tsan)
-      flags='-fsanitize=thread'
+      flags='-fsanitize=thread -Wno-tsan'
       libraries="$(preload libtsan.so libstdc++.so)"
       ;;
   esac

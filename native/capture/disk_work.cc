@@ -31,6 +31,8 @@ struct DiskWork::Shared {
   // Set by End(), and then of the thread.
   LastSteps last_steps;
   std::atomic<bool> may_end{false};
+  // Set by whichever of the two is first to be done with the other; the second closes what both used.
+  std::atomic<bool> parted{false};
   // Of the thread until `ended` is readable.
   Status outcome = Success{};
   // Its body holds this object. After Detach() that stays for ever: a few hundred bytes for each disk that hangs.
@@ -45,6 +47,7 @@ struct DiskWork::Shared {
     reservation.Release();
     const uint64_t one = 1;
     sys::Write(ended.get(), &one, sizeof one);
+    if (parted.exchange(true)) ended.Reset();
   }
 };
 
@@ -98,10 +101,12 @@ Status DiskWork::End(Status so_far, LastSteps last_steps, const Supervision& sup
     // Once awake, always readable: not to be waited for any more.
     pollfd events[2] = {{shared.ended.get(), POLLIN, 0}, {supervision.wake_fd, POLLIN, 0}};
     const timespec tick{0, kTickNs};
-    sys::Ppoll(events, leaving ? 1 : 2, &tick);
-    if (events[0].revents != 0) break;
+    if (sys::Ppoll(events, leaving ? 1 : 2, &tick) < 0) nanosleep(&tick, nullptr);
+    // The kernel may have refused the write that tells, or the wait for it.
+    if (events[0].revents != 0 || shared.parted) break;
     if (leaving) {
       if (MonotonicNanoseconds() < leave_at_ns) continue;
+      if (shared.parted.exchange(true)) break;
       left_behind_ = true;
       shared.thread.Detach();
       return stop;

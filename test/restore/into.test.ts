@@ -2,7 +2,9 @@
 // says why. Proved with targets that are larger, smaller, detached, shrunk, busy, and with damaged files.
 
 import { copyFileSync } from 'node:fs'
+import { syncBuiltinESMExports } from 'node:module'
 import { join } from 'node:path'
+import timers from 'node:timers'
 import { inspect, Region, type RestoreTarget, restore, snapshot } from 'stillframe'
 import { afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
 import { type CodedError, rejectionOf } from '../api/expect-error.js'
@@ -150,18 +152,20 @@ describe('a target that is too small is refused before anything is filled', () =
 describe('memory that goes away while it is being filled ends the restore with an error, not the process', () => {
   afterEach(() => {
     vi.restoreAllMocks()
+    syncBuiltinESMExports()
   })
 
   /** Runs `meddle` as soon as the second chunk has been filled, before the next one is asked for. */
   function afterSecondChunk(meddle: () => void): void {
-    const { setImmediate: later } = globalThis
+    const { setImmediate: later } = timers
     let chunks = 0
-    vi.spyOn(globalThis, 'setImmediate').mockImplementation(((done: () => void, ...rest: []) =>
+    vi.spyOn(timers, 'setImmediate').mockImplementation(((done: () => void, ...rest: []) =>
       later(() => {
         // The turn between two chunks, which a function of native code ends.
         if (String(done).includes('[native code]') && ++chunks === 2) meddle()
         done(...rest)
       })) as typeof setImmediate)
+    syncBuiltinESMExports()
   }
 
   async function rejectionWhileFilling(target: RestoreTarget, meddle: () => void): Promise<CodedError> {
