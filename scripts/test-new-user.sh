@@ -118,8 +118,8 @@ type_commands() {
     local status=0
     # Not into a pipe: what is left running would hold it open.
     bash -c "$command" > ~/output 2>&1 || status=$?
-    # Without a line for each file that is compiled, and for each test that took a while.
-    grep -vE '^ +([A-Z]+\(target\)|TOUCH|COPY|✓) ' ~/output || true
+    # Without a line for each file that is compiled, and for each test that took a while. (Some errors quote bytes.)
+    grep -avE '^ +([A-Z]+\(target\)|TOUCH|COPY|✓) ' ~/output || true
     [ "$status" = 0 ] || { echo "== \$ $command: status $status after $SECONDS s"; return 1; }
     echo "== \$ $command: passed after $SECONDS s"
   done
@@ -151,7 +151,7 @@ inside() {
   mounts="$(< "$debian/proc/self/mountinfo")"
   # node-gyp would download the headers, from a host that may be out of reach here.
   timeout --kill-after=20 40m chroot --userspec="$user" "$debian" env -i "HOME=/home/$user" "USER=$user" NO_COLOR=1 \
-    PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin npm_config_nodedir=/usr/local "${settings[@]}" \
+    PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin npm_config_nodedir=/usr/local "CI=${CI:-}" "${settings[@]}" \
     bash -euo pipefail -c "$(declare -f type_commands); type_commands" < /dev/null || status=$?
   # What was killed at the end of the last test may not have ended yet.
   for ((tenth = 0; tenth < 100; tenth++)); do
