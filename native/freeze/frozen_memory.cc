@@ -222,7 +222,11 @@ FrozenMemory::Attempt FrozenMemory::TryCapture(const Span& span, uint64_t page, 
     return Attempt::kAgain;
   }
   std::byte* bytes = span.start + page * page_bytes_;
-  memcpy(pool_.Bytes(slot), bytes, page_bytes_);
+  {
+    // Whoever waits in a fault for us has told TSan of its write already.
+    [[maybe_unused]] const IgnoreRaces ignore;
+    memcpy(pool_.Bytes(slot), bytes, page_bytes_);
+  }
   if (protection_->Lift(bytes, page_bytes_) < 0) {
     // As if it had never been tried.
     state.store(found, std::memory_order_release);
