@@ -23,6 +23,12 @@ class Userfaultfd : public ::testing::TestWithParam<Case> {
  protected:
   void SetUp() override {
     if (const std::string why = Missing(GetParam().variant); !why.empty()) GTEST_SKIP() << why;
+#if defined(__SANITIZE_THREAD__)
+    if (GetParam().variant == Variant::kUserfaultfdSignal) {
+      GTEST_SKIP()
+          << "TSan has a thread of its own that blocks all signals, which is a reason to refuse";
+    }
+#endif
     region_ = TouchedRegion(kBytes, false);
     capture_ = std::make_unique<DirectCapture>(GetParam().variant, Regions{region_}, kBytes);
     ASSERT_TRUE(capture_->Prepare().ok());

@@ -109,13 +109,14 @@ describe.each(inProcessVariants)('%s', (variant) => {
     'descriptors, mappings, threads and children are as many after hundreds of captures',
     async (context) => {
       needsVariant(context, variant)
-      const { before, after } = await factsOf('many', longMode ? 1000 : 150)
+      const captures = longMode ? 1000 : 150
+      const { before, after } = await factsOf('many', captures)
       console.log(`${variant}: before ${JSON.stringify(before)}, after ${JSON.stringify(after)}`)
       const { mappings: mappingsBefore, ...counted } = before
       const { mappings: mappingsAfter, ...countedAfter } = after
       expect(countedAfter).toEqual(counted)
-      // V8 has a few more or less.
-      expect(mappingsAfter - mappingsBefore).toBeLessThan(20)
+      // V8's young generation grows with what is thrown away, by some dozens; a leak would be one for each capture.
+      expect(mappingsAfter - mappingsBefore).toBeLessThan(captures / 2)
     },
     longMode ? 300_000 : 60_000,
   )
