@@ -14,6 +14,8 @@ export default function setup(): () => void {
   chmodSync(directory, 0o755)
   process.env['TMPDIR'] = directory
   return () => {
+    // npm, on newer versions of Node, keeps there what it has compiled.
+    rmSync(join(directory, 'node-compile-cache'), { recursive: true, force: true })
     const left = readdirSync(directory, { recursive: true })
     rmSync(directory, { recursive: true, force: true })
     if (left.length === 0) return
