@@ -5,7 +5,7 @@
 #   scripts/fuzz.sh 600 -jobs=2          what follows goes to libFuzzer
 #   scripts/fuzz.sh --keep [seconds]     afterwards, merges what is new into native/test/corpus/
 #
-# Needs clang++ (Debian: apt-get install clang). Everything goes to build-native/fuzz/; an input that breaks the
+# Needs clang++ and its runtime (Debian bookworm: apt-get install clang libclang-rt-dev). Everything goes to build-native/fuzz/; an input that breaks the
 # reader is left there as crash-* (or timeout-*, oom-*): fix the reader, then move the file to native/test/corpus/,
 # where the unit tests replay it from then on.
 set -euo pipefail
@@ -30,7 +30,7 @@ zstd=node_modules/zstd-napi/deps/zstd/lib
 
 # What reading a file needs, and nothing else.
 sources=(native/test/fuzz_image_file.cc
-  native/image/{block_codec,checksum,control_block,image_file,image_sweep,saver,tail}.cc
+  native/image/{block_codec,checksum,control_block,direct_reader,image_file,image_sweep,saver,tail,write_some}.cc
   native/base/{disabled_steps,mapping,result,sys,thread}.cc)
 objects=()
 for source in "$zstd"/{common,compress,decompress}/*.c "$zstd"/decompress/*.S; do
