@@ -3,6 +3,7 @@
 //
 //   npm run test:mutants                       every mutant of scripts/mutants/, one file a room
 //   npm run test:mutants -- --only fsync       those whose name contains the word
+//   npm run test:mutants -- --part 2/4         the second quarter: parts may run side by side, or on different days
 //   npm run test:mutants -- --check            only checks that every search text occurs exactly once
 //   npm run test:mutants -- --list
 //
@@ -16,7 +17,8 @@
 //                    sh COMMAND                 likewise
 // With STILLFRAME_MUTANTS_VERBOSE set, the output of red tests is shown: red for the right reason?
 // Everything happens in a copy of the checkout below the temporary directory. The commands are first run
-// without any mutant: one that is not green then proves nothing, and the run stops.
+// without any mutant: one that is not green then proves nothing, and its mutants count as not caught.
+// The run ends with a table: a line a room, and the name of each mutant that was not caught.
 
 import { spawn, spawnSync } from 'node:child_process'
 import {
@@ -39,25 +41,46 @@ import { parseArgs } from 'node:util'
 
 const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)))
 const { values: options } = parseArgs({
-  options: { only: { type: 'string' }, check: { type: 'boolean' }, list: { type: 'boolean' } },
+  options: {
+    only: { type: 'string' },
+    part: { type: 'string' },
+    check: { type: 'boolean' },
+    list: { type: 'boolean' },
+  },
 })
 
 const rooms = path.join(root, 'scripts/mutants')
 const all = readdirSync(rooms)
   .sort()
-  .flatMap((room) => JSON.parse(readFileSync(path.join(rooms, room), 'utf8')))
+  .flatMap((room) =>
+    JSON.parse(readFileSync(path.join(rooms, room), 'utf8')).map((mutant) => ({
+      room: path.basename(room, '.json'),
+      ...mutant,
+    })),
+  )
   .map((mutant) => ({
     timeoutSeconds: 300,
     ...mutant,
     search: [mutant.search].flat().join('\n'),
     replace: [mutant.replace].flat().join('\n'),
   }))
-const mutants = all.filter(({ name }) => name.includes(options.only ?? ''))
+const mutants = partOf(all.filter(({ name }) => name.includes(options.only ?? '')))
 
 refuseInvalid()
 if (options.list) for (const { name, file, test } of mutants) console.log(`${name}\n    ${file}\n    ${test}`)
 if (options.check) console.log(`${mutants.length} mutants apply`)
 if (!options.list && !options.check) process.exitCode = await mutationRun()
+
+/** `--part 2/4`: the second quarter of the list, in its order, so that neighbours share their tests' first runs. */
+function partOf(list) {
+  if (options.part === undefined) return list
+  const [part, parts] = options.part.split('/').map(Number)
+  if (!(Number.isInteger(part) && Number.isInteger(parts) && part >= 1 && part <= parts)) {
+    console.error(`--part takes K/N, the K-th of N parts: ${options.part}`)
+    process.exit(1)
+  }
+  return list.slice(Math.floor(((part - 1) * list.length) / parts), Math.floor((part * list.length) / parts))
+}
 
 function refuseInvalid() {
   const problems = []
@@ -82,18 +105,20 @@ async function mutationRun() {
   const copy = copyCheckout()
   try {
     const notGreen = await baseline(copy)
-    if (notGreen.length > 0) {
-      console.error(`not green without any mutant:\n  ${notGreen.join('\n  ')}`)
-      return 1
-    }
+    const rooms = new Map()
     const survivors = []
     for (const mutant of mutants) {
       const started = performance.now()
-      const verdict = await tryMutant(copy, mutant)
+      const verdict = notGreen.has(mutant.test) ? 'TEST NOT GREEN' : await tryMutant(copy, mutant)
       const seconds = ((performance.now() - started) / 1000).toFixed(1)
       console.log(`${verdict.padEnd(14)} ${mutant.name} (${seconds} s)`)
-      if (!verdict.startsWith('caught')) survivors.push(mutant.name)
+      const caught = verdict.startsWith('caught')
+      const room = rooms.get(mutant.room) ?? { mutants: 0, caught: 0 }
+      rooms.set(mutant.room, { mutants: room.mutants + 1, caught: room.caught + Number(caught) })
+      if (!caught) survivors.push(`${verdict}: ${mutant.name}`)
     }
+    console.table(Object.fromEntries(rooms))
+    if (survivors.length > 0) console.log(survivors.join('\n'))
     console.log(`${mutants.length - survivors.length} of ${mutants.length} mutants caught`)
     return survivors.length === 0 ? 0 : 1
   } finally {
@@ -122,11 +147,11 @@ function copyCheckout() {
 
 /** Runs every test command once on the unchanged copy; returns those that fail. */
 async function baseline(copy) {
-  const red = []
+  const red = new Set()
   for (const test of new Set(mutants.map((mutant) => mutant.test))) {
     console.log(`without mutant: ${test}`)
-    if (!(await build(copy, test))) return [`the build for: ${test}`]
-    if ((await runTest(copy, test, 900, 'explain')) !== 'passed') red.push(test)
+    const green = (await build(copy, test)) && (await runTest(copy, test, 900, 'explain')) === 'passed'
+    if (!green) red.add(test)
   }
   return red
 }
