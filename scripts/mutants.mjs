@@ -181,7 +181,11 @@ async function build(copy, test) {
     commands.push(`make -s -f native/test/Makefile FLAVOUR=${flavour} -j${os.availableParallelism()}`)
   } else {
     // The mutant before this one may have changed any file: make and tsc find out what is to be done.
-    commands.push(`node node_modules/node-gyp/bin/node-gyp.js build --loglevel=error --jobs=max`)
+    // What was configured in the checkout has paths that are relative to it.
+    const configure = existsSync(path.join(copy, 'build/configured')) ? '' : 'configure '
+    commands.push(
+      `node node_modules/node-gyp/bin/node-gyp.js ${configure}build --loglevel=error --jobs=max && touch build/configured`,
+    )
     commands.push('node_modules/.bin/tsc -p tsconfig.build.json')
   }
   for (const command of commands) if ((await run(copy, command, 900, 'explain')) !== 'passed') return false

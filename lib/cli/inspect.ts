@@ -43,7 +43,8 @@ function describeValues(path: string, { fileSize, values }: ValuesInfo, style: S
   ]
 }
 
-function describeInfo(path: string, info: SnapshotInfo, { style, tableWidth }: Io): string[] {
+/** What `inspect` prints of a snapshot. */
+export function describeInfo(path: string, info: SnapshotInfo, { style, tableWidth }: Io): string[] {
   const facts: [label: string, value: string][] = [
     ['id', info.id],
     ['frozen at', info.frozenAt.toISOString()],
