@@ -1,7 +1,7 @@
 /** What the demo runs on: the disk under a directory, and room for the memory it needs. */
 
 import { access, constants, readFile, realpath } from 'node:fs/promises'
-import { cpus, release, tmpdir } from 'node:os'
+import { availableParallelism, release, tmpdir } from 'node:os'
 
 /** The filesystem that a directory lies on. */
 export interface FileSystem {
@@ -58,6 +58,6 @@ export async function defaultDirectory(): Promise<string> {
 
 /** One line about the machine: kernel, processor architecture, cores, Node. */
 export function describeMachine(): string {
-  const cores = cpus().length
+  const cores = availableParallelism()
   return `Linux ${release()} ${process.arch}, ${cores} core${cores === 1 ? '' : 's'}, Node ${process.version}`
 }
