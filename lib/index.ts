@@ -4,10 +4,14 @@
  * Importing it does nothing and works on every platform; the native addon is loaded on first use.
  */
 
-export { type Capabilities, capabilities, type FeatureInfo, type Hazard } from './capabilities.js'
-export type { EngineName, EngineProbe, FaultHandling, MemoryLimitAction } from './engines.js'
-export { StillframeError, type StillframeErrorCode, type StillframeErrorDetails } from './errors.js'
-export type { WebAssemblyMemory } from './extent.js'
+export { StillframeError, type StillframeErrorCode, type StillframeErrorDetails } from './base/errors.js'
+export type { JsonOf, JsonValue } from './base/metadata.js'
+export type { ReadProgress, SnapshotProgress } from './base/progress.js'
+export { type Capabilities, capabilities, type FeatureInfo, type Hazard } from './machine/capabilities.js'
+export type { EngineName, EngineProbe, FaultHandling, MemoryLimitAction } from './machine/engines.js'
+export type { WebAssemblyMemory } from './region/extent.js'
+export { Region, type RegionOptions } from './region/region.js'
+export type { Source } from './region/source.js'
 export {
   type InspectOptions,
   inspect,
@@ -17,13 +21,9 @@ export {
   type VerifyProblem,
   type VerifyReport,
   verify,
-} from './inspect.js'
-export type { ReadLimits } from './limits.js'
-export type { JsonOf, JsonValue } from './metadata.js'
-export type { Compression, SnapshotOptions } from './options.js'
-export { type Preflight, preflight } from './preflight.js'
-export type { ReadProgress, SnapshotProgress } from './progress.js'
-export { Region, type RegionOptions } from './region.js'
-export { Restored, type RestoreOptions, type RestoreTarget, restore } from './restore.js'
-export { Snapshot, type SnapshotResult, snapshot } from './snapshot.js'
-export type { Source } from './source.js'
+} from './restore/inspect.js'
+export type { ReadLimits } from './restore/limits.js'
+export { Restored, type RestoreOptions, type RestoreTarget, restore } from './restore/restore.js'
+export type { Compression, SnapshotOptions } from './snapshot/options.js'
+export { type Preflight, preflight } from './snapshot/preflight.js'
+export { Snapshot, type SnapshotResult, snapshot } from './snapshot/snapshot.js'

@@ -1,8 +1,9 @@
 #!/usr/bin/env node
 // Checks (or repairs) the form of everything in the repository.
 //
-//   npm run lint                     biome, clang-format, clang-tidy, and that every mutant still applies
-//   npm run lint -- clang-tidy       only these: biome | clang-format | clang-tidy | mutants
+//   npm run lint                     biome, clang-format, clang-tidy, that every mutant still applies, and that
+//                                    includes and imports point down
+//   npm run lint -- clang-tidy       only these: biome | clang-format | clang-tidy | mutants | layers
 //   npm run format                   what can be repaired is repaired: biome and clang-format
 //
 // biome is a development dependency. clang-format and clang-tidy are Debian packages of that name: without
@@ -24,6 +25,7 @@ const checks = {
   'clang-format': () => withTool('clang-format', clangFormat),
   'clang-tidy': () => (fix ? true : withTool('clang-tidy', clangTidy)),
   mutants: () => (fix ? true : run('node', ['scripts/mutants.mjs', '--check'])),
+  layers: () => (fix ? true : run('node', ['scripts/check-layers.mjs'])),
 }
 
 let failed = false
@@ -39,7 +41,7 @@ for (const [name, check] of Object.entries(checks)) {
 process.exit(failed ? 1 : 0)
 
 function parseArguments(args) {
-  const known = ['biome', 'clang-format', 'clang-tidy', 'mutants']
+  const known = ['biome', 'clang-format', 'clang-tidy', 'mutants', 'layers']
   const wanted = args.filter((arg) => arg !== '--fix')
   const unknown = wanted.filter((arg) => !known.includes(arg))
   if (unknown.length > 0) {

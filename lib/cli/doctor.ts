@@ -1,6 +1,7 @@
 /** `stillframe doctor`: what this machine can do for snapshots, and what is risky about it, in words. */
 
 import { join, resolve } from 'node:path'
+import { printable } from '../base/printable.js'
 import {
   type Capabilities,
   capabilities,
@@ -10,8 +11,7 @@ import {
   preflight,
   Region,
 } from '../index.js'
-import { forecast } from '../preflight.js'
-import { printable } from '../printable.js'
+import { forecast } from '../snapshot/preflight.js'
 import type { Command } from './command.js'
 import type { Io } from './io.js'
 import { describeMachine, type FileSystem, fileSystemOf } from './machine.js'

@@ -1,7 +1,7 @@
 /** `stillframe extract FILE SECTION`: the bytes of one section, checked before the first is handed out. */
 
+import { printable } from '../base/printable.js'
 import { inspect, restore } from '../index.js'
-import { printable } from '../printable.js'
 import { type Arguments, type Command, CommandError, isStillframeError, UsageError } from './command.js'
 import { type ByteSink, openFileSink, openStdoutSink } from './extract/sink.js'
 import type { Io } from './io.js'

@@ -1,7 +1,7 @@
 /** `stillframe inspect FILE`: what a snapshot file says about itself. */
 
+import { printable, printableLines } from '../base/printable.js'
 import { inspect as readInfo, type SnapshotInfo } from '../index.js'
-import { printable, printableLines } from '../printable.js'
 import { type Command, isStillframeError } from './command.js'
 import type { Io, Style } from './io.js'
 import { renderTable } from './table.js'

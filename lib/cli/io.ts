@@ -3,7 +3,7 @@
  * Everything else (remarks, progress, errors) goes to stderr, so that a pipe only ever carries results.
  */
 
-import { printableLines } from '../printable.js'
+import { printableLines } from '../base/printable.js'
 import { type ProgressBar, startProgressBar } from './progress.js'
 
 /** Anything that JSON can say. `undefined` members are left out, as JSON.stringify does. */

@@ -6,7 +6,7 @@
 
 import { readFileSync } from 'node:fs'
 import { constants } from 'node:os'
-import { printableLines } from '../printable.js'
+import { printableLines } from '../base/printable.js'
 import {
   type Arguments,
   type Command,

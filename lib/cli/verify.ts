@@ -1,7 +1,7 @@
 /** `stillframe verify FILE`: checks every byte of a snapshot file. */
 
+import { printable } from '../base/printable.js'
 import { type VerifyProblem, verify as verifyFile } from '../index.js'
-import { printable } from '../printable.js'
 import { type Command, UsageError } from './command.js'
 import type { Io } from './io.js'
 import { renderTable } from './table.js'

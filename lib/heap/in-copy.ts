@@ -10,8 +10,8 @@ import process from 'node:process'
 import { types } from 'node:util'
 import { deserialize, serialize } from 'node:v8'
 import { Worker } from 'node:worker_threads'
-import { isError } from '../errors.js'
-import { enterFrozenCopy, refusalInFrozenCopy } from '../frozen-copy.js'
+import { isError } from '../base/errors.js'
+import { enterFrozenCopy, refusalInFrozenCopy } from '../snapshot/frozen-copy.js'
 
 /** Longest serialized error that comes back; see `native/heap/control.h`. */
 const maxFailureBytes = 65_536

@@ -8,10 +8,10 @@
 import { performance } from 'node:perf_hooks'
 import process from 'node:process'
 import { threadId } from 'node:worker_threads'
-import { CallSite, invalidArgType } from '../errors.js'
-import { refuseInFrozenCopy } from '../frozen-copy.js'
-import { checkPath } from '../path.js'
-import { loadHeapAddon } from './addon.js'
+import { loadHeapAddon } from '../addon/heap-addon.js'
+import { CallSite, invalidArgType } from '../base/errors.js'
+import { checkPath } from '../base/path.js'
+import { refuseInFrozenCopy } from '../snapshot/frozen-copy.js'
 import { type ForkJob, forkJob } from './fork-job.js'
 import { refuseWhatCannotWork, serializeThrown } from './in-copy.js'
 import {
@@ -23,7 +23,7 @@ import {
 import { type NothingLater, type StateWriter, stateWriter } from './state-writer.js'
 import { refuseUnfinished } from './unfinished.js'
 
-export type { PauseParts } from './addon.js'
+export type { PauseParts } from '../addon/heap-addon.js'
 export { ForkJob, type ForkResult } from './fork-job.js'
 export type { ForkOptions, ForkProgress, HeapSnapshotOptions } from './options.js'
 export type { NothingLater, StateWriter } from './state-writer.js'

@@ -1,6 +1,6 @@
 /** The options of a job in a forked copy: what they mean, their defaults, their checks. */
 
-import { checkBoolean, checkCallback, checkInteger, checkOptions, checkSignal } from '../validate.js'
+import { checkBoolean, checkCallback, checkInteger, checkOptions, checkSignal } from '../base/validate.js'
 
 /** How far a job has come. */
 export interface ForkProgress {

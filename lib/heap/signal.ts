@@ -19,8 +19,8 @@
 import { accessSync, constants, unlinkSync, writeSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { isMainThread } from 'node:worker_threads'
-import { messageOf } from '../errors.js'
-import { loadHeapAddon } from './addon.js'
+import { loadHeapAddon } from '../addon/heap-addon.js'
+import { messageOf } from '../base/errors.js'
 import { type ForkJob, writeHeapSnapshot } from './index.js'
 
 /**

@@ -2,8 +2,8 @@
 
 import { Buffer } from 'node:buffer'
 import { types } from 'node:util'
-import { describe, invalidArgType } from '../errors.js'
-import type { HeapAddon } from './addon.js'
+import type { HeapAddon } from '../addon/heap-addon.js'
+import { describe, invalidArgType } from '../base/errors.js'
 import { serializeValue } from './value-codec.js'
 import { encodeEnd, encodeHead } from './values.js'
 

@@ -11,7 +11,7 @@
 import { Buffer } from 'node:buffer'
 import { types } from 'node:util'
 import { DefaultDeserializer } from 'node:v8'
-import type { HeapAddon, SerializedValue, SerializeRules } from './addon.js'
+import type { HeapAddon, SerializedValue, SerializeRules } from '../addon/heap-addon.js'
 
 /** Node writes and reads lengths and places in a payload as 32 bits, and its CRC-32 takes no more. */
 export const maxPayloadBytes = 2 ** 32 - 1

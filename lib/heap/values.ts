@@ -13,9 +13,9 @@ import { Buffer } from 'node:buffer'
 import { constants } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
 import { crc32 } from 'node:zlib'
-import { fromSystem, rangeError, StillframeError } from '../errors.js'
-import { checkPath } from '../path.js'
-import { checkInteger, checkOptions } from '../validate.js'
+import { fromSystem, rangeError, StillframeError } from '../base/errors.js'
+import { checkPath } from '../base/path.js'
+import { checkInteger, checkOptions } from '../base/validate.js'
 import { deserializeValue, maxPayloadBytes } from './value-codec.js'
 
 const magic = Buffer.from('SFV1')

@@ -1,4 +1,4 @@
-// The addon's exports: the interface Addon of lib/addon.ts.
+// The addon's exports: the interface Addon of lib/addon/addon.ts.
 #include <napi.h>
 
 #include "addon/capture_handle.h"

@@ -1,4 +1,4 @@
-// Builds the objects of lib/addon.ts and calls back into JavaScript, as reader.h reads: through the C interface,
+// Builds the objects of lib/addon/addon.ts and calls back into JavaScript, as reader.h reads: through the C interface,
 // since a Worker may be terminated in the middle. What fails leaves a property out, or a call undone; the status
 // of no call is lost on anybody who could still look.
 #pragma once

@@ -1,4 +1,4 @@
-// CaptureHandle of lib/addon.ts.
+// CaptureHandle of lib/addon/addon.ts.
 #pragma once
 
 #include <napi.h>

@@ -7,7 +7,7 @@
 
 namespace stillframe {
 
-// An Error with the properties of NativeFailure in lib/addon.ts.
+// An Error with the properties of NativeFailure in lib/addon/addon.ts.
 Napi::Value ToError(Napi::Env env, const Failure& failure);
 // Throws it.
 void Throw(Napi::Env env, const Failure& failure);

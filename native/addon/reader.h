@@ -1,4 +1,4 @@
-// Reads plan objects of lib/addon.ts with every status checked.
+// Reads plan objects of lib/addon/addon.ts with every status checked.
 //
 // A Worker can be terminated while it is inside one of our functions; from then on every call into JavaScript
 // fails. node-addon-api would make an error of that, fail at it too, and end the whole process. So plans are

@@ -1,4 +1,4 @@
-// RegionHandle of lib/addon.ts.
+// RegionHandle of lib/addon/addon.ts.
 #pragma once
 
 #include <napi.h>

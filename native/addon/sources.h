@@ -1,4 +1,4 @@
-// Reads NativeSource objects of lib/addon.ts.
+// Reads NativeSource objects of lib/addon/addon.ts.
 #pragma once
 
 #include <napi.h>

@@ -4,14 +4,20 @@
  */
 
 import { expect, test, vi } from 'vitest'
-import { chooseEngine, type EngineWish, fallbackOf, type Machine, whyChosen } from '../../lib/engines.js'
 import { capabilities, preflight, Region, snapshot } from '../../lib/index.js'
-import { resolveSources } from '../../lib/source.js'
+import {
+  chooseEngine,
+  type EngineWish,
+  fallbackOf,
+  type Machine,
+  whyChosen,
+} from '../../lib/machine/engines.js'
+import { resolveSources } from '../../lib/region/source.js'
 import { rejectionOf, thrownBy } from './expect-error.js'
 import { FakeAddon, FakeCapture, lastPlan } from './fake-addon.js'
 
 const fake = new FakeAddon()
-vi.mock('../../lib/load.js', () => ({ loadAddon: () => fake.asAddon() }))
+vi.mock('../../lib/addon/load.js', () => ({ loadAddon: () => fake.asAddon() }))
 
 const path = '/tmp/never-written.stillframe'
 

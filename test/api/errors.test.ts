@@ -4,7 +4,7 @@
  */
 
 import { describe, expect, test } from 'vitest'
-import { CallSite, describe as describeValue, fromNative } from '../../lib/errors.js'
+import { CallSite, describe as describeValue, fromNative } from '../../lib/base/errors.js'
 import { StillframeError } from '../../lib/index.js'
 import { nativeFailure } from './fake-addon.js'
 

@@ -1,6 +1,6 @@
 /**
  * Stands in for the native addon where a test must decide when and how a capture or a read ends. It holds no
- * memory of its own and writes no file; `vi.mock('../../lib/load.js')` puts it in place of the real one.
+ * memory of its own and writes no file; `vi.mock('../../lib/addon/load.js')` puts it in place of the real one.
  */
 
 import type {
@@ -11,7 +11,6 @@ import type {
   ImageProblem,
   NativeCapabilities,
   NativeCaptureResult,
-  NativeFailure,
   NativePreflight,
   NativeRestored,
   NativeSource,
@@ -19,7 +18,8 @@ import type {
   RegionHandle,
   RestorePlan,
   VerifyPlan,
-} from '../../lib/addon.js'
+} from '../../lib/addon/addon.js'
+import type { NativeFailure } from '../../lib/base/native-failure.js'
 
 type OnEnd = (failure: NativeFailure | null, result?: NativeCaptureResult) => void
 

@@ -20,7 +20,7 @@ import { rejectionOf, thrownBy } from './expect-error.js'
 import { captureResult, FakeAddon, FakeCapture, lastPlan, nativeFailure, settle } from './fake-addon.js'
 
 let fake = new FakeAddon()
-vi.mock('../../lib/load.js', () => ({ loadAddon: () => fake.asAddon() }))
+vi.mock('../../lib/addon/load.js', () => ({ loadAddon: () => fake.asAddon() }))
 
 const path = '/tmp/never-written.stillframe'
 const memory = new ArrayBuffer(100)

@@ -122,7 +122,7 @@ describe('an installed package', () => {
   const otherLibc = libc === 'musl' ? 'glibc' : 'musl'
 
   /** A copy of the package's sources with this binary as its only one, and its loader. */
-  async function install(place: string): Promise<typeof import('../../lib/load.js')> {
+  async function install(place: string): Promise<typeof import('../../lib/addon/load.js')> {
     vi.stubEnv('STILLFRAME_ADDON', undefined)
     cpSync(new URL('../../lib', import.meta.url), join(directory, 'lib'), { recursive: true })
     writeFileSync(join(directory, 'package.json'), '{ "name": "stillframe", "type": "module" }')
@@ -130,7 +130,7 @@ describe('an installed package', () => {
     const binary = join(directory, place, 'stillframe.node')
     mkdirSync(dirname(binary), { recursive: true })
     cpSync(built, binary)
-    return await import(join(directory, 'lib/load.ts'))
+    return await import(join(directory, 'lib/addon/load.ts'))
   }
 
   test('loads the prebuilt binary for this C library', async () => {

@@ -12,7 +12,7 @@ import { rejectionOf, thrownBy } from './expect-error.js'
 class Reached extends Error {}
 
 // Reaching the addon is how a call shows that it found nothing wrong with its arguments.
-vi.mock('../../lib/load.js', () => ({
+vi.mock('../../lib/addon/load.js', () => ({
   loadAddon: () => {
     throw new Reached()
   },

@@ -11,7 +11,7 @@ import { FakeAddon, FakeRegion, image, nativeFailure } from './fake-addon.js'
 import { detach, resizableBuffer, wasmMemory } from './memory-kinds.js'
 
 let fake = new FakeAddon()
-vi.mock('../../lib/load.js', () => ({ loadAddon: () => fake.asAddon() }))
+vi.mock('../../lib/addon/load.js', () => ({ loadAddon: () => fake.asAddon() }))
 beforeEach(() => {
   fake = new FakeAddon()
 })

@@ -12,7 +12,7 @@ import { FakeAddon, FakeRegion } from './fake-addon.js'
 let fake = new FakeAddon()
 let lastHandle: FakeRegion | undefined
 let hugePages: boolean | undefined
-vi.mock('../../lib/load.js', () => ({
+vi.mock('../../lib/addon/load.js', () => ({
   loadAddon: () => ({
     ...fake.asAddon(),
     RegionHandle: class extends FakeRegion {

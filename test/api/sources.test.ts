@@ -6,14 +6,14 @@
 
 import { createContext, runInContext } from 'node:vm'
 import { beforeEach, describe, expect, test, vi } from 'vitest'
-import type { NativeSource } from '../../lib/addon.js'
+import type { NativeSource } from '../../lib/addon/addon.js'
 import { Region, type Source, snapshot } from '../../lib/index.js'
 import { thrownBy } from './expect-error.js'
 import { FakeAddon, FakeCapture, lastPlan } from './fake-addon.js'
 import { detach, growableBuffer, resizableBuffer, wasmMemory } from './memory-kinds.js'
 
 let fake = new FakeAddon()
-vi.mock('../../lib/load.js', () => ({ loadAddon: () => fake.asAddon() }))
+vi.mock('../../lib/addon/load.js', () => ({ loadAddon: () => fake.asAddon() }))
 beforeEach(() => {
   fake = new FakeAddon()
 })

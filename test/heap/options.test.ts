@@ -6,7 +6,7 @@
 import { join, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { describe, expect, test, vi } from 'vitest'
-import type { HeapPlan } from '../../lib/heap/addon.js'
+import type { HeapPlan } from '../../lib/addon/heap-addon.js'
 import { type ForkOptions, snapshotState, writeHeapSnapshot } from '../../lib/heap/index.js'
 import { thrownBy } from '../api/expect-error.js'
 
@@ -17,8 +17,8 @@ class Reached extends Error {
   }
 }
 
-vi.mock('../../lib/load.js', () => ({ loadAddon: () => ({ regionRanges: () => [4096, 8192] }) }))
-vi.mock('../../lib/heap/addon.js', () => ({
+vi.mock('../../lib/addon/load.js', () => ({ loadAddon: () => ({ regionRanges: () => [4096, 8192] }) }))
+vi.mock('../../lib/addon/heap-addon.js', () => ({
   loadHeapAddon: () => ({
     HeapJob: class {
       constructor(plan: HeapPlan) {

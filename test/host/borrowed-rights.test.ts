@@ -11,7 +11,7 @@ import { useTemporaryDirectory } from '../support/temporary-directory.js'
 
 const inDirectory = useTemporaryDirectory()
 const asNobody = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups']
-const privileges = new URL('../../dist/privileges.js', import.meta.url).href
+const privileges = new URL('../../dist/addon/privileges.js', import.meta.url).href
 
 /** What a Node of nobody's sees of the variable. */
 function seenBy(node: string): string {

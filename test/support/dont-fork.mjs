@@ -1,6 +1,6 @@
 /** Whether memory is kept from forked children: MADV_DONTFORK, the flag `dc` in smaps. */
 
-import { loadAddon } from '../../dist/load.js'
+import { loadAddon } from '../../dist/addon/load.js'
 
 /**
  * @param {ArrayBufferLike} buffer

@@ -1,7 +1,7 @@
 /** Makes system calls of the addon fail: the addon counts its calls by name, see native/base/sys.h. */
 
 import { constants } from 'node:os'
-import { loadAddon } from '../../dist/load.js'
+import { loadAddon } from '../../dist/addon/load.js'
 
 /**
  * @param {string} call - such as `'pwrite'`.

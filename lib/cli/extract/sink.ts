@@ -5,7 +5,7 @@ import { fstatSync, rmSync, write as writeFd } from 'node:fs'
 import { type FileHandle, link, lstat, open, rename, rm } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
 import { promisify } from 'node:util'
-import { printable } from '../../printable.js'
+import { printable } from '../../base/printable.js'
 import { CommandError } from '../command.js'
 
 /** Takes bytes in order. Disposed of before `commit`, a file sink leaves no trace. */

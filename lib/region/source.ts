@@ -1,7 +1,8 @@
 /** What a snapshot is taken of: from the caller's memory to addresses for native code. */
 
-import type { Addon, NativeSource, RegionHandle } from './addon.js'
-import { invalidArgType, invalidArgValue } from './errors.js'
+import type { Addon, NativeSource, RegionHandle } from '../addon/addon.js'
+import { invalidArgType, invalidArgValue } from '../base/errors.js'
+import { checkSectionName } from '../base/validate.js'
 import {
   bufferOf,
   bufferOfMemory,
@@ -11,7 +12,6 @@ import {
   type WebAssemblyMemory,
 } from './extent.js'
 import { isAnonymous, isRegion, openHandle, type Region, regionOfBuffer, wantsHugePages } from './region.js'
-import { checkSectionName } from './validate.js'
 
 /**
  * Memory to capture. A typed array or DataView stands for its own bytes only, a `WebAssembly.Memory` for its

@@ -1,8 +1,8 @@
 /** Which engine captures: the one place that decides. */
 
-import type { NativeCapabilities } from './addon.js'
-import { StillframeError } from './errors.js'
-import type { ResolvedSource } from './source.js'
+import type { NativeCapabilities } from '../addon/addon.js'
+import { StillframeError } from '../base/errors.js'
+import type { ResolvedSource } from '../region/source.js'
 
 /** How the memory is frozen; see docs/ENGINES.md. */
 export type EngineName = 'userfaultfd' | 'mprotect' | 'fork'

@@ -5,7 +5,7 @@
 
 import { existsSync } from 'node:fs'
 import { getSystemErrorMap, inspect, types } from 'node:util'
-import type { NativeFailure } from './addon.js'
+import type { NativeFailure } from './native-failure.js'
 import { printable } from './printable.js'
 
 /**

@@ -2,25 +2,26 @@
 
 import { AsyncResource } from 'node:async_hooks'
 import { inspect } from 'node:util'
-import type { Addon, CaptureHandle, NativeCaptureResult, NativeFailure } from './addon.js'
-import { knownMachine } from './capabilities.js'
-import { abortError, CaptureJob } from './capture-job.js'
+import type { Addon, CaptureHandle, NativeCaptureResult } from '../addon/addon.js'
+import { loadAddon } from '../addon/load.js'
+import { CallSite, fromNative, isNativeFailure } from '../base/errors.js'
+import type { JsonValue } from '../base/metadata.js'
+import type { NativeFailure } from '../base/native-failure.js'
+import { checkPath } from '../base/path.js'
+import { estimateMs, type SnapshotProgress } from '../base/progress.js'
+import { idToBytes, newId } from '../base/snapshot-id.js'
+import { knownMachine } from '../machine/capabilities.js'
 import {
   chooseEngine,
   type EngineChoice,
   type EngineName,
   type FaultHandling,
   fallbackOf,
-} from './engines.js'
-import { CallSite, fromNative, isNativeFailure } from './errors.js'
+} from '../machine/engines.js'
+import { type ResolvedSource, resolveSources, type Source, toNativeSources } from '../region/source.js'
+import { abortError, CaptureJob } from './capture-job.js'
 import { refuseInFrozenCopy } from './frozen-copy.js'
-import { loadAddon } from './load.js'
-import type { JsonValue } from './metadata.js'
 import { type CheckedSnapshotOptions, checkSnapshotOptions, type SnapshotOptions } from './options.js'
-import { checkPath } from './path.js'
-import { estimateMs, type SnapshotProgress } from './progress.js'
-import { idToBytes, newId } from './snapshot-id.js'
-import { type ResolvedSource, resolveSources, type Source, toNativeSources } from './source.js'
 
 /** What {@link Snapshot.done} resolves to: the snapshot is complete and published. */
 export interface SnapshotResult {

@@ -7,29 +7,7 @@
  * {@link NativeFailure}; `errors.ts` turns it into a `StillframeError`.
  */
 
-/** What native code reports when something fails. A plain `Error` with these properties. */
-export interface NativeFailure extends Error {
-  /**
-   * Without the prefix `ERR_STILLFRAME_`: `'IO'`, `'NO_SPACE'`, `'CORRUPT'`, … Beyond the codes of the
-   * public contract: `'ABORTED'`; `'NO_SECTION'` (restore of a section the file does not have) and
-   * `'NOT_MAPPABLE'` (`mode: 'map'` of a packed file), which become a TypeError with code
-   * ERR_INVALID_ARG_VALUE; `'OUT_OF_RANGE'` (a restore target is too small or `maxBytes` is
-   * exceeded, becomes a RangeError with code ERR_OUT_OF_RANGE).
-   */
-  failure: string
-  /** In words, what was being done and what is wrong; no path in it. */
-  message: string
-  /** Positive errno of the failing system call, 0 when there was none. */
-  errno: number
-  /** Symbolic name of errno (`'ENOSPC'`), '' when there was none. */
-  errnoName: string
-  /** The failing system call (`'pwrite'`), '' when there was none. */
-  syscall: string
-  /** For CORRUPT: byte offset in the file, -1 when unknown. */
-  offset: number
-  /** For CORRUPT: name of the section, '' when the damage is outside any section. */
-  section: string
-}
+import type { NativeFailure } from '../base/native-failure.js'
 
 /** A region's memory. Lives until its handle is closed and no ArrayBuffer or capture refers to it. */
 export interface RegionHandle {

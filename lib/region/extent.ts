@@ -7,7 +7,7 @@
  */
 
 import { types } from 'node:util'
-import { invalidArgValue } from './errors.js'
+import { invalidArgValue } from '../base/errors.js'
 
 /**
  * A `WebAssembly.Memory`, described by its shape, so that the types of this package need no library of

@@ -1,16 +1,16 @@
 /** Reading a snapshot file without its memory: what it says of itself, and whether it is sound. */
 
-import type { ImageInfo, InspectPlan } from './addon.js'
-import { CallSite, messageOf } from './errors.js'
-import { type JobCallback, runJob } from './job.js'
+import type { ImageInfo, InspectPlan } from '../addon/addon.js'
+import { loadAddon } from '../addon/load.js'
+import { CallSite, messageOf } from '../base/errors.js'
+import { decodeMetadata, type JsonValue } from '../base/metadata.js'
+import { checkPath } from '../base/path.js'
+import { printable } from '../base/printable.js'
+import type { ReadProgress } from '../base/progress.js'
+import { idFromBytes } from '../base/snapshot-id.js'
+import { checkCallback, checkInteger, checkOptions, checkSignal } from '../base/validate.js'
 import { checkLimits, type ReadLimits } from './limits.js'
-import { loadAddon } from './load.js'
-import { decodeMetadata, type JsonValue } from './metadata.js'
-import { checkPath } from './path.js'
-import { printable } from './printable.js'
-import type { ReadProgress } from './progress.js'
-import { idFromBytes } from './snapshot-id.js'
-import { checkCallback, checkInteger, checkOptions, checkSignal } from './validate.js'
+import { type JobCallback, runJob } from './read-job.js'
 
 /** One named piece of memory in a file. */
 export interface SectionInfo {

@@ -1,11 +1,11 @@
 /** Existing memory that a restore fills. */
 
 import { setImmediate } from 'node:timers'
-import type { RestoreTarget as NativeTarget, RegionHandle } from './addon.js'
-import { invalidArgType, invalidArgValue, StillframeError } from './errors.js'
-import { bufferOf, bufferOfMemory, type Extent, extentOf, type WebAssemblyMemory } from './extent.js'
-import { isRegion, openHandle, type Region, regionOfBuffer } from './region.js'
-import { checkSectionName } from './validate.js'
+import type { RestoreTarget as NativeTarget, RegionHandle } from '../addon/addon.js'
+import { invalidArgType, invalidArgValue, StillframeError } from '../base/errors.js'
+import { checkSectionName } from '../base/validate.js'
+import { bufferOf, bufferOfMemory, type Extent, extentOf, type WebAssemblyMemory } from '../region/extent.js'
+import { isRegion, openHandle, type Region, regionOfBuffer } from '../region/region.js'
 
 /** Memory that a section can be restored into, from its first byte on. */
 export type RestoreTarget = Region | ArrayBuffer | SharedArrayBuffer | ArrayBufferView | WebAssemblyMemory

@@ -1,10 +1,10 @@
 /** What this machine can do, and what is risky about it. */
 
-import type { Addon } from './addon.js'
+import type { Addon } from '../addon/addon.js'
+import { whyNoHeapAddon } from '../addon/heap-addon.js'
+import { loadAddon } from '../addon/load.js'
+import { fromNative } from '../base/errors.js'
 import { type EngineName, type EngineProbe, engineProbes, type Machine } from './engines.js'
-import { fromNative } from './errors.js'
-import { whyNoHeapAddon } from './heap/addon.js'
-import { loadAddon } from './load.js'
 
 /** Something about this machine or process that may make snapshots fail or hurt. */
 export interface Hazard {

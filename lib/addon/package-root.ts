@@ -6,7 +6,7 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { StillframeError } from './errors.js'
+import { StillframeError } from '../base/errors.js'
 
 /**
  * The directory of package.json.
@@ -16,8 +16,8 @@ import { StillframeError } from './errors.js'
 export function packageRoot(): string {
   // Bundled to CommonJS by esbuild there is no such URL.
   const here: string | undefined = import.meta.url
-  // lib/ and dist/ both lie directly below package.json.
-  const root = here?.startsWith('file:') ? fileURLToPath(new URL('..', here)) : undefined
+  // lib/ and dist/ both lie directly below package.json, and the rooms below them.
+  const root = here?.startsWith('file:') ? fileURLToPath(new URL('../..', here)) : undefined
   if (root === undefined || packageName(root) !== 'stillframe') throw bundled(here)
   return root
 }

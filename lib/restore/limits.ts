@@ -1,9 +1,9 @@
 /** How much a file may ask of the process that reads it. */
 
-import type { NativeReadLimits } from './addon.js'
-import { maxMetadataBytes, maxMetadataDepth, maxMetadataValues } from './metadata.js'
-import { maxSections } from './source.js'
-import { checkInteger, checkOptions } from './validate.js'
+import type { NativeReadLimits } from '../addon/addon.js'
+import { maxMetadataBytes, maxMetadataDepth, maxMetadataValues } from '../base/metadata.js'
+import { checkInteger, checkOptions } from '../base/validate.js'
+import { maxSections } from '../region/source.js'
 
 /**
  * A budget for files that somebody else may have made: what asks for more is refused with a RangeError

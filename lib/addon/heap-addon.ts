@@ -7,11 +7,12 @@
  */
 
 import { join } from 'node:path'
-import type { Addon, NativeFailure } from '../addon.js'
-import { messageOf, StillframeError } from '../errors.js'
-import { checkPlatform, prebuilt, tryFile } from '../load.js'
-import { packageRoot, sourceRoot } from '../package-root.js'
-import { addonVariable } from '../privileges.js'
+import { messageOf, StillframeError } from '../base/errors.js'
+import type { NativeFailure } from '../base/native-failure.js'
+import type { Addon } from './addon.js'
+import { checkPlatform, prebuilt, tryFile } from './load.js'
+import { packageRoot, sourceRoot } from './package-root.js'
+import { addonVariable } from './privileges.js'
 
 /** What a forked copy is to do. */
 export interface HeapPlan {

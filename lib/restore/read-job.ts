@@ -1,9 +1,9 @@
 /** One running read job of native code (inspect, verify, restore) as a promise. */
 
 import { AsyncResource } from 'node:async_hooks'
-import type { ReadJob } from './addon.js'
-import { type CallSite, fromNative } from './errors.js'
-import { notify, ProgressClock, type ReadProgress } from './progress.js'
+import type { ReadJob } from '../addon/addon.js'
+import { type CallSite, fromNative } from '../base/errors.js'
+import { notify, ProgressClock, type ReadProgress } from '../base/progress.js'
 
 /** Gets what native code reports, or an error that explains it better. */
 export type JobCallback<Value> = (failure: Error | null, value?: Value) => void

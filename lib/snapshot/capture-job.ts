@@ -6,7 +6,7 @@
  * loop throws it), and when the caller aborted the capture or disposed of it.
  */
 
-import { notify, ProgressClock } from './progress.js'
+import { notify, ProgressClock } from '../base/progress.js'
 
 /** The native side, until the end. */
 export interface NativeCapture {

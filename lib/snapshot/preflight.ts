@@ -1,15 +1,15 @@
 /** What a capture would cost, before it is made. */
 
 import { dirname } from 'node:path'
-import type { Addon, NativePreflight } from './addon.js'
-import { type Hazard, knownMachine } from './capabilities.js'
-import { chooseEngine, type EngineName, whyChosen } from './engines.js'
-import { fromNative } from './errors.js'
-import { loadAddon } from './load.js'
-import type { JsonValue } from './metadata.js'
+import type { Addon, NativePreflight } from '../addon/addon.js'
+import { loadAddon } from '../addon/load.js'
+import { fromNative } from '../base/errors.js'
+import type { JsonValue } from '../base/metadata.js'
+import { checkPath } from '../base/path.js'
+import { type Hazard, knownMachine } from '../machine/capabilities.js'
+import { chooseEngine, type EngineName, whyChosen } from '../machine/engines.js'
+import { type ResolvedSource, resolveSources, type Source, toNativeSources } from '../region/source.js'
 import { type CheckedSnapshotOptions, checkSnapshotOptions, type SnapshotOptions } from './options.js'
-import { checkPath } from './path.js'
-import { type ResolvedSource, resolveSources, type Source, toNativeSources } from './source.js'
 
 /** What {@link preflight} expects of a capture. All sizes are in bytes. */
 export interface Preflight {

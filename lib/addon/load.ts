@@ -9,8 +9,8 @@
 
 import { closeSync, existsSync, openSync, readSync } from 'node:fs'
 import { join, resolve } from 'node:path'
+import { messageOf, StillframeError } from '../base/errors.js'
 import type { Addon } from './addon.js'
-import { messageOf, StillframeError } from './errors.js'
 import { isCheckout, packageRoot, sourceRoot } from './package-root.js'
 import { addonVariable } from './privileges.js'
 

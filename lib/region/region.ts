@@ -1,10 +1,10 @@
 /** Off-heap memory of our own: what every engine can freeze. */
 
 import { type InspectOptions, inspect } from 'node:util'
-import type { RegionHandle } from './addon.js'
-import { fromNative, StillframeError } from './errors.js'
-import { loadAddon } from './load.js'
-import { checkBoolean, checkInteger, checkOptions, checkSectionName } from './validate.js'
+import type { RegionHandle } from '../addon/addon.js'
+import { loadAddon } from '../addon/load.js'
+import { fromNative, StillframeError } from '../base/errors.js'
+import { checkBoolean, checkInteger, checkOptions, checkSectionName } from '../base/validate.js'
 
 /** Options of {@link Region.allocate}. */
 export interface RegionOptions {

@@ -1,9 +1,8 @@
 /** The options of a capture: what they mean, their defaults, their checks. */
 
-import { type EngineName, engineNames, type KernelWrites, type MemoryLimitAction } from './engines.js'
-import { invalidArgType, invalidArgValue } from './errors.js'
-import { encodeMetadata, type JsonOf, type JsonValue } from './metadata.js'
-import type { SnapshotProgress } from './progress.js'
+import { invalidArgType, invalidArgValue } from '../base/errors.js'
+import { encodeMetadata, type JsonOf, type JsonValue } from '../base/metadata.js'
+import type { SnapshotProgress } from '../base/progress.js'
 import {
   checkBoolean,
   checkCallback,
@@ -12,7 +11,13 @@ import {
   checkOptions,
   checkSignal,
   ownProperties,
-} from './validate.js'
+} from '../base/validate.js'
+import {
+  type EngineName,
+  engineNames,
+  type KernelWrites,
+  type MemoryLimitAction,
+} from '../machine/engines.js'
 
 /** How the bytes of a file are encoded. */
 export type Compression = 'none' | 'zstd' | { codec: 'zstd'; level: number }

@@ -1,16 +1,11 @@
 /** Getting memory back from a snapshot file. */
 
-import type { NativeReadLimits, NativeRestored, RestorePlan } from './addon.js'
-import { CallSite, invalidArgType, invalidArgValue, StillframeError } from './errors.js'
-import { type SnapshotInfo, toSnapshotInfo } from './inspect.js'
-import { type JobCallback, runJob } from './job.js'
-import { checkLimits, type ReadLimits } from './limits.js'
-import { loadAddon } from './load.js'
-import type { JsonValue } from './metadata.js'
-import { checkPath } from './path.js'
-import type { ReadProgress } from './progress.js'
-import { adoptRegion, isBusy, type Region } from './region.js'
-import { type ResolvedTarget, type RestoreTarget, resolveTargets, toNativeTarget } from './target.js'
+import type { NativeReadLimits, NativeRestored, RestorePlan } from '../addon/addon.js'
+import { loadAddon } from '../addon/load.js'
+import { CallSite, invalidArgType, invalidArgValue, StillframeError } from '../base/errors.js'
+import type { JsonValue } from '../base/metadata.js'
+import { checkPath } from '../base/path.js'
+import type { ReadProgress } from '../base/progress.js'
 import {
   checkBoolean,
   checkCallback,
@@ -19,9 +14,14 @@ import {
   checkOptions,
   checkSectionName,
   checkSignal,
-} from './validate.js'
+} from '../base/validate.js'
+import { adoptRegion, isBusy, type Region } from '../region/region.js'
+import { type ResolvedTarget, type RestoreTarget, resolveTargets, toNativeTarget } from './destination.js'
+import { type SnapshotInfo, toSnapshotInfo } from './inspect.js'
+import { checkLimits, type ReadLimits } from './limits.js'
+import { type JobCallback, runJob } from './read-job.js'
 
-export type { RestoreTarget } from './target.js'
+export type { RestoreTarget } from './destination.js'
 
 /** Options of {@link restore}. */
 export interface RestoreOptions {

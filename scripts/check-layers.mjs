@@ -1,0 +1,87 @@
+#!/usr/bin/env node
+// Checks that includes and imports point down: a file uses files of its own room and of the rooms below it, never
+// one of a room above or beside it. docs/ARCHITECTURE.md says what each room is for.
+//
+//   node scripts/check-layers.mjs        part of `npm run lint`
+//
+// A new room is entered here, at its height.
+
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
+import path from 'node:path'
+import process from 'node:process'
+import { fileURLToPath } from 'node:url'
+
+const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)))
+
+// From the ground up. Rooms in one line stand side by side and do not see each other.
+const houses = [
+  {
+    place: 'native',
+    isSource: (file) => /\.(cc|h)$/.test(file),
+    uses: /#include "([^"]+)"/g,
+    // Includes are named from native/.
+    resolve: (_file, name) => path.join('native', name),
+    floors: [
+      ['base'],
+      ['memory'],
+      ['image'],
+      ['child'],
+      ['freeze'],
+      ['capture'],
+      ['addon'],
+      ['heap'],
+      ['test'],
+    ],
+  },
+  {
+    place: 'lib',
+    isSource: (file) => file.endsWith('.ts'),
+    uses: /(?:from|import\()\s*'(\.[^']+)'/g,
+    resolve: (file, name) => path.join(path.dirname(file), name.replace(/\.js$/, '.ts')),
+    floors: [
+      ['base'],
+      ['addon'],
+      ['region'],
+      ['machine'],
+      ['snapshot', 'restore'],
+      ['index.ts'],
+      ['heap'],
+      ['cli'],
+    ],
+  },
+]
+
+const problems = houses.flatMap(problemsOf)
+if (problems.length > 0) console.error(problems.join('\n'))
+process.exit(problems.length === 0 ? 0 : 1)
+
+function problemsOf({ place, isSource, uses, resolve, floors }) {
+  const floorOf = new Map(floors.flatMap((rooms, floor) => rooms.map((room) => [room, floor])))
+  const files = readdirSync(path.join(root, place), { recursive: true })
+    .map((name) => path.join(place, name))
+    .filter((file) => isSource(file) && statSync(path.join(root, file)).isFile())
+  if (files.length === 0) throw new Error(`no sources found below ${place}/`)
+  const found = []
+  for (const file of files) {
+    const room = roomOf(file)
+    if (!floorOf.has(room)) {
+      found.push(`${file}: the room ${room} is not known to scripts/check-layers.mjs`)
+      continue
+    }
+    for (const [, name] of readFileSync(path.join(root, file), 'utf8').matchAll(uses)) {
+      const used = resolve(file, name)
+      // Headers of libraries are included with quotes in some places.
+      if (!existsSync(path.join(root, used))) continue
+      const other = roomOf(used)
+      if (other !== room && !(floorOf.get(other) < floorOf.get(room))) {
+        found.push(`${file} uses ${used}: ${place}/${room} does not stand above ${place}/${other}`)
+      }
+    }
+  }
+  return found
+}
+
+/** The first folder below the house, or the file's name where it lies in none. */
+function roomOf(file) {
+  return file.split(path.sep)[1]
+}
