@@ -67,6 +67,8 @@ async function rewrite(variant: Variant, how: Rewrite): Promise<Rewritten> {
   await fixture.report(patienceMs)
   const baseline = memoryOf(fixture.pid)
   fixture.tell('go')
+  // Until then a program is started, which runs in this process's memory for an instant and would count it twice.
+  expect(await fixture.report(patienceMs)).toEqual({ begins: true })
   const { peak, report } = await peakUntilReport(fixture)
   fixture.tell('go')
   const facts = await fixture.report(patienceMs)
