@@ -1,7 +1,10 @@
 /**
- * stillframe: point-in-time snapshots of big memory in a running service.
+ * Point-in-time snapshots of big memory in a running service.
  *
- * Importing it does nothing and works on every platform; the native addon is loaded on first use.
+ * Importing the module does nothing and works on every platform; the native addon is loaded at the
+ * first use.
+ *
+ * @module stillframe
  */
 
 export { StillframeError, type StillframeErrorCode, type StillframeErrorDetails } from './base/errors.js'

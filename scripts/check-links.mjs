@@ -1,8 +1,8 @@
 #!/usr/bin/env node
-// Follows every relative link in the Markdown files of a packed package, to files and to headings:
+// Follows every relative link in the Markdown and HTML files of a directory or a package, to files and to headings:
 //
 //   node scripts/check-links.mjs TARBALL      what npm pack made
-//   node scripts/check-links.mjs DIRECTORY    a checkout
+//   node scripts/check-links.mjs DIRECTORY    a checkout, or the site that `npm run docs` made
 
 import { execFileSync } from 'node:child_process'
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
@@ -15,6 +15,8 @@ if (what === undefined) {
   console.error('check-links: name a tarball or a directory')
   process.exit(2)
 }
+/** Of each document that was linked to. */
+const known = new Map()
 const unpacked = mkdtempSync(path.join(tmpdir(), 'stillframe-links-'))
 let dead
 try {
@@ -28,17 +30,17 @@ process.exit(dead.length > 0 ? 1 : 0)
 
 function deadLinks(root) {
   return documentsBelow(root).flatMap((document) =>
-    linksOf(textOf(path.join(root, document)))
+    linksOf(path.join(root, document))
       .filter((link) => !leadsSomewhere(path.join(root, document), link))
       .map((link) => `${document}: ${link}`),
   )
 }
 
 function documentsBelow(root) {
-  const skipped = /^(node_modules|build.*|dist|prebuilds|source|bench\/results)$/
+  const skipped = /^(node_modules|build.*|dist|prebuilds|site|source|bench\/results)$/
   const entries = readdirSync(root, { withFileTypes: true }).filter(({ name }) => !skipped.test(name))
   return entries.flatMap((entry) => {
-    if (!entry.isDirectory()) return entry.name.endsWith('.md') ? [entry.name] : []
+    if (!entry.isDirectory()) return /\.(md|html)$/.test(entry.name) ? [entry.name] : []
     return documentsBelow(path.join(root, entry.name)).map((name) => path.join(entry.name, name))
   })
 }
@@ -50,22 +52,35 @@ function textOf(document) {
     .replace(/`[^`\n]*`/g, (code) => code.replaceAll('](', '] ('))
 }
 
-function linksOf(text) {
-  return [...text.matchAll(/\]\(([^)\s]+)\)/g)]
-    .map(([, link]) => link)
-    .filter((link) => !/^[a-z]+:/.test(link))
+function linksOf(document) {
+  const links = document.endsWith('.html')
+    ? readFileSync(document, 'utf8').matchAll(/<(?:a|img|link|script) [^>]*?(?:href|src)="([^"]+)"/g)
+    : textOf(document).matchAll(/\]\(([^)\s]+)\)/g)
+  return [...links].map(([, link]) => link).filter((link) => !/^[a-z]+:/.test(link))
 }
 
 function leadsSomewhere(document, link) {
-  const [file, heading] = link.split('#')
+  const [file, place] = link.split('#')
   const target = file === '' ? document : path.resolve(path.dirname(document), decodeURIComponent(file))
   if (!existsSync(target)) return false
-  return heading === undefined || headingsOf(textOf(target)).includes(heading)
+  return !place || placesIn(target).has(decodeURIComponent(place))
 }
 
-/** As GitHub makes the names that lead to them. */
-function headingsOf(text) {
-  return [...text.matchAll(/^#+ (.*)$/gm)].map(([, heading]) =>
+/** The names that lead to places in a document: each is read once, since a site links each page from each. */
+function placesIn(document) {
+  const places =
+    known.get(document) ?? new Set(document.endsWith('.html') ? idsOf(document) : headingsOf(document))
+  known.set(document, places)
+  return places
+}
+
+function idsOf(document) {
+  return [...readFileSync(document, 'utf8').matchAll(/ id="([^"]+)"/g)].map(([, id]) => id)
+}
+
+/** As GitHub makes names of headings. */
+function headingsOf(document) {
+  return [...textOf(document).matchAll(/^#+ (.*)$/gm)].map(([, heading]) =>
     heading
       .toLowerCase()
       .replace(/[^\p{L}\p{N} _-]/gu, '')

@@ -1,8 +1,11 @@
 /**
- * stillframe/heap: the state of the JavaScript heap, written by a frozen copy of the process.
+ * The state of the JavaScript heap, written to a file by a frozen copy of the process.
  *
- * The call forks the process: V8's threads are held still for the moment, and its memory, which Node keeps from
- * children, is let in. The copy goes on where the call stands, writes the file and ends; the service goes on at once.
+ * A call forks the process. For that moment V8's threads are held still, and V8's memory, which Node
+ * keeps out of child processes, is let into this one. The copy continues where the call stands,
+ * writes the file and ends; the service continues at once.
+ *
+ * @module stillframe/heap
  */
 
 import { performance } from 'node:perf_hooks'

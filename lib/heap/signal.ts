@@ -1,19 +1,26 @@
 /**
  * A heap snapshot of a running service at a signal, without a change to its code:
  *
- *   node --import stillframe/heap/signal app.js
- *   kill -USR2 <pid>
+ * ```sh
+ * node --import stillframe/heap/signal app.js
+ * kill -USR2 <pid>
+ * ```
  *
- * Settings are environment variables, read once at the start:
+ * Settings are environment variables, which are read once, at the start:
  *
- *   STILLFRAME_HEAP_SIGNAL   SIGUSR2 (default), SIGUSR1 or SIGPWR
- *   STILLFRAME_HEAP_DIR      where the files go; must exist; default: the working directory at the start
- *   STILLFRAME_HEAP_STABLE_IDS  1: ids last from file to file, at a price; see `stableIds` of writeHeapSnapshot()
- *   STILLFRAME_HEAP_KEEP     how many files of this process are kept, the latest ones; default 5
+ * - `STILLFRAME_HEAP_SIGNAL`: `SIGUSR2` (default), `SIGUSR1` or `SIGPWR`.
+ * - `STILLFRAME_HEAP_DIR`: the directory of the files, which must exist. Default: the working
+ *   directory at the start.
+ * - `STILLFRAME_HEAP_STABLE_IDS`: with `1`, ids last from file to file, at a price; see
+ *   `stableIds` of `writeHeapSnapshot()`.
+ * - `STILLFRAME_HEAP_KEEP`: how many files of this process are kept, the latest ones. Default 5.
  *
- * The files are called heap-<pid>-<time in UTC>.heapsnapshot and show the heap of the main thread. What happens is told
- * on stderr, in lines that begin with "stillframe: ". No failure harms the service: a setting that cannot be used is
- * told, and its default taken; and the signal is caught in any case, since uncaught it would end the process.
+ * The files are called `heap-<pid>-<time in UTC>.heapsnapshot`, and show the heap of the main thread.
+ * Reports go to stderr, in lines that begin with `stillframe: `. No failure harms the service: a
+ * setting that cannot be used is reported and replaced by its default, and the signal is caught in
+ * any case, since it would end the process if it were not.
+ *
+ * @module stillframe/heap/signal
  */
 
 import { accessSync, constants, unlinkSync, writeSync } from 'node:fs'

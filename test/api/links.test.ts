@@ -43,3 +43,11 @@ test('a dead link is found: to a file, and to a heading', () => {
   writeFileSync(join(directory, 'a.md'), '# One, two\n[good](a.md#one-two) [gone](b.md) [gone](#three)\n')
   expect(deadLinksIn(directory)).toBe('dead link: a.md: b.md\ndead link: a.md: #three\n')
 })
+
+test('a dead link is found in a page of the site: to a file, and to a place', () => {
+  writeFileSync(
+    join(directory, 'a.html'),
+    '<h2 id="one"></h2><a class="x" href="a.html#one"></a><img src="gone.svg"/><a href="#two"></a>',
+  )
+  expect(deadLinksIn(directory)).toBe('dead link: a.html: gone.svg\ndead link: a.html: #two\n')
+})

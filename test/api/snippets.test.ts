@@ -1,9 +1,19 @@
 /**
- * Promise: every example in the documentation compiles, as a user with the strictest settings has it. Proved by the
- * compiler, over all fences marked `ts` or `js` in all Markdown files.
+ * Promise: every example in the documentation compiles, as a user with the strictest settings has it, and README's run as
+ * they are. Proved by the compiler, over all fences marked `ts` or `js` in all Markdown files, and by running README's.
  */
 
-import { readdirSync, readFileSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import ts from 'typescript'
@@ -106,5 +116,27 @@ describe('examples', () => {
     expect(about(/mistake\.mjs line 2: .*engin/)).toHaveLength(1)
     expect(about(/mistake\.mts line 2: .*engin/)).toHaveLength(1)
     expect(about(/^(?!.*mistake\.m)/)).toEqual([])
+  })
+
+  test('of README run as they are, where stillframe is installed', () => {
+    const directory = mkdtempSync(join(tmpdir(), 'stillframe-examples-'))
+    try {
+      mkdirSync(join(directory, 'node_modules'))
+      symlinkSync(root, join(directory, 'node_modules/stillframe'))
+      const run = ({ text }: Snippet): string => {
+        writeFileSync(join(directory, 'example.mjs'), text)
+        const { stdout, stderr } = spawnSync(process.execPath, ['example.mjs'], {
+          cwd: directory,
+          encoding: 'utf8',
+        })
+        return stdout + stderr
+      }
+      expect(snippets.filter(({ place }) => place.startsWith('README.md')).map(run)).toEqual(['1\n', ''])
+      expect(readdirSync(directory)).toEqual(
+        expect.arrayContaining(['scores.stillframe', 'service.heapsnapshot', 'sessions.values']),
+      )
+    } finally {
+      rmSync(directory, { recursive: true, force: true })
+    }
   })
 })

@@ -1,0 +1,62 @@
+/**
+ * Promise: the site that `npm run docs` builds has every document and every export, its search finds them, and a dead link
+ * fails the build. Proved by building it, with the repository's settings, and once more with a dead link in a document.
+ */
+
+import { spawnSync } from 'node:child_process'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { inflateSync } from 'node:zlib'
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import * as main from '../../lib/index.js'
+
+const root = fileURLToPath(new URL('../..', import.meta.url))
+const { docs } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')).scripts as { docs: string }
+let directory = ''
+
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), 'stillframe-site-'))
+})
+
+afterEach(() => rmSync(directory, { recursive: true, force: true }))
+
+/** Runs the steps of `npm run docs`, to another place. */
+function build(...options: string[]): { status: number | null; output: string } {
+  const site = join(directory, 'site')
+  const [typedoc, check] = docs.split(' && ')
+  const command = `node_modules/.bin/${typedoc} --out "${site}" ${options.join(' ')} && ${check?.replace(/site$/, `"${site}"`)}`
+  const { status, stdout, stderr } = spawnSync('sh', ['-c', command], { cwd: root, encoding: 'utf8' })
+  return { status, output: stdout + stderr }
+}
+
+function searchRows(): { name: string; url: string }[] {
+  const [, packed = ''] =
+    /"([^"]+)"/.exec(readFileSync(join(directory, 'site/assets/search.js'), 'utf8')) ?? []
+  return JSON.parse(inflateSync(Buffer.from(packed, 'base64')).toString()).rows
+}
+
+test('it has every document and every export', () => {
+  expect(build()).toMatchObject({ status: 0 })
+  const rows = searchRows()
+  const documents = readdirSync(join(root, 'docs')).filter((name) => name.endsWith('.md'))
+  for (const name of documents)
+    expect(rows.map(({ url }) => url)).toContain(`documents/docs_${name.replace(/md$/, 'html')}`)
+  expect(rows.map(({ name }) => name)).toEqual(
+    expect.arrayContaining([...Object.keys(main), 'snapshotState', 'writeHeapSnapshot', 'Restore modes']),
+  )
+})
+
+test.each(['gone.md', 'there.md#gone'])('it is not built with a link to %s', (link) => {
+  writeFileSync(join(directory, 'there.md'), '# There\n')
+  writeFileSync(join(directory, 'here.md'), `# Here\n\n[gone](${link})\n`)
+  const options = join(directory, 'options.json')
+  const entryPoints = [join(root, 'lib/heap/signal.ts')]
+  const projectDocuments = [join(directory, '*.md')]
+  const small = { entryPoints, projectDocuments, readme: 'none', intentionallyNotExported: [] }
+  writeFileSync(options, JSON.stringify({ extends: [join(root, 'typedoc.json')], ...small }))
+  const { status, output } = build(`--options "${options}"`)
+  expect(output).toContain('gone')
+  expect(status).not.toBe(0)
+})
