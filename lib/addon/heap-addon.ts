@@ -1,9 +1,10 @@
 /**
  * The second native addon, stillframe_heap.node (`native/heap/`): its shape, and how it is found.
  *
- * It knows V8 itself and is compiled for one major version of Node. Tried in this order: the file named by the
- * environment variable STILLFRAME_HEAP_ADDON and nothing else; the prebuilt binary for this version of Node; what a
- * source build left in source/build/Release. In a checkout only what was built there.
+ * It knows V8 itself and is compiled for one major version of Node. Tried in this order: the file
+ * named by the environment variable STILLFRAME_HEAP_ADDON and nothing else; the prebuilt binary for
+ * this version of Node; what a source build left in source/build/Release. In a checkout only what
+ * was built there.
  */
 
 import { join } from 'node:path'
@@ -35,8 +36,8 @@ export interface HeapPlan {
   /** The other addon's. */
   flipLock: unknown
   /**
-   * Runs in the copy: hands bytes for the file to `emit`, which is false when they cannot be written, and what
-   * was thrown, serialized, to `fail`. Undefined: a heap snapshot is taken.
+   * Runs in the copy: hands bytes for the file to `emit`, which is false when they cannot be
+   * written, and what was thrown, serialized, to `fail`. Undefined: a heap snapshot is taken.
    */
   run: ((emit: (bytes: Uint8Array) => boolean, fail: (bytes: Uint8Array) => void) => void) | undefined
 }
@@ -53,14 +54,14 @@ export interface NativeHeapResult {
 export interface PauseParts {
   /** Until V8's worker threads stood still. */
   parkMs: number
-  /** Heap snapshots with `stableIds`: giving ids to the objects. */
+  /** For heap snapshots with `stableIds`: giving ids to the objects. */
   idsMs: number
   /** Finding out which memory is V8's. */
   mappingsMs: number
-  /** Letting it be forked. */
+  /** Letting that memory be forked. */
   flipMs: number
   forkMs: number
-  /** Keeping it from children again. */
+  /** Keeping it out of child processes again. */
   restoreMs: number
 }
 
@@ -70,10 +71,15 @@ export interface HeapJobHandle {
   readonly pid: number
   readonly frozenAtMs: number
   readonly times: PauseParts
-  /** Fills in: bytes written, steps of V8's walk done and in all (0: not known), bytes of the copy's own. */
+  /**
+   * Fills in: bytes written, steps of V8's walk done and in all (0: not known), bytes of the copy's
+   * own.
+   */
   progress(into: Float64Array): void
   abort(): void
-  /** After the end: the copy waited for a lock that a thread of the service held when it was forked. */
+  /**
+   * After the end: the copy waited for a lock that a thread of the service held when it was forked.
+   */
   readonly heldLock: boolean
   /** After the end: `timeoutMs` was over. */
   readonly outOfTime: boolean
@@ -105,7 +111,10 @@ export interface HeapAddon {
     plan: HeapPlan,
     onEnd: (failure: NativeFailure | null, result?: NativeHeapResult) => void,
   ) => HeapJobHandle
-  /** In at most `limit` bytes; a string says why not, to stand behind "the value". Throws what getters throw. */
+  /**
+   * In at most `limit` bytes; a string says why not, to stand behind "the value". Throws what
+   * getters throw.
+   */
   serializeValue(value: unknown, rules: SerializeRules, limit: number): SerializedValue | string
   /** The name of the script that a function comes from. */
   scriptOf(of: unknown): string | undefined
@@ -122,7 +131,8 @@ let loaded: HeapAddon | undefined
 /**
  * The addon for this version of Node; loaded once per thread.
  *
- * @throws StillframeError `ERR_STILLFRAME_UNSUPPORTED_PLATFORM`; `ERR_STILLFRAME_ABI` when there is none.
+ * @throws StillframeError `ERR_STILLFRAME_UNSUPPORTED_PLATFORM`; `ERR_STILLFRAME_ABI` when there is
+ *   none.
  */
 export function loadHeapAddon(): HeapAddon {
   loaded ??= load()

@@ -1,6 +1,6 @@
 /**
  * The errors of the package: {@link StillframeError} for what the machine or a file refused, and
- * `TypeError`/`RangeError` with Node's codes for what the caller got wrong.
+ * `TypeError`/`RangeError` with Node's codes for wrong arguments.
  */
 
 import { existsSync } from 'node:fs'
@@ -9,20 +9,21 @@ import type { NativeFailure } from './native-failure.js'
 import { printable } from './printable.js'
 
 /**
- * Every value of {@link StillframeError.code}.
+ * Every value of {@link StillframeError.code}; docs/ERRORS.md says what to do about each.
  *
  * - `UNSUPPORTED_PLATFORM`: not Linux, or not x64/arm64.
  * - `ABI`: the native addon cannot be loaded into this Node.
- * - `ENGINE_UNAVAILABLE`: the engine asked for cannot do this here.
- * - `BUSY`: the memory is in use by a capture or a restore, or the file by a capture; V8's threads did not come to rest.
+ * - `ENGINE_UNAVAILABLE`: the engine that was asked for cannot do this here.
+ * - `BUSY`: the memory is in use by a capture or a restore, or the file by a capture; or V8's
+ *   threads did not come to rest.
  * - `CLOSED`: the memory was closed or detached.
  * - `EXISTS`: the file exists and `overwrite` is false.
  * - `MEMORY_LIMIT`: copy-on-write has taken `memoryLimit`.
- * - `NO_SPACE`: disk full, quota or file size limit.
- * - `IO`: any other failing system call; see `errnoName`, `errno` and `syscall`.
+ * - `NO_SPACE`: the disk is full, or a quota or the file size limit is reached.
+ * - `IO`: any other system call that failed; see `errnoName`, `errno` and `syscall`.
  * - `STALLED`: no progress for `stallTimeoutMs`.
- * - `CHILD_DIED`, `CHILD_OOM`: the forked copy ended early, by a signal or by the OOM killer.
- * - `CALLBACK`: code of the caller threw; its error is `cause`.
+ * - `CHILD_DIED`, `CHILD_OOM`: the forked copy was ended early, by a signal or by the OOM killer.
+ * - `CALLBACK`: the caller's code threw; its error is the `cause`.
  * - `FORMAT`: not a snapshot file.
  * - `VERSION`: a snapshot file of a newer format.
  * - `CORRUPT`: a damaged snapshot file; see `section` and `offset`.
@@ -57,23 +58,29 @@ export interface StillframeErrorDetails {
 }
 
 /**
- * Something that worked as asked was refused by the machine, the file or the state of the memory.
- * Properties that do not apply are absent.
+ * A well-formed request was refused by the machine, the file or the state of the memory. Properties
+ * that do not apply are absent.
  */
 export class StillframeError extends Error {
-  /** Stable; branch on this, never on the message. */
+  /** Stable: branch on this, and never on the message. */
   declare readonly code: StillframeErrorCode
-  /** Negative, as Node reports it (`-os.constants.errno.ENOSPC`); only when a system call failed. */
+  /**
+   * Negative, as Node reports it (`-os.constants.errno.ENOSPC`); present only if a system call
+   * failed.
+   */
   declare readonly errno?: number
   /** The same by name, such as `'ENOENT'`: what Node's own file functions have as their `code`. */
   declare readonly errnoName?: string
-  /** The failing system call, such as `'pwrite'`. */
+  /** The system call that failed, such as `'pwrite'`. */
   declare readonly syscall?: string
   /** Absolute path of the file concerned. */
   declare readonly path?: string
-  /** `ERR_STILLFRAME_CORRUPT`: the damaged section; absent when the damage is outside all sections. */
+  /**
+   * For `ERR_STILLFRAME_CORRUPT`: the damaged section; absent if the damage is outside all
+   * sections.
+   */
   declare readonly section?: string
-  /** `ERR_STILLFRAME_CORRUPT`: where in the file, in bytes. */
+  /** For `ERR_STILLFRAME_CORRUPT`: where the damage is, in bytes from the start of the file. */
   declare readonly offset?: number
 
   constructor(code: StillframeErrorCode, message: string, details: StillframeErrorDetails = {}) {
@@ -96,7 +103,7 @@ export class StillframeError extends Error {
   }
 }
 
-/** @internal What Node's own file functions threw. */
+/** @internal Turns what Node's own file functions threw into a StillframeError. */
 export function fromSystem(error: unknown, path: string): unknown {
   const { errno, syscall, code, message } = error as NodeJS.ErrnoException
   if (typeof code !== 'string' || typeof syscall !== 'string') return error
@@ -130,15 +137,16 @@ export function isNativeFailure(error: unknown): error is NativeFailure {
 }
 
 /**
- * True for errors of any realm. Native code makes its errors in Node's own, and this module may be evaluated in another
- * one (Jest, Vitest's vm pools, `node:vm`), for which `instanceof` knows only half of them.
+ * True for errors of any realm. Native code makes its errors in Node's own realm, and this module
+ * may be evaluated in another one (Jest, Vitest's vm pools, `node:vm`), where `instanceof`
+ * recognizes only half of them.
  */
 export function isError(value: unknown): value is Error {
   if (types.isNativeError(value) || value instanceof Error) return true
   return Object.prototype.toString.call(value) === '[object DOMException]'
 }
 
-/** What an error says, or what else was thrown. */
+/** The message of an error, or whatever else was thrown, as text. */
 export function messageOf(thrown: unknown): string {
   return isError(thrown) ? thrown.message : String(thrown)
 }
@@ -148,8 +156,8 @@ export function messageOf(thrown: unknown): string {
  *
  * @param error - as thrown by native code, or passed to a callback.
  * @param path - the file concerned, if any.
- * @param stack - whose stack the error shows: a {@link CallSite} taken when the operation began, or,
- *   when the error is about to be thrown synchronously, the exported function it will leave from.
+ * @param stack - whose stack the error shows: a {@link CallSite} taken when the operation began,
+ *   or, if the error is about to be thrown synchronously, the exported function it will leave from.
  */
 export function fromNative(error: unknown, path: string | undefined, stack: CallSite | Entry): unknown {
   if (!isNativeFailure(error)) return error
@@ -171,14 +179,16 @@ export function fromNative(error: unknown, path: string | undefined, stack: Call
   return result
 }
 
-/** The failing system call, as Node's messages tell it: `'ENOENT: no such file or directory, open'`. */
+/**
+ * The system call that failed, as in Node's messages: `'ENOENT: no such file or directory, open'`.
+ */
 function describeCall({ errno, errnoName, syscall }: NativeFailure): string {
   if (errno <= 0) return syscall
   const [, meaning] = getSystemErrorMap().get(-errno) ?? []
   return `${errnoName}${meaning === undefined ? '' : `: ${meaning}`}, ${syscall}`
 }
 
-/** A nameless file gets its name by way of /proc. */
+/** What is missing when a nameless file cannot be given its name, which goes by way of /proc. */
 function whatIsMissing({ errnoName, syscall }: NativeFailure): string {
   if (syscall !== 'linkat' || errnoName !== 'ENOENT' || existsSync('/proc/self/fd')) return ''
   return '. /proc is not mounted, and a snapshot gets its name by way of it: mount -t proc proc /proc'
@@ -192,7 +202,10 @@ function damagedPlace({ failure, section, offset }: NativeFailure): string {
     : `, at byte ${offset} of the file, in section '${printable(section)}'`
 }
 
-/** Arguments that only the file can show to be wrong: native code reports them, Node's codes name them. */
+/**
+ * Arguments that only the file can show to be wrong: native code reports them, and they get Node's
+ * codes.
+ */
 function argumentError({ failure }: NativeFailure, message: string): Error | undefined {
   if (failure === 'NO_SECTION' || failure === 'NOT_MAPPABLE') return invalidArgValue(message)
   if (failure === 'OUT_OF_RANGE') return rangeError(message)
@@ -220,8 +233,8 @@ function stillframeError(
 type Entry = (...args: never[]) => unknown
 
 /**
- * The place in the caller's code that began an asynchronous operation. An error that arrives later, from
- * a native callback, has no stack of its own worth showing; it gets this one.
+ * The place in the caller's code that began an asynchronous operation. An error that arrives later,
+ * from a native callback, has no stack of its own worth showing, so it gets this one.
  */
 export class CallSite {
   readonly #here = new Error()
@@ -233,7 +246,8 @@ export class CallSite {
 
   /** Replaces the stack of `error` by that of the call. */
   claim(error: Error): void {
-    // Anybody may have set Error.prepareStackTrace or stackTraceLimit: then there may be no such lines.
+    // Anybody may have set Error.prepareStackTrace or stackTraceLimit: then there may be no such
+    // lines.
     const stack: unknown = this.#here.stack
     const frames = typeof stack === 'string' ? /\n\s+at .*$/s.exec(stack) : null
     if (frames === null) return
@@ -272,7 +286,7 @@ export function invalidArgValue(message: string, cause?: unknown): TypeError {
 }
 
 /**
- * A number outside of its range.
+ * A number outside its range.
  *
  * @param name - the argument, such as `'options.mode'`.
  * @param range - completes "must be …", such as `'an integer from 0 to 10'`.

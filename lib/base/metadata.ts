@@ -2,7 +2,7 @@
 
 import { invalidArgType, invalidArgValue, messageOf, StillframeError } from './errors.js'
 
-/** Anything that JSON can say. */
+/** Anything that JSON can express. */
 export type JsonValue =
   | string
   | number
@@ -12,8 +12,8 @@ export type JsonValue =
   | { readonly [key: string]: JsonValue | undefined }
 
 /**
- * `Meta` where JSON can say all of it, and a type that nothing fits where it cannot. An interface is no
- * {@link JsonValue}, since others may add to it; so its members are looked at one by one.
+ * `Meta` if JSON can express all of it, and otherwise a type that nothing fits. An interface is no
+ * {@link JsonValue}, since others may add to it, so its members are looked at one by one.
  */
 export type JsonOf<Meta> = Meta extends JsonValue | undefined
   ? Meta
@@ -27,18 +27,22 @@ export type JsonOf<Meta> = Meta extends JsonValue | undefined
         ? { [Key in keyof Meta]: JsonOf<Meta[Key]> }
         : never
 
-/** Most metadata that a file can hold, in bytes of UTF-8 (docs/FORMAT.md). */
+/** The most metadata that a file can hold, in bytes of UTF-8 (docs/FORMAT.md). */
 export const maxMetadataBytes = 64 * 1024 * 1024
-/** Most values in it, and levels of nesting: what a reader takes on trust without being stopped for long. */
+/**
+ * The most values in it, and the most levels of nesting: as much as a reader accepts without being
+ * held up for long.
+ */
 export const maxMetadataValues = 250_000
 export const maxMetadataDepth = 1000
 
 /**
  * The text to store, made at the call, so that later changes to the object are not in the file.
- * `undefined` (no metadata) stays undefined. As with `JSON.stringify`, members that are functions or
- * undefined are left out, and NaN becomes null.
+ * `undefined` (no metadata) stays undefined. As with `JSON.stringify`, members that are functions
+ * or undefined are left out, and NaN becomes null.
  *
- * @throws TypeError when JSON cannot say the value (cycles, BigInt, a function), or there is too much of it.
+ * @throws TypeError if JSON cannot express the value (cycles, BigInt, a function), or if there is
+ *   too much of it.
  */
 export function encodeMetadata(value: unknown): string | undefined {
   if (value === undefined) return undefined
@@ -94,7 +98,7 @@ function measureJson(text: string): { values: number; depth: number } {
   return { values, depth: deepest }
 }
 
-/** What {@link encodeMetadata} stored, read back; undefined when there was none. */
+/** Reads back what {@link encodeMetadata} stored; undefined if there was none. */
 export function decodeMetadata(text: string | undefined, path: string): JsonValue | undefined {
   if (text === undefined) return undefined
   try {

@@ -4,13 +4,16 @@ import process from 'node:process'
 
 /** Counters of a running capture. They only grow. */
 export interface SnapshotProgress {
-  /** Bytes of the sources dealt with so far; zero pages count although they are not written. */
+  /**
+   * Bytes of the sources that have been dealt with so far, including zero pages, which are not
+   * written.
+   */
   bytesDone: number
   /** Bytes of all sources. */
   bytesTotal: number
   /** Bytes written to the file so far. */
   bytesWritten: number
-  /** Bytes that copy-on-write takes or took: for fork an estimate by the kernel. */
+  /** Bytes that copy-on-write takes or took; with fork, an estimate from the kernel's counters. */
   copiedBytes: number
   /** Milliseconds left at the mean rate so far; absent until a rate is known. */
   etaMs?: number
@@ -18,7 +21,7 @@ export interface SnapshotProgress {
 
 /** Counters of a running `verify()` or `restore()`. */
 export interface ReadProgress {
-  /** Bytes of the file checked or copied so far. */
+  /** Bytes of the file that have been checked or copied so far. */
   bytesDone: number
   bytesTotal: number
 }
@@ -27,14 +30,17 @@ export interface ReadProgress {
 const intervalMs = 100
 
 /**
- * One interval timer for all listeners of a job. It exists only while somebody listens, and never keeps
- * the process alive: that is for the job itself to do.
+ * One interval timer for all listeners of a job. It exists only while somebody listens, and never
+ * keeps the process alive: that is up to the job itself.
  */
 export class ProgressClock {
   readonly #listeners = new Set<() => void>()
   #timer: NodeJS.Timeout | undefined
 
-  /** Calls `listener` about every 100 ms until it is removed, and once more at the end. It must not throw. */
+  /**
+   * Calls `listener` about every 100 ms until it is removed, and once more at the end. It must not
+   * throw.
+   */
   add(listener: () => void): void {
     this.#listeners.add(listener)
     this.#timer ??= setInterval(() => {
@@ -62,8 +68,9 @@ export class ProgressClock {
 }
 
 /**
- * Calls the caller's function. What it throws is raised as an uncaught exception a moment later, as from an
- * event listener: it is the caller's bug, and must neither be swallowed nor end a capture that goes well.
+ * Calls the caller's function. If it throws, the error is raised as an uncaught exception a moment
+ * later, as from an event listener: it is the caller's bug, and must neither be swallowed nor end a
+ * capture that goes well.
  */
 export function notify<T>(callback: (value: T) => void, value: T): void {
   try {

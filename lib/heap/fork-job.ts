@@ -1,6 +1,7 @@
 /**
- * A forked copy of the process at work: everything up to the fork happens in the call, unless V8's threads are not at
- * rest then. They are never waited for with the thread blocked: the call returns, and the fork is tried again from a timer.
+ * A job in a forked copy of the process. Everything up to the fork happens in the call, unless V8's
+ * threads are not at rest then. The service's thread never blocks to wait for them: the call
+ * returns, and a timer tries the fork again.
  */
 
 import { AsyncResource } from 'node:async_hooks'
@@ -15,28 +16,32 @@ import { abortError, CaptureJob } from '../snapshot/capture-job.js'
 import { deserializeThrown } from './in-copy.js'
 import type { CheckedForkOptions, ForkProgress } from './options.js'
 
-/** What {@link ForkJob.done} resolves to: the file is complete and published. */
+/** What {@link ForkJob.done} resolves to. The file is then complete and published. */
 export interface ForkResult {
   /** Absolute. */
   path: string
-  /** Bytes of the file. */
+  /** Length of the file in bytes. */
   fileSize: number
   /** Bytes that the file takes on the disk. */
   allocatedBytes: number
-  /** The longest time that the service's thread was blocked at a stretch: by the call, or by a later attempt. */
+  /**
+   * The longest time, in milliseconds, for which the service's thread was blocked without a break:
+   * by the call, or by a later attempt.
+   */
   pauseMs: number
   /** Where the pause of the last attempt went. */
   pause: PauseParts
-  /** From the fork to the published file. */
+  /** Milliseconds from the fork to the published file. */
   durationMs: number
-  /** Most memory in bytes, at any one time that was looked at, that only the copy had. */
+  /** The most memory, in bytes, that was seen at any one time to be the copy's alone. */
   copiedBytesPeak: number
   /**
-   * How many times it was tried to freeze the process. More than 1 when V8's threads were not at rest at the call, or when
-   * copies hung or died and another one was made: the file is of that later instant, `frozenAt`.
+   * How many times freezing the process was attempted. It is more than 1 if V8's threads were not
+   * at rest at the call, or if copies hung or died and were replaced: the file is then of that
+   * later instant, `frozenAt`.
    */
   attempts: number
-  /** The instant that the file is of. */
+  /** The instant whose state the file holds. */
   frozenAt: Date
 }
 
@@ -53,12 +58,18 @@ export interface ForkRequest {
   readonly entry: (...args: never[]) => unknown
 }
 
-/** What cannot be proved is tried once more. */
+/** A failure whose cause cannot be proved is tried once more. */
 const maxAttempts = 2
-/** A copy that needs a lock which some other thread held just then notices it soon: it is cheap to try again. */
+/**
+ * A copy that needs a lock which another thread held at the fork notices it soon: trying again is
+ * cheap.
+ */
 const maxAttemptsForLocks = 6
 const worthAnotherTry = new Set(['STALLED', 'CHILD_DIED'])
-/** Between attempts to find V8's threads at rest, each of which blocks for a few milliseconds at the most. */
+/**
+ * Milliseconds between attempts to find V8's threads at rest, each of which blocks for a few
+ * milliseconds at most.
+ */
 const restIntervalMs = 50
 
 let startForkJob: (request: ForkRequest) => ForkJob
@@ -107,22 +118,28 @@ export class ForkJob extends CaptureJob<ForkProgress, ForkResult> {
     this.#pauseMs = performance.now() - request.calledAt
   }
 
-  /** Milliseconds that this thread was blocked by the call, from its first line to its last, or by a longer later attempt. */
+  /**
+   * Milliseconds for which the call blocked this thread, from its first line to its last, or for
+   * which a later attempt did, if that was longer.
+   */
   get pauseMs(): number {
     return this.#pauseMs
   }
 
-  /** Of the forked copy; 0 before there is one. */
+  /** Process id of the forked copy; 0 before there is one. */
   get pid(): number {
     return this.#handle?.pid ?? 0
   }
 
-  /** The instant that the copy is of. Undefined when V8's threads were not at rest in the call: then it is still to come. */
+  /**
+   * The instant whose state the copy holds. Undefined if V8's threads were not at rest during the
+   * call, and it is still to come.
+   */
   get frozenAt(): Date | undefined {
     return this.#handle && new Date(this.#handle.frozenAtMs)
   }
 
-  /** How far it is just now; after the end, how far it came. */
+  /** How far the job has come; after its end, how far it came. */
   get progress(): ForkProgress {
     this.#handle?.progress(this.#counters)
     const [bytesWritten = 0, stepsDone = 0, stepsTotal = 0, copiedBytes = 0] = this.#counters

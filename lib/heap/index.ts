@@ -1,9 +1,9 @@
 /**
  * The state of the JavaScript heap, written to a file by a frozen copy of the process.
  *
- * A call forks the process. For that moment V8's threads are held still, and V8's memory, which Node
- * keeps out of child processes, is let into this one. The copy continues where the call stands,
- * writes the file and ends; the service continues at once.
+ * A call forks the process. For that moment V8's threads are held still, and V8's memory, which
+ * Node keeps out of child processes, is let into this one. The copy continues where the call
+ * stands, writes the file and ends; the service continues at once.
  *
  * @module stillframe/heap
  */
@@ -33,15 +33,18 @@ export type { NothingLater, StateWriter } from './state-writer.js'
 export { type ReadValuesOptions, readValues } from './values.js'
 
 /**
- * Writes a heap snapshot of this thread's JavaScript as it is at the call, for the Memory tab of Chrome DevTools and
- * other readers of `.heapsnapshot` files. The call blocks until the process has been forked (`pauseMs`); when V8's
- * threads are not at rest within a few milliseconds it returns, and the fork is tried again (`frozenAt`).
+ * Writes a heap snapshot of this thread's JavaScript as it is at the call, for the Memory tab of
+ * Chrome DevTools and other readers of `.heapsnapshot` files. The call blocks until the process has
+ * been forked (`pauseMs`). If V8's threads are not at rest within a few milliseconds it returns,
+ * and the fork is tried again later (`frozenAt`).
  *
- * @param path - the file to write. Default: `Heap.<date>.<time>.<pid>.<thread>.<number>.heapsnapshot` in the working
- *   directory, as `v8.writeHeapSnapshot()` names it.
- * @throws TypeError, RangeError for wrong arguments; the signal's reason when it is aborted already; StillframeError
- *   for what fails up to the fork: `ERR_STILLFRAME_ABI`, `ERR_STILLFRAME_IO`, … and with `retry: false`
- *   `ERR_STILLFRAME_BUSY` when V8's threads are not at rest. Later failures reject `done`.
+ * @param path - the file to write. Default:
+ *   `Heap.<date>.<time>.<pid>.<thread>.<number>.heapsnapshot` in the working directory, as
+ *   `v8.writeHeapSnapshot()` names it.
+ * @throws TypeError, RangeError for wrong arguments; the signal's reason if it is aborted already;
+ *   StillframeError for what fails up to the fork: `ERR_STILLFRAME_ABI`, `ERR_STILLFRAME_IO` and
+ *   others, and with `retry: false` `ERR_STILLFRAME_BUSY` if V8's threads are not at rest. Later
+ *   failures reject `done`.
  */
 export function writeHeapSnapshot(path?: string | URL, options?: HeapSnapshotOptions): ForkJob {
   const calledAt = performance.now()
@@ -55,17 +58,22 @@ export function writeHeapSnapshot(path?: string | URL, options?: HeapSnapshotOpt
 }
 
 /**
- * Runs `write` in a frozen copy of the process, where every JavaScript object is as it was at the call, and makes a
- * file of what it hands to `out`. The call blocks until the process has been forked (`pauseMs`); when V8's threads are not
- * at rest within a few milliseconds it returns, and the fork is tried again (`frozenAt`; `retry: false` rules that out).
+ * Runs `write` in a frozen copy of the process, where every JavaScript object is as it was at the
+ * call, and makes a file of what it hands to `out`. The call blocks until the process has been
+ * forked (`pauseMs`). If V8's threads are not at rest within a few milliseconds it returns, and the
+ * fork is tried again later (`frozenAt`; `retry: false` rules that out).
  *
- * `write` runs synchronously and alone: there are no timers, promises, sockets and threads in the copy, and what it
- * changes is changed in the copy only. Starting a thread, a process, a timer or another capture, `process.exit()`,
- * `process.kill()` and returning something that would do its work later (a promise, a generator, a function) are refused. The memory of a Region is not in the copy: using it there ends
- * the job with `ERR_STILLFRAME_CALLBACK`; save it with `snapshot()`.
+ * `write` runs synchronously and alone: there are no timers, promises, sockets or threads in the
+ * copy, and what it changes is changed only there. It may not start a thread, a process, a timer or
+ * another capture, call `process.exit()` or `process.kill()`, or return something that would do its
+ * work later (a promise, a generator, a function): all of that is refused. The memory of a Region
+ * is not in the copy, and using it there ends the job with `ERR_STILLFRAME_CALLBACK`; save it with
+ * `snapshot()`.
  *
- * @throws TypeError, RangeError, StillframeError as {@link writeHeapSnapshot}. When `write` throws, `done` rejects with
- *   `ERR_STILLFRAME_CALLBACK`; its error is the `cause`.
+ * @param path - the file to write; relative paths and `file:` URLs are resolved at the call.
+ * @param write - gets a {@link StateWriter}; see docs/HEAP.md for what it may do.
+ * @throws TypeError, RangeError, StillframeError as {@link writeHeapSnapshot}. If `write` throws,
+ *   `done` rejects with `ERR_STILLFRAME_CALLBACK`, whose `cause` is the error.
  */
 export function snapshotState<Returned>(
   path: string | URL,
@@ -93,7 +101,8 @@ export function snapshotState<Returned>(
   return forkJob({ calledAt, addon, path: file, options: checked, run, callSite, entry })
 }
 
-// At import, so that V8's worker threads have been counted when the first call comes. What is missing is told then.
+// At import, so that V8's worker threads have been counted by the first call. If the addon is
+// missing, that call says so.
 try {
   loadHeapAddon()
 } catch {}

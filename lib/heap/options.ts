@@ -1,4 +1,4 @@
-/** The options of a job in a forked copy: what they mean, their defaults, their checks. */
+/** The options of a job in a forked copy: their meaning, their defaults and their checks. */
 
 import { checkBoolean, checkCallback, checkInteger, checkOptions, checkSignal } from '../base/validate.js'
 
@@ -6,10 +6,16 @@ import { checkBoolean, checkCallback, checkInteger, checkOptions, checkSignal } 
 export interface ForkProgress {
   /** Bytes handed to the file so far. */
   bytesWritten: number
-  /** Heap snapshots: steps of V8's walk over the heap; both 0 before it begins. */
+  /**
+   * For heap snapshots: the steps of V8's walk over the heap, done and in all; both are 0 before it
+   * begins.
+   */
   stepsDone: number
   stepsTotal: number
-  /** Memory in bytes that only the forked copy has: its own, and what the service has written since. */
+  /**
+   * Bytes of memory that only the forked copy has: its own, and what the service has written to
+   * since.
+   */
   copiedBytes: number
 }
 
@@ -18,30 +24,40 @@ export interface ForkOptions {
   /** Aborts the job: `done` rejects with the signal's reason. */
   signal?: AbortSignal | undefined
   /**
-   * Milliseconds in which the copy neither writes nor uses the processor, after which it is given up with
-   * `ERR_STILLFRAME_STALLED`. Default 30,000.
+   * Milliseconds without any sign of work (the copy neither writes nor uses the processor) after
+   * which the job is given up with `ERR_STILLFRAME_STALLED`. Default 30,000.
    */
   stallTimeoutMs?: number | undefined
-  /** Milliseconds in all, after which it is given up with `ERR_STILLFRAME_STALLED`. Default 3,600,000. */
+  /**
+   * Milliseconds in all after which the job is given up with `ERR_STILLFRAME_STALLED`. Default
+   * 3,600,000.
+   */
   timeoutMs?: number | undefined
   /**
-   * Bytes of memory that the copy may have of its own, and copy-on-write may cost; an integer >= 1. Beyond it
-   * `ERR_STILLFRAME_MEMORY_LIMIT`. Default: half of the memory that is available at the call. A heap snapshot takes
-   * several times the heap.
+   * The most memory, in bytes, that the copy may have of its own and that copy-on-write may take:
+   * an integer >= 1. Beyond it the job ends with `ERR_STILLFRAME_MEMORY_LIMIT`. Default: half of
+   * the memory that is available at the call. A heap snapshot takes several times the heap.
    */
   memoryLimit?: number | undefined
-  /** True (default): replace an existing file atomically. False: `ERR_STILLFRAME_EXISTS`. */
+  /**
+   * True (default): an existing file is replaced atomically. False: it is an error,
+   * `ERR_STILLFRAME_EXISTS`.
+   */
   overwrite?: boolean | undefined
   /** Permission bits of the file, 0 to 0o777; the umask does not apply. Default 0o600. */
   mode?: number | undefined
-  /** True (default): file and directory are fsynced before `done` resolves. */
+  /** True (default): the file and its directory are synced before `done` resolves. */
   durable?: boolean | undefined
-  /** Niceness of the copy, 0 to 19, or the service's if that is higher: the service comes first. Default 10. */
+  /**
+   * Niceness of the copy, an integer from 0 to 19, or that of the service if it is higher: the
+   * service comes first. Default 10.
+   */
   nice?: number | undefined
   /**
-   * True (default): when V8's threads are not at rest in the call, or a copy hangs or dies, the process is frozen at a
-   * later instant (`attempts`, `frozenAt`). False: the file is of the instant of the call or there is none; then
-   * `ERR_STILLFRAME_BUSY` is thrown after a few milliseconds, and a lost copy rejects `done`.
+   * True (default): if V8's threads are not at rest during the call, or if a copy hangs or dies,
+   * the process is frozen at a later instant (`attempts`, `frozenAt`). False: the file is of the
+   * instant of the call, or there is none; `ERR_STILLFRAME_BUSY` is then thrown after a few
+   * milliseconds, and the loss of a copy rejects `done`.
    */
   retry?: boolean | undefined
   /** Called about every 100 ms, and with the final counts before `done` resolves. */
@@ -51,10 +67,11 @@ export interface ForkOptions {
 /** Options of `writeHeapSnapshot()`. */
 export interface HeapSnapshotOptions extends ForkOptions {
   /**
-   * True: an object has the same id in all heap snapshots that are taken so (and in those of `v8.writeHeapSnapshot()`), which
-   * comparisons need: Comparison in DevTools, memlab, the search for leaks. The first call makes V8 of the service keep a
-   * table of all objects until the process ends, and each call collects garbage and completes the table in the pause: see
-   * docs/HEAP.md for the price. False (default): no id of the file is in any other.
+   * True: an object has the same id in all heap snapshots that are taken in this way (and in those
+   * of `v8.writeHeapSnapshot()`), which comparisons need: the Comparison view of DevTools, memlab,
+   * and other tools that look for leaks. The first such call makes the service's V8 keep a table of
+   * all objects until the process ends, and each call collects garbage and completes the table in
+   * the pause: see docs/HEAP.md for the price. False (default): no id in the file is in any other.
    */
   stableIds?: boolean | undefined
 }

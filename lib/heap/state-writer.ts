@@ -9,20 +9,22 @@ import { encodeEnd, encodeHead } from './values.js'
 
 /** Takes the output of a callback; see `snapshotState()`. */
 export interface StateWriter {
-  /** Bytes as they are; a string as UTF-8. */
+  /** Writes bytes as they are, and a string as UTF-8. */
   write(chunk: string | Uint8Array): void
   /**
-   * One value, by the structured clone algorithm; `readValues()` gives it back. What could not be read back is refused: what
-   * cannot be cloned, more than 1,000 containers in one another, 4 GiB or more.
+   * Writes one value, by the structured clone algorithm; `readValues()` gives it back. A value that
+   * could not be read back is refused: one that cannot be cloned, that has more than 1,000
+   * containers within one another, or that takes 4 GiB or more.
    *
-   * @throws TypeError when the value is refused; what its getters throw.
+   * @throws TypeError if the value is refused, and whatever its getters throw.
    */
   value(value: unknown): void
 }
 
 /**
- * Makes the compiler refuse callbacks that return a promise, a generator or a function: what these would do later is not
- * done, since the frozen copy ends with the callback. Whatever else a callback returns is ignored.
+ * Makes the compiler refuse callbacks that return a promise, a generator or a function, whose work
+ * would be left for later: it would never be done, since the frozen copy ends with the callback.
+ * Any other result of a callback is ignored.
  */
 export type NothingLater<Returned> = [Extract<Returned, Later>] extends [never]
   ? unknown

@@ -1,12 +1,14 @@
 /**
- * Files of values, as `StateWriter.value()` writes them: one record after another, and a last one that counts them, so that
- * a file that was cut short is not taken for a whole one. A file without any value is empty.
+ * Files of values, as `StateWriter.value()` writes them: one record after another, and a last one
+ * that counts them, so that a file that was cut short is not taken for a whole one. A file without
+ * any value is empty.
  *
  *   file   = [ record… end ]
  *   record = "SFV1" | CRC-32 of the payload, u32 LE | length of the payload, u64 LE | payload
  *   end    = "SFVE" | CRC-32 of the number, u32 LE | number of the records, u64 LE
  *
- * The payload is V8's, as `value-codec.ts` writes it: newer versions of Node read what older ones have written.
+ * The payload is V8's, as `value-codec.ts` writes it: newer versions of Node read what older ones
+ * have written.
  */
 
 import { Buffer } from 'node:buffer'
@@ -48,21 +50,23 @@ function makeHead(kind: Buffer, sum: number, number: number): Buffer {
 /** Options of `readValues()`. */
 export interface ReadValuesOptions {
   /**
-   * Bytes that a value may have in the file, an integer >= 1. A longer one is refused with `ERR_OUT_OF_RANGE` before it takes
-   * memory. Default: 4 GiB - 1, the most that is written. In memory a value may be many times as large: about 100 bytes
-   * for each byte of the file if somebody means harm.
+   * The most bytes that a value may have in the file, an integer >= 1. A longer one is refused with
+   * `ERR_OUT_OF_RANGE` before it takes memory. Default: 4 GiB - 1, the most that is ever written.
+   * In memory a value may be many times as large: about 100 bytes for each byte of the file if
+   * somebody means harm.
    */
   maxValueBytes?: number | undefined
 }
 
 /**
- * Reads what `out.value()` wrote in `snapshotState()`, value by value, in the order of writing. Each is checked
- * before it is handed out. `Value`, their type, is the caller's word: it is not checked.
+ * Reads what `out.value()` wrote in `snapshotState()`, value by value, in the order of writing.
+ * Each value is checked before it is handed out. `Value`, their type, is the caller's word: it is
+ * not checked.
  *
  * @param path - a file that was written with `out.value()` only.
- * @throws StillframeError `ERR_STILLFRAME_FORMAT`: not such a file; `ERR_STILLFRAME_CORRUPT`: damaged or cut short,
- *   with `offset`; `ERR_STILLFRAME_IO`. TypeError, RangeError for wrong arguments, and for a value that is longer than
- *   `maxValueBytes`.
+ * @throws StillframeError `ERR_STILLFRAME_FORMAT`: not such a file; `ERR_STILLFRAME_CORRUPT`:
+ *   damaged or cut short, with `offset`; `ERR_STILLFRAME_IO`. TypeError, RangeError for wrong
+ *   arguments, and for a value that is longer than `maxValueBytes`.
  */
 export async function* readValues<Value = unknown>(
   path: string | URL,
@@ -109,7 +113,10 @@ export async function* readValues<Value = unknown>(
   }
 }
 
-/** Reads a file forwards in large pieces: most values are small, and each call of the system has its price. */
+/**
+ * Reads a file forwards in large pieces: most values are small, and each call of the system has its
+ * price.
+ */
 class ReadAhead {
   readonly #file: FileHandle
   readonly #path: string

@@ -6,38 +6,39 @@ import { loadAddon } from '../addon/load.js'
 import { fromNative } from '../base/errors.js'
 import { type EngineName, type EngineProbe, engineProbes, type Machine } from './engines.js'
 
-/** Something about this machine or process that may make snapshots fail or hurt. */
+/** Something about this machine or process that may make snapshots fail, or harm the service. */
 export interface Hazard {
-  /** Stable, in capitals. */
+  /** Stable, in capitals, such as `'CGROUP_OOM_GROUP'`; docs/OPERATIONS.md lists all of them. */
   code: string
-  /** What may happen, and what to change. */
+  /** What may happen, and what to change, in words for people. */
   message: string
 }
 
-/** Something that is there or not, found by trying it. */
+/** Something that was tried, and works or does not. */
 export interface FeatureInfo {
   available: boolean
-  /** Why not, and what to change; empty when available. */
+  /** Why it is not available, and what to change; empty if it is. */
   reason: string
 }
 
 /** What {@link capabilities} found. */
 export interface Capabilities {
-  /** Name, release and architecture, such as `'Linux 6.1.0-18-amd64 x86_64'`. */
+  /** Name, release and architecture of the kernel, such as `'Linux 6.1.0-18-amd64 x86_64'`. */
   kernel: string
-  /** Of memory, in bytes. */
+  /** Size of a page of memory, in bytes. */
   pageSize: number
   engines: Record<EngineName, EngineProbe>
-  /** By name: `clone3`, `close_range`, `hugePages`, … */
+  /** By name: `clone3`, `close_range`, `hugePages`, and others. */
   features: Record<string, FeatureInfo>
-  /** `stillframe/heap`, whose addon is built for each major version of Node. */
+  /** Whether `stillframe/heap` can be used: its addon is built for each major version of Node. */
   heap: FeatureInfo
   hazards: Hazard[]
 }
 
 /**
- * Probes engines and kernel features by using them, and lists the hazards of this machine that do not depend
- * on what is captured; {@link preflight} knows more about a capture.
+ * Probes the engines and the features of the kernel by using them, and lists the hazards of this
+ * machine that do not depend on what is captured; {@link preflight} knows more about a particular
+ * capture.
  *
  * @throws StillframeError `UNSUPPORTED_PLATFORM`, `ABI`.
  */
@@ -63,7 +64,10 @@ export function capabilities(): Capabilities {
 
 let machine: ReturnType<Addon['engines']> | undefined
 
-/** What the choice of an engine needs: engines probed once, since a capture's pause pays for it, descriptors when asked. */
+/**
+ * What the choice of an engine needs to know. The engines are probed only once, since a capture
+ * would pay for it in its pause; descriptors are looked at when they are asked for.
+ */
 export function knownMachine(addon: Addon): Machine {
   let directReads: string | undefined
   return {

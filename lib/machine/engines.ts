@@ -1,4 +1,4 @@
-/** Which engine captures: the one place that decides. */
+/** Which engine captures: this is the one place that decides. */
 
 import type { NativeCapabilities } from '../addon/addon.js'
 import { StillframeError } from '../base/errors.js'
@@ -8,33 +8,36 @@ import type { ResolvedSource } from '../region/source.js'
 export type EngineName = 'userfaultfd' | 'mprotect' | 'fork'
 
 /**
- * Who answers the first write to a frozen page: a `'thread'` of ours, a `'signal'` handler on the writing thread,
- * or the `'kernel'`. With `'signal'` the kernel's own writes into a frozen page (`fs.read`, sockets) fail with
- * `EFAULT` unless `Region.prepareWrite()` announced them.
+ * What answers the first write to a frozen page: a `'thread'` of stillframe, a `'signal'` handler
+ * on the writing thread, or the `'kernel'`. With `'signal'` the kernel's own writes into a frozen
+ * page (`fs.read`, sockets) fail with `EFAULT` unless `Region.prepareWrite()` announced them.
  */
 export type FaultHandling = 'thread' | 'signal' | 'kernel'
 
-/** How the kernel may write into the sources during a capture: not, through their page table, or past it as well. */
+/**
+ * How the kernel may write into the sources during a capture: not at all, through their page table,
+ * or past it as well.
+ */
 export type KernelWrites = boolean | 'direct'
 
 /** What to do when copy-on-write has taken `memoryLimit`. */
 export type MemoryLimitAction = 'wait' | 'abort'
 
-/** The best one first: what 'auto' tries, in this order. */
+/** The best one first: `'auto'` tries them in this order. */
 export const engineNames: readonly EngineName[] = ['userfaultfd', 'mprotect', 'fork']
 
 /** What the choice depends on. */
 export interface EngineWish {
-  /** An engine asked for by name is used or refused; only 'auto' falls back. */
+  /** An engine that is named is used or refused; only `'auto'` falls back. */
   readonly engine: EngineName | 'auto'
-  /** Undefined when the caller did not say. */
+  /** Undefined if the caller did not say. */
   readonly onMemoryLimit: MemoryLimitAction | undefined
-  /** Undefined when the caller did not say: then 'auto' allows for them. */
+  /** Undefined if the caller did not say: `'auto'` then allows for them. */
   readonly kernelWrites: KernelWrites | undefined
   readonly sources: readonly ResolvedSource[]
 }
 
-/** An engine, and who answers its faults. */
+/** An engine, and what answers its faults. */
 export interface EngineChoice {
   readonly engine: EngineName
   readonly faultHandling: FaultHandling
@@ -42,14 +45,15 @@ export interface EngineChoice {
 
 /** What the choice must know of the machine. */
 export interface Machine extends Pick<NativeCapabilities, 'engines' | 'features'> {
-  /** What direct reads may come from, in words; '' when there is nothing of that kind. */
+  /** What direct reads may come from, in words; empty if there is nothing of that kind. */
   directReads(): string
 }
 
 /**
  * The engine for a capture.
  *
- * @throws StillframeError `ERR_STILLFRAME_ENGINE_UNAVAILABLE` with the reason, for 'auto' with those of all engines.
+ * @throws StillframeError `ERR_STILLFRAME_ENGINE_UNAVAILABLE` with the reason; for `'auto'`, with
+ *   those of all engines.
  */
 export function chooseEngine(wish: EngineWish, machine: Machine): EngineChoice {
   if (wish.engine === 'auto') return bestOf(wish, machine)
@@ -59,10 +63,11 @@ export function chooseEngine(wish: EngineWish, machine: Machine): EngineChoice {
 }
 
 /**
- * What to try when the choice turns out not to work just now (the memory is being write-protected by another
- * capture, a thread blocks the signal): undefined for an engine by name, and for fork itself.
+ * What to try if the chosen engine turns out not to work just now (another capture is
+ * write-protecting the memory, or a thread blocks the signal): undefined for an engine that was
+ * named, and for fork itself.
  *
- * @returns the reason, as text, when fork cannot be used here either.
+ * @returns the reason, as text, if fork cannot be used here either.
  */
 export function fallbackOf(
   wish: EngineWish,
@@ -73,7 +78,10 @@ export function fallbackOf(
   return whyNot('fork', asAuto(wish), machine) ?? { engine: 'fork', faultHandling: 'kernel' }
 }
 
-/** Why this engine was chosen: those that 'auto' would rather have taken, and what keeps it from them. */
+/**
+ * Why this engine was chosen: the engines that `'auto'` would have preferred, and what rules them
+ * out.
+ */
 export function whyChosen(wish: EngineWish, { engine }: EngineChoice, machine: Machine): string {
   if (wish.engine !== 'auto') return 'it was asked for by name'
   const better = engineNames.slice(0, engineNames.indexOf(engine))
@@ -92,7 +100,10 @@ function bestOf(wish: EngineWish, machine: Machine): EngineChoice {
   )
 }
 
-/** What 'auto' makes of a wish: it allows for writes by the kernel, and fork, when it comes to that, aborts at the limit. */
+/**
+ * What 'auto' makes of a wish: it allows for writes by the kernel, and fork, when it comes to that,
+ * aborts at the limit.
+ */
 function asAuto(wish: EngineWish): EngineWish {
   return { ...wish, kernelWrites: wish.kernelWrites ?? true, onMemoryLimit: undefined }
 }
@@ -135,7 +146,10 @@ function whyNotInProcess({ engine, sources }: EngineWish): string | undefined {
   return `the same Region is captured under two names${other && `. Use ${other}`}`
 }
 
-/** Such a read pins the pages that it fills: what it brings after the freeze passes every write protection by. */
+/**
+ * Such a read pins the pages that it fills: what it brings after the freeze passes every write
+ * protection by.
+ */
 function whyNotWithDirectReads({ kernelWrites }: EngineWish, machine: Machine): string | undefined {
   if (kernelWrites === false) return undefined
   const only = 'only fork freezes memory that the kernel fills past the page table'
@@ -193,7 +207,7 @@ export function engineProbes({ engines }: Pick<Machine, 'engines'>): Record<Engi
 /** Whether an engine can be used here. */
 export interface EngineProbe {
   available: boolean
-  /** Why not, and what to change; empty when available. */
+  /** Why it is not available, and what to change; empty if it is. */
   reason: string
 }
 

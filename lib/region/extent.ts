@@ -2,16 +2,16 @@
  * Where the bytes of a buffer, view or WebAssembly memory are.
  *
  * Everything is asked of the built-in accessors, never of the object's own properties: they work on
- * objects of other realms (vm contexts), and an object that lies about its length would otherwise have
- * native code read past its end.
+ * objects of other realms (vm contexts), and an object that lies about its length would otherwise
+ * have native code read past its end.
  */
 
 import { types } from 'node:util'
 import { invalidArgValue } from '../base/errors.js'
 
 /**
- * A `WebAssembly.Memory`, described by its shape, so that the types of this package need no library of
- * DOM types. What is checked at run time is that it really is one.
+ * A `WebAssembly.Memory`, described by its shape, so that the types of this package need no DOM
+ * library. At run time only a real one is accepted.
  */
 export interface WebAssemblyMemory {
   readonly buffer: ArrayBufferLike
@@ -26,7 +26,9 @@ export interface Extent {
   readonly byteLength: number
 }
 
-/** Reads one built-in accessor property of any object that has it; throws a TypeError for others. */
+/**
+ * Reads one built-in accessor property of any object that has it; throws a TypeError for others.
+ */
 function accessor<T>(prototype: object, property: string): (object: object) => T {
   const get = Object.getOwnPropertyDescriptor(prototype, property)?.get
   if (get === undefined) throw new TypeError(`no built-in accessor '${property}'`)
@@ -77,11 +79,12 @@ export function bufferOf(value: unknown): ArrayBufferLike | undefined {
 }
 
 /**
- * The bytes of an ArrayBuffer, SharedArrayBuffer, typed array or DataView; undefined for anything else.
+ * The bytes of an ArrayBuffer, SharedArrayBuffer, typed array or DataView; undefined for anything
+ * else.
  *
  * @param name - how an error calls the value.
- * @throws TypeError `ERR_INVALID_ARG_VALUE` when the buffer is detached, or was shrunk so that the view lies
- *   outside of it.
+ * @throws TypeError `ERR_INVALID_ARG_VALUE` when the buffer is detached, or was shrunk so that the
+ *   view lies outside of it.
  */
 export function extentOf(value: unknown, name: string): Extent | undefined {
   if (types.isAnyArrayBuffer(value)) return extentOfBuffer(value, name)
@@ -134,7 +137,8 @@ function extentOfTypedArray(view: NodeJS.TypedArray, name: string): Extent {
   const buffer = typedArray.buffer(view)
   if (isDetached(buffer)) throw detached(name)
   const byteLength = typedArray.byteLength(view)
-  // The length of an out-of-bounds view reads as 0; making an iterator is what tells it from an empty one.
+  // The length of an out-of-bounds view reads as 0; making an iterator is what tells it from an
+  // empty one.
   if (byteLength === 0 && isOutOfBounds(view)) throw outside(name)
   return { buffer, byteOffset: typedArray.byteOffset(view), byteLength }
 }

@@ -1,4 +1,4 @@
-/** Off-heap memory of our own: what every engine can freeze. */
+/** Off-heap memory of our own, which every engine can freeze. */
 
 import { type InspectOptions, inspect } from 'node:util'
 import type { RegionHandle } from '../addon/addon.js'
@@ -8,16 +8,22 @@ import { checkBoolean, checkInteger, checkOptions, checkSectionName } from '../b
 
 /** Options of {@link Region.allocate}. */
 export interface RegionOptions {
-  /** For messages and `util.inspect`; a section name (1 to 255 bytes of UTF-8). Default `'main'`. */
+  /**
+   * Name for messages and `util.inspect`: a section name (1 to 255 bytes of UTF-8). Default
+   * `'main'`.
+   */
   name?: string | undefined
   /**
-   * Ask the kernel for 2 MiB pages (default true): faster to freeze and to access, but memory comes into
-   * being 2 MiB at a time. Turn it off for memory that is touched here and there only.
+   * Whether to ask the kernel for 2 MiB pages (default true). They are faster to freeze and to
+   * access, but memory is then taken 2 MiB at a time. Turn it off for memory that is touched only
+   * here and there.
    */
   hugePages?: boolean | undefined
 }
 
-/** Largest region: the address space of a process on x64, which also bounds a section in the file. */
+/**
+ * Largest region: the address space of a process on x64, which also bounds a section in the file.
+ */
 const maxRegionBytes = 2 ** 47
 
 // Keeps the constructor to this file: a Region always stands for memory.
@@ -39,16 +45,17 @@ let originOf: (region: Region) => Origin
 let isRegionObject: (value: object) => boolean
 
 /**
- * Page-aligned, zeroed, private memory outside of the V8 heap.
+ * Page-aligned, zeroed, private memory outside the V8 heap.
  *
  * It is kept out of child processes (so `child_process.spawn` stays fast beside it) and out of core
- * dumps. It lives until `close()`, or until neither the Region nor its buffer is referenced any more.
- * A region belongs to the thread that made it; `region.buffer` cannot be transferred to another.
+ * dumps. It lives until `close()`, or until neither the Region nor its buffer is referenced any
+ * more. A region belongs to the thread that made it; `region.buffer` cannot be transferred to
+ * another.
  */
 export class Region {
-  /** As given to `allocate()`, or the section that it was restored from. */
+  /** The name given to `allocate()`, or that of the section that it was restored from. */
   readonly name: string
-  /** In bytes, as asked for; may exceed 4 GiB. Stays readable after `close()`. */
+  /** In bytes, as asked for; may exceed 4 GiB. It can still be read after `close()`. */
   readonly byteLength: number
   #handle: RegionHandle | undefined
   readonly #origin: Origin
@@ -72,9 +79,9 @@ export class Region {
   /**
    * Makes a region of zeros. Its pages take no memory until they are first written.
    *
-   * @param byteLength - an integer from 0 to 2^47.
+   * @param byteLength - in bytes, an integer from 0 to 2^47.
    * @throws TypeError, RangeError for wrong arguments.
-   * @throws StillframeError `ERR_STILLFRAME_IO` with `errno` when the kernel refuses the memory.
+   * @throws StillframeError `ERR_STILLFRAME_IO` with `errno` if the kernel refuses the memory.
    */
   static allocate(byteLength: number, options?: RegionOptions): Region {
     const known = checkOptions(options, ['name', 'hugePages'])
@@ -90,8 +97,8 @@ export class Region {
   }
 
   /**
-   * The whole region; always the same object. On Node 20 a typed array ends at 4 GiB: look at a bigger
-   * region through several, each with its own `byteOffset`.
+   * The memory of the whole region; always the same object. On Node 20 a typed array ends at 4 GiB:
+   * look at a bigger region through several of them, each with its own `byteOffset`.
    *
    * @throws StillframeError `ERR_STILLFRAME_CLOSED`.
    */
@@ -100,14 +107,15 @@ export class Region {
   }
 
   /**
-   * Announces that the kernel is about to write into this range (`fs.read`, a socket, a decompressor that reads
-   * from one). Needed only while a capture runs whose `faultHandling` is `'signal'`: there the kernel's own write
-   * into a page that is still frozen fails with `EFAULT`. Keeps the frozen bytes of the range, within the
-   * capture's memory limit, so that the write goes through. At all other times it does nothing.
+   * Announces that the kernel is about to write into this range (`fs.read`, a socket, a
+   * decompressor that reads from one). It is needed only during a capture whose `faultHandling` is
+   * `'signal'`: there the kernel's own write into a page that is still frozen fails with `EFAULT`.
+   * The call keeps the frozen bytes of the range, within the capture's memory limit, so that the
+   * write goes through. At all other times it does nothing.
    *
    * @param byteOffset - first byte; default 0.
-   * @param byteLength - default: the rest of the region.
-   * @throws RangeError `ERR_OUT_OF_RANGE` when the range is not within the region.
+   * @param byteLength - in bytes; default: the rest of the region.
+   * @throws RangeError `ERR_OUT_OF_RANGE` if the range is not within the region.
    * @throws StillframeError `ERR_STILLFRAME_CLOSED`.
    */
   prepareWrite(byteOffset = 0, byteLength?: number): void {
@@ -118,7 +126,8 @@ export class Region {
   }
 
   /**
-   * Gives the memory back: detaches `buffer` and with it every view. Closing a closed region does nothing.
+   * Gives the memory back: detaches `buffer`, and with it every view. Closing a closed region does
+   * nothing.
    *
    * @throws StillframeError `ERR_STILLFRAME_BUSY` while a snapshot or a restore uses the memory.
    */

@@ -14,15 +14,15 @@ import {
 import { isAnonymous, isRegion, openHandle, type Region, regionOfBuffer, wantsHugePages } from './region.js'
 
 /**
- * Memory to capture. A typed array or DataView stands for its own bytes only, a `WebAssembly.Memory` for its
- * size at the call.
+ * Memory to capture. A typed array or DataView stands for its own bytes only, and a
+ * `WebAssembly.Memory` for its size at the call.
  */
 export type Source = Region | ArrayBuffer | SharedArrayBuffer | ArrayBufferView | WebAssemblyMemory
 
 /** The section of a source that was given without a name. */
 export const loneSectionName = 'main'
 
-/** Most sections in a file (docs/FORMAT.md). */
+/** The most sections that a file can have (docs/FORMAT.md). */
 export const maxSections = 65_535
 
 /** A source that has been checked. Nothing native has been called yet. */
@@ -91,7 +91,8 @@ function resolveSource(value: unknown, name: string, label: string): ResolvedSou
 
 /** A region, or a view of it. */
 function partOfRegion(owner: Region, view: unknown, name: string, label: string): ResolvedSource {
-  // Before the bounds: the buffer of a closed region is detached, and "closed" is the better reason.
+  // Before the bounds: the buffer of a closed region is detached, and "closed" is the better
+  // reason.
   const region = openHandle(owner, `${label} cannot be captured`)
   const part = view === undefined ? undefined : extentOf(view, label)
   const byteLength = part?.byteLength ?? owner.byteLength
@@ -141,15 +142,16 @@ function headOf({ buffer, byteOffset, byteLength }: Extent): Uint8Array {
 }
 
 /**
- * Whether the mapping is kept out of children. Of fixed-length buffers only those of a WebAssembly memory
- * are, and a buffer does not tell that it belongs to one.
+ * Whether the mapping is kept out of children. Of fixed-length buffers only those of a WebAssembly
+ * memory are, and a buffer does not tell that it belongs to one.
  */
 function isDontFork({ dontFork, extent }: ResolvedSource, addon: Addon): boolean {
   if (dontFork !== undefined || extent === undefined) return dontFork ?? true
   const { buffer } = extent
   let known = knownDontFork.get(buffer)
   if (known === undefined) {
-    // Asked of the first byte of the buffer, not of the view: only mappings that V8 made begin on a page.
+    // Asked of the first byte of the buffer, not of the view: only mappings that V8 made begin on a
+    // page.
     known = addon.isDontFork(new Uint8Array(buffer, 0, 1), buffer.byteLength)
     knownDontFork.set(buffer, known)
   }

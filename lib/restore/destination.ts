@@ -19,7 +19,10 @@ export interface ResolvedTarget {
   readonly region: RegionHandle | undefined
   /** True for a region and for any part of one. */
   readonly inRegion: boolean
-  /** Where the bytes are just now; throws when they are gone. A WebAssembly memory moves when it grows. */
+  /**
+   * Where the bytes are just now; throws when they are gone. A WebAssembly memory moves when it
+   * grows.
+   */
   readonly locate: () => Extent
 }
 
@@ -28,8 +31,8 @@ const expected = 'a Region, ArrayBuffer, SharedArrayBuffer, typed array, DataVie
 /**
  * Checks `options.into`.
  *
- * @throws TypeError for what is no memory, detached memory, or two targets that share bytes; StillframeError
- *   `ERR_STILLFRAME_CLOSED` for a closed region.
+ * @throws TypeError for what is no memory, detached memory, or two targets that share bytes;
+ *   StillframeError `ERR_STILLFRAME_CLOSED` for a closed region.
  */
 export function resolveTargets(into: unknown): ResolvedTarget[] {
   const name = 'options.into'
@@ -89,7 +92,8 @@ function refuseOverlap(targets: readonly ResolvedTarget[]): void {
 /**
  * The form that native code takes.
  *
- * @param onError - is told that the memory is not there any more, just before that ends the restore.
+ * @param onError - is told that the memory is not there any more, just before that ends the
+ *   restore.
  */
 export function toNativeTarget(
   target: ResolvedTarget,
@@ -113,8 +117,8 @@ export function toNativeTarget(
 }
 
 /**
- * Where one chunk goes. Memory of JavaScript can be transferred away or shrink between any two chunks, so its
- * place is looked up anew for each.
+ * Where one chunk goes. Memory of JavaScript can be transferred away or shrink between any two
+ * chunks, so its place is looked up anew for each.
  */
 function locateChunk(
   target: ResolvedTarget,

@@ -1,4 +1,6 @@
-/** Reading a snapshot file without its memory: what it says of itself, and whether it is sound. */
+/**
+ * Reading a snapshot file without its memory: what it says about itself, and whether it is sound.
+ */
 
 import type { ImageInfo, InspectPlan } from '../addon/addon.js'
 import { loadAddon } from '../addon/load.js'
@@ -17,41 +19,49 @@ export interface SectionInfo {
   name: string
   /** Bytes of memory. */
   byteLength: number
-  /** Bytes that the file stores of it, compressed where it is; zero blocks take no space. */
+  /**
+   * Bytes that the file stores of it, after compression if there is any; zero blocks take no space.
+   */
   storedBytes: number
-  /** Offset in the file of the section's first byte; 0 in a packed file, whose blocks lie anywhere. */
+  /**
+   * Offset in the file of the section's first byte; 0 in a packed file, whose blocks may lie
+   * anywhere.
+   */
   fileOffset: number
 }
 
-/** What a snapshot file says of itself. All sizes are in bytes. */
+/** What a snapshot file says about itself. All sizes are in bytes. */
 export interface SnapshotInfo<Meta = JsonValue> {
   /** UUID, the same as `Snapshot.id` of the capture that wrote it. */
   id: string
   /** Of the file format. */
   version: { major: number; minor: number }
-  /** `'flat'`: sections lie in the file as they lay in memory. `'packed'`: compressed, block by block. */
+  /**
+   * `'flat'`: sections lie in the file as they lay in memory. `'packed'`: compressed, block by
+   * block.
+   */
   layout: string
-  /** The instant that the memory is of. */
+  /** The instant whose memory the file holds. */
   frozenAt: Date
   pageSize: number
   blockSize: number
-  /** Of the file, with its holes. */
+  /** Length of the file, including its holes. */
   fileSize: number
-  /** That the file takes on disk. */
+  /** What the file takes on the disk. */
   allocatedBytes: number
-  /** Of memory, over all sections. */
+  /** Bytes of memory in all sections together. */
   byteLength: number
-  /** As given to `snapshot()`; undefined when there was none. */
+  /** As given to `snapshot()`; undefined if there was none. */
   metadata: Meta | undefined
-  /** In the order in which they were given. */
+  /** In the order in which they were given to `snapshot()`. */
   sections: SectionInfo[]
 }
 
 /** One piece of damage in a file. */
 export interface VerifyProblem {
-  /** Bytes from the start of the file; absent when it has no place. */
+  /** Bytes from the start of the file; absent if the problem has no place. */
   offset?: number
-  /** Absent when the damage is outside of all sections. */
+  /** Absent if the damage is outside all sections. */
   section?: string
   reason: string
 }
@@ -60,19 +70,19 @@ export interface VerifyProblem {
 export interface VerifyReport {
   /** True when there are no problems. */
   ok: boolean
-  /** In the order of the file, at most `maxProblems`. */
+  /** In the order of the file; at most `maxProblems`. */
   problems: VerifyProblem[]
-  /** Absent when the file is too damaged to tell. */
+  /** Absent if the file is too damaged to tell. */
   info?: SnapshotInfo
 }
 
 /** Options of {@link verify}. */
 export interface VerifyOptions {
-  /** Rejects with its reason. */
+  /** Aborts the check, which rejects with the signal's reason. */
   signal?: AbortSignal | undefined
   /** Called about every 100 ms, and once at the end. */
   onProgress?: ((progress: ReadProgress) => void) | undefined
-  /** Stop after so many problems, an integer from 1 to 1,000,000. Default 100. */
+  /** The number of problems after which to stop, an integer from 1 to 1,000,000. Default 100. */
   maxProblems?: number | undefined
   /** What the file may ask for. */
   limits?: ReadLimits | undefined
@@ -85,12 +95,13 @@ export interface InspectOptions {
 }
 
 /**
- * Reads and checks header, sections and metadata of a snapshot file. Reads no page data, so it is quick for
- * any size, and says nothing about the pages: that is {@link verify}. `Meta`, the type of the metadata, is the
- * caller's word: it is not checked.
+ * Reads and checks the header, the sections and the metadata of a snapshot file. It reads no page
+ * data, so it is quick whatever the size of the file, and says nothing about the pages: that is
+ * what {@link verify} does. `Meta`, the type of the metadata, is the caller's word: it is not
+ * checked.
  *
- * Rejects with TypeError or RangeError for wrong arguments and for a file that asks for more than `limits` allow, and
- * with StillframeError: `FORMAT`, `VERSION`, `CORRUPT`, `IO`.
+ * Rejects with TypeError or RangeError for wrong arguments and for a file that asks for more than
+ * `limits` allow, and with a StillframeError: `FORMAT`, `VERSION`, `CORRUPT`, `IO`.
  */
 export async function inspect<Meta = JsonValue>(
   path: string | URL,
@@ -109,11 +120,12 @@ export async function inspect<Meta = JsonValue>(
 }
 
 /**
- * Checks every byte of a snapshot file. Damage is not an error: it is in the report, as is a file that is no
- * snapshot at all.
+ * Checks every byte of a snapshot file. Damage is not an error: it is in the report, and so is a
+ * file that is no snapshot at all.
  *
- * Rejects with TypeError or RangeError for wrong arguments and for a file that asks for more than `limits` allow, the signal's reason, and StillframeError: `IO` when
- * the file cannot be read, `VERSION` when it is of a newer format.
+ * Rejects with TypeError or RangeError for wrong arguments and for a file that asks for more than
+ * `limits` allow, with the signal's reason, and with a StillframeError: `IO` if the file cannot be
+ * read, `VERSION` if its format is newer.
  */
 export async function verify(path: string | URL, options?: VerifyOptions): Promise<VerifyReport> {
   const callSite = new CallSite(verify)

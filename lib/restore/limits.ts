@@ -6,22 +6,27 @@ import { checkInteger, checkOptions } from '../base/validate.js'
 import { maxSections } from '../region/source.js'
 
 /**
- * A budget for files that somebody else may have made: what asks for more is refused with a RangeError
- * (`ERR_OUT_OF_RANGE`) before it is given. The defaults take every file that `snapshot()` writes.
+ * A budget for files that somebody else may have made. A file that asks for more is refused with a
+ * RangeError (`ERR_OUT_OF_RANGE`) before it gets anything. The defaults accept every file that
+ * `snapshot()` writes.
  */
 export interface ReadLimits {
-  /** Most sections, an integer >= 1. Default 65,535, which is what the format holds. */
+  /** The most sections, an integer >= 1. Default 65,535, which is what the format can hold. */
   sections?: number | undefined
   /**
-   * Of `restore()`: most mappings of memory that it may make, one for each region, an integer >= 0. Default: half of what
-   * `vm.max_map_count` leaves the process, which cannot go on without.
+   * For `restore()`: the most mappings of memory that it may make, one for each region; an integer >= 0.
+   * Default: half of what `vm.max_map_count` leaves to the process, which cannot go on without any.
    */
   mappings?: number | undefined
-  /** Most bytes of metadata, an integer >= 0. Default 64 MiB, which is what the format holds. */
+  /**
+   * The most bytes of metadata, an integer >= 0. Default 64 MiB, which is what the format can hold.
+   */
   metadataBytes?: number | undefined
-  /** Most values in the metadata, all levels together, an integer >= 0. Default 250,000. */
+  /** The most values in the metadata, on all levels together; an integer >= 0. Default 250,000. */
   metadataValues?: number | undefined
-  /** Most arrays and objects of the metadata within each other, an integer >= 0. Default 1,000. */
+  /**
+   * The most arrays and objects of the metadata within one another, an integer >= 0. Default 1,000.
+   */
   metadataDepth?: number | undefined
 }
 

@@ -26,53 +26,58 @@ export type { RestoreTarget } from './destination.js'
 /** Options of {@link restore}. */
 export interface RestoreOptions {
   /**
-   * `'map'`: a private mapping of the file; instant, pages are read when they are touched, and the
-   * file must stay as it is while the regions live (replacing it by a new snapshot is fine, writing into it
-   * is not). Refused for compressed files. `'copy'`: fresh memory, independent of the file. Default: `'map'`, and
-   * `'copy'` for compressed files.
+   * `'map'`: a private mapping of the file, made in an instant. Pages are read when they are
+   * touched, and the file must stay as it is for as long as the regions live (replacing it by a new
+   * snapshot is fine, writing into it is not). Compressed files are refused. `'copy'`: fresh
+   * memory, independent of the file. Default: `'map'`, and `'copy'` for compressed files. See
+   * docs/RESTORE.md.
    */
   mode?: 'map' | 'copy' | undefined
   /**
-   * True: the pages of mapped regions are read in the background, in order, so that who touches them later need not
-   * wait for the disk. It ends by itself, and when the regions are closed. Default false. Without effect on copies.
+   * True: the pages of mapped regions are read in the background, in order, so that later accesses
+   * need not wait for the disk. Reading ends by itself, or when the regions are closed. Default
+   * false. It has no effect on copies.
    */
   prefetch?: boolean | undefined
   /**
-   * True (default): all bytes are read and their checksums compared before any memory is handed out. False:
-   * only the header, the section table and the index are checked, and the pages are taken on trust.
+   * True (default): all bytes are read and their checksums compared before any memory is handed
+   * out. False: only the header, the section table and the index are checked, and the pages are
+   * trusted.
    */
   verify?: boolean | undefined
   /**
-   * Existing memory to fill, by section; each at least as large as its section, whose bytes go to the front
-   * while the rest is left alone. Only the sections named here are restored, unless `sections` names more. When
-   * a restore fails half-way this memory holds parts of the old and the new.
+   * Existing memory to fill, by section. Each piece must be at least as large as its section, whose
+   * bytes go to the front; the rest is left alone. Only the sections named here are restored,
+   * unless `sections` names more. If a restore fails half-way, this memory holds parts of the old
+   * bytes and of the new ones.
    */
   into?: Record<string, RestoreTarget> | undefined
   /**
-   * Sections to restore: at least one, and all that `into` names. Default: those that `into` names, or all when
-   * there is no `into`.
+   * Sections to restore: at least one, including all that `into` names. Default: those that `into`
+   * names, or all if there is no `into`.
    */
   sections?: readonly string[] | undefined
   /**
-   * Refuse with a RangeError, before any memory is taken, when the sections to restore have more bytes than
-   * this: an integer >= 1. Default: no limit.
+   * The most bytes that the sections to restore may have, an integer >= 1. If they have more, the
+   * restore is refused with a RangeError before any memory is taken. Default: no limit.
    */
   maxBytes?: number | undefined
-  /** What the file may ask for besides. */
+  /** What else the file may ask of the process. */
   limits?: ReadLimits | undefined
-  /** Rejects with its reason. */
+  /** Aborts the restore, which rejects with the signal's reason. */
   signal?: AbortSignal | undefined
   /** Called about every 100 ms, and once at the end. */
   onProgress?: ((progress: ReadProgress) => void) | undefined
 }
 
 /**
- * Restores the memory of a snapshot file, into new regions or into existing memory (`into`). `Meta`, the type of the
- * metadata, is the caller's word: it is not checked.
+ * Restores the memory of a snapshot file, into new regions or into existing memory (`into`).
+ * `Meta`, the type of the metadata, is the caller's word: it is not checked.
  *
- * Rejects with TypeError or RangeError for wrong arguments (also for sections that the file does not have,
- * targets too small for theirs, and more than `maxBytes` or `limits` allow), the signal's reason, and StillframeError: `FORMAT`,
- * `VERSION`, `CORRUPT`, `IO`, and for targets `BUSY` or `CLOSED`.
+ * Rejects with TypeError or RangeError for wrong arguments (including sections that the file does
+ * not have, destinations that are too small, and files that ask for more than `maxBytes` or
+ * `limits` allow), with the signal's reason, and with a StillframeError: `FORMAT`, `VERSION`,
+ * `CORRUPT`, `IO`, and for destinations `BUSY` or `CLOSED`.
  */
 export async function restore<Meta = JsonValue>(
   path: string | URL,
@@ -127,11 +132,11 @@ let makeRestored: (native: NativeRestored, path: string, anonymous: boolean) => 
 /** What {@link restore} returns. */
 export class Restored<Meta = JsonValue> {
   /**
-   * The regions that were made, by section; each is named after its section. Sections that went into memory of
-   * the caller are not among them.
+   * The regions that were made, by section; each is named after its section. Sections that were
+   * restored into the caller's memory are not among them.
    */
   readonly regions: Record<string, Region>
-  /** As given to `snapshot()`; undefined when there was none. */
+  /** As given to `snapshot()`; undefined if there was none. */
   readonly metadata: Meta | undefined
   readonly info: SnapshotInfo<Meta>
 
@@ -154,7 +159,8 @@ export class Restored<Meta = JsonValue> {
   /**
    * Closes all `regions` that are still open, and no memory of the caller's.
    *
-   * @throws StillframeError `ERR_STILLFRAME_BUSY`, before any is closed, when a snapshot uses one of them.
+   * @throws StillframeError `ERR_STILLFRAME_BUSY`, before any is closed, when a snapshot uses one
+   *   of them.
    */
   close(): void {
     const regions = Object.values(this.regions)

@@ -1,9 +1,10 @@
 /**
- * What every running capture is to its owner: a promise, counters to look at, and a way to end it early.
+ * What every running capture is to its owner: a promise, counters to look at, and a way to end it
+ * early.
  *
- * A failure raises `unhandledRejection` if nobody looks at it: a backup that fails in silence is worse than
- * a crash. It counts as looked at when `done` is awaited, while the progress is being iterated over (the
- * loop throws it), and when the caller aborted the capture or disposed of it.
+ * A failure raises `unhandledRejection` if nobody looks at it: a backup that fails in silence is
+ * worse than a crash. A failure counts as looked at if `done` is awaited, if the progress is being
+ * iterated over (the loop throws it), and if the caller aborted the capture or disposed of it.
  */
 
 import { notify, ProgressClock } from '../base/progress.js'
@@ -13,7 +14,7 @@ export interface NativeCapture {
   abort(): void
 }
 
-/** What the caller wants to hear, and may say meanwhile. */
+/** What the caller wants to hear, and how it may abort. */
 export interface CaptureListeners<Progress> {
   readonly signal: AbortSignal | undefined
   readonly onProgress: ((progress: Progress) => void) | undefined
@@ -48,13 +49,13 @@ export abstract class CaptureJob<Progress, Result> {
     })
   }
 
-  /** How far it is just now; after the end, how far it came. */
+  /** How far the job has come; after its end, how far it came. */
   abstract get progress(): Progress
 
   /**
-   * Resolves when the file is complete, published under its name and (unless `durable` is false) on disk.
-   * Rejects with a StillframeError, or with the reason of the abort; then the previous file is as it was and
-   * nothing is left behind.
+   * Resolves when the file is complete, published under its name and (unless `durable` is false)
+   * synced to disk. Rejects with a StillframeError, or with the reason of the abort; the previous
+   * file is then as it was, and nothing is left behind.
    */
   get done(): Promise<Result> {
     this.#doneWasTaken = true
@@ -62,8 +63,8 @@ export abstract class CaptureJob<Progress, Result> {
   }
 
   /**
-   * Ends the capture early: `done` rejects with `reason`. When it comes too late to stop the file from being
-   * published, `done` resolves. After the end, and the second time, it does nothing.
+   * Ends the capture early: `done` rejects with `reason`. If it comes too late to stop the file
+   * from being published, `done` resolves. Calling it again, or after the end, does nothing.
    *
    * @param reason - default: a `DOMException` named `'AbortError'`.
    */
@@ -76,9 +77,9 @@ export abstract class CaptureJob<Progress, Result> {
   }
 
   /**
-   * The progress: at once, then about every 100 ms, and a last time when the capture is complete. Ends when
-   * `done` resolves and throws what `done` rejects with. A slow consumer skips values. Leaving the loop early
-   * does not abort the capture.
+   * Yields the progress: at once, then about every 100 ms, and a last time when the capture is
+   * complete. The iteration ends when `done` resolves, and throws what `done` rejects with. A slow
+   * consumer skips values. Leaving the loop early does not abort the capture.
    */
   async *[Symbol.asyncIterator](): AsyncGenerator<Progress, void, undefined> {
     let wake: () => void = ignore
@@ -105,7 +106,10 @@ export abstract class CaptureJob<Progress, Result> {
     }
   }
 
-  /** For `await using`: aborts the capture if it is still running, and waits for its end. Never rejects. */
+  /**
+   * For `await using`: aborts the capture if it is still running, and waits for its end. It never
+   * rejects.
+   */
   async [Symbol.asyncDispose](): Promise<void> {
     this.abort()
     await this.#done.then(ignore, ignore)
@@ -165,8 +169,8 @@ export abstract class CaptureJob<Progress, Result> {
   }
 
   /**
-   * A consumer left its loop between the failure and the step that would have thrown it. If nobody holds
-   * `done` either, nobody would ever hear of it: raise it as `done` would have.
+   * A consumer left its loop between the failure and the step that would have thrown it. If nobody
+   * holds `done` either, nobody would ever hear of it: raise it as `done` would have.
    */
   #raiseUnseenFailure(): void {
     if (this.#failure === undefined || this.#abortion !== undefined || this.#doneWasTaken) return

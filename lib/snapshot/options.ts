@@ -1,4 +1,4 @@
-/** The options of a capture: what they mean, their defaults, their checks. */
+/** The options of a capture: their meaning, their defaults and their checks. */
 
 import { invalidArgType, invalidArgValue } from '../base/errors.js'
 import { encodeMetadata, type JsonOf, type JsonValue } from '../base/metadata.js'
@@ -22,63 +22,84 @@ import {
 /** How the bytes of a file are encoded. */
 export type Compression = 'none' | 'zstd' | { codec: 'zstd'; level: number }
 
-/** Options of `snapshot()` and `preflight()`. `Meta`, the type of the metadata, is found by the compiler. */
+/**
+ * Options of `snapshot()` and `preflight()`. The compiler infers `Meta`, the type of the metadata.
+ */
 export interface SnapshotOptions<Meta = JsonValue> {
   /**
-   * `'auto'` (default) takes the best engine that works for these sources here. An engine by name is used,
-   * or refused with `ERR_STILLFRAME_ENGINE_UNAVAILABLE`; see docs/ENGINES.md.
+   * `'auto'` (default) takes the best engine that works for these sources on this machine. An
+   * engine that is named is used, or refused with `ERR_STILLFRAME_ENGINE_UNAVAILABLE`. See
+   * docs/ENGINES.md.
    */
   engine?: 'auto' | EngineName | undefined
   /**
-   * Bytes that copy-on-write may cost at most, an integer >= 1. Default: half of the memory that is
-   * available when the capture starts.
+   * The most memory that copy-on-write may take, in bytes: an integer >= 1. Default: half of the
+   * memory that is available when the capture starts.
    */
   memoryLimit?: number | undefined
   /**
-   * At the limit: `'wait'` (default where it can be had) lets the thread that writes the page wait for the disk, `'abort'` ends the
-   * capture with `ERR_STILLFRAME_MEMORY_LIMIT`. With fork the kernel does the copying and only `'abort'` is
-   * possible: `engine: 'fork'` refuses `'wait'`, while `'auto'` takes it as a wish and may abort.
+   * What happens at the limit. With `'wait'` (the default where it is possible) the thread that
+   * writes to a page waits for the disk; with `'abort'` the capture ends with
+   * `ERR_STILLFRAME_MEMORY_LIMIT`. With fork the kernel does the copying, and only `'abort'` is
+   * possible: `engine: 'fork'` refuses `'wait'`, while `'auto'` treats it as a preference and may
+   * abort.
    */
   onMemoryLimit?: MemoryLimitAction | undefined
   /**
-   * True (default): the kernel may write into the sources during the capture (`fs.read`, sockets). False
-   * allows engines with which such writes fail with `EFAULT` unless `Region.prepareWrite()` announced them; they
-   * are faster, and need no privilege. `'direct'`: it may also write past the page table (`O_DIRECT`, registered buffers of
-   * io_uring, RDMA), which only fork freezes. With true, descriptors that such reads can come from are looked for, and
-   * `'auto'` takes fork when there is one; with false nothing may be filling the sources at the call either.
+   * How the kernel may write into the sources during the capture.
+   *
+   * - `true` (default): through their page table, as `fs.read` and sockets do. Descriptors that
+   *   direct reads can come from are looked for: if there is one, `'auto'` takes fork, and another
+   *   engine that was named is refused.
+   * - `false`: not at all. This allows engines that are faster and need no privilege, but with
+   *   which such writes fail with `EFAULT` unless `Region.prepareWrite()` announced them. Nothing
+   *   may be filling the sources at the call either.
+   * - `'direct'`: past the page table as well (`O_DIRECT`, registered buffers of io_uring, RDMA),
+   *   which only fork freezes.
    */
   kernelWrites?: boolean | 'direct' | undefined
   /**
-   * `'none'` (default): a flat file, which `restore()` can map. `'zstd'`: a packed file, smaller; it takes all
-   * processors that the service leaves over, and can only be restored by `mode: 'copy'` or `into`. `level`: an
-   * integer from -50 (fast) to 22 (small), default 1.
+   * `'none'` (default) makes a flat file, which `restore()` can map. `'zstd'` makes a packed file,
+   * which is smaller: compressing takes all processors that the service leaves idle, and the file
+   * can only be restored with `mode: 'copy'` or `into`. `level` is an integer from -50 (fast) to 22
+   * (small); the default is 1.
    */
   compression?: Compression | undefined
   /**
-   * Bytes that may be written to the disk in a second, an integer >= 1, so that a snapshot leaves some of it to
-   * others. Default: no limit.
+   * The most bytes that may be written to the disk in a second, an integer >= 1, so that a snapshot
+   * leaves some of the disk to others. Default: no limit.
    */
   maxBytesPerSecond?: number | undefined
   /**
-   * How far those who save stand back for the service when processors are few: their niceness, an integer
-   * from 0 to 19. Default 10.
+   * Niceness of the saver threads, an integer from 0 to 19: the higher it is, the more they yield
+   * to the service when processors are short. Default 10.
    */
   nice?: number | undefined
-  /** Stored in the file as JSON, as it is at the call. At most 64 MiB as text, 250,000 values, nested 1,000 deep. */
+  /**
+   * Stored in the file as JSON, as it is at the call: at most 64 MiB of text and 250,000 values,
+   * nested at most 1,000 deep.
+   */
   metadata?: JsonValue | (Meta & JsonOf<Meta>) | undefined
-  /** True (default): replace an existing file atomically. False: `ERR_STILLFRAME_EXISTS`. */
+  /**
+   * True (default): an existing file is replaced atomically. False: it is an error,
+   * `ERR_STILLFRAME_EXISTS`.
+   */
   overwrite?: boolean | undefined
   /** Permission bits of the file, 0 to 0o777; the umask does not apply. Default 0o600. */
   mode?: number | undefined
-  /** True (default): file and directory are fsynced before `done` resolves. */
+  /** True (default): the file and its directory are synced before `done` resolves. */
   durable?: boolean | undefined
-  /** Milliseconds without any progress after which the capture is ended with `ERR_STILLFRAME_STALLED`. Default 60,000. */
+  /**
+   * Milliseconds without any progress after which the capture is ended with
+   * `ERR_STILLFRAME_STALLED`. Default 60,000.
+   */
   stallTimeoutMs?: number | undefined
   /** Aborts the capture: `done` rejects with the signal's reason. */
   signal?: AbortSignal | undefined
   /**
-   * Called about every 100 ms while the capture runs, and with the final counts before `done` resolves.
-   * What it throws is raised as an uncaught exception, as from an event listener; the capture goes on.
+   * Called about every 100 ms while the capture runs, and with the final counts before `done`
+   * resolves. If it throws, the error is raised as an uncaught exception, as from an event
+   * listener, and the capture goes on.
    */
   onProgress?: ((progress: SnapshotProgress) => void) | undefined
 }
@@ -94,7 +115,7 @@ export interface CheckedSnapshotOptions {
   readonly engine: 'auto' | EngineName
   readonly memoryLimit: number
   readonly onMemoryLimit: MemoryLimitAction | undefined
-  /** Undefined when the caller did not say. */
+  /** Undefined if the caller did not say. */
   readonly kernelWrites: KernelWrites | undefined
   readonly compression: CheckedCompression
   /** 0: no limit. */

@@ -15,30 +15,43 @@ import { type CheckedSnapshotOptions, checkSnapshotOptions, type SnapshotOptions
 export interface Preflight {
   /** The engine that `snapshot()` would use. */
   engine: EngineName
-  /** Why that one, in words; for people. */
+  /** Why that engine was chosen, in words for people. */
   engineReason: string
   /**
-   * How long the call would block: a rough figure, from what the freeze costs per GiB on one machine. It knows
-   * the sources only, not what else the process has mapped.
+   * How long the call would block, in milliseconds: a rough figure, from what the freeze costs per
+   * GiB on one machine. It knows the engine and the sources, but not what else the process has
+   * mapped.
    */
   predictedPauseMs: number
-  /** Most extra memory that copy-on-write can take: when every page is written, or `memoryLimit`. */
+  /**
+   * The most extra memory that copy-on-write can take: what it takes if every page is written, or
+   * `memoryLimit`.
+   */
   worstCaseExtraBytes: number
-  /** Memory that can be taken now: of the system, or of the memory cgroup, whichever is less. */
+  /**
+   * Memory that can be taken now: that of the system or of the memory cgroup, whichever is less.
+   */
   availableBytes: number
-  /** On the filesystem of `path`, for this user; Infinity where that does not say (ramfs, many of FUSE). */
+  /**
+   * Free space for this user on the filesystem of `path`; Infinity if the filesystem does not say
+   * (ramfs, many FUSE filesystems).
+   */
   freeDiskBytes: number
-  /** Largest size of the new file. An old file of that name stays until the new one is complete. */
+  /**
+   * The largest size that the new file can have. An old file of that name stays until the new one
+   * is complete.
+   */
   neededDiskBytes: number
-  /** What may go wrong here, and what to change; empty when nothing is known. */
+  /** What may go wrong on this machine, and what to change; empty if nothing is known. */
   hazards: Hazard[]
 }
 
 /**
- * Says what `snapshot()` with the same arguments would cost, and what is risky about it here. Captures and
- * writes nothing. `signal` and `onProgress` are checked and otherwise ignored.
+ * Tells what `snapshot()` with the same arguments would cost, and what is risky about it on this
+ * machine. It captures and writes nothing. `signal` and `onProgress` are checked and otherwise
+ * ignored.
  *
- * Rejects as `snapshot()` throws, for what can be known beforehand.
+ * Rejects with what `snapshot()` would throw, as far as that can be known beforehand.
  */
 export async function preflight<Meta = JsonValue>(
   source: Source | Record<string, Source>,
@@ -101,8 +114,8 @@ function predict(
 }
 
 /**
- * Medians of `npm run bench -- --only freeze` (Linux 6.18, x64, 2 virtual cores, regions of 256 MiB to 8 GiB, all pages
- * touched): what a small capture takes, and what each GiB adds.
+ * Medians of `npm run bench -- --only freeze` (Linux 6.18, x64, 2 virtual cores, regions of 256 MiB
+ * to 8 GiB, all pages touched): what a small capture takes, and what each GiB adds.
  */
 const pauses: Record<EngineName, { callMs: number; msPerGiB: number; msPerHugeGiB: number }> = {
   fork: { callMs: 1.0, msPerGiB: 12, msPerHugeGiB: 0.8 },
@@ -159,7 +172,10 @@ function ownHazards(
   return hazards
 }
 
-/** For an engine that was chosen because the caller ruled out writes by the kernel: what could belie that. */
+/**
+ * For an engine that was chosen because the caller ruled out writes by the kernel: what could belie
+ * that.
+ */
 function directReadHazards(addon: Addon, engine: EngineName): Hazard[] {
   const found = engine === 'fork' ? '' : addon.directReads()
   if (found === '') return []

@@ -1,4 +1,6 @@
-/** Taking a snapshot: everything up to the freeze happens in the call, the rest behind the scenes. */
+/**
+ * Taking a snapshot: everything up to the freeze happens in the call, the rest in the background.
+ */
 
 import { AsyncResource } from 'node:async_hooks'
 import { inspect } from 'node:util'
@@ -23,7 +25,7 @@ import { abortError, CaptureJob } from './capture-job.js'
 import { refuseInFrozenCopy } from './frozen-copy.js'
 import { type CheckedSnapshotOptions, checkSnapshotOptions, type SnapshotOptions } from './options.js'
 
-/** What {@link Snapshot.done} resolves to: the snapshot is complete and published. */
+/** What {@link Snapshot.done} resolves to. The snapshot is then complete and published. */
 export interface SnapshotResult {
   id: string
   /** Absolute. */
@@ -32,30 +34,35 @@ export interface SnapshotResult {
   faultHandling: FaultHandling
   /** Bytes of memory captured. */
   byteLength: number
-  /** Length of the file in bytes, holes included. */
+  /** Length of the file in bytes, including its holes. */
   fileSize: number
   /** Bytes that the file takes on the disk: holes do not count. */
   allocatedBytes: number
   pauseMs: number
-  /** From the freeze to the published file. */
+  /** Milliseconds from the freeze to the published file. */
   durationMs: number
-  /** Pages of memory: all, those that were zero, and those that copy-on-write had to copy. */
+  /**
+   * Pages of memory: all of them, those that were zero, and those that copy-on-write had to copy.
+   */
   pages: { total: number; zero: number; copied: number }
-  /** Most extra memory, in bytes, that copy-on-write took at any one time. */
+  /** The most extra memory, in bytes, that copy-on-write took at any one time. */
   copiedBytesPeak: number
 }
 
 /**
  * Captures memory as it is at this instant, and writes it to a file while the program goes on.
  *
- * The call blocks until the memory is frozen (`pauseMs`) and returns; the file holds every write made
- * before the call and none made after it. All sources are frozen at the same instant. The sources stay
- * referenced until the end; regions among them cannot be closed before.
+ * The call blocks until the memory is frozen (`pauseMs`), and returns. The file holds every write
+ * made before the call, and none made after it returned. All sources are frozen at the same
+ * instant. They stay referenced until the capture ends; until then, regions among them cannot be
+ * closed.
  *
- * @param source - memory, or an object of memory by section name. A lone source becomes section `'main'`.
+ * @param source - memory, or an object of memory by section name. A lone source becomes the section
+ *   `'main'`.
  * @param path - the file to write; relative paths and `file:` URLs are resolved at the call.
- * @throws TypeError, RangeError for wrong arguments, before anything happens; the signal's reason when it is
- *   aborted already; StillframeError for what fails up to the freeze. Later failures reject `done`.
+ * @throws TypeError, RangeError for wrong arguments, before anything happens; the signal's reason
+ *   if it is aborted already; StillframeError for what fails up to the freeze. Later failures
+ *   reject `done`.
  */
 export function snapshot<Meta = JsonValue>(
   source: Source | Record<string, Source>,
@@ -88,7 +95,7 @@ export function snapshot<Meta = JsonValue>(
   }
 }
 
-/** The engine cannot freeze this memory just now; another one may. */
+/** The engine cannot freeze this memory just now, but another one may. */
 function isRefusal(error: unknown): boolean {
   return isNativeFailure(error) && (error.failure === 'BUSY' || error.failure === 'ENGINE_UNAVAILABLE')
 }
@@ -117,22 +124,22 @@ let startSnapshot: (request: CaptureRequest) => Snapshot
 /**
  * A running or finished capture; see {@link snapshot}.
  *
- * A failure raises `unhandledRejection` if nobody looks at it: a backup that fails in silence is worse than
- * a crash. It counts as looked at when `done` is awaited, while the progress is being iterated over (the
- * loop throws it), and when the caller aborted the capture or disposed of it.
+ * A failure raises `unhandledRejection` if nobody looks at it: a backup that fails in silence is
+ * worse than a crash. A failure counts as looked at if `done` is awaited, if the progress is being
+ * iterated over (the loop throws it), and if the caller aborted the capture or disposed of it.
  */
 export class Snapshot extends CaptureJob<SnapshotProgress, SnapshotResult> {
   /** UUID, also in the file. */
   readonly id: string
   /** Absolute. */
   readonly path: string
-  /** The one used. */
+  /** The engine that is used. */
   readonly engine: EngineName
-  /** Who answers the first write to a frozen page. */
+  /** What answers the first write to a frozen page. */
   readonly faultHandling: FaultHandling
-  /** Milliseconds that the call blocked this thread, from its first line to its last. */
+  /** Milliseconds for which the call blocked this thread, from its first line to its last. */
   readonly pauseMs: number
-  /** The instant that the file is of. */
+  /** The instant whose memory the file holds. */
   readonly frozenAt: Date
 
   /** Undefined after the end, so that native memory can go. */
@@ -190,7 +197,7 @@ export class Snapshot extends CaptureJob<SnapshotProgress, SnapshotResult> {
     this.pauseMs = performance.now() - request.calledAt
   }
 
-  /** How far it is just now; after the end, how far it came. */
+  /** How far the capture has come; after its end, how far it came. */
   get progress(): SnapshotProgress {
     this.#capture?.progress(this.#counters)
     const [bytesDone = 0, bytesTotal = 0, bytesWritten = 0, copiedBytes = 0] = this.#counters
