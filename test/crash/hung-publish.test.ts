@@ -45,7 +45,7 @@ for (const { way, disabled, of, ends } of ways) {
           const service = startFixture(hungPublish, [inDirectory('file'), way, end], {
             env: { STILLFRAME_DISABLE: disabled },
             wrapper: [
-              ...['strace', '-f', '-qq', '-o', '/dev/null', '-e', `trace=${call}`],
+              ...['strace', '-f', '-qq', '-o', inDirectory('trace'), '-e', `trace=${call}`],
               ...['-e', `inject=${call}:delay_${at}=${longMs * 1000}:when=${when}`],
             ],
           })
@@ -56,7 +56,9 @@ for (const { way, disabled, of, ends } of ways) {
           // The disk answers: whatever was given up is taken back.
           expect(await service.report(40_000)).toEqual({ ended: true })
           await service.end
-          expect(readdirSync(inDirectory())).toEqual(['file'])
+          // Another copy would come to the same disk.
+          expect(readFileSync(inDirectory('trace'), 'utf8').split('(DELAYED)')).toHaveLength(2)
+          expect(readdirSync(inDirectory()).sort()).toEqual(['file', 'trace'])
           expect(readFileSync(inDirectory('file'), 'utf8')).toBe('old')
         })
       }

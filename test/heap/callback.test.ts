@@ -148,28 +148,30 @@ describe('what the callback throws is the cause', () => {
 })
 
 describe('what cannot work in the copy is refused', () => {
-  test.each<[string, () => unknown]>([
+  test.each<[string, () => unknown, string?]>([
     ['an async function', async () => {}],
     ['a promise', () => Promise.resolve(1)],
     ['a promise that is rejected', () => Promise.reject(new Error('nobody hears'))],
     // biome-ignore lint/suspicious/noThenProperty: that is the test
     ['a thenable', () => ({ then() {} })],
-    ['a generator', function* () {}],
-    ['an asynchronous generator', async function* () {}],
+    ['a generator', function* () {}, 'a generator, which nobody runs'],
+    ['an asynchronous generator', async function* () {}, 'a generator, which nobody runs'],
     ['an iterator', () => new Map([[1, 2]]).values()],
     ['a stream', () => Readable.from(['a'])],
     ['a web stream', () => new Blob(['a']).stream()],
     ['a function of functions', () => () => {}],
     ['an array of promises', () => [1, 2].map(async () => {})],
-  ])('a callback that would do its work later: %s', async (_, callback) => {
+  ])('a callback that would do its work later: %s', async (_, callback, says = '') => {
     writeFileSync(inDirectory('file'), 'good')
-    expect(await failureOf(callback)).toMatchObject({
+    const failure = await failureOf(callback)
+    expect(failure).toMatchObject({
       code: 'ERR_STILLFRAME_CALLBACK',
       cause: {
         name: 'TypeError',
         message: expect.stringMatching(/^write must not return an? .*nothing goes on/),
       },
     })
+    expect(String(failure)).toContain(says)
     expect(readFileSync(inDirectory('file'), 'utf8')).toBe('good')
   })
 

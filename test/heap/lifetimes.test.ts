@@ -109,7 +109,8 @@ const workers = new URL('fixtures/workers.mjs', import.meta.url)
 
 test('several Workers and the main thread run jobs at once', async () => {
   const jobs = longMode ? 100 : 10
-  const fixture = startFixture(workers, [inDirectory(), String(jobs)])
+  // As many threads of V8 as jobs: two that parked them at a time would each get some, and wait for the rest.
+  const fixture = startFixture(workers, [inDirectory(), String(jobs)], { nodeOptions: ['--v8-pool-size=4'] })
   const { exact, children } = await fixture.report()
   expect(exact).toEqual([jobs, jobs, jobs, jobs])
   expect(children).toEqual([])
