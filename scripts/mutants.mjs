@@ -49,6 +49,9 @@ const { values: options } = parseArgs({
   },
 })
 
+/** What has changed since it was built for vitest. */
+const toBuild = new Set(['native', 'lib'])
+
 const rooms = path.join(root, 'scripts/mutants')
 const all = readdirSync(rooms)
   .sort()
@@ -164,12 +167,15 @@ async function tryMutant(copy, { file, search, replace, test, timeoutSeconds }) 
     target,
     original.replace(search, () => replace),
   )
+  const house = file.split('/')[0]
+  toBuild.add(house)
   try {
     if (!(await build(copy, test))) return 'DOES NOT BUILD'
     const outcome = await runTest(copy, test, timeoutSeconds)
     return { passed: 'SURVIVED', failed: 'caught', 'timed out': 'caught (hung)' }[outcome]
   } finally {
     writeFileSync(target, original)
+    toBuild.add(house)
   }
 }
 
@@ -180,17 +186,20 @@ async function build(copy, test) {
   if (kind === 'native') {
     commands.push(`make -s -f native/test/Makefile FLAVOUR=${flavour} -j${os.availableParallelism()}`)
   } else {
-    // The mutant before this one may have changed any file: make and tsc find out what is to be done.
-    // What was configured in the checkout has paths that are relative to it.
-    const configure = existsSync(path.join(copy, 'build/configured')) ? '' : 'configure '
-    commands.push(
-      `node node_modules/node-gyp/bin/node-gyp.js ${configure}build --loglevel=error --jobs=max && touch build/configured`,
-    )
-    commands.push(
-      'node_modules/.bin/tsc -p tsconfig.build.json --noUnusedLocals false --noUnusedParameters false',
-    )
+    if (toBuild.has('native')) {
+      // What was configured in the checkout has paths that are relative to it.
+      const configure = existsSync(path.join(copy, 'build/configured')) ? '' : 'configure '
+      commands.push(
+        `node node_modules/node-gyp/bin/node-gyp.js ${configure}build --loglevel=error --jobs=max && touch build/configured`,
+      )
+    }
+    if (toBuild.has('lib'))
+      commands.push(
+        'node_modules/.bin/tsc -p tsconfig.build.json --noUnusedLocals false --noUnusedParameters false',
+      )
   }
   for (const command of commands) if ((await run(copy, command, 900, 'explain')) !== 'passed') return false
+  if (kind !== 'native') toBuild.clear()
   return true
 }
 
