@@ -1,10 +1,10 @@
 /**
  * The second native addon, stillframe_heap.node (`native/heap/`): its shape, and how it is found.
  *
- * It knows V8 itself and is compiled for one major version of Node. Tried in this order: the file
- * named by the environment variable STILLFRAME_HEAP_ADDON and nothing else; the prebuilt binary for
- * this version of Node; what a source build left in source/build/Release. In a checkout only what
- * was built there.
+ * It uses V8 itself and is compiled for one major version of Node. These are tried in order: the
+ * file named by the environment variable STILLFRAME_HEAP_ADDON, and nothing else; the prebuilt
+ * binary for this version of Node; the result of a source build in source/build/Release. In a
+ * checkout only what was built there is tried.
  */
 
 import { join } from 'node:path'
@@ -15,7 +15,7 @@ import { checkPlatform, prebuilt, tryFile } from './load.js'
 import { packageRoot, sourceRoot } from './package-root.js'
 import { addonVariable } from './privileges.js'
 
-/** What a forked copy is to do. */
+/** What a forked copy has to do. */
 export interface HeapPlan {
   /** Absolute path of the file to publish. */
   path: string
@@ -27,22 +27,22 @@ export interface HeapPlan {
   stallTimeoutMs: number
   /** 0: none. */
   timeoutMs: number
-  /** Of the copy, unless the service has a higher one. */
+  /** Niceness of the copy, unless that of the service is higher. */
   nice: number
-  /** Heap snapshots: the service's V8 gives the ids and keeps them. */
+  /** For heap snapshots: the service's V8 gives the ids and keeps them. */
   stableIds: boolean
   /** Pairs of address and length: memory that the copy does without. */
   keepOut: number[]
   /** The other addon's. */
   flipLock: unknown
   /**
-   * Runs in the copy: hands bytes for the file to `emit`, which is false when they cannot be
+   * Runs in the copy. It hands bytes for the file to `emit`, which is false if they cannot be
    * written, and what was thrown, serialized, to `fail`. Undefined: a heap snapshot is taken.
    */
   run: ((emit: (bytes: Uint8Array) => boolean, fail: (bytes: Uint8Array) => void) => void) | undefined
 }
 
-/** What the end of a job tells. */
+/** What is reported at the end of a job. */
 export interface NativeHeapResult {
   fileSize: number
   allocatedBytes: number
@@ -87,22 +87,22 @@ export interface HeapJobHandle {
   failure(): Uint8Array
 }
 
-/** What the writing of a value asks about what it comes across. */
+/** What the serializer asks about the objects that it comes across. */
 export interface SerializeRules {
-  /** Whether nothing of an object would be left, which has a class. Not asked on Node 20. */
+  /** Whether nothing would be left of an object that has a class. It is not asked on Node 20. */
   hasNoState(object: object): boolean
-  /** The number of its type in the file, or why it cannot be written. */
+  /** The number of the view's type in the file, or why the view cannot be written. */
   typeOfView(view: NodeJS.ArrayBufferView): number | string
-  /** Of a view that shares it with others, as its number says. */
+  /** The buffer of a view that shares it with others, as its number says. */
   bufferOf(view: NodeJS.ArrayBufferView): ArrayBuffer
 }
 
 /** A value as V8 has written it. */
 export interface SerializedValue {
   payload: ArrayBuffer
-  /** Containers in containers, at the deepest place. */
+  /** How many containers are within one another at the deepest place. */
   depth: number
-  /** ArrayBuffers stand in it themselves. */
+  /** Whether it contains ArrayBuffers themselves. */
   hasArrayBuffers: boolean
 }
 
@@ -112,16 +112,16 @@ export interface HeapAddon {
     onEnd: (failure: NativeFailure | null, result?: NativeHeapResult) => void,
   ) => HeapJobHandle
   /**
-   * In at most `limit` bytes; a string says why not, to stand behind "the value". Throws what
-   * getters throw.
+   * Serializes into at most `limit` bytes. A string says why not, as the rest of a sentence that
+   * begins with "the value". Throws what getters throw.
    */
   serializeValue(value: unknown, rules: SerializeRules, limit: number): SerializedValue | string
   /** The name of the script that a function comes from. */
   scriptOf(of: unknown): string | undefined
-  /** Tests only: as those of the other addon, for the calls of this one. */
+  /** For tests only: the same as in the other addon, for the calls of this one. */
   injectFault: Addon['injectFault']
   clearFaults: Addon['clearFaults']
-  /** Tests only: one of V8's threads is busy from the one to the other. */
+  /** For tests only: one of V8's threads is busy between these two calls. */
   holdWorker: () => void
   releaseWorker: () => void
 }
@@ -139,7 +139,7 @@ export function loadHeapAddon(): HeapAddon {
   return loaded
 }
 
-/** @internal Why `stillframe/heap` cannot be used here; undefined when it can. */
+/** @internal Why `stillframe/heap` cannot be used here; undefined if it can. */
 export function whyNoHeapAddon(): string | undefined {
   try {
     loadHeapAddon()
@@ -169,7 +169,7 @@ function load(): HeapAddon {
       (explicit
         ? 'STILLFRAME_HEAP_ADDON names this file: correct the variable or unset it.'
         : `Build it with this Node: run "npx node-gyp rebuild" in ${sourceRoot(packageRoot())} (needs Python, make ` +
-          'and a C++20 compiler). All else in stillframe works without it.'),
+          'and a C++20 compiler). Everything else in stillframe works without it.'),
   )
 }
 

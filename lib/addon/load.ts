@@ -1,10 +1,11 @@
 /**
- * Finds and loads the native addon: on first use, never at import, so that a program that merely imports
- * the package starts on any platform.
+ * Finds and loads the native addon: on first use and never at import, so that a program that merely
+ * imports the package starts on any platform.
  *
- * Tried in this order: the file named by the environment variable STILLFRAME_ADDON and nothing else; the
- * prebuilt binary of the package; what a source build left in source/build/Release. In a checkout only what was built
- * there. The addon is Node-API only, so one binary serves every supported Node.
+ * These are tried in order: the file named by the environment variable STILLFRAME_ADDON, and
+ * nothing else; the prebuilt binary of the package; the result of a source build in
+ * source/build/Release. In a checkout only what was built there is tried. The addon uses nothing
+ * but Node-API, so one binary serves every supported Node.
  */
 
 import { closeSync, existsSync, openSync, readSync } from 'node:fs'
@@ -20,10 +21,10 @@ const architectures: readonly string[] = ['x64', 'arm64']
 let loaded: Addon | undefined
 
 /**
- * The native addon; loaded once per thread.
+ * The native addon; loaded once per thread. A failed attempt is not remembered.
  *
- * @throws StillframeError `ERR_STILLFRAME_UNSUPPORTED_PLATFORM`, or `ERR_STILLFRAME_ABI` when there is no
- *   binary that loads into this Node. A failed attempt is not remembered.
+ * @throws StillframeError `ERR_STILLFRAME_UNSUPPORTED_PLATFORM`, or `ERR_STILLFRAME_ABI` if there
+ *   is no binary that loads into this Node.
  */
 export function loadAddon(): Addon {
   loaded ??= load()
@@ -37,7 +38,10 @@ interface Attempt {
   outcome: string
 }
 
-/** @internal @throws StillframeError where no addon of ours can work. */
+/**
+ * @internal
+ * @throws StillframeError on a platform where no addon of ours can work.
+ */
 export function checkPlatform(): void {
   const { platform, arch } = process
   if (platform !== 'linux' || !architectures.includes(arch)) {
@@ -49,7 +53,7 @@ export function checkPlatform(): void {
   }
 }
 
-/** Where Node loads no addon at all, nobody should look for the fault in a file. */
+/** If Node loads no addon at all, nobody should look for the fault in a file. */
 function refuseWithoutAddons(error: unknown): void {
   if ((error as NodeJS.ErrnoException).code !== 'ERR_DLOPEN_DISABLED') return
   throw new StillframeError(
@@ -64,7 +68,7 @@ function load(): Addon {
   checkPlatform()
   const attempts: Attempt[] = []
   const explicit = addonVariable('STILLFRAME_ADDON')
-  // A binary asked for by name is used or refused: another one in its place would hide the mistake.
+  // A binary that is named is used or refused: another one in its place would hide the mistake.
   if (explicit) {
     const addon = tryLoad(explicit, attempts)
     if (addon !== undefined) return addon
@@ -97,7 +101,7 @@ function tryLoad(file: string, attempts: Attempt[]): Addon | undefined {
   return undefined
 }
 
-/** @internal What a native module exports, or why it was not to be had. */
+/** @internal What a native module exports, or why it could not be loaded. */
 export function tryFile(file: string): { exports?: unknown; outcome?: string } {
   if (!existsSync(file)) return { outcome: 'does not exist' }
   try {
@@ -114,7 +118,7 @@ function requireAt(file: string): NodeJS.Require {
   return process.getBuiltinModule('node:module').createRequire(file)
 }
 
-/** @internal Where the binaries of that name may lie that came with the package. */
+/** @internal The places of the binaries of that name that came with the package. */
 export function prebuilt(root: string, name: string): string[] {
   if (isCheckout(root)) return []
   const { platform, arch } = process
@@ -126,7 +130,8 @@ function tryBuild(directory: string, attempts: Attempt[]): Addon | undefined {
   const file = join(directory, 'build', 'Release', addonName)
   try {
     const bindings = requireAt(file)('bindings') as (options: object) => unknown
-    // `try` without the Debug directory that comes first by default: a forgotten debug build would win.
+    // `bindings` would try the Debug directory first, and a forgotten debug build would win: leave
+    // it out.
     return checked(
       bindings({
         bindings: addonName,
@@ -141,7 +146,10 @@ function tryBuild(directory: string, attempts: Attempt[]): Addon | undefined {
   }
 }
 
-/** A file of that name that is no stillframe addon, or one of another version, must not get further. */
+/**
+ * A file of that name that is not a stillframe addon, or belongs to another version, must not get
+ * any further.
+ */
 function checked(exports: unknown): Addon {
   const addon = exports as Partial<Addon>
   if (typeof addon.Capture !== 'function' || typeof addon.RegionHandle !== 'function') {
@@ -165,9 +173,10 @@ function firstLine(error: unknown): string {
 }
 
 /**
- * The C libraries to try prebuilt binaries for. The running executable names its dynamic loader, and that
- * names the C library: two small reads, where process.report takes milliseconds. When it cannot be told
- * (the loader was started by hand, say) both are tried, since a binary for the wrong one does not load.
+ * The C libraries to try prebuilt binaries for. The running executable names its dynamic loader,
+ * which in turn names the C library: two small reads, where process.report takes milliseconds. If
+ * it cannot be told (say, because the loader was started by hand), both are tried, since a binary
+ * for the wrong one does not load.
  */
 function candidateLibcs(): string[] {
   const loader = programInterpreter('/proc/self/exe')
@@ -186,7 +195,7 @@ const elf = {
   interpreter: 3, // PT_INTERP
 } as const
 
-/** The path of the dynamic loader that an ELF executable asks for, if it does. */
+/** The path of the dynamic loader that an ELF executable asks for, if it asks for one. */
 function programInterpreter(executable: string): string | undefined {
   let fd: number | undefined
   try {
@@ -198,12 +207,12 @@ function programInterpreter(executable: string): string | undefined {
     for (let at = 0; at < table.length; at += stride) {
       if (table.readUInt32LE(at) !== elf.interpreter) continue
       const offset = Number(table.readBigUInt64LE(at + elf.fileOffset))
-      // A path; anything longer is none.
+      // A path has at most this many bytes; anything longer is none.
       const length = Math.min(Number(table.readBigUInt64LE(at + elf.fileLength)), 4096)
       return readAt(fd, offset, length).toString('latin1')
     }
   } catch {
-    // Unreadable or no ELF: the caller tries both.
+    // It is unreadable or no ELF file: the caller tries both.
   } finally {
     if (fd !== undefined) closeSync(fd)
   }

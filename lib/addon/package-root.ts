@@ -1,6 +1,6 @@
 /**
- * Where the files of the package lie that are no JavaScript: the native addons. A bundler copies the code to another
- * place and leaves them behind.
+ * Where the files of the package are that are not JavaScript: the native addons. A bundler copies
+ * the code to another place, and leaves them behind.
  */
 
 import { existsSync, readFileSync } from 'node:fs'
@@ -11,23 +11,23 @@ import { StillframeError } from '../base/errors.js'
 /**
  * The directory of package.json.
  *
- * @throws StillframeError `ERR_STILLFRAME_ABI` when this code does not lie in its package.
+ * @throws StillframeError `ERR_STILLFRAME_ABI` if this code is not inside its package.
  */
 export function packageRoot(): string {
-  // Bundled to CommonJS by esbuild there is no such URL.
+  // In a CommonJS bundle made by esbuild there is no such URL.
   const here: string | undefined = import.meta.url
-  // lib/ and dist/ both lie directly below package.json, and the rooms below them.
+  // lib/ and dist/ are both directly below package.json, and the rooms are below them.
   const root = here?.startsWith('file:') ? fileURLToPath(new URL('../..', here)) : undefined
   if (root === undefined || packageName(root) !== 'stillframe') throw bundled(here)
   return root
 }
 
-/** Where a build from source is made: the checkout, or what the packed package has for it. */
+/** Where a build from source is made: in the checkout, or in what the packed package has for it. */
 export function sourceRoot(root: string): string {
   return isCheckout(root) ? root : join(root, 'source')
 }
 
-/** A checkout is what is being worked on: only its own build counts there. */
+/** A checkout is being worked on: only its own build counts there. */
 export function isCheckout(root: string): boolean {
   return existsSync(join(root, 'binding.gyp'))
 }

@@ -1,21 +1,28 @@
 /**
- * Environment variables that name native code to load. Whoever starts a process that has more rights than he has himself (a
- * setuid program, one with file capabilities) sets its environment: there they are ignored, as Node ignores NODE_OPTIONS.
+ * Environment variables that name native code to load. The environment of a process that has more
+ * rights than the user who started it (a setuid program, or one with file capabilities) is set by
+ * that user: there the variables are ignored, as Node ignores NODE_OPTIONS.
  */
 
 import { readFileSync } from 'node:fs'
 
-// Of the auxiliary vector: pairs of 64 bits, a key and its value (getauxval(3)).
+// Constants of the auxiliary vector, which has pairs of 64 bits, a key and its value
+// (getauxval(3)).
 const atSecure = 23n
 const pairLength = 16
 
-/** The value of a variable that names an addon; undefined when it is not set, or must not be obeyed. */
+/**
+ * The value of a variable that names an addon; undefined if it is not set or must not be obeyed.
+ */
 export function addonVariable(name: string): string | undefined {
   const value = process.env[name]
   return value && !hasBorrowedRights() ? value : undefined
 }
 
-/** True also where it cannot be told: a process that gained rights may not read about itself in /proc. */
+/**
+ * Also true if it cannot be told: a process that has gained rights may not read about itself in
+ * /proc.
+ */
 function hasBorrowedRights(): boolean {
   if (process.getuid?.() !== process.geteuid?.() || process.getgid?.() !== process.getegid?.()) return true
   try {

@@ -131,7 +131,7 @@ const advice: Partial<Record<StillframeErrorCode, string>> = {
   ERR_STILLFRAME_CORRUPT: 'Use another snapshot; verify() lists all the damage in this one.',
 }
 
-/** True for what native code throws or hands to callbacks when something failed. */
+/** True for errors that native code throws or passes to callbacks when something failed. */
 export function isNativeFailure(error: unknown): error is NativeFailure {
   return types.isNativeError(error) && Object.hasOwn(error, 'failure')
 }
@@ -194,7 +194,7 @@ function whatIsMissing({ errnoName, syscall }: NativeFailure): string {
   return '. /proc is not mounted, and a snapshot gets its name by way of it: mount -t proc proc /proc'
 }
 
-/** Where a damaged file is damaged, for its message. */
+/** The place of the damage, for the message of a damaged file. */
 function damagedPlace({ failure, section, offset }: NativeFailure): string {
   if (failure !== 'CORRUPT' || offset < 0) return ''
   return section === ''
@@ -246,7 +246,7 @@ export class CallSite {
 
   /** Replaces the stack of `error` by that of the call. */
   claim(error: Error): void {
-    // Anybody may have set Error.prepareStackTrace or stackTraceLimit: then there may be no such
+    // Somebody may have set Error.prepareStackTrace or stackTraceLimit: there may then be no such
     // lines.
     const stack: unknown = this.#here.stack
     const frames = typeof stack === 'string' ? /\n\s+at .*$/s.exec(stack) : null
@@ -304,7 +304,9 @@ function withCode<E extends Error>(error: E, code: ArgumentErrorCode): E & { cod
   return Object.assign(error, { code })
 }
 
-/** A value in an error message: short, on one line, and never running the caller's code. */
+/**
+ * A value as shown in an error message: short, on one line, and without running the caller's code.
+ */
 export function describe(value: unknown): string {
   if (typeof value === 'function') return 'a function'
   if (typeof value === 'string' && value.length > 40) return `${inspect(value.slice(0, 40))}…`

@@ -54,7 +54,7 @@ export function encodeMetadata(value: unknown): string | undefined {
     throw invalidArgValue(`options.metadata cannot be written as JSON: ${reason}`, error)
   }
   // Functions, symbols, and objects whose toJSON() returns one of these or undefined.
-  if (text === undefined) throw invalidArgType('options.metadata', 'a value that JSON can say', value)
+  if (text === undefined) throw invalidArgType('options.metadata', 'a value that JSON can express', value)
   const bytes = Buffer.byteLength(text)
   if (bytes > maxMetadataBytes) {
     throw invalidArgValue(
@@ -73,7 +73,7 @@ export function encodeMetadata(value: unknown): string | undefined {
   return text
 }
 
-/** As readers count (native/image/json_extent.h). */
+/** Counts as readers do (native/image/json_extent.h). */
 function measureJson(text: string): { values: number; depth: number } {
   let values = 1
   let depth = 0
@@ -104,7 +104,7 @@ export function decodeMetadata(text: string | undefined, path: string): JsonValu
   try {
     return JSON.parse(text) as JsonValue
   } catch (cause) {
-    // The checksum was right, so another program wrote something that is no JSON.
+    // The checksum was right, so another program has written something that is no JSON.
     const message = `${path}: the metadata is not JSON. Another program must have written this file.`
     throw new StillframeError('ERR_STILLFRAME_CORRUPT', message, { path, cause })
   }

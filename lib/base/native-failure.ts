@@ -1,16 +1,16 @@
 /** How native code reports a failure; `errors.ts` turns it into what users get. */
 
-/** What native code reports when something fails. A plain `Error` with these properties. */
+/** What native code reports when something fails: a plain `Error` with these properties. */
 export interface NativeFailure extends Error {
   /**
-   * Without the prefix `ERR_STILLFRAME_`: `'IO'`, `'NO_SPACE'`, `'CORRUPT'`, … Beyond the codes of the
-   * public contract: `'ABORTED'`; `'NO_SECTION'` (restore of a section the file does not have) and
-   * `'NOT_MAPPABLE'` (`mode: 'map'` of a packed file), which become a TypeError with code
+   * Without the prefix `ERR_STILLFRAME_`: `'IO'`, `'NO_SPACE'`, `'CORRUPT'`, … Beyond the codes of
+   * the public contract: `'ABORTED'`; `'NO_SECTION'` (restore of a section the file does not have)
+   * and `'NOT_MAPPABLE'` (`mode: 'map'` of a packed file), which become a TypeError with code
    * ERR_INVALID_ARG_VALUE; `'OUT_OF_RANGE'` (a restore target is too small or `maxBytes` is
    * exceeded, becomes a RangeError with code ERR_OUT_OF_RANGE).
    */
   failure: string
-  /** In words, what was being done and what is wrong; no path in it. */
+  /** What was being done and what is wrong, in words, without a path. */
   message: string
   /** Positive errno of the failing system call, 0 when there was none. */
   errno: number

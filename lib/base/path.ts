@@ -8,21 +8,23 @@ import { invalidArgType, invalidArgValue } from './errors.js'
 import { isWellFormed } from './validate.js'
 
 /**
- * Checks a path or `file:` URL and makes it absolute now, so that a later `process.chdir()` changes nothing.
+ * Checks a path or `file:` URL and makes it absolute now, so that a later `process.chdir()` changes
+ * nothing.
  *
- * @param access - what is about to be done with the file. The addon is not bound by Node's permission model
- *   (`--permission`); who grants an addon to a program has not granted it every file.
- * @throws TypeError `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, or what `fileURLToPath` throws; Error
- *   `ERR_ACCESS_DENIED`, as Node's own functions.
+ * @param access - what is about to be done with the file. The addon is not bound by Node's
+ *   permission model (`--permission`), but granting an addon to a program does not grant it every
+ *   file.
+ * @throws TypeError `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, or what `fileURLToPath`
+ *   throws; Error `ERR_ACCESS_DENIED`, as from Node's own functions.
  */
 export function checkPath(value: unknown, access: 'read' | 'write'): string {
   const text = isUrl(value) ? fileURLToPath(value.href) : value
   if (typeof text !== 'string') throw invalidArgType('path', 'a string or a file: URL', value)
   if (text === '') throw invalidArgValue('path must not be empty')
   if (text.includes('\0')) throw invalidArgValue('path must not contain NUL characters')
-  // A path with lone surrogates would be written as another file name than the one asked for.
+  // A path with lone surrogates would be written under another file name than the one asked for.
   if (!isWellFormed(text)) throw invalidArgValue('path must not contain lone surrogates')
-  // resolve() would drop the slash and make a file of what was meant to be a directory.
+  // resolve() would drop the slash, and turn what was meant to be a directory into a file.
   if (text.endsWith('/')) throw invalidArgValue(`path must name a file, not a directory: '${text}'`)
   const path = resolve(text)
   checkPermission(path, access)
@@ -40,7 +42,7 @@ function checkPermission(path: string, access: 'read' | 'write'): void {
   })
 }
 
-/** A URL of any realm: by its shape, since `instanceof` knows only this one. */
+/** A URL of any realm, recognized by its shape, since `instanceof` knows only those of this one. */
 function isUrl(value: unknown): value is URL {
   if (typeof value !== 'object' || value === null || types.isProxy(value)) return false
   const url = value as Partial<URL>

@@ -1,6 +1,7 @@
 /**
- * Text that may come from a hostile file, for people: what a terminal would obey (control characters) and what would mislead
- * the eye (invisible ones, those that turn the direction of text) becomes an escape.
+ * Text for people that may come from a hostile file: characters that a terminal would obey (control
+ * characters) or that would mislead the eye (invisible ones, and those that turn the direction of
+ * text) become escapes.
  */
 
 const unsafe = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu
@@ -10,7 +11,7 @@ export function printable(text: string): string {
   return text.replace(unsafe, escaped)
 }
 
-/** Like {@link printable}, for a text of several lines; also for JSON, which stays the same document. */
+/** Like {@link printable}, for a text of several lines; JSON stays the same document. */
 export function printableLines(text: string): string {
   return text.replace(unsafe, (character) => (character === '\n' ? character : escaped(character)))
 }

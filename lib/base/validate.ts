@@ -1,20 +1,23 @@
 /**
- * Checks of arguments. Each returns the value with its type, or throws a `TypeError` or `RangeError` with
- * one of Node's codes. `name` is how the message calls the argument, such as `'options.mode'`.
+ * Checks of arguments. Each returns the value with its type, or throws a `TypeError` or
+ * `RangeError` with one of Node's codes. `name` is how the message calls the argument, such as
+ * `'options.mode'`.
  */
 
 import { toUSVString } from 'node:util'
 import { invalidArgType, invalidArgValue, outOfRange } from './errors.js'
 
-/** An options object whose keys are known and whose values are not checked yet. It inherits nothing. */
+/**
+ * An options object whose keys are known and whose values are not checked yet. It inherits nothing.
+ */
 export type UncheckedOptions<Key extends string> = { readonly [key in Key]?: unknown }
 
 /**
- * Checks that `options` is an object (or undefined: all defaults) and that it has no key but `known`. A
+ * Checks that `options` is an object (or undefined: all defaults) and has no key but `known`. A
  * misspelt option that is silently ignored is a wrong snapshot found a year later.
  *
- * @returns a copy of its own properties: what another package has been tricked into writing to `Object.prototype` is
- *   nobody's wish.
+ * @returns a copy of its own properties: nobody asked for what another package was tricked into
+ *   writing to `Object.prototype`.
  */
 export function checkOptions<Key extends string>(
   options: unknown,
@@ -91,12 +94,12 @@ export function checkSignal(value: unknown, name: string): AbortSignal | undefin
   return value as AbortSignal
 }
 
-/** Longest name of a section, in bytes of UTF-8: what the file format holds. */
+/** The longest name of a section, in bytes of UTF-8, that the file format can hold. */
 export const maxNameBytes = 255
 
 /**
- * The name of a section: 1 to 255 bytes of UTF-8 without NUL. Lone surrogates are refused, since they have
- * no UTF-8 and two different names could end up as the same bytes in the file.
+ * The name of a section: 1 to 255 bytes of UTF-8 without NUL. Lone surrogates are refused, since
+ * they have no UTF-8 and two different names could end up as the same bytes in the file.
  */
 export function checkSectionName(value: unknown, name: string): string {
   if (typeof value !== 'string') throw invalidArgType(name, 'a string', value)
@@ -110,7 +113,7 @@ export function checkSectionName(value: unknown, name: string): string {
   return value
 }
 
-/** True when the string has no lone surrogates, so that UTF-8 can say it. */
+/** True if the string has no lone surrogates, so that UTF-8 can express it. */
 export function isWellFormed(text: string): boolean {
   return toUSVString(text) === text
 }

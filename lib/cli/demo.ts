@@ -142,7 +142,10 @@ async function runDemo(request: DemoRequest, directory: string, io: Io): Promise
   return isRight(ways) ? 0 : 1
 }
 
-/** Fills the memory, and touches all that will be needed later, so that no way pays for being the first. */
+/**
+ * Fills the memory, and touches all that will be needed later, so that no way pays for being the
+ * first.
+ */
 async function prepare({ region, oracle, io }: Stage, warm: Region, seed: number): Promise<void> {
   const { signal } = io
   const size = region.byteLength

@@ -1,4 +1,7 @@
-/** `stillframe doctor`: what this machine can do for snapshots, and what is risky about it, in words. */
+/**
+ * `stillframe doctor`: what this machine can do for snapshots, and what is risky about it, in
+ * words.
+ */
 
 import { join, resolve } from 'node:path'
 import { printable } from '../base/printable.js'

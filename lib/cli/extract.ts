@@ -1,4 +1,7 @@
-/** `stillframe extract FILE SECTION`: the bytes of one section, checked before the first is handed out. */
+/**
+ * `stillframe extract FILE SECTION`: the bytes of one section, checked before the first is handed
+ * out.
+ */
 
 import { printable } from '../base/printable.js'
 import { inspect, restore } from '../index.js'

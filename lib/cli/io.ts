@@ -1,6 +1,7 @@
 /**
- * The command line's outputs. Results go to stdout: as text, or with `--json` as exactly one document.
- * Everything else (remarks, progress, errors) goes to stderr, so that a pipe only ever carries results.
+ * The command line's outputs. Results go to stdout: as text, or with `--json` as exactly one
+ * document. Everything else (remarks, progress, errors) goes to stderr, so that a pipe only ever
+ * carries results.
  */
 
 import { printableLines } from '../base/printable.js'
@@ -67,8 +68,8 @@ export function createIo(json: boolean, signal: AbortSignal): Io {
 }
 
 /**
- * Writes to stdout and waits until it is out. A reader that has gone away (`stillframe … | head`) is no
- * failure: it has seen what it wanted.
+ * Writes to stdout and waits until it is out. A reader that has gone away (`stillframe … | head`)
+ * is no failure: it has seen what it wanted.
  */
 export function writeText(text: string): Promise<void> {
   return new Promise((resolve, reject) => {

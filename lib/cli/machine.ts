@@ -10,7 +10,9 @@ export interface FileSystem {
   /** What is mounted: a device, mostly. */
   source: string
   mountPoint: string
-  /** Its files are memory: no disk is measured there, and files take the memory that the demo needs. */
+  /**
+   * Its files are memory: no disk is measured there, and files take the memory that the demo needs.
+   */
   inMemory: boolean
 }
 
@@ -42,8 +44,8 @@ function unescapeMount(text: string): string {
 }
 
 /**
- * Where the demo's files go when nobody says: the temporary directory, or /var/tmp where the temporary
- * directory is no disk but memory.
+ * Where the demo's files go when nobody says: the temporary directory, or /var/tmp where the
+ * temporary directory is no disk but memory.
  */
 export async function defaultDirectory(): Promise<string> {
   const usual = tmpdir()

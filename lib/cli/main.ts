@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /**
- * The `stillframe` command. Finds the command, reads its arguments, runs it, and turns what comes out
- * into an exit status: 0 success, 1 failure, 2 wrong command line, 128 + N ended by signal N.
+ * The `stillframe` command. Finds the command, reads its arguments, runs it, and turns what comes
+ * out into an exit status: 0 success, 1 failure, 2 wrong command line, 128 + N ended by signal N.
  */
 
 import { readFileSync } from 'node:fs'
@@ -77,7 +77,8 @@ async function run(command: Command, args: Arguments): Promise<number> {
   try {
     return await command.run(args, io)
   } catch (error) {
-    // What an interrupted operation rejects with is the library's choice; why it ended is known here.
+    // What an interrupted operation rejects with is the library's choice; why it ended is known
+    // here.
     if (interruption.signal.reason instanceof Interrupted) return interruption.signal.reason.exitStatus
     if (io.json && !(error instanceof UsageError) && !isBrokenPipe(error)) {
       await io.report({ error: describeForJson(error) }, [])
@@ -114,7 +115,10 @@ function explain(error: unknown): number {
   return 1
 }
 
-/** What a terminal may be told of an error: names of files and sections, and arguments, may hold anything. */
+/**
+ * What a terminal may be told of an error: names of files and sections, and arguments, may hold
+ * anything.
+ */
 function partsOf(
   error: unknown,
 ): Record<'message' | 'stack', string> & Record<'hint' | 'code', string | undefined> {
@@ -146,13 +150,14 @@ function packageVersion(): string {
   return String((manifest as { version: unknown }).version)
 }
 
-// A write to a closed pipe also raises an 'error' event; the write's own callback has dealt with it.
+// A write to a closed pipe also raises an 'error' event; the write's own callback has dealt with
+// it.
 for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {})
 
 main(process.argv.slice(2)).then(
   (status) => {
-    // After a signal the reader of a pipe may never take the rest. Otherwise the status is set and not
-    // forced: what is still being written gets out.
+    // After a signal the reader of a pipe may never take the rest. Otherwise the status is set and
+    // not forced: what is still being written gets out.
     if (status > 128) process.exit(status)
     process.exitCode = status
   },

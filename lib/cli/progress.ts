@@ -7,7 +7,10 @@ import { formatBytes, formatNumber } from './units.js'
 export interface ProgressBar {
   /** `bytesTotal` corrects what the bar was started with. */
   update(bytesDone: number, bytesTotal?: number): void
-  /** Removes the bar from the screen. Must be called on every way out; calling it again does nothing. */
+  /**
+   * Removes the bar from the screen. Must be called on every way out; calling it again does
+   * nothing.
+   */
   stop(): void
 }
 

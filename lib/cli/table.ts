@@ -11,8 +11,8 @@ export interface Column {
 }
 
 /**
- * Lines of a table, indented by two; `style` is applied to the titles and the rule below them. Where it is wider than
- * `width`, columns are left out that can be spared.
+ * Lines of a table, indented by two; `style` is applied to the titles and the rule below them.
+ * Where it is wider than `width`, columns are left out that can be spared.
  */
 export function renderTable(
   columns: readonly Column[],

@@ -18,7 +18,10 @@ export function formatBytes(bytes: number): string {
   return `${formatNumber(value)} ${binaryUnits[unit]}`
 }
 
-/** Three significant digits, no trailing zeros, thousands separated: `0.25`, `3.14`, `104`, `12,345`. */
+/**
+ * Three significant digits, no trailing zeros, thousands separated: `0.25`, `3.14`, `104`,
+ * `12,345`.
+ */
 export function formatNumber(value: number): string {
   const digits = Math.abs(value) >= 100 ? 0 : Math.abs(value) >= 10 ? 1 : 2
   return value.toLocaleString('en-US', { maximumFractionDigits: digits })

@@ -1,4 +1,7 @@
-/** Files of values, which `snapshotState()` writes: the commands tell them from snapshots, and look into them as well. */
+/**
+ * Files of values, which `snapshotState()` writes: the commands tell them from snapshots, and look
+ * into them as well.
+ */
 
 import { type FileHandle, open } from 'node:fs/promises'
 import { encodeEnd, readValues } from '../heap/values.js'

@@ -45,7 +45,7 @@ export interface ForkResult {
   frozenAt: Date
 }
 
-/** A job that only has to be begun. */
+/** A job that is ready to be started. */
 export interface ForkRequest {
   /** `performance.now()` on entry: the pause begins here. */
   readonly calledAt: number
@@ -90,17 +90,17 @@ export class ForkJob extends CaptureJob<ForkProgress, ForkResult> {
   readonly path: string
 
   readonly #request: ForkRequest
-  /** Undefined while V8's threads are waited for. */
+  /** Undefined while the job waits for V8's threads. */
   #handle: HeapJobHandle | undefined
   #waiting: NodeJS.Timeout | undefined
-  /** `performance.now()` from when on they are waited for no longer. */
+  /** The `performance.now()` after which the job no longer waits for them. */
   #waitEnd = 0
   #attempts = 0
   /** Attempts that made a copy. */
   #copies = 0
   #pauseMs = 0
   readonly #counters = new Float64Array(4)
-  /** What is called later is the caller's, and belongs to its async context. */
+  /** The callbacks that are called later are the caller's, and belong to its async context. */
   readonly #inContext = new AsyncResource('StillframeForkJob')
 
   static {
@@ -152,7 +152,7 @@ export class ForkJob extends CaptureJob<ForkProgress, ForkResult> {
     return `ForkJob ${inspect({ path, pid, pauseMs, frozenAt, state, progress }, options)}`
   }
 
-  /** Makes a copy, or has it tried again later. Throws what the attempt throws. */
+  /** Makes a copy, or arranges for another attempt. Throws what the attempt throws. */
   #freeze(startedAt: number): void {
     this.#attempts++
     try {
@@ -171,7 +171,8 @@ export class ForkJob extends CaptureJob<ForkProgress, ForkResult> {
     const { overwrite, mode, durable, memoryLimit, stallTimeoutMs, timeoutMs, nice, stableIds } = options
     const limits = { memoryLimit, stallTimeoutMs, timeoutMs, nice }
     const plan = { path, overwrite, mode, durable, ...limits, stableIds, run }
-    // Regions may be larger than all else together: saving them is what snapshot() is for.
+    // Regions may be larger than everything else together, and saving them is what snapshot() is
+    // for.
     const { flipLock, regionRanges } = loadAddon()
     return new addon.HeapJob({ ...plan, flipLock, keepOut: regionRanges() }, (failure, result) =>
       this.#inContext.runInAsyncScope(() => this.#end(failure, result)),
@@ -200,7 +201,7 @@ export class ForkJob extends CaptureJob<ForkProgress, ForkResult> {
     return error
   }
 
-  /** From a timer. */
+  /** Called from a timer. */
   #freezeLater(): void {
     this.#waiting = undefined
     try {
@@ -257,7 +258,7 @@ export class ForkJob extends CaptureJob<ForkProgress, ForkResult> {
       this.#waitEnd = 0
       this.#freeze(performance.now())
     } catch {
-      // The first failure says more than that the second could not begin.
+      // The first failure says more than the fact that the second attempt could not begin.
       return false
     }
     return true
@@ -270,7 +271,7 @@ export class ForkJob extends CaptureJob<ForkProgress, ForkResult> {
       return fromNative(failure, path, callSite)
     }
     const thrown = handle.failure()
-    // What ends the copy on the spot has no error to send.
+    // If something ends the copy on the spot, there is no error to send.
     if (thrown.length === 0) return fromNative(failure, path, callSite)
     const cause = deserializeThrown(thrown)
     const what = isError(cause) ? cause.message : inspect(cause)

@@ -1,7 +1,7 @@
 /**
- * What JavaScript may do in a forked copy of the process: compute, and hand over what it has come to. There are no
- * other threads there and no event loop, so whatever needs one is refused where it can be. Everything that is changed
- * here is changed in the copy only.
+ * What JavaScript may do in a forked copy of the process: compute, and hand over its results. There
+ * are no other threads and there is no event loop, so whatever needs one is refused where possible.
+ * Every change is made in the copy only.
  */
 
 import { ChildProcess } from 'node:child_process'
@@ -13,13 +13,16 @@ import { Worker } from 'node:worker_threads'
 import { isError } from '../base/errors.js'
 import { enterFrozenCopy, refusalInFrozenCopy } from '../snapshot/frozen-copy.js'
 
-/** Longest serialized error that comes back; see `native/heap/control.h`. */
+/** The most bytes of a serialized error that come back; see `native/heap/control.h`. */
 const maxFailureBytes = 65_536
 
-/** Characters of a message or stack that is too long to come back whole; two bytes each at the most. */
+/**
+ * How many characters are kept of a message or stack that is too long to come back whole; each
+ * takes two bytes at most.
+ */
 const maxDescribed = 10_000
 
-/** Functions that start something which the copy cannot have. */
+/** Functions that start something that the copy cannot have. */
 const refused: readonly (readonly [module: string, names: readonly string[]])[] = [
   ['node:child_process', ['exec', 'execFile', 'execFileSync', 'execSync', 'fork', 'spawn', 'spawnSync']],
   ['node:worker_threads', ['Worker']],
@@ -27,7 +30,7 @@ const refused: readonly (readonly [module: string, names: readonly string[]])[] 
   ['node:timers', ['setImmediate', 'setInterval', 'setTimeout']],
 ]
 
-/** Makes them throw, and those of this package. What the service has locked stays as it is. */
+/** Makes them throw, and those of this package too. What the service has locked stays as it is. */
 export function refuseWhatCannotWork(): void {
   enterFrozenCopy()
   refuseWhatWasTakenBefore() // first: what is imported here changes with the exports
@@ -43,19 +46,23 @@ export function refuseWhatCannotWork(): void {
   leaveSignalsAlone()
 }
 
-/** What the functions above end up in, for those who took one out of its module: `const { spawnSync } = require(...)`. */
+/**
+ * What the functions above call in the end, for callers that took one out of its module:
+ * `const { spawnSync } = require(...)`.
+ */
 function refuseWhatWasTakenBefore(): void {
   replace(ChildProcess.prototype, 'spawn', refuse('child_process.spawn'))
-  // Its constructor begins with a call of what it extends.
+  // Its constructor begins with a call of its base class.
   ifUnlocked(() => Object.setPrototypeOf(Worker, refuse('worker_threads.Worker')))
   const { binding } = process as unknown as { binding?: (name: string) => object }
-  // Not with Node's permission model, which has an answer of its own to these functions.
+  // Not under Node's permission model, which has its own answer to these functions.
   ifUnlocked(() => replace(binding?.('spawn_sync') ?? {}, 'spawn', refuse('child_process.spawnSync')))
 }
 
 /**
- * Listeners for signals come and go without libuv, which would end the copy: the pipe that it locks with is closed there.
- * Modules add some when they are loaded. No signal that is caught arrives in the copy.
+ * Listeners for signals are added and removed without libuv, which would end the copy, since the
+ * pipe that it uses as a lock is closed there. Modules add some when they are loaded. No signal
+ * that is caught arrives in the copy.
  */
 function leaveSignalsAlone(): void {
   for (const [event, name] of [
@@ -73,7 +80,10 @@ function replace(target: object, name: string, by: () => never): void {
   })
 }
 
-/** Hardened JavaScript freezes globals and exports: all of this is for convenience, the callback can do without it. */
+/**
+ * Hardened JavaScript freezes globals and exports. All of this is a convenience, and the callback
+ * can do without it.
+ */
 function ifUnlocked(change: () => void): void {
   try {
     change()
@@ -87,29 +97,30 @@ function refuse(what: string): () => never {
   }
 }
 
-/** What was thrown, with what of an error the structured clone leaves out. */
+/** What was thrown, with the parts of an error that the structured clone leaves out. */
 interface Thrown {
   value: unknown
   name?: string
   code?: string | number
 }
 
-/** As bytes that tell as much of it as can be told. */
+/** Bytes that tell as much of it as possible. */
 export function serializeThrown(thrown: unknown): Uint8Array {
   for (const candidate of [() => thrown, () => describeThrown(thrown)]) {
     try {
       const bytes = serialize(withDetails(candidate()))
-      // Node 20 does not read back all that it writes: not an error whose cause leads to the error again.
+      // Node 20 cannot read back everything that it writes: an error whose cause leads back to the
+      // error is an example.
       deserialize(bytes)
       if (bytes.length <= maxFailureBytes) return bytes
     } catch {
-      // Not everything can be cloned; a text can.
+      // Not everything can be cloned, but a text can.
     }
   }
   return serialize({ value: 'something that cannot be described' } satisfies Thrown)
 }
 
-/** In the service again. */
+/** Runs in the service again. */
 export function deserializeThrown(bytes: Uint8Array): unknown {
   const { value, name, code } = deserialize(bytes) as Thrown
   if (!isError(value)) return value
@@ -121,7 +132,8 @@ export function deserializeThrown(bytes: Uint8Array): unknown {
 
 function withDetails(value: unknown): Thrown {
   if (!isError(value)) return { value }
-  // A DOMException, of which nothing would be left: its message is a getter that the clone does not have.
+  // Nothing would be left of a DOMException: its message is a getter, which the clone does not
+  // have.
   const clonable = types.isNativeError(value) && (value.message === '' || Object.hasOwn(value, 'message'))
   if (!clonable) throw new TypeError('cannot be cloned')
   const { code } = value as { code?: unknown }

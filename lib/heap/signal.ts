@@ -11,14 +11,14 @@
  * - `STILLFRAME_HEAP_SIGNAL`: `SIGUSR2` (default), `SIGUSR1` or `SIGPWR`.
  * - `STILLFRAME_HEAP_DIR`: the directory of the files, which must exist. Default: the working
  *   directory at the start.
- * - `STILLFRAME_HEAP_STABLE_IDS`: with `1`, ids last from file to file, at a price; see
- *   `stableIds` of `writeHeapSnapshot()`.
+ * - `STILLFRAME_HEAP_STABLE_IDS`: with `1`, ids last from file to file, at a price; see `stableIds`
+ *   of `writeHeapSnapshot()`.
  * - `STILLFRAME_HEAP_KEEP`: how many files of this process are kept, the latest ones. Default 5.
  *
- * The files are called `heap-<pid>-<time in UTC>.heapsnapshot`, and show the heap of the main thread.
- * Reports go to stderr, in lines that begin with `stillframe: `. No failure harms the service: a
- * setting that cannot be used is reported and replaced by its default, and the signal is caught in
- * any case, since it would end the process if it were not.
+ * The files are called `heap-<pid>-<time in UTC>.heapsnapshot`, and show the heap of the main
+ * thread. Reports go to stderr, in lines that begin with `stillframe: `. No failure harms the
+ * service: a setting that cannot be used is reported and replaced by its default, and the signal is
+ * caught in any case, since it would end the process if it were not.
  *
  * @module stillframe/heap/signal
  */
@@ -31,8 +31,9 @@ import { messageOf } from '../base/errors.js'
 import { type ForkJob, writeHeapSnapshot } from './index.js'
 
 /**
- * Signals that mean nothing else to Node and to the kernel. A listener for one that ends the process (SIGTERM, SIGHUP)
- * would keep the service from ending; one for a fault (SIGSEGV) would repeat the fault for ever.
+ * Signals that have no other meaning for Node and the kernel. A listener for one that ends the
+ * process (SIGTERM, SIGHUP) would keep the service from ending; one for a fault (SIGSEGV) would
+ * repeat the fault for ever.
  */
 const usableSignals: readonly string[] = ['SIGUSR2', 'SIGUSR1', 'SIGPWR']
 
@@ -45,7 +46,10 @@ interface Settings {
   readonly stableIds: boolean
 }
 
-/** To stderr itself: an error of process.stderr, such as of a closed pipe, would end the service. */
+/**
+ * Writes to stderr itself: an error of process.stderr, such as that of a closed pipe, would end the
+ * service.
+ */
 function say(text: string): void {
   try {
     writeSync(2, `stillframe: ${text.replaceAll('\n', ' ')}\n`)
@@ -85,7 +89,10 @@ function absolute(directory: string): string {
   }
 }
 
-/** What would make every snapshot fail is told at the start, and not only in need. */
+/**
+ * Anything that would make every snapshot fail is reported at the start, and not only when it is
+ * needed.
+ */
 function foretell({ signal, directory }: Settings): void {
   try {
     loadHeapAddon()
@@ -97,7 +104,8 @@ function foretell({ signal, directory }: Settings): void {
 }
 
 function install(settings: Settings): void {
-  // Only what this process has written is its to remove; process ids come again, in containers at each start.
+  // This process may remove only what it has written itself: process ids are reused, in containers
+  // at each start.
   const written: string[] = []
   let running = false
 

@@ -36,7 +36,7 @@ type Later =
   | AsyncIterator<unknown>
   | ((...args: never[]) => unknown)
 
-/** Hands everything to `emit`, which is false when it cannot be written. */
+/** Hands everything to `emit`, which is false if it cannot be written. */
 export function stateWriter(
   addon: HeapAddon,
   emit: (bytes: Uint8Array) => boolean,
@@ -63,7 +63,7 @@ export function stateWriter(
     },
   }
   const finish = (): void => {
-    // A file that was written by hand as well is the caller's to read.
+    // A file that was also written by hand is the caller's to read.
     if (values > 0 && !raw) put(encodeEnd(values))
   }
   return { out, finish }

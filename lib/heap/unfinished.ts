@@ -1,8 +1,11 @@
-/** What the callback of `snapshotState()` returns may show that its work is still to be done: by whom, in a copy that ends? */
+/**
+ * The result of a `snapshotState()` callback may show that its work is still to be done, but the
+ * copy ends with the callback.
+ */
 
 import { types } from 'node:util'
 
-/** Throws when `returned` is something that would do its work later. */
+/** Throws if `returned` is something that would do its work later. */
 export function refuseUnfinished(returned: unknown): void {
   const what = laterWork(returned) ?? laterWorkAmong(returned)
   if (what === undefined) return
@@ -12,7 +15,7 @@ export function refuseUnfinished(returned: unknown): void {
   )
 }
 
-/** In words; undefined for a value that waits for nothing. */
+/** The reason in words; undefined for a value that waits for nothing. */
 function laterWork(value: unknown): string | undefined {
   if (typeof value === 'function') return 'a function, which nobody calls'
   if (typeof value !== 'object' || value === null) return undefined

@@ -1,11 +1,12 @@
 /**
- * One value as bytes and back: the payload of a record. It is what V8's serializer makes, with views of ArrayBuffers in
- * between that are this file's:
+ * One value as bytes and back: the payload of a record. It is what V8's serializer makes, with
+ * views of ArrayBuffers in between that are this file's:
  *
  *   view   = type length bytes                 one that nothing else in the value shares memory with
  *          | type+32 offset length buffer      one that something does; buffer is an ArrayBuffer, in V8's words
  *
- * The first is what `v8.serialize()` writes: a Buffer is cut out of the pool that it lies in, a chunk out of its array.
+ * The first is what `v8.serialize()` writes: a Buffer is cut out of the pool that it lies in, a
+ * chunk out of its array.
  */
 
 import { Buffer } from 'node:buffer'
@@ -13,18 +14,21 @@ import { types } from 'node:util'
 import { DefaultDeserializer } from 'node:v8'
 import type { HeapAddon, SerializedValue, SerializeRules } from '../addon/heap-addon.js'
 
-/** Node writes and reads lengths and places in a payload as 32 bits, and its CRC-32 takes no more. */
+/**
+ * Node writes and reads lengths and positions in a payload as 32 bits, and its CRC-32 takes no
+ * more.
+ */
 export const maxPayloadBytes = 2 ** 32 - 1
 /**
- * Containers in containers. Measured with Node 20 to 26: the stack of a program (984 KiB) is enough to read 1,480 of the
- * worst kind, and to write twice as many.
+ * Containers within one another. Measured with Node 20 to 26: the stack of a program (984 KiB) is
+ * enough to read 1,480 of the worst kind, and to write twice as many.
  */
 const maxDepth = 1000
 
 const sharedView = 32
 const dataView = 9
 const buffer = 10
-/** By their numbers, which are Node's up to 12. */
+/** In the order of their numbers, which are Node's up to 12. */
 const viewNames = [
   'Int8Array',
   'Uint8Array',
@@ -52,7 +56,7 @@ const elementAt = Reflect.get(typedArray, 'at') as (index: number) => unknown
 /**
  * The value as bytes.
  *
- * @returns a string that says why not, to stand behind "the value".
+ * @returns a string that says why not, as the rest of a sentence that begins with "the value".
  * @throws what getters of the value throw.
  */
 export function serializeValue(
@@ -63,9 +67,10 @@ export function serializeValue(
   try {
     return serializeChecked(addon, value, limit)
   } catch (error) {
-    // V8's, which does not say of what. It stops a little before the stack does.
+    // The error is V8's, which does not say what it is about. V8 stops a little before the stack
+    // ends.
     if (!(error instanceof RangeError) || !/call stack/.test(error.message)) throw error
-    return `is nested too deep to be written: no more than ${maxDepth} levels can be read with certainty`
+    return `is nested too deeply to be written: no more than ${maxDepth} levels can be read with certainty`
   }
 }
 
@@ -108,7 +113,10 @@ function serializeWith(
 
 const ofNode = new WeakMap<object, boolean>()
 
-/** Whether the class of an object is inside of Node, such as URL and Headers: their state is not in properties. */
+/**
+ * Whether the class of an object is inside Node, as URL and Headers are: their state is not in
+ * properties.
+ */
 function isOfNode(addon: HeapAddon, object: object): boolean {
   const prototype = Object.getPrototypeOf(object) as object | null
   if (prototype === null) return false
@@ -121,25 +129,31 @@ function isOfNode(addon: HeapAddon, object: object): boolean {
   return answer
 }
 
-/** The views that one writing comes across. */
+/** The views that one serialization comes across. */
 class Views {
-  /** How many have this buffer. Buffers do not count: those of a pool have nothing to do with one another. */
+  /**
+   * How many views have this buffer. Buffers do not count: those of a pool have nothing to do with
+   * one another.
+   */
   readonly #seen = new Map<ArrayBufferLike, number>()
   readonly #shared: ReadonlySet<ArrayBufferLike> | undefined
   readonly #copies = new Map<ArrayBufferLike, ArrayBuffer>()
 
-  /** @param shared - buffers that are written whole, once, for all of their views; undefined to find out which these are. */
+  /**
+   * @param shared - buffers that are written whole, once, for all of their views; undefined to find
+   *   out which these are.
+   */
   constructor(shared?: ReadonlySet<ArrayBufferLike>) {
     this.#shared = shared
   }
 
-  /** Buffers that more than one has, or perhaps a view and the value itself. */
+  /** Buffers that more than one view has, or perhaps a view and the value itself. */
   shared(valueHasBuffers: boolean): Set<ArrayBufferLike> {
     const shared = [...this.#seen].filter(([, views]) => views > 1 || valueHasBuffers)
     return new Set(shared.map(([memory]) => memory))
   }
 
-  /** Its number, or why it cannot be written. */
+  /** The number of its type, or why it cannot be written. */
   typeOf(view: View): number | string {
     const type = typeNumber(view)
     if (type < 0 || !isWithinItsBuffer(view)) {
@@ -158,7 +172,7 @@ class Views {
   bufferOf({ buffer: memory }: View): ArrayBuffer {
     if (this.#shared === undefined) return new ArrayBuffer(0) // all of it will be written again
     if (!types.isSharedArrayBuffer(memory)) return memory as ArrayBuffer
-    // A file shares no memory with threads; its views still share it with one another.
+    // A file shares no memory with threads, but its views still share it with one another.
     const copy = this.#copies.get(memory) ?? new Uint8Array(new Uint8Array(memory)).buffer
     this.#copies.set(memory, copy)
     return copy
@@ -170,7 +184,7 @@ function typeNumber(view: View): number {
   return Buffer.isBuffer(view) ? buffer : viewNames.indexOf(nameOfTypedArray.call(view))
 }
 
-/** False when the buffer was detached, or has become too short. */
+/** False if the buffer was detached, or has become too short. */
 function isWithinItsBuffer(view: View): boolean {
   try {
     if (types.isDataView(view)) void view.byteLength
@@ -182,7 +196,7 @@ function isWithinItsBuffer(view: View): boolean {
 }
 
 class ValueReader extends DefaultDeserializer {
-  /** Called by V8 behind its tag for what is not its own. */
+  /** Called by V8 after its tag for objects that are not its own. */
   _readHostObject(): View {
     const type = this.readUint32()
     const name = viewNames[type % sharedView] ?? ''

@@ -23,16 +23,16 @@ import { deserializeValue, maxPayloadBytes } from './value-codec.js'
 const magic = Buffer.from('SFV1')
 const endMagic = Buffer.from('SFVE')
 const headLength = 16
-/** Node reads no 2 GiB at once. */
+/** Node cannot read 2 GiB at once. */
 const maxReadBytes = 2 ** 30
 const pieceBytes = 2 ** 20
 
-/** @internal What stands before the payload of a value. */
+/** @internal The bytes in front of the payload of a value. */
 export function encodeHead(payload: Uint8Array): Uint8Array {
   return makeHead(magic, crc32(payload), payload.length)
 }
 
-/** @internal Behind the last of so many values. */
+/** @internal The bytes after the last of so many values. */
 export function encodeEnd(count: number): Uint8Array {
   const end = makeHead(endMagic, 0, count)
   end.writeUInt32LE(crc32(end.subarray(8)), 4)
@@ -75,13 +75,14 @@ export async function* readValues<Value = unknown>(
   const name = checkPath(path, 'read')
   const { maxValueBytes = maxPayloadBytes } = checkOptions(options, ['maxValueBytes'])
   const budget = checkInteger(maxValueBytes, 'options.maxValueBytes', 1, Number.MAX_SAFE_INTEGER)
-  // Without O_NONBLOCK the opening of a FIFO would wait for its writer.
+  // Without O_NONBLOCK opening a FIFO would wait for its writer.
   const file = await open(name, constants.O_RDONLY | constants.O_NONBLOCK).catch((error: unknown) => {
     throw fromSystem(error, name)
   })
   try {
     const about = await file.stat()
-    // Reading a directory says what it is; anything else would be taken for an empty file.
+    // Reading a directory fails and says what it is; anything else would be taken for an empty
+    // file.
     if (!about.isFile() && !about.isDirectory()) throw notValues(name, 'this is not a regular file')
     const size = about.isFile() ? about.size : headLength
     const reader = new ReadAhead(file, name, size)
@@ -106,7 +107,7 @@ export async function* readValues<Value = unknown>(
       if (crc32(payload) !== sum) throw corrupt(name, at, 'the checksum of a value is wrong')
       yield decode(name, at, payload) as Value
       at += headLength + length
-      if (at === size) throw corrupt(name, at, 'the file has been cut short behind a value')
+      if (at === size) throw corrupt(name, at, 'the file has been cut short after a value')
     }
   } finally {
     await file.close()
@@ -114,8 +115,7 @@ export async function* readValues<Value = unknown>(
 }
 
 /**
- * Reads a file forwards in large pieces: most values are small, and each call of the system has its
- * price.
+ * Reads a file forwards in large pieces: most values are small, and each system call has its price.
  */
 class ReadAhead {
   readonly #file: FileHandle
@@ -140,7 +140,9 @@ class ReadAhead {
     return this.#piece.subarray(at - this.#pieceAt, at - this.#pieceAt + length)
   }
 
-  /** Bytes that share their memory with no others: typed arrays in values are made of them. */
+  /**
+   * Bytes that share their memory with no others, since typed arrays in values are made of them.
+   */
   async own(at: number, length: number): Promise<Buffer> {
     const bytes = this.#allocate(at, length)
     if (length > pieceBytes) await this.#fill(bytes, at)
@@ -171,8 +173,8 @@ class ReadAhead {
 
 function checkEnd(path: string, at: number, end: Buffer, count: number, size: number): void {
   if (!end.equals(encodeEnd(count)))
-    throw corrupt(path, at, `the file does not end behind ${count} values as it should`)
-  if (at + headLength < size) throw corrupt(path, at + headLength, 'something stands behind the last value')
+    throw corrupt(path, at, `the file does not end after ${count} values as it should`)
+  if (at + headLength < size) throw corrupt(path, at + headLength, 'there is something after the last value')
 }
 
 function decode(path: string, at: number, payload: Buffer): unknown {

@@ -101,7 +101,7 @@ function bestOf(wish: EngineWish, machine: Machine): EngineChoice {
 }
 
 /**
- * What 'auto' makes of a wish: it allows for writes by the kernel, and fork, when it comes to that,
+ * What 'auto' makes of a wish: it allows for writes by the kernel, and if it comes to fork, it
  * aborts at the limit.
  */
 function asAuto(wish: EngineWish): EngineWish {
@@ -112,7 +112,7 @@ function refusals(names: readonly EngineName[], wish: EngineWish, machine: Machi
   return names.map((name) => `${name} (${whyNot(name, wish, machine)})`).join(', ')
 }
 
-/** The reason why an engine cannot do what is wished, if there is one. */
+/** The reason why an engine cannot do what was asked for, if there is one. */
 function whyNot(engine: EngineName, wish: EngineWish, machine: Machine): string | undefined {
   const probe = machine.engines.find(({ name }) => name === engine)
   if (probe === undefined) return 'this build of stillframe does not have it'
@@ -147,14 +147,14 @@ function whyNotInProcess({ engine, sources }: EngineWish): string | undefined {
 }
 
 /**
- * Such a read pins the pages that it fills: what it brings after the freeze passes every write
- * protection by.
+ * Such a read pins the pages that it fills: whatever it brings after the freeze passes by every
+ * write protection.
  */
 function whyNotWithDirectReads({ kernelWrites }: EngineWish, machine: Machine): string | undefined {
   if (kernelWrites === false) return undefined
   const only = 'only fork freezes memory that the kernel fills past the page table'
   if (kernelWrites === 'direct') return `kernelWrites is 'direct', and ${only}`
-  // Last of all, since it asks every descriptor.
+  // This comes last, since it asks every descriptor.
   const found = machine.directReads()
   if (found === '') return undefined
   return `${found}, and ${only}. Use engine 'fork' or 'auto', or say kernelWrites: false if no read fills a source meanwhile`

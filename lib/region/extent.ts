@@ -56,7 +56,7 @@ const sharedArrayBuffer = {
 }
 
 type MemoryConstructor = { readonly prototype: object }
-// Absent where WebAssembly is switched off (--jitless).
+// Absent if WebAssembly is switched off (--jitless).
 const { WebAssembly } = globalThis as { WebAssembly?: { Memory: MemoryConstructor } }
 const memoryBuffer = WebAssembly && accessor<ArrayBufferLike>(WebAssembly.Memory.prototype, 'buffer')
 
@@ -82,9 +82,9 @@ export function bufferOf(value: unknown): ArrayBufferLike | undefined {
  * The bytes of an ArrayBuffer, SharedArrayBuffer, typed array or DataView; undefined for anything
  * else.
  *
- * @param name - how an error calls the value.
- * @throws TypeError `ERR_INVALID_ARG_VALUE` when the buffer is detached, or was shrunk so that the
- *   view lies outside of it.
+ * @param name - what an error calls the value.
+ * @throws TypeError `ERR_INVALID_ARG_VALUE` if the buffer is detached, or was shrunk so that the
+ *   view lies outside it.
  */
 export function extentOf(value: unknown, name: string): Extent | undefined {
   if (types.isAnyArrayBuffer(value)) return extentOfBuffer(value, name)
@@ -137,8 +137,8 @@ function extentOfTypedArray(view: NodeJS.TypedArray, name: string): Extent {
   const buffer = typedArray.buffer(view)
   if (isDetached(buffer)) throw detached(name)
   const byteLength = typedArray.byteLength(view)
-  // The length of an out-of-bounds view reads as 0; making an iterator is what tells it from an
-  // empty one.
+  // The length of an out-of-bounds view reads as 0, like that of an empty one; making an iterator
+  // tells the two apart.
   if (byteLength === 0 && isOutOfBounds(view)) throw outside(name)
   return { buffer, byteOffset: typedArray.byteOffset(view), byteLength }
 }

@@ -22,20 +22,23 @@ export interface RegionOptions {
 }
 
 /**
- * Largest region: the address space of a process on x64, which also bounds a section in the file.
+ * The largest region: the address space of a process on x64, which also bounds a section in the
+ * file.
  */
 const maxRegionBytes = 2 ** 47
 
-// Keeps the constructor to this file: a Region always stands for memory.
+// Keeps the constructor to this file, so that a Region always stands for memory.
 const internal = Symbol('internal')
 
-/** Weak on both ends: a region lives as long as somebody holds it, its buffer, or a view of it. */
+/**
+ * Weak on both ends: a region lives for as long as somebody holds it, its buffer, or a view of it.
+ */
 const regionsByBuffer = new WeakMap<ArrayBufferLike, Region>()
 
 /** Where a region's memory came from. */
 interface Origin {
   readonly hugePages: boolean
-  /** Not a mapping of a file. */
+  /** True if it is not a mapping of a file. */
   readonly anonymous: boolean
 }
 
@@ -103,7 +106,7 @@ export class Region {
    * @throws StillframeError `ERR_STILLFRAME_CLOSED`.
    */
   get buffer(): ArrayBuffer {
-    return openHandle(this, 'its buffer cannot be had').buffer()
+    return openHandle(this, 'it has no buffer any more').buffer()
   }
 
   /**

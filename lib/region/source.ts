@@ -34,11 +34,13 @@ export interface ResolvedSource {
   readonly region: RegionHandle | undefined
   /** Undefined for a whole region. */
   readonly extent: Extent | undefined
-  /** V8 keeps this memory out of child processes; undefined where the kernel must be asked. */
+  /**
+   * True if V8 keeps this memory out of child processes; undefined if the kernel has to be asked.
+   */
   readonly dontFork: boolean | undefined
-  /** A Region's memory that is not a mapping of a file. */
+  /** True for the memory of a Region that is not a mapping of a file. */
   readonly anonymous: boolean
-  /** The memory asked for huge pages. */
+  /** True if huge pages were asked for. */
   readonly hugePages: boolean
   /** What the caller gave, in words, for errors. */
   readonly kind: string
@@ -49,8 +51,8 @@ const expected = 'a Region, ArrayBuffer, SharedArrayBuffer, typed array, DataVie
 /**
  * Checks a lone source or an object of sources by section name.
  *
- * @throws TypeError for what is no source, a bad section name or detached memory; StillframeError
- *   `ERR_STILLFRAME_CLOSED` for a closed region.
+ * @throws TypeError for a value that is no source, for a bad section name and for detached memory;
+ *   StillframeError `ERR_STILLFRAME_CLOSED` for a closed region.
  */
 export function resolveSources(source: unknown): ResolvedSource[] {
   const lone = resolveSource(source, loneSectionName, 'source')
@@ -91,8 +93,8 @@ function resolveSource(value: unknown, name: string, label: string): ResolvedSou
 
 /** A region, or a view of it. */
 function partOfRegion(owner: Region, view: unknown, name: string, label: string): ResolvedSource {
-  // Before the bounds: the buffer of a closed region is detached, and "closed" is the better
-  // reason.
+  // This comes before the bounds: the buffer of a closed region is detached, and "closed" is the
+  // better reason.
   const region = openHandle(owner, `${label} cannot be captured`)
   const part = view === undefined ? undefined : extentOf(view, label)
   const byteLength = part?.byteLength ?? owner.byteLength
@@ -120,15 +122,15 @@ function foreignMemory(
 ): ResolvedSource {
   const extent = extentOf(value, label) as Extent
   const { byteLength } = extent
-  // V8 keeps what may grow out of children.
+  // V8 keeps buffers that may grow out of child processes.
   const dontFork = kind === 'a WebAssembly.Memory' || isResizable(buffer) || undefined
   return { name, byteLength, region: undefined, extent, dontFork, anonymous: false, hugePages: false, kind }
 }
 
-/** What the kernel answered, by buffer: a mapping's advice does not change behind V8's back. */
+/** The kernel's answers, by buffer: the advice on a mapping does not change behind V8's back. */
 const knownDontFork = new WeakMap<ArrayBufferLike, boolean>()
 
-/** The form that native code takes. Addresses are good until JavaScript runs again. */
+/** The form that native code takes. The addresses are valid until JavaScript runs again. */
 export function toNativeSources(sources: readonly ResolvedSource[], addon: Addon): NativeSource[] {
   return sources.map((source) => {
     const { name, byteLength, region, extent } = source
@@ -142,16 +144,16 @@ function headOf({ buffer, byteOffset, byteLength }: Extent): Uint8Array {
 }
 
 /**
- * Whether the mapping is kept out of children. Of fixed-length buffers only those of a WebAssembly
- * memory are, and a buffer does not tell that it belongs to one.
+ * Whether the mapping is kept out of child processes. Of fixed-length buffers only those of a
+ * WebAssembly memory are, and a buffer does not tell that it belongs to one.
  */
 function isDontFork({ dontFork, extent }: ResolvedSource, addon: Addon): boolean {
   if (dontFork !== undefined || extent === undefined) return dontFork ?? true
   const { buffer } = extent
   let known = knownDontFork.get(buffer)
   if (known === undefined) {
-    // Asked of the first byte of the buffer, not of the view: only mappings that V8 made begin on a
-    // page.
+    // The question is about the first byte of the buffer, not of the view: only mappings that V8
+    // made begin on a page boundary.
     known = addon.isDontFork(new Uint8Array(buffer, 0, 1), buffer.byteLength)
     knownDontFork.set(buffer, known)
   }

@@ -20,7 +20,7 @@ export interface ResolvedTarget {
   /** True for a region and for any part of one. */
   readonly inRegion: boolean
   /**
-   * Where the bytes are just now; throws when they are gone. A WebAssembly memory moves when it
+   * Where the bytes are at this moment; throws if they are gone. A WebAssembly memory moves when it
    * grows.
    */
   readonly locate: () => Extent
@@ -39,7 +39,7 @@ export function resolveTargets(into: unknown): ResolvedTarget[] {
   if (typeof into !== 'object' || into === null || Array.isArray(into)) {
     throw invalidArgType(name, 'an object of memory by section name', into)
   }
-  // The likeliest mistake: snapshot() takes a lone source, so why not here.
+  // This is the likeliest mistake: snapshot() takes a lone source, so why not here?
   if (isRegion(into) || bufferOf(into) !== undefined || bufferOfMemory(into) !== undefined) {
     throw invalidArgType(name, 'an object of memory by section name, such as { main: memory }', into)
   }
@@ -68,7 +68,7 @@ function resolveTarget(section: string, value: unknown): ResolvedTarget {
   return { name: section, byteLength, region, inRegion: owner !== undefined, locate }
 }
 
-/** Two sections in the same bytes: the one that comes last would win, in silence. */
+/** If two sections went into the same bytes, the last one would win in silence. */
 function refuseOverlap(targets: readonly ResolvedTarget[]): void {
   const byBuffer = new Map<ArrayBufferLike, { name: string; start: number; end: number }[]>()
   for (const { name, locate } of targets) {
@@ -105,7 +105,7 @@ export function toNativeTarget(
   const onChunk = (byteOffset: number, chunkLength: number, done: () => void): Uint8Array => {
     try {
       const chunk = locateChunk(target, path, byteOffset, chunkLength)
-      // A turn of the event loop for everybody else before the next one.
+      // Everybody else gets a turn of the event loop before the next chunk.
       setImmediate(done)
       return chunk
     } catch (error) {
@@ -117,8 +117,8 @@ export function toNativeTarget(
 }
 
 /**
- * Where one chunk goes. Memory of JavaScript can be transferred away or shrink between any two
- * chunks, so its place is looked up anew for each.
+ * The place for one chunk. Memory of JavaScript can be transferred away or shrink between any two
+ * chunks, so it is looked up anew for each.
  */
 function locateChunk(
   target: ResolvedTarget,

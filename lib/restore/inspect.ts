@@ -169,7 +169,7 @@ export async function verify(path: string | URL, options?: VerifyOptions): Promi
   try {
     report.info = toSnapshotInfo(found.info, file)
   } catch (error) {
-    // Metadata that is no JSON: one more piece of damage.
+    // Metadata that is no JSON is one more piece of damage.
     report.ok = false
     report.problems.push({ reason: messageOf(error) })
   }

@@ -8,7 +8,10 @@ import { notify, ProgressClock, type ReadProgress } from '../base/progress.js'
 /** Gets what native code reports, or an error that explains it better. */
 export type JobCallback<Value> = (failure: Error | null, value?: Value) => void
 
-/** What {@link runJob} needs to know. All members are always there: a missing one would be looked for in Object.prototype. */
+/**
+ * What {@link runJob} needs to know. All members are always present: a missing one would be looked
+ * up in Object.prototype.
+ */
 export interface JobRequest<Value> {
   /** Absolute; for errors. */
   readonly path: string
@@ -46,7 +49,7 @@ export function runJob<Value>(request: JobRequest<Value>): Promise<Value> {
       // Only a job that went well has a last word on its progress.
       if (failure !== null || signal?.aborted) clock.remove(report)
       clock.stop()
-      // An aborted caller has moved on: whatever came of the job, the reason is what it hears.
+      // An aborted caller has moved on: whatever came of the job, it hears the reason of the abort.
       if (signal?.aborted) {
         if (failure === null) request.discard?.(value as Value)
         reject(signal.reason)

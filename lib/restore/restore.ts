@@ -89,7 +89,8 @@ export async function restore<Meta = JsonValue>(
   if (wish.signal?.aborted) throw wish.signal.reason
 
   const addon = loadAddon()
-  // What looking for the memory threw is the reason; native code only knows that it threw.
+  // If looking for the memory threw, that error is the reason; native code only knows that
+  // something was thrown.
   let locateError: Error | undefined
   const onLocateError = (error: Error): void => {
     callSite.claim(error)
@@ -117,7 +118,7 @@ export async function restore<Meta = JsonValue>(
   try {
     return makeRestored(native, file, !native.mapped) as Restored<Meta>
   } catch (error) {
-    // Metadata that is no JSON: nobody will get the regions.
+    // The metadata is no JSON, so nobody will get the regions.
     closeAll(native)
     throw error
   }
@@ -157,10 +158,10 @@ export class Restored<Meta = JsonValue> {
   }
 
   /**
-   * Closes all `regions` that are still open, and no memory of the caller's.
+   * Closes all `regions` that are still open, but no memory of the caller.
    *
-   * @throws StillframeError `ERR_STILLFRAME_BUSY`, before any is closed, when a snapshot uses one
-   *   of them.
+   * @throws StillframeError `ERR_STILLFRAME_BUSY`, before any is closed, if a snapshot uses one of
+   *   them.
    */
   close(): void {
     const regions = Object.values(this.regions)

@@ -35,9 +35,9 @@ export abstract class CaptureJob<Progress, Result> {
   readonly #done: Promise<Result>
   #resolve: (result: Result) => void = ignore
   #reject: (reason: unknown) => void = ignore
-  /** Somebody has asked for `done`, and will hear of a failure there. */
+  /** Whether somebody has asked for `done`, and will hear of a failure there. */
   #doneWasTaken = false
-  /** Iterations that have begun and not ended. */
+  /** How many iterations have begun and not ended. */
   #iterations = 0
   #abortion: { readonly reason: unknown } | undefined
   #failure: { readonly reason: unknown } | undefined
@@ -71,7 +71,7 @@ export abstract class CaptureJob<Progress, Result> {
   abort(reason?: unknown): void {
     if (this.#native === undefined || this.#abortion !== undefined) return
     this.#abortion = { reason: reason === undefined ? abortError() : reason }
-    // Whoever aborts knows how it ends.
+    // A caller that aborts knows how it ends.
     this.#done.catch(ignore)
     this.#native.abort()
   }
@@ -90,7 +90,7 @@ export abstract class CaptureJob<Progress, Result> {
     try {
       while (this.#native !== undefined) {
         yield this.progress
-        // It may have ended while the consumer was busy: then no tick would come any more.
+        // The job may have ended while the consumer was busy: no tick would then come any more.
         if (this.#native === undefined) break
         await new Promise<void>((resolve) => {
           wake = resolve
@@ -121,7 +121,7 @@ export abstract class CaptureJob<Progress, Result> {
     return this.#failure === undefined ? 'complete' : 'failed'
   }
 
-  /** @internal It is under way. */
+  /** @internal The job is under way. */
   protected begin(native: NativeCapture, listeners: CaptureListeners<Progress>): void {
     this.#native = native
     this.#listeners = listeners
@@ -129,28 +129,28 @@ export abstract class CaptureJob<Progress, Result> {
     if (listeners.onProgress !== undefined) this.#clock.add(this.#onProgress)
   }
 
-  /** @internal It goes on with another native side. */
+  /** @internal The job goes on with another native side. */
   protected goOn(native: NativeCapture): void {
     this.#native = native
   }
 
-  /** @internal True when the caller has aborted it. */
+  /** @internal True if the caller has aborted the job. */
   protected get aborted(): boolean {
     return this.#abortion !== undefined
   }
 
-  /** @internal The last word, when it went well. */
+  /** @internal Ends the job when it went well. */
   protected complete(result: Result): void {
     this.#end()
     this.#clock.stop()
     this.#resolve(result)
   }
 
-  /** @internal The last word, when it did not; an abort's own reason comes before it. */
+  /** @internal Ends the job when it failed; the reason of an abort takes precedence. */
   protected fail(reason: unknown): void {
     this.#end()
     this.#failure = { reason: this.#abortion !== undefined ? this.#abortion.reason : reason }
-    // An iteration under way throws the failure: `done` need not raise it a second time.
+    // An iteration that is under way throws the failure: `done` need not raise it a second time.
     if (this.#iterations > 0) this.#done.catch(ignore)
     this.#clock.stop()
     this.#reject(this.#failure.reason)
@@ -170,7 +170,7 @@ export abstract class CaptureJob<Progress, Result> {
 
   /**
    * A consumer left its loop between the failure and the step that would have thrown it. If nobody
-   * holds `done` either, nobody would ever hear of it: raise it as `done` would have.
+   * holds `done` either, nobody would ever hear of the failure: raise it as `done` would have.
    */
   #raiseUnseenFailure(): void {
     if (this.#failure === undefined || this.#abortion !== undefined || this.#doneWasTaken) return
@@ -178,7 +178,7 @@ export abstract class CaptureJob<Progress, Result> {
   }
 }
 
-/** What `done` rejects with when nobody has given a reason. */
+/** What `done` rejects with if nobody has given a reason. */
 export function abortError(): DOMException {
   return new DOMException('the snapshot was aborted', 'AbortError')
 }

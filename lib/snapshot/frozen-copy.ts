@@ -1,8 +1,11 @@
-/** Whether this is the service or a frozen copy of it, in which the callback of `snapshotState()` runs. */
+/**
+ * Tells whether this process is the service or a frozen copy of it, in which the callback of
+ * `snapshotState()` runs.
+ */
 
 let frozen = false
 
-/** @internal From here on this is a copy; nothing leads back. */
+/** @internal From here on this is a copy; there is no way back. */
 export function enterFrozenCopy(): void {
   frozen = true
 }

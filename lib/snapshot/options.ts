@@ -148,10 +148,11 @@ const known = [
   'onProgress',
 ] as const satisfies readonly (keyof SnapshotOptions)[]
 
-// Chosen so that a disk with a long queue, or one that spins up, is not taken for a dead one.
+// Chosen so that a disk with a long queue, or one that has to spin up, is not taken for a dead one.
 const defaultStallTimeoutMs = 60_000
 const maxTimeoutMs = 2 ** 31 - 1
-// A tenth of a processor that somebody else wants too, and all of one that nobody wants.
+// With it savers get a tenth of a processor that somebody else wants too, and all of one that
+// nobody wants.
 const defaultNice = 10
 
 /** Checks all options of a capture. @throws TypeError, RangeError. */

@@ -61,7 +61,7 @@ export async function preflight<Meta = JsonValue>(
   return forecast(source, path, options, true)
 }
 
-/** @internal The same, also where no file can be made. */
+/** @internal The same, but it also works where no file can be made. */
 export function forecast(
   source: Source | Record<string, Source>,
   path: string | URL,
@@ -135,7 +135,7 @@ const blockBytes = 262_144
 const blockEntryBytes = 40
 const sectionRecordBytes = 64
 
-/** Most bytes that a file takes besides the pages themselves. */
+/** The most bytes that a file takes besides the pages themselves. */
 function overheadBytes(sources: readonly ResolvedSource[], metadata: string | undefined): number {
   const headerAndTail = 2 * partAlignment + 2 * pageBytes
   const sections = sources.reduce((sum, { name, byteLength }) => {
@@ -173,8 +173,8 @@ function ownHazards(
 }
 
 /**
- * For an engine that was chosen because the caller ruled out writes by the kernel: what could belie
- * that.
+ * Hazards for an engine that was chosen because the caller ruled out writes by the kernel: what
+ * could prove that wrong.
  */
 function directReadHazards(addon: Addon, engine: EngineName): Hazard[] {
   const found = engine === 'fork' ? '' : addon.directReads()

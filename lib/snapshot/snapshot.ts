@@ -108,7 +108,7 @@ function withoutFallback(error: unknown, reason: string): unknown {
   })
 }
 
-/** A capture that only has to be made. */
+/** A capture that is ready to be started. */
 interface CaptureRequest {
   /** `performance.now()` on entry: the pause begins here. */
   readonly calledAt: number
@@ -186,7 +186,7 @@ export class Snapshot extends CaptureJob<SnapshotProgress, SnapshotResult> {
     }
     this.#capture = new addon.Capture(
       plan,
-      // What the end calls is the caller's, and belongs to its async context.
+      // The callbacks at the end are the caller's, and belong to its async context.
       AsyncResource.bind((failure: NativeFailure | null, result?: NativeCaptureResult) =>
         this.#end(failure, result),
       ),

@@ -67,7 +67,7 @@ describe('nesting', () => {
   })
 
   test('that is too deep to be written is refused in words too', () => {
-    expect(refusalOf(nested(100_000, (inner) => [inner]))).toMatch(/^is nested too deep to be written/)
+    expect(refusalOf(nested(100_000, (inner) => [inner]))).toMatch(/^is nested too deeply to be written/)
   })
 
   test('does not count what stands side by side', () => {

@@ -73,8 +73,8 @@ export async function measure(way: Way, path: string, stage: Stage): Promise<Mea
   try {
     await sleep(runUpMs, undefined, { signal: io.signal })
     await way.beforeCall?.()
-    // From here to the end of save() no other code runs, so the oracle is the memory at the call. Making
-    // it is the demo's business and belongs to no pause: the clocks start behind it.
+    // From here to the end of save() no other code runs, so the oracle is the memory at the call.
+    // Making it is the demo's business and belongs to no pause: the clocks start behind it.
     copyAll(region.buffer, oracle.buffer)
     service.beginMeasuring()
     const begunMs = performance.now()
@@ -102,7 +102,10 @@ export async function measure(way: Way, path: string, stage: Stage): Promise<Mea
   }
 }
 
-/** Reads the file back in every way it can be, one after the other: there is memory for one copy only. */
+/**
+ * Reads the file back in every way it can be, one after the other: there is memory for one copy
+ * only.
+ */
 async function compareAll(way: Way, path: string, stage: Stage): Promise<Comparison[]> {
   const comparisons: Comparison[] = []
   for (const reopening of way.reopenings) comparisons.push(await compare(way, reopening, path, stage))

@@ -1,12 +1,19 @@
-/** The demo's memory: seeded contents, copies and comparisons, all in windows that any Node can address. */
+/**
+ * The demo's memory: seeded contents, copies and comparisons, all in windows that any Node can
+ * address.
+ */
 
 import { setImmediate as nextTurn } from 'node:timers/promises'
 
-/** What the demo's service writes and what the demo counts: one page of the machine's smallest size. */
+/**
+ * What the demo's service writes and what the demo counts: one page of the machine's smallest size.
+ */
 export const pageBytes = 4096
 /** Contents vary in runs of this size, as tables and arenas do; one run in eight is left zero. */
 const runBytes = 2 ** 21
-/** Comparisons and copies go in such windows: far below the 4 GiB where Node 20's typed arrays end. */
+/**
+ * Comparisons and copies go in such windows: far below the 4 GiB where Node 20's typed arrays end.
+ */
 const windowBytes = 2 ** 24
 
 /** A small generator of pseudo-random 32-bit numbers (Marsaglia's xorshift, shifts 13, 17, 5). */
@@ -29,7 +36,9 @@ export class Random {
   }
 }
 
-/** Spreads the bits of a small number over 32, so that neighbouring seeds give unrelated streams. */
+/**
+ * Spreads the bits of a small number over 32, so that neighbouring seeds give unrelated streams.
+ */
 function scramble(value: number): number {
   let bits = Math.imul(value ^ 0x9e3779b9, 0x85ebca6b)
   bits = Math.imul(bits ^ (bits >>> 13), 0xc2b2ae35)
@@ -37,9 +46,9 @@ function scramble(value: number): number {
 }
 
 /**
- * Fills a whole buffer from `seed`. One run in eight stays as the kernel handed it out, all zero and not
- * touched until the service writes to it here and there: real memory has such stretches, and a snapshot
- * must get them right, too.
+ * Fills a whole buffer from `seed`. One run in eight stays as the kernel handed it out, all zero
+ * and not touched until the service writes to it here and there: real memory has such stretches,
+ * and a snapshot must get them right, too.
  */
 export async function fillSeeded(
   buffer: ArrayBuffer,
@@ -82,7 +91,9 @@ export async function copyInTurns(
   }
 }
 
-/** Offset of the first byte in which the two differ, or undefined when they are equal in every byte. */
+/**
+ * Offset of the first byte in which the two differ, or undefined when they are equal in every byte.
+ */
 export async function firstDifference(
   one: ArrayBuffer,
   other: ArrayBuffer,

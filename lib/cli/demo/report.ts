@@ -6,7 +6,10 @@ import { formatBytes, formatCount, formatMs } from '../units.js'
 import type { Measurement } from './measure.js'
 import type { ServiceReport } from './service.js'
 
-/** How many times better than the naive way: above 1 is better, undefined when nothing can be divided. */
+/**
+ * How many times better than the naive way: above 1 is better, undefined when nothing can be
+ * divided.
+ */
 export interface Ratios {
   pause: number | undefined
   duration: number | undefined

@@ -7,9 +7,14 @@ import type { FileSystem } from '../machine.js'
 import { formatBytes } from '../units.js'
 import { pageBytes } from './memory.js'
 
-/** Smaller memory is saved too quickly for any figure to mean much, and every machine has this much. */
+/**
+ * Smaller memory is saved too quickly for any figure to mean much, and every machine has this much.
+ */
 export const smallestBytes = 2 ** 20
-/** The region, the oracle and one more: the naive copy, a restored copy, or copy-on-write at its worst. */
+/**
+ * The region, the oracle and one more: the naive copy, a restored copy, or copy-on-write at its
+ * worst.
+ */
 export const copiesInMemory = 3
 /** Left to Node, the kernel and everybody else. */
 const spareBytes = 2 ** 28

@@ -1,7 +1,7 @@
 /**
- * The service whose memory is saved: it lives on the event loop of the main thread (a region's buffer
- * belongs to one isolate) and changes random pages the whole time, as requests would. It also is the
- * stopwatch for what saving does to such requests.
+ * The service whose memory is saved: it lives on the event loop of the main thread (a region's
+ * buffer belongs to one isolate) and changes random pages the whole time, as requests would. It
+ * also is the stopwatch for what saving does to such requests.
  */
 
 import { type IntervalHistogram, monitorEventLoopDelay } from 'node:perf_hooks'
@@ -9,9 +9,14 @@ import { pageBytes, Random } from './memory.js'
 
 /** Pages changed a second: with pages of 4 KiB, 82 MB/s of memory made dirty, a busy service. */
 export const targetWritesPerSecond = 20_000
-/** After a stall the service does not make up for what it missed: at most so many writes in one turn. */
+/**
+ * After a stall the service does not make up for what it missed: at most so many writes in one
+ * turn.
+ */
 const maxWritesPerTurn = 100
-/** Typed arrays end at 4 GiB on Node 20, regions do not: the memory is seen through such windows. */
+/**
+ * Typed arrays end at 4 GiB on Node 20, regions do not: the memory is seen through such windows.
+ */
 const viewBytes = 2 ** 30
 
 /** What the service went through while it was measured. */

@@ -31,8 +31,8 @@ export interface Way {
   /** What must happen shortly before the call and is no part of it. */
   beforeCall?(): Promise<void>
   /**
-   * Starts to save the memory as it is at the call. How long this call takes is the pause: nothing else
-   * of the service runs until it returns.
+   * Starts to save the memory as it is at the call. How long this call takes is the pause: nothing
+   * else of the service runs until it returns.
    */
   save(path: string, signal: AbortSignal, onProgress: OnBytes): Saving
   /** The first one is the quickest; the time to its first read is measured. */

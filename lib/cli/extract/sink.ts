@@ -19,7 +19,8 @@ export interface ByteSink extends AsyncDisposable {
 /**
  * A sink that becomes the file `output`.
  *
- * @throws CommandError when `output` exists and `replace` is false, or when it is not a regular file.
+ * @throws CommandError when `output` exists and `replace` is false, or when it is not a regular
+ *   file.
  */
 export async function openFileSink(output: string, replace: boolean): Promise<ByteSink> {
   await checkTarget(output, replace)
@@ -58,14 +59,17 @@ export async function openFileSink(output: string, replace: boolean): Promise<By
   }
 }
 
-/** Gives the file its name unless somebody else has taken it in the meantime: link(2) never replaces. */
+/**
+ * Gives the file its name unless somebody else has taken it in the meantime: link(2) never
+ * replaces.
+ */
 async function publishNew(temporary: string, path: string): Promise<void> {
   try {
     await link(temporary, path)
   } catch (error) {
     if (codeOf(error) === 'EEXIST') throw alreadyExists(path)
-    // FAT and many of FUSE have no links, and say so in many ways. Nobody's file is replaced there either: only the
-    // empty one that is made here.
+    // FAT and many of FUSE have no links, and say so in many ways. Nobody's file is replaced there
+    // either: only the empty one that is made here.
     if (meantErrors.includes(codeOf(error))) throw error
     await renameOverPlaceholder(temporary, path)
   }
@@ -126,7 +130,10 @@ export function openStdoutSink(signal: AbortSignal): ByteSink {
 
 const writeDescriptor = promisify(writeFd)
 
-/** process.stdout takes a short write to a file for a whole one: on a full disk the end would be lost. */
+/**
+ * process.stdout takes a short write to a file for a whole one: on a full disk the end would be
+ * lost.
+ */
 async function writeToFile(bytes: Uint8Array): Promise<void> {
   for (let written = 0; written < bytes.length; ) {
     written += someOf((await writeDescriptor(1, bytes, written)).bytesWritten)
@@ -135,7 +142,7 @@ async function writeToFile(bytes: Uint8Array): Promise<void> {
 
 /** A write that takes nothing would be tried for ever. */
 function someOf(bytesWritten: number): number {
-  if (bytesWritten === 0) throw new CommandError('a write took no byte: the filesystem may be full')
+  if (bytesWritten === 0) throw new CommandError('a write wrote nothing: the filesystem may be full')
   return bytesWritten
 }
 
