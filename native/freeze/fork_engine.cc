@@ -210,7 +210,7 @@ void ForkEngine::Peek(uint32_t source, uint64_t offset, uint64_t length, std::by
   // Savers take the chunks in order. What they have given back of a mapped file is the file's again, not the copy's.
   std::atomic_thread_fence(std::memory_order_acquire);
   const SaveSection& section = plan_->save.sections[source];
-  const uint64_t chunk = section.first_chunk + offset / ControlBlock::kChunkSize;
+  const uint64_t chunk = section.first_chunk + offset / kChunkSize;
   if (plan_->save.control->next_chunk.load(std::memory_order_acquire) > chunk) {
     memset(out, 0, length);
   }

@@ -90,7 +90,7 @@ Result<std::unique_ptr<FrozenMemory>> FrozenMemory::Create(
     frozen->regions_.push_back(source.region);
     pages += count;
     bytes += source.byte_length;
-    frozen->chunk_count_ += DivideRoundingUp(source.byte_length, ControlBlock::kChunkSize);
+    frozen->chunk_count_ += DivideRoundingUp(source.byte_length, kChunkSize);
   }
   frozen->by_start_.resize(sources.size());
   std::iota(frozen->by_start_.begin(), frozen->by_start_.end(), 0U);
@@ -234,7 +234,7 @@ FrozenMemory::Attempt FrozenMemory::TryCapture(const Span& span, uint64_t page, 
     return Attempt::kRefused;
   }
   SlotOf(span.first_page + page).store(slot, std::memory_order_relaxed);
-  const uint64_t chunk = span.first_chunk + page * page_bytes_ / ControlBlock::kChunkSize;
+  const uint64_t chunk = span.first_chunk + page * page_bytes_ / kChunkSize;
   ChunkAt(chunk).captured.fetch_add(1, std::memory_order_relaxed);
   state.store(kCaptured, std::memory_order_release);
   copied_pages_.fetch_add(1, std::memory_order_relaxed);
@@ -284,7 +284,7 @@ Resolved FrozenMemory::ResolveWrite(const void* address) {
     }
     // In this order: a release of the chunk in between must not take away what is not counted yet.
     isolated_pieces_.fetch_add(1, std::memory_order_relaxed);
-    ChunkAt(span->first_chunk + offset / ControlBlock::kChunkSize).pieces.fetch_add(1);
+    ChunkAt(span->first_chunk + offset / kChunkSize).pieces.fetch_add(1);
     // The rest of a larger piece, as far as it is to be had: none of it is worth waiting for.
     const uint64_t pages = piece / page_bytes_;
     const uint64_t first = RoundDown(page, pages);
@@ -332,7 +332,7 @@ uint64_t FrozenMemory::NextChunk(ControlHeader* control, uint64_t chunk_count) {
 
 void FrozenMemory::Release(uint32_t section, uint64_t offset, size_t /*length*/) {
   // All of the chunk is one piece again, or soon will be with its neighbours.
-  Chunk& chunk = ChunkAt(spans_[section].first_chunk + offset / ControlBlock::kChunkSize);
+  Chunk& chunk = ChunkAt(spans_[section].first_chunk + offset / kChunkSize);
   isolated_pieces_.fetch_sub(chunk.pieces.exchange(0), std::memory_order_relaxed);
   NoteChange();
 }

@@ -75,10 +75,6 @@ inline constexpr uint32_t kMaxSavers = 8;
 
 class ControlBlock {
  public:
-  // 4 MiB: large enough that the disk, not the number of calls, is the limit.
-  static constexpr uint64_t kBlocksPerChunk = 16;
-  static constexpr uint64_t kChunkSize = kBlocksPerChunk * kBlockSize;
-
   static Result<ControlBlock> Create(uint64_t block_count, const SaverNeeds& needs = {});
 
   ControlHeader* header() const { return reinterpret_cast<ControlHeader*>(mapping_.data()); }

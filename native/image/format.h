@@ -19,6 +19,10 @@ static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the structs below are 
 inline constexpr uint64_t kPageSize = 4096;     // of the format, whatever the machine's
 inline constexpr uint64_t kPagesPerBlock = 64;  // one bit each in BlockEntry::present
 inline constexpr uint64_t kBlockSize = kPageSize * kPagesPerBlock;  // 256 KiB
+// Of a section, counted from its beginning: in a packed file the stored blocks of a chunk are one piece. 4 MiB: large
+// enough that the disk, not the number of calls, is the limit of those who write and read a chunk at a time.
+inline constexpr uint64_t kBlocksPerChunk = 16;
+inline constexpr uint64_t kChunkSize = kBlocksPerChunk * kBlockSize;
 // Sections and the tail start at multiples of the largest page size of any supported machine.
 inline constexpr uint64_t kPartAlignment = 65536;
 

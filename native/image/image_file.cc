@@ -331,7 +331,7 @@ Status ImageFile::ReadIndex() {
 
 bool ImageFile::IsCached(uint64_t offset, uint64_t length) const {
   if (cache_probe_.data() == nullptr) return false;
-  unsigned char resident[ControlBlock::kChunkSize / kPageSize + 2];
+  unsigned char resident[kChunkSize / kPageSize + 2];
   const uint64_t page = SystemPageSize();
   const uint64_t first = RoundDown(offset, page);
   const uint64_t pages = DivideRoundingUp(offset + length - first, page);
@@ -398,8 +398,8 @@ Status ImageFile::CheckPieces() const {
         "block " + std::to_string(entry.block) + " lies where no writer would put it");
   };
   for (const Section& section : sections_) {
-    for (uint64_t chunk = 0; chunk < section.block_count; chunk += ControlBlock::kBlocksPerChunk) {
-      const uint64_t end = std::min(chunk + ControlBlock::kBlocksPerChunk, section.block_count);
+    for (uint64_t chunk = 0; chunk < section.block_count; chunk += kBlocksPerChunk) {
+      const uint64_t end = std::min(chunk + kBlocksPerChunk, section.block_count);
       const BlockEntry* first = nullptr;
       uint64_t at = 0;
       for (uint64_t block = chunk; block < end; block++) {
@@ -430,18 +430,17 @@ Status ImageFile::CheckPieces() const {
 namespace {
 
 // stored(): what lies between two page borders in the file, with a page more at either end.
-constexpr uint64_t kStoredSize = ControlBlock::kChunkSize + 2 * kPageSize;
+constexpr uint64_t kStoredSize = kChunkSize + 2 * kPageSize;
 
 }  // namespace
 
-std::byte* ImageFile::Scratch::stored() const { return memory_.data() + ControlBlock::kChunkSize; }
+std::byte* ImageFile::Scratch::stored() const { return memory_.data() + kChunkSize; }
 std::byte* ImageFile::Scratch::dense() const { return stored() + kStoredSize; }
 
 Result<ImageFile::Scratch> ImageFile::Scratch::Create(const ImageFile& image) {
   const bool packed = image.layout() == Layout::kPacked;
   const uint64_t workspace = packed ? BlockDecompressor::WorkspaceBytes() : 0;
-  const uint64_t length =
-      ControlBlock::kChunkSize + (packed ? kStoredSize + kBlockSize + workspace : 0);
+  const uint64_t length = kChunkSize + (packed ? kStoredSize + kBlockSize + workspace : 0);
   Result<Mapping> memory =
       Mapping::Anonymous(length, MAP_PRIVATE, "the buffers of a reader of a snapshot");
   if (!memory.ok()) return memory.failure();
@@ -654,13 +653,13 @@ Status ImageFile::ReadSection(uint32_t section_index, Check check, const Deliver
   Result<Scratch> scratch = Scratch::Create(*this);
   if (!scratch.ok()) return scratch.failure();
   std::byte* chunk = scratch.value().chunk();
-  for (uint64_t block = 0; block < section.block_count; block += ControlBlock::kBlocksPerChunk) {
+  for (uint64_t block = 0; block < section.block_count; block += kBlocksPerChunk) {
     if (control->cancelled) return Cancelled();
-    const uint64_t count = std::min(ControlBlock::kBlocksPerChunk, section.block_count - block);
+    const uint64_t count = std::min(kBlocksPerChunk, section.block_count - block);
     Status read = ReadBlocks(section_index, block, count, chunk, check, &scratch.value());
     if (!read.ok()) return read;
     const uint64_t offset = block * kBlockSize;
-    const uint64_t length = std::min(ControlBlock::kChunkSize, section.byte_length - offset);
+    const uint64_t length = std::min(kChunkSize, section.byte_length - offset);
     if (Status delivered = deliver(offset, chunk, length); !delivered.ok()) return delivered;
     control->bytes_done += length;
   }

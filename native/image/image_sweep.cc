@@ -40,9 +40,8 @@ void ImageSweep::PlanTasks() {
     const ImageFile::Section& section = image_.sections()[i];
     if (!all && targets_[i].memory == nullptr) continue;
     total += section.byte_length;
-    for (uint64_t first = 0; first < section.block_count; first += ControlBlock::kBlocksPerChunk) {
-      tasks_.push_back(
-          {i, first, std::min(ControlBlock::kBlocksPerChunk, section.block_count - first)});
+    for (uint64_t first = 0; first < section.block_count; first += kBlocksPerChunk) {
+      tasks_.push_back({i, first, std::min(kBlocksPerChunk, section.block_count - first)});
     }
   }
   control_->bytes_total = total;

@@ -22,7 +22,7 @@ namespace {
 // Frozen bytes are copied a huge page at a time: an engine that lifts a protection behind the copy then need
 // not take huge pages apart. What was copied is still in the cache when it is looked at.
 constexpr uint64_t kCopySize = uint64_t{2} << 20;
-static_assert(kCopySize % kBlockSize == 0 && ControlBlock::kChunkSize % kCopySize == 0);
+static_assert(kCopySize % kBlockSize == 0 && kChunkSize % kCopySize == 0);
 
 // Of a saver that a rate limit holds up: how soon it notices that nobody waits for it any more.
 constexpr int64_t kLongestSleepNs = 20'000'000;
@@ -241,8 +241,8 @@ int Saver::SavePacked(const SaveSection& section, uint64_t start, uint64_t lengt
 
 int Saver::SaveChunk(uint64_t chunk) {
   const SaveSection& section = SectionOfChunk(plan_, chunk, &section_index_);
-  const uint64_t start = (chunk - section.first_chunk) * ControlBlock::kChunkSize;
-  const uint64_t length = std::min(section.byte_length - start, ControlBlock::kChunkSize);
+  const uint64_t start = (chunk - section.first_chunk) * kChunkSize;
+  const uint64_t length = std::min(section.byte_length - start, kChunkSize);
   zero_pages_ = 0;
   Enter(SaveStep::kReading, start);
   memset(buffers_.bounce + length, 0, RoundUp(length, kPageSize) - length);

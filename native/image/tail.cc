@@ -41,7 +41,7 @@ ImageLayout PlanLayout(const std::vector<ImageDescription::Section>& sections, L
     layout.sections.push_back(
         {section.byte_length, data_offset, layout.block_count, layout.chunk_count});
     layout.block_count += BlockCount(section.byte_length);
-    layout.chunk_count += DivideRoundingUp(section.byte_length, ControlBlock::kChunkSize);
+    layout.chunk_count += DivideRoundingUp(section.byte_length, kChunkSize);
     layout.byte_length += section.byte_length;
     offset = RoundUp(offset + section.byte_length, kPartAlignment);
   }

@@ -24,8 +24,7 @@ TEST(ControlBlock, HasRoomForIndexAndBounceBuffer) {
     const auto* index_end = reinterpret_cast<std::byte*>(control.index() + blocks);
     EXPECT_LE(index_end, control.buffers()[0].bounce);
     EXPECT_EQ(reinterpret_cast<uintptr_t>(control.buffers()[0].bounce) % kPageSize, 0U);
-    control.buffers()[0].bounce[0] = control.buffers()[0].bounce[ControlBlock::kChunkSize - 1] =
-        std::byte{1};
+    control.buffers()[0].bounce[0] = control.buffers()[0].bounce[kChunkSize - 1] = std::byte{1};
     EXPECT_EQ(control.header()->error_number.load(), 0);
     EXPECT_EQ(control.header()->step.load(), SaveStep::kNone);
   }

@@ -123,7 +123,7 @@ TEST(Layout, PartsAreAlignedAndDoNotOverlap) {
     EXPECT_EQ(section.first_chunk, chunks);
     end = section.data_offset + section.byte_length;
     entries += BlockCount(section.byte_length);
-    chunks += DivideRoundingUp(section.byte_length, ControlBlock::kChunkSize);
+    chunks += DivideRoundingUp(section.byte_length, kChunkSize);
     bytes += section.byte_length;
   }
   EXPECT_EQ(layout.block_count, entries);

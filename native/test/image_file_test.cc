@@ -25,7 +25,7 @@ Bytes Section(const ImageFile& image, uint32_t section, ImageFile::Check check) 
       section, check,
       [&](uint64_t offset, const std::byte* piece, uint64_t length) -> Status {
         EXPECT_EQ(offset, bytes.size());
-        EXPECT_LE(length, ControlBlock::kChunkSize);
+        EXPECT_LE(length, kChunkSize);
         bytes.insert(bytes.end(), piece, piece + length);
         return Success{};
       },
@@ -78,9 +78,9 @@ TEST(ImageFile, GivesBackWhatWasWritten) {
   ExpectFaithful(SampleSections(), kSampleMetadata);
   ExpectFaithful({{"empty", {}}}, "");
   ExpectFaithful({{"a", {}}, {"b", Pattern(1, 1)}, {"c", {}}}, "null");
-  ExpectFaithful({{"zeros", Bytes(ControlBlock::kChunkSize + 1)}}, "");
+  ExpectFaithful({{"zeros", Bytes(kChunkSize + 1)}}, "");
   ExpectFaithful({{std::string(kMaxNameLength, 'n'), Pattern(kPageSize - 1, 1)}}, "");
-  Bytes mixed = Pattern(2 * ControlBlock::kChunkSize + kBlockSize + 123, 5);
+  Bytes mixed = Pattern(2 * kChunkSize + kBlockSize + 123, 5);
   // Holes at the start, in the middle and before the end, also next to the border of a chunk.
   for (const size_t block : {0, 3, 15, 16, 31, 32}) {
     std::fill_n(mixed.begin() + static_cast<int64_t>(block * kBlockSize), kBlockSize, std::byte{0});
@@ -198,13 +198,13 @@ TEST(ImageFile, VerifyWorksWhereHolesCannotBeFound) {
 
 TEST(ImageFile, StopsWhenCancelledAndWhenTheReceiverFails) {
   MemoryFile file;
-  WriteImage(file.fd(), {{"main", Pattern(3 * ControlBlock::kChunkSize, 1)}}, "");
+  WriteImage(file.fd(), {{"main", Pattern(3 * kChunkSize, 1)}}, "");
   Result<ImageFile> image = ImageFile::Open(file.path());
   ASSERT_TRUE(image.ok());
   ReadControl cancelled;
   cancelled.cancelled = true;
   EXPECT_EQ(image.value().Verify(1, &cancelled).failure().code, FailureCode::kAborted);
-  Bytes memory(3 * ControlBlock::kChunkSize);
+  Bytes memory(3 * kChunkSize);
   Status filled =
       FillMemory(image.value(), 0, memory.data(), ImageFile::Check::kChecksums, &cancelled);
   EXPECT_EQ(filled.failure().code, FailureCode::kAborted);

@@ -26,7 +26,7 @@
 namespace stillframe::test {
 namespace {
 
-constexpr uint64_t kChunk = ControlBlock::kChunkSize;
+constexpr uint64_t kChunk = kChunkSize;
 
 Bytes BlockWithPages(std::initializer_list<uint64_t> pages, uint64_t length = kBlockSize) {
   Bytes block(length);

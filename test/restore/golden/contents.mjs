@@ -17,6 +17,13 @@ function sparse(length, ...offsets) {
   return bytes
 }
 
+/** Text that shrinks to almost nothing, and to other bytes in each block of 256 KiB. */
+function numbered(length) {
+  const bytes = new Uint8Array(length)
+  for (let i = 0; i < length; i++) bytes[i] = (i & 15) === 0 ? 1 + (i >>> 18) : 97 + (i % 7)
+  return bytes
+}
+
 /** So many bytes that no codec makes fewer of: the last ones of its last page too, or zeros would shrink. */
 function noise(length) {
   const bytes = new Uint8Array(Math.ceil(length / 4096) * 4096 - 1)
@@ -55,5 +62,16 @@ export const golden = {
       empty: new Uint8Array(0),
     },
     metadata: { epoch: 8 },
+  },
+  /** Format 1.0, packed: sections of several chunks, each of them a piece of its own; a chunk of zeros between two. */
+  'packed-chunks-1.0': {
+    version: { major: 1, minor: 0 },
+    layout: 'packed',
+    compression: { codec: 'zstd', level: 3 },
+    sections: {
+      text: numbered(9_000_001),
+      apart: sparse(13_000_000, 4_194_303, 8_388_608, 12_999_999),
+    },
+    metadata: { epoch: 9 },
   },
 }
