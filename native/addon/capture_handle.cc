@@ -26,10 +26,7 @@ Result<CaptureRequest> ReadPlan(Reader* plan) {
   const std::string engine = plan->String("engine");
   request.engine = MakeEngine(engine, plan->String("faultHandling"));
   if (!request.engine) {
-    Failure failure;
-    failure.code = FailureCode::kEngineUnavailable;
-    failure.message = "there is no engine '" + engine + "'";
-    return failure;
+    return Fail(FailureCode::kEngineUnavailable, "there is no engine '" + engine + "'");
   }
   Reader list(plan->env(), plan->Get("sources"));
   list.Include(*plan);

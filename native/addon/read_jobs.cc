@@ -32,12 +32,7 @@ namespace {
 // Of the sections that a file has, when one that it has not is asked for.
 constexpr size_t kNamesInMessage = 16;
 
-Failure Aborted() {
-  Failure failure;
-  failure.code = FailureCode::kAborted;
-  failure.message = "the reading was aborted";
-  return failure;
-}
+Failure Aborted() { return Fail(FailureCode::kAborted, "the reading was aborted"); }
 
 // One reading thread, the callback that waits for it, and the way to hand it chunks in between. Lives until
 // its end has been told on the JS thread, and as long as the ReadJob object of JS.
@@ -405,9 +400,7 @@ Status FillThroughJs(ReadJob& job, const ImageFile& image, uint32_t section,
         memcpy(to, bytes, length);
         return Success{};
       }
-      Failure failure;
-      failure.code = FailureCode::kIo;
-      failure.message = TakeExceptionMessage(env);
+      Failure failure = Fail(FailureCode::kIo, TakeExceptionMessage(env));
       failure.section = target.name;
       return failure;
     });
@@ -459,12 +452,10 @@ class RestoreWork {
 
 Status RestoreWork::CheckMode() const {
   if (plan_.mode != RestorePlan::Mode::kMap || image_.layout() == Layout::kFlat) return Success{};
-  Failure failure;
-  failure.code = FailureCode::kNotMappable;
-  failure.message =
+  return Fail(
+      FailureCode::kNotMappable,
       "a compressed (packed) file cannot be mapped: restore it with mode 'copy', or into existing "
-      "memory";
-  return failure;
+      "memory");
 }
 
 Status RestoreWork::Sweep(ImageSweep* sweep, ImageSweep::Extent extent) const {

@@ -45,18 +45,15 @@ Napi::Value RegionHandle::Buffer(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   if (!buffer_.IsEmpty()) return buffer_.Value();
   if (!memory_) {
-    Failure failure;
-    failure.code = FailureCode::kClosed;
-    failure.message = "the region is closed";
-    Throw(env, failure);
+    Throw(env, Fail(FailureCode::kClosed, "the region is closed"));
     return env.Undefined();
   }
   napi_value value = MakeBuffer(env);
   if (value == nullptr) {
-    Failure failure;
-    failure.code = FailureCode::kEngineUnavailable;
-    failure.message = "this JavaScript runtime does not allow an ArrayBuffer of " +
-                      std::to_string(memory_->byte_length()) + " bytes over memory of an addon";
+    const Failure failure =
+        Fail(FailureCode::kEngineUnavailable,
+             "this JavaScript runtime does not allow an ArrayBuffer of " +
+                 std::to_string(memory_->byte_length()) + " bytes over memory of an addon");
     if (!env.IsExceptionPending()) Throw(env, failure);
     return env.Undefined();
   }
@@ -99,11 +96,9 @@ void RegionHandle::PrepareWrite(const Napi::CallbackInfo& info) {
 void RegionHandle::Close(const Napi::CallbackInfo& info) {
   if (!memory_) return;
   if (memory_->busy()) {
-    Failure failure;
-    failure.code = FailureCode::kBusy;
-    failure.message =
+    const char* reason =
         "the region is in use by a snapshot or a restore; wait for its end, or abort it";
-    return Throw(info.Env(), failure);
+    return Throw(info.Env(), Fail(FailureCode::kBusy, reason));
   }
   bool reachable = false;
   if (!buffer_.IsEmpty()) {

@@ -32,10 +32,7 @@ Result<std::vector<CaptureSource>> ReadSources(Reader* array) {
     if (object.TypeOf(region) == napi_object) {
       std::shared_ptr<RegionMemory> memory = RegionOf(&object, region);
       if (!memory) {
-        Failure failure;
-        failure.code = FailureCode::kClosed;
-        failure.message = "the region of section '" + source.name + "' is closed";
-        return failure;
+        return Fail(FailureCode::kClosed, "the region of section '" + source.name + "' is closed");
       }
       source.data = memory->data();
       source.dont_fork = true;

@@ -48,11 +48,16 @@ const char* FailureName(FailureCode code) {
   return "IO";
 }
 
-Failure SystemFailure(const char* syscall, int error_number, std::string doing) {
+Failure Fail(FailureCode code, std::string message) {
   Failure failure;
+  failure.code = code;
+  failure.message = std::move(message);
+  return failure;
+}
+
+Failure SystemFailure(const char* syscall, int error_number, std::string doing) {
   const bool full = error_number == ENOSPC || error_number == EDQUOT || error_number == EFBIG;
-  failure.code = full ? FailureCode::kNoSpace : FailureCode::kIo;
-  failure.message = std::move(doing);
+  Failure failure = Fail(full ? FailureCode::kNoSpace : FailureCode::kIo, std::move(doing));
   failure.syscall = syscall;
   failure.error_number = error_number;
   return failure;

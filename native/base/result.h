@@ -46,6 +46,7 @@ struct Failure {
 
 const char* FailureName(FailureCode code);
 
+Failure Fail(FailureCode code, std::string message);
 // A failed system call. ENOSPC and EDQUOT become kNoSpace, everything else kIo.
 Failure SystemFailure(const char* syscall, int error_number, std::string doing);
 

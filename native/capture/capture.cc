@@ -26,13 +26,6 @@ namespace {
 // How often the supervisor looks. Short, since a fast writer copies 10 MB in it; long enough to be nothing.
 constexpr int64_t kTickNs = 20'000'000;
 
-Failure MakeFailure(FailureCode code, std::string message) {
-  Failure failure;
-  failure.code = code;
-  failure.message = std::move(message);
-  return failure;
-}
-
 // Measured: two savers keep the disk busy while one of them copies and hashes; more make it seek. A compressor is
 // worth every processor that there is.
 uint32_t SaverCount(bool packed, uint64_t chunk_count) {
@@ -46,7 +39,7 @@ uint32_t SaverCount(bool packed, uint64_t chunk_count) {
       std::clamp<uint64_t>(std::min<uint64_t>(wanted, chunk_count), 1, kMaxSavers));
 }
 
-Failure AbortedFailure() { return MakeFailure(FailureCode::kAborted, "the capture was aborted"); }
+Failure AbortedFailure() { return Fail(FailureCode::kAborted, "the capture was aborted"); }
 
 }  // namespace
 
@@ -236,11 +229,10 @@ Status Capture::CheckSources() const {
   for (const CaptureSource& source : work_->sources) {
     if (source.region.get() != nullptr || source.byte_length == 0) continue;
     if (mappings.value().SharingOf(source.data, source.byte_length) != Sharing::kShared) continue;
-    return MakeFailure(
-        FailureCode::kEngineUnavailable,
-        "section '" + source.name +
-            "' lies in memory that is mapped as shared (MAP_SHARED), which no engine can "
-            "freeze; copy it into a Region or an ArrayBuffer first");
+    return Fail(FailureCode::kEngineUnavailable,
+                "section '" + source.name +
+                    "' lies in memory that is mapped as shared (MAP_SHARED), which no engine can "
+                    "freeze; copy it into a Region or an ArrayBuffer first");
   }
   return Success{};
 }
@@ -284,10 +276,10 @@ Status Capture::Watch() {
 
     const uint64_t heartbeat = control->heartbeat.load(std::memory_order_relaxed);
     if (stall.Silent(heartbeat) > request_.stall_timeout_ms * 1'000'000) {
-      return MakeFailure(
-          FailureCode::kStalled,
-          "no progress for " + std::to_string(request_.stall_timeout_ms) + " ms while " +
-              SaveStepName(control->step.load(std::memory_order_relaxed)) + " (stallTimeoutMs)");
+      return Fail(FailureCode::kStalled,
+                  "no progress for " + std::to_string(request_.stall_timeout_ms) + " ms while " +
+                      SaveStepName(control->step.load(std::memory_order_relaxed)) +
+                      " (stallTimeoutMs)");
     }
 
     if (space_ && !space_->finished()) {
@@ -307,9 +299,9 @@ Status Capture::Watch() {
     RecordCost(cost.value());
     const uint64_t bytes = cost.value().bytes;
     if (bytes > limit && !engine.keeps_limit()) {
-      return MakeFailure(FailureCode::kMemoryLimit,
-                         "copy-on-write has taken " + std::to_string(bytes) +
-                             " bytes, the limit is " + std::to_string(limit) + " (memoryLimit)");
+      return Fail(FailureCode::kMemoryLimit, "copy-on-write has taken " + std::to_string(bytes) +
+                                                 " bytes, the limit is " + std::to_string(limit) +
+                                                 " (memoryLimit)");
     }
   }
 }

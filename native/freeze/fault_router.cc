@@ -280,10 +280,7 @@ Status Arm(FrozenMemory* memory, FaultSignal signal) {
   for (const ArmedSlot& slot : slots) {
     const FrozenMemory* other = slot.memory.load(std::memory_order_relaxed);
     if (other == nullptr || !memory->Overlaps(*other)) continue;
-    Failure failure;
-    failure.code = FailureCode::kBusy;
-    failure.message = kAlreadyProtected;
-    return failure;
+    return Fail(FailureCode::kBusy, kAlreadyProtected);
   }
   for (ArmedSlot& slot : slots) {
     if (slot.memory.load(std::memory_order_relaxed) != nullptr) continue;
@@ -292,11 +289,8 @@ Status Arm(FrozenMemory* memory, FaultSignal signal) {
     slot.memory.store(memory, std::memory_order_seq_cst);
     return Success{};
   }
-  Failure failure;
-  failure.code = FailureCode::kBusy;
-  failure.message = "too many captures by write protection at once (" + std::to_string(kMaxArmed) +
-                    "); wait for one to end";
-  return failure;
+  return Fail(FailureCode::kBusy, "too many captures by write protection at once (" +
+                                      std::to_string(kMaxArmed) + "); wait for one to end");
 }
 
 void Disarm(FrozenMemory* memory) {

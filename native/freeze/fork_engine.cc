@@ -192,15 +192,13 @@ Status ForkEngine::CheckCarriedOver() const {
     const CarriedOver carried =
         HowCarriedOver(mappings.value(), source.data, source.byte_length, source.dont_fork);
     if (carried == CarriedOver::kWhole) continue;
-    Failure failure;
-    failure.code = FailureCode::kEngineUnavailable;
-    failure.message = "section '" + std::string(source.name) +
-                      "' lies in memory that a forked copy does not get as it is: it, or a part "
-                      "of it, is " +
-                      (carried == CarriedOver::kWiped ? "wiped there (MADV_WIPEONFORK)"
-                                                      : "left out there (MADV_DONTFORK)") +
-                      "; copy it into a Region or an ArrayBuffer first";
-    return failure;
+    return Fail(FailureCode::kEngineUnavailable,
+                "section '" + std::string(source.name) +
+                    "' lies in memory that a forked copy does not get as it is: it, or a part "
+                    "of it, is " +
+                    (carried == CarriedOver::kWiped ? "wiped there (MADV_WIPEONFORK)"
+                                                    : "left out there (MADV_DONTFORK)") +
+                    "; copy it into a Region or an ArrayBuffer first");
   }
   return Success{};
 }
@@ -220,9 +218,7 @@ Result<CopyCost> ForkEngine::Cost() {
   // Pages that only the child maps are those that the service has written since the fork, and so has
   // copied. Given back pages are in nobody's count.
   if (!measures_) {
-    Failure failure;
-    failure.message = "the memory of the forked copy is not looked at";
-    return failure;
+    return Fail(FailureCode::kIo, "the memory of the forked copy is not looked at");
   }
   Result<uint64_t> bytes = process_.OwnBytes();
   if (!bytes.ok()) return bytes.failure();

@@ -76,10 +76,7 @@ ForkedProcess::~ForkedProcess() {
 Result<HardeningPlan> ForkedProcess::Prepare(ControlHeader* control, int target_fd) {
   control_ = control;
   if (const Feature fork = KnownFork(); !fork.available) {
-    Failure failure;
-    failure.code = FailureCode::kEngineUnavailable;
-    failure.message = fork.reason;
-    return failure;
+    return Fail(FailureCode::kEngineUnavailable, fork.reason);
   }
   int fds[2] = {-1, -1};
   if (const int error = sys::Pipe2(fds, O_CLOEXEC); error < 0) {
@@ -128,9 +125,7 @@ std::optional<uint64_t> ForkedProcess::AnonymousBytes() const {
 Result<uint64_t> ForkedProcess::Grown() const {
   const auto now = AnonymousBytes();
   if (now) return *now - std::min(*now, anonymous_before_);
-  Failure failure;
-  failure.message = "cannot read the memory of the forked copy";
-  return failure;
+  return Fail(FailureCode::kIo, "cannot read the memory of the forked copy");
 }
 
 bool ForkedProcess::HasMemory() const {
@@ -146,9 +141,7 @@ Result<uint64_t> ForkedProcess::OwnBytes() {
   const auto dirty = text ? NumberAfter(*text, "Private_Dirty:") : std::nullopt;
   const auto clean = text ? NumberAfter(*text, "Private_Clean:") : std::nullopt;
   if (!dirty || !clean) {
-    Failure failure;
-    failure.message = "cannot read the memory of the forked copy";
-    return failure;
+    return Fail(FailureCode::kIo, "cannot read the memory of the forked copy");
   }
   return (*dirty + *clean) * 1024;
 }
@@ -189,8 +182,7 @@ int ForkedProcess::Reap(siginfo_t* info) {
 }
 
 Failure ForkedProcess::HowItDied(int code, int status) {
-  Failure failure;
-  failure.code = FailureCode::kChildDied;
+  Failure failure = Fail(FailureCode::kChildDied, "");
   const std::string step = SaveStepName(control_->step.load(std::memory_order_relaxed));
   if (code == CLD_EXITED && status == kStatusUnknown) {
     failure.message =
@@ -237,11 +229,8 @@ Status ForkedProcess::Collect() {
   siginfo_t info{};
   if (stopped_ && !EndsInTime()) {
     pid_ = 0;
-    Failure failure;
-    failure.code = FailureCode::kStalled;
-    failure.message =
-        "the forked copy waits for the disk inside the kernel and cannot be killed yet";
-    return failure;
+    return Fail(FailureCode::kStalled,
+                "the forked copy waits for the disk inside the kernel and cannot be killed yet");
   }
   const int error = Reap(&info);
   pid_ = 0;
@@ -264,10 +253,7 @@ Status ForkedProcess::Collect() {
     return failure;
   }
   if (info.si_code == CLD_EXITED && info.si_status == kChildAborted) {
-    Failure failure;
-    failure.code = FailureCode::kAborted;
-    failure.message = "the capture was aborted";
-    return failure;
+    return Fail(FailureCode::kAborted, "the capture was aborted");
   }
   return HowItDied(info.si_code, info.si_status);
 }

@@ -21,12 +21,10 @@ Status InProcessEngine::Prepare(const FreezePlan& plan) {
   if (Status sources = CheckOwnPages(plan.sources); !sources.ok()) return sources;
   if (signal_ != FaultSignal::kNone) {
     if (const std::string thread = ThreadThatBlocks(signal_); !thread.empty()) {
-      Failure failure;
-      failure.code = FailureCode::kEngineUnavailable;
-      failure.message = "the thread " + thread + " blocks " +
-                        (signal_ == FaultSignal::kSegv ? "SIGSEGV" : "SIGBUS") +
-                        " and would be killed at its first write to a protected page";
-      return failure;
+      return Fail(FailureCode::kEngineUnavailable,
+                  "the thread " + thread + " blocks " +
+                      (signal_ == FaultSignal::kSegv ? "SIGSEGV" : "SIGBUS") +
+                      " and would be killed at its first write to a protected page");
     }
   }
   Result<std::unique_ptr<FrozenMemory>> frozen =
@@ -115,11 +113,9 @@ Status InProcessEngine::Collect() {
                          "write-protected for the capture");
   }
   if (frozen_->limit_reached()) {
-    Failure failure;
-    failure.code = FailureCode::kMemoryLimit;
-    failure.message = "copy-on-write has taken all of its " + std::to_string(plan_->memory_limit) +
-                      " bytes (memoryLimit)";
-    return failure;
+    return Fail(FailureCode::kMemoryLimit, "copy-on-write has taken all of its " +
+                                               std::to_string(plan_->memory_limit) +
+                                               " bytes (memoryLimit)");
   }
   switch (end_) {
     case SaveEnd::kComplete:
@@ -132,10 +128,7 @@ Status InProcessEngine::Collect() {
                            std::string("failed while ") + SaveStepName(step));
     }
     default: {
-      Failure failure;
-      failure.code = FailureCode::kAborted;
-      failure.message = "the capture was aborted";
-      return failure;
+      return Fail(FailureCode::kAborted, "the capture was aborted");
     }
   }
 }

@@ -35,10 +35,7 @@ Feature MprotectEngine::Probe() {
 Status MprotectEngine::PrepareProtection(const FreezePlan& /*plan*/) {
   const Feature feature = Probe();
   if (feature.available) return Success{};
-  Failure failure;
-  failure.code = FailureCode::kEngineUnavailable;
-  failure.message = feature.reason;
-  return failure;
+  return Fail(FailureCode::kEngineUnavailable, feature.reason);
 }
 
 void MprotectProtection::CountMappings() { mapping_budget_ = MappingBudget(); }

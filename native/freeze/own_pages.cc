@@ -10,11 +10,8 @@ namespace stillframe {
 Status CheckOwnPages(const std::vector<FreezeSource>& sources) {
   for (const FreezeSource& source : sources) {
     if (reinterpret_cast<uintptr_t>(source.data) % SystemPageSize() == 0) continue;
-    Failure failure;
-    failure.code = FailureCode::kEngineUnavailable;
-    failure.message =
-        "a source does not begin on a page, and only whole pages can be write-protected";
-    return failure;
+    return Fail(FailureCode::kEngineUnavailable,
+                "a source does not begin on a page, and only whole pages can be write-protected");
   }
   // By address: a capture may have tens of thousands of sources, and this is a part of its pause.
   std::vector<FreezeSource> ascending;
@@ -26,10 +23,8 @@ Status CheckOwnPages(const std::vector<FreezeSource>& sources) {
   for (size_t i = 1; i < ascending.size(); i++) {
     const FreezeSource& before = ascending[i - 1];
     if (before.data + RoundUp(before.byte_length, SystemPageSize()) <= ascending[i].data) continue;
-    Failure failure;
-    failure.code = FailureCode::kEngineUnavailable;
-    failure.message = "two sources share a page, which this engine cannot capture twice";
-    return failure;
+    return Fail(FailureCode::kEngineUnavailable,
+                "two sources share a page, which this engine cannot capture twice");
   }
   return Success{};
 }

@@ -38,13 +38,6 @@ constexpr int64_t kLookShare = 20;
 constexpr std::chrono::milliseconds kParkPatience{5};
 constexpr std::chrono::milliseconds kUnboundedPatience{30'000};
 
-Failure MakeFailure(FailureCode code, std::string message) {
-  Failure failure;
-  failure.code = code;
-  failure.message = std::move(message);
-  return failure;
-}
-
 // Milliseconds since the last call.
 class Lap {
  public:
@@ -147,7 +140,7 @@ Status HeapJob::Freeze() {
   const ScopeGuard unblock([&] { sys::Sigprocmask(SIG_SETMASK, &old_mask, nullptr); });
   WorkerPark park(request_.platform);
   if (!park.Park(StepDisabled("bounded_park") ? kUnboundedPatience : kParkPatience)) {
-    return MakeFailure(FailureCode::kNotAtRest, "V8's worker threads are busy");
+    return Fail(FailureCode::kNotAtRest, "V8's worker threads are busy");
   }
   times_.park = lap();
   if (request_.before_fork) request_.before_fork();
@@ -277,37 +270,35 @@ Result<HeapOutcome> HeapJob::Run() {
 Failure HeapJob::ExplainEnd(Failure failure) {
   const HeapCounters* counters = control_->counters();
   if (counters->out_of_heap.load(std::memory_order_relaxed) != 0) {
-    return MakeFailure(FailureCode::kChildOom, "the forked copy reached the limit of V8's heap");
+    return Fail(FailureCode::kChildOom, "the forked copy reached the limit of V8's heap");
   }
   if (counters->touched_left_out.load(std::memory_order_relaxed) != 0) {
-    return MakeFailure(FailureCode::kCallback,
-                       "the callback used the memory of a Region, which is not in the frozen copy: "
-                       "save it with snapshot(), or copy what is needed before the call");
+    return Fail(FailureCode::kCallback,
+                "the callback used the memory of a Region, which is not in the frozen copy: "
+                "save it with snapshot(), or copy what is needed before the call");
   }
   if (counters->waits_for_ever.load(std::memory_order_relaxed) != 0) {
     end_ = JobEnd::kHeldLock;
-    Failure held =
-        MakeFailure(FailureCode::kChildDied,
-                    "the forked copy had to wait for a lock that another thread of the process "
-                    "held when it was forked");
+    Failure held = Fail(FailureCode::kChildDied,
+                        "the forked copy had to wait for a lock that another thread of the process "
+                        "held when it was forked");
     held.syscall = "futex";
     return held;
   }
   const bool writing = control_->header()->error_number.load(std::memory_order_acquire) != 0;
   if (!writing && counters->failure_length.load(std::memory_order_acquire) != 0) {
-    return MakeFailure(FailureCode::kCallback, "the callback threw");
+    return Fail(FailureCode::kCallback, "the callback threw");
   }
   return failure;
 }
 
 Status HeapJob::WhyEnd(const char* step) {
-  if (abort_) return MakeFailure(FailureCode::kAborted, "the capture was aborted");
+  if (abort_) return Fail(FailureCode::kAborted, "the capture was aborted");
   const int64_t ran_ms = (MonotonicNanoseconds() - frozen_at_monotonic_ns_) / 1'000'000;
   if (request_.timeout_ms > 0 && ran_ms > request_.timeout_ms) {
     end_ = JobEnd::kOutOfTime;
-    return MakeFailure(FailureCode::kStalled, "not done after " +
-                                                  std::to_string(request_.timeout_ms) +
-                                                  " ms, while " + step + " (timeoutMs)");
+    return Fail(FailureCode::kStalled, "not done after " + std::to_string(request_.timeout_ms) +
+                                           " ms, while " + step + " (timeoutMs)");
   }
   return Success{};
 }
@@ -319,9 +310,9 @@ Status HeapJob::WhyStop(StallWatch* stall) {
   // A callback may compute for long without writing: what uses the processor is not stuck.
   const uint64_t pulse = control->heartbeat.load(std::memory_order_relaxed) + CpuTicks(pid_);
   if (stall->Silent(pulse) > request_.stall_timeout_ms * 1'000'000) {
-    return MakeFailure(FailureCode::kStalled, "no progress for " +
-                                                  std::to_string(request_.stall_timeout_ms) +
-                                                  " ms while " + step + " (stallTimeoutMs)");
+    return Fail(FailureCode::kStalled, "no progress for " +
+                                           std::to_string(request_.stall_timeout_ms) +
+                                           " ms while " + step + " (stallTimeoutMs)");
   }
   return Success{};
 }
@@ -348,10 +339,10 @@ Status HeapJob::Watch() {
     child_bytes_.store(bytes.value(), std::memory_order_relaxed);
     child_bytes_peak_ = std::max(child_bytes_peak_, bytes.value());
     if (bytes.value() > request_.memory_limit) {
-      return MakeFailure(FailureCode::kMemoryLimit,
-                         "the forked copy has taken " + std::to_string(bytes.value()) +
-                             " bytes of its own, the limit is " +
-                             std::to_string(request_.memory_limit) + " (memoryLimit)");
+      return Fail(FailureCode::kMemoryLimit,
+                  "the forked copy has taken " + std::to_string(bytes.value()) +
+                      " bytes of its own, the limit is " + std::to_string(request_.memory_limit) +
+                      " (memoryLimit)");
     }
   }
 }

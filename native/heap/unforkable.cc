@@ -71,9 +71,8 @@ Result<MappingList> AskProbe(ProbeTalk* talk) {
   }
   const UniqueFd maps(static_cast<int>(talk->opened.load(std::memory_order_acquire)));
   if (maps.valid()) return MappingList::ReadFrom(maps.get());
-  Failure failure;
-  failure.message = "cannot read the mappings of a child from /proc (is /proc mounted?)";
-  return failure;
+  return Fail(FailureCode::kIo,
+              "cannot read the mappings of a child from /proc (is /proc mounted?)");
 }
 
 // A process that is killed loses its memory first, and its pidfd becomes readable later.
@@ -82,9 +81,8 @@ Result<bool> HasMemory(pid_t pid) {
   snprintf(path, sizeof path, "/proc/%d/statm", pid);
   const std::optional<std::string> pages = ReadSmallFile(path);
   if (pages) return strtoull(pages->c_str(), nullptr, 10) > 0;
-  Failure failure;
-  failure.message = "cannot read the memory of a child from /proc (out of file descriptors?)";
-  return failure;
+  return Fail(FailureCode::kIo,
+              "cannot read the memory of a child from /proc (out of file descriptors?)");
 }
 
 Result<MappingList> MappingsOfProbe() {
@@ -117,10 +115,8 @@ Result<MappingList> MappingsOfProbe() {
   Result<bool> has_memory = HasMemory(static_cast<pid_t>(pid));
   if (!has_memory.ok()) return has_memory.failure();
   if (!has_memory.value()) {
-    Failure failure;
-    failure.code = FailureCode::kChildDied;
-    failure.message = "the child that shows which memory is not forked was killed";
-    return failure;
+    return Fail(FailureCode::kChildDied,
+                "the child that shows which memory is not forked was killed");
   }
   return mappings;
 }

@@ -27,18 +27,9 @@ namespace {
 constexpr uint64_t kWindow = uint64_t{1} << 20;
 
 Failure Corrupt(uint64_t offset, std::string section, std::string reason) {
-  Failure failure;
-  failure.code = FailureCode::kCorrupt;
-  failure.message = std::move(reason);
+  Failure failure = Fail(FailureCode::kCorrupt, std::move(reason));
   failure.offset = static_cast<int64_t>(offset);
   failure.section = std::move(section);
-  return failure;
-}
-
-Failure Plain(FailureCode code, std::string message) {
-  Failure failure;
-  failure.code = code;
-  failure.message = std::move(message);
   return failure;
 }
 
@@ -59,12 +50,12 @@ uint64_t FirstNotZero(const std::byte* bytes, uint64_t length) {
 // For what is more than the caller is ready for; `limit` is the name of the option.
 Status CheckLimit(uint64_t found, uint64_t allowed, const char* what, const char* limit) {
   if (found <= allowed) return Success{};
-  return Plain(FailureCode::kOutOfRange, "the file has " + std::to_string(found) + what +
-                                             ", more than limits." + limit + " allows (" +
-                                             std::to_string(allowed) + ")");
+  return Fail(FailureCode::kOutOfRange, "the file has " + std::to_string(found) + what +
+                                            ", more than limits." + limit + " allows (" +
+                                            std::to_string(allowed) + ")");
 }
 
-Failure Cancelled() { return Plain(FailureCode::kAborted, "the reading was aborted"); }
+Failure Cancelled() { return Fail(FailureCode::kAborted, "the reading was aborted"); }
 
 // What a file asks for may be more than there is, and the containers of the library can only end the process then.
 Status CheckRoomFor(uint64_t bytes, const char* what) {
@@ -89,7 +80,7 @@ Result<ImageFile> ImageFile::Open(const std::string& path, const ReadLimits& lim
     return SystemFailure("open", EISDIR, "this is a directory, not a snapshot file");
   }
   if (!S_ISREG(about.st_mode)) {
-    return Plain(FailureCode::kFormat, "this is not a regular file, so it is no snapshot");
+    return Fail(FailureCode::kFormat, "this is not a regular file, so it is no snapshot");
   }
   image.actual_length_ = static_cast<uint64_t>(about.st_size);
   image.allocated_bytes_ = static_cast<uint64_t>(about.st_blocks) * 512;
@@ -122,28 +113,28 @@ Status ImageFile::ReadHeader() {
   const uint64_t have = std::min(actual_length_, kPageSize);
   if (Status read = ReadExactly(page, have, 0, ""); !read.ok()) return read;
   if (have < sizeof kHeaderMagic || memcmp(page, kHeaderMagic, sizeof kHeaderMagic) != 0) {
-    return Plain(FailureCode::kFormat,
-                 have == 0 ? "the file is empty, so it is no snapshot"
-                           : "this is not a stillframe snapshot (its first bytes are others)");
+    return Fail(FailureCode::kFormat,
+                have == 0 ? "the file is empty, so it is no snapshot"
+                          : "this is not a stillframe snapshot (its first bytes are others)");
   }
   if (have < kPageSize) return Corrupt(have, "", "the file ends in its header: it is truncated");
   memcpy(&header_, page, sizeof header_);
   // The header page and its checksum are the same in all versions, so that the version can be trusted.
   if (!SealHolds(page, header_)) return Corrupt(0, "", "the header does not match its checksum");
   if (header_.version_major > kVersionMajor) {
-    return Plain(FailureCode::kVersion,
-                 "the file has format version " + std::to_string(header_.version_major) + "." +
-                     std::to_string(header_.version_minor) + ", this release reads up to " +
-                     std::to_string(kVersionMajor) + "; update stillframe");
+    return Fail(FailureCode::kVersion,
+                "the file has format version " + std::to_string(header_.version_major) + "." +
+                    std::to_string(header_.version_minor) + ", this release reads up to " +
+                    std::to_string(kVersionMajor) + "; update stillframe");
   }
   if (header_.layout != Layout::kFlat && header_.layout != Layout::kPacked) {
-    return Plain(FailureCode::kVersion,
-                 "the file has layout " + std::to_string(static_cast<uint32_t>(header_.layout)) +
-                     ", which this release does not read; update stillframe");
+    return Fail(FailureCode::kVersion, "the file has layout " +
+                                           std::to_string(static_cast<uint32_t>(header_.layout)) +
+                                           ", which this release does not read; update stillframe");
   }
   const uint8_t no_parent[sizeof header_.parent_id] = {};
   if (memcmp(header_.parent_id, no_parent, sizeof no_parent) != 0) {
-    return Plain(
+    return Fail(
         FailureCode::kVersion,
         "the file builds on another one, which this release does not read; update stillframe");
   }

@@ -145,10 +145,7 @@ Result<std::vector<ImageProblem>> ImageSweep::Run(Extent extent, ImageFile::Chec
   }
   if (!failure_.ok()) return failure_.failure();
   if (control->cancelled) {
-    Failure failure;
-    failure.code = FailureCode::kAborted;
-    failure.message = "the reading was aborted";
-    return failure;
+    return Fail(FailureCode::kAborted, "the reading was aborted");
   }
   std::stable_sort(found_.begin(), found_.end(), [](const Found& a, const Found& b) {
     return std::pair(a.task, a.problem.offset) < std::pair(b.task, b.problem.offset);

@@ -41,10 +41,7 @@ Failure Exists() {
 }
 
 Failure GivenUp() {
-  Failure failure;
-  failure.code = FailureCode::kAborted;
-  failure.message = "the capture was given up before the file was published";
-  return failure;
+  return Fail(FailureCode::kAborted, "the capture was given up before the file was published");
 }
 
 }  // namespace

@@ -20,9 +20,7 @@ namespace stillframe {
 namespace {
 
 Failure ProcUnreadable(const char* file) {
-  Failure failure;
-  failure.message = std::string("cannot read ") + file + " (is /proc mounted?)";
-  return failure;
+  return Fail(FailureCode::kIo, std::string("cannot read ") + file + " (is /proc mounted?)");
 }
 
 struct MappingLine {
