@@ -99,7 +99,9 @@
         "native/memory/mapping_budget.cc",
         "native/memory/mapping_list.cc",
         "native/memory/prefetch.cc",
-        "native/memory/region.cc"
+        "native/memory/region.cc",
+        "native/restore/restore.cc",
+        "native/restore/section_choice.cc"
       ]
     },
     {
@@ -124,13 +126,16 @@
       "sources": [
         "native/addon/addon.cc",
         "native/addon/capture_handle.cc",
+        "native/addon/describe_image.cc",
         "native/addon/environment.cc",
         "native/addon/failure.cc",
         "native/addon/fault_injection.cc",
         "native/addon/large_buffer.cc",
         "native/addon/machine.cc",
+        "native/addon/read_job.cc",
         "native/addon/read_jobs.cc",
         "native/addon/region_handle.cc",
+        "native/addon/restore_job.cc",
         "native/addon/sources.cc"
       ],
       # nodelete: a Worker's end must not unmap the handler of a fault signal.

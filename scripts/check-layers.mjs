@@ -27,7 +27,7 @@ const houses = [
       ['image'],
       ['child'],
       ['freeze'],
-      ['capture'],
+      ['capture', 'restore'],
       ['addon'],
       ['heap'],
       ['test'],

@@ -16,6 +16,7 @@
 #include "image/control_block.h"
 #include "image/image_sweep.h"
 #include "image/json_extent.h"
+#include "image/read_failure.h"
 #include "image/saver.h"
 #include "image/tail.h"
 #include "image/utf8.h"
@@ -25,13 +26,6 @@ namespace stillframe {
 namespace {
 
 constexpr uint64_t kWindow = uint64_t{1} << 20;
-
-Failure Corrupt(uint64_t offset, std::string section, std::string reason) {
-  Failure failure = Fail(FailureCode::kCorrupt, std::move(reason));
-  failure.offset = static_cast<int64_t>(offset);
-  failure.section = std::move(section);
-  return failure;
-}
 
 // Checks the checksum of a page that ends in a struct's checksum field.
 template <typename Struct>
@@ -54,8 +48,6 @@ Status CheckLimit(uint64_t found, uint64_t allowed, const char* what, const char
                                             ", more than limits." + limit + " allows (" +
                                             std::to_string(allowed) + ")");
 }
-
-Failure Cancelled() { return Fail(FailureCode::kAborted, "the reading was aborted"); }
 
 // What a file asks for may be more than there is, and the containers of the library can only end the process then.
 Status CheckRoomFor(uint64_t bytes, const char* what) {
@@ -645,7 +637,7 @@ Status ImageFile::ReadSection(uint32_t section_index, Check check, const Deliver
   if (!scratch.ok()) return scratch.failure();
   std::byte* chunk = scratch.value().chunk();
   for (uint64_t block = 0; block < section.block_count; block += kBlocksPerChunk) {
-    if (control->cancelled) return Cancelled();
+    if (control->cancelled) return ReadingAborted();
     const uint64_t count = std::min(kBlocksPerChunk, section.block_count - block);
     Status read = ReadBlocks(section_index, block, count, chunk, check, &scratch.value());
     if (!read.ok()) return read;

@@ -5,7 +5,6 @@
 // whoever reads them: ReadBlocks(), or ImageSweep for much at once.
 #pragma once
 
-#include <atomic>
 #include <functional>
 #include <memory>
 #include <string>
@@ -17,16 +16,10 @@
 #include "image/block_codec.h"
 #include "image/direct_reader.h"
 #include "image/format.h"
+#include "image/read_control.h"
 #include "image/read_limits.h"
 
 namespace stillframe {
-
-// Shared between one reading thread and those who wait for it.
-struct ReadControl {
-  std::atomic<bool> cancelled{false};
-  std::atomic<uint64_t> bytes_done{0};
-  std::atomic<uint64_t> bytes_total{0};
-};
 
 struct ImageProblem {
   uint64_t offset = 0;

@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "base/thread.h"
-#include "image/control_block.h"
+#include "image/read_failure.h"
 
 namespace stillframe {
 namespace {
@@ -145,7 +145,7 @@ Result<std::vector<ImageProblem>> ImageSweep::Run(Extent extent, ImageFile::Chec
   }
   if (!failure_.ok()) return failure_.failure();
   if (control->cancelled) {
-    return Fail(FailureCode::kAborted, "the reading was aborted");
+    return ReadingAborted();
   }
   std::stable_sort(found_.begin(), found_.end(), [](const Found& a, const Found& b) {
     return std::pair(a.task, a.problem.offset) < std::pair(b.task, b.problem.offset);

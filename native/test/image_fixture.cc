@@ -15,6 +15,7 @@
 #include "image/checksum.h"
 #include "image/control_block.h"
 #include "image/image_sweep.h"
+#include "image/read_failure.h"
 #include "image/saver.h"
 
 namespace stillframe::test {
@@ -208,12 +209,7 @@ Status FillMemory(const ImageFile& image, uint32_t section, std::byte* memory,
   if (!problems.ok()) return problems.failure();
   if (problems.value().empty()) return Success{};
   const ImageProblem& first = problems.value().front();
-  Failure failure;
-  failure.code = FailureCode::kCorrupt;
-  failure.message = first.reason;
-  failure.offset = static_cast<int64_t>(first.offset);
-  failure.section = first.section;
-  return failure;
+  return Corrupt(first.offset, first.section, first.reason);
 }
 
 EditableImage::EditableImage(const Bytes& file)

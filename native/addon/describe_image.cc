@@ -1,0 +1,55 @@
+#include "addon/describe_image.h"
+
+#include "addon/builder.h"
+
+namespace stillframe {
+
+napi_value DescribeImage(Napi::Env env, const ImageFile& image) {
+  const FileHeader& header = image.header();
+  napi_value id = nullptr;
+  napi_create_buffer_copy(env, sizeof header.id, header.id, nullptr, &id);
+  ObjectBuilder info(env);
+  info.Value("id", id)
+      .Unsigned("versionMajor", header.version_major)
+      .Unsigned("versionMinor", header.version_minor)
+      .String("layout", image.layout() == Layout::kPacked ? "packed" : "flat")
+      .Number("frozenAtMs", static_cast<double>(header.frozen_at_ns) / 1'000'000)
+      .Unsigned("pageSize", header.page_size)
+      .Unsigned("blockSize", header.block_size)
+      .Unsigned("fileSize", image.file_length())
+      .Unsigned("allocatedBytes", image.allocated_bytes());
+  image.metadata().empty() ? info.Undefined("metadata") : info.String("metadata", image.metadata());
+  info.Value("sections", ArrayOf(env, image.sections(), [&](const ImageFile::Section& section) {
+               return ObjectBuilder(env)
+                   .String("name", section.name)
+                   .Unsigned("byteLength", section.byte_length)
+                   .Unsigned("storedBytes", section.stored_bytes)
+                   .Unsigned("fileOffset", section.data_offset)
+                   .object();
+             }));
+  return info.object();
+}
+
+napi_value DescribeProblems(Napi::Env env, const std::vector<ImageProblem>& problems) {
+  return ArrayOf(env, problems, [&](const ImageProblem& problem) {
+    return ObjectBuilder(env)
+        .Unsigned("offset", problem.offset)
+        .String("section", problem.section)
+        .String("reason", problem.reason)
+        .object();
+  });
+}
+
+ReadLimits LimitsOf(Reader* plan) {
+  Reader object(plan->env(), plan->Get("limits"));
+  object.Include(*plan);
+  ReadLimits limits;
+  limits.sections = object.Unsigned("sections");
+  limits.metadata_bytes = object.Unsigned("metadataBytes");
+  limits.metadata_values = object.Unsigned("metadataValues");
+  limits.metadata_depth = object.Unsigned("metadataDepth");
+  plan->Include(object);
+  return limits;
+}
+
+}  // namespace stillframe

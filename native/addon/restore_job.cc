@@ -1,0 +1,179 @@
+#include "addon/restore_job.h"
+
+#include <cstring>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "addon/builder.h"
+#include "addon/describe_image.h"
+#include "addon/read_job.h"
+#include "addon/reader.h"
+#include "addon/region_handle.h"
+#include "addon/sources.h"
+#include "image/image_file.h"
+#include "image/read_failure.h"
+#include "memory/checked_copy.h"
+#include "restore/restore.h"
+
+namespace stillframe {
+namespace {
+
+// Memory that JavaScript owns: it may be moved, detached or gone between any two chunks.
+struct JsMemory {
+  size_t destination = 0;  // in the plan
+  std::string section;
+  // Gets (offset, length, done) on the JS thread, and returns where the chunk goes. Released there, too.
+  std::shared_ptr<Napi::FunctionReference> on_chunk;
+  bool in_region = false;  // what on_chunk returns lies in one
+};
+
+struct RestoreRequest {
+  std::string path;
+  ReadLimits limits;
+  RestorePlan plan;
+  std::vector<JsMemory> of_js;
+};
+
+RestoreRequest ReadRequest(Reader* object) {
+  RestoreRequest request;
+  RestorePlan& plan = request.plan;
+  request.path = object->String("path");
+  const std::string mode = object->String("mode");
+  plan.mode = mode == "map"    ? RestoreMode::kMap
+              : mode == "copy" ? RestoreMode::kCopy
+                               : RestoreMode::kAny;
+  plan.prefetch = object->Bool("prefetch");
+  plan.verify = object->Bool("verify");
+  plan.max_bytes = object->Unsigned("maxBytes");
+  request.limits = LimitsOf(object);
+  Reader limits(object->env(), object->Get("limits"));
+  limits.Include(*object);
+  const double mappings = limits.Number("mappings");
+  if (mappings >= 0) plan.max_mappings = static_cast<uint64_t>(mappings);
+  object->Include(limits);
+  const napi_value sections = object->Get("sections");
+  if (object->TypeOf(sections) == napi_object) {
+    plan.sections.emplace();
+    Reader names(object->env(), sections);
+    const uint32_t length = names.Length();
+    for (uint32_t i = 0; i < length && names.ok(); i++)
+      plan.sections->push_back(names.Text(names.At(i)));
+    object->Include(names);
+  }
+  Reader into(object->env(), object->Get("into"));
+  into.Include(*object);
+  const uint32_t length = into.Length();
+  for (uint32_t i = 0; i < length && into.ok(); i++) {
+    Reader entry(object->env(), into.At(i));
+    entry.Include(into);
+    Destination destination;
+    destination.section = entry.String("name");
+    destination.byte_length = entry.Unsigned("byteLength");
+    destination.region = RegionUse(RegionOf(&entry, entry.Get("region")));
+    const bool in_region = entry.Bool("inRegion");
+    const napi_value on_chunk = entry.Get("onChunk");
+    if (entry.TypeOf(on_chunk) == napi_function) {
+      auto function = std::make_shared<Napi::FunctionReference>(
+          Napi::Persistent(Napi::Function(entry.env(), on_chunk)));
+      request.of_js.push_back(
+          {plan.into.size(), destination.section, std::move(function), in_region});
+    }
+    into.Include(entry);
+    plan.into.push_back(std::move(destination));
+  }
+  object->Include(into);
+  return request;
+}
+
+// Fills memory of JavaScript, on the JS thread. Used by one job, on its thread.
+class JsFiller {
+ public:
+  explicit JsFiller(ReadJob* job) : job_(job) {}
+  Status Fill(const JsMemory& memory, uint64_t offset, const std::byte* bytes, uint64_t length);
+
+ private:
+  Status FillNow(Napi::Env env, const JsMemory& memory, uint64_t offset, const std::byte* bytes,
+                 uint64_t length);
+  ReadJob* job_;
+  std::optional<CheckedCopy> copy_;  // from the first chunk on
+};
+
+Status JsFiller::Fill(const JsMemory& memory, uint64_t offset, const std::byte* bytes,
+                      uint64_t length) {
+  if (!copy_) {
+    Result<CheckedCopy> copy = CheckedCopy::Create();
+    if (!copy.ok()) return copy.failure();
+    copy_.emplace(std::move(copy.value()));
+  }
+  return job_->OnJsThread([this, &memory, offset, bytes, length](Napi::Env env) {
+    return FillNow(env, memory, offset, bytes, length);
+  });
+}
+
+Status JsFiller::FillNow(Napi::Env env, const JsMemory& memory, uint64_t offset,
+                         const std::byte* bytes, uint64_t length) {
+  napi_value at = nullptr;
+  napi_create_double(env, static_cast<double>(offset), &at);
+  napi_value count = nullptr;
+  napi_create_double(env, static_cast<double>(length), &count);
+  // Answered in a later turn of the event loop, so that the service has one between any two chunks.
+  const napi_value done = Closure<ReadJob, &ReadJob::OnDone>(env, job_->shared_from_this());
+  const napi_value where = CallFunction(env, memory.on_chunk->Value(), {at, count, done});
+  if (env.IsExceptionPending()) {
+    Failure failure = Fail(FailureCode::kIo, TakeExceptionMessage(env));
+    failure.section = memory.section;
+    return failure;
+  }
+  std::byte* to = Reader(env, where).Address(where);
+  // This environment is being ended.
+  if (to == nullptr) return ReadingAborted();
+  if (!memory.in_region) return copy_->Copy(to, bytes, length);
+  memcpy(to, bytes, length);
+  return Success{};
+}
+
+napi_value DescribeRestored(Napi::Env env, const ImageFile& image, RestoredFile* restored) {
+  const auto describe = [&](RestoredRegion& region) {
+    ObjectBuilder entry(env);
+    entry.String("name", region.section);
+    region.memory ? entry.Value("region", RegionHandle::Wrap(env, std::move(region.memory)))
+                  : entry.Undefined("region");
+    return entry.object();
+  };
+  return ObjectBuilder(env)
+      .Value("info", DescribeImage(env, image))
+      .Bool("mapped", restored->mapped)
+      .Value("sections", ArrayOf(env, restored->regions, describe))
+      .object();
+}
+
+}  // namespace
+
+Napi::Value StartRestore(const Napi::CallbackInfo& info) {
+  Reader reader(info.Env(), info[0]);
+  auto request = std::make_shared<RestoreRequest>(ReadRequest(&reader));
+  if (!reader.ok()) return {};
+  const auto work = [request](ReadJob& job) -> Result<ReadJob::ToValue> {
+    Result<ImageFile> opened = ImageFile::Open(request->path, request->limits);
+    if (!opened.ok()) return opened.failure();
+    auto image = std::make_shared<ImageFile>(std::move(opened.value()));
+    auto filler = std::make_shared<JsFiller>(&job);
+    for (const JsMemory& memory : request->of_js) {
+      request->plan.into[memory.destination].fill =
+          [filler, &memory](uint64_t offset, const std::byte* bytes, uint64_t length) {
+            return filler->Fill(memory, offset, bytes, length);
+          };
+    }
+    Result<RestoredFile> done = Restore(*image, request->plan, &job.control);
+    if (!done.ok()) return done.failure();
+    auto restored = std::make_shared<RestoredFile>(std::move(done.value()));
+    return ReadJob::ToValue(
+        [image, restored](Napi::Env env) { return DescribeRestored(env, *image, restored.get()); });
+  };
+  return ReadJob::Run(info, info[1].As<Napi::Function>(), work);
+}
+
+}  // namespace stillframe

@@ -1,0 +1,155 @@
+#include "restore/restore.h"
+
+#include <string_view>
+#include <unordered_map>
+#include <utility>
+
+#include "image/image_sweep.h"
+#include "image/read_failure.h"
+#include "memory/prefetch.h"
+#include "restore/section_choice.h"
+
+namespace stillframe {
+namespace {
+
+class RestoreWork {
+ public:
+  RestoreWork(const ImageFile& image, const RestorePlan& plan, ReadControl* control)
+      : image_(image),
+        plan_(plan),
+        control_(control),
+        check_(plan.verify ? ImageFile::Check::kChecksums : ImageFile::Check::kNone),
+        sweep_(image) {
+    restored_.mapped = image.layout() == Layout::kFlat && plan.mode != RestoreMode::kCopy;
+    for (const Destination& destination : plan.into) {
+      destinations_.emplace(destination.section, &destination);
+    }
+  }
+
+  Result<RestoredFile> Run();
+
+ private:
+  Status CheckMode() const;
+  // Of one section: null when it becomes a region.
+  const Destination* DestinationOf(uint32_t index) const;
+  Status MakeRegion(uint32_t index);
+  // Gives each section its memory; what is filled by hand comes later.
+  Status Prepare(const std::vector<uint32_t>& chosen);
+  Status FillByHand(const std::vector<uint32_t>& chosen) const;
+  // Reads, and reports the first damage.
+  Status Sweep(ImageSweep* sweep, ImageSweep::Extent extent) const;
+  void Prefetch() const;
+
+  const ImageFile& image_;
+  const RestorePlan& plan_;
+  ReadControl* const control_;
+  const ImageFile::Check check_;
+  std::unordered_map<std::string_view, const Destination*> destinations_;  // by section
+  ImageSweep sweep_;
+  bool fills_ = false;  // the sweep has anything to fill
+  RestoredFile restored_;
+};
+
+Status RestoreWork::CheckMode() const {
+  if (plan_.mode != RestoreMode::kMap || image_.layout() == Layout::kFlat) return Success{};
+  return Fail(FailureCode::kNotMappable,
+              "a compressed (packed) file cannot be mapped: restore it with mode 'copy', or into "
+              "existing memory");
+}
+
+const Destination* RestoreWork::DestinationOf(uint32_t index) const {
+  const auto found = destinations_.find(image_.sections()[index].name);
+  return found != destinations_.end() ? found->second : nullptr;
+}
+
+Status RestoreWork::MakeRegion(uint32_t index) {
+  const ImageFile::Section& section = image_.sections()[index];
+  // Whole pages of zeros cannot be mapped from a file that has none of them.
+  const bool map = restored_.mapped && section.byte_length > 0;
+  Result<std::shared_ptr<RegionMemory>> memory =
+      map ? RegionMemory::MapFile(image_.fd(), section.data_offset, section.byte_length)
+          : RegionMemory::Allocate(section.byte_length, true);
+  if (!memory.ok()) return memory.failure();
+  if (!map) {
+    sweep_.Fill(index, memory.value()->data(), ImageSweep::Way::kStraight);
+    fills_ = true;
+  }
+  restored_.regions.push_back({section.name, std::move(memory.value())});
+  return Success{};
+}
+
+Status RestoreWork::Prepare(const std::vector<uint32_t>& chosen) {
+  for (const uint32_t index : chosen) {
+    const Destination* destination = DestinationOf(index);
+    if (destination == nullptr) {
+      if (Status made = MakeRegion(index); !made.ok()) return made;
+      continue;
+    }
+    restored_.regions.push_back({destination->section, nullptr});
+    if (destination->fill) continue;
+    sweep_.Fill(index, destination->region.get()->data(), ImageSweep::Way::kByHand);
+    fills_ = true;
+  }
+  return Success{};
+}
+
+Status RestoreWork::FillByHand(const std::vector<uint32_t>& chosen) const {
+  for (const uint32_t index : chosen) {
+    const Destination* destination = DestinationOf(index);
+    if (destination == nullptr || !destination->fill) continue;
+    Status filled = image_.ReadSection(index, check_, destination->fill, control_);
+    if (!filled.ok()) return filled;
+  }
+  return Success{};
+}
+
+Status RestoreWork::Sweep(ImageSweep* sweep, ImageSweep::Extent extent) const {
+  control_->bytes_done = 0;
+  Result<std::vector<ImageProblem>> problems = sweep->Run(extent, check_, 1, control_);
+  if (!problems.ok()) return problems.failure();
+  if (problems.value().empty()) return Success{};
+  const ImageProblem& first = problems.value().front();
+  return Corrupt(first.offset, first.section, first.reason);
+}
+
+void RestoreWork::Prefetch() const {
+  if (!plan_.prefetch || !restored_.mapped) return;
+  std::vector<std::shared_ptr<RegionMemory>> regions;
+  for (const RestoredRegion& region : restored_.regions) {
+    if (region.memory) regions.push_back(region.memory);
+  }
+  PrefetchInBackground(std::move(regions));
+}
+
+Result<RestoredFile> RestoreWork::Run() {
+  if (Status mode = CheckMode(); !mode.ok()) return mode.failure();
+  Result<std::vector<uint32_t>> chosen = ChooseSections(image_, plan_);
+  if (!chosen.ok()) return chosen.failure();
+  // All of the file, before a byte of it is handed out. Fresh memory is not handed out before it is filled: then
+  // one way through the file does both.
+  const bool check_first = plan_.verify && (restored_.mapped || !plan_.into.empty());
+  if (check_first) {
+    ImageSweep check(image_);
+    Status checked = Sweep(&check, ImageSweep::Extent::kFile);
+    if (!checked.ok()) return checked.failure();
+  }
+  if (Status ready = Prepare(chosen.value()); !ready.ok()) return ready.failure();
+  const bool check_now = plan_.verify && !check_first;
+  if (fills_ || check_now) {
+    Status filled =
+        Sweep(&sweep_, check_now ? ImageSweep::Extent::kFile : ImageSweep::Extent::kFilled);
+    if (!filled.ok()) return filled.failure();
+  }
+  if (Status filled = FillByHand(chosen.value()); !filled.ok()) return filled.failure();
+  Prefetch();
+  return std::move(restored_);
+}
+
+}  // namespace
+
+Result<RestoredFile> Restore(const ImageFile& image, const RestorePlan& plan,
+                             ReadControl* control) {
+  return RestoreWork(image, plan, control).Run();
+}
+
+}  // namespace stillframe

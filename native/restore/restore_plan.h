@@ -1,0 +1,41 @@
+// What to restore, and where to.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "memory/region.h"
+
+namespace stillframe {
+
+// Takes one chunk of a section; chunks come one after the other. A failure ends the restore.
+using FillChunk = std::function<Status(uint64_t offset, const std::byte* bytes, uint64_t length)>;
+
+// Existing memory that takes one section: a region, or whatever `fill` stands for.
+struct Destination {
+  std::string section;
+  uint64_t byte_length = 0;  // that it has
+  RegionUse region;
+  FillChunk fill;  // without a region
+};
+
+enum class RestoreMode : uint8_t {
+  kAny,  // a mapping where the file can be mapped
+  kMap,
+  kCopy,
+};
+
+struct RestorePlan {
+  RestoreMode mode = RestoreMode::kAny;
+  bool prefetch = false;
+  bool verify = true;  // all of the file, before any of it is handed out
+  std::optional<std::vector<std::string>> sections;  // without: all
+  uint64_t max_bytes = 0;                            // 0: no limit
+  std::optional<uint64_t> max_mappings;              // without: MappingBudget()
+  std::vector<Destination> into;  // of sections that are restored; the others become regions
+};
+
+}  // namespace stillframe
