@@ -12,9 +12,9 @@ inline int64_t ClockNanoseconds(clockid_t clock) {
   clock_gettime(clock, &now);
   return static_cast<int64_t>(now.tv_sec) * 1'000'000'000 + now.tv_nsec;
 }
-// For durations.
+// For durations: monotonic.
 inline int64_t MonotonicNanoseconds() { return ClockNanoseconds(CLOCK_MONOTONIC); }
-// Since the epoch, for people.
+// Since the epoch, for people to read.
 inline int64_t WallNanoseconds() { return ClockNanoseconds(CLOCK_REALTIME); }
 
 }  // namespace stillframe

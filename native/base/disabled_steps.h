@@ -1,7 +1,8 @@
-// Every fallback has a switch that forces it: the environment variable STILLFRAME_DISABLE, a list with
-// commas, read once. It names what to do without: clone3, close_range, o_tmpfile, o_direct, exchange,
-// collapse, userfaultfd, userfaultfd_thread, helpers (savers beside the first one), bounded_park (V8's threads are waited
-// for in the call, as long as it takes: for tests of what a copy is, on machines that are busy).
+// Every fallback has a switch that forces it: the environment variable STILLFRAME_DISABLE, a list
+// with commas, which is read once. It names what to do without: clone3, close_range, o_tmpfile,
+// o_direct, exchange, collapse, userfaultfd, userfaultfd_thread, helpers (savers beside the first
+// one), bounded_park (the call waits for V8's threads for as long as it takes: for tests of what a
+// copy is, on busy machines).
 #pragma once
 
 namespace stillframe {

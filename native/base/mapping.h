@@ -25,9 +25,10 @@ class Mapping {
   }
   ~Mapping() { Unmap(); }
 
-  // Anonymous memory, zero, readable and writable, left out of core dumps. flags: MAP_PRIVATE or MAP_SHARED, and more.
+  // Anonymous memory: zero, readable and writable, and left out of core dumps. flags has
+  // MAP_PRIVATE or MAP_SHARED, and perhaps more.
   static Result<Mapping> Anonymous(size_t length, int flags, const char* what_for);
-  // The same, with the address a multiple of alignment (a power of two, at least a page).
+  // The same, at an address that is a multiple of alignment (a power of two, at least a page).
   static Result<Mapping> AnonymousAligned(size_t length, size_t alignment, const char* what_for);
 
   std::byte* data() const { return data_; }

@@ -79,7 +79,7 @@ inline int64_t Raw(int64_t number, uint64_t a, uint64_t b, uint64_t c, uint64_t 
 #error "stillframe supports Linux on x64 and arm64"
 #endif
 
-// The errno that a test wants here, or 0.
+// The errno that a test asks for here, or 0.
 int InjectedError(Call call) {
   if (!faults_armed.load(std::memory_order_relaxed)) return 0;
   Fault& fault = faults[static_cast<size_t>(call)];
@@ -207,8 +207,8 @@ int Ppoll(pollfd* fds, size_t count, const timespec* timeout) {
       Invoke(Call::kPpoll, SYS_ppoll, fds, count, timeout != nullptr ? &remaining : nullptr, 0, 8));
 }
 
-// TSan has to see mappings come and go, and sees the C library's: it would take two threads for racing that had the
-// same address one after the other.
+// TSan has to see mappings come and go, and sees the C library's: otherwise it would report a race
+// between two threads that had the same address one after the other.
 #if defined(__SANITIZE_THREAD__)
 constexpr bool kMapThroughLibc = true;
 #else
@@ -317,7 +317,8 @@ int StartBareThread(int (*body)(void*), void* argument, std::byte* stack_end) {
 #if defined(__SANITIZE_THREAD__)
   return -EAGAIN;  // TSan takes it for its creator, whose thread-local storage it has
 #endif
-  // libc's, since a new stack needs assembler; it does nothing else: no lock, no list of threads.
+  // This is libc's, since a new stack needs assembler; it does nothing else, has no lock and keeps
+  // no list of threads.
   const int tid = clone(
       body, stack_end,
       CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM, argument);

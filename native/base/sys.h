@@ -1,11 +1,11 @@
-// The one seam between this library and the kernel.
+// The one seam between this library and the kernel. Every system call that can fail in a way we
+// must survive is made here, by number and without libc: the answer is the kernel's own (a value,
+// or -errno), and errno is not touched. So the same functions serve the JS thread, our own threads,
+// and the forked child, in which libc must not be trusted.
 //
-// Every system call that can fail in a way we must survive is made here, by number and without libc:
-// the answer is the kernel's own (a value, or -errno) and errno is not touched. So the same functions
-// serve the JS thread, our threads, and the forked child, in which libc must not be trusted.
-//
-// Tests inject faults here: InjectFault("pwrite", 3, EIO, false) makes the third pwrite fail. A child
-// inherits the plan at the fork and counts on from there. Without a plan the cost is one relaxed load.
+// Tests inject faults here: InjectFault("pwrite", 3, EIO, false) makes the third pwrite fail. A
+// child inherits the plan at the fork and goes on counting from there. Without a plan the cost is
+// one relaxed load.
 #pragma once
 
 #include <poll.h>
@@ -70,13 +70,13 @@ enum class Call : uint8_t {
   kCount,
 };
 
-// In the place of an error number: the call answers 0 and does nothing, as a write of nothing does.
+// In place of an error number: the call answers 0 and does nothing, as a write of nothing does.
 inline constexpr int kAnswersNothing = -1;
-// Makes the nth (from 1) such call from now on fail with error_number; with forever, all later ones too.
-// False when the name is not in the list.
+// Makes the nth (from 1) such call from now on fail with error_number, and, with forever, all later
+// ones too. False if the name is not in the list.
 bool InjectFault(const char* call_name, uint32_t nth, int error_number, bool forever);
 void ClearFaults();
-// The name of a call and how often it was reached since the first fault was injected.
+// The name of a call, and how often it was reached since the first fault was injected.
 const char* CallName(Call call);
 uint32_t CallCount(Call call);
 
@@ -118,7 +118,8 @@ int Mincore(void* address, size_t length, unsigned char* out);
 int64_t Clone3(clone_args* args, size_t size);
 // clone(2) with a null stack, as fork does; flags carry the exit signal in the low byte.
 int64_t Clone(uint64_t flags, int* pidfd);
-// The C library's own, for a copy that goes on using it: its locks are sound there. Returns -errno all the same.
+// The C library's own fork, for a copy that goes on using that library, whose locks are sound
+// there. It returns -errno all the same.
 pid_t ForkThroughLibc();
 int PidfdOpen(pid_t pid);
 int Waitid(int id_type, int id, void* siginfo, int options);
@@ -134,16 +135,16 @@ int SetDisposition(int signal, uint64_t handler);
 int Futex(const void* word, int operation, uint32_t value, const timespec* timeout);
 int Ioctl(int fd, uint64_t request, uint64_t argument);
 int Userfaultfd(unsigned flags);
-// As base/clock.h, without libc.
+// The same as in base/clock.h, but without libc.
 int64_t MonotonicNanoseconds();
 // Raises the niceness of the calling thread to `nice`, 0 to 19, if it is lower.
 void BeNice(int nice);
-// A thread of a forked child, which libc knows nothing of: it shares all with its creator, thread-local storage too,
-// so that it may call nothing but this and what works on memory. It ends when `body` returns. Returns its id, or
-// -EAGAIN, whatever the reason.
+// A thread of a forked child that libc knows nothing of. It shares everything with its creator,
+// including thread-local storage, so it may call nothing but these functions and what works on
+// memory. It ends when `body` returns. Returns its id, or -EAGAIN, whatever the reason.
 int StartBareThread(int (*body)(void*), void* argument, std::byte* stack_end);
-// A process that shares this one's memory and descriptors, so that it costs no page tables; of `body` the same holds. No
-// signal tells of its end. Returns its id, or -errno.
+// A process that shares this one's memory and descriptors, so that it costs no page tables. The
+// same rules hold for its `body`. No signal tells of its end. Returns its id, or -errno.
 int StartBareProcess(int (*body)(void*), void* argument, std::byte* stack_end, int* pidfd);
 [[noreturn]] void ExitGroup(int status);
 

@@ -11,14 +11,14 @@ namespace stillframe {
 
 namespace {
 
-// What a thread that nobody joins works with: it removes it itself.
+// What a thread that nobody joins works with, and removes itself.
 struct Detached {
   const char* name;
   std::function<void()> body;
 };
 
 void SetName(const char* name) {
-  // Not pthread_setname_np: from the outside it costs the starting thread a walk through /proc.
+  // Not pthread_setname_np: called from outside, it costs the starting thread a walk through /proc.
   sys::Prctl(PR_SET_NAME, reinterpret_cast<uint64_t>(name), 0, 0, 0);
 }
 
@@ -34,7 +34,7 @@ Status Create(pthread_t* thread, void* (*run)(void*), void* argument) {
   sigset_t all;
   sigset_t before;
   sigfillset(&all);
-  // But not those that a thread brings on itself: a blocked one of these is death.
+  // But the signals that a thread brings on itself stay unblocked: a blocked one of these is death.
   for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL}) sigdelset(&all, fault);
   pthread_sigmask(SIG_SETMASK, &all, &before);
   const int error = pthread_create(thread, nullptr, run, argument);

@@ -1,4 +1,5 @@
-// A thread of our own: no signal of the host is ever delivered to it, and failing to start is a result.
+// A thread of our own: no signal of the host is ever delivered to it, and a failure to start is a
+// result.
 #pragma once
 
 #include <pthread.h>
@@ -17,13 +18,14 @@ class Thread {
   Thread& operator=(const Thread&) = delete;
   ~Thread() { Join(); }
 
-  // name: a literal of at most 15 characters, for people who look at the process from outside.
+  // name is a literal of at most 15 characters, for people who look at the process from outside.
   Status Start(const char* name, std::function<void()> body);
-  // For what nobody will wait for. `body` must hold all it needs, and goes with the thread.
+  // For work that nobody will wait for. `body` must hold all it needs, and is destroyed with the
+  // thread.
   static Status StartDetached(const char* name, std::function<void()> body);
-  // Idempotent. Never called by the thread itself.
+  // Idempotent. The thread itself never calls it.
   void Join();
-  // Instead of Join(): the thread goes on, and this object has to live as long.
+  // Instead of Join(): the thread goes on, and this object has to live for as long.
   void Detach();
 
  private:

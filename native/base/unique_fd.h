@@ -1,4 +1,4 @@
-// Owns one file descriptor. Move-only; always opened O_CLOEXEC by whoever fills it.
+// Owns one file descriptor. Move-only; the code that fills it always opens it with O_CLOEXEC.
 #pragma once
 
 #include <utility>

@@ -14,7 +14,7 @@ void ForkedPages::CopyFrozen(uint32_t section, uint64_t offset, size_t length, s
 
 void ForkedPages::Release(uint32_t section, uint64_t offset, size_t length) {
   if (!sources[section].releasable) return;
-  // Only whole pages: the rest of a border page may belong to the next chunk.
+  // Only whole pages are given back: the rest of a page at the border may belong to the next chunk.
   const uint64_t from = reinterpret_cast<uintptr_t>(sources[section].data) + offset;
   const uint64_t first = RoundUp(from, page_size);
   const uint64_t end = RoundDown(from + length, page_size);

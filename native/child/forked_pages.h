@@ -12,14 +12,14 @@ namespace stillframe {
 
 struct ForkedSource {
   std::byte* data;
-  // No other source has any of its bytes, so that saved pages can be given back.
+  // No other source shares any of its bytes, so saved pages can be given back.
   bool releasable;
 };
 
 class ForkedPages final : public PageSource {
  public:
   void CopyFrozen(uint32_t section, uint64_t offset, size_t length, std::byte* out) override;
-  // Once the child does not have a page any more, the service writes to it without a copy.
+  // Once the child has given a page back, the service writes to it without a copy.
   void Release(uint32_t section, uint64_t offset, size_t length) override;
 
   // Both set before the fork.

@@ -17,8 +17,9 @@ constexpr uint64_t kDefault = 0;  // SIG_DFL
 constexpr uint64_t kIgnore = 1;   // SIG_IGN
 constexpr int kSignalCount = 64;
 
-// What a process brings on itself, and what the kernel tells it of its own children. All else is meant for the service,
-// and reaches its forked copy only because both look alike from outside.
+// Signals that a process brings on itself, and those by which the kernel tells it about its own
+// children. All others are meant for the service, and reach its forked copy only because both look
+// alike from outside.
 constexpr int kOwnSignals[] = {SIGILL, SIGTRAP, SIGBUS, SIGFPE, SIGSEGV, SIGSYS, SIGCHLD};
 
 uint64_t SignalsOfTheService() {
@@ -27,24 +28,27 @@ uint64_t SignalsOfTheService() {
   return mask;
 }
 
-// The host's handlers must not run here: they would find its state and none of its threads. A closed pipe
-// or a file size limit must come back as an error of the call, not as a death.
+// The host's handlers must not run here: they would find its state, but none of its threads. A
+// closed pipe or a file size limit must come back as an error of the call, not as a death.
 void ResetSignals() {
   for (int signal = 1; signal <= kSignalCount; signal++) {
     if (signal == SIGKILL || signal == SIGSTOP) continue;
     const bool ignored = signal == SIGPIPE || signal == SIGXFSZ;
     sys::SetDisposition(signal, ignored ? kIgnore : kDefault);
   }
-  // Ctrl-C, systemd's SIGTERM to all of a control group, a supervisor's to all of a tree of processes: a service that
-  // handles them may want to finish the capture, and the copy ends with a service that does not.
+  // Ctrl-C, systemd's SIGTERM to a whole control group, and a supervisor's to a whole tree of
+  // processes must not end the copy: a service that handles them may want to finish the capture,
+  // and with a service that does not the copy ends anyway.
   const uint64_t blocked = SignalsOfTheService();
   sys::Sigprocmask(SIG_SETMASK, &blocked, nullptr);
-  // SIGSTOP and SIGKILL cannot be blocked. Not a session of its own: with autogroups niceness would then count within
-  // it only, and not against the service. Where a filter refuses, the mask has to do.
+  // SIGSTOP and SIGKILL cannot be blocked. It is not a session of its own, since with autogroups
+  // its niceness would then count only within that session, and not against the service. Where a
+  // filter refuses the call, the mask has to suffice.
   sys::LeaveProcessGroup();
 }
 
-// The parent must open this process's smaps_rollup while it may: once we are not dumpable only root can.
+// The parent must open this process's smaps_rollup while it may: once the process is not dumpable,
+// only root can.
 void WaitUntilParentReady(const HardeningPlan& plan) {
   ControlHeader* control = plan.control;
   const timespec patience{0, 100'000'000};
@@ -54,7 +58,7 @@ void WaitUntilParentReady(const HardeningPlan& plan) {
   }
 }
 
-// The first to go when memory is short. Raising one's own score needs no privilege.
+// It is the first to go when memory runs short. Raising one's own score needs no privilege.
 void BecomeOomVictim() {
   const int fd = sys::Open(AT_FDCWD, "/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC, 0);
   if (fd < 0) return;
@@ -62,14 +66,16 @@ void BecomeOomVictim() {
   sys::Close(fd);
 }
 
-// A descriptor that the host closes must be closed: its peer waits for the end of the connection.
+// A descriptor that the host closes must be closed here too: its peer waits for the end of the
+// connection.
 void CloseAllBut(int a, int b, bool use_close_range) {
   const auto low = static_cast<unsigned>(a < b ? a : b);
   const auto high = static_cast<unsigned>(a < b ? b : a);
   const auto close_span = [&](unsigned first, unsigned last) {
     if (first > last) return;
     if (use_close_range && sys::CloseRange(first, last, 0) == 0) return;
-    // Before Linux 5.9, or where a filter forbids it. No process has descriptors beyond its limit of then.
+    // Before Linux 5.9, or where a filter forbids close_range. No process has descriptors beyond
+    // the limit of that time.
     constexpr unsigned kHighest = 1 << 20;
     for (unsigned fd = first; fd <= last && fd < kHighest; fd++) sys::Close(static_cast<int>(fd));
   };
@@ -83,7 +89,7 @@ void CloseAllBut(int a, int b, bool use_close_range) {
 bool ParentGone(const HardeningPlan& plan) {
   pollfd watch{plan.alive_fd, POLLIN, 0};
   const timespec now{};
-  // Nobody ever writes to the pipe: any event is its end.
+  // Nobody ever writes to the pipe: any event on it is its end.
   return sys::Ppoll(&watch, 1, &now) > 0;
 }
 
@@ -94,12 +100,12 @@ void HardenChild(const HardeningPlan& plan) {
   control->step.store(SaveStep::kSignals, std::memory_order_relaxed);
   ResetSignals();
 
-  // 2. End with the parent. The signal follows the thread that forked, and reaches a stopped or blocked
-  //    child too; the pipe follows the process.
+  // 2. Arrange to end with the parent. The signal follows the thread that forked, and reaches a
+  //    stopped or blocked child too; the pipe follows the process.
   sys::Prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
   if (ParentGone(plan)) sys::ExitGroup(kChildParentGone);
 
-  // 3. Out of the host's way: its memory first, then its secrets, then its descriptors.
+  // 3. Get out of the host's way: its memory first, then its secrets, then its descriptors.
   control->step.store(SaveStep::kHardening, std::memory_order_relaxed);
   BecomeOomVictim();
   CloseAllBut(plan.target_fd, plan.alive_fd, plan.use_close_range);

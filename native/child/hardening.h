@@ -1,12 +1,13 @@
-// What every forked child does first, whatever it is for: nothing of the host's runs in it, and nothing of it
-// is in the host's way. Raw system calls only, as all of this unit.
+// What every forked child does first, whatever it is for: afterwards nothing of the host runs in
+// it, and nothing of it is in the host's way. Like all of this unit, it makes raw system calls
+// only.
 #pragma once
 
 #include "image/control_block.h"
 
 namespace stillframe {
 
-// Exit statuses; the control block tells the rest.
+// Exit statuses. The control block tells the rest.
 inline constexpr int kChildComplete = 0;
 inline constexpr int kChildFailed = 1;
 inline constexpr int kChildAborted = 2;
@@ -19,8 +20,8 @@ struct HardeningPlan {
   bool use_close_range;  // false forces the fallback
 };
 
-// All signals are blocked when it is called; afterwards all that others may send. Only SIGKILL ends the process from
-// outside; it ends by itself when the parent is gone.
+// All signals are blocked when it is called; afterwards all are that others may send. From outside
+// only SIGKILL ends the process; it ends by itself when its parent is gone.
 void HardenChild(const HardeningPlan& plan);
 
 bool ParentGone(const HardeningPlan& plan);

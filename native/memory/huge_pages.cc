@@ -20,7 +20,7 @@
 #include "base/unique_fd.h"
 #include "memory/page.h"
 
-// Newer than the headers of Debian 12.
+// It is newer than the headers of Debian 12.
 #ifndef MADV_COLLAPSE
 #define MADV_COLLAPSE 25
 #endif
@@ -28,11 +28,12 @@
 namespace stillframe {
 namespace {
 
-// Each call holds the lock of the address space while it copies 2 MiB; the pause lets others have it.
+// Each call holds the lock of the address space while it copies 2 MiB; the pause lets others have
+// it.
 constexpr timespec kBreath{0, 200'000};
 
-// Whether each page of these 2 MiB is a page of its own. Not those that were only read, a capture's doing too: all of them are
-// the one page of zeros of the kernel.
+// Whether each page of these 2 MiB is a page of its own. Pages that were only read (a capture does
+// that, too) are not: all of them are the kernel's one page of zeros.
 bool IsThereAsAWhole(int pagemap, const std::byte* start) {
   constexpr uint64_t kMappedByNobodyElse = uint64_t{1} << 56;
   const size_t count = kHugePageSize / SystemPageSize();
@@ -48,13 +49,14 @@ bool IsThereAsAWhole(int pagemap, const std::byte* start) {
 void Collapse(int pagemap, const std::shared_ptr<RegionMemory>& region) {
   std::byte* const end = region->data() + region->mapped_length();
   for (std::byte* at = region->data(); at + kHugePageSize <= end; at += kHugePageSize) {
-    // Nobody but us needs it any more, or it is being frozen just now: what is put together would be for
-    // nothing.
+    // Nobody but this thread needs the region any more, or it is being frozen at this moment:
+    // putting it together would be wasted work.
     if (region.use_count() == 1 || region->busy()) return;
     if (!IsThereAsAWhole(pagemap, at)) continue;
     const int64_t started = MonotonicNanoseconds();
     const int error = sys::Madvise(at, kHugePageSize, MADV_COLLAPSE);
-    // No huge page to be had now, or none ever. Anything else concerns this one only (it was never touched).
+    // No huge page is free now, or never is. Any other error concerns this one only (it was never
+    // touched).
     if (error == -ENOMEM || error == -EAGAIN) return;
     if (error == 0 && MonotonicNanoseconds() - started > kBreath.tv_nsec / 4)
       nanosleep(&kBreath, nullptr);

@@ -14,8 +14,8 @@
 namespace stillframe {
 namespace {
 
-// Advice on the whole life of a region. Huge pages are a wish (a kernel without them says EINVAL); staying out of children
-// is what the pauses of everybody depend on.
+// Advice for the whole life of a region. Huge pages are only requested (a kernel without them
+// answers EINVAL), but everybody's pauses depend on the memory staying out of children.
 Status AdviseForLife(const Mapping& mapping, bool huge_pages) {
   if (huge_pages) sys::Madvise(mapping.data(), mapping.length(), MADV_HUGEPAGE);
   const int error = sys::Madvise(mapping.data(), mapping.length(), MADV_DONTFORK);
@@ -24,7 +24,7 @@ Status AdviseForLife(const Mapping& mapping, bool huge_pages) {
   return Success{};
 }
 
-// By start, to their length.
+// Start addresses, and their lengths.
 struct Registry {
   std::mutex mutex;
   std::map<uintptr_t, size_t> ranges;

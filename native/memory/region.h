@@ -30,11 +30,13 @@ class RegionMemory {
   // A private mapping of [offset, offset + byte_length) of a file. Writes never reach the file.
   static Result<std::shared_ptr<RegionMemory>> MapFile(int fd, uint64_t offset, size_t byte_length);
 
-  // The mappings of all regions of the process: what a forked copy that runs JavaScript does without.
+  // The mappings of all regions of the process, which a forked copy that runs JavaScript does
+  // without.
   static std::vector<AddressRange> AllRanges();
 
-  // Gives the pages back at once; the mapping stays until its last owner lets go, and reads as zero (or as the
-  // file). For a region that has been closed while the garbage collector still holds its buffer.
+  // Gives the pages back at once. The mapping stays until its last owner lets go, and reads as zero
+  // (or as the file). It is for a region that has been closed while the garbage collector still
+  // holds its buffer.
   void Discard();
   bool discarded() const { return discarded_.load(std::memory_order_relaxed); }
 
@@ -45,11 +47,11 @@ class RegionMemory {
 
   // Whether huge pages were asked for.
   bool huge_pages() const { return huge_pages_; }
-  // One thread at a time puts huge pages together (memory/huge_pages.h).
+  // Only one thread at a time puts huge pages together (memory/huge_pages.h).
   bool TakeCollapse() { return !collapsing_.exchange(true); }
   void GiveCollapse() { collapsing_ = false; }
 
-  // How many captures and restores are at work on the memory. Any thread.
+  // How many captures and restores are working on the memory. Used from any thread.
   bool busy() const { return users_.load(std::memory_order_acquire) > 0; }
 
  private:
