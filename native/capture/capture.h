@@ -77,7 +77,8 @@ class Capture {
   // Aborts and waits for the end, but not for a disk that does not answer.
   ~Capture();
 
-  // Any thread, any time. The outcome is then kAborted, unless the file is published already.
+  // May be called on any thread at any time. The outcome is then kAborted, unless the file has been
+  // published already.
   void Abort();
   CaptureProgress Progress() const;  // any thread
   int64_t frozen_at_ns() const { return frozen_at_ns_; }
@@ -90,17 +91,17 @@ class Capture {
   void Supervise();
   Result<CaptureOutcome> Run();
   struct Work;
-  // How the saving ended; then header and tail, unless it is not wanted any more.
+  // Finds out how the saving ended; then writes header and tail, unless that is no longer wanted.
   static Status FinishFile(Work* work, int target_fd, PublishTurn* turn);
   Status CheckSources() const;
-  // Until the engine has ended, or there is a reason to stop it.
+  // Returns when the engine has ended, or when there is a reason to stop it.
   Status Watch();
   Status CheckAborted() const;
   void RecordCost(const CopyCost& cost);
 
   CaptureRequest request_;
   OnEnd on_end_;
-  // What saving and publishing go on with, also when the capture has given up on them.
+  // What saving and publishing go on using, even after the capture has given up on them.
   std::shared_ptr<Work> work_;
   DiskWork disk_;
   UniqueFd wake_;  // eventfd: abort asked for

@@ -1,8 +1,9 @@
 // When to measure what copy-on-write costs.
 //
-// The exact figure costs a walk over the page tables of the forked copy, so it is asked for at intervals in
-// proportion to its own price. In between, the process's page faults say how much can have been copied at
-// most (each copy is one): when that comes near the limit, the exact figure is asked for at once.
+// The exact figure costs a walk over the page tables of the forked copy, so it is read at intervals
+// in proportion to its own price. In between, the page faults of the process say how much can have
+// been copied at most (each copy is one): when that comes near the limit, the exact figure is read
+// at once.
 #pragma once
 
 #include <cstdint>
@@ -15,7 +16,7 @@ class CostSchedule {
 
   // Whether to measure now.
   bool Due() const;
-  // After a measurement that began at started_ns (monotonic).
+  // Called after a measurement that began at started_ns (monotonic).
   void Measured(int64_t started_ns, uint64_t bytes);
   // The last measurement and all page faults since.
   uint64_t UpperBound() const;

@@ -27,24 +27,24 @@ struct Supervision {
 
 class DiskWork {
  public:
-  // What comes before the file is published. Owns all that it uses. It is called in any case, also when the turn has
-  // been given up and only the end of the saving is to be collected.
+  // The last steps before the file is published. They own everything they use, and run in any case,
+  // even when the turn has been given up and only the end of the saving has to be collected.
   using LastSteps = std::function<Status(int target_fd, PublishTurn* turn)>;
 
   DiskWork() = default;
   DiskWork(const DiskWork&) = delete;
   DiskWork& operator=(const DiskWork&) = delete;
 
-  // kBusy when a capture of this process writes to the same file.
+  // kBusy if a capture of this process is writing to the same file.
   Status Open(const std::string& path, const TargetOptions& options);
   int target_fd() const;
 
-  // Sweeps the directory. Afterwards End() has to follow.
+  // Sweeps the directory. End() has to follow.
   void Begin();
-  // Takes the last steps and publishes. `so_far`: how the saving went; when it failed nothing is published, and that is
-  // what comes back.
+  // Takes the last steps and publishes. `so_far` is how the saving went; if it failed, nothing is
+  // published, and that failure is returned.
   Status End(Status so_far, LastSteps last_steps, const Supervision& supervision);
-  // After End.
+  // Called after End.
   bool left_behind() const { return left_behind_; }
 
  private:

@@ -1,10 +1,11 @@
-// Will the file fit on the disk? Asked while the saving has begun, so that it costs the pause next to nothing and
-// a disk that is too small is not filled to the brim first.
+// Will the file fit on the disk? The question is asked while the saving begins, so that it costs
+// the pause next to nothing, and so that a disk that is too small is not filled to the brim first.
 //
-// Where the sources fit as they are nothing more is done. Otherwise the frozen pages that are not zero are counted,
-// a piece at a time and from the end, where the savers come last, and the capture stops as soon as there are more
-// than fit. What cannot be seen any more, since it has been saved or written, is not counted: no capture is stopped
-// that would have fitted, and for what is overlooked there are the errors of the writes themselves.
+// If the sources fit as they are, nothing more is done. Otherwise the frozen pages that are not
+// zero are counted, a piece at a time and from the end, which the savers reach last, and the
+// capture stops as soon as there are more than fit. Pages that can no longer be seen, since they
+// have been saved or written, are not counted: so no capture is stopped that would have fitted, and
+// errors of the writes themselves catch what is overlooked.
 #pragma once
 
 #include <cstdint>
@@ -17,15 +18,15 @@
 
 namespace stillframe {
 
-// What is free for this user on the filesystem of an open file. Nothing where the filesystem does not say: ramfs and
-// many of FUSE have no size, and answer with zeros.
+// What is free for this user on the filesystem of an open file. Nothing if the filesystem does not
+// say: ramfs and many FUSE filesystems have no size, and answer with zeros.
 std::optional<uint64_t> FreeBytes(int fd);
 
 class SpaceCheck {
  public:
-  // Before anything is written: what has been written is not free any more.
+  // Called before anything is written: what has been written is not free any more.
   SpaceCheck(int target_fd, const std::vector<FreezeSource>& sources, uint64_t overhead_bytes);
-  // Looks at one more piece. kNoSpace when the file cannot fit.
+  // Looks at one more piece. kNoSpace if the file cannot fit.
   Status Step(Engine* engine);
   bool finished() const { return finished_; }
 
@@ -36,7 +37,8 @@ class SpaceCheck {
   Mapping piece_;
   uint64_t needed_bytes_;
   uint64_t free_bytes_ = 0;
-  // What has been looked at: all sources from source_ on, and of the one before all from end_ on.
+  // What has been looked at: all sources from source_ on, and everything from end_ on of the one
+  // before.
   size_t source_ = 0;
   uint64_t end_ = 0;
   bool finished_ = false;

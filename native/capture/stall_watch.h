@@ -1,4 +1,4 @@
-// Notices that whoever saves has stopped making progress.
+// Notices that the savers have stopped making progress.
 #pragma once
 
 #include <algorithm>
@@ -10,11 +10,11 @@ namespace stillframe {
 
 class StallWatch {
  public:
-  // tick_ns: how often Silent() is called, about.
+  // tick_ns is about how often Silent() is called.
   explicit StallWatch(int64_t tick_ns) : tick_ns_(tick_ns), last_look_ns_(MonotonicNanoseconds()) {}
 
-  // Nanoseconds since the heartbeat changed. Only time in which we ran ourselves counts: a service that was
-  // stopped as a whole is not stuck.
+  // Nanoseconds since the heartbeat changed. Only time in which we ran ourselves counts: a service
+  // that was stopped as a whole is not stuck.
   int64_t Silent(uint64_t heartbeat) {
     const int64_t now_ns = MonotonicNanoseconds();
     silent_ns_ += std::min(now_ns - last_look_ns_, 4 * tick_ns_);

@@ -14,7 +14,7 @@ class TargetReservation {
   TargetReservation& operator=(const TargetReservation&) = delete;
   ~TargetReservation() { Release(); }
 
-  // False when somebody holds it.
+  // False if somebody else holds it.
   bool Take(const std::string& identity);
   void Release();
 

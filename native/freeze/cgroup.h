@@ -7,10 +7,11 @@
 namespace stillframe {
 
 struct MemoryCgroup {
-  // Bytes left until the tightest limit above us, page cache that can be dropped counted as free.
+  // Bytes left until the tightest limit above us; page cache that can be dropped counts as free.
   std::optional<uint64_t> headroom;
   std::optional<uint64_t> limit;
-  // The kernel kills every process of the group at once: then a child is no first victim (version 2).
+  // The kernel kills every process of the group at once: a child is then not the first victim
+  // (version 2).
   bool kills_group = false;
 };
 

@@ -30,9 +30,11 @@ struct FreezeSource {
   std::byte* data;
   uint64_t byte_length;
   bool dont_fork;  // the mapping is MADV_DONTFORK
-  // Keeps a region mapped for as long as its pages are protected; empty where that is somebody else's business.
+  // Keeps a region mapped for as long as its pages are protected; empty if that is somebody else's
+  // business.
   std::shared_ptr<void> region = nullptr;
-  // Not a Region's, so that others may have said what a fork is to make of it; and its section, for what is said of it.
+  // Not the memory of a Region, so others may have decided what a fork makes of it; and its
+  // section, for messages about it.
   bool foreign = false;
   std::string_view name = {};
 };
@@ -48,7 +50,7 @@ struct FreezePlan {
   bool will_peek = false;  // Peek() is going to be called
 };
 
-// What copy-on-write costs; as exactly as the engine can tell.
+// What copy-on-write costs, as exactly as the engine can tell.
 struct CopyCost {
   uint64_t bytes = 0;       // extra memory just now
   uint64_t bytes_peak = 0;  // the most that it was at any time, as far as it was looked at
@@ -59,27 +61,28 @@ class Engine {
  public:
   virtual ~Engine() = default;
 
-  // The plan, and all it points to, outlives the engine.
+  // The plan, and everything it points to, outlives the engine.
   virtual Status Prepare(const FreezePlan& plan) = 0;
   virtual Status Freeze() = 0;
-  // Fails when what was frozen is not what the sources hold.
+  // Fails if what was frozen is not what the sources hold.
   virtual Status Attach() = 0;
   // Becomes readable when saving has ended, well or not.
   virtual int wait_fd() const = 0;
-  // Costs CPU: the caller spaces its calls. Nothing when it cannot be told.
+  // Costs CPU time, so the caller spaces its calls. Nothing if the cost cannot be told.
   virtual Result<CopyCost> Cost() = 0;
-  // Reads frozen bytes while they are being saved, and without being in the way. Offset and length are of whole
-  // pages, as far as the source has them, and within one chunk. A page that is not to be had any more comes back as
-  // zeros.
+  // Reads frozen bytes while they are being saved, without getting in the way. Offset and length
+  // are in whole pages, as far as the source has them, and within one chunk. A page that can no
+  // longer be read comes back as zeros.
   virtual void Peek(uint32_t source, uint64_t offset, uint64_t length, std::byte* out) = 0;
   virtual void Stop() = 0;
-  // Whether something has come between the engine and its frozen memory that it must put right. Quick, at each look.
+  // Whether something has come between the engine and its frozen memory, which it must put right.
+  // It is quick, and called at each look.
   virtual Status Check() { return Success{}; }
-  // Waits for the end. Success: every chunk has been written. Otherwise the reason.
+  // Waits for the end. Success means that every chunk has been written; otherwise it is the reason.
   virtual Status Collect() = 0;
-  // Whether the engine never takes more than the limit by itself. The others are measured and stopped.
+  // Whether the engine itself never takes more than the limit. The others are measured and stopped.
   virtual bool keeps_limit() const { return false; }
-  // The process that saves, 0 when it is this one.
+  // The process that saves; 0 if it is this one.
   virtual int pid() const = 0;
 };
 

@@ -1,4 +1,4 @@
-// What this kernel lets us do: probed once by doing, never by version.
+// What this kernel lets us do, probed once by doing it, never by version.
 #pragma once
 
 #include <cstdint>
@@ -33,8 +33,8 @@ MachineReport ProbeEngines();
 // What could go wrong for a capture of so many bytes.
 std::vector<Hazard> HazardsFor(uint64_t source_bytes);
 
-// Memory that can still be taken before somebody is killed: what the system has, or what is left to the
-// memory cgroups that this process is in, whichever is less.
+// Memory that can still be taken before somebody is killed: what the system has, or what is left to
+// the memory cgroups that this process is in, whichever is less.
 uint64_t AvailableMemory();
 
 }  // namespace stillframe

@@ -1,5 +1,6 @@
-// Held by whoever changes which memory a fork copies, from the first change until all is as before: two at a time would
-// undo each other's. A forked child inherits it locked and never looks at it.
+// Held while it is changed which memory a fork copies, from the first change until everything is as
+// before: two such changes at a time would undo each other. A forked child inherits it locked and
+// never looks at it.
 #pragma once
 
 #include <mutex>
@@ -7,8 +8,8 @@
 namespace stillframe {
 
 std::mutex& FlipLock();
-// Makes FlipLock() the one of another library: each addon has this code for itself, the process has one memory. Before
-// any use of it.
+// Makes FlipLock() the lock of another library, before any use of it: each addon has this code for
+// itself, but the process has only one memory.
 void ShareFlipLock(std::mutex* lock);
 
 }  // namespace stillframe

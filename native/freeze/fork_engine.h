@@ -34,12 +34,12 @@ class ForkEngine final : public Engine {
   int pid() const override { return process_.pid(); }
 
  private:
-  // Where the cgroup's memory may run out before the watch over the limit sees it.
+  // Whether the cgroup's memory may run out before the watch over the limit sees it.
   void LeaveTheCopyAlone();
   Status MakeForkable();
   void MakeUnforkable(size_t count);
   bool MakeUnforkable(const FreezeSource& source);
-  // While the copy waits: whether it has what the sources hold.
+  // While the copy waits: checks whether it has what the sources hold.
   Status CheckCarriedOver() const;
   const FreezePlan* plan_ = nullptr;
   ForkedPages pages_;

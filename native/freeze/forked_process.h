@@ -1,7 +1,9 @@
-// A forked copy of this process, seen from the parent: what it takes, how it is stopped, how it ended.
+// A forked copy of this process, seen from the parent: what it takes, how it is stopped, how it
+// ended.
 //
-// Life: Prepare before the fork, Adopt right after it; then, on the supervisor's thread, Attach once, OwnBytes and Stop as
-// often as wanted, Collect once. The destructor stops and collects what has not been.
+// Its life is this: Prepare before the fork, and Adopt right after it; then, on the supervisor's
+// thread, Attach once, OwnBytes and Stop as often as wanted, and Collect once. The destructor stops
+// and collects whatever has not been.
 #pragma once
 
 #include <signal.h>
@@ -20,11 +22,11 @@ class ForkedProcess {
  public:
   ~ForkedProcess();
 
-  // What the child needs for HardenChild(). Refuses where a child could not be ended or waited for.
+  // What the child needs for HardenChild(). Refuses if a child could not be ended or waited for.
   Result<HardeningPlan> Prepare(ControlHeader* control, int target_fd);
   void Adopt(pid_t pid, int pidfd);
 
-  // Opens what a child that is not dumpable would not show any more, its memory only on request.
+  // Opens what a child that is not dumpable would no longer show; its memory only on request.
   void Open(bool will_peek);
   // It waits until then.
   void LetGo();
@@ -35,26 +37,28 @@ class ForkedProcess {
   }
   // A process that is killed loses its memory first, and its pidfd becomes readable later.
   bool HasMemory() const;
-  // Becomes readable when it has ended.
+  // Becomes readable when the child has ended.
   int wait_fd() const { return pidfd_.get(); }
   pid_t pid() const { return pid_; }
-  // Bytes of memory that nobody else maps: what it has allocated, and what the service has copied since.
+  // Bytes of memory that nobody else maps: what the child has allocated, and what the service has
+  // copied since.
   Result<uint64_t> OwnBytes();
   // Reads the child's memory; what it does not have, or we may not see, comes back as zeros.
   void Peek(const std::byte* address, uint64_t length, std::byte* out) const;
   void Stop();
-  // Waits for the end. Success: it has done what it was for. Otherwise the reason.
+  // Waits for the end. Success means that the child has done its work; otherwise it is the reason.
   Status Collect();
 
  private:
   bool HasEnded() const;
-  // Waits until the child has ended, and for how. 0, or -errno.
+  // Waits until the child has ended, and learns how. 0, or -errno.
   int Reap(siginfo_t* info);
-  // Where smaps_rollup may not be read, as in a service that has dropped root: what the child has allocated since Attach.
-  // What the service has copied since is not in it.
+  // For when smaps_rollup may not be read, as in a service that has dropped root: what the child
+  // has allocated since Attach. It does not include what the service has copied since.
   Result<uint64_t> Grown() const;
   std::optional<uint64_t> AnonymousBytes() const;
-  // Whether the killed child ends within the grace period. Otherwise it is left to a thread that reaps it.
+  // Whether the killed child ends within the grace period. If not, it is left to a thread that
+  // reaps it.
   bool EndsInTime();
   Failure HowItDied(int code, int status);
 

@@ -43,18 +43,19 @@
 
 namespace stillframe {
 
-// How an engine protects pages. All is called by any thread and by fault handlers.
+// How an engine protects pages. Everything here is called from any thread and from fault handlers.
 class WriteProtection {
  public:
   virtual ~WriteProtection() = default;
   virtual const char* CallName() const = 0;                  // of the system call behind both
   virtual int Protect(std::byte* start, size_t length) = 0;  // 0 or -errno
   virtual int Lift(std::byte* start, size_t length) = 0;
-  // How many bytes around a fault to capture at once, a power of two and at least a page, when so many isolated
-  // pieces have been lifted already: engines that pay for each take larger ones as their means run out. 0: the
-  // writer must wait for the saver.
+  // How many bytes around a fault to capture at once, a power of two and at least a page, after so
+  // many isolated pieces have been lifted already: engines that pay for each piece take larger ones
+  // as their means run out. 0: the writer must wait for the saver.
   virtual size_t PieceBytes(uint64_t isolated_pieces) = 0;
-  // Whether there is a way to end all protection at once and for good that the kernel cannot refuse. Lift succeeds after it.
+  // Whether all protection can be ended at once and for good in a way that the kernel cannot
+  // refuse. Lift succeeds after it.
   virtual bool CanDropAll() const { return false; }
   virtual void DropAll() {}
 };
@@ -68,25 +69,27 @@ enum class Resolved : uint8_t {
 
 class FrozenMemory final : public PageSource {
  public:
-  // Sources must begin on a page and share no page.
+  // Sources must begin on a page boundary and share no page.
   static Result<std::unique_ptr<FrozenMemory>> Create(const std::vector<FreezeSource>& sources,
                                                       uint64_t limit_bytes, AtLimit at_limit,
                                                       std::shared_ptr<WriteProtection> protection);
 
-  // The instant. On failure everything is lifted again.
+  // The instant of the freeze. On failure everything is lifted again.
   Status ProtectAll();
-  // Gives up: every page becomes writable, every waiting writer goes on; what is read from now on is not frozen. 0, or
-  // the errno with which that was refused for some of it; then it may be tried again.
+  // Gives up: every page becomes writable, and every waiting writer goes on; what is read from now
+  // on is not frozen. Returns 0, or the errno with which the kernel refused that for a part; it may
+  // then be tried again.
   int LiftAll();
 
   bool Contains(const void* address) const;
   bool Overlaps(const FrozenMemory& other) const;
-  // Makes the page at this address writable, with its frozen bytes kept. Returns when a write will succeed, or never.
+  // Makes the page at this address writable, with its frozen bytes kept. Returns when a write will
+  // succeed, or never.
   Resolved ResolveWrite(const void* address);
   // The same for a range, for writes that the kernel is going to make.
   void PrepareWrite(std::byte* start, uint64_t length);
 
-  // As Engine::Peek(): pages that a writer or a saver has come to are not to be had.
+  // Like Engine::Peek(): pages that a writer or a saver has reached cannot be read.
   void Peek(uint32_t section, uint64_t offset, uint64_t length, std::byte* out) const;
 
   // PageSource
@@ -94,7 +97,7 @@ class FrozenMemory final : public PageSource {
   void CopyFrozen(uint32_t section, uint64_t offset, size_t length, std::byte* out) override;
   void Release(uint32_t section, uint64_t offset, size_t length) override;
 
-  // The addresses from the first source to the last, with what lies between.
+  // The addresses from the first source to the last, including what lies between them.
   uintptr_t lowest() const;
   uintptr_t highest() const;
 
@@ -102,10 +105,11 @@ class FrozenMemory final : public PageSource {
   uint64_t copied_bytes_peak() const { return pool_.peak() * page_bytes_; }
   uint64_t copied_pages() const { return copied_pages_.load(std::memory_order_relaxed); }
   bool limit_reached() const { return limit_reached_.load(std::memory_order_relaxed); }
-  // The errno of the refused lift for which the capture was given up while it went on; 0: it was not.
+  // The errno of the refused lift for which the capture was given up while it was running; 0 if it
+  // was not.
   int given_up_for() const { return given_up_for_.load(std::memory_order_relaxed); }
   const char* call_name() const { return protection_->CallName(); }
-  // Gives up because of a refused lift, where there is a way that cannot be refused.
+  // Gives up because of a refused lift, if there is a way that cannot be refused.
   void GiveUp(int error_number);
 
  private:
@@ -127,16 +131,19 @@ class FrozenMemory final : public PageSource {
   std::atomic<uint32_t>& SlotOf(uint64_t page) const {
     return reinterpret_cast<std::atomic<uint32_t>*>(slots_.data())[page];
   }
-  // kLate: somebody else has made the page writable. kAgain: somebody else is at it. kFull: no slot. kNoMeans: there are
-  // no means for one more isolated piece; the saver will come by. kRefused: so says the kernel.
+  // kLate: somebody else has made the page writable. kAgain: somebody else is working on it. kFull:
+  // there is no slot. kNoMeans: there are no means for one more isolated piece, and the saver will
+  // come by. kRefused: the kernel refuses.
   enum class Attempt : uint8_t { kCaptured, kLate, kAgain, kFull, kNoMeans, kRefused };
-  // Of a page in kSaving only when it is wanted at once.
+  // For a page in kSaving, only if it is wanted at once.
   enum class Wish : uint8_t { kWanted, kOnTheWay };
   Attempt TryCapture(const Span& span, uint64_t page, Wish wish);
   bool IsWritable(const Span& span, uint64_t page) const;
-  // The saver's part of CopyFrozen: pages [first, end) of a span, all in kSaving by its doing. False: all is lifted.
+  // The saver's part of CopyFrozen: pages [first, end) of a span, all of which it has moved to
+  // kSaving. False: everything has been lifted.
   bool SaveRun(const Span& span, uint64_t first, uint64_t end, uint64_t bytes, std::byte* out);
-  // Takes the copy that a writer has made of a page, or is making. False: the page is in another state.
+  // Takes the copy that a writer has made of a page, or is making. False: the page is in another
+  // state.
   bool TakeCaptured(const Span& span, uint64_t page, uint64_t bytes, std::byte* out);
   void WaitForChange(uint32_t seen);
   void NoteChange();

@@ -1,5 +1,6 @@
-// What the engines that save from inside this process have in common: frozen memory, the saver threads, and the
-// end of it all. A subclass brings the write protection and the way in which faults arrive.
+// What the engines that save from inside this process have in common: frozen memory, the saver
+// threads, and the end of both. A subclass adds the write protection and the way in which faults
+// arrive.
 #pragma once
 
 #include <atomic>
@@ -31,16 +32,16 @@ class InProcessEngine : public Engine {
 
  protected:
   explicit InProcessEngine(FaultSignal signal) : signal_(signal) {}
-  // A subclass's destructor calls it: threads and protection must go before what they use.
+  // The destructor of a subclass calls it: threads and protection must go before what they use.
   void Shutdown();
 
-  // May outlive the engine, with memory that it could not lift.
+  // It may outlive the engine, with memory that could not be lifted.
   virtual std::shared_ptr<WriteProtection> protection() = 0;
   // Makes the ranges protectable. Before the pause.
   virtual Status PrepareProtection(const FreezePlan& plan) = 0;
   // On the first saver's thread, before it begins.
   virtual void OnFrozen() {}
-  // Nothing is protected any more, and nobody comes to ask.
+  // Nothing is protected any more, and no more faults will arrive.
   virtual void EndProtection() = 0;
 
   FrozenMemory* frozen() { return frozen_.get(); }

@@ -1,4 +1,5 @@
-// What an engine that protects memory by the page asks of its sources: that each has its pages to itself.
+// What an engine that protects memory by the page requires of its sources: that each has its pages
+// to itself.
 #pragma once
 
 #include <vector>
@@ -7,7 +8,7 @@
 
 namespace stillframe {
 
-// A part of the pause: what it takes grows with the number of sources as sorting them does.
+// It is part of the pause: its time grows with the number of sources as that of sorting them does.
 Status CheckOwnPages(const std::vector<FreezeSource>& sources);
 
 }  // namespace stillframe

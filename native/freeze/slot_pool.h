@@ -23,7 +23,7 @@ class SlotPool {
   SlotPool(SlotPool&& other) noexcept;
   SlotPool& operator=(SlotPool&& other) noexcept;
 
-  // kNone when all are in use.
+  // kNone if all are in use.
   uint32_t Take();
   void Give(uint32_t slot);
 

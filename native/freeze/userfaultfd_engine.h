@@ -1,11 +1,12 @@
-// The userfaultfd engine: pages are write-protected in the page tables, no mapping is split, and the first write
-// to one is answered
-//   by a thread of ours (kThread), to which the kernel reports the fault: also the kernel's own writes work, but
-//   it takes a privilege, a sysctl or /dev/userfaultfd;
-//   or by the SIGBUS handler on the writing thread (kSignal): faster, most of all in the worst case, and for everybody, but the
-//   kernel's own writes into a protected page fail with EFAULT.
+// The userfaultfd engine: pages are write-protected in the page tables, and no mapping is split.
+// The first write to a page is answered in one of two ways. With kThread the kernel reports the
+// fault to a thread of ours: the kernel's own writes work, too, but it takes a privilege, a sysctl
+// or /dev/userfaultfd. With kSignal the SIGBUS handler on the writing thread answers: that is
+// faster, most of all in the worst case, and open to everybody, but the kernel's own writes into a
+// protected page fail with EFAULT.
 //
-// A region is registered for the capture only. Never-touched pages are covered by UFFD_FEATURE_WP_UNPOPULATED.
+// A region is registered for the capture only. Never-touched pages are covered by
+// UFFD_FEATURE_WP_UNPOPULATED.
 #pragma once
 
 #include "freeze/features.h"
@@ -22,11 +23,11 @@ class UserfaultfdEngine final : public InProcessEngine, private WriteProtection 
         variant_(variant) {}
   ~UserfaultfdEngine() override { Shutdown(); }
 
-  // Tries it, as a capture would.
+  // Tries it as a capture would.
   static Feature Probe(FaultVariant variant);
 
  private:
-  // Never outlives the engine: DropAll cannot be refused.
+  // It never outlives the engine, since DropAll cannot be refused.
   std::shared_ptr<WriteProtection> protection() override { return {std::shared_ptr<void>(), this}; }
   Status PrepareProtection(const FreezePlan& plan) override;
   void EndProtection() override;
