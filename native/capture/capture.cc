@@ -23,11 +23,12 @@
 namespace stillframe {
 namespace {
 
-// How often the supervisor looks. Short, since a fast writer copies 10 MB in it; long enough to be nothing.
+// How often the supervisor looks: short, since a fast writer copies 10 MB in that time, and yet
+// long enough to cost nothing.
 constexpr int64_t kTickNs = 20'000'000;
 
-// Measured: two savers keep the disk busy while one of them copies and hashes; more make it seek. A compressor is
-// worth every processor that there is.
+// Measured: two savers keep the disk busy while one of them copies and hashes, and more make it
+// seek. Compressing is worth every processor that there is.
 uint32_t SaverCount(bool packed, uint64_t chunk_count) {
   constexpr uint64_t kForTheDisk = 2;
   if (StepDisabled("helpers")) return 1;
@@ -137,7 +138,7 @@ Status Capture::Prepare() {
   work.plan.memory_limit =
       request_.memory_limit != 0 ? request_.memory_limit : AvailableMemory() / 2;
   work.plan.at_limit = request_.at_limit;
-  // How much compressed pages will take nobody knows before.
+  // Nobody knows beforehand how much compressed pages will take.
   if (!packed) {
     space_.emplace(disk_.target_fd(), work.plan.sources, layout.block_count * sizeof(BlockEntry));
     work.plan.will_peek = !space_->finished();
@@ -150,9 +151,9 @@ void Capture::Supervise() {
   phase_.wait(Phase::kPreparing);
   if (phase_ == Phase::kFailedToFreeze) return;
   Result<CaptureOutcome> outcome = Run();
-  // What the disk keeps goes when it gets on; the memory stays busy until then.
+  // What the disk holds up is released when the disk goes on; the memory stays busy until then.
   if (!disk_.left_behind()) {
-    // Before the end is told: whoever hears of it may start the next one.
+    // This comes before the end is reported, since the listener may start the next capture at once.
     std::vector<std::shared_ptr<RegionMemory>> regions;
     for (const CaptureSource& source : work_->sources) {
       if (source.region.get() != nullptr) regions.push_back(source.region.memory());
@@ -197,7 +198,7 @@ Result<CaptureOutcome> Capture::Run() {
 Status Capture::FinishFile(Work* work, int target_fd, PublishTurn* turn) {
   turn->Enter("waiting for the end of the saving");
   Status collected = work->engine->Collect();
-  // Its memory is needed no more, and the disk may take its time.
+  // The engine's memory is no longer needed, and the disk may take its time.
   work->engine.reset();
   if (!collected.ok() || turn->given_up()) return collected;
 
@@ -206,7 +207,7 @@ Status Capture::FinishFile(Work* work, int target_fd, PublishTurn* turn) {
   const ControlBlock& control = *work->control;
   uint64_t tail_offset = layout.data_end;
   if (layout.layout == Layout::kPacked) {
-    // Cuts off what the blocks did not need.
+    // Cuts off the part of the file that the blocks did not need.
     const uint64_t end = control.header()->file_tail.load(std::memory_order_relaxed);
     tail_offset = RoundUp(end, kPartAlignment);
     if (const int error = sys::Ftruncate(target_fd, tail_offset); error < 0) {
@@ -261,7 +262,8 @@ Status Capture::Watch() {
       return SystemFailure("ppoll", -ready, "cannot watch over the capture");
     }
     if (ready > 0 && events[0].revents != 0) {
-      // A forked copy that has ended says no more; then what page faults allow stands in for it.
+      // A forked copy that has ended says no more; the bound by page faults then takes the place of
+      // its figure.
       const Result<CopyCost> cost = engine.Cost();
       const uint64_t bound = std::min(schedule.UpperBound(), work_->layout.byte_length);
       if (cost.ok()) {
@@ -292,7 +294,7 @@ Status Capture::Watch() {
     if (cost.ok()) {
       schedule.Measured(started_ns, cost.value().bytes);
     } else {
-      // Where it cannot be measured the bound that page faults give takes its place.
+      // If the cost cannot be measured, the bound by page faults takes its place.
       const uint64_t bound = schedule.UpperBound();
       cost = CopyCost{bound, std::max(bound, last_cost_.bytes_peak), bound / SystemPageSize()};
     }

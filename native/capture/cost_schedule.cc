@@ -35,7 +35,7 @@ uint64_t CostSchedule::UpperBound() const {
 bool CostSchedule::Due() const {
   const int64_t rested = MonotonicNanoseconds() - last_end_ns_;
   const uint64_t bound = UpperBound();
-  // It may be over the limit by now: one walk is cheaper than gigabytes.
+  // The cost may be over the limit by now, and one walk is cheaper than gigabytes.
   if (bound > limit_bytes_) return true;
   if (bound > limit_bytes_ / 2) return rested >= last_took_ns_ * kUrgentRest;
   return rested >= std::max(kRegularNs, last_took_ns_ * kRegularRest);

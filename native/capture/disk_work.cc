@@ -18,7 +18,8 @@ namespace stillframe {
 namespace {
 
 constexpr int64_t kTickNs = 20'000'000;
-// For what has been given up to get out of the way. Longer than a killed copy is given to end.
+// How long work that has been given up may take to get out of the way. It is longer than what a
+// killed copy is given to end.
 constexpr int64_t kGraceNs = 2'000'000'000;
 
 }  // namespace
@@ -28,14 +29,15 @@ struct DiskWork::Shared {
   std::optional<TargetFile> target;
   TargetReservation reservation;
   UniqueFd ended;  // eventfd
-  // Set by End(), and then of the thread.
+  // Set by End(), and from then on the thread's.
   LastSteps last_steps;
   std::atomic<bool> may_end{false};
-  // Set by whichever of the two is first to be done with the other; the second closes what both used.
+  // Set by whichever of the two finishes with the other first; the second closes what both used.
   std::atomic<bool> parted{false};
-  // Of the thread until `ended` is readable.
+  // The thread's until `ended` is readable.
   Status outcome = Success{};
-  // Its body holds this object. After Detach() that stays for ever: a few hundred bytes for each disk that hangs.
+  // Its body holds this object. After Detach() that stays for ever: a few hundred bytes for each
+  // disk that hangs.
   Thread thread;
 
   void Finish() {
@@ -79,7 +81,7 @@ void DiskWork::Begin() {
     shared->may_end.wait(false);
     shared->Finish();
   });
-  // Where no thread is to be had the supervisor does it, and nobody watches.
+  // If no thread can be started, the supervisor does the work, and nobody watches.
   on_thread_ = started.ok();
 }
 
@@ -98,11 +100,11 @@ Status DiskWork::End(Status so_far, LastSteps last_steps, const Supervision& sup
   StallWatch stall(kTickNs);
   const int64_t stall_ns = supervision.stall_timeout_ms * 1'000'000;
   for (;;) {
-    // Once awake, always readable: not to be waited for any more.
+    // Once it is awake it is always readable, so it must not be waited for any more.
     pollfd events[2] = {{shared.ended.get(), POLLIN, 0}, {supervision.wake_fd, POLLIN, 0}};
     const timespec tick{0, kTickNs};
     if (sys::Ppoll(events, leaving ? 1 : 2, &tick) < 0) nanosleep(&tick, nullptr);
-    // The kernel may have refused the write that tells, or the wait for it.
+    // The kernel may have refused the write that tells of the end, or the wait for it.
     if (events[0].revents != 0 || shared.parted) break;
     if (leaving) {
       if (MonotonicNanoseconds() < leave_at_ns) continue;
@@ -122,11 +124,11 @@ Status DiskWork::End(Status so_far, LastSteps last_steps, const Supervision& sup
     if (stop.ok()) continue;
     leaving = true;
     leave_at_ns = MonotonicNanoseconds() + kGraceNs;
-    // Published already: whatever it still tidies up, it is a success.
+    // The file has been published already: whatever is still being tidied up, it is a success.
     if (!shared.turn.GiveUp()) stop = Success{};
   }
   shared.thread.Join();
-  // Why it was stopped says more than how it ended.
+  // The reason why it was stopped says more than how it ended.
   return stop.ok() ? std::move(shared.outcome) : std::move(stop);
 }
 

@@ -22,7 +22,7 @@ constexpr int kPiecesPerStep = 32;
 std::optional<uint64_t> FreeBytes(int fd) {
   struct statfs about {};
   if (sys::Fstatfs(fd, &about) < 0 || about.f_blocks == 0) return std::nullopt;
-  // Blocks are counted in fragments where the two differ (FUSE).
+  // Blocks are counted in fragments if the two differ (FUSE).
   const auto unit = about.f_frsize != 0 ? about.f_frsize : about.f_bsize;
   return static_cast<uint64_t>(about.f_bavail) * static_cast<uint64_t>(unit);
 }
@@ -63,7 +63,7 @@ void SpaceCheck::Count(Engine* engine) {
   const uint64_t start = RoundDown(end_ - 1, kPiece);
   const uint64_t length = end_ - start;
   engine->Peek(static_cast<uint32_t>(source_), start, length, piece_.data());
-  // A last page in part is one of the file's too.
+  // A partial last page is a page of the file, too.
   const uint64_t whole = RoundUp(length, kPageSize);
   std::fill(piece_.data() + length, piece_.data() + whole, std::byte{0});
   // A block is stored whole as soon as one page of it is not zero.

@@ -76,7 +76,7 @@ MemoryCgroup ReadMemoryCgroup() {
     if (controllers.find(",memory,") != std::string::npos) path_v1 = line.substr(second + 1);
   });
 
-  // Version 2: each ancestor may have a limit of its own.
+  // In version 2 each ancestor may have a limit of its own.
   const std::string root_v2 = MountPoint(*mountinfo, "cgroup2", "");
   if (!root_v2.empty() && !path_v2.empty()) {
     for (std::string path = path_v2;; path.resize(path.rfind('/'))) {
@@ -89,7 +89,7 @@ MemoryCgroup ReadMemoryCgroup() {
       if (path.rfind('/') == std::string::npos || path.empty()) break;
     }
   }
-  // Version 1: the group itself says what is in force.
+  // In version 1 the group itself says what is in force.
   const std::string root_v1 = MountPoint(*mountinfo, "cgroup", "memory");
   if (!root_v1.empty() && !path_v1.empty()) {
     const std::string directory = root_v1 + path_v1;

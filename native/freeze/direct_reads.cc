@@ -15,10 +15,11 @@
 namespace stillframe {
 namespace {
 
-// Of statfs(2). Files of these may be read past the page cache without a flag that says so.
+// Filesystem types of statfs(2) whose files may be read past the page cache without a flag that
+// says so.
 constexpr uint64_t kFuse = 0x65735546;
 constexpr uint64_t k9p = 0x01021997;
-// Where /proc does not tell: the limit of most processes.
+// For when /proc does not tell: the limit of most processes.
 constexpr uint64_t kDescriptorsUnknown = 1024;
 
 std::string PathOf(int fd) {
@@ -33,14 +34,14 @@ bool HasRegisteredBuffers(int ring) {
   return about && NumberAfter(*about, "UserBufs:").value_or(0) > 0;
 }
 
-// What a descriptor is, if such reads can come from it. flags: its own, of F_GETFL.
+// What a descriptor is, if such reads can come from it. flags are its own, from F_GETFL.
 const char* WayOf(int fd, int flags) {
   const bool direct = (flags & O_DIRECT) != 0;
-  // Sockets, pipes and whatever else an event loop watches, without a look at each.
+  // Sockets, pipes and whatever else an event loop watches are left out without a look at each.
   if (!direct && (flags & O_NONBLOCK) != 0) return nullptr;
   struct stat about {};
   if (sys::Fstat(fd, &about) < 0) return nullptr;
-  // Of a pipe the flag says that it keeps packets apart.
+  // On a pipe the flag says that it keeps packets apart.
   if (direct && (S_ISREG(about.st_mode) || S_ISBLK(about.st_mode))) {
     return DirectReader::IsOurs(fd) ? nullptr : "is open for direct reads (O_DIRECT)";
   }

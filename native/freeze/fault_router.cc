@@ -23,12 +23,14 @@
 namespace stillframe {
 namespace {
 
-// At most so many captures by write protection at a time.
+// The most captures by write protection at a time.
 constexpr size_t kMaxArmed = 64;
-// Late faults at one address that are believed in a row; a page that stays protected is a real fault.
+// The most late faults at one address that are believed in a row; a page that stays protected is a
+// real fault.
 constexpr int kMaxLateFaults = 64;
 
-// The end of a process that could only hang. To stderr, since nothing else can be said from there.
+// The last words of a process that could only hang. They go to stderr, since nothing else can be
+// said from there.
 constexpr char kRefusedForGood[] =
     "stillframe: the kernel refuses, again and again, to make memory writable that was "
     "write-protected for a capture; the "
@@ -42,22 +44,23 @@ struct ArmedSlot {
 };
 ArmedSlot slots[kMaxArmed];
 
-// The ranges of captures that have ended, for faults that come late. A ring: an old range costs nothing, since a
-// real fault in it is believed late only so many times.
+// The ranges of captures that have ended, for faults that come late. It is a ring: an old range
+// costs nothing, since a real fault in it is believed late only so many times.
 struct EndedRange {
   std::atomic<uintptr_t> start{0};
   std::atomic<uintptr_t> end{0};
 };
 EndedRange ended_ranges[kMaxArmed];
 size_t next_ended = 0;
-// Grows with each arming and disarming: late faults of different captures are not counted together.
+// Grows with each arming and disarming, so that late faults of different captures are not counted
+// together.
 std::atomic<uint32_t> generation{0};
 
 struct Chain {
   int number = 0;
   bool installed = false;
-  // What was there before we first came, and what we went in front of the last times. A handler may still be reading the
-  // last one while the next is written.
+  // The handler that was there before we first came, and those that we went in front of the last
+  // times. A handler may still be reading the last one while the next is being written.
   struct sigaction first {};
   struct sigaction nexts[8]{};
   std::atomic<uint32_t> last{0};
@@ -79,13 +82,14 @@ std::mutex& RouterLock() {
   return *lock;
 }
 
-// Initial-exec: no call into the loader from inside a handler.
+// Initial-exec, so that there is no call into the loader from inside a handler.
 __attribute__((tls_model("initial-exec"))) thread_local int chaining = 0;
 __attribute__((tls_model("initial-exec"))) thread_local const void* late_address = nullptr;
 __attribute__((tls_model("initial-exec"))) thread_local int late_count = 0;
 __attribute__((tls_model("initial-exec"))) thread_local uint32_t late_generation = 0;
 
-// Runs each(memory) for the memory that is armed for this signal and holds the address; false when there is none.
+// Runs each(memory) for the memory that is armed for this signal and holds the address; false if
+// there is none.
 template <typename Each>
 bool WithArmed(const void* address, FaultSignal signal, Each each) {
   for (ArmedSlot& slot : slots) {
@@ -101,8 +105,9 @@ bool WithArmed(const void* address, FaultSignal signal, Each each) {
   return false;
 }
 
-// A fault at a page that is writable came late, once, or a few times in a hot spot. One that keeps coming is about
-// something else than writing: code run from there, a file that was truncated under its mapping.
+// A fault at a page that is writable came late, once, or a few times in a hot spot. One that keeps
+// coming is about something other than writing: code run from there, or a file that was truncated
+// under its mapping.
 bool BelievedLate(const void* address) {
   const uint32_t now = generation.load(std::memory_order_relaxed);
   late_count = address == late_address && now == late_generation ? late_count + 1 : 0;
@@ -126,7 +131,8 @@ void CallHandler(Chain& chain, struct sigaction& in_chain, int number, siginfo_t
                  void* context) {
   const struct sigaction action = in_chain;
   if ((action.sa_flags & SA_RESETHAND) != 0) {
-    // Called once only, as the kernel does it: such a handler returns and relies on the default action.
+    // Called only once, as the kernel would do it: such a handler returns and relies on the default
+    // action.
     in_chain.sa_handler = SIG_DFL;
     in_chain.sa_flags = 0;
   }
@@ -139,8 +145,8 @@ void CallHandler(Chain& chain, struct sigaction& in_chain, int number, siginfo_t
     action.sa_handler(number);
     return;
   }
-  // The default action, by its own way: the faulting instruction runs again, or the signal comes again, and
-  // the kernel ends the process with its true cause. A fault cannot be ignored.
+  // The default action, in its own way: the faulting instruction runs again, or the signal comes
+  // again, and the kernel ends the process with its true cause. A fault cannot be ignored.
   struct sigaction default_action {};
   default_action.sa_handler = SIG_DFL;
   sigaction(chain.number, &default_action, nullptr);
@@ -160,7 +166,8 @@ void Forward(Chain& chain, int number, siginfo_t* info, void* context) {
 void Handle(int number, siginfo_t* info, void* context) {
   const bool segv = number == SIGSEGV;
   Chain& chain = segv ? segv_chain : bus_chain;
-  // SEGV_ACCERR: a page that exists and forbids it. userfaultfd says BUS_ADRERR. Sent signals are not ours.
+  // SEGV_ACCERR means a page that exists and forbids the access. userfaultfd says BUS_ADRERR.
+  // Signals that were sent are not ours.
   const bool candidate = segv ? info->si_code == SEGV_ACCERR : info->si_code == BUS_ADRERR;
   if (candidate) {
     const void* address = info->si_addr;
@@ -188,9 +195,9 @@ Status GoInFront(Chain& chain) {
   if (InFront(chain)) return Success{};
   struct sigaction ours {};
   ours.sa_sigaction = Handle;
-  // On the alternative stack where a thread has one, as V8's own handler. Nothing of the host's interrupts the
-  // capture of a page; but the fault signals stay open, so that a thread in here is not taken for one that blocks
-  // them.
+  // It runs on the alternative stack if a thread has one, as V8's own handler does. Nothing of the
+  // host interrupts the capture of a page; but the fault signals stay open, so that a thread in
+  // here is not taken for one that blocks them.
   ours.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
   sigfillset(&ours.sa_mask);
   sigdelset(&ours.sa_mask, SIGSEGV);
@@ -199,7 +206,7 @@ Status GoInFront(Chain& chain) {
   if (sigaction(chain.number, nullptr, &before) != 0) {
     return SystemFailure("sigaction", errno, "cannot examine the handler of a fault signal");
   }
-  // Before ours is in place, since it may run at once.
+  // This comes before ours is in place, since ours may run at once.
   chain.GoneInFrontOf(before);
   if (!chain.installed) chain.first = before;
   if (sigaction(chain.number, &ours, nullptr) != 0) {
@@ -233,7 +240,7 @@ void ForEachThread(Each each) {
 void DisarmLocked(FrozenMemory* memory) {
   for (ArmedSlot& slot : slots) {
     if (slot.memory.load(std::memory_order_relaxed) != memory) continue;
-    // First the range for those that come late, then the pointer for those that are in time.
+    // First comes the range for faults that are late, then the pointer for those that are in time.
     EndedRange& ended = ended_ranges[next_ended++ % kMaxArmed];
     ended.start = 0;
     ended.end = memory->highest();
@@ -245,7 +252,7 @@ void DisarmLocked(FrozenMemory* memory) {
   }
 }
 
-// Of captures that have ended. Under the lock.
+// The ranges of captures that have ended. Called under the lock.
 std::vector<std::unique_ptr<FrozenMemory>>& LeftArmed() {
   static auto* left = new std::vector<std::unique_ptr<FrozenMemory>>;
   return *left;
@@ -322,8 +329,8 @@ std::string ThreadThatBlocks(FaultSignal signal) {
   const uint64_t bit = Bit(signal == FaultSignal::kSegv ? SIGSEGV : SIGBUS);
   std::string found;
   ForEachThread([&](int tid, uint64_t blocked, const std::string& name) {
-    // Signal 32 belongs to the C library, which blocks it only itself, with all others, while a thread starts or
-    // ends. Such a thread is not writing.
+    // Signal 32 belongs to the C library, which alone blocks it, together with all others, while a
+    // thread starts or ends. Such a thread is not writing.
     if ((blocked & Bit(32)) != 0) return;
     if ((blocked & bit) == 0 || QuietThreads().count(tid) != 0) return;
     found = "'" + name + "' (" + std::to_string(tid) + ")";
@@ -333,7 +340,7 @@ std::string ThreadThatBlocks(FaultSignal signal) {
 
 void NoteQuietThreads() {
   const std::lock_guard lock(RouterLock());
-  // Node's inspector thread blocks every signal and waits for one; it is there before any addon.
+  // Node's inspector thread blocks every signal and waits for one; it exists before any addon does.
   const uint64_t all_that_can_be = ~(Bit(SIGKILL) | Bit(SIGSTOP) | Bit(32) | Bit(33));
   ForEachThread([&](int tid, uint64_t blocked, const std::string&) {
     if ((blocked & all_that_can_be) == all_that_can_be) QuietThreads().insert(tid);

@@ -23,8 +23,8 @@
 namespace stillframe {
 namespace {
 
-// Calls that are wrong on purpose: one that exists says what is wrong with them, one that does not, or that
-// a filter keeps from us, says ENOSYS or EPERM.
+// Calls that are wrong on purpose: one that exists says what is wrong with them, while one that
+// does not exist, or that a filter keeps from us, says ENOSYS or EPERM.
 bool HasClone3() {
   if (StepDisabled("clone3")) return false;
   const int64_t error = sys::Clone3(nullptr, 0);
@@ -38,7 +38,8 @@ bool HasCloseRange() {
 bool HasProc() { return access("/proc/self/fd", F_OK) == 0; }
 bool HasSmapsRollup() { return ReadSmallFile("/proc/self/smaps_rollup").has_value(); }
 
-// Of the usual 65,530. mprotect takes half of what is left, and Node's own heap needs some for each thread.
+// The usual limit is 65,530. mprotect takes half of what is left, and Node's own heap needs some
+// for each thread.
 constexpr uint64_t kFewMappings = 8192;
 
 void AddMappingHazard(std::vector<Hazard>* hazards) {
@@ -77,7 +78,7 @@ MachineReport ProbeEngines() {
   MachineReport report;
   report.engines.push_back(KnownFork());
   report.engines.push_back(MprotectEngine::Probe());
-  // The variant for everybody decides whether there is the engine at all.
+  // The variant that everybody may use decides whether the engine is there at all.
   const Feature by_thread = UserfaultfdEngine::Probe(FaultVariant::kThread);
   const Feature by_signal = UserfaultfdEngine::Probe(FaultVariant::kSignal);
   report.engines.push_back(
@@ -169,7 +170,8 @@ uint64_t AvailableMemory() {
   if (available_kib) {
     available = *available_kib * 1024;
   } else {
-    // A /proc without it (systemd's ProcSubset=pid): what is free says less, and errs on the safe side.
+    // This is a /proc without it (systemd's ProcSubset=pid): the free memory is a smaller figure,
+    // and errs on the safe side.
     struct sysinfo system {};
     sysinfo(&system);
     available = (uint64_t{system.freeram} + system.bufferram) * system.mem_unit;

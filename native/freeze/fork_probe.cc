@@ -22,7 +22,8 @@ namespace {
 
 constexpr size_t kMemoryBytes = size_t{64} << 10;
 
-// In the probe: until it is killed, is told to go, or a second is over. All signals are blocked in it.
+// Runs in the probe until it is killed, is told to go, or a second is over. All signals are blocked
+// in it.
 int BeProbe(void* argument) {
   sys::Prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
   auto* told = static_cast<std::atomic<uint32_t>*>(argument);
@@ -69,7 +70,7 @@ Feature ProbeFork() {
       waited = sys::Waitid(P_PIDFD, pidfd, &info, WEXITED | __WALL);
     } while (waited == -EINTR);
   }
-  // Its memory must not go before it has, and nothing of it must stay.
+  // Its memory must not go before the probe has, and nothing of the probe may stay.
   if (waited < 0) {
     while (waitpid(pid, nullptr, __WALL) < 0 && errno == EINTR) {
     }
@@ -89,7 +90,7 @@ Feature ProbeFork() {
 }
 
 Feature KnownFork() {
-  // Never destroyed: a Worker may freeze while the process exits.
+  // It is never destroyed: a Worker may freeze while the process exits.
   static auto* lock = new std::mutex;
   static auto* known = new std::optional<Feature>;
   const std::lock_guard guard(*lock);

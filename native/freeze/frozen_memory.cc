@@ -22,14 +22,17 @@ extern "C" void AnnotateIgnoreReadsEnd(const char* file, int line);
 namespace stillframe {
 namespace {
 
-// No wait depends on a wake-up alone: whoever waits looks again after this time.
+// No wait depends on a wake-up alone: a waiting thread looks again after this time.
 constexpr timespec kPatience{0, 20'000'000};
-// How often in a row a writer believes that a lift is refused in passing, before it gives the capture up.
+// How often in a row a writer assumes that the refusal of a lift will pass, before it gives the
+// capture up.
 constexpr int kRefusalsInPassing = 5;
-// How long it goes on asking where nothing else can be done. Long beside any shortage that passes, short beside a service that
-// never answers again: a process that ends is started again, one that hangs is not.
+// How long it goes on asking if nothing else can be done: long compared with any shortage that
+// passes, short compared with a service that never answers again. A process that ends is started
+// again, and one that hangs is not.
 constexpr int64_t kPatienceWithKernelNs = 5'000'000'000;
-// Turns of a waiting writer before it sleeps: a page is copied in well under a microsecond.
+// How many turns a waiting writer spins before it sleeps: a page is copied in well under a
+// microsecond.
 constexpr int kSpins = 200;
 inline void Pause() {
 #if defined(__x86_64__)
@@ -39,10 +42,10 @@ inline void Pause() {
 #endif
 }
 
-// How long the kernel has refused one writer.
+// For how long the kernel has refused one writer.
 class Refusals {
  public:
-  // One more. True: it is no use.
+  // Counts one more refusal. True: it is of no use to ask again.
   bool InVain() {
     const int64_t now_ns = sys::MonotonicNanoseconds();
     if (since_ns_ == 0) since_ns_ = now_ns;
@@ -53,7 +56,7 @@ class Refusals {
   int64_t since_ns_ = 0;
 };
 
-// TSan must not report what is read while somebody writes it, and is not used then.
+// TSan must not report what is read while somebody writes it: such a copy is then not used.
 class IgnoreRaces {
  public:
 #if defined(__SANITIZE_THREAD__)
@@ -129,7 +132,7 @@ Status FrozenMemory::ProtectAll() {
 
 int FrozenMemory::LiftAll() {
   lifted_.store(1, std::memory_order_release);
-  // Nothing is ever protected again.
+  // From here on nothing is ever protected again.
   if (all_lifted_.load(std::memory_order_acquire)) return 0;
   int refused = 0;
   for (const Span& span : spans_) {
@@ -150,7 +153,8 @@ int FrozenMemory::LiftAll() {
 
 void FrozenMemory::GiveUp(int error_number) {
   if (!protection_->CanDropAll()) return;
-  // Before a page can be written to: what is saved from then on is not what was frozen.
+  // This comes before any page can be written to: what is saved from then on is not what was
+  // frozen.
   given_up_for_.store(error_number, std::memory_order_seq_cst);
   protection_->DropAll();
   LiftAll();
@@ -223,12 +227,12 @@ FrozenMemory::Attempt FrozenMemory::TryCapture(const Span& span, uint64_t page, 
   }
   std::byte* bytes = span.start + page * page_bytes_;
   {
-    // Whoever waits in a fault for us has told TSan of its write already.
+    // A thread that waits for us in a fault has already told TSan of its write.
     [[maybe_unused]] const IgnoreRaces ignore;
     memcpy(pool_.Bytes(slot), bytes, page_bytes_);
   }
   if (protection_->Lift(bytes, page_bytes_) < 0) {
-    // As if it had never been tried.
+    // It is as if it had never been tried.
     state.store(found, std::memory_order_release);
     pool_.Give(slot);
     return Attempt::kRefused;
@@ -276,16 +280,18 @@ Resolved FrozenMemory::ResolveWrite(const void* address) {
       continue;
     }
     if (attempt == Attempt::kLate) continue;
-    // The saver may have better luck with more at once; and its end, or that of the capture, comes.
+    // The saver may have better luck with more at once; and its end, or that of the capture, will
+    // come.
     if (attempt == Attempt::kRefused && ++refused > kRefusalsInPassing) GiveUp(ENOMEM);
     if (attempt != Attempt::kCaptured) {
       WaitForChange(seen);
       continue;
     }
-    // In this order: a release of the chunk in between must not take away what is not counted yet.
+    // The order matters: a release of the chunk in between must not take away what is not counted
+    // yet.
     isolated_pieces_.fetch_add(1, std::memory_order_relaxed);
     ChunkAt(span->first_chunk + offset / kChunkSize).pieces.fetch_add(1);
-    // The rest of a larger piece, as far as it is to be had: none of it is worth waiting for.
+    // This takes the rest of a larger piece, as far as it is free: none of it is worth waiting for.
     const uint64_t pages = piece / page_bytes_;
     const uint64_t first = RoundDown(page, pages);
     const uint64_t end = std::min(first + pages, span->page_count);
@@ -300,7 +306,7 @@ Resolved FrozenMemory::ResolveWrite(const void* address) {
 
 void FrozenMemory::PrepareWrite(std::byte* start, uint64_t length) {
   for (std::byte* at = start; at < start + length; at += page_bytes_) {
-    // The kernel will say EFAULT to whoever writes there.
+    // The kernel will answer EFAULT to that write.
     if (Contains(at) && ResolveWrite(at) == Resolved::kRefused) return;
   }
   if (length > 0 && Contains(start + length - 1)) ResolveWrite(start + length - 1);
@@ -331,7 +337,7 @@ uint64_t FrozenMemory::NextChunk(ControlHeader* control, uint64_t chunk_count) {
 }
 
 void FrozenMemory::Release(uint32_t section, uint64_t offset, size_t /*length*/) {
-  // All of the chunk is one piece again, or soon will be with its neighbours.
+  // All of the chunk is one piece again, or soon will be, with its neighbours.
   Chunk& chunk = ChunkAt(spans_[section].first_chunk + offset / kChunkSize);
   isolated_pieces_.fetch_sub(chunk.pieces.exchange(0), std::memory_order_relaxed);
   NoteChange();
@@ -343,7 +349,8 @@ void FrozenMemory::Peek(uint32_t section, uint64_t offset, uint64_t length, std:
     [[maybe_unused]] const IgnoreRaces ignore;
     memcpy(out, span.start + offset, length);
   }
-  // A page never comes back to kProtected: in that state now, it was write-protected while it was read.
+  // A page never returns to kProtected: if it is in that state now, it was write-protected while it
+  // was read.
   std::atomic_thread_fence(std::memory_order_acquire);
   const bool lifted = lifted_.load(std::memory_order_acquire) != 0;
   for (uint64_t at = 0; at < length; at += page_bytes_) {
@@ -389,8 +396,9 @@ bool FrozenMemory::SaveRun(const Span& span, uint64_t first, uint64_t end, uint6
     }
     if (lifted_.load(std::memory_order_acquire) != 0) return false;  // nobody wants it any more
   }
-  // All of it at once, so that a huge page stays one and mappings join again. Refused, it stays as it is: a writer lifts
-  // its own page of it, and the end of the capture all.
+  // All of it is lifted at once, so that a huge page stays one and mappings join again. If that is
+  // refused, it stays as it is: a writer lifts its own page of it, and the end of the capture lifts
+  // everything.
   if (protection_->Lift(from, (end - first) * page_bytes_) < 0) return true;
   for (uint64_t page = first; page < end; page++) {
     StateOf(span.first_page + page).store(kFree, std::memory_order_release);

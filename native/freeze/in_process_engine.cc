@@ -96,7 +96,8 @@ void InProcessEngine::Stop() {
   frozen_->LiftAll();
 }
 
-// Now that nobody protects or saves. What is refused may be a matter of a moment: a shortage of the kernel's, a limit.
+// This comes after everybody has stopped protecting and saving. A refusal may be momentary: a
+// shortage in the kernel, a limit.
 int InProcessEngine::LiftForGood() {
   for (int again = kLiftsAtTheEnd;; again--) {
     const int refused = frozen_->LiftAll();

@@ -13,7 +13,8 @@ Status CheckOwnPages(const std::vector<FreezeSource>& sources) {
     return Fail(FailureCode::kEngineUnavailable,
                 "a source does not begin on a page, and only whole pages can be write-protected");
   }
-  // By address: a capture may have tens of thousands of sources, and this is a part of its pause.
+  // Sorted by address: a capture may have tens of thousands of sources, and this is part of its
+  // pause.
   std::vector<FreezeSource> ascending;
   ascending.reserve(sources.size());
   std::copy_if(sources.begin(), sources.end(), std::back_inserter(ascending),

@@ -74,7 +74,8 @@ uint32_t SlotPool::Take() {
 }
 
 void SlotPool::Give(uint32_t slot) {
-  // Before anybody can take it again, so that no more are ever counted than there are.
+  // This comes before anybody can take the slot again, so that no more are ever counted than there
+  // are.
   used_.fetch_sub(1, std::memory_order_relaxed);
   uint64_t head = head_.load(std::memory_order_relaxed);
   uint64_t with_slot = 0;

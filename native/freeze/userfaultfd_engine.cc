@@ -12,7 +12,7 @@
 #include "base/sys.h"
 #include "memory/page.h"
 
-// Newer than the headers of Debian 12 (Linux 6.1).
+// It is newer than the headers of Debian 12 (Linux 6.1).
 #ifndef UFFD_USER_MODE_ONLY
 #define UFFD_USER_MODE_ONLY 1
 #endif
@@ -27,9 +27,10 @@ namespace stillframe {
 namespace {
 
 constexpr timespec kBreath{0, 1'000'000};
-// How often in a row faults that cannot be read are taken for a trouble that passes.
+// How often in a row faults that cannot be read are taken for trouble that passes.
 constexpr int kUnreadInPassing = 100;
-// The same of a change of protection: another change of the address space was under way, or a signal came.
+// The same for a change of protection: another change of the address space was under way, or a
+// signal came.
 constexpr int kTriesAtOnce = 1000;
 
 // A descriptor, or -errno.
@@ -100,7 +101,8 @@ Status UserfaultfdEngine::PrepareProtection(const FreezePlan& plan) {
     range.mode = UFFDIO_REGISTER_MODE_WP;
     const int refused = sys::Ioctl(fd, UFFDIO_REGISTER, reinterpret_cast<uint64_t>(&range));
     if (refused < 0) {
-      // EBUSY: some other userfaultfd has it, ours of another capture or one of the host's.
+      // EBUSY means that some other userfaultfd has it: ours of another capture, or one of the
+      // host's.
       const bool busy = refused == -EBUSY;
       Failure failure =
           SystemFailure("ioctl", -refused,
@@ -120,7 +122,7 @@ void UserfaultfdEngine::AnswerFaults() {
   int unread = 0;
   for (;;) {
     pollfd events[2] = {{faults_.get(), POLLIN, 0}, {end_.get(), POLLIN, 0}};
-    // Looks again now and then, should the call fail or an event be lost.
+    // It looks again now and then, in case the call fails or an event is lost.
     const timespec patience{0, 100'000'000};
     if (sys::Ppoll(events, 2, &patience) < 0) nanosleep(&kBreath, nullptr);
     if (ending_.load(std::memory_order_acquire) || dropped_.load(std::memory_order_acquire)) return;
@@ -128,7 +130,7 @@ void UserfaultfdEngine::AnswerFaults() {
     int64_t got = 0;
     while ((got = sys::Read(faults_.get(), &message, sizeof message)) == sizeof message) {
       if (message.event != UFFD_EVENT_PAGEFAULT) continue;
-      // Lifting the protection wakes whoever waits for the page.
+      // Lifting the protection wakes the threads that wait for the page.
       frozen()->ResolveWrite(reinterpret_cast<const void*>(message.arg.pagefault.address));
     }
     if (got >= 0 || got == -EAGAIN || got == -EINTR) {
@@ -145,8 +147,8 @@ void UserfaultfdEngine::AnswerFaults() {
 
 void UserfaultfdEngine::DropAll() {
   dropped_.store(true, std::memory_order_release);
-  // With its last descriptor a userfaultfd goes, and with it all protection; who waits is woken. The number stays ours, as others
-  // may be using it just now.
+  // A userfaultfd goes with its last descriptor, and all protection goes with it; waiting threads
+  // are woken. The number stays ours, since others may be using it at this moment.
   sys::Dup3(end_.get(), faults_.get(), O_CLOEXEC);
   const uint64_t one = 1;
   sys::Write(end_.get(), &one, sizeof one);
