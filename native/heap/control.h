@@ -29,7 +29,7 @@ struct HeapCounters {
 class HeapControl {
  public:
   static constexpr size_t kFailureBytes = size_t{64} << 10;
-  // Large enough for the disk, small enough to be nothing beside a heap.
+  // Large enough for the disk, and small enough to be nothing beside a heap.
   static constexpr size_t kOutputBytes = size_t{1} << 20;
 
   static Result<HeapControl> Create() {

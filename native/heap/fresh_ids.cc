@@ -25,7 +25,8 @@ Given& GivenIds() {
 uint32_t FreshIds::Take(uint64_t at_most) {
   Given& given = GivenIds();
   const std::lock_guard lock(given.mutex);
-  // After two thousand million of them they begin again; then no two files are likely to be compared.
+  // After two thousand million ids they begin again; by then no two files with the same ids are
+  // likely to be compared.
   if (given.next + at_most > UINT32_MAX) given.next = kLowest;
   const uint32_t first = given.next;
   given.next += static_cast<uint32_t>(std::min<uint64_t>(at_most, UINT32_MAX - first));
@@ -51,7 +52,7 @@ void IdMover::EndOfNumber() {
   if (!in_number_) return;
   const bool is_odd = number_ % 2 != 0;
   if (field_ == id_field_ && (!is_odd || static_cast<int64_t>(number_) > last_kept_)) {
-    // The odd ones become even and the other way round, so that these do not meet either.
+    // The odd ids become even and the other way round, so that these do not meet either.
     number_ =
         is_odd ? first_ + (number_ - static_cast<uint64_t>(last_kept_)) : first_ + number_ + 1;
     highest_ = std::max(highest_, static_cast<uint32_t>(number_));

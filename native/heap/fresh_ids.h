@@ -1,9 +1,11 @@
 // Ids of heap snapshots that no other file has.
 //
-// V8 gives the nodes of a snapshot their ids, and keeps a table of them so that the next snapshot gives the same objects
-// the same ids. What is given in a forked copy is lost with it: the next copy would give the same numbers to other objects, and
-// whoever compares the two files would take these for one another. So unless the service keeps the table (stableIds), the
-// ids of each file are moved to a range of their own, while V8's JSON passes by on its way to the file.
+// V8 gives ids to the nodes of a snapshot, and keeps a table of them so that the next snapshot
+// gives the same objects the same ids. The ids that are given in a forked copy are lost with it:
+// the next copy would give the same numbers to other objects, and a tool that compares the two
+// files would take these for one another. So unless the service keeps the table (stableIds), the
+// ids of each file are moved to a range of their own while V8's JSON passes by on its way to the
+// file.
 #pragma once
 
 #include <cstddef>
@@ -13,27 +15,30 @@
 
 namespace stillframe {
 
-// The range of one file: ids greater than `first`, by what V8 had given. Process-wide; any thread.
+// The range of one file, whose ids exceed `first` by what V8 had given. It is process-wide, and may
+// be used on any thread.
 class FreshIds {
  public:
-  // V8's own ids come from below, those of files from the upper half of what 32 bits hold.
+  // V8's own ids come from below, and those of files from the upper half of what 32 bits hold.
   static constexpr uint32_t kLowest = uint32_t{1} << 31;
 
-  // For a file with at most so many ids. An even number.
+  // Takes a range for a file with at most so many ids. Returns `first`, an even number.
   static uint32_t Take(uint64_t at_most);
-  // Once the file is there: the highest id in it. What was taken too much is given back, unless others have taken since.
+  // Called once the file is there, with the highest id in it. What was taken too much is given
+  // back, unless others have taken ids since.
   static void GiveBack(uint32_t first, uint64_t at_most, uint32_t highest);
 };
 
-// Moves ids in V8's JSON to the range that begins with `first`, an even number: the odd ones greater than `last_kept`, which
-// the service's V8 does not know, and the even ones, of what lies outside of V8's heap, which it never knows.
+// Moves ids in V8's JSON to the range that begins with `first`, an even number. It moves the odd
+// ids greater than `last_kept`, which the service's V8 does not know, and the even ones, of objects
+// outside V8's heap, which V8 never knows.
 class IdMover {
  public:
   static constexpr int64_t kKeepNone = -1;
   IdMover(uint32_t first, int64_t last_kept) : first_(first), last_kept_(last_kept) {}
   // The next piece, moved; valid until the next call.
   std::string_view Move(std::string_view piece);
-  // Of those moved so far.
+  // The highest of those moved so far.
   uint32_t highest() const { return highest_; }
 
  private:
@@ -48,7 +53,7 @@ class IdMover {
   std::string moved_;
   Place place_ = Place::kBefore;
   size_t matched_ = 0;  // characters of the key that is looked for
-  // Of a node: how many fields, which is its id, which one is being read.
+  // For a node: how many fields it has, which of them is its id, and which one is being read.
   size_t fields_ = 0;
   size_t id_field_ = 0;
   size_t field_ = 0;

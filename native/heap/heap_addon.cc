@@ -64,7 +64,7 @@ class WriteToOutput final : public v8::OutputStream {
   IdMover mover_;
 };
 
-// The copy's. Node's own handlers would write reports and messages of the host.
+// The copy's handler. Node's own handlers would write reports and messages of the host.
 HeapCounters* counters_of_child = nullptr;
 
 void EndAtHeapLimit(const char* /*location*/, const v8::OOMDetails& /*details*/) {
@@ -80,8 +80,8 @@ bool IsLeftOut(uintptr_t address) {
       [&](const AddressRange& range) { return range.start <= address && address < range.end; });
 }
 
-// Tells the three faults apart: one of WebAssembly's own, which V8 turns into an error; the use of memory that the
-// copy does without; a defect, of which the copy dies.
+// Tells three kinds of fault apart: one of WebAssembly's own, which V8 turns into an error; the use
+// of memory that the copy does without; and a defect, of which the copy dies.
 void OnFault(int signal, siginfo_t* info, void* context) {
   if (v8::TryHandleWebAssemblyTrapPosix != nullptr &&
       v8::TryHandleWebAssemblyTrapPosix(signal, info, context)) {
@@ -103,7 +103,8 @@ void HandleFaults() {
   sigaction(SIGSEGV, &action, nullptr);
 }
 
-// The service's limit protects the service. The copy has memoryLimit, and needs room for what it makes.
+// The service's limit protects the service. The copy has memoryLimit, and needs room for what it
+// makes.
 size_t RaiseHeapLimit(void* /*data*/, size_t current, size_t /*initial*/) { return current * 2; }
 
 class JobHandle final : public Napi::ObjectWrap<JobHandle>, public Job {
@@ -170,7 +171,8 @@ class JobHandle final : public Napi::ObjectWrap<JobHandle>, public Job {
   std::unique_ptr<HeapJob> job_;  // null once the end has been told
   HeapProgress last_progress_{};
   FreezeTimes times_;
-  // Of a heap snapshot: the range of the ids that the service's V8 does not know, and the last that it knows.
+  // For a heap snapshot: the range of the ids that the service's V8 does not know, and the last id
+  // that it knows.
   uint32_t first_id_ = 0;
   int64_t last_kept_id_ = IdMover::kKeepNone;
   uint64_t most_ids_ = 0;
@@ -190,11 +192,12 @@ class NoStream final : public v8::OutputStream {
   }
 };
 
-// An object by which to see whether V8 still keeps ids: whoever else uses the profiler may have them forgotten.
+// An object that shows whether V8 still keeps ids: other users of the profiler may have made it
+// forget them.
 thread_local v8::Global<v8::Object> known_object;
 
-// Makes V8 of this thread give an id to each object and keep it from now on, also when the object is moved. Collects
-// garbage and walks over the heap. Returns the last id given.
+// Makes the V8 of this thread give an id to each object and keep it from now on, even when the
+// object is moved. It collects garbage and walks over the heap. Returns the last id given.
 int64_t KeepIds(v8::Isolate* isolate) {
   const v8::HandleScope scope(isolate);
   v8::HeapProfiler* profiler = isolate->GetHeapProfiler();
@@ -222,9 +225,9 @@ std::vector<AddressRange> ReadRanges(Reader* plan, const char* key) {
   return ranges;
 }
 
-// V8 gives every second number; its smallest objects have 16 bytes.
+// V8 gives every second number, and its smallest objects have 16 bytes.
 constexpr uint64_t kBytesPerId = 8;
-// Of what Node and V8 have outside of the heap.
+// Ids of objects that Node and V8 have outside the heap.
 constexpr uint64_t kIdsOutsideOfHeap = uint64_t{1} << 20;
 
 v8::Platform* PlatformOf(v8::Isolate* isolate) {
@@ -295,14 +298,15 @@ void JobHandle::RunInChild(napi_env env, napi_value callback, Output* output) {
   if (callback == nullptr) {
     WalkProgress progress(control);
     WriteToOutput stream(output, IdMover(first_id_, last_kept_id_));
-    // Of the counting of objects nothing shall be in the file.
+    // The counting of objects must leave nothing in the file.
     isolate->GetHeapProfiler()->StopTrackingHeapObjects();
     const v8::HeapSnapshot* snapshot = isolate->GetHeapProfiler()->TakeHeapSnapshot(&progress);
     if (snapshot == nullptr) sys::ExitGroup(kChildFailed);
     snapshot->Serialize(&stream);
     return;
   }
-  // run(emit, fail): emit takes bytes for the file and says whether they were taken, fail what was thrown.
+  // run(emit, fail): emit takes bytes for the file and says whether they were taken; fail takes
+  // what was thrown.
   const auto emit = [](napi_env on, napi_callback_info info) -> napi_value {
     size_t count = 1;
     napi_value bytes = nullptr;
@@ -338,7 +342,7 @@ void JobHandle::RunInChild(napi_env env, napi_value callback, Output* output) {
   if (napi_create_function(env, nullptr, 0, emit, output, &arguments[0]) != napi_ok ||
       napi_create_function(env, nullptr, 0, fail, output, &arguments[1]) != napi_ok ||
       napi_call_function(env, receiver, callback, 2, arguments, nullptr) != napi_ok) {
-    // run() catches everything; what still comes here is a termination.
+    // run() catches everything; anything that still arrives here is a termination.
     sys::ExitGroup(kChildFailed);
   }
 }
@@ -368,7 +372,7 @@ void JobHandle::Ended(Napi::Env env, Result<HeapOutcome> outcome) {
   Unref();
 }
 
-// Tests only. A worker that is busy for as long as they want.
+// For tests only: a worker that is busy for as long as they want.
 std::unique_ptr<WorkerPark> held_worker;
 
 void HoldWorker(const Napi::CallbackInfo& /*info*/) {
@@ -378,7 +382,7 @@ void HoldWorker(const Napi::CallbackInfo& /*info*/) {
 
 void ReleaseWorker(const Napi::CallbackInfo& /*info*/) { held_worker.reset(); }
 
-// Of V8's own, since Node-API has no ValueSerializer.
+// This is V8's own, since Node-API has no ValueSerializer.
 void DefineFunction(Napi::Object exports, const char* name, v8::FunctionCallback function) {
   const v8::Local<v8::Context> context = v8::Isolate::GetCurrent()->GetCurrentContext();
   const v8::Local<v8::Function> defined = v8::Function::New(context, function).ToLocalChecked();
@@ -391,7 +395,8 @@ void DefineFunction(Napi::Object exports, const char* name, v8::FunctionCallback
 }
 
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
-  // Before anything of V8 is touched: in another version its objects are laid out in another way.
+  // This comes before anything of V8 is touched: in another version its objects are laid out
+  // differently.
   const napi_node_version* version = nullptr;
   napi_get_node_version(env, &version);
   if (version == nullptr || version->major != NODE_MAJOR_VERSION) {
@@ -401,7 +406,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   }
   Environment::Create(env);
   WorkerPark::LearnInBackground(PlatformOf(v8::Isolate::GetCurrent()));
-  // Not as a cleanup hook of Node-API: process.exit() runs none of these.
+  // Not as a cleanup hook of Node-API, since process.exit() runs none of these.
   node::AtExit(
       node::GetCurrentEnvironment(v8::Isolate::GetCurrent()->GetCurrentContext()),
       [](void*) {

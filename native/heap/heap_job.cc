@@ -30,11 +30,13 @@ namespace stillframe {
 namespace {
 
 constexpr int64_t kTickNs = 20'000'000;
-// Looking at the copy's memory walks its page tables: at most so often, and for a small part of the time.
+// Reading how much memory the copy has walks its page tables: this is how often that may be done,
+// and for which part of the time.
 constexpr int64_t kLookNs = 100'000'000;
 constexpr int64_t kLookShare = 20;
-// Workers that have nothing to do are parked in a fraction of a millisecond; on a busy machine a few more pass until each
-// gets a processor. One that is marking or compiling may take a second: that is waited for off the call.
+// Idle workers are parked in a fraction of a millisecond; on a busy machine a few more pass until
+// each gets a processor. One that is marking or compiling may take a second: the call does not wait
+// for that.
 constexpr std::chrono::milliseconds kParkPatience{5};
 constexpr std::chrono::milliseconds kUnboundedPatience{30'000};
 
@@ -76,7 +78,8 @@ std::vector<int> EventFds() {
   return found;
 }
 
-// Two that park V8's workers at a time would each get some of them, and wait for the rest.
+// Two jobs that park V8's workers at the same time would each get some of them, and wait for the
+// rest.
 std::mutex& ParkLock() {
   static auto* lock =
       new std::mutex;  // never destroyed: a Worker may freeze while the process exits
@@ -145,7 +148,7 @@ Status HeapJob::Freeze() {
   times_.park = lap();
   if (request_.before_fork) request_.before_fork();
   times_.ids = lap();
-  // Not before: a snapshot() in another thread must not wait for V8's workers.
+  // Not earlier, since a snapshot() in another thread must not wait for V8's workers.
   const std::lock_guard flipping(FlipLock());
   times_.park += lap();
   Result<std::vector<AddressRange>> unforkable = FindUnforkable(request_.keep_out);
@@ -156,7 +159,7 @@ Status HeapJob::Freeze() {
   frozen_at_monotonic_ns_ = MonotonicNanoseconds();
   frozen_at_ns_ = WallNanoseconds();
   control_->header()->step.store(SaveStep::kStarting, std::memory_order_relaxed);
-  // The C library's own: the copy allocates, so malloc must know of the fork.
+  // This is the C library's own fork: the copy allocates, so malloc must know of it.
   const UniqueFd own_maps(sys::Open(AT_FDCWD, "/proc/self/maps", O_RDONLY | O_CLOEXEC, 0));
   const pid_t pid = sys::ForkThroughLibc();
   if (pid == 0) {
@@ -173,7 +176,8 @@ Status HeapJob::Freeze() {
               "vm.overcommit_memory=2 does not allow a second copy"
             : "the kernel refused to fork (limits on processes: ulimit -u, pids cgroup)");
   }
-  // Also of a copy that has ended and been waited for by somebody else: its process id is still unused then.
+  // This also holds for a copy that has ended and that somebody else has waited for: its process id
+  // is still unused then.
   const int pidfd = sys::PidfdOpen(pid);
   if (pidfd < 0) {
     kill(pid, SIGKILL);
@@ -187,7 +191,8 @@ Status HeapJob::Freeze() {
 
 void HeapJob::BeChild() {
   const std::vector<int> wake_ups = EventFds();
-  // In a service that has closed its own, ours may be where the callback prints to.
+  // In a service that has closed its own streams, our descriptors may be where the callback prints
+  // to.
   for (int* fd : {&hardening_.target_fd, &hardening_.alive_fd}) {
     if (*fd > STDERR_FILENO) continue;
     *fd = sys::Fcntl(*fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
@@ -195,13 +200,13 @@ void HeapJob::BeChild() {
   }
   HardenChild(hardening_);
   setpriority(PRIO_PROCESS, 0, std::max(getpriority(PRIO_PROCESS, 0), request_.nice));
-  // console and the like write to these. What they write is lost, and reaches no file of the host's.
+  // console and the like write to these. What they write is lost, and reaches no file of the host.
   for (int fd = 0; fd <= 2;) {
     fd = sys::Open(AT_FDCWD, "/dev/null", O_RDWR, 0);
     if (fd < 0) break;
     if (fd > 2) sys::Close(fd);
   }
-  // libuv ends the process when it cannot write to these. What it wakes does not exist here.
+  // libuv ends the process if it cannot write to these. What it would wake does not exist here.
   for (const int fd : wake_ups) dup2(0, fd);
   EndWhenWaitingForEver(&control_->counters()->waits_for_ever, kChildFailed);
   ControlHeader* control = control_->header();
@@ -209,10 +214,10 @@ void HeapJob::BeChild() {
   Output output(*control_, hardening_);
   request_.in_child(&output);
   const bool threw = control_->counters()->failure_length.load(std::memory_order_relaxed) != 0;
-  // Whatever the callback made of it: what could not be written is missing from the file.
+  // Whatever the callback made of the error, what could not be written is missing from the file.
   if (threw || !output.Finish()) sys::ExitGroup(kChildFailed);
   control->step.store(SaveStep::kFinished, std::memory_order_release);
-  // Not exit(): handlers of the host would join threads that do not exist here.
+  // Not exit(), since handlers of the host would join threads that do not exist here.
   sys::ExitGroup(kChildComplete);
 }
 
@@ -244,7 +249,7 @@ Result<HeapOutcome> HeapJob::Run() {
   supervision.stall_timeout_ms = request_.stall_timeout_ms;
   supervision.why_stop = [this] { return WhyEnd("publishing the file"); };
   const bool written = saved.ok();
-  // Not ours: what the disk keeps for longer than we wait outlives us.
+  // It is not ours: work that the disk holds up for longer than we wait outlives us.
   const auto allocated = std::make_shared<uint64_t>(0);
   const auto measure = [allocated](int target_fd, PublishTurn*) -> Status {
     Result<uint64_t> bytes = AllocatedBytes(target_fd);
@@ -254,7 +259,7 @@ Result<HeapOutcome> HeapJob::Run() {
   };
   Status ended = disk_.End(std::move(saved), measure, supervision);
   if (!ended.ok()) {
-    // Another copy would come to the same disk.
+    // Another copy would meet the same disk.
     if (written && ended.failure().code == FailureCode::kStalled) end_ = JobEnd::kOutOfTime;
     return ended.failure();
   }
@@ -307,7 +312,8 @@ Status HeapJob::WhyStop(StallWatch* stall) {
   const ControlHeader* control = control_->header();
   const char* step = SaveStepName(control->step.load(std::memory_order_relaxed));
   if (Status end = WhyEnd(step); !end.ok()) return end;
-  // A callback may compute for long without writing: what uses the processor is not stuck.
+  // A callback may compute for long without writing: a process that uses the processor is not
+  // stuck.
   const uint64_t pulse = control->heartbeat.load(std::memory_order_relaxed) + CpuTicks(pid_);
   if (stall->Silent(pulse) > request_.stall_timeout_ms * 1'000'000) {
     return Fail(FailureCode::kStalled, "no progress for " +

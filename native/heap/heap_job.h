@@ -68,7 +68,7 @@ struct HeapProgress {
   uint64_t child_bytes;
 };
 
-// What of an end the failure does not tell, and the decision on another attempt needs.
+// What the failure does not tell about an end, but the decision on another attempt needs.
 enum class JobEnd : uint8_t {
   kOther,
   kHeldLock,   // the copy waited for a lock of a thread that it does not have
@@ -101,7 +101,7 @@ class HeapJob {
   void Supervise();
   Result<HeapOutcome> Run();
   Status Watch();
-  // Asked for, or out of time.
+  // Why the job has to end: it was asked to, or time ran out.
   Status WhyEnd(const char* step);
   Status WhyStop(class StallWatch* stall);
   Failure ExplainEnd(Failure failure);

@@ -33,8 +33,8 @@ bool IsEndlessWait(const SystemCall& call) {
          call.timeout == 0;
 }
 
-// Whether an endless wait goes on when the handler returns. One that is begun again has been put back to the
-// instruction that makes the system call, with its number and arguments.
+// Whether an endless wait goes on when the handler returns. A wait that is begun again has been put
+// back to the instruction that makes the system call, with its number and arguments.
 bool EndlessWaitRestarted(const ucontext_t* context, SystemCall* call) {
 #if defined(__x86_64__)
   const greg_t* registers = context->uc_mcontext.gregs;
@@ -50,7 +50,8 @@ bool EndlessWaitRestarted(const ucontext_t* context, SystemCall* call) {
 #else
 #error "how is a system call begun again here?"
 #endif
-  // Code that V8 has made may not be readable in a handler (protection keys): only what looks like a wait is looked at.
+  // Code that V8 has made may not be readable in a handler (protection keys): only what looks like
+  // a wait is examined.
   return IsEndlessWait(*call) && memcmp(next, instruction, sizeof instruction) == 0;
 }
 
@@ -71,7 +72,7 @@ void EndWhenWaitingForEver(std::atomic<uint32_t>* told, int status) {
   action.sa_flags = SA_SIGINFO | SA_RESTART;
   sigfillset(&action.sa_mask);
   sigaction(SIGALRM, &action, nullptr);
-  // The copy has signals from outside blocked.
+  // Signals from outside are blocked in the copy.
   const uint64_t alarm = uint64_t{1} << (SIGALRM - 1);
   sys::Sigprocmask(SIG_UNBLOCK, &alarm, nullptr);
   const itimerval look{{0, kLookUs}, {0, kLookUs}};

@@ -24,7 +24,7 @@ bool Output::Append(const void* bytes, size_t length) {
 }
 
 bool Output::Finish() {
-  // The end is no whole block, which O_DIRECT would refuse.
+  // The end is not a whole block, which O_DIRECT would refuse.
   LeaveDirectMode(hardening_.target_fd);
   return Flush();
 }

@@ -14,7 +14,8 @@ class Output {
   Output(const HeapControl& control, const HardeningPlan& hardening)
       : control_(control), hardening_(hardening) {}
 
-  // False after an error, now or before. Ends the process when the parent is gone or wants it.
+  // False after an error, now or earlier. Ends the process if the parent is gone or wants it to
+  // end.
   bool Append(const void* bytes, size_t length);
   // Writes what is left in the buffer.
   bool Finish();

@@ -8,7 +8,7 @@ namespace {
 
 constexpr char kUnknown[] = "is written by V8 in a form that readValues() does not know";
 
-// Reads forwards; beyond the end there is nothing, and ok() is false from then on.
+// Reads forwards. Beyond the end there is nothing, and ok() is false from then on.
 class Cursor {
  public:
   Cursor(const uint8_t* bytes, size_t length) : at_(bytes), end_(bytes + length) {}
@@ -156,7 +156,7 @@ class Scan {
     shape_.depth = std::max(shape_.depth, static_cast<uint32_t>(open_.size()));
   }
 
-  // With so many numbers behind the tag.
+  // With so many numbers after the tag.
   void End(uint8_t tag, int numbers) {
     if (open_.empty() || open_.back().kind != tag) {
       shape_.problem = kUnknown;

@@ -30,7 +30,7 @@
 namespace stillframe {
 namespace {
 
-// In memory that the probe shares with us.
+// It is in memory that the probe shares with us.
 struct ProbeTalk {
   static constexpr uint32_t kNothingYet = 0x7fffffff;
   std::atomic<uint32_t> asked;
@@ -43,11 +43,11 @@ constexpr int64_t kAnswerNs = 1'000'000'000;
 // Does nothing until it is killed, but for opening its list of mappings when it is asked to. All signals are blocked in it.
 [[noreturn]] void BeProbe(ProbeTalk* talk) {
   sys::Prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-  // Should the parent have gone before that line, the copy must not stay for ever.
+  // If the parent had gone before that line, the copy would stay for ever.
   bool told = false;
   for (int tenth = 0; tenth < 50; tenth++) {
     const timespec nap{0, 100'000'000};
-    // Waits for another value once it has told.
+    // Waits for another value once it has reported.
     sys::Futex(&talk->asked, FUTEX_WAIT, told ? 1 : 0, &nap);
     if (told || talk->asked.load(std::memory_order_acquire) == 0) continue;
     told = true;
@@ -58,8 +58,8 @@ constexpr int64_t kAnswerNs = 1'000'000'000;
   sys::ExitGroup(0);
 }
 
-// Of a service that has dropped root, what stands in /proc about its children belongs to root. But each process may look
-// at itself, and the probe has our descriptors.
+// In a service that has dropped root, the files in /proc about its children belong to root. But
+// each process may look at itself, and the probe has our descriptors.
 Result<MappingList> AskProbe(ProbeTalk* talk) {
   talk->asked.store(1, std::memory_order_release);
   sys::Futex(&talk->asked, FUTEX_WAKE, 1, nullptr);
@@ -91,7 +91,7 @@ Result<MappingList> MappingsOfProbe() {
   auto* talk = new (shared.value().data()) ProbeTalk{{0}, {ProbeTalk::kNothingYet}};
   int pidfd = -1;
   clone_args args{};
-  // With our descriptors, not copies of them: what is closed meanwhile is closed.
+  // It has our descriptors, not copies of them: what is closed meanwhile is closed there, too.
   args.flags = CLONE_PIDFD | CLONE_FILES;
   args.pidfd = reinterpret_cast<uint64_t>(&pidfd);
   int64_t pid = sys::Clone3(&args, sizeof args);
@@ -102,7 +102,7 @@ Result<MappingList> MappingsOfProbe() {
   }
   const UniqueFd owned(pidfd);
   const ScopeGuard reap([&] {
-    // Its process id is its own until it has been waited for.
+    // Its process id stays its own until it has been waited for.
     if (sys::PidfdSendSignal(pidfd, SIGKILL) < 0) kill(static_cast<pid_t>(pid), SIGKILL);
     siginfo_t info{};
     while (sys::Waitid(P_PIDFD, pidfd, &info, WEXITED | __WALL) == -EINTR) {
@@ -110,8 +110,8 @@ Result<MappingList> MappingsOfProbe() {
   });
   Result<MappingList> mappings = MappingList::Read(static_cast<pid_t>(pid));
   if (!mappings.ok()) mappings = AskProbe(talk);
-  // The list of one that has been killed is empty, or ends early. All of ours would be taken for left out, and then be
-  // kept from every later child.
+  // The list of a process that has been killed is empty, or ends early. All of our memory would be
+  // taken for left out, and then be kept from every later child.
   Result<bool> has_memory = HasMemory(static_cast<pid_t>(pid));
   if (!has_memory.ok()) return has_memory.failure();
   if (!has_memory.value()) {
@@ -121,7 +121,7 @@ Result<MappingList> MappingsOfProbe() {
   return mappings;
 }
 
-// The state that all jobs share, under the FlipLock.
+// The state that all jobs share. Used under the FlipLock.
 struct Marked {
   std::vector<AddressRange> ranges;
   uint64_t times = 0;  // that memory has been marked
@@ -132,15 +132,15 @@ Marked& MarkedMemory() {
   return *marked;
 }
 
-// Ours: V8 gives no such advice, and it changes nothing but the order in which pages are swapped out. Memory that is
-// mapped later does not have it.
+// The mark is ours: V8 gives no such advice, and it changes nothing but the order in which pages
+// are swapped out. Memory that is mapped later does not have it.
 void Mark(const std::vector<AddressRange>& ranges) {
   Marked& marked = MarkedMemory();
   marked.times++;
   for (const AddressRange& range : ranges) {
     const int error =
         sys::Madvise(reinterpret_cast<void*>(range.start), range.end - range.start, MADV_RANDOM);
-    // What could not be marked would be taken for somebody else's in the end.
+    // Memory that could not be marked would in the end be taken for somebody else's.
     if (error != -EAGAIN) marked.ranges.push_back(range);
   }
 }
@@ -148,14 +148,15 @@ void Mark(const std::vector<AddressRange>& ranges) {
 }  // namespace
 
 Result<std::vector<AddressRange>> FindUnforkable(const std::vector<AddressRange>& keep_out) {
-  // What the first probe does not have may also have been mapped by another thread just then.
+  // Memory that the first probe lacks may also have been mapped by another thread at that moment.
   Result<MappingList> first = MappingsOfProbe();
   if (!first.ok()) return first.failure();
   Result<MappingList> ours = MappingList::Read();
   if (!ours.ok()) return ours.failure();
   const auto candidates = Difference(ours.value().PrivateMissingIn(first.value()), keep_out);
   Mark(candidates);
-  // What bears the mark and is missing here too was not forked: it was mapped before this probe was made.
+  // Memory that bears the mark and is missing here too was not forked: it was mapped before this
+  // probe was made.
   Result<MappingList> second = MappingsOfProbe();
   if (!second.ok()) return second.failure();
   return Intersection(candidates, ours.value().PrivateMissingIn(second.value()));
@@ -185,11 +186,11 @@ void MendUnforkable() {
     if (MarkedMemory().ranges.empty()) return;
     times = MarkedMemory().times;
   }
-  // Not under the lock: the next job would wait for it.
+  // This is not under the lock, for which the next job would have to wait.
   Result<std::vector<AdvisedMapping>> mappings = ReadAdvice();
   const std::lock_guard lock(FlipLock());
   Marked& marked = MarkedMemory();
-  // Another job has begun meanwhile; it mends what this one would have.
+  // Another job has begun meanwhile; it mends what this one would have mended.
   if (marked.times != times) return;
   std::sort(marked.ranges.begin(), marked.ranges.end(),
             [](const AddressRange& a, const AddressRange& b) { return a.start < b.start; });
@@ -209,7 +210,8 @@ void MendUnforkable() {
 void FillMissing(int maps_of_parent, const std::vector<AddressRange>& keep_out) {
   Result<MappingList> theirs = MappingList::ReadFrom(maps_of_parent);
   Result<MappingList> own = MappingList::Read();
-  // Then it is as likely as before that V8 comes across such memory: seldom, and there is another attempt.
+  // It is then as likely as before that V8 comes across such memory, which is seldom, and there is
+  // another attempt.
   if (!theirs.ok() || !own.ok()) return;
   // Address space costs nothing; of memory that can be written to, the kernel may keep count (vm.overcommit_memory).
   for (const AddressRange& range :

@@ -20,24 +20,25 @@
 
 namespace stillframe {
 
-// From FindUnforkable to MakeUnforkable the caller holds the FlipLock.
+// The caller holds the FlipLock from FindUnforkable to MakeUnforkable.
 
-// The private mappings that a fork just now would leave out, without `keep_out` (in ascending order). Also when it
-// fails, MendUnforkable has to follow.
+// The private mappings that a fork at this moment would leave out, without `keep_out` (in ascending
+// order). MendUnforkable has to follow, even if it fails.
 Result<std::vector<AddressRange>> FindUnforkable(const std::vector<AddressRange>& keep_out);
 
-// MADV_DOFORK. What has been unmapped meanwhile is skipped.
+// MADV_DOFORK. Memory that has been unmapped meanwhile is skipped.
 void MakeForkable(const std::vector<AddressRange>& ranges);
-// MADV_DONTFORK. Returns those that the kernel refused, for another try.
+// MADV_DONTFORK. Returns the ranges that the kernel refused, for another try.
 std::vector<AddressRange> MakeUnforkable(const std::vector<AddressRange>& ranges);
-// Lets the children have what has been mapped where V8 had memory, and takes the marks off. Slow; not under the lock, and
-// not in the pause.
+// Makes memory forkable again that has been mapped where V8 had memory, and takes the marks off. It
+// is slow, and neither under the lock nor in the pause.
 void MendUnforkable();
 
-// In the copy. What another thread has mapped between FindUnforkable and the fork, and V8 advised about, is missing, but
-// V8's state that all threads share may know of it: pools of free pages, code of WebAssembly. Nothing of the forking
-// thread's own is in it, so that empty memory does: it is only written to, or reused. `keep_out` stays out.
-// The parent has opened its own /proc/self/maps for it before the fork: the copy might not be allowed to.
+// Called in the copy. Memory that another thread has mapped between FindUnforkable and the fork,
+// and that V8 has advised about, is missing; but V8's state that all threads share may know of it:
+// pools of free pages, code of WebAssembly. Nothing of the forking thread's own is in it, so empty
+// memory will do: it is only written to, or reused. `keep_out` stays out. The parent has opened its
+// own /proc/self/maps for this before the fork, since the copy might not be allowed to.
 void FillMissing(int maps_of_parent, const std::vector<AddressRange>& keep_out);
 
 }  // namespace stillframe

@@ -36,7 +36,7 @@ class CloneRules final : public v8::ValueSerializer::Delegate {
 
   void Use(v8::ValueSerializer* serializer) { serializer_ = serializer; }
 
-  // Why the value was refused; empty when something else was thrown.
+  // Why the value was refused; empty if something else was thrown.
   const std::string& refusal() const { return refusal_; }
 
   void ThrowDataCloneError(v8::Local<v8::String> message) override {
@@ -76,7 +76,7 @@ class CloneRules final : public v8::ValueSerializer::Delegate {
   }
 
   void* ReallocateBufferMemory(void* old, size_t size, size_t* actual) override {
-    // V8 asks for twice of what it has: what is asked for and not used takes no memory.
+    // V8 asks for twice what it has; what is asked for and not used takes no memory.
     too_large_ = size > 2 * limit_ + 1024;
     void* buffer = too_large_ ? nullptr : realloc(old, size);
     *actual = buffer == nullptr ? 0 : size;

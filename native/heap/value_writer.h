@@ -1,5 +1,6 @@
-// Writes one value for a file of values, as structuredClone() would take it: what cannot be cloned, or could not be read
-// back, is refused in words. V8's ValueSerializer does the work, with rules of our own.
+// Writes one value for a file of values, as structuredClone() would take it: a value that cannot be
+// cloned, or could not be read back, is refused in words. V8's ValueSerializer does the work, with
+// rules of our own.
 #pragma once
 
 #include <v8.h>

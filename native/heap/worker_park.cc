@@ -13,11 +13,12 @@ namespace {
 
 using std::chrono::milliseconds;
 
-// Once so many have arrived and nobody else has for so long, these are all.
+// Once so many have arrived, and nobody else has for so long, these are all.
 constexpr milliseconds kQuiet{20};
-// A call just after the import waits so long for their number: it is known by then, unless they are busy.
+// How long a call just after the import waits for their number, which is known by then unless they
+// are busy.
 constexpr milliseconds kCountPatience{100};
-// For a worker in a long task, while their number is being found out.
+// How long to wait for a worker in a long task while their number is being found out.
 constexpr milliseconds kLearningPatience{2000};
 
 struct Learnt {
@@ -110,7 +111,8 @@ void WorkerPark::Learn(v8::Platform* platform) {
       arrived = now;
     }
     park.Release();
-    // Never fewer than all but one: better to wait for a worker in vain than to fork beside one.
+    // Never fewer than all but one: it is better to wait for a worker in vain than to fork beside
+    // one.
     if (!learnt.stop) learnt.workers = arrived > counted - 1 ? arrived : counted - 1;
   }
   learnt.learning = false;
@@ -134,7 +136,8 @@ bool WorkerPark::Park(milliseconds patience) {
   }
   const auto end = std::chrono::steady_clock::now() + patience;
   place_ = std::make_shared<Place>();
-  // Somebody does wait for these: where V8's queue knows of urgency, they go before all that is in it.
+  // Somebody is waiting for these tasks: if V8's queue knows of urgency, they go before everything
+  // in it.
   for (int i = 0; i < workers; i++)
     platform_->CallBlockingTaskOnWorkerThread(std::make_unique<Task>(place_));
   std::unique_lock lock(place_->mutex);
