@@ -22,11 +22,11 @@ beforeEach(() => {
 
 afterEach(() => rmSync(directory, { recursive: true, force: true }))
 
-/** Runs the steps of `npm run docs`, to another place. */
+/** Runs the steps of `npm run docs`, to another place; the types are checked elsewhere. */
 function build(...options: string[]): { status: number | null; output: string } {
   const site = join(directory, 'site')
   const [typedoc, check] = docs.split(' && ')
-  const command = `node_modules/.bin/${typedoc} --out "${site}" ${options.join(' ')} && ${check?.replace(/site$/, `"${site}"`)}`
+  const command = `node_modules/.bin/${typedoc} --skipErrorChecking --out "${site}" ${options.join(' ')} && ${check?.replace(/site$/, `"${site}"`)}`
   const { status, stdout, stderr } = spawnSync('sh', ['-c', command], { cwd: root, encoding: 'utf8' })
   return { status, output: stdout + stderr }
 }
