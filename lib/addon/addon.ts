@@ -1,45 +1,57 @@
 /**
- * The shape of the native addon (`native/addon/`), and nothing else: the one place where TypeScript and
- * C++ agree on names. Everything here is internal. Arguments are checked by the callers in `lib/`;
- * native code trusts the types but never the contents of a file.
+ * The shape of the native addon (`native/addon/`), and nothing else: the one place where TypeScript
+ * and C++ agree on names. Everything here is internal.
  *
- * Native code reports a failure in one way only: it throws (or passes to a callback) a
- * {@link NativeFailure}; `errors.ts` turns it into a `StillframeError`.
+ * Arguments are checked by the callers in `lib/`; native code trusts the types, but never the
+ * contents of a file. Native code reports a failure in one way only: it throws a {@link
+ * NativeFailure}, or passes one to a callback; `errors.ts` turns it into a `StillframeError`.
  */
 
 import type { NativeFailure } from '../base/native-failure.js'
 
-/** A region's memory. Lives until its handle is closed and no ArrayBuffer or capture refers to it. */
+/**
+ * The memory of a region. It lives until its handle is closed and no ArrayBuffer or capture refers
+ * to it.
+ */
 export interface RegionHandle {
   readonly byteLength: number
   /** True while a capture (or a restore into it) uses the memory. */
   readonly busy: boolean
   /** The ArrayBuffer over the whole memory; always the same object. */
   buffer(): ArrayBuffer
-  /** Lets captures under way keep these bytes, so that the kernel can write there. */
+  /** Lets running captures keep these bytes, so that the kernel can write there. */
   prepareWrite(byteOffset: number, byteLength: number): void
-  /** Detaches the buffer and gives the memory up. Fails with BUSY while busy. Idempotent. */
+  /** Detaches the buffer and gives the memory up. Fails with BUSY while it is busy. Idempotent. */
   close(): void
 }
 
-/** All members are always there: native code would look for a missing one in `Object.prototype`. */
+/**
+ * All members are always present: native code would look up a missing one in `Object.prototype`.
+ */
 export interface NativeSource {
   name: string
-  /** Set when the source is a region or a part of one: its memory is pinned until the capture ends. */
+  /**
+   * Set if the source is a region or a part of one: its memory is pinned until the capture ends.
+   */
   region: RegionHandle | undefined
   /**
-   * Set unless the source is a whole region: a Uint8Array of length 1 (or 0 for an empty source) at the
-   * first byte of the source. It only carries the address: typed arrays end at 4 GiB on Node 20, sources do
-   * not. Together with `region`: these bytes of that region.
+   * Set unless the source is a whole region: a Uint8Array of length 1 (or 0 for an empty source) at
+   * the first byte of the source. It only carries the address: typed arrays end at 4 GiB on Node
+   * 20, and sources do not. Together with `region` it stands for these bytes of that region.
    */
   head: Uint8Array | undefined
   byteLength: number
-  /** The mapping under the source is MADV_DONTFORK (V8's WebAssembly memories, resizable buffers). */
+  /**
+   * The mapping under the source is MADV_DONTFORK (V8's WebAssembly memories, resizable buffers).
+   */
   dontFork: boolean
 }
 
 export interface CapturePlan {
-  /** The engine to use, and who answers its faults; already resolved from 'auto' by `lib/engines.ts`. */
+  /**
+   * The engine to use, and what answers its faults; `lib/machine/engines.ts` has resolved 'auto'
+   * already.
+   */
   engine: string
   faultHandling: string
   sources: NativeSource[]
@@ -60,9 +72,9 @@ export interface CapturePlan {
   stallTimeoutMs: number
   /** 'none' or 'zstd'. */
   codec: string
-  /** Of zstd; 0 without it. */
+  /** Level of zstd; 0 without it. */
   level: number
-  /** To the file; 0: no limit. */
+  /** Bytes per second to the file; 0: no limit. */
   maxBytesPerSecond: number
   /** 0 to 19. */
   nice: number
@@ -80,14 +92,16 @@ export interface NativeCaptureResult {
 
 /**
  * One capture. The constructor does all the work up to and including the freeze, on the calling
- * thread, and throws a NativeFailure when that fails. `onEnd` is called exactly once, later, on the
+ * thread, and throws a NativeFailure if that fails. `onEnd` is called exactly once, later, on the
  * JS thread; it is not called any more once the environment is being torn down.
  */
 export interface CaptureHandle {
   readonly pid: number
   /** Milliseconds since the epoch at the freeze, with fractions. */
   readonly frozenAtMs: number
-  /** Fills [bytesDone, bytesTotal, bytesWritten, copiedBytes]. Reads shared memory: no system call. */
+  /**
+   * Fills [bytesDone, bytesTotal, bytesWritten, copiedBytes]. Reads shared memory: no system call.
+   */
   progress(into: Float64Array): void
   /** Asks the capture to stop; `onEnd` then reports ABORTED (unless it had ended already). */
   abort(): void
@@ -132,25 +146,29 @@ export interface ReadJob {
   progress(into: Float64Array): void
 }
 
-/** Existing memory to fill instead of fresh memory. All members are always there, as those of a {@link NativeSource}. */
+/**
+ * Existing memory to fill instead of fresh memory. All members are always present, as in a {@link
+ * NativeSource}.
+ */
 export interface RestoreTarget {
   name: string
   /** The region to fill from its first byte; filled by the reading thread itself. */
   region: RegionHandle | undefined
   /**
-   * Without a region the memory is JS's own and may be detached at any moment, so for each chunk the reading thread
-   * asks, on the JS thread, where it is just now: a view of as many bytes, which are filled before anything else
-   * happens there. The next one comes after `done` was called. What it throws ends the restore.
+   * Without a region the memory is JS's own and may be detached at any moment. So for each chunk
+   * the reading thread asks, on the JS thread, where the memory is at that moment: a view of as
+   * many bytes, which are filled before anything else happens there. The next call comes after
+   * `done` was called. If this throws, the restore ends.
    */
   onChunk: ((byteOffset: number, byteLength: number, done: () => void) => Uint8Array) | undefined
-  /** That memory is a part of a region, which a capture may have write-protected. */
+  /** True if that memory is part of a region, which a capture may have write-protected. */
   inRegion: boolean
 }
 
-/** What a file may ask for at most. */
+/** The most that a file may ask for. */
 export interface NativeReadLimits {
   sections: number
-  /** -1: what the process can spare. */
+  /** -1: as many as the process can spare. */
   mappings: number
   metadataBytes: number
   metadataValues: number
@@ -171,16 +189,19 @@ export interface RestorePlan {
   prefetch: boolean
   /** Names to restore; undefined for all. */
   sections: string[] | undefined
-  /** Refuse when the sections to restore add up to more; 0 for no limit. */
+  /** The restore is refused if its sections add up to more; 0: no limit. */
   maxBytes: number
   limits: NativeReadLimits
-  /** Existing memory to fill, by section; checked against the file's sections before a byte is filled. */
+  /**
+   * Existing memory to fill, by section; checked against the file's sections before a byte is
+   * filled.
+   */
   into: (RestoreTarget & { byteLength: number })[]
 }
 
 export interface RestoredSection {
   name: string
-  /** Undefined when the section went into memory named in `into`. */
+  /** Undefined if the section went into memory named in `into`. */
   region: RegionHandle | undefined
 }
 
@@ -193,7 +214,7 @@ export interface NativeRestored {
 
 export interface VerifyPlan {
   path: string
-  /** Stop after so many problems. */
+  /** The number of problems after which to stop. */
   maxProblems: number
   limits: NativeReadLimits
 }
@@ -201,9 +222,9 @@ export interface VerifyPlan {
 export interface FeatureProbe {
   name: string
   available: boolean
-  /** Why not, and what to change. '' when available. */
+  /** Why it is not available, and what to change. '' if it is. */
   reason: string
-  /** Unavailable for a reason that may be gone at the next try. */
+  /** It is unavailable for a reason that may be gone at the next try. */
   passing: boolean
 }
 
@@ -222,7 +243,10 @@ export interface NativePreflight {
   freeDiskBytes: number
   /** Resident bytes of the sources. */
   residentBytes: number
-  /** Of their blocks that have a resident page: what the file will hold at most, without its index. */
+  /**
+   * Bytes of those of their blocks that have a resident page: the most that the file will hold,
+   * without its index.
+   */
   storedBytes: number
   hazards: { code: string; message: string }[]
 }
@@ -244,11 +268,13 @@ export interface Addon {
   ): ReadJob
   restore(plan: RestorePlan, callback: Callback<NativeRestored>): ReadJob
   capabilities(): NativeCapabilities
-  /** Only what the choice of an engine depends on: the first capture's pause pays for it. */
+  /**
+   * Only what the choice of an engine depends on, since the first capture pays for it in its pause.
+   */
   engines(): Pick<NativeCapabilities, 'engines' | 'features'>
   /**
-   * What direct reads may come from, which fill memory past its page table; '' when nothing of that kind is open. Asks every
-   * descriptor.
+   * What direct reads, which fill memory past its page table, may come from; '' if nothing of that
+   * kind is open. It asks every descriptor.
    */
   directReads(): string
   /** Throws what a capture to this path would throw. */
@@ -256,12 +282,23 @@ export interface Addon {
   preflight(sources: NativeSource[], directory: string): NativePreflight
   /** The mappings of all regions of the process: pairs of address and length. */
   regionRanges(): number[]
-  /** Held while it is changed which memory a fork copies; of the process, not of the addon. */
+  /**
+   * Held while it is changed which memory a fork copies. It belongs to the process, not to the
+   * addon.
+   */
   readonly flipLock: unknown
-  /** True when all of the memory that begins with this byte is MADV_DONTFORK. Walks /proc/self/smaps: slow. */
+  /**
+   * True if all of the memory that begins with this byte is MADV_DONTFORK. It walks
+   * /proc/self/smaps, which is slow.
+   */
   isDontFork(head: Uint8Array, byteLength: number): boolean
-  /** Tests only: makes the nth (from 1) and, when `forever`, each later `syscall` fail with errno. */
+  /**
+   * For tests only: makes the nth (from 1) and, with `forever`, each later `syscall` fail with
+   * errno.
+   */
   injectFault(syscall: string, nth: number, errno: number, forever: boolean): void
-  /** Tests only: removes all faults and returns how often each named call was reached since. */
+  /**
+   * For tests only: removes all faults, and returns how often each named call was reached since.
+   */
   clearFaults(): Record<string, number>
 }

@@ -1,6 +1,6 @@
-// Builds the objects of lib/addon/addon.ts and calls back into JavaScript, as reader.h reads: through the C interface,
-// since a Worker may be terminated in the middle. What fails leaves a property out, or a call undone; the status
-// of no call is lost on anybody who could still look.
+// Builds the objects of lib/addon/addon.ts and calls back into JavaScript. Like reader.h it uses
+// the C interface, since a Worker may be terminated in the middle. If something fails, a property
+// is left out or a call is not made; no status is lost on anybody who could still look at it.
 #pragma once
 
 #include <napi.h>
@@ -36,7 +36,8 @@ class ObjectBuilder {
     napi_get_boolean(env_, flag, &value);
     return Value(key, value);
   }
-  // What is not there is said: readers would look for a missing member in Object.prototype.
+  // A value that is not there is set to undefined: readers would look up a missing member in
+  // Object.prototype.
   ObjectBuilder& Undefined(const char* key) {
     napi_value value = nullptr;
     napi_get_undefined(env_, &value);
@@ -69,8 +70,8 @@ napi_value ArrayOf(napi_env env, Items& items, Make make) {
   return array;
 }
 
-// Calls a function of JS without a receiver; what it throws stays pending. Not at all when an argument could not
-// be made. Returns what the function does, null when it did not come to that.
+// Calls a function of JS without a receiver; what it throws stays pending. The call is not made if
+// an argument could not be made. Returns what the function does, or null if it was not called.
 inline napi_value CallFunction(napi_env env, napi_value function,
                                std::initializer_list<napi_value> arguments) {
   if (function == nullptr) return nullptr;
@@ -84,7 +85,7 @@ inline napi_value CallFunction(napi_env env, napi_value function,
   return returned;
 }
 
-// A function of JS that calls a method, and keeps its object alive. Null when it cannot be made.
+// A function of JS that calls a method and keeps its object alive. Null if it cannot be made.
 template <typename Object, void (Object::*kMethod)(napi_env, napi_callback_info)>
 napi_value Closure(napi_env env, std::shared_ptr<Object> object) {
   auto* kept = new std::shared_ptr<Object>(std::move(object));

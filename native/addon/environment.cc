@@ -12,8 +12,8 @@ void RunTask(napi_env env, napi_value /*function*/, void* /*context*/, void* dat
   const std::unique_ptr<Task> task(static_cast<Task*>(data));
   if (env == nullptr) return;  // the environment is ending
   const Napi::HandleScope scope(env);
-  // A Worker that is being stopped still runs what was posted, but no call into JavaScript works any more: then
-  // the job is left to the cleanup hook, which is about to run.
+  // A Worker that is being stopped still runs what was posted, but no call into JavaScript works
+  // any more: the job is then left to the cleanup hook, which is about to run.
   napi_value probe = nullptr;
   if (napi_create_object(env, &probe) != napi_ok) return;
   if (napi_set_named_property(env, probe, "probe", probe) != napi_ok) return;
@@ -29,7 +29,7 @@ Environment* Environment::Create(Napi::Env env) {
   napi_create_threadsafe_function(env, nullptr, nullptr, name, 0, 1, nullptr, nullptr, self,
                                   RunTask, &self->post_);
   napi_unref_threadsafe_function(env, self->post_);
-  // After the line above, so that it runs before the thread-safe function's own hook.
+  // This comes after the line above, so that it runs before the thread-safe function's own hook.
   napi_add_env_cleanup_hook(env, CleanUp, self);
   env.SetInstanceData(self);
   return self;

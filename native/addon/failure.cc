@@ -4,8 +4,8 @@
 
 namespace stillframe {
 
-// Through the C interface, statuses ignored: while an environment ends none of it works, and nobody is left to
-// be told.
+// It uses the C interface and ignores statuses: while an environment is ending none of it works,
+// and nobody is left to be told.
 Napi::Value ToError(Napi::Env env, const Failure& failure) {
   const auto text = [&](const std::string& value) {
     napi_value result = nullptr;

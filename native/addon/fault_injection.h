@@ -1,4 +1,5 @@
-// What tests make system calls fail with: `injectFault` and `clearFaults`, of each addon for its own calls.
+// How tests make system calls fail: `injectFault` and `clearFaults`, in each addon for its own
+// calls.
 #pragma once
 
 #include <napi.h>

@@ -34,7 +34,7 @@ Function Find(const char* mangled_name) {
   return reinterpret_cast<Function>(dlsym(RTLD_DEFAULT, mangled_name));
 }
 
-// Any thread: V8 sweeps ArrayBuffers in the background.
+// Called on any thread: V8 sweeps ArrayBuffers in the background.
 void DropMemory(void* /*data*/, size_t /*length*/, void* owner) {
   delete static_cast<std::shared_ptr<RegionMemory>*>(owner);
 }

@@ -1,8 +1,9 @@
 // ArrayBuffers of more than 4 GiB on Node 20.
 //
-// Node-API makes an external ArrayBuffer by way of a Buffer, and a Buffer ends at 4 GiB on Node 20; V8 itself
-// has no such limit. The V8 of Node 20 will not change any more, so there, and only there, its own functions
-// are called, found by name when they are needed. Later versions of Node need none of this.
+// Node-API makes an external ArrayBuffer by way of a Buffer, and on Node 20 a Buffer ends at 4 GiB;
+// V8 itself has no such limit. The V8 of Node 20 will not change any more, so there, and only
+// there, its own functions are called, which are found by name when they are needed. Later versions
+// of Node need none of this.
 #pragma once
 
 #include <napi.h>
@@ -16,7 +17,7 @@ namespace stillframe {
 // Whether Node-API cannot make an external ArrayBuffer of this length in this version of Node.
 bool NeedsLargeBuffer(Napi::Env env, size_t byte_length);
 
-// Null when V8's functions are not found.
+// Null if V8's functions are not found.
 napi_value MakeLargeBuffer(const std::shared_ptr<RegionMemory>& memory);
 
 }  // namespace stillframe

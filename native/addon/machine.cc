@@ -147,7 +147,7 @@ Napi::Value FlipLockValue(Napi::Env env) {
 
 Napi::Value IsDontForkValue(const Napi::CallbackInfo& info) {
   const std::byte* address = AddressOf(info[0]);
-  // malloc never answers with the start of a page, V8's own reservations always do.
+  // malloc never returns the start of a page, and V8's own reservations always do.
   if (reinterpret_cast<uintptr_t>(address) % SystemPageSize() != 0) {
     return Napi::Boolean::New(info.Env(), false);
   }

@@ -1,9 +1,9 @@
 // Reads plan objects of lib/addon/addon.ts with every status checked.
 //
-// A Worker can be terminated while it is inside one of our functions; from then on every call into JavaScript
-// fails. node-addon-api would make an error of that, fail at it too, and end the whole process. So plans are
-// read through the C interface: after the first failure a reader stays failed and answers with nothing, and
-// whoever asked it starts nothing.
+// A Worker can be terminated while it is inside one of our functions; from then on every call into
+// JavaScript fails. node-addon-api would make an error of that, fail at that too, and end the whole
+// process. So plans are read through the C interface: after the first failure a reader stays failed
+// and answers with nothing, and its caller starts nothing.
 #pragma once
 
 #include <napi.h>
@@ -79,7 +79,7 @@ class Reader {
     return static_cast<std::byte*>(data);
   }
 
-  // Takes over the state of a reader of something inside.
+  // Takes over the state of a reader of something inside it.
   void Include(const Reader& inner) { ok_ = ok_ && inner.ok_; }
   void Check(napi_status status) { ok_ = ok_ && status == napi_ok; }
 

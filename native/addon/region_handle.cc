@@ -73,7 +73,7 @@ napi_value RegionHandle::MakeBuffer(Napi::Env env) const {
   const napi_status status = napi_create_external_arraybuffer(
       env, memory_->data(), memory_->byte_length(), release, owner, &value);
   if (status == napi_ok) return value;
-  // A runtime that takes no external memory has not taken the owner either (Electron).
+  // A runtime that takes no external memory (Electron) has not taken the owner either.
   if (status == napi_no_external_buffers_allowed) delete owner;
   return nullptr;
 }
@@ -103,13 +103,13 @@ void RegionHandle::Close(const Napi::CallbackInfo& info) {
   bool reachable = false;
   if (!buffer_.IsEmpty()) {
     const Napi::ArrayBuffer buffer = buffer_.Value();
-    // Detached already: it was transferred, and somebody else uses the memory from now on.
+    // It is detached already: it was transferred, and somebody else uses the memory from now on.
     reachable = buffer.IsDetached();
     // From here on views of the buffer have length 0.
     napi_detach_arraybuffer(info.Env(), buffer);
     buffer_.Reset();
   }
-  // The garbage collector frees the buffer some time; the pages should not wait for it.
+  // The garbage collector frees the buffer at some time; the pages should not wait for that.
   if (!reachable) memory_->Discard();
   memory_.reset();
 }

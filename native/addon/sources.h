@@ -14,7 +14,7 @@ namespace stillframe {
 // The address that a one-element Uint8Array carries.
 std::byte* AddressOf(const Napi::Value& head);
 
-// Fails silently, with `array` failed, when the environment is ending.
+// Fails silently, with `array` failed, if the environment is ending.
 Result<std::vector<CaptureSource>> ReadSources(Reader* array);
 
 // undefined and missing become a null pointer.
