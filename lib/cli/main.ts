@@ -109,7 +109,7 @@ function explain(error: unknown): number {
   } else if (code !== undefined) {
     say(`${bold('stillframe:')} ${bad(message)} ${dim(`(${code})`)}`)
   } else {
-    // No code: this is no failure that was foreseen, and whoever mends it needs the stack.
+    // It has no code: nobody foresaw this failure, and whoever mends it needs the stack.
     say(`${bold('stillframe:')} ${stack}`)
   }
   return 1

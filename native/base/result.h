@@ -1,7 +1,7 @@
 // Result<T>: a value, or why there is none.
 //
-// Nothing below native/addon/ throws. A Failure names the operation in words, the system call and its
-// errno; native/addon/failure.cc turns it into a JS error, once, at the border.
+// Nothing below native/addon/ throws. A Failure names the operation in words, the system call and
+// its errno; native/addon/failure.cc turns it into a JS error, once, at the border.
 #pragma once
 
 #include <cassert>

@@ -283,7 +283,8 @@ int Sigprocmask(int how, const uint64_t* mask, uint64_t* old_mask) {
       Invoke(Call::kSigprocmask, SYS_rt_sigprocmask, how, mask, old_mask, sizeof(uint64_t)));
 }
 int SetDisposition(int signal, uint64_t handler) {
-  // The kernel's own struct sigaction: handler, flags, restorer (x64), mask. Only the first matters.
+  // The kernel's own struct sigaction: handler, flags, restorer (x64), mask. Only the first
+  // matters.
   const uint64_t action[4] = {handler, 0, 0, 0};
   return static_cast<int>(
       Invoke(Call::kSigaction, SYS_rt_sigaction, signal, action, nullptr, sizeof(uint64_t)));

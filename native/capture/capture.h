@@ -5,8 +5,8 @@
 //                  stall, memory, abort | end of the disk's work | on_end
 //   disk thread                        sweep stale files | Collect | header and tail | publish
 //
-// Everything that can fail before the freeze fails in Start(), on the caller's thread, with nothing done.
-// Everything after it ends in exactly one call of on_end, on the supervisor's thread.
+// A failure before the freeze is one of Start(), on the caller's thread, with nothing done.
+// Everything after the freeze ends in exactly one call of on_end, on the supervisor's thread.
 #pragma once
 
 #include <atomic>

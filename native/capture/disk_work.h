@@ -1,12 +1,13 @@
-// All work on the target file but that of the savers, on a thread of its own: it may wait for the disk for as long as
-// that likes, and whoever supervises the capture need not.
+// All work on the target file except that of the savers, on a thread of its own, which may wait for
+// the disk for as long as it takes. The supervisor of the capture need not.
 //
 //   thread       sweep | wait for End | the last steps, publish | release what they used
 //   supervisor   Begin | saving goes on | End: watch for abort and stall
 //
-// A supervisor that gives up waits a moment longer, so that as a rule nothing is left when the end is told. What the
-// disk keeps for longer is left behind: when it gets on it publishes nothing, or takes back what it has, removes its
-// temporary name and ends. Until then the target stays reserved.
+// A supervisor that gives up waits a moment longer, so that as a rule nothing is left when the end
+// is reported. Work that the disk holds up for longer is left behind: when the disk goes on, it
+// publishes nothing, or takes back what it has published, removes its temporary name and ends.
+// Until then the target stays reserved.
 #pragma once
 
 #include <functional>

@@ -1,6 +1,6 @@
-// At most one capture of this process writes to a file at a time: the second would be published over the
-// first in an order that nobody chose. Captures of other processes are not seen; there the last one wins,
-// whole.
+// At most one capture of this process writes to a file at a time: the second would be published
+// over the first in an order that nobody chose. Captures of other processes are not seen; there the
+// last one wins, whole.
 #pragma once
 
 #include <string>

@@ -95,8 +95,8 @@ bool ParentGone(const HardeningPlan& plan) {
 
 void HardenChild(const HardeningPlan& plan) {
   ControlHeader* control = plan.control;
-  // 1. Signals first, so that from here on nothing of the host's runs in this process, and nothing meant for the host
-  //    ends it.
+  // 1. Signals come first, so that from here on nothing of the host runs in this process, and
+  //    nothing that is meant for the host ends it.
   control->step.store(SaveStep::kSignals, std::memory_order_relaxed);
   ResetSignals();
 

@@ -1,7 +1,7 @@
 // An engine freezes sources at one instant and sees to it that a saver gets the frozen pages.
 //
-// The supervisor (capture/) knows engines only through this interface. Life of one engine object, which
-// serves one capture:
+// The supervisor (capture/) knows engines only through this interface. This is the life of one
+// engine object, which serves one capture:
 //
 //   Prepare   all that may fail or take time, before the pause       the JS thread
 //   Freeze    the instant; afterwards saving is under way            the JS thread, in the pause
@@ -12,7 +12,8 @@
 //     Stop    makes saving end soon, whatever state it is in
 //   Collect   how it ended; afterwards nothing of the engine is left, and no page is protected
 //
-// The destructor stops and collects what has not been: no outcome leaves a child or a protected page.
+// The destructor stops and collects what has not been stopped and collected: no outcome leaves a
+// child or a protected page behind.
 #pragma once
 
 #include <cstdint>

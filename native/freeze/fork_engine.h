@@ -3,10 +3,10 @@
 //   JS thread     block signals | DOFORK | clone3 | DONTFORK | unblock                 (the pause)
 //   child                                       '--> RunChild: harden, save, release, _exit
 //
-// clone3 with a pidfd and no exit signal: the host sees no SIGCHLD, and no waitpid(-1) of anybody else can
-// take the child's status. Regions are MADV_DONTFORK for life, and so are V8's WebAssembly memories: they
-// are forkable only between the two flips, under one lock, so that concurrent captures of the same memory
-// cannot undo each other's.
+// clone3 with a pidfd and no exit signal: the host sees no SIGCHLD, and no waitpid(-1) of anybody
+// else can take the child's status. Regions are MADV_DONTFORK for life, and so are V8's WebAssembly
+// memories: they are forkable only between the two flips, under one lock, so that concurrent
+// captures of the same memory cannot undo each other's.
 #pragma once
 
 #include <vector>

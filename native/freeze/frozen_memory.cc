@@ -317,8 +317,8 @@ uint64_t FrozenMemory::NextChunk(ControlHeader* control, uint64_t chunk_count) {
   const auto take = [&](uint64_t chunk) {
     return ChunkAt(chunk).taken.exchange(1, std::memory_order_acq_rel) == 0;
   };
-  // When the pool runs low, drain where the most captured pages wait. Otherwise go through the regions in
-  // order, so that what has become writable is one piece again.
+  // When the pool runs low, drain where the most captured pages wait. Otherwise go through the
+  // regions in order, so that what has become writable is one piece again.
   if (pool_.used() > pool_.slot_count() * 3 / 4) {
     uint64_t best = chunk_count;
     uint32_t most = 0;

@@ -9,25 +9,29 @@
 //         '--------------------------> kSaving ------------> kSaved ----------> kFree
 //                                        (copy to the bounce buffer)   (lift)
 //
-// In kProtected, kCapturing and kSaving the page is write-protected and holds the frozen bytes; whoever moves it on to
-// kCaptured or kSaved has copied the bytes before, and what comes after kSaved may be lifted by anybody.
+// In kProtected, kCapturing and kSaving the page is write-protected and holds the frozen bytes. The
+// thread that moves it on to kCaptured or kSaved has copied the bytes first, and from kSaved on
+// anybody may lift the protection.
 //
-// No writer waits for a saver, which runs with low priority and may be off its processor for long: in kSaving the
-// writer captures the page itself, and the saver, whose own copy of it may be torn now, takes the one in the slot;
-// in kSaved the writer lifts the protection of its page itself. A writer that finds kCapturing waits for another
-// writer; one that finds kCaptured or kFree came late and only has to try again.
+// No writer waits for a saver, which runs with low priority and may be off its processor for long.
+// In kSaving the writer captures the page itself, and the saver, whose own copy may be torn by
+// then, takes the one in the slot. In kSaved the writer lifts the protection of its page itself. A
+// writer that finds kCapturing waits for another writer; one that finds kCaptured or kFree came
+// late and only has to try again.
 //
-// The gate: with several sources, a writer that is let through before the last source is protected could then
-// write to that one, and the cut would be torn. So nobody is let through until all are protected.
+// The gate: with several sources, a writer that was let through before the last source is protected
+// could then write to that one, and the cut would be torn. So nobody is let through until all
+// sources are protected.
 //
-// A lift that the kernel refuses is tried again: by the writer, which may wait for the saver to join mappings again; as a
-// whole when the capture ends. Where there is another way (DropAll) the capture is given up by it, so that writes go on.
-// Where there is none, and the kernel does not change its mind, the writer is told.
+// A lift that the kernel refuses is tried again: by the writer, which may wait for the saver to
+// join mappings again, and as a whole when the capture ends. If there is another way (DropAll), the
+// capture is given up by it, so that writes go on. If there is none, and the kernel does not change
+// its mind, the writer is told so.
 //
-// When the pool is full the writer waits until the saver has given slots back (onMemoryLimit 'wait'), or the
-// whole capture is lifted and fails ('abort').
+// When the pool is full the writer waits until the saver has given slots back (onMemoryLimit
+// 'wait'), or the whole capture is lifted and fails ('abort').
 //
-// ResolveWrite runs in signal handlers: it and all it calls neither lock nor allocate.
+// ResolveWrite runs in signal handlers: it and everything it calls neither lock nor allocate.
 #pragma once
 
 #include <atomic>

@@ -1,8 +1,9 @@
-// The pool that pre-images are copied to: a fixed number of page-sized slots, handed out and taken back by any
-// thread and by fault handlers, without a lock.
+// The pool that pre-images are copied to: a fixed number of page-sized slots, handed out and taken
+// back by any thread and by fault handlers, without a lock.
 //
-// A stack of free slots as a linked list of indices. The head carries a tag that grows with each change, so
-// that a slot that was taken and given back in between is not mistaken for one that never moved.
+// A stack of free slots as a linked list of indices. The head carries a tag that grows with each
+// change, so that a slot that was taken and given back in between is not mistaken for one that
+// never moved.
 #pragma once
 
 #include <atomic>

@@ -1,5 +1,6 @@
-// What parent and forked copy share: the counters of every capture, what the callback threw, and the buffer that its
-// output goes through. One MAP_SHARED mapping made before the fork, so that a copy that dies loses nothing of it.
+// What parent and forked copy share: the counters of every capture, what the callback threw, and
+// the buffer that its output goes through. It is one MAP_SHARED mapping, made before the fork, so
+// that a copy that dies loses nothing of it.
 //
 //   | ControlHeader, HeapCounters | failure, a serialized value | output buffer |
 #pragma once

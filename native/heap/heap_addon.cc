@@ -1,5 +1,5 @@
-// The exports of stillframe_heap.node: the interface HeapAddon of lib/heap/addon.ts. The only place below lib/ that
-// knows V8; it is compiled for one major version of Node and refuses the others.
+// The exports of stillframe_heap.node: the interface HeapAddon of lib/heap/addon.ts. The only place
+// below lib/ that knows V8; it is compiled for one major version of Node and refuses the others.
 #include <napi.h>
 #include <node.h>
 #include <signal.h>
@@ -24,8 +24,8 @@
 #include "heap/worker_park.h"
 
 namespace v8 {
-// From v8-wasm-trap-handler-posix.h, which Node exports but does not ship. Weak: without it a WebAssembly program that
-// leaves its memory ends the copy instead of throwing.
+// From v8-wasm-trap-handler-posix.h, which Node exports but does not ship. Weak: without it a
+// WebAssembly program that leaves its memory ends the copy instead of throwing.
 __attribute__((weak)) bool TryHandleWebAssemblyTrapPosix(int signal, siginfo_t* info,
                                                          void* context);
 }  // namespace v8
@@ -387,7 +387,8 @@ void DefineFunction(Napi::Object exports, const char* name, v8::FunctionCallback
   const v8::Local<v8::Context> context = v8::Isolate::GetCurrent()->GetCurrentContext();
   const v8::Local<v8::Function> defined = v8::Function::New(context, function).ToLocalChecked();
   napi_value value = nullptr;
-  // NOLINTBEGIN(bugprone-sizeof-expression): the size of the handles is meant, not of what they stand for.
+  // NOLINTBEGIN(bugprone-sizeof-expression): the size of the handles is meant, not of what they
+  // stand for.
   static_assert(sizeof value == sizeof defined, "a napi_value is a Local");
   memcpy(&value, &defined, sizeof value);
   // NOLINTEND(bugprone-sizeof-expression)

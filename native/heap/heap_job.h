@@ -1,12 +1,13 @@
-// One forked copy of the process that goes on running JavaScript, from the call to the published file.
+// One forked copy of the process that goes on running JavaScript, from the call to the published
+// file.
 //
 //   JS thread    Start: open the target | block signals, park V8's workers, let V8's memory be forked | fork | undo
 //   child                                  harden itself, run what it is for, flush, _exit    <--'
 //   supervisor                             watch: stall, time, memory, abort | collect | end of the disk's work | on_end
 //   disk thread                            sweep stale files | publish
 //
-// What fails up to the fork fails in Start() with nothing done; everything after it ends in exactly one call of
-// on_end, on the supervisor's thread.
+// A failure up to the fork is one of Start(), with nothing done; everything after it ends in
+// exactly one call of on_end, on the supervisor's thread.
 #pragma once
 
 #include <atomic>

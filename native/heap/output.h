@@ -1,4 +1,5 @@
-// What a forked copy writes to its file: buffered, counted, and with the first error kept in the control block.
+// What a forked copy writes to its file: buffered, counted, and with the first error kept in the
+// control block.
 #pragma once
 
 #include <cstddef>

@@ -40,7 +40,8 @@ struct ProbeTalk {
 // On a busy machine the probe may have to wait for a processor.
 constexpr int64_t kAnswerNs = 1'000'000'000;
 
-// Does nothing until it is killed, but for opening its list of mappings when it is asked to. All signals are blocked in it.
+// Does nothing until it is killed, but for opening its list of mappings when it is asked to. All
+// signals are blocked in it.
 [[noreturn]] void BeProbe(ProbeTalk* talk) {
   sys::Prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
   // If the parent had gone before that line, the copy would stay for ever.
@@ -173,7 +174,8 @@ std::vector<AddressRange> MakeUnforkable(const std::vector<AddressRange>& ranges
   for (const AddressRange& range : ranges) {
     const int error =
         sys::Madvise(reinterpret_cast<void*>(range.start), range.end - range.start, MADV_DONTFORK);
-    // ENOMEM also says that a part is not mapped any more; the rest of the range has been advised then.
+    // ENOMEM also says that a part is not mapped any more; the rest of the range has been advised
+    // then.
     if (error == -EAGAIN) refused.push_back(range);
   }
   return refused;
@@ -213,7 +215,8 @@ void FillMissing(int maps_of_parent, const std::vector<AddressRange>& keep_out) 
   // It is then as likely as before that V8 comes across such memory, which is seldom, and there is
   // another attempt.
   if (!theirs.ok() || !own.ok()) return;
-  // Address space costs nothing; of memory that can be written to, the kernel may keep count (vm.overcommit_memory).
+  // Address space costs nothing; of memory that can be written to, the kernel may keep count
+  // (vm.overcommit_memory).
   for (const AddressRange& range :
        Difference(theirs.value().PrivateMissingIn(own.value()), keep_out)) {
     sys::Mmap(reinterpret_cast<void*>(range.start), range.end - range.start, PROT_NONE,

@@ -1,14 +1,15 @@
 // The memory that fork leaves out, and its being let in for one fork.
 //
-// Node builds V8 so that it advises the kernel against copying its heap to children (MADV_DONTFORK). Which mappings
-// these are the kernel tells in /proc/self/smaps only, and reading that visits the page tables of the whole process. A
-// child without the advice lifted does not have them: so one is made that does nothing, and its list of mappings is
-// compared with ours.
+// Node builds V8 so that it advises the kernel against copying its heap to children
+// (MADV_DONTFORK). Which mappings these are the kernel tells in /proc/self/smaps only, and reading
+// that visits the page tables of the whole process. A child without the advice lifted does not have
+// them: so one is made that does nothing, and its list of mappings is compared with ours.
 //
-// Other threads unmap and map memory meanwhile. To advise against forking what is not V8's would end the children of
-// child_process, which need malloc's. So an address alone is not trusted: what is found is marked by a second advice
-// that nobody else gives, only what a probe made after that does not have either is taken, and when the pause is over a
-// walk through smaps looks for memory that we have advised about and that does not bear the mark.
+// Other threads unmap and map memory meanwhile. To advise against forking what is not V8's would
+// end the children of child_process, which need malloc's. So an address alone is not trusted: what
+// is found is marked by a second advice that nobody else gives, only what a probe made after that
+// does not have either is taken, and when the pause is over a walk through smaps looks for memory
+// that we have advised about and that does not bear the mark.
 #pragma once
 
 #include <sys/types.h>

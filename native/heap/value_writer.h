@@ -7,8 +7,9 @@
 
 namespace stillframe {
 
-// serializeValue(value, rules, limit), for lib/heap/value-codec.ts: { payload: ArrayBuffer, depth, hasArrayBuffers }, or a string
-// that says why not, to stand behind "the value". What the value's own getters throw is thrown. Rules:
+// serializeValue(value, rules, limit), for lib/heap/value-codec.ts: { payload: ArrayBuffer, depth,
+// hasArrayBuffers }, or a string that says why not, to stand behind "the value". What the value's
+// own getters throw is thrown. Rules:
 //   hasNoState(object): whether nothing of an object with a class would be left
 //   typeOfView(view): its number in the file, or a string that says why not
 //   bufferOf(view): asked for views whose number says that they share their buffer

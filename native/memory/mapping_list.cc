@@ -29,8 +29,8 @@ struct MappingLine {
   char permissions[5] = {};
 };
 
-// Reads hexadecimal digits and the character behind them. By hand: a process may have tens of thousands of mappings,
-// and some readers are in a hurry.
+// Reads hexadecimal digits and the character behind them. By hand: a process may have tens of
+// thousands of mappings, and some readers are in a hurry.
 bool ParseHex(const char** at, char behind, uintptr_t* out) {
   uintptr_t value = 0;
   const char* digit = *at;

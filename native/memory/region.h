@@ -1,15 +1,17 @@
 // The memory of a region: one private mapping, page-aligned, kept out of children and core dumps.
 //
-// Owned through shared_ptr by everything that could still touch it: the JS Region, the ArrayBuffer over
-// it, each capture and each restore into it. The mapping goes when the last of them lets go, so neither
-// close() nor garbage collection nor a Worker's end can pull it away from under a reader.
+// Owned through shared_ptr by everything that could still touch it: the JS Region, the ArrayBuffer
+// over it, each capture and each restore into it. The mapping goes when the last of them lets go,
+// so neither close() nor garbage collection nor a Worker's end can pull it away from under a
+// reader.
 //
 //        data()                     byte_length()         mapped_length()
 //          |  pages that were asked for  | rest of the last page, zero |
 //          |                             |                             |
 //          2 MiB-aligned, so that huge pages fit from the first byte
 //
-// MADV_DONTFORK for life: child_process.spawn beside a big region copies none of its page tables.
+// The region is MADV_DONTFORK for life: child_process.spawn beside a big region copies none of its
+// page tables.
 #pragma once
 
 #include <atomic>
