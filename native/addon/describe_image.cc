@@ -12,7 +12,7 @@ napi_value DescribeImage(Napi::Env env, const ImageFile& image) {
   info.Value("id", id)
       .Unsigned("versionMajor", header.version_major)
       .Unsigned("versionMinor", header.version_minor)
-      .String("layout", image.layout() == Layout::kPacked ? "packed" : "flat")
+      .String("layout", image.layout().name())
       .Number("frozenAtMs", static_cast<double>(header.frozen_at_ns) / 1'000'000)
       .Unsigned("pageSize", header.page_size)
       .Unsigned("blockSize", header.block_size)

@@ -74,6 +74,16 @@ struct BlockEntry {
 };
 static_assert(sizeof(BlockEntry) == 40 && offsetof(BlockEntry, codec) == 36);
 
+// Where the bytes of a block are. Whoever asks switches over it without a default, so that a compiler finds what a new
+// state has to be told.
+enum class BlockState : uint8_t {
+  kZero,  // nowhere: all of it is zero
+  kHere,  // in this file
+};
+constexpr BlockState StateOf(const BlockEntry& entry) {
+  return entry.present == 0 ? BlockState::kZero : BlockState::kHere;
+}
+
 struct SectionRecord {
   uint64_t byte_length;
   uint64_t data_offset;  // flat: where byte 0 lies; packed: 0

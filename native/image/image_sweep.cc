@@ -99,7 +99,7 @@ bool ImageSweep::CheckBlocks(const Task& task, ImageFile::Scratch* scratch) {
 bool ImageSweep::CheckGaps(const Task& task, ImageFile::Scratch* scratch) {
   const auto index = static_cast<size_t>(&task - tasks_.data());
   Status gaps = image_.CheckGapsOfChunk(task.section, task.first, task.count, scratch);
-  if (gaps.ok() || image_.layout() == Layout::kPacked) return Note(index, std::move(gaps));
+  if (gaps.ok() || !image_.layout().gaps_by_block()) return Note(index, std::move(gaps));
   for (uint64_t block = task.first; block < task.first + task.count; block++) {
     if (!Note(index, image_.CheckGapsOfChunk(task.section, block, 1, scratch))) return false;
   }
@@ -107,7 +107,7 @@ bool ImageSweep::CheckGaps(const Task& task, ImageFile::Scratch* scratch) {
 }
 
 void ImageSweep::Work() {
-  Result<ImageFile::Scratch> scratch = ImageFile::Scratch::Create(image_);
+  Result<ImageFile::Scratch> scratch = image_.MakeScratch();
   if (!scratch.ok()) {
     Note(next_task_, Status(scratch.failure()));
     return;

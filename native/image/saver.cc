@@ -13,8 +13,8 @@
 #include "base/sys.h"
 #include "image/block_codec.h"
 #include "image/checksum.h"
+#include "image/page_presence.h"
 #include "image/write_some.h"
-#include "image/zero_page.h"
 
 namespace stillframe {
 namespace {
@@ -273,14 +273,6 @@ SaveEnd Saver::Run() {
 }
 
 }  // namespace
-
-uint64_t PresentPages(const std::byte* bytes, uint64_t length) {
-  uint64_t present = 0;
-  for (uint64_t page = 0; page < length / kPageSize; page++) {
-    if (!IsZeroPage(bytes + page * kPageSize)) present |= uint64_t{1} << page;
-  }
-  return present;
-}
 
 uint32_t EncodeBlock(const std::byte* bytes, uint64_t length, BlockEntry* entry) {
   entry->present = PresentPages(bytes, length);

@@ -9,16 +9,10 @@
 #include <cstdint>
 
 #include "image/control_block.h"
+#include "image/image_layout.h"
 #include "image/page_source.h"
 
 namespace stillframe {
-
-struct SaveSection {
-  uint64_t byte_length;
-  uint64_t data_offset;  // in the file; packed: 0
-  uint64_t first_entry;  // in the index
-  uint64_t first_chunk;  // of all chunks of the capture; chunks do not cross sections
-};
 
 struct SavePlan {
   Layout layout = Layout::kFlat;
@@ -48,9 +42,6 @@ SaveEnd SaveChunks(const SavePlan& plan, uint32_t saver = 0);
 
 // The end of all savers together: complete only when each is.
 SaveEnd WorseEnd(SaveEnd a, SaveEnd b);
-
-// Which pages of a block are not zero, as bits. `length` is a multiple of the page size.
-uint64_t PresentPages(const std::byte* bytes, uint64_t length);
 
 // Fills in which pages of a block of a flat file are not zero, and the checksum. Returns the number of zero pages.
 uint32_t EncodeBlock(const std::byte* bytes, uint64_t length, BlockEntry* entry);

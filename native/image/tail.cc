@@ -5,6 +5,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "base/mapping.h"
 #include "image/checksum.h"
 #include "image/write_some.h"
 
@@ -31,24 +32,6 @@ void Seal(std::byte* page, Struct* fields) {
 }
 
 }  // namespace
-
-ImageLayout PlanLayout(const std::vector<ImageDescription::Section>& sections, Layout kind) {
-  ImageLayout layout;
-  layout.layout = kind;
-  uint64_t offset = kPartAlignment;  // behind the header
-  for (const auto& section : sections) {
-    const uint64_t data_offset = kind == Layout::kFlat ? offset : 0;
-    layout.sections.push_back(
-        {section.byte_length, data_offset, layout.block_count, layout.chunk_count});
-    layout.block_count += BlockCount(section.byte_length);
-    layout.chunk_count += DivideRoundingUp(section.byte_length, kChunkSize);
-    layout.byte_length += section.byte_length;
-    offset = RoundUp(offset + section.byte_length, kPartAlignment);
-  }
-  // No chunk takes more in a packed file than in a flat one.
-  layout.data_end = offset;
-  return layout;
-}
 
 Result<uint64_t> WriteHeaderAndTail(int fd, const ImageDescription& image,
                                     const ImageLayout& layout, const BlockEntry* index,

@@ -20,7 +20,7 @@ class RestoreWork {
         control_(control),
         check_(plan.verify ? ImageFile::Check::kChecksums : ImageFile::Check::kNone),
         sweep_(image) {
-    restored_.mapped = image.layout() == Layout::kFlat && plan.mode != RestoreMode::kCopy;
+    restored_.mapped = image.mappable() && plan.mode != RestoreMode::kCopy;
     for (const Destination& destination : plan.into) {
       destinations_.emplace(destination.section, &destination);
     }
@@ -51,7 +51,7 @@ class RestoreWork {
 };
 
 Status RestoreWork::CheckMode() const {
-  if (plan_.mode != RestoreMode::kMap || image_.layout() == Layout::kFlat) return Success{};
+  if (plan_.mode != RestoreMode::kMap || image_.mappable()) return Success{};
   return Fail(FailureCode::kNotMappable,
               "a compressed (packed) file cannot be mapped: restore it with mode 'copy', or into "
               "existing memory");
@@ -67,7 +67,7 @@ Status RestoreWork::MakeRegion(uint32_t index) {
   // Whole pages of zeros cannot be mapped from a file that has none of them.
   const bool map = restored_.mapped && section.byte_length > 0;
   Result<std::shared_ptr<RegionMemory>> memory =
-      map ? RegionMemory::MapFile(image_.fd(), section.data_offset, section.byte_length)
+      map ? RegionMemory::MapFile(image_.source().fd(), section.data_offset, section.byte_length)
           : RegionMemory::Allocate(section.byte_length, true);
   if (!memory.ok()) return memory.failure();
   if (!map) {

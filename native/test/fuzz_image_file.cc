@@ -79,7 +79,7 @@ void Read(const ImageFile& image) {
     Require(names.insert(section.name).second);
     Require(!section.name.empty() && section.name.size() <= kMaxNameLength);
     Require(section.byte_length <= kMaxSectionLength);
-    if (image.layout() == Layout::kPacked) {
+    if (!image.layout().mappable()) {
       Require(section.data_offset == 0);
     } else {
       Require(section.data_offset % kPartAlignment == 0 && section.data_offset >= kPartAlignment);

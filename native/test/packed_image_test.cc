@@ -48,7 +48,7 @@ TEST(PackedImage, ComesBackAsItWas) {
   Result<ImageFile> opened = ImageFile::Open(file.path());
   ASSERT_TRUE(opened.ok()) << opened.failure().message;
   const ImageFile& image = opened.value();
-  EXPECT_EQ(image.layout(), Layout::kPacked);
+  EXPECT_EQ(image.header().layout, Layout::kPacked);
   for (const auto check : {ImageFile::Check::kNone, ImageFile::Check::kChecksums}) {
     for (uint32_t i = 0; i < sections.size(); i++) {
       Bytes memory(sections[i].bytes.size() + 1, std::byte{0xee});

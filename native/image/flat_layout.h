@@ -1,0 +1,25 @@
+// Each block lies where it lies in its section, blocks of zeros are holes. It has no freedom: everything lies where a
+// writer would put it.
+#pragma once
+
+#include "image/block_layout.h"
+
+namespace stillframe {
+
+class FlatLayout final : public BlockLayout {
+ public:
+  const char* name() const override { return "flat"; }
+  bool mappable() const override { return true; }
+  bool gaps_by_block() const override { return true; }
+  bool TailFits(uint64_t index_offset, uint64_t data_end) const override;
+  bool EntryHolds(const ImageSection& section, uint64_t block,
+                  const BlockEntry& entry) const override;
+  Status CheckPlaces(const ImageFile& image) const override;
+  Status ReadBlocks(const ImageFile& image, uint32_t section, uint64_t first, uint64_t count,
+                    std::byte* out, ReadCheck check, ReadScratch* scratch) const override;
+  Status CheckGapsOfChunk(const ImageFile& image, uint32_t section, uint64_t first, uint64_t count,
+                          ReadScratch* scratch) const override;
+  Status CheckOuterGaps(const ImageFile& image, ReadScratch* scratch) const override;
+};
+
+}  // namespace stillframe

@@ -1,0 +1,34 @@
+#include "image/read_scratch.h"
+
+#include <sys/mman.h>
+
+#include <utility>
+
+#include "image/format.h"
+
+namespace stillframe {
+
+namespace {
+
+// stored(): what lies between two page borders in the file, with a page more at either end.
+constexpr uint64_t kStoredSize = kChunkSize + 2 * kPageSize;
+
+}  // namespace
+
+std::byte* ReadScratch::stored() const { return memory_.data() + kChunkSize; }
+std::byte* ReadScratch::dense() const { return stored() + kStoredSize; }
+
+Result<ReadScratch> ReadScratch::Create(bool unpacks) {
+  const uint64_t workspace = unpacks ? BlockDecompressor::WorkspaceBytes() : 0;
+  const uint64_t length = kChunkSize + (unpacks ? kStoredSize + kBlockSize + workspace : 0);
+  Result<Mapping> memory =
+      Mapping::Anonymous(length, MAP_PRIVATE, "the buffers of a reader of a snapshot");
+  if (!memory.ok()) return memory.failure();
+  ReadScratch scratch(std::move(memory.value()));
+  if (unpacks) {
+    scratch.decompressor_ = std::make_unique<BlockDecompressor>(scratch.dense() + kBlockSize);
+  }
+  return scratch;
+}
+
+}  // namespace stillframe
