@@ -8,6 +8,7 @@
  */
 
 import { join } from 'node:path'
+import process from 'node:process'
 import { messageOf, StillframeError } from '../base/errors.js'
 import type { NativeFailure } from '../base/native-failure.js'
 import type { Addon } from './addon.js'

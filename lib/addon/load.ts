@@ -8,12 +8,17 @@
  * but Node-API, so one binary serves every supported Node.
  */
 
+import { Buffer } from 'node:buffer'
 import { closeSync, existsSync, openSync, readSync } from 'node:fs'
 import { join, resolve } from 'node:path'
+import process from 'node:process'
 import { messageOf, StillframeError } from '../base/errors.js'
 import type { Addon } from './addon.js'
 import { isCheckout, packageRoot, sourceRoot } from './package-root.js'
 import { addonVariable } from './privileges.js'
+
+// Taken now, since the addon is loaded late: the service may have taken it out of `process` by then.
+const { getBuiltinModule } = process
 
 const addonName = 'stillframe.node'
 const architectures: readonly string[] = ['x64', 'arm64']
@@ -115,7 +120,7 @@ export function tryFile(file: string): { exports?: unknown; outcome?: string } {
 
 /** Bundlers replace an imported `createRequire` by their own, which loads no addon. */
 function requireAt(file: string): NodeJS.Require {
-  return process.getBuiltinModule('node:module').createRequire(file)
+  return getBuiltinModule('node:module').createRequire(file)
 }
 
 /** @internal The places of the binaries of that name that came with the package. */

@@ -5,6 +5,7 @@
  */
 
 import { readFileSync } from 'node:fs'
+import process from 'node:process'
 
 // Constants of the auxiliary vector, which has pairs of 64 bits, a key and its value
 // (getauxval(3)).

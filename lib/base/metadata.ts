@@ -1,5 +1,6 @@
 /** The caller's own data in a snapshot file: JSON, captured at the same instant as the memory. */
 
+import { Buffer } from 'node:buffer'
 import { invalidArgType, invalidArgValue, messageOf, StillframeError } from './errors.js'
 
 /** Anything that JSON can express. */

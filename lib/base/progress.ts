@@ -1,6 +1,7 @@
 /** How far a job has come, and who is told about it. */
 
 import process from 'node:process'
+import { clearInterval, setInterval } from 'node:timers'
 
 /** Counters of a running capture. They only grow. */
 export interface SnapshotProgress {
@@ -25,6 +26,9 @@ export interface ReadProgress {
   bytesDone: number
   bytesTotal: number
 }
+
+// Taken now: fake timers of tests put another one into its place.
+const { nextTick } = process
 
 // A progress bar looks smooth at ten steps a second; a service does not feel ten wake-ups.
 const intervalMs = 100
@@ -76,7 +80,7 @@ export function notify<T>(callback: (value: T) => void, value: T): void {
   try {
     callback(value)
   } catch (error) {
-    process.nextTick(() => {
+    nextTick(() => {
       throw error
     })
   }

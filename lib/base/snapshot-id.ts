@@ -1,5 +1,6 @@
 /** Identifiers of snapshots: UUIDs, 16 bytes in the file, text everywhere else. */
 
+import { Buffer } from 'node:buffer'
 import { randomUUID } from 'node:crypto'
 
 /** A new random identifier (version 4). */

@@ -4,6 +4,7 @@
  * `'options.mode'`.
  */
 
+import { Buffer } from 'node:buffer'
 import { toUSVString } from 'node:util'
 import { invalidArgType, invalidArgValue, outOfRange } from './errors.js'
 

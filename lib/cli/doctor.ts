@@ -4,6 +4,7 @@
  */
 
 import { join, resolve } from 'node:path'
+import process from 'node:process'
 import { printable } from '../base/printable.js'
 import {
   type Capabilities,

@@ -3,6 +3,8 @@
  * out.
  */
 
+import { performance } from 'node:perf_hooks'
+import process from 'node:process'
 import { printable } from '../base/printable.js'
 import { inspect, restore } from '../index.js'
 import { type Arguments, type Command, CommandError, isStillframeError, UsageError } from './command.js'

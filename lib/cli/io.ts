@@ -4,6 +4,7 @@
  * carries results.
  */
 
+import process from 'node:process'
 import { printableLines } from '../base/printable.js'
 import { type ProgressBar, startProgressBar } from './progress.js'
 

@@ -2,6 +2,7 @@
 
 import { access, constants, readFile, realpath } from 'node:fs/promises'
 import { availableParallelism, release, tmpdir } from 'node:os'
+import process from 'node:process'
 
 /** The filesystem that a directory lies on. */
 export interface FileSystem {

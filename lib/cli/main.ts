@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+
 /**
  * The `stillframe` command. Finds the command, reads its arguments, runs it, and turns what comes
  * out into an exit status: 0 success, 1 failure, 2 wrong command line, 128 + N ended by signal N.
@@ -6,6 +7,8 @@
 
 import { readFileSync } from 'node:fs'
 import { constants } from 'node:os'
+import process from 'node:process'
+import { URL } from 'node:url'
 import { printableLines } from '../base/printable.js'
 import {
   type Arguments,

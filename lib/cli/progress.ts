@@ -1,5 +1,7 @@
 /** The progress bar: on a terminal only, gone when the work is done. */
 
+import { performance } from 'node:perf_hooks'
+import process from 'node:process'
 import cliProgress from 'cli-progress'
 import { formatBytes, formatNumber } from './units.js'
 

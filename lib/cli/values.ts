@@ -3,6 +3,7 @@
  * into them as well.
  */
 
+import { Buffer } from 'node:buffer'
 import { type FileHandle, open } from 'node:fs/promises'
 import { encodeEnd, readValues } from '../heap/values.js'
 import { isStillframeError } from './command.js'

@@ -1,5 +1,6 @@
 /** `stillframe verify FILE`: checks every byte of a snapshot file. */
 
+import { performance } from 'node:perf_hooks'
 import { printable } from '../base/printable.js'
 import { type VerifyProblem, verify as verifyFile } from '../index.js'
 import { type Command, UsageError } from './command.js'

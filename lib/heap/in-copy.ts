@@ -22,6 +22,9 @@ const maxFailureBytes = 65_536
  */
 const maxDescribed = 10_000
 
+// Taken now: what the service takes out of `process` later does not matter then.
+const { getBuiltinModule } = process
+
 /** Functions that start something that the copy cannot have. */
 const refused: readonly (readonly [module: string, names: readonly string[]])[] = [
   ['node:child_process', ['exec', 'execFile', 'execFileSync', 'execSync', 'fork', 'spawn', 'spawnSync']],
@@ -35,7 +38,7 @@ export function refuseWhatCannotWork(): void {
   enterFrozenCopy()
   refuseWhatWasTakenBefore() // first: what is imported here changes with the exports
   for (const [module, names] of refused) {
-    const exports = process.getBuiltinModule(module) as object
+    const exports = getBuiltinModule(module) as object
     for (const name of names) replace(exports, name, refuse(`${module.replace('node:', '')}.${name}`))
   }
   ifUnlocked(syncBuiltinESMExports)

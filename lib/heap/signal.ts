@@ -25,6 +25,7 @@
 
 import { accessSync, constants, unlinkSync, writeSync } from 'node:fs'
 import { join, resolve } from 'node:path'
+import process from 'node:process'
 import { isMainThread } from 'node:worker_threads'
 import { loadHeapAddon } from '../addon/heap-addon.js'
 import { messageOf } from '../base/errors.js'

@@ -49,6 +49,14 @@ const viewNames = [
 type View = NodeJS.ArrayBufferView
 type ViewConstructor = new (buffer: ArrayBufferLike, offset: number, length: number) => View
 
+/** As they were at import, and those that this Node has: Float16Array came late. */
+const viewConstructors = new Map(
+  viewNames.map((name) => [
+    name,
+    Reflect.get(globalThis, name === 'Buffer' ? 'Uint8Array' : name) as ViewConstructor | undefined,
+  ]),
+)
+
 const typedArray = Object.getPrototypeOf(Uint8Array.prototype) as object
 const nameOfTypedArray = Object.getOwnPropertyDescriptor(typedArray, Symbol.toStringTag)?.get as () => string
 const elementAt = Reflect.get(typedArray, 'at') as (index: number) => unknown
@@ -200,7 +208,7 @@ class ValueReader extends DefaultDeserializer {
   _readHostObject(): View {
     const type = this.readUint32()
     const name = viewNames[type % sharedView] ?? ''
-    const of = (name === 'Buffer' ? Uint8Array : Reflect.get(globalThis, name)) as ViewConstructor | undefined
+    const of = viewConstructors.get(name)
     if (of === undefined || type >= 2 * sharedView) throw new Error(`unknown kind of view: ${type}`)
     return type < sharedView ? this.#alone(of, name) : this.#shared(of)
   }

@@ -14,6 +14,7 @@
 import { Buffer } from 'node:buffer'
 import { constants } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
+import process from 'node:process'
 import { crc32 } from 'node:zlib'
 import { fromSystem, rangeError, StillframeError } from '../base/errors.js'
 import { checkPath } from '../base/path.js'

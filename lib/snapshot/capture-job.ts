@@ -178,6 +178,9 @@ export abstract class CaptureJob<Progress, Result> {
   }
 }
 
+// Taken now: no module exports it, and the service may have removed the global when it is needed.
+const { DOMException } = globalThis
+
 /** What `done` rejects with if nobody has given a reason. */
 export function abortError(): DOMException {
   return new DOMException('the snapshot was aborted', 'AbortError')

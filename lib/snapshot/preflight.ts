@@ -1,5 +1,6 @@
 /** What a capture would cost, before it is made. */
 
+import { Buffer } from 'node:buffer'
 import { dirname } from 'node:path'
 import type { Addon, NativePreflight } from '../addon/addon.js'
 import { loadAddon } from '../addon/load.js'

@@ -3,6 +3,7 @@
  */
 
 import { AsyncResource } from 'node:async_hooks'
+import { performance } from 'node:perf_hooks'
 import { inspect } from 'node:util'
 import type { Addon, CaptureHandle, NativeCaptureResult } from '../addon/addon.js'
 import { loadAddon } from '../addon/load.js'

@@ -3,6 +3,7 @@
  * address.
  */
 
+import { Buffer } from 'node:buffer'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 
 /**

@@ -4,7 +4,8 @@
  * also is the stopwatch for what saving does to such requests.
  */
 
-import { type IntervalHistogram, monitorEventLoopDelay } from 'node:perf_hooks'
+import { type IntervalHistogram, monitorEventLoopDelay, performance } from 'node:perf_hooks'
+import { clearTimeout, setTimeout } from 'node:timers'
 import { pageBytes, Random } from './memory.js'
 
 /** Pages changed a second: with pages of 4 KiB, 82 MB/s of memory made dirty, a busy service. */
