@@ -1,0 +1,40 @@
+/**
+ * Promise: every error code, every option of `snapshot()` and every export of the package has its place in docs/. Proved by
+ * looking for what the source declares in the headings and tables of the pages.
+ */
+
+import { readFileSync } from 'node:fs'
+import { expect, test } from 'vitest'
+import * as heap from '../../lib/heap/index.js'
+import * as main from '../../lib/index.js'
+
+function textOf(file: string): string {
+  return readFileSync(new URL(`../../${file}`, import.meta.url), 'utf8')
+}
+
+function found(text: string, pattern: RegExp): string[] {
+  return [...new Set([...text.matchAll(pattern)].map(([, name]) => name as string))]
+}
+
+test('every error code has a heading in docs/ERRORS.md, and no other has', () => {
+  const [, union = ''] =
+    /export type StillframeErrorCode =\n(.*?)\n\n/s.exec(textOf('lib/base/errors.ts')) ?? []
+  const codes = found(union, /'(ERR_STILLFRAME_\w+)'/g)
+  expect(codes.length).toBeGreaterThan(10)
+  expect(found(textOf('docs/ERRORS.md'), /^### (ERR_STILLFRAME_\w+)$/gm)).toEqual(codes)
+})
+
+test('every option of snapshot() is in the table of docs/API.md, and nothing else is', () => {
+  const [, known = ''] = /^const known = \[(.*?)\]/ms.exec(textOf('lib/snapshot/options.ts')) ?? []
+  const [, table = ''] = /^## Options of `snapshot\(\)`\n(.*?)^## /ms.exec(textOf('docs/API.md')) ?? []
+  const names = table.split('\n').flatMap((row) => found(row.split('|')[1] ?? '', /`(\w+)`/g))
+  expect(names.sort()).toEqual(found(known, /'(\w+)'/g).sort())
+})
+
+test('every export is named in docs/API.md', () => {
+  const text = textOf('docs/API.md')
+  // What others return has no row of its own.
+  const returned = ['ForkJob', 'Restored']
+  const exported = [...Object.keys(main), ...Object.keys(heap)].filter((name) => !returned.includes(name))
+  expect(exported.filter((name) => !new RegExp(`\`${name}\\b`).test(text))).toEqual([])
+})
