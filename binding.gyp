@@ -88,6 +88,7 @@
         "native/image/checksum.cc",
         "native/image/control_block.cc",
         "native/image/direct_reader.cc",
+        "native/image/encoding.cc",
         "native/image/file_source.cc",
         "native/image/flat_layout.cc",
         "native/image/gap_check.cc",

@@ -46,8 +46,8 @@ Result<CaptureRequest> ReadPlan(Reader* plan) {
   request.at_limit = plan->String("onMemoryLimit") == "abort" ? AtLimit::kAbort : AtLimit::kWait;
   request.stall_timeout_ms = static_cast<int64_t>(plan->Number("stallTimeoutMs"));
   if (plan->String("codec") == "zstd") {
-    request.layout = Layout::kPacked;
-    request.level = static_cast<int>(plan->Number("level"));
+    const int level = static_cast<int>(plan->Number("level"));
+    request.encoding = {Layout::kPacked, Codec::kZstd, level};
   }
   request.max_bytes_per_second = plan->Unsigned("maxBytesPerSecond");
   request.nice = static_cast<int>(plan->Unsigned("nice"));

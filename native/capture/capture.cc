@@ -14,7 +14,6 @@
 #include "capture/cost_schedule.h"
 #include "capture/stall_watch.h"
 #include "freeze/features.h"
-#include "image/block_codec.h"
 #include "image/tail.h"
 #include "memory/huge_pages.h"
 #include "memory/mapping_list.h"
@@ -29,13 +28,14 @@ constexpr int64_t kTickNs = 20'000'000;
 
 // Measured: two savers keep the disk busy while one of them copies and hashes, and more make it
 // seek. Compressing is worth every processor that there is.
-uint32_t SaverCount(bool packed, uint64_t chunk_count) {
+uint32_t SaverCount(const Encoding& encoding, uint64_t chunk_count) {
   constexpr uint64_t kForTheDisk = 2;
   if (StepDisabled("helpers")) return 1;
   cpu_set_t processors;
   const bool known = sched_getaffinity(0, sizeof processors, &processors) == 0;
-  const uint64_t wanted =
-      packed && known ? std::max<uint64_t>(CPU_COUNT(&processors), kForTheDisk) : kForTheDisk;
+  const uint64_t wanted = encoding.codec != Codec::kNone && known
+                              ? std::max<uint64_t>(CPU_COUNT(&processors), kForTheDisk)
+                              : kForTheDisk;
   return static_cast<uint32_t>(
       std::clamp<uint64_t>(std::min<uint64_t>(wanted, chunk_count), 1, kMaxSavers));
 }
@@ -104,13 +104,12 @@ Status Capture::Prepare() {
                                  source.region.memory(), source.region.get() == nullptr,
                                  source.name});
   }
-  work.layout = PlanLayout(work.image.sections, request_.layout);
+  work.layout = PlanLayout(work.image.sections, request_.encoding.layout);
   const ImageLayout& layout = work.layout;
   if (Status open = disk_.Open(request_.path, request_.target); !open.ok()) return open;
 
-  const bool packed = request_.layout == Layout::kPacked;
-  const SaverNeeds needs{SaverCount(packed, layout.chunk_count),
-                         packed ? BlockCompressor::WorkspaceBytes(request_.level) : 0};
+  const bool packed = request_.encoding.layout == Layout::kPacked;
+  const SaverNeeds needs{SaverCount(request_.encoding, layout.chunk_count), request_.encoding};
   Result<ControlBlock> control = ControlBlock::Create(layout.block_count, needs);
   if (!control.ok()) return control.failure();
   work.control = std::make_unique<ControlBlock>(std::move(control.value()));
@@ -127,9 +126,8 @@ Status Capture::Prepare() {
   save.chunk_count = layout.chunk_count;
   save.control = work.control->header();
   save.index = work.control->index();
-  save.layout = request_.layout;
+  save.encoding = request_.encoding;
   save.data_end = layout.data_end;
-  save.level = request_.level;
   save.buffers = work.control->buffers();
   save.saver_count = work.control->saver_count();
   save.max_bytes_per_second = request_.max_bytes_per_second;

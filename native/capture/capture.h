@@ -46,8 +46,7 @@ struct CaptureRequest {
   uint64_t memory_limit = 0;  // bytes; 0: half of what is available
   AtLimit at_limit = AtLimit::kWait;
   int64_t stall_timeout_ms = 0;
-  Layout layout = Layout::kFlat;
-  int level = 0;                      // packed: of the compressor
+  Encoding encoding;
   uint64_t max_bytes_per_second = 0;  // 0: as fast as it goes
   int nice = 0;                       // of the savers, at least
 };

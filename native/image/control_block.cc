@@ -41,8 +41,8 @@ const char* SaveStepName(SaveStep step) {
 
 Result<ControlBlock> ControlBlock::Create(uint64_t block_count, const SaverNeeds& needs) {
   const uint64_t buffers_offset = kPageSize + RoundUp(block_count * sizeof(BlockEntry), kPageSize);
-  const bool packed = needs.workspace_bytes > 0;
-  const uint64_t workspace_bytes = RoundUp(needs.workspace_bytes, kPageSize);
+  const bool packed = needs.encoding.layout == Layout::kPacked;
+  const uint64_t workspace_bytes = RoundUp(CodecWorkspaceBytes(needs.encoding), kPageSize);
   const uint64_t each = kChunkSize + (packed ? kChunkSize : 0) + workspace_bytes + kStackBytes;
   Result<Mapping> mapping = Mapping::Anonymous(buffers_offset + needs.savers * each, MAP_SHARED,
                                                "the block index of a snapshot");
@@ -56,7 +56,7 @@ Result<ControlBlock> ControlBlock::Create(uint64_t block_count, const SaverNeeds
     SaverBuffers buffers;
     buffers.bounce = take(kChunkSize);
     if (packed) buffers.packed = take(kChunkSize);
-    if (packed) buffers.workspace = take(workspace_bytes);
+    if (workspace_bytes > 0) buffers.workspace = take(workspace_bytes);
     buffers.stack_end = take(kStackBytes) + kStackBytes;
     block.buffers_.push_back(buffers);
   }

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/mapping.h"
+#include "image/encoding.h"
 #include "image/format.h"
 
 namespace stillframe {
@@ -68,7 +69,7 @@ struct SaverBuffers {
 // How many savers, and what each needs.
 struct SaverNeeds {
   uint32_t savers = 1;
-  uint64_t workspace_bytes = 0;  // 0: the file is flat
+  Encoding encoding;
 };
 
 inline constexpr uint32_t kMaxSavers = 8;

@@ -35,7 +35,9 @@ class Saver {
  public:
   Saver(const SavePlan& plan, uint32_t number)
       : plan_(plan), control_(plan.control), buffers_(plan.buffers[number]) {
-    if (plan.layout == Layout::kPacked) compressor_.emplace(buffers_.workspace, plan.level);
+    if (plan.encoding.codec == Codec::kZstd) {
+      compressor_.emplace(buffers_.workspace, plan.encoding.level);
+    }
   }
 
   SaveEnd Run();
@@ -203,7 +205,7 @@ uint64_t Saver::Pack(std::byte* bytes, uint64_t length, BlockEntry* entry, std::
     dense++;
   }
   const uint64_t dense_length = dense * kPageSize;
-  uint64_t stored = compressor_->Compress(bytes, dense_length, out);
+  uint64_t stored = compressor_ ? compressor_->Compress(bytes, dense_length, out) : 0;
   entry->codec = stored != 0 ? Codec::kZstd : Codec::kNone;
   if (stored == 0) {
     memcpy(out, bytes, dense_length);
@@ -246,8 +248,8 @@ int Saver::SaveChunk(uint64_t chunk) {
   zero_pages_ = 0;
   Enter(SaveStep::kReading, start);
   memset(buffers_.bounce + length, 0, RoundUp(length, kPageSize) - length);
-  const int error = plan_.layout == Layout::kPacked ? SavePacked(section, start, length)
-                                                    : SaveFlat(section, start, length);
+  const int error = plan_.encoding.layout == Layout::kPacked ? SavePacked(section, start, length)
+                                                             : SaveFlat(section, start, length);
   if (error != 0) return error;
   Enter(SaveStep::kReleasing, start);
   plan_.pages->Release(section_index_, start, length);

@@ -9,14 +9,14 @@
 #include <cstdint>
 
 #include "image/control_block.h"
+#include "image/encoding.h"
 #include "image/image_layout.h"
 #include "image/page_source.h"
 
 namespace stillframe {
 
 struct SavePlan {
-  Layout layout = Layout::kFlat;
-  int level = 0;                          // packed: of the compressor
+  Encoding encoding;
   uint64_t data_end = 0;                  // no block lies behind it; 0: the file has its length
   const SaveSection* sections = nullptr;  // in ascending order of first_chunk
   uint32_t section_count = 0;

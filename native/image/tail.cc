@@ -31,26 +31,29 @@ void Seal(std::byte* page, Struct* fields) {
   memcpy(page, fields, sizeof *fields);
 }
 
-}  // namespace
+// Where the parts of the tail lie, from its beginning; the index comes first.
+struct TailParts {
+  uint64_t records;
+  uint64_t names;
+  uint64_t metadata;
+  uint64_t metadata_end;
+  uint64_t trailer;
+  uint64_t length;
+};
 
-Result<uint64_t> WriteHeaderAndTail(int fd, const ImageDescription& image,
-                                    const ImageLayout& layout, const BlockEntry* index,
-                                    uint64_t tail_offset) {
-  const uint64_t index_length = layout.block_count * sizeof(BlockEntry);
-  const uint64_t records_length = image.sections.size() * sizeof(SectionRecord);
-  uint64_t names_length = 0;
-  for (const auto& section : image.sections) names_length += section.name.size();
-  const uint64_t parts = index_length + records_length + names_length + image.metadata.size();
-  const uint64_t trailer_at = RoundUp(parts, kPageSize);
-  const uint64_t tail_length = trailer_at + kPageSize;
+TailParts PlaceParts(const ImageDescription& image, uint64_t block_count) {
+  TailParts parts{};
+  parts.records = block_count * sizeof(BlockEntry);
+  parts.names = parts.records + image.sections.size() * sizeof(SectionRecord);
+  parts.metadata = parts.names;
+  for (const auto& section : image.sections) parts.metadata += section.name.size();
+  parts.metadata_end = parts.metadata + image.metadata.size();
+  parts.trailer = RoundUp(parts.metadata_end, kPageSize);
+  parts.length = parts.trailer + kPageSize;
+  return parts;
+}
 
-  // One page for the header, and the tail behind it.
-  Result<Mapping> mapping =
-      Mapping::Anonymous(kPageSize + tail_length, MAP_PRIVATE, "the tail of a snapshot file");
-  if (!mapping.ok()) return mapping.failure();
-  std::byte* header_page = mapping.value().data();
-  std::byte* tail = header_page + kPageSize;
-
+void FillHeader(const ImageDescription& image, const ImageLayout& layout, std::byte* page) {
   FileHeader header{};
   memcpy(header.magic, kHeaderMagic, sizeof header.magic);
   header.version_major = kVersionMajor;
@@ -61,12 +64,11 @@ Result<uint64_t> WriteHeaderAndTail(int fd, const ImageDescription& image,
   header.page_size = kPageSize;
   header.block_size = kBlockSize;
   header.frozen_at_ns = image.frozen_at_ns;
-  Seal(header_page, &header);
+  Seal(page, &header);
+}
 
-  std::byte* records = tail + index_length;
-  std::byte* names = records + records_length;
-  std::byte* metadata = names + names_length;
-  memcpy(tail, index, index_length);
+void FillSections(const ImageDescription& image, const ImageLayout& layout, std::byte* records,
+                  std::byte* names) {
   uint32_t name_offset = 0;
   for (size_t i = 0; i < image.sections.size(); i++) {
     const std::string& name = image.sections[i].name;
@@ -81,30 +83,52 @@ Result<uint64_t> WriteHeaderAndTail(int fd, const ImageDescription& image,
     memcpy(names + name_offset, name.data(), name.size());
     name_offset += record.name_length;
   }
-  memcpy(metadata, image.metadata.data(), image.metadata.size());
+}
 
+// Last: it has the checksums of the other parts.
+void FillTrailer(const ImageDescription& image, const ImageLayout& layout, const TailParts& parts,
+                 uint64_t tail_offset, std::byte* tail) {
   FileTrailer trailer{};
   memcpy(trailer.magic, kTrailerMagic, sizeof trailer.magic);
   memcpy(trailer.id, image.id.data(), sizeof trailer.id);
-  trailer.file_length = tail_offset + tail_length;
+  trailer.file_length = tail_offset + parts.length;
   trailer.index_offset = tail_offset;
   trailer.index_count = layout.block_count;
-  trailer.index_checksum = Checksum(tail, index_length);
-  trailer.sections_offset = trailer.index_offset + index_length;
+  trailer.index_checksum = Checksum(tail, parts.records);
+  trailer.sections_offset = tail_offset + parts.records;
   trailer.section_count = image.sections.size();
-  trailer.names_length = names_length;
-  trailer.sections_checksum = Checksum(records, records_length + names_length);
-  trailer.metadata_offset = trailer.sections_offset + records_length + names_length;
+  trailer.names_length = parts.metadata - parts.names;
+  trailer.sections_checksum = Checksum(tail + parts.records, parts.metadata - parts.records);
+  trailer.metadata_offset = tail_offset + parts.metadata;
   trailer.metadata_length = image.metadata.size();
-  trailer.metadata_checksum = Checksum(metadata, image.metadata.size());
-  Seal(tail + trailer_at, &trailer);
+  trailer.metadata_checksum = Checksum(tail + parts.metadata, image.metadata.size());
+  Seal(tail + parts.trailer, &trailer);
+}
+
+}  // namespace
+
+Result<uint64_t> WriteHeaderAndTail(int fd, const ImageDescription& image,
+                                    const ImageLayout& layout, const BlockEntry* index,
+                                    uint64_t tail_offset) {
+  const TailParts parts = PlaceParts(image, layout.block_count);
+  // One page for the header, and the tail behind it.
+  Result<Mapping> mapping =
+      Mapping::Anonymous(kPageSize + parts.length, MAP_PRIVATE, "the tail of a snapshot file");
+  if (!mapping.ok()) return mapping.failure();
+  std::byte* header = mapping.value().data();
+  std::byte* tail = header + kPageSize;
+  FillHeader(image, layout, header);
+  memcpy(tail, index, parts.records);
+  FillSections(image, layout, tail + parts.records, tail + parts.names);
+  memcpy(tail + parts.metadata, image.metadata.data(), image.metadata.size());
+  FillTrailer(image, layout, parts, tail_offset, tail);
 
   Status wrote =
-      WritePart(fd, tail, tail_length, tail_offset, "cannot write the index of the file");
+      WritePart(fd, tail, parts.length, tail_offset, "cannot write the index of the file");
   if (!wrote.ok()) return wrote.failure();
-  wrote = WritePart(fd, header_page, kPageSize, 0, "cannot write the header of the file");
+  wrote = WritePart(fd, header, kPageSize, 0, "cannot write the header of the file");
   if (!wrote.ok()) return wrote.failure();
-  return trailer.file_length;
+  return tail_offset + parts.length;
 }
 
 }  // namespace stillframe

@@ -11,7 +11,6 @@
 #include <cstring>
 #include <filesystem>
 
-#include "image/block_codec.h"
 #include "image/checksum.h"
 #include "image/control_block.h"
 #include "image/image_sweep.h"
@@ -116,13 +115,12 @@ uint64_t WriteImage(int fd, const std::vector<SampleSection>& sections, const st
   }
   const ImageLayout layout = PlanLayout(image.sections, kind);
   const bool packed = kind == Layout::kPacked;
-  Result<ControlBlock> control = ControlBlock::Create(
-      layout.block_count, {1, packed ? BlockCompressor::WorkspaceBytes(1) : 0});
+  const Encoding encoding{kind, packed ? Codec::kZstd : Codec::kNone, 1};
+  Result<ControlBlock> control = ControlBlock::Create(layout.block_count, {1, encoding});
   EXPECT_TRUE(control.ok());
   MemoryPages pages(sections);
   SavePlan plan{};
-  plan.layout = kind;
-  plan.level = 1;
+  plan.encoding = encoding;
   plan.sections = layout.sections.data();
   plan.section_count = static_cast<uint32_t>(layout.sections.size());
   plan.chunk_count = layout.chunk_count;

@@ -72,16 +72,14 @@ TEST(EncodeBlock, TakesBytesOfAnyAlignment) {
 class Saver : public ::testing::Test {
  protected:
   void Plan(std::vector<SampleSection> sections, int flags = 0, Layout layout = Layout::kFlat,
-            uint32_t savers = 1) {
+            uint32_t savers = 1, Codec codec = Codec::kZstd) {
     sections_ = std::move(sections);
     std::vector<ImageDescription::Section> described;
     for (const auto& section : sections_) described.push_back({section.name, section.bytes.size()});
     layout_ = PlanLayout(described, layout);
-    plan_.layout = layout;
-    plan_.level = kLevel;
-    const bool packed = layout == Layout::kPacked;
-    Result<ControlBlock> control = ControlBlock::Create(
-        layout_.block_count, {savers, packed ? BlockCompressor::WorkspaceBytes(kLevel) : 0});
+    plan_.encoding = {layout, layout == Layout::kPacked ? codec : Codec::kNone, kLevel};
+    Result<ControlBlock> control =
+        ControlBlock::Create(layout_.block_count, {savers, plan_.encoding});
     ASSERT_TRUE(control.ok());
     control_.emplace(std::move(control.value()));
     pages_.emplace(sections_);
@@ -463,6 +461,16 @@ TEST_F(Saver, WhatDoesNotShrinkIsStoredAsItIs) {
   EXPECT_EQ(Entry(0).codec, Codec::kNone);
   EXPECT_EQ(Entry(0).stored_length, kBlockSize);
   ExpectPacked();
+}
+
+TEST_F(Saver, PacksWithoutACodecToo) {
+  Plan(PackedSampleSections(), 0, Layout::kPacked, 1, Codec::kNone);
+  EXPECT_EQ(SaveTogether(), SaveEnd::kComplete);
+  ExpectPacked();
+  for (size_t i = 0; i < layout_.block_count; i++) {
+    EXPECT_EQ(Entry(i).codec, Codec::kNone);
+    EXPECT_EQ(Entry(i).stored_length, std::popcount(Entry(i).present) * kPageSize);
+  }
 }
 
 TEST_F(Saver, ARateLimitSpacesTheWritesOfAllSavers) {
