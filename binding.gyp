@@ -89,6 +89,7 @@
         "native/image/control_block.cc",
         "native/image/direct_reader.cc",
         "native/image/encoding.cc",
+        "native/image/file_sink.cc",
         "native/image/file_source.cc",
         "native/image/flat_layout.cc",
         "native/image/gap_check.cc",

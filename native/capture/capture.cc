@@ -14,6 +14,7 @@
 #include "capture/cost_schedule.h"
 #include "capture/stall_watch.h"
 #include "freeze/features.h"
+#include "image/file_sink.h"
 #include "image/tail.h"
 #include "memory/huge_pages.h"
 #include "memory/mapping_list.h"
@@ -49,6 +50,7 @@ struct Capture::Work {
   ImageDescription image;
   ImageLayout layout;
   std::unique_ptr<ControlBlock> control;
+  FileSink sink;
   FreezePlan plan;
   std::unique_ptr<Engine> engine;  // last: it works on the control block and the plan
   CaptureOutcome outcome;
@@ -132,7 +134,8 @@ Status Capture::Prepare() {
   save.saver_count = work.control->saver_count();
   save.max_bytes_per_second = request_.max_bytes_per_second;
   save.nice = request_.nice;
-  save.fd = disk_.target_fd();
+  work.sink = FileSink(disk_.target_fd());
+  save.sink = &work.sink;
   work.plan.memory_limit =
       request_.memory_limit != 0 ? request_.memory_limit : AvailableMemory() / 2;
   work.plan.at_limit = request_.at_limit;
@@ -212,8 +215,9 @@ Status Capture::FinishFile(Work* work, int target_fd, PublishTurn* turn) {
       return SystemFailure("ftruncate", -error, "cannot give the snapshot file its length");
     }
   }
+  FileSink sink(target_fd);
   Result<uint64_t> length =
-      WriteHeaderAndTail(target_fd, work->image, layout, control.index(), tail_offset);
+      WriteHeaderAndTail(&sink, work->image, layout, control.index(), tail_offset);
   if (!length.ok()) return length.failure();
   work->outcome.file_length = length.value();
   Result<uint64_t> allocated = AllocatedBytes(target_fd);

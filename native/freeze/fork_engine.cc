@@ -87,7 +87,7 @@ Status ForkEngine::Prepare(const FreezePlan& plan) {
   left_forkable_.reserve(plan.sources.size());
   pages_.sources = forked_sources_.data();
   pages_.page_size = SystemPageSize();
-  Result<HardeningPlan> hardening = process_.Prepare(plan.save.control, plan.save.fd);
+  Result<HardeningPlan> hardening = process_.Prepare(plan.save.control, plan.save.sink->fd());
   if (!hardening.ok()) return hardening.failure();
   child_.hardening = hardening.value();
   child_.save = plan.save;

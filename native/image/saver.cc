@@ -14,7 +14,6 @@
 #include "image/block_codec.h"
 #include "image/checksum.h"
 #include "image/page_presence.h"
-#include "image/write_some.h"
 
 namespace stillframe {
 namespace {
@@ -122,7 +121,7 @@ int Saver::WriteAll(const std::byte* bytes, uint64_t length, uint64_t offset) {
       Pace(count);
       paid = done + count;
     }
-    const int64_t wrote = WriteSome(plan_.fd, bytes + done, count, offset + done);
+    const int64_t wrote = plan_.sink->Write(bytes + done, count, offset + done);
     if (wrote < 0) return static_cast<int>(-wrote);
     // After a short write go on at a page border, as O_DIRECT wants it; the next call says what is wrong.
     const auto written = static_cast<uint64_t>(wrote);
@@ -292,7 +291,7 @@ SaveEnd SaveChunks(const SavePlan& plan, uint32_t saver) {
   sys::BeNice(plan.nice);
   // A write behind the end of a file has it to itself: with its length given at once, several go on side by side. Where
   // that cannot be done (a limit on file sizes) the writes say so. By a saver, who is watched: the disk may be stuck.
-  if (saver == 0 && plan.data_end != 0) (void)sys::Ftruncate(plan.fd, plan.data_end);
+  if (saver == 0 && plan.data_end != 0) plan.sink->Extend(plan.data_end);
   return Saver(plan, saver).Run();
 }
 

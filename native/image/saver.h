@@ -2,12 +2,13 @@
 //
 // Several savers share the work of one capture: each takes a chunk, and while one waits for the disk the others
 // copy, look for zeros, compress and hash. They are threads of this process, or bare threads of a forked child;
-// the same code runs in both. It works only on its plan, the control block, one descriptor and frozen pages: no
+// the same code runs in both. It works only on its plan, the control block, one sink and frozen pages: no
 // allocation, no lock, no exception, no stdio.
 #pragma once
 
 #include <cstdint>
 
+#include "image/byte_sink.h"
 #include "image/control_block.h"
 #include "image/encoding.h"
 #include "image/image_layout.h"
@@ -26,7 +27,7 @@ struct SavePlan {
   BlockEntry* index = nullptr;
   const SaverBuffers* buffers = nullptr;  // [saver_count]
   uint32_t saver_count = 1;
-  int fd = -1;                        // may be O_DIRECT: all writes are aligned
+  ByteSink* sink = nullptr;           // all writes to it are aligned
   uint64_t max_bytes_per_second = 0;  // to the file, by all savers together; 0: no limit
   int nice = 0;                       // of the savers, at least
   // Asked before each chunk; true ends the loop (the parent is gone). May be null.

@@ -7,16 +7,15 @@
 
 #include "base/mapping.h"
 #include "image/checksum.h"
-#include "image/write_some.h"
 
 namespace stillframe {
 namespace {
 
-Status WritePart(int fd, const std::byte* bytes, uint64_t length, uint64_t offset,
+Status WritePart(ByteSink* sink, const std::byte* bytes, uint64_t length, uint64_t offset,
                  const char* doing) {
   uint64_t done = 0;
   while (done < length) {
-    const int64_t wrote = WriteSome(fd, bytes + done, length - done, offset + done);
+    const int64_t wrote = sink->Write(bytes + done, length - done, offset + done);
     if (wrote < 0) return SystemFailure("pwrite", static_cast<int>(-wrote), doing);
     done += static_cast<uint64_t>(wrote);
   }
@@ -107,7 +106,7 @@ void FillTrailer(const ImageDescription& image, const ImageLayout& layout, const
 
 }  // namespace
 
-Result<uint64_t> WriteHeaderAndTail(int fd, const ImageDescription& image,
+Result<uint64_t> WriteHeaderAndTail(ByteSink* sink, const ImageDescription& image,
                                     const ImageLayout& layout, const BlockEntry* index,
                                     uint64_t tail_offset) {
   const TailParts parts = PlaceParts(image, layout.block_count);
@@ -124,9 +123,9 @@ Result<uint64_t> WriteHeaderAndTail(int fd, const ImageDescription& image,
   FillTrailer(image, layout, parts, tail_offset, tail);
 
   Status wrote =
-      WritePart(fd, tail, parts.length, tail_offset, "cannot write the index of the file");
+      WritePart(sink, tail, parts.length, tail_offset, "cannot write the index of the file");
   if (!wrote.ok()) return wrote.failure();
-  wrote = WritePart(fd, header, kPageSize, 0, "cannot write the header of the file");
+  wrote = WritePart(sink, header, kPageSize, 0, "cannot write the header of the file");
   if (!wrote.ok()) return wrote.failure();
   return tail_offset + parts.length;
 }

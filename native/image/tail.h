@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "base/result.h"
+#include "image/byte_sink.h"
 #include "image/format.h"
 #include "image/image_layout.h"
 
@@ -12,7 +13,7 @@ namespace stillframe {
 
 // Writes header and tail, aligned as O_DIRECT wants it; the tail at `tail_offset`, a multiple of the part alignment.
 // Returns the length of the file.
-Result<uint64_t> WriteHeaderAndTail(int fd, const ImageDescription& image,
+Result<uint64_t> WriteHeaderAndTail(ByteSink* sink, const ImageDescription& image,
                                     const ImageLayout& layout, const BlockEntry* index,
                                     uint64_t tail_offset);
 

@@ -94,7 +94,8 @@ Status DirectCapture::Prepare() {
   save.index = control_->index();
   save.buffers = control_->buffers();
   save.saver_count = control_->saver_count();
-  save.fd = file_.get();
+  sink_ = FileSink(file_.get());
+  save.sink = &sink_;
   return engine_->Prepare(plan_);
 }
 

@@ -14,6 +14,7 @@
 #include "base/unique_fd.h"
 #include "freeze/engine.h"
 #include "image/control_block.h"
+#include "image/file_sink.h"
 #include "image/tail.h"
 #include "memory/region.h"
 
@@ -54,6 +55,7 @@ class DirectCapture {
 
  private:
   ImageLayout layout_;
+  FileSink sink_;
   std::unique_ptr<ControlBlock> control_;
   UniqueFd file_;
   FreezePlan plan_;

@@ -13,6 +13,7 @@
 
 #include "image/checksum.h"
 #include "image/control_block.h"
+#include "image/file_sink.h"
 #include "image/image_sweep.h"
 #include "image/read_failure.h"
 #include "image/saver.h"
@@ -128,12 +129,13 @@ uint64_t WriteImage(int fd, const std::vector<SampleSection>& sections, const st
   plan.control = control.value().header();
   plan.index = control.value().index();
   plan.buffers = control.value().buffers();
-  plan.fd = fd;
+  FileSink sink(fd);
+  plan.sink = &sink;
   plan.control->file_tail = kPartAlignment;
   EXPECT_EQ(SaveChunks(plan), SaveEnd::kComplete);
   const uint64_t tail_offset =
       packed ? RoundUp(plan.control->file_tail.load(), kPartAlignment) : layout.data_end;
-  Result<uint64_t> length = WriteHeaderAndTail(fd, image, layout, plan.index, tail_offset);
+  Result<uint64_t> length = WriteHeaderAndTail(&sink, image, layout, plan.index, tail_offset);
   EXPECT_TRUE(length.ok());
   return length.ok() ? length.value() : 0;
 }

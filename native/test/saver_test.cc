@@ -19,6 +19,7 @@
 #include "image/block_codec.h"
 #include "image/checksum.h"
 #include "image/control_block.h"
+#include "image/file_sink.h"
 #include "image/tail.h"
 #include "image/zero_page.h"
 #include "test/image_fixture.h"
@@ -95,7 +96,8 @@ class Saver : public ::testing::Test {
     plan_.control->file_tail = kPartAlignment;
     plan_.buffers = control_->buffers();
     plan_.saver_count = control_->saver_count();
-    plan_.fd = fd_.get();
+    sink_ = FileSink(fd_.get());
+    plan_.sink = &sink_;
     // Whatever a frozen page is copied over must not show in the file.
     memset(plan_.buffers[0].bounce, 0xee, kChunk);
   }
@@ -180,6 +182,7 @@ class Saver : public ::testing::Test {
   FaultScope faults_;
   std::vector<SampleSection> sections_;
   ImageLayout layout_;
+  FileSink sink_;
   std::optional<ControlBlock> control_;
   std::optional<MemoryPages> pages_;
   UniqueFd fd_;
@@ -570,11 +573,11 @@ TEST(Tail, ReportsTheErrorOfAWrite) {
   image.sections = {{"main", 0}};
   const ImageLayout layout = PlanLayout(image.sections);
   MemoryFile file;
+  FileSink sink(file.fd());
   for (const uint32_t nth : {1U, 2U}) {
     const FaultScope faults;
     FaultScope::Fail("pwrite", nth, ENOSPC);
-    Result<uint64_t> wrote =
-        WriteHeaderAndTail(file.fd(), image, layout, kNoBlocks, layout.data_end);
+    Result<uint64_t> wrote = WriteHeaderAndTail(&sink, image, layout, kNoBlocks, layout.data_end);
     ASSERT_FALSE(wrote.ok());
     EXPECT_EQ(wrote.failure().code, FailureCode::kNoSpace);
     EXPECT_STREQ(wrote.failure().syscall, "pwrite");
@@ -587,12 +590,13 @@ TEST(Tail, LeavesDirectModeWhereAWriteRefusesIt) {
   const UniqueFd fd(
       open(directory.File("image").c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_DIRECT, 0600));
   ASSERT_TRUE(fd.valid());
+  FileSink sink(fd.get());
   const FaultScope faults;
   FaultScope::Fail("pwrite", 1, EINVAL);
   ImageDescription image;
   image.sections = {{"main", 0}};
   const ImageLayout layout = PlanLayout(image.sections);
-  Result<uint64_t> wrote = WriteHeaderAndTail(fd.get(), image, layout, kNoBlocks, layout.data_end);
+  Result<uint64_t> wrote = WriteHeaderAndTail(&sink, image, layout, kNoBlocks, layout.data_end);
   EXPECT_TRUE(wrote.ok());
   EXPECT_EQ(fcntl(fd.get(), F_GETFL) & O_DIRECT, 0);
 }
