@@ -17,7 +17,8 @@
 //                    sh COMMAND                 likewise
 // With STILLFRAME_MUTANTS_VERBOSE set, the output of red tests is shown: red for the right reason?
 // Everything happens in a copy of the checkout below the temporary directory. The commands are first run
-// without any mutant: one that is not green then proves nothing, and its mutants count as not caught.
+// without any mutant: one that is not green then, or runs no test at all, proves nothing, and its mutants count
+// as not caught.
 // The run ends with a table: a line a room, and the name of each mutant that was not caught.
 
 import { spawn, spawnSync } from 'node:child_process'
@@ -48,6 +49,9 @@ const { values: options } = parseArgs({
     list: { type: 'boolean' },
   },
 })
+
+/** Of vitest and GoogleTest, which are content with a filter that leaves no test, and with tests that skip. */
+const ranSomething = /[1-9]\d* passed|PASSED *\] [1-9]/
 
 /** What has changed since it was built for vitest. */
 const toBuild = new Set(['native', 'lib'])
@@ -148,7 +152,7 @@ function copyCheckout() {
   return copy
 }
 
-/** Runs every test command once on the unchanged copy; returns those that fail. */
+/** Runs every test command once on the unchanged copy; returns those that fail or run nothing. */
 async function baseline(copy) {
   const red = new Set()
   for (const test of new Set(mutants.map((mutant) => mutant.test))) {
@@ -172,7 +176,12 @@ async function tryMutant(copy, { file, search, replace, test, timeoutSeconds }) 
   try {
     if (!(await build(copy, test))) return 'DOES NOT BUILD'
     const outcome = await runTest(copy, test, timeoutSeconds)
-    return { passed: 'SURVIVED', failed: 'caught', 'timed out': 'caught (hung)' }[outcome]
+    return {
+      passed: 'SURVIVED',
+      'ran nothing': 'SURVIVED',
+      failed: 'caught',
+      'timed out': 'caught (hung)',
+    }[outcome]
   } finally {
     writeFileSync(target, original)
     toBuild.add(house)
@@ -210,11 +219,14 @@ function runTest(copy, test, timeoutSeconds, explain) {
     native: `scripts/test-native.sh ${rest.join(' ')}`,
     sh: rest.join(' '),
   }[kind]
-  return run(copy, command, timeoutSeconds, explain)
+  return run(copy, command, timeoutSeconds, explain, kind === 'sh' ? undefined : ranSomething)
 }
 
-/** Runs a shell command in a process group of its own, so that nothing of it outlives the time-out. */
-function run(cwd, command, timeoutSeconds, explain) {
+/**
+ * Runs a shell command in a process group of its own, so that nothing of it outlives the time-out. `said`: what its
+ * output has to hold unless it fails.
+ */
+function run(cwd, command, timeoutSeconds, explain, said = /(?:)/) {
   return new Promise((resolve, reject) => {
     const env = {
       ...process.env,
@@ -242,7 +254,9 @@ function run(cwd, command, timeoutSeconds, explain) {
     child.on('error', reject)
     child.on('exit', (status) => {
       clearTimeout(timer)
-      const outcome = timedOut ? 'timed out' : status === 0 ? 'passed' : 'failed'
+      let outcome = said.test(output) ? 'passed' : 'ran nothing'
+      if (status !== 0) outcome = 'failed'
+      if (timedOut) outcome = 'timed out'
       if (outcome !== 'passed' && (explain || process.env.STILLFRAME_MUTANTS_VERBOSE)) console.error(output)
       resolve(outcome)
     })

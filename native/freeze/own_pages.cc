@@ -23,7 +23,8 @@ Status CheckOwnPages(const std::vector<FreezeSource>& sources) {
             [](const FreezeSource& a, const FreezeSource& b) { return a.data < b.data; });
   for (size_t i = 1; i < ascending.size(); i++) {
     const FreezeSource& before = ascending[i - 1];
-    if (before.data + RoundUp(before.byte_length, SystemPageSize()) <= ascending[i].data) continue;
+    // All begin on a page: what begins behind the last byte begins behind its page.
+    if (before.data + before.byte_length <= ascending[i].data) continue;
     return Fail(FailureCode::kEngineUnavailable,
                 "two sources share a page, which this engine cannot capture twice");
   }

@@ -13,8 +13,10 @@
 #include <bit>
 #include <cerrno>
 #include <cstring>
+#include <functional>
 #include <optional>
 #include <thread>
+#include <utility>
 
 #include "image/block_codec.h"
 #include "image/checksum.h"
@@ -404,6 +406,37 @@ TEST_F(Saver, TheFirstErrorIsKeptAndEndsTheOtherSavers) {
   ExpectFailure(SaveStep::kWriting, ENOSPC, kPartAlignment + 2 * kChunk);
 }
 
+// Frozen pages of which the first copy is interrupted.
+class InterruptedPages final : public PageSource {
+ public:
+  InterruptedPages(PageSource* pages, std::function<void()> meanwhile)
+      : pages_(pages), meanwhile_(std::move(meanwhile)) {}
+  void CopyFrozen(uint32_t section, uint64_t offset, size_t length, std::byte* out) override {
+    if (const auto meanwhile = std::exchange(meanwhile_, nullptr)) meanwhile();
+    pages_->CopyFrozen(section, offset, length, out);
+  }
+  void Release(uint32_t section, uint64_t offset, size_t length) override {
+    pages_->Release(section, offset, length);
+  }
+
+ private:
+  PageSource* const pages_;
+  std::function<void()> meanwhile_;
+};
+
+TEST_F(Saver, TheFirstErrorIsKeptWhenAnotherSaverFailsLater) {
+  Plan({{"main", Pattern(kChunk * 2, 1)}}, 0, Layout::kFlat, 2);
+  InterruptedPages pages(&*pages_, [this] {
+    FaultScope::Fail("pwrite", 1, ENOSPC, true);
+    EXPECT_EQ(SaveChunks(plan_, 1), SaveEnd::kFailed);
+    FaultScope::Fail("pwrite", 1, EIO, true);
+  });
+  plan_.pages = &pages;
+  EXPECT_EQ(SaveChunks(plan_, 0), SaveEnd::kFailed);
+  EXPECT_EQ(sys::CallCount(sys::Call::kPwrite), 1U) << "the second has not failed";
+  ExpectFailure(SaveStep::kWriting, ENOSPC, kPartAlignment + kChunk);
+}
+
 TEST_F(Saver, GoesOnWhenAnotherSaverHasLeftDirectModeAlready) {
   Plan({{"main", Pattern(kBlockSize, 1)}});
   FaultScope::Fail("pwrite", 1, EINVAL);
@@ -487,14 +520,17 @@ TEST_F(Saver, ARateLimitSpacesTheWritesOfAllSavers) {
 }
 
 TEST_F(Saver, AnAbortDoesNotWaitForTheRateLimit) {
-  Plan({{"main", Pattern(kChunk * 4, 1)}});
+  Plan({{"main", Pattern(kChunk * 4, 1)}}, 0, Layout::kFlat, 2);
   plan_.max_bytes_per_second = 1;  // weeks
-  std::thread saver([this] { EXPECT_EQ(SaveChunks(plan_), SaveEnd::kAborted); });
+  std::thread savers([this] { EXPECT_EQ(SaveTogether(), SaveEnd::kAborted); });
   while (plan_.control->bytes_written.load() == 0) std::this_thread::yield();
   const uint64_t heartbeat = plan_.control->heartbeat.load();
-  while (plan_.control->heartbeat.load() < heartbeat + 20) std::this_thread::yield();
+  // More than the other one may still have from its first chunk.
+  const uint64_t beats = 2 * kBlocksPerChunk;
+  while (plan_.control->heartbeat.load() < heartbeat + beats) std::this_thread::yield();
+  EXPECT_EQ(plan_.control->bytes_written.load(), kPageSize) << "the second page is not due yet";
   plan_.control->abort_requested = 1;
-  saver.join();
+  savers.join();
 }
 
 TEST_F(Saver, StandsBackForTheService) {

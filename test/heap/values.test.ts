@@ -217,10 +217,10 @@ describe('something else', () => {
   })
 
   // A directory may be of any size: some filesystems say 0.
-  test.for(['a directory', 'a directory in memory', '/proc'])('%s', async (which, context) => {
+  test.for(['on a disk', 'in memory', '/proc'])('a directory: %s', async (which, context) => {
     let directory = which
-    if (which === 'a directory') directory = inDirectory()
-    else if (which === 'a directory in memory') directory = needsMemoryDirectory(context)
+    if (which === 'on a disk') directory = inDirectory()
+    else if (which === 'in memory') directory = needsMemoryDirectory(context)
     expect(await rejectionOf(valuesOf(directory))).toMatchObject({
       code: 'ERR_STILLFRAME_IO',
       errno: -constants.errno.EISDIR,

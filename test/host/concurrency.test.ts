@@ -79,7 +79,8 @@ describe('two captures at once', () => {
 
 describe('an abort', () => {
   test('ends a child that is stopped', async () => {
-    const { taken, pid } = holdSnapshot(bigRegion(), inDirectory('file'))
+    // Nothing else would end it in the time of a test.
+    const { taken, pid } = holdSnapshot(bigRegion(), inDirectory('file'), { stallTimeoutMs: 600_000 })
     taken.abort('enough')
     await expect(taken.done).rejects.toBe('enough')
     expect(isGone(pid)).toBe(true)
