@@ -1,12 +1,14 @@
 /**
  * Promise: killed at any system call that writes or publishes, in the child or in the service, the published name is
- * the complete older or the complete new snapshot (T5). Proved with strace, which kills whoever makes the N-th call.
+ * the complete older or the complete new snapshot (T5), and the next one removes what was left. Proved with strace,
+ * which kills whoever makes the N-th call: of an engine that saves in the service, that is the service.
  */
 
 import { spawnSync } from 'node:child_process'
 import { readdirSync } from 'node:fs'
 import { inspect, snapshot, verify } from 'stillframe'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, type TestContext, test } from 'vitest'
+import { inProcessVariants, optionsOf, type Variant, whyNot } from '../engines/variants.mjs'
 import { startFixture } from '../support/fixture.js'
 import { needsTools } from '../support/needs.js'
 import { runningInSession, waitUntil } from '../support/processes.mjs'
@@ -15,57 +17,116 @@ import { useTemporaryDirectory } from '../support/temporary-directory.js'
 const inDirectory = useTemporaryDirectory()
 const oneSnapshot = new URL('fixtures/one-snapshot.mjs', import.meta.url)
 
+/** strace counts the calls of each thread by itself, and several savers would share them out. */
+const oneSaver = 'helpers'
+
+interface Moment {
+  call: string
+  times: number
+  who: 'the child' | 'the service'
+  content: 'data' | 'zeros'
+}
+
 /** Calls that Node does not make itself, so that the N-th is ours. Killed before it has any effect. */
-const moments = [
-  { call: 'close_range', times: 3, who: 'the child', content: 'data' },
-  { call: 'pwrite64', times: 3, who: 'the child', content: 'data' },
+const ending: Moment[] = [
   { call: 'pwrite64', times: 2, who: 'the service', content: 'zeros' },
   { call: 'fsync', times: 2, who: 'the service', content: 'data' },
   { call: 'linkat', times: 2, who: 'the service', content: 'data' },
   { call: 'renameat2', times: 2, who: 'the service', content: 'data' },
   { call: 'unlinkat', times: 1, who: 'the service', content: 'data' },
 ]
+const inChild: Moment[] = [
+  { call: 'close_range', times: 3, who: 'the child', content: 'data' },
+  { call: 'pwrite64', times: 3, who: 'the child', content: 'data' },
+]
+const savedHere = (times: number): Moment => ({
+  call: 'pwrite64',
+  times,
+  who: 'the service',
+  content: 'data',
+})
 
-for (const disabled of ['', 'o_tmpfile', 'exchange', 'o_tmpfile,exchange']) {
-  describe(disabled === '' ? 'with all steps' : `with ${disabled} disabled`, () => {
-    for (const { call, times, who, content } of moments) {
-      test(`killed at ${call}: ${who}`, async (context) => {
-        needsTools(context, 'strace')
-        if (spawnSync('strace', ['-f', 'true']).status !== 0)
-          context.skip('strace is not allowed to trace here')
-        let killed = 0
-        for (let nth = 1; nth <= times; nth++) {
-          const what = `${call} ${nth}`
-          await snapshot(new Uint8Array(10), inDirectory('file'), { metadata: 'old' }).done
-          const fixture = startFixture(oneSnapshot, [inDirectory('file'), content], {
-            env: { STILLFRAME_DISABLE: disabled },
-            wrapper: [
-              ...['strace', '-f', '-qq', '-o', '/dev/null', '-e', `trace=${call}`],
-              ...['-e', `inject=${call}:signal=SIGKILL:when=${nth}`],
-            ],
-            detached: true,
-          })
-          const outcome = await fixture.report().catch(() => undefined)
-          await fixture.end
-          await waitUntil(
-            () => runningInSession(fixture.pid).length === 0,
-            `the child is gone (${what})`,
-            3000,
-          )
+/** Each way to save, and the ways to the name to try with it. */
+const ways: { variant: Variant; options?: object; moments: Moment[]; disabled: string[] }[] = [
+  {
+    variant: 'fork',
+    moments: [...inChild, ...ending],
+    disabled: ['', 'o_tmpfile', 'exchange', 'o_tmpfile,exchange'],
+  },
+  ...inProcessVariants.map((variant) => ({
+    variant,
+    moments: [savedHere(3), ...ending],
+    disabled: ['', 'o_tmpfile,exchange'],
+  })),
+  {
+    variant: 'mprotect',
+    options: { compression: 'zstd' },
+    // Compressed, all of it is less than a saver writes at once.
+    moments: [savedHere(1), ...ending],
+    disabled: ['', 'o_tmpfile,exchange'],
+  },
+]
 
-          // What the service has been told is what is in the file.
-          const { metadata } = await inspect(inDirectory('file'))
-          if (outcome === undefined) expect(['old', 'new'], what).toContain(metadata)
-          else expect(metadata, what).toBe(outcome['ok'] ? 'new' : 'old')
-          if (who === 'the child') expect(outcome, what).toMatchObject({ code: 'ERR_STILLFRAME_CHILD_DIED' })
-          if (outcome === undefined || !outcome['ok']) killed++
-          expect(await verify(inDirectory('file')), what).toMatchObject({ ok: true })
-          await snapshot(new Uint8Array(10), inDirectory('file')).done
-          expect(readdirSync(inDirectory()), what).toEqual(['file'])
-        }
-        // Not every way to the name makes each call; those for the data are always made.
-        if (['close_range', 'pwrite64', 'fsync'].includes(call)) expect(killed).toBe(times)
-      })
-    }
+for (const { variant, options = {}, moments, disabled } of ways) {
+  for (const steps of disabled) {
+    const how = steps === '' ? 'with all steps' : `with ${steps} disabled`
+    describe(`${variant} ${JSON.stringify(options)}, ${how}`, () => {
+      for (const moment of moments) {
+        const { call, times, who, content } = moment
+        test(`killed at ${call}: ${who}, of ${content}`, async (context) => {
+          needsToKill(context, variant)
+          let killed = 0
+          for (let nth = 1; nth <= times; nth++) {
+            if (await isKilledAt(moment, nth, { ...optionsOf[variant], ...options }, steps)) killed++
+          }
+          // Not every way to the name makes each call; those for the data are always made.
+          if (['close_range', 'pwrite64', 'fsync'].includes(call)) expect(killed).toBe(times)
+        })
+      }
+    })
+  }
+}
+
+function needsToKill(context: TestContext, variant: Variant): void {
+  needsTools(context, 'strace')
+  if (spawnSync('strace', ['-f', 'true']).status !== 0) context.skip('strace is not allowed to trace here')
+  const reason = whyNot(variant)
+  if (reason !== undefined) context.skip(`needs ${variant}: ${reason}`)
+}
+
+/** Takes a snapshot over an older one, and looks at what is left; false when there was no such call. */
+async function isKilledAt(
+  { call, who, content }: Moment,
+  nth: number,
+  options: object,
+  disabled: string,
+): Promise<boolean> {
+  const what = `${call} ${nth}`
+  await snapshot(new Uint8Array(10), inDirectory('file'), { metadata: 'old' }).done
+  const fixture = startFixture(oneSnapshot, [inDirectory('file'), content, JSON.stringify(options)], {
+    env: { STILLFRAME_DISABLE: [oneSaver, disabled].join(',') },
+    wrapper: [
+      ...['strace', '-f', '-qq', '-o', '/dev/null', '-e', `trace=${call}`],
+      ...['-e', `inject=${call}:signal=SIGKILL:when=${nth}`],
+    ],
+    detached: true,
   })
+  const outcome = await fixture.report().catch(() => undefined)
+  const end = await fixture.end
+  await waitUntil(() => runningInSession(fixture.pid).length === 0, `the child is gone (${what})`, 3000)
+
+  // What the service has been told is what is in the file.
+  const { metadata } = await inspect(inDirectory('file'))
+  if (outcome === undefined) {
+    expect(end, what).toMatchObject({ signal: 'SIGKILL' })
+    expect(['old', 'new'], what).toContain(metadata)
+  } else {
+    expect(metadata, what).toBe(outcome['ok'] ? 'new' : 'old')
+  }
+  if (who === 'the child') expect(outcome, what).toMatchObject({ code: 'ERR_STILLFRAME_CHILD_DIED' })
+  else if (outcome !== undefined) expect(outcome, what).toEqual({ ok: true })
+  expect(await verify(inDirectory('file')), what).toMatchObject({ ok: true })
+  await snapshot(new Uint8Array(10), inDirectory('file')).done
+  expect(readdirSync(inDirectory()), what).toEqual(['file'])
+  return outcome === undefined || !outcome['ok']
 }
