@@ -8,6 +8,7 @@ import { spawnSync } from 'node:child_process'
 import { chownSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { snapshot, verify } from 'stillframe'
 import { describe, expect, test } from 'vitest'
+import { inProcessVariants, optionsOf, type Variant, whyNot } from '../engines/variants.mjs'
 import { startFixture } from '../support/fixture.js'
 import { longMode } from '../support/long-mode.js'
 import { needsRoot, needsTools } from '../support/needs.js'
@@ -19,40 +20,51 @@ const inDirectory = useTemporaryDirectory()
 const generations = new URL('fixtures/generations.mjs', import.meta.url)
 
 /** The ways to the published name: a nameless file, a temporary name, and a file system that cannot exchange. */
-const ways = ['', 'o_tmpfile', 'exchange', 'o_tmpfile,exchange']
+const ways: { variant: Variant; disabled: string }[] = [
+  ...['', 'o_tmpfile', 'exchange', 'o_tmpfile,exchange'].map((disabled) => ({
+    variant: 'fork' as const,
+    disabled,
+  })),
+  // What is killed is also who saves.
+  ...inProcessVariants.flatMap((variant) =>
+    ['', 'o_tmpfile,exchange'].map((disabled) => ({ variant, disabled })),
+  ),
+]
 const roundsOfEach = longMode ? 50 : 7
 /** Long enough for several snapshots of the service. */
 const longestMs = 150
 
-for (const way of ways) {
-  test(
-    `killed at random moments, with ${way === '' ? 'all steps' : `${way} disabled`}`,
-    async () => {
-      const random = seededRandom(testSeed + ways.indexOf(way))
-      let atLeast = 0
-      for (let round = 0; round < roundsOfEach; round++) {
-        const what = `seed ${testSeed}, round ${round}`
-        const service = startFixture(generations, [inDirectory('file')], {
-          env: { STILLFRAME_DISABLE: way },
-          detached: true,
-        })
-        const { before, others } = await service.report()
-        if (round > 0) expect(before, what).toMatchObject({ found: true, ok: true, exact: true })
-        if (round > 0) expect(before.generation, what).toBeGreaterThanOrEqual(atLeast)
-        expect(others, what).toEqual([])
+for (const [index, { variant, disabled }] of ways.entries()) {
+  const how = disabled === '' ? 'all steps' : `${disabled} disabled`
+  test(`killed at random moments, ${variant} with ${how}, seed ${testSeed}`, {
+    timeout: Math.max(120_000, roundsOfEach * 5000),
+  }, async (context) => {
+    const reason = whyNot(variant)
+    if (reason !== undefined) context.skip(`needs ${variant}: ${reason}`)
+    const random = seededRandom(testSeed + index)
+    const options = JSON.stringify(optionsOf[variant])
+    let atLeast = 0
+    for (let round = 0; round < roundsOfEach; round++) {
+      const what = `seed ${testSeed}, round ${round}`
+      const service = startFixture(generations, [inDirectory('file'), options], {
+        env: { STILLFRAME_DISABLE: disabled },
+        detached: true,
+      })
+      const { before, others } = await service.report()
+      if (round > 0) expect(before, what).toMatchObject({ found: true, ok: true, exact: true })
+      if (round > 0) expect(before.generation, what).toBeGreaterThanOrEqual(atLeast)
+      expect(others, what).toEqual([])
 
-        await new Promise((resolve) => setTimeout(resolve, random() * longestMs))
-        service.child.kill('SIGKILL')
-        const { signal } = await service.end
-        expect(signal, what).toBe('SIGKILL')
-        // A second is promised; the rest is for a machine that has other things to do.
-        await waitUntil(() => runningInSession(service.pid).length === 0, `the child is gone (${what})`, 3000)
-        // What `done` has confirmed must not be lost.
-        while (service.hasReport) atLeast = (await service.report())['generation']
-      }
-    },
-    roundsOfEach * 5000,
-  )
+      await new Promise((resolve) => setTimeout(resolve, random() * longestMs))
+      service.child.kill('SIGKILL')
+      const { signal } = await service.end
+      expect(signal, what).toBe('SIGKILL')
+      // A second is promised; the rest is for a machine that has other things to do.
+      await waitUntil(() => runningInSession(service.pid).length === 0, `the child is gone (${what})`, 3000)
+      // What `done` has confirmed must not be lost.
+      while (service.hasReport) atLeast = (await service.report())['generation']
+    }
+  })
 }
 
 test('killed before the child could ask to be told, which then finds out by itself', async (context) => {
