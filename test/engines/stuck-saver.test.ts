@@ -1,5 +1,6 @@
 /**
- * Promise: a saver that does not come on keeps no writer waiting: when it counts as stuck, all protection is lifted. Proved by a
+ * Promise: a saver that does not come on keeps no writer waiting: when it counts as stuck, all protection is lifted.
+ * The service answers before and after that, and `done` tells it without waiting for the saver (T13). Proved by a
  * saver that is stopped for longer than the time-out, and a writer that needs far more than the memory limit.
  */
 
@@ -12,11 +13,18 @@ useTools()
 const inDirectory = useTemporaryDirectory()
 
 test.for(inProcessVariants)(
-  '%s: writers go on while the saver is still stopped',
+  '%s: writers go on, and requests are answered, while the saver is still stopped',
   async (variant, context) => {
     needsVariant(context, variant)
     const program = startProgram('stuck-saver', [variant, inDirectory('file')])
-    expect(await program.report()).toEqual({ stillHeld: true, code: 'ERR_STILLFRAME_STALLED' })
+    expect(await program.report()).toEqual({
+      answered: 3,
+      stillHeld: true,
+      code: 'ERR_STILLFRAME_STALLED',
+      atOnce: 'ERR_STILLFRAME_BUSY',
+      left: [],
+      later: { ok: true },
+    })
     expect(await program.end).toEqual({ status: 0, signal: null, stderr: '' })
   },
 )
