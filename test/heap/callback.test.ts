@@ -367,15 +367,15 @@ describe('the memory of a Region', () => {
   test('does not hide a crash of something else', async () => {
     using region = Region.allocate(1 << 20)
     new Uint8Array(region.buffer).fill(1)
-    const job = snapshotState(inDirectory('file'), () => {
+    const job = snapshotState(inDirectory('file'), (out) => {
+      out.write(new Uint8Array((1 << 20) + 1))
       const end = performance.now() + 30_000
       while (performance.now() < end);
     })
-    process.kill(job.pid, 'SIGSEGV')
-    // One more try is made: of the copy that died, nobody knows why.
-    const pids = new Set([job.pid])
+    // One more try is made: of the copy that died, nobody knows why. Each is killed once it has begun.
+    const pids = new Set<number>()
     const poll = setInterval(() => {
-      if (pids.has(job.pid)) return
+      if (pids.has(job.pid) || job.progress.bytesWritten === 0) return
       pids.add(job.pid)
       process.kill(job.pid, 'SIGSEGV')
     }, 5)
