@@ -3,11 +3,13 @@
  * called so. Proved by stopping the child, the service or both, and by freezing the file system under the child.
  */
 
-import { spawnSync } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { Region, snapshot, verify } from 'stillframe'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { rejectionOf } from '../api/expect-error.js'
+import { compileProgram } from '../support/compile.js'
 import { startFixture } from '../support/fixture.js'
 import { holdSnapshot, longEnoughBytes, startSnapshot } from '../support/held-snapshot.mjs'
 import { needsRoot, needsTools } from '../support/needs.js'
@@ -108,6 +110,24 @@ describe('a service that is stopped for longer than the watchdog waits', () => {
     expect(await service.report()).toEqual({ ok: true })
     expect(await verify(inDirectory('file'))).toMatchObject({ ok: true })
   })
+})
+
+test('a child that the kernel does not let go is not waited for', async (context) => {
+  needsTools(context, 'cc')
+  const tool = inDirectory('hold-exit')
+  compileProgram(new URL('fixtures/hold_exit.c', import.meta.url), tool)
+  const ticks = startTicking()
+  const { taken, pid } = holdSnapshot(bigRegion(), inDirectory('file'), { stallTimeoutMs: 1500 })
+  const holder = spawn(tool, [String(pid), '50'], { stdio: ['ignore', 'pipe', 'inherit'] })
+  onTestFinished(() => void holder.kill('SIGKILL'))
+  const ended = once(holder, 'exit').then(() => 'ended')
+  const ready = await Promise.race([once(holder.stdout, 'data'), ended])
+  if (ready === 'ended') context.skip('processes may not be traced here')
+  expect(await rejectionOf(taken.done)).toMatchObject({ code: 'ERR_STILLFRAME_STALLED' })
+  expect(ticks()).toBeGreaterThan(5)
+  expect(isGone(pid)).toBe(false)
+  holder.kill('SIGKILL')
+  await waitUntil(() => isGone(pid), 'the child is gone')
 })
 
 describe('a file system that hangs', () => {

@@ -7,9 +7,10 @@
 import { chmodSync, mkdirSync, readFileSync } from 'node:fs'
 import { capabilities } from 'stillframe'
 import { beforeAll, describe, expect, test } from 'vitest'
+import { compileProgram } from '../support/compile.js'
 import { needsReadableCheckout, needsRoot, needsTools } from '../support/needs.js'
 import { useTemporaryDirectory } from '../support/temporary-directory.js'
-import { compileProgram, startProgram, toolPath, useTools } from './programs.js'
+import { startProgram, toolPath, useTools } from './programs.js'
 
 useTools()
 const inDirectory = useTemporaryDirectory()

@@ -1,12 +1,10 @@
 /** Starts the programs of these tests, each with one case and one engine, where the machine has that engine. */
 
-import { spawnSync } from 'node:child_process'
 import { chmodSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, type TestContext } from 'vitest'
-import { compileLibrary } from '../support/compile.js'
+import { compileLibrary, compileProgram } from '../support/compile.js'
 import { type Fixture, type FixtureOptions, startFixture } from '../support/fixture.js'
 import { type Variant, whyNot } from './variants.mjs'
 
@@ -22,13 +20,6 @@ export function useTools(): void {
     compileProgram(new URL('fixtures/hold.c', import.meta.url), join(tools, 'hold'))
   })
   afterAll(() => rmSync(tools, { recursive: true, force: true }))
-}
-
-/** Compiles a C program of one file. */
-export function compileProgram(source: URL, output: string): void {
-  const args = ['-O1', '-Wall', '-Werror', '-o', output, fileURLToPath(source)]
-  const { status, stderr } = spawnSync('cc', args, { encoding: 'utf8' })
-  if (status !== 0) throw new Error(`cc failed: ${stderr}`)
 }
 
 /** A tool that {@link useTools} has made. */

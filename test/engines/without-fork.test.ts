@@ -7,12 +7,13 @@ import { readdirSync } from 'node:fs'
 import { Region, snapshot } from 'stillframe'
 import { beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import { rejectionOf } from '../api/expect-error.js'
+import { compileProgram } from '../support/compile.js'
 import { clearFaults, injectFault } from '../support/faults.mjs'
 import { holdSnapshot, longEnoughBytes } from '../support/held-snapshot.mjs'
 import { fillPattern } from '../support/pattern.mjs'
 import { isGone } from '../support/processes.mjs'
 import { useTemporaryDirectory } from '../support/temporary-directory.js'
-import { compileProgram, startProgram, toolPath, useTools } from './programs.js'
+import { startProgram, toolPath, useTools } from './programs.js'
 
 useTools()
 const inDirectory = useTemporaryDirectory()

@@ -1,4 +1,4 @@
-/** Libraries in C that a fixture preloads, to stand for what other native code does in a host. */
+/** What fixtures need in C: libraries to preload, which stand for what other native code does in a host, and programs. */
 
 import { spawnSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
@@ -20,6 +20,13 @@ export function compileLibrary(source: URL, output: string): void {
     output,
     fileURLToPath(source),
   ]
+  const { status, stderr } = spawnSync('cc', args, { encoding: 'utf8' })
+  if (status !== 0) throw new Error(`cc failed: ${stderr}`)
+}
+
+/** Compiles a C program of one file. */
+export function compileProgram(source: URL, output: string): void {
+  const args = ['-O1', '-Wall', '-Werror', '-o', output, fileURLToPath(source)]
   const { status, stderr } = spawnSync('cc', args, { encoding: 'utf8' })
   if (status !== 0) throw new Error(`cc failed: ${stderr}`)
 }
