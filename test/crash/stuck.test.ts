@@ -7,6 +7,7 @@ import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { Region, snapshot, verify } from 'stillframe'
+import { type ForkJob, snapshotState } from 'stillframe/heap'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { rejectionOf } from '../api/expect-error.js'
 import { compileProgram } from '../support/compile.js'
@@ -38,6 +39,14 @@ function stopAtOnce(...args: Parameters<typeof startSnapshot>): ReturnType<typeo
   const started = startSnapshot(...args)
   process.kill(started.pid, 'SIGSTOP')
   return started
+}
+
+/** A copy of the heap that computes until it is ended. */
+function lingeringState(): { taken: ForkJob; pid: number } {
+  const taken = snapshotState(inDirectory('file'), () => {
+    for (const end = performance.now() + 60_000; performance.now() < end; );
+  })
+  return { taken, pid: taken.pid }
 }
 
 describe('a stopped child', () => {
@@ -112,23 +121,28 @@ describe('a service that is stopped for longer than the watchdog waits', () => {
   })
 })
 
-test('a child that the kernel does not let go is not waited for', async (context) => {
-  needsTools(context, 'cc')
-  const tool = inDirectory('hold-exit')
-  compileProgram(new URL('fixtures/hold_exit.c', import.meta.url), tool)
-  const ticks = startTicking()
-  const { taken, pid } = holdSnapshot(bigRegion(), inDirectory('file'), { stallTimeoutMs: 1500 })
-  const holder = spawn(tool, [String(pid), '50'], { stdio: ['ignore', 'pipe', 'inherit'] })
-  onTestFinished(() => void holder.kill('SIGKILL'))
-  const ended = once(holder, 'exit').then(() => 'ended')
-  const ready = await Promise.race([once(holder.stdout, 'data'), ended])
-  if (ready === 'ended') context.skip('processes may not be traced here')
-  expect(await rejectionOf(taken.done)).toMatchObject({ code: 'ERR_STILLFRAME_STALLED' })
-  expect(ticks()).toBeGreaterThan(5)
-  expect(isGone(pid)).toBe(false)
-  holder.kill('SIGKILL')
-  await waitUntil(() => isGone(pid), 'the child is gone')
-})
+test.for(['snapshot', 'state'])(
+  'a copy that the kernel does not let go is not waited for: %s',
+  async (way, context) => {
+    needsTools(context, 'cc')
+    const tool = inDirectory('hold-exit')
+    compileProgram(new URL('fixtures/hold_exit.c', import.meta.url), tool)
+    const ticks = startTicking()
+    const { taken, pid } =
+      way === 'snapshot' ? holdSnapshot(bigRegion(), inDirectory('file')) : lingeringState()
+    const holder = spawn(tool, [String(pid), '50'], { stdio: ['ignore', 'pipe', 'inherit'] })
+    onTestFinished(() => void holder.kill('SIGKILL'))
+    const ended = once(holder, 'exit').then(() => 'ended')
+    const ready = await Promise.race([once(holder.stdout, 'data'), ended])
+    if (ready === 'ended') context.skip('processes may not be traced here')
+    taken.abort()
+    expect(await rejectionOf(taken.done)).toMatchObject({ name: 'AbortError' })
+    expect(ticks()).toBeGreaterThan(5)
+    expect(isGone(pid)).toBe(false)
+    holder.kill('SIGKILL')
+    await waitUntil(() => isGone(pid), 'the copy is gone')
+  },
+)
 
 describe('a file system that hangs', () => {
   test('is reported as stalled while it hangs, and the child is gone once it goes on', async (context) => {
