@@ -19,17 +19,31 @@ import { preflight, Region, snapshot } from 'stillframe'
 import { snapshotState } from 'stillframe/heap'
 import { beforeEach, describe, expect, onTestFinished, test } from 'vitest'
 import { rejectionOf, thrownBy } from '../api/expect-error.js'
+import { holdJob } from '../support/held-job.mjs'
+import { holdSnapshot, longEnoughBytes } from '../support/held-snapshot.mjs'
 import { needsRoot } from '../support/needs.js'
 import { fillPattern } from '../support/pattern.mjs'
 import { useTemporaryDirectory } from '../support/temporary-directory.js'
+import { mountTmpfs } from '../support/tmpfs.js'
 
 const inDirectory = useTemporaryDirectory()
 
 const memory = fillPattern(new Uint8Array(100_000), 1)
-// Published after the call has returned, and so after the change that follows it.
-const ways: Record<string, (path: string) => { done: Promise<unknown> }> = {
-  'a snapshot': (path) => snapshot(memory, path),
-  'JavaScript state': (path) => snapshotState(path, (out) => out.write('new')),
+
+interface Held {
+  done: Promise<unknown>
+  release: () => void
+}
+/** Captures that stand still, so that the change is made before anything is published. */
+const ways: Record<string, (path: string) => Held> = {
+  'a snapshot'(path) {
+    const { taken, release } = holdSnapshot(new Uint8Array(longEnoughBytes).fill(1), path)
+    return { done: taken.done, release }
+  },
+  'JavaScript state'(path) {
+    const { job, release } = holdJob(path)
+    return { done: job.done, release }
+  },
 }
 
 const changes: Record<string, { path: string; where: string; make: () => void; root?: boolean }> = {
@@ -58,7 +72,7 @@ const changes: Record<string, { path: string; where: string; make: () => void; r
     path: 'here/file',
     where: '',
     root: true,
-    make: () => void spawnSync('mount', ['-t', 'tmpfs', 'stillframe-test', inDirectory('here')]),
+    make: () => mountTmpfs(inDirectory('here'), 1 << 20),
   },
 }
 
@@ -72,8 +86,9 @@ describe('while it is written, the directory', () => {
     for (const [way, start] of Object.entries(ways)) {
       test(`${what}: ${way} is taken back`, async (context) => {
         if (root) needsRoot(context, 'to mount file systems')
-        const { done } = start(inDirectory(path))
+        const { done, release } = start(inDirectory(path))
         make()
+        release()
         const error = await rejectionOf(done)
         expect(error).toMatchObject({ code: 'ERR_STILLFRAME_IO', path: inDirectory(path) })
         expect(String(error)).toContain('does not stand under the path')

@@ -3,9 +3,9 @@
 import { spawnSync } from 'node:child_process'
 import { mkdirSync } from 'node:fs'
 
-/** Mounts a tmpfs at `path`, which is made. Needs root. */
+/** Mounts a tmpfs at `path`, which is made unless it is there. Needs root. */
 export function mountTmpfs(path: string, bytes: number): void {
-  mkdirSync(path)
+  mkdirSync(path, { recursive: true })
   run('mount', '-t', 'tmpfs', '-o', `size=${bytes},mode=755`, 'stillframe-test', path)
 }
 
