@@ -4,7 +4,9 @@
  * the few microseconds that a real one never hits.
  */
 
+import { syncBuiltinESMExports } from 'node:module'
 import { resolve } from 'node:path'
+import timers from 'node:timers'
 import { inspect } from 'node:util'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
@@ -60,21 +62,23 @@ afterEach(() => {
 /** Counts the interval timers that are made and not cleared from here on. */
 function watchTimers(): { running: () => number; restore: () => void } {
   const running = new Set<unknown>()
-  const { setInterval: make, clearInterval: clear } = globalThis
-  const made = vi.spyOn(globalThis, 'setInterval').mockImplementation(((...args: Parameters<typeof make>) => {
+  const { setInterval: make, clearInterval: clear } = timers
+  const made = vi.spyOn(timers, 'setInterval').mockImplementation(((...args: Parameters<typeof make>) => {
     const timer = make(...args)
     running.add(timer)
     return timer
   }) as typeof make)
-  const cleared = vi.spyOn(globalThis, 'clearInterval').mockImplementation((timer) => {
+  const cleared = vi.spyOn(timers, 'clearInterval').mockImplementation((timer) => {
     running.delete(timer)
     clear(timer)
   })
+  syncBuiltinESMExports()
   return {
     running: () => running.size,
     restore: () => {
       made.mockRestore()
       cleared.mockRestore()
+      syncBuiltinESMExports()
     },
   }
 }
