@@ -38,6 +38,7 @@ struct Shared {
   std::atomic<bool> first_is_done{false};
 };
 
+// NOLINTNEXTLINE(cppcoreguidelines-virtual-class-destructor): final, and never deleted as a PageSource
 class MadeUpPages final : public PageSource {
  public:
   explicit MadeUpPages(Shared* shared) : shared_(shared) {}

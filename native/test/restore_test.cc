@@ -101,6 +101,7 @@ TEST(Restore, TakesTheChosenSectionsInTheOrderOfTheFile) {
 
 TEST(Restore, NamesTheSectionsThereAreWhenOneIsUnknown) {
   std::vector<SampleSection> many;
+  many.reserve(18);
   for (int i = 0; i < 18; i++) many.push_back({"s" + std::to_string(i), Bytes(1)});
   const Written written(std::move(many));
   RestorePlan plan;

@@ -407,6 +407,7 @@ TEST_F(Saver, TheFirstErrorIsKeptAndEndsTheOtherSavers) {
 }
 
 // Frozen pages of which the first copy is interrupted.
+// NOLINTNEXTLINE(cppcoreguidelines-virtual-class-destructor): final, and never deleted as a PageSource
 class InterruptedPages final : public PageSource {
  public:
   InterruptedPages(PageSource* pages, std::function<void()> meanwhile)

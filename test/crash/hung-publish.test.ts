@@ -16,6 +16,8 @@ const hungPublish = new URL('fixtures/hung-publish.mjs', import.meta.url)
 
 /** Longer than the time-out and the grace after it, and short enough to wait for. */
 const longMs = 3500
+/** A copy of the heap that a busy machine keeps waiting must not be taken for stuck, and made again, before the disk hangs. */
+const longMsOfState = 6500
 
 /** Which call hangs: before it has any effect, or when it has had it. */
 const hangs = [
@@ -46,7 +48,10 @@ for (const { way, disabled, of, ends } of ways) {
             env: { STILLFRAME_DISABLE: disabled },
             wrapper: [
               ...['strace', '-f', '-qq', '-o', inDirectory('trace'), '-e', `trace=${call}`],
-              ...['-e', `inject=${call}:delay_${at}=${longMs * 1000}:when=${when}`],
+              ...[
+                '-e',
+                `inject=${call}:delay_${at}=${(way === 'state' ? longMsOfState : longMs) * 1000}:when=${when}`,
+              ],
             ],
           })
           const outcome = await service.report(40_000)
