@@ -20,7 +20,7 @@ import { inspect, Region, restore, snapshot, verify } from 'stillframe'
 import { readValues, snapshotState } from 'stillframe/heap'
 import { allVariants, optionsOf, whyNot } from '../engines/variants.mjs'
 import { clearFaults, injectFault } from '../support/faults.mjs'
-import { flaggedMappings, footprint } from '../support/footprint.mjs'
+import { flaggedMappings, footprint, footprintAfter, settledFootprint } from '../support/footprint.mjs'
 import { fillPattern, hashOf } from '../support/pattern.mjs'
 import { seededRandom } from '../support/random.mjs'
 
@@ -242,22 +242,6 @@ function measured() {
   return { ...footprint(), mappings: ours.length, residentMiB: Math.round(Number(resident) / 1024) }
 }
 
-/**
- * Threads and children of a capture end just after it: looked at until there are no more than expected, or the time is
- * up.
- *
- * @param {ReturnType<typeof measured> | undefined} expected
- */
-async function settled(expected) {
-  const end = performance.now() + (expected === undefined ? 500 : 10_000)
-  for (;;) {
-    const now = footprint()
-    const more = held.filter((key) => expected === undefined || now[key] > expected[key])
-    if (more.length === 0 || performance.now() > end) return
-    await new Promise((resolve) => setTimeout(resolve, 5))
-  }
-}
-
 async function round() {
   const [first = '', second = ''] = [...files.keys()].sort(() => random() - 0.5)
   const fault = random() < 0.4 ? oneOf(faults) : undefined
@@ -285,7 +269,7 @@ while (performance.now() < endsAt || rounds < 40) {
   await round()
   rounds++
   if (rounds % 10 !== 0) continue
-  await settled(measurements[1])
+  await (measurements[1] ? footprintAfter(measurements[1]) : settledFootprint())
   const now = measured()
   measurements.push(now)
   const before = measurements[1] ?? now

@@ -94,8 +94,7 @@ describe('a Worker that ends in the middle of its job', () => {
         published: true,
         names: ['file'],
         children: [],
-        descriptors: 0,
-        threads: 0,
+        left: {},
         forkable: 0,
       })
       expect(await service.report()).toEqual({ ok: true })

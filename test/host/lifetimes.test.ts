@@ -158,7 +158,7 @@ describe('a Worker that ends in the middle of its capture', () => {
           published: false,
           names: ['file-before', 'file-warm'],
           children: [],
-          descriptors: 0,
+          left: {},
         })
         expect(await service.report()).toEqual({ ok: true })
         expect(await service.end).toEqual({ status: 0, signal: null, stderr: '' })

@@ -1,6 +1,7 @@
 /** A program of a test that runs in a process of its own and reports in lines of JSON on stdout. */
 
 import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import { onTestFinished } from 'vitest'
 import { childrenOf } from './processes.mjs'
@@ -96,8 +97,9 @@ export class Fixture {
     this.child.stdin?.write(`${line}\n`)
   }
 
-  /** Kills the fixture, should it still run, and the children of it that this leaves. */
-  clear(): void {
+  /** Kills the fixture, should it still run, and the children of it that this leaves; waits until it is gone. */
+  async clear(): Promise<void> {
+    running.delete(this)
     if (this.#ended) return
     const children = childrenOf(this.pid)
     this.child.kill('SIGKILL')
@@ -106,6 +108,9 @@ export class Fixture {
         process.kill(pid, 'SIGKILL')
       } catch {} // it was gone already
     }
+    const { exitCode, signalCode } = this.child
+    if (this.child.pid !== undefined && exitCode === null && signalCode === null)
+      await once(this.child, 'exit')
   }
 
   #readReports(): void {
@@ -124,6 +129,14 @@ export class Fixture {
 /** Starts a fixture; whatever of it is left when the test has finished is killed. */
 export function startFixture(url: URL, args: readonly string[] = [], options: FixtureOptions = {}): Fixture {
   const fixture = new Fixture(url, args, options)
+  running.add(fixture)
   onTestFinished(() => fixture.clear())
   return fixture
+}
+
+const running = new Set<Fixture>()
+
+/** The same for all fixtures, before what they write to is removed. */
+export async function clearFixtures(): Promise<void> {
+  for (const fixture of running) await fixture.clear()
 }

@@ -1,6 +1,7 @@
 /** What a process holds of the kernel's: it must be the same after a capture as before. */
 
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
+import { setTimeout as pause } from 'node:timers/promises'
 import { childrenOf } from './processes.mjs'
 
 /** Descriptors of this process and what they lead to; the one that lists them is left out. */
@@ -36,6 +37,56 @@ export function footprint() {
     mappings: readFileSync('/proc/self/maps', 'utf8').split('\n').length,
     threads: readdirSync('/proc/self/task').length,
     children: childrenOf(process.pid).length,
+  }
+}
+
+/** @typedef {'descriptors' | 'threads' | 'children'} Counted */
+/** @type {readonly Counted[]} */
+const counted = ['descriptors', 'threads', 'children']
+
+/**
+ * The footprint when what ends by itself has ended: a thread in the background may have a descriptor open, and no name
+ * yet. Waits until nothing has changed for a fifth of a second; at most half a minute.
+ */
+export async function settledFootprint() {
+  let now = footprint()
+  for (let same = 0, tries = 0; same < 10 && tries < 1500; tries++) {
+    await pause(20)
+    const last = now
+    now = footprint()
+    same = counted.every((kind) => now[kind] === last[kind]) ? same + 1 : 0
+  }
+  return now
+}
+
+/**
+ * The footprint as soon as there is no more of anything than before; after half a minute, as it is.
+ *
+ * @param {ReturnType<typeof footprint>} before
+ * @param {readonly Counted[]} [kinds]
+ */
+export async function footprintAfter(before, kinds = counted) {
+  let now = footprint()
+  for (let tries = 0; kinds.some((kind) => now[kind] > before[kind]) && tries < 1500; tries++) {
+    await pause(20)
+    now = footprint()
+  }
+  return now
+}
+
+/**
+ * What there is more of than before, once what ends by itself has ended: {} when there is nothing.
+ *
+ * @param {ReturnType<typeof footprint>} before
+ * @param {readonly Counted[]} [kinds]
+ */
+export async function leftSince(before, kinds = counted) {
+  const now = await footprintAfter(before, kinds)
+  const more = kinds.filter((kind) => now[kind] > before[kind])
+  if (more.length === 0) return {}
+  return {
+    ...Object.fromEntries(more.map((kind) => [kind, now[kind] - before[kind]])),
+    open: openDescriptors(),
   }
 }
 

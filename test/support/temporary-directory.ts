@@ -5,6 +5,7 @@ import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } 
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach } from 'vitest'
+import { clearFixtures } from './fixture.js'
 
 /**
  * Makes a directory before and removes it after each test of the file. What the test and its fixtures put into the
@@ -23,11 +24,12 @@ export function useTemporaryDirectory(): (name?: string) => string {
     chmodSync(join(outer, 'tmp'), 0o1777)
     process.env['TMPDIR'] = join(outer, 'tmp')
   })
-  afterEach(() => {
+  afterEach(async () => {
+    await clearFixtures()
     if (usual === undefined) delete process.env['TMPDIR']
     else process.env['TMPDIR'] = usual
     unmountBelow(outer)
-    // A fixture that a failed test left behind may still be writing.
+    // A copy whose fixture a failed test has killed may still be writing.
     rmSync(outer, { recursive: true, force: true, maxRetries: 5 })
   })
   return (name = '') => join(outer, 'files', name)
