@@ -18,8 +18,8 @@ import {
   snapshot,
   verify,
 } from '../../lib/index.js'
-import { rejectionOf, thrownBy } from './expect-error.js'
-import { detach, growableBuffer, resizableBuffer, wasmMemory } from './memory-kinds.js'
+import { rejectionOf, thrownBy } from '../support/expect-error.js'
+import { detach, growableBuffer, resizableBuffer, wasmMemory } from '../support/memory-kinds.js'
 
 let directory = ''
 let path = ''

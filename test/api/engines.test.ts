@@ -13,7 +13,7 @@ import {
   whyChosen,
 } from '../../lib/machine/engines.js'
 import { resolveSources } from '../../lib/region/source.js'
-import { rejectionOf, thrownBy } from './expect-error.js'
+import { rejectionOf, thrownBy } from '../support/expect-error.js'
 import { FakeAddon, FakeCapture, lastPlan } from './fake-addon.js'
 
 const fake = new FakeAddon()

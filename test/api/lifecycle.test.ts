@@ -18,7 +18,7 @@ import {
   StillframeError,
   snapshot,
 } from '../../lib/index.js'
-import { rejectionOf, thrownBy } from './expect-error.js'
+import { rejectionOf, thrownBy } from '../support/expect-error.js'
 import { captureResult, FakeAddon, FakeCapture, lastPlan, nativeFailure, settle } from './fake-addon.js'
 
 let fake = new FakeAddon()

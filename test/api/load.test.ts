@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
-import { rejectionOf, thrownBy } from './expect-error.js'
+import { rejectionOf, thrownBy } from '../support/expect-error.js'
 
 type Package = typeof import('../../lib/index.js')
 

@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { describe, expect, test, vi } from 'vitest'
 import { inspect, preflight, Region, restore, snapshot, verify } from '../../lib/index.js'
-import { rejectionOf, thrownBy } from './expect-error.js'
+import { rejectionOf, thrownBy } from '../support/expect-error.js'
 
 class Reached extends Error {}
 

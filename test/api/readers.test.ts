@@ -6,9 +6,9 @@
 
 import { beforeEach, describe, expect, test, vi } from 'vitest'
 import { inspect, preflight, Region, restore, type Source, StillframeError, verify } from '../../lib/index.js'
-import { rejectionOf, thrownBy } from './expect-error.js'
+import { rejectionOf, thrownBy } from '../support/expect-error.js'
+import { detach, resizableBuffer, wasmMemory } from '../support/memory-kinds.js'
 import { FakeAddon, FakeRegion, image, nativeFailure } from './fake-addon.js'
-import { detach, resizableBuffer, wasmMemory } from './memory-kinds.js'
 
 let fake = new FakeAddon()
 vi.mock('../../lib/addon/load.js', () => ({ loadAddon: () => fake.asAddon() }))

@@ -6,7 +6,7 @@
 import { inspect } from 'node:util'
 import { beforeEach, describe, expect, test, vi } from 'vitest'
 import { Region } from '../../lib/index.js'
-import { thrownBy } from './expect-error.js'
+import { thrownBy } from '../support/expect-error.js'
 import { FakeAddon, FakeRegion } from './fake-addon.js'
 
 let fake = new FakeAddon()

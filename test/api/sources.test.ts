@@ -8,9 +8,9 @@ import { createContext, runInContext } from 'node:vm'
 import { beforeEach, describe, expect, test, vi } from 'vitest'
 import type { NativeSource } from '../../lib/addon/addon.js'
 import { Region, type Source, snapshot } from '../../lib/index.js'
-import { thrownBy } from './expect-error.js'
+import { thrownBy } from '../support/expect-error.js'
+import { detach, growableBuffer, resizableBuffer, wasmMemory } from '../support/memory-kinds.js'
 import { FakeAddon, FakeCapture, lastPlan } from './fake-addon.js'
-import { detach, growableBuffer, resizableBuffer, wasmMemory } from './memory-kinds.js'
 
 let fake = new FakeAddon()
 vi.mock('../../lib/addon/load.js', () => ({ loadAddon: () => fake.asAddon() }))

@@ -7,10 +7,10 @@ import { existsSync, readdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { capabilities, inspect } from '../../lib/index.js'
-import { temporaryDirectory } from './fixture.js'
+import { sharedTemporaryDirectory } from '../support/temporary-directory.js'
 import { type Json, run, runJson } from './run.js'
 
-const directory = temporaryDirectory()
+const directory = sharedTemporaryDirectory()
 const small = ['demo', '--size', '32MiB', '--dir', directory]
 const available = Object.entries(capabilities().engines).flatMap(([name, probe]) =>
   probe.available ? [name] : [],

@@ -6,10 +6,10 @@
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { capabilities } from '../../lib/index.js'
-import { temporaryDirectory } from './fixture.js'
+import { sharedTemporaryDirectory } from '../support/temporary-directory.js'
 import { run, runJson } from './run.js'
 
-const directory = temporaryDirectory()
+const directory = sharedTemporaryDirectory()
 
 describe('doctor', () => {
   it('names every engine, with the reason when it cannot be used', async () => {

@@ -8,11 +8,12 @@ import { join } from 'node:path'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { snapshotState } from '../../lib/heap/index.js'
 import { snapshot } from '../../lib/index.js'
-import { EditableImage } from '../hostile/image-editor.js'
-import { flipByte, temporaryDirectory } from './fixture.js'
+import { flipByte } from '../support/damage.js'
+import { EditableImage } from '../support/image-editor.js'
+import { sharedTemporaryDirectory } from '../support/temporary-directory.js'
 import { run } from './run.js'
 
-const directory = temporaryDirectory()
+const directory = sharedTemporaryDirectory()
 const at = (name: string): string => join(directory, name)
 
 /** The first section of every sound snapshot. */

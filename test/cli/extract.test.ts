@@ -17,10 +17,12 @@ import {
 import { join } from 'node:path'
 import { beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { Region, snapshot } from '../../lib/index.js'
-import { counters, flipByte, orders, temporaryDirectory, writeFixture } from './fixture.js'
+import { flipByte } from '../support/damage.js'
+import { sharedTemporaryDirectory } from '../support/temporary-directory.js'
+import { counters, orders, writeFixture } from './fixture.js'
 import { type Json, mainPath, run, runJson } from './run.js'
 
-const directory = temporaryDirectory()
+const directory = sharedTemporaryDirectory()
 const path = join(directory, 'fixture.stillframe')
 /** Where one test extracts to: whatever is found there afterwards, extract has made. */
 let place: string

@@ -6,10 +6,11 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeAll, describe, expect, it } from 'vitest'
-import { counters, metadata, orders, temporaryDirectory, writeFixture } from './fixture.js'
+import { sharedTemporaryDirectory } from '../support/temporary-directory.js'
+import { counters, metadata, orders, writeFixture } from './fixture.js'
 import { run, runJson } from './run.js'
 
-const directory = temporaryDirectory()
+const directory = sharedTemporaryDirectory()
 const path = join(directory, 'fixture.stillframe')
 beforeAll(() => writeFixture(path))
 

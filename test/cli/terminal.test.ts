@@ -9,10 +9,11 @@ import { join } from 'node:path'
 import { beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { Region, snapshot } from '../../lib/index.js'
 import { needsTools } from '../support/needs.js'
-import { temporaryDirectory, writeFixture } from './fixture.js'
+import { sharedTemporaryDirectory } from '../support/temporary-directory.js'
+import { writeFixture } from './fixture.js'
 import { mainPath, run } from './run.js'
 
-const directory = temporaryDirectory()
+const directory = sharedTemporaryDirectory()
 const path = join(directory, 'fixture.stillframe')
 const bigPath = join(directory, 'big.stillframe')
 beforeAll(async () => {

@@ -6,10 +6,12 @@
 import { copyFileSync, statSync, truncateSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeAll, describe, expect, it } from 'vitest'
-import { flipByte, temporaryDirectory, writeFixture } from './fixture.js'
+import { flipByte } from '../support/damage.js'
+import { sharedTemporaryDirectory } from '../support/temporary-directory.js'
+import { writeFixture } from './fixture.js'
 import { type Json, run, runJson } from './run.js'
 
-const directory = temporaryDirectory()
+const directory = sharedTemporaryDirectory()
 const path = join(directory, 'fixture.stillframe')
 let sections: Json[]
 beforeAll(async () => {

@@ -6,12 +6,12 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { type Source, snapshot } from 'stillframe'
 import { describe, expect, it } from 'vitest'
-import { growableBuffer, resizableBuffer, wasmMemory } from '../api/memory-kinds.js'
-import { addressOf, dontForkMarks } from './dont-fork.js'
+import { addressOf, dontForkMarks } from '../support/dont-fork.mjs'
+import { growableBuffer, resizableBuffer, wasmMemory } from '../support/memory-kinds.js'
+import { sharedTemporaryDirectory } from '../support/temporary-directory.js'
 import { kindOf } from './sources.js'
-import { temporaryDirectory } from './temporary-directory.js'
 
-const directory = temporaryDirectory()
+const directory = sharedTemporaryDirectory()
 const path = join(directory, 'advice.snap')
 // Large enough that malloc gives it mappings of its own: marks of a neighbour cannot be taken for its own.
 const byteLength = 5 << 20

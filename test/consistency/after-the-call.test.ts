@@ -4,13 +4,13 @@
 import { join } from 'node:path'
 import { Region, restore, type Source, snapshot } from 'stillframe'
 import { describe, expect, it } from 'vitest'
-import { detach, growableBuffer, resizableBuffer, wasmMemory } from '../api/memory-kinds.js'
+import { detach, growableBuffer, resizableBuffer, wasmMemory } from '../support/memory-kinds.js'
+import { Random } from '../support/random.mjs'
+import { differenceAfterRestore } from '../support/restored.js'
+import { sharedTemporaryDirectory } from '../support/temporary-directory.js'
 import { hold } from './forked-copy.js'
-import { differenceAfterRestore } from './restored.js'
-import { Random } from './seed.js'
-import { temporaryDirectory } from './temporary-directory.js'
 
-const directory = temporaryDirectory()
+const directory = sharedTemporaryDirectory()
 const path = join(directory, 'after.snap')
 const byteLength = 9 << 20
 

@@ -5,12 +5,12 @@ import { closeSync, openSync, readSync } from 'node:fs'
 import { join } from 'node:path'
 import { inspect, snapshot, verify } from 'stillframe'
 import { describe, expect, it } from 'vitest'
-import { differenceAfterRestore } from './restored.js'
-import { Random } from './seed.js'
+import { Random } from '../support/random.mjs'
+import { differenceAfterRestore } from '../support/restored.js'
+import { sharedTemporaryDirectory } from '../support/temporary-directory.js'
 import { kindOf, type Specimen } from './sources.js'
-import { temporaryDirectory } from './temporary-directory.js'
 
-const directory = temporaryDirectory()
+const directory = sharedTemporaryDirectory()
 const page = 4096
 const block = 256 * 1024
 const chunk = 4 * 1024 * 1024

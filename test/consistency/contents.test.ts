@@ -6,10 +6,10 @@ import { toUSVString } from 'node:util'
 import fc from 'fast-check'
 import { inspect, type JsonValue, restore, snapshot } from 'stillframe'
 import { describe, expect, it } from 'vitest'
-import { seeded } from './seed.js'
-import { temporaryDirectory } from './temporary-directory.js'
+import { seeded } from '../support/random.mjs'
+import { sharedTemporaryDirectory } from '../support/temporary-directory.js'
 
-const directory = temporaryDirectory()
+const directory = sharedTemporaryDirectory()
 const path = join(directory, 'contents.snap')
 const memory = new Uint8Array([1, 2, 3])
 

@@ -6,10 +6,10 @@ import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { restore, type Source, snapshot } from 'stillframe'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { growableBuffer, wasmMemory } from '../api/memory-kinds.js'
-import { temporaryDirectory } from './temporary-directory.js'
+import { growableBuffer, wasmMemory } from '../support/memory-kinds.js'
+import { sharedTemporaryDirectory } from '../support/temporary-directory.js'
 
-const directory = temporaryDirectory()
+const directory = sharedTemporaryDirectory()
 const captures = 80 * Number(process.env['STILLFRAME_RUNS'] ?? 1)
 const byteLength = 1 << 20
 

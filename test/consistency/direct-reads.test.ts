@@ -7,9 +7,9 @@
 import { closeSync, constants, existsSync, openSync, read, writeFileSync } from 'node:fs'
 import { preflight, Region, restore, type SnapshotOptions, snapshot } from 'stillframe'
 import { afterEach, describe, expect, type TestContext, test } from 'vitest'
-import { thrownBy } from '../api/expect-error.js'
-import { needsVariant } from '../engines/programs.js'
+import { thrownBy } from '../support/expect-error.js'
 import { holdSnapshot, longEnoughBytes } from '../support/held-snapshot.mjs'
+import { needsVariant } from '../support/needs.js'
 import { fillPattern } from '../support/pattern.mjs'
 import { useTemporaryDirectory } from '../support/temporary-directory.js'
 

@@ -6,14 +6,14 @@ import { join } from 'node:path'
 import fc from 'fast-check'
 import { type Source, snapshot } from 'stillframe'
 import { describe, expect, it } from 'vitest'
+import { Random, seeded } from '../support/random.mjs'
+import { touchAllPages, writeRandomly } from '../support/random-writes.js'
+import { differenceAfterRestore } from '../support/restored.js'
+import { sharedTemporaryDirectory } from '../support/temporary-directory.js'
 import { hold } from './forked-copy.js'
-import { touchAllPages, writeRandomly } from './history.js'
-import { differenceAfterRestore } from './restored.js'
-import { Random, seeded } from './seed.js'
 import { type Kind, kinds, type Specimen, sizeFor } from './sources.js'
-import { temporaryDirectory } from './temporary-directory.js'
 
-const directory = temporaryDirectory()
+const directory = sharedTemporaryDirectory()
 const chunk = 4 << 20
 
 /** Sizes, with a liking for the borders at which the code changes its mind. */

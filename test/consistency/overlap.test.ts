@@ -4,12 +4,12 @@
 import { join } from 'node:path'
 import { Region, type Source, snapshot } from 'stillframe'
 import { describe, expect, it } from 'vitest'
-import { wasmMemory } from '../api/memory-kinds.js'
-import { differenceAfterRestore } from './restored.js'
-import { Random } from './seed.js'
-import { temporaryDirectory } from './temporary-directory.js'
+import { wasmMemory } from '../support/memory-kinds.js'
+import { Random } from '../support/random.mjs'
+import { differenceAfterRestore } from '../support/restored.js'
+import { sharedTemporaryDirectory } from '../support/temporary-directory.js'
 
-const directory = temporaryDirectory()
+const directory = sharedTemporaryDirectory()
 const path = join(directory, 'overlap.snap')
 const byteLength = 9 << 20
 

@@ -1,7 +1,7 @@
 /** One of each kind of memory that can be captured, with a view of its bytes for the test. */
 
 import { Region, type Source } from 'stillframe'
-import { growableBuffer, resizableBuffer, wasmMemory } from '../api/memory-kinds.js'
+import { growableBuffer, resizableBuffer, wasmMemory } from '../support/memory-kinds.js'
 
 /** Memory under test. */
 export interface Specimen {

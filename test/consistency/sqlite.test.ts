@@ -8,11 +8,11 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { restore, type SnapshotResult, snapshot, type WebAssemblyMemory } from 'stillframe'
 import { beforeAll, describe, expect, it } from 'vitest'
-import { Random } from './seed.js'
+import { Random } from '../support/random.mjs'
+import { sharedTemporaryDirectory } from '../support/temporary-directory.js'
 import { digestOf, integrityOf, startSqlite } from './sqlite-database.mjs'
-import { temporaryDirectory } from './temporary-directory.js'
 
-const directory = temporaryDirectory()
+const directory = sharedTemporaryDirectory()
 const path = join(directory, 'database.snap')
 const bytesAtLeast = 100 * 1024 * 1024
 const rowBytes = 1000

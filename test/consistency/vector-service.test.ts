@@ -7,11 +7,11 @@ import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { inspect, type Region, restore } from 'stillframe'
 import { afterEach, describe, expect, it } from 'vitest'
-import { Random } from './seed.js'
-import { temporaryDirectory } from './temporary-directory.js'
+import { Random } from '../support/random.mjs'
+import { sharedTemporaryDirectory } from '../support/temporary-directory.js'
 import { fillVector, Journal, Service, type Status } from './vector-service.js'
 
-const directory = temporaryDirectory()
+const directory = sharedTemporaryDirectory()
 const dimensions = 64
 const bulk = 16_384 // vectors in a write of 4 MiB
 

@@ -7,14 +7,14 @@ import { spawnSync } from 'node:child_process'
 import { mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { capabilities, preflight, Region, snapshot, verify } from 'stillframe'
 import { describe, expect, type TestContext, test } from 'vitest'
-import { rejectionOf } from '../api/expect-error.js'
-import { allVariants, optionsOf } from '../engines/variants.mjs'
+import { rejectionOf } from '../support/expect-error.js'
 import { startFixture } from '../support/fixture.js'
 import { needsRoot, needsTools } from '../support/needs.js'
 import { fillPattern } from '../support/pattern.mjs'
 import { outcomeOf } from '../support/report.mjs'
 import { useTemporaryDirectory } from '../support/temporary-directory.js'
 import { mountTmpfs, resizeTmpfs } from '../support/tmpfs.js'
+import { allVariants, optionsOf } from '../support/variants.mjs'
 
 const inDirectory = useTemporaryDirectory()
 const page = 4096

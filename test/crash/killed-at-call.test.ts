@@ -8,11 +8,11 @@ import { spawnSync } from 'node:child_process'
 import { readdirSync } from 'node:fs'
 import { inspect, snapshot, verify } from 'stillframe'
 import { describe, expect, type TestContext, test } from 'vitest'
-import { inProcessVariants, optionsOf, type Variant, whyNot } from '../engines/variants.mjs'
 import { startFixture } from '../support/fixture.js'
-import { needsTools } from '../support/needs.js'
+import { needsTools, needsVariant } from '../support/needs.js'
 import { runningInSession, waitUntil } from '../support/processes.mjs'
 import { useTemporaryDirectory } from '../support/temporary-directory.js'
+import { inProcessVariants, optionsOf, type Variant } from '../support/variants.mjs'
 
 const inDirectory = useTemporaryDirectory()
 const oneSnapshot = new URL('fixtures/one-snapshot.mjs', import.meta.url)
@@ -90,8 +90,7 @@ for (const { variant, options = {}, moments, disabled } of ways) {
 function needsToKill(context: TestContext, variant: Variant): void {
   needsTools(context, 'strace')
   if (spawnSync('strace', ['-f', 'true']).status !== 0) context.skip('strace is not allowed to trace here')
-  const reason = whyNot(variant)
-  if (reason !== undefined) context.skip(`needs ${variant}: ${reason}`)
+  needsVariant(context, variant)
 }
 
 /** Takes a snapshot over an older one, and looks at what is left; false when there was no such call. */

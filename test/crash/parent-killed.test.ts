@@ -8,13 +8,13 @@ import { spawnSync } from 'node:child_process'
 import { chownSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { snapshot, verify } from 'stillframe'
 import { describe, expect, test } from 'vitest'
-import { inProcessVariants, optionsOf, type Variant, whyNot } from '../engines/variants.mjs'
 import { startFixture } from '../support/fixture.js'
 import { longMode } from '../support/long-mode.js'
-import { needsRoot, needsTools } from '../support/needs.js'
+import { needsRoot, needsTools, needsVariant } from '../support/needs.js'
 import { hasEnded, runningInSession, waitUntil } from '../support/processes.mjs'
 import { seededRandom, testSeed } from '../support/random.mjs'
 import { temporaryFilesIn, useTemporaryDirectory } from '../support/temporary-directory.js'
+import { inProcessVariants, optionsOf, type Variant } from '../support/variants.mjs'
 
 const inDirectory = useTemporaryDirectory()
 const generations = new URL('fixtures/generations.mjs', import.meta.url)
@@ -39,8 +39,7 @@ for (const [index, { variant, disabled }] of ways.entries()) {
   test(`killed at random moments, ${variant} with ${how}, seed ${testSeed}`, {
     timeout: Math.max(120_000, roundsOfEach * 5000),
   }, async (context) => {
-    const reason = whyNot(variant)
-    if (reason !== undefined) context.skip(`needs ${variant}: ${reason}`)
+    needsVariant(context, variant)
     const random = seededRandom(testSeed + index)
     const options = JSON.stringify(optionsOf[variant])
     let atLeast = 0

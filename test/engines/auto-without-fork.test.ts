@@ -6,7 +6,7 @@
 import { readdirSync } from 'node:fs'
 import { type EngineName, Region, snapshot } from 'stillframe'
 import { beforeAll, expect, test } from 'vitest'
-import { thrownBy } from '../api/expect-error.js'
+import { thrownBy } from '../support/expect-error.js'
 import { clearFaults, injectFault } from '../support/faults.mjs'
 import { childrenOf } from '../support/processes.mjs'
 import { useTemporaryDirectory } from '../support/temporary-directory.js'

@@ -6,9 +6,10 @@
 
 import { writeFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
+import { needsVariant } from '../support/needs.js'
 import { useTemporaryDirectory } from '../support/temporary-directory.js'
-import { needsVariant, startProgram, useTools } from './programs.js'
-import { allVariants } from './variants.mjs'
+import { allVariants } from '../support/variants.mjs'
+import { startProgram, useTools } from './programs.js'
 
 useTools()
 const inDirectory = useTemporaryDirectory()

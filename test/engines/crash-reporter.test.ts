@@ -8,9 +8,10 @@ import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, type TestContext, test } from 'vitest'
+import { needsVariant } from '../support/needs.js'
 import { useTemporaryDirectory } from '../support/temporary-directory.js'
-import { needsVariant, startProgram } from './programs.js'
-import { signalVariants } from './variants.mjs'
+import { signalVariants } from '../support/variants.mjs'
+import { startProgram } from './programs.js'
 
 const inDirectory = useTemporaryDirectory()
 const home = 'build-aside/segfault-handler'

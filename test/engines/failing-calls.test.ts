@@ -7,9 +7,10 @@
 import { describe, expect, test } from 'vitest'
 import type { Report } from '../support/fixture.js'
 import { longMode } from '../support/long-mode.js'
+import { needsVariant } from '../support/needs.js'
 import { useTemporaryDirectory } from '../support/temporary-directory.js'
-import { needsVariant, startProgram, useTools } from './programs.js'
-import { inProcessVariants, type Variant } from './variants.mjs'
+import { inProcessVariants, type Variant } from '../support/variants.mjs'
+import { startProgram, useTools } from './programs.js'
 
 useTools()
 const inDirectory = useTemporaryDirectory()

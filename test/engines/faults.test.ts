@@ -6,9 +6,10 @@
 import { constants } from 'node:os'
 import { describe, expect, test } from 'vitest'
 import { longMode } from '../support/long-mode.js'
+import { needsVariant } from '../support/needs.js'
 import { useTemporaryDirectory } from '../support/temporary-directory.js'
-import { needsVariant, startProgram, useTools } from './programs.js'
-import { inProcessVariants, optionsOf, signalVariants } from './variants.mjs'
+import { inProcessVariants, optionsOf, signalVariants } from '../support/variants.mjs'
+import { startProgram, useTools } from './programs.js'
 
 useTools()
 const inDirectory = useTemporaryDirectory()

@@ -8,14 +8,14 @@ import { join } from 'node:path'
 import fc from 'fast-check'
 import { Region, snapshot } from 'stillframe'
 import { describe, expect, test } from 'vitest'
-import { touchAllPages, writeRandomly } from '../consistency/history.js'
-import { differenceAfterRestore } from '../consistency/restored.js'
-import { Random, seeded } from '../consistency/seed.js'
-import { temporaryDirectory } from '../consistency/temporary-directory.js'
-import { needsVariant } from './programs.js'
-import { inProcessVariants, optionsOf } from './variants.mjs'
+import { needsVariant } from '../support/needs.js'
+import { Random, seeded } from '../support/random.mjs'
+import { touchAllPages, writeRandomly } from '../support/random-writes.js'
+import { differenceAfterRestore } from '../support/restored.js'
+import { sharedTemporaryDirectory } from '../support/temporary-directory.js'
+import { inProcessVariants, optionsOf } from '../support/variants.mjs'
 
-const directory = temporaryDirectory()
+const directory = sharedTemporaryDirectory()
 const chunk = 4 << 20
 
 /** Sizes around the borders of pages, blocks, huge pages and chunks, and large ones, of which much is frozen for long. */

@@ -7,9 +7,10 @@
 import { existsSync, readdirSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { longMode } from '../support/long-mode.js'
+import { needsVariant } from '../support/needs.js'
 import { temporaryFilesIn, useTemporaryDirectory } from '../support/temporary-directory.js'
-import { needsVariant, startProgram, useTools } from './programs.js'
-import { inProcessVariants } from './variants.mjs'
+import { inProcessVariants } from '../support/variants.mjs'
+import { startProgram, useTools } from './programs.js'
 
 useTools()
 const inDirectory = useTemporaryDirectory()
@@ -47,11 +48,11 @@ describe.each(inProcessVariants)('%s', (variant) => {
   test('aborted at any moment, the memory is exact and the next snapshot works', async (context) => {
     needsVariant(context, variant)
     const count = longMode ? 1000 : 60
-    const { outcomes, memory, expected, next } = await factsOf('aborts', count)
-    expect(outcomes.other).toEqual([])
+    const { seed, outcomes, memory, expected, next } = await factsOf('aborts', count)
+    expect(outcomes.other, `seed ${seed}`).toEqual([])
     expect(outcomes.aborted + outcomes.complete).toBe(count)
     expect(outcomes.aborted).toBeGreaterThan(0)
-    expect({ memory, next }).toEqual({ memory: expected, next: true })
+    expect({ memory, next }, `seed ${seed}`).toEqual({ memory: expected, next: true })
   })
 
   test('a Worker may end in any way during its capture; the main thread goes on capturing', async (context) => {

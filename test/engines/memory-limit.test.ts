@@ -8,10 +8,11 @@ import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import type { Fixture, Report } from '../support/fixture.js'
 import { longMode } from '../support/long-mode.js'
+import { needsVariant } from '../support/needs.js'
 import { childrenOf } from '../support/processes.mjs'
 import { useTemporaryDirectory } from '../support/temporary-directory.js'
-import { needsVariant, startProgram, useTools } from './programs.js'
-import { allVariants, inProcessVariants, type Variant } from './variants.mjs'
+import { allVariants, inProcessVariants, type Variant } from '../support/variants.mjs'
+import { startProgram, useTools } from './programs.js'
 
 useTools()
 const inDirectory = useTemporaryDirectory()

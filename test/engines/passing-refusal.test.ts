@@ -6,8 +6,8 @@
 import { Region, snapshot } from 'stillframe'
 import { expect, test } from 'vitest'
 import { clearFaults, injectFault } from '../support/faults.mjs'
+import { needsVariant } from '../support/needs.js'
 import { useTemporaryDirectory } from '../support/temporary-directory.js'
-import { needsVariant } from './programs.js'
 
 const inDirectory = useTemporaryDirectory()
 

@@ -3,10 +3,9 @@
 import { chmodSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, beforeAll, type TestContext } from 'vitest'
+import { afterAll, beforeAll } from 'vitest'
 import { compileLibrary, compileProgram } from '../support/compile.js'
 import { type Fixture, type FixtureOptions, startFixture } from '../support/fixture.js'
-import { type Variant, whyNot } from './variants.mjs'
 
 let tools = ''
 
@@ -25,12 +24,6 @@ export function useTools(): void {
 /** A tool that {@link useTools} has made. */
 export function toolPath(name: string): string {
   return join(tools, name)
-}
-
-/** Skips the test, with the reason, unless this user may use this engine here. */
-export function needsVariant(context: TestContext, variant: Variant): void {
-  const reason = whyNot(variant)
-  if (reason !== undefined) context.skip(`needs ${variant}: ${reason}`)
 }
 
 /** Starts `fixtures/<program>.mjs` with these arguments. */

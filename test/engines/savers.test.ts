@@ -8,11 +8,11 @@ import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { getPriority } from 'node:os'
 import { Region, restore, snapshot } from 'stillframe'
 import { describe, expect, test } from 'vitest'
+import { needsVariant } from '../support/needs.js'
 import { fillPattern, hashOf } from '../support/pattern.mjs'
 import { childrenOf } from '../support/processes.mjs'
 import { useTemporaryDirectory } from '../support/temporary-directory.js'
-import { needsVariant } from './programs.js'
-import { allVariants, optionsOf } from './variants.mjs'
+import { allVariants, optionsOf } from '../support/variants.mjs'
 
 const inDirectory = useTemporaryDirectory()
 const MiB = 2 ** 20

@@ -5,9 +5,10 @@
  */
 
 import { expect, test } from 'vitest'
+import { needsVariant } from '../support/needs.js'
 import { useTemporaryDirectory } from '../support/temporary-directory.js'
-import { needsVariant, startProgram, useTools } from './programs.js'
-import { inProcessVariants } from './variants.mjs'
+import { inProcessVariants } from '../support/variants.mjs'
+import { startProgram, useTools } from './programs.js'
 
 useTools()
 const inDirectory = useTemporaryDirectory()

@@ -8,7 +8,7 @@ import { pathToFileURL } from 'node:url'
 import { describe, expect, test, vi } from 'vitest'
 import type { HeapPlan } from '../../lib/addon/heap-addon.js'
 import { type ForkOptions, snapshotState, writeHeapSnapshot } from '../../lib/heap/index.js'
-import { thrownBy } from '../api/expect-error.js'
+import { thrownBy } from '../support/expect-error.js'
 
 /** Reaching the addon is how a call shows that it found nothing wrong with its arguments. */
 class Reached extends Error {

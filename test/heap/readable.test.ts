@@ -11,7 +11,7 @@ import { readValues, snapshotState } from 'stillframe/heap'
 import { describe, expect, test } from 'vitest'
 import { loadHeapAddon } from '../../lib/addon/heap-addon.js'
 import { deserializeValue, serializeValue } from '../../lib/heap/value-codec.js'
-import { rejectionOf } from '../api/expect-error.js'
+import { rejectionOf } from '../support/expect-error.js'
 import { useTemporaryDirectory } from '../support/temporary-directory.js'
 import { valuesOf } from './values-of.js'
 

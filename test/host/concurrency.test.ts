@@ -7,7 +7,7 @@
 import { mkdirSync, readdirSync, readFileSync, symlinkSync } from 'node:fs'
 import { inspect, Region, snapshot, verify } from 'stillframe'
 import { describe, expect, test } from 'vitest'
-import { rejectionOf, thrownBy } from '../api/expect-error.js'
+import { rejectionOf, thrownBy } from '../support/expect-error.js'
 import { holdSnapshot, longEnoughBytes, startSnapshot } from '../support/held-snapshot.mjs'
 import { longMode } from '../support/long-mode.js'
 import { fillPattern, hashOf } from '../support/pattern.mjs'

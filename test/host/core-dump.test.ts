@@ -6,11 +6,10 @@
 import { spawnSync } from 'node:child_process'
 import { readdirSync, readFileSync } from 'node:fs'
 import { describe, expect, type TestContext, test } from 'vitest'
-import { needsVariant } from '../engines/programs.js'
-import { allVariants } from '../engines/variants.mjs'
 import { startFixture } from '../support/fixture.js'
-import { needsTools } from '../support/needs.js'
+import { needsTools, needsVariant } from '../support/needs.js'
 import { useTemporaryDirectory } from '../support/temporary-directory.js'
+import { allVariants } from '../support/variants.mjs'
 
 const inDirectory = useTemporaryDirectory()
 

@@ -5,10 +5,10 @@
 import { closeSync, ftruncateSync, openSync } from 'node:fs'
 import { inspect, restore, StillframeError, verify } from 'stillframe'
 import { beforeEach, describe, expect, it } from 'vitest'
-import { rejectionOf } from '../api/expect-error.js'
+import { rejectionOf } from '../support/expect-error.js'
+import { EditableImage, entry, section, trailer } from '../support/image-editor.js'
 import { useTemporaryDirectory } from '../support/temporary-directory.js'
 import { costOf } from './cost.js'
-import { EditableImage, entry, section, trailer } from './image-editor.js'
 import { type Refusal, refusalOf, writeSample } from './sample.js'
 
 const inDirectory = useTemporaryDirectory()

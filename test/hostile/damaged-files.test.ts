@@ -5,9 +5,9 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { inspect, restore, verify } from 'stillframe'
 import { describe, expect, it } from 'vitest'
-import { flipByte } from '../restore/damage.js'
+import { flipByte } from '../support/damage.js'
+import { EditableImage } from '../support/image-editor.js'
 import { useTemporaryDirectory } from '../support/temporary-directory.js'
-import { EditableImage } from './image-editor.js'
 import { refusalOf, writeSample } from './sample.js'
 
 const inDirectory = useTemporaryDirectory()

@@ -6,10 +6,10 @@ import { readFileSync, truncateSync, writeFileSync } from 'node:fs'
 import { inspect, type RestoreOptions, restore, snapshot, verify } from 'stillframe'
 import { beforeEach, describe, expect, it } from 'vitest'
 import { XXHash3 } from 'xxhash-addon'
-import { rejectionOf } from '../api/expect-error.js'
-import { flipByte } from '../restore/damage.js'
+import { flipByte } from '../support/damage.js'
+import { rejectionOf } from '../support/expect-error.js'
+import { EditableImage, entry, section, trailer } from '../support/image-editor.js'
 import { useTemporaryDirectory } from '../support/temporary-directory.js'
-import { EditableImage, entry, section, trailer } from './image-editor.js'
 
 const inDirectory = useTemporaryDirectory()
 const huge = 2n ** 64n - 1n

@@ -5,9 +5,9 @@
 
 import { inspect, type ReadLimits, Region, restore, snapshot, verify } from 'stillframe'
 import { describe, expect, test } from 'vitest'
-import { rejectionOf, thrownBy } from '../api/expect-error.js'
+import { rejectionOf, thrownBy } from '../support/expect-error.js'
+import { EditableImage } from '../support/image-editor.js'
 import { useTemporaryDirectory } from '../support/temporary-directory.js'
-import { EditableImage } from './image-editor.js'
 
 const inDirectory = useTemporaryDirectory()
 const memory = new Uint8Array(70_000).fill(1)

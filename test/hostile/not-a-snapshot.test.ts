@@ -16,9 +16,9 @@ import { dirname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { restore, StillframeError, verify } from 'stillframe'
 import { beforeEach, describe, expect, it } from 'vitest'
+import { EditableImage, header } from '../support/image-editor.js'
 import { needsReadableCheckout, needsRoot, needsTools } from '../support/needs.js'
 import { useTemporaryDirectory } from '../support/temporary-directory.js'
-import { EditableImage, header } from './image-editor.js'
 import { refusalOf, writeSample } from './sample.js'
 
 const inDirectory = useTemporaryDirectory()

@@ -1,7 +1,7 @@
 /** A small snapshot for tests to damage, and what reading it in every way leads to. */
 
 import { inspect, type RestoreOptions, restore, snapshot, type VerifyReport, verify } from 'stillframe'
-import { type CodedError, rejectionOf } from '../api/expect-error.js'
+import { type CodedError, rejectionOf } from '../support/expect-error.js'
 
 /** What the sample holds: two pages, then a block of zeros and a page, then one byte. */
 export const contents = {

@@ -13,7 +13,7 @@ import { freemem, tmpdir } from 'node:os'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
 import { capabilities, inspect, Region, restore, snapshot, verify } from 'stillframe'
-import { optionsOf } from '../engines/variants.mjs'
+import { optionsOf } from '../support/variants.mjs'
 
 const GiB = 2 ** 30
 const MiB = 2 ** 20

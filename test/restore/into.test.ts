@@ -7,14 +7,14 @@ import { join } from 'node:path'
 import timers from 'node:timers'
 import { inspect, Region, type RestoreTarget, restore, snapshot } from 'stillframe'
 import { afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
-import { type CodedError, rejectionOf } from '../api/expect-error.js'
-import { detach, growableBuffer, resizableBuffer, wasmMemory } from '../api/memory-kinds.js'
-import { differenceOf, isFilledWith } from '../consistency/restored.js'
-import { Random } from '../consistency/seed.js'
-import { temporaryDirectory } from '../consistency/temporary-directory.js'
-import { flipByte } from './damage.js'
+import { flipByte } from '../support/damage.js'
+import { type CodedError, rejectionOf } from '../support/expect-error.js'
+import { detach, growableBuffer, resizableBuffer, wasmMemory } from '../support/memory-kinds.js'
+import { Random } from '../support/random.mjs'
+import { differenceOf, isFilledWith } from '../support/restored.js'
+import { sharedTemporaryDirectory } from '../support/temporary-directory.js'
 
-const directory = temporaryDirectory()
+const directory = sharedTemporaryDirectory()
 const path = join(directory, 'original.snap')
 // Many chunks, and a last page in part.
 const contents = new Uint8Array((25 << 20) + 1234)

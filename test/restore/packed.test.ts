@@ -6,10 +6,10 @@
 import { statSync } from 'node:fs'
 import { inspect, Region, restore, snapshot, verify } from 'stillframe'
 import { describe, expect, test } from 'vitest'
-import { needsVariant } from '../engines/programs.js'
-import { allVariants, optionsOf } from '../engines/variants.mjs'
+import { needsVariant } from '../support/needs.js'
 import { seededRandom } from '../support/random.mjs'
 import { useTemporaryDirectory } from '../support/temporary-directory.js'
+import { allVariants, optionsOf } from '../support/variants.mjs'
 
 const inDirectory = useTemporaryDirectory()
 const MiB = 2 ** 20

@@ -6,13 +6,13 @@ import { readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { Region, type Restored, restore, snapshot } from 'stillframe'
 import { beforeAll, describe, expect, it } from 'vitest'
-import { rejectionOf } from '../api/expect-error.js'
-import { touchAllPages } from '../consistency/history.js'
-import { differenceOf, isFilledWith } from '../consistency/restored.js'
-import { Random } from '../consistency/seed.js'
-import { temporaryDirectory } from '../consistency/temporary-directory.js'
+import { rejectionOf } from '../support/expect-error.js'
+import { Random } from '../support/random.mjs'
+import { touchAllPages } from '../support/random-writes.js'
+import { differenceOf, isFilledWith } from '../support/restored.js'
+import { sharedTemporaryDirectory } from '../support/temporary-directory.js'
 
-const directory = temporaryDirectory()
+const directory = sharedTemporaryDirectory()
 const path = join(directory, 'original.snap')
 const contents: Record<string, Uint8Array> = {
   vectors: new Uint8Array((6 << 20) + 77),

@@ -97,22 +97,6 @@ export function signalState() {
 }
 
 /**
- * The flags (smaps' VmFlags) of the mapping that holds an address range, by the size in KiB that it must have.
- *
- * @param {string} name - of the mapping, as the last column of /proc/self/maps.
- * @returns {string[]} the flags of each mapping of that name.
- */
-export function mappingFlags(name) {
-  const flags = []
-  let wanted = false
-  for (const line of readFileSync('/proc/self/smaps', 'utf8').split('\n')) {
-    if (/^[0-9a-f]+-[0-9a-f]+ /.test(line)) wanted = line.endsWith(name)
-    else if (wanted && line.startsWith('VmFlags:')) flags.push(line.slice('VmFlags:'.length).trim())
-  }
-  return flags
-}
-
-/**
  * What /proc/self/smaps tells of each mapping: its addresses and its flags.
  *
  * @returns {{ start: number, end: number, flags: string[] }[]}

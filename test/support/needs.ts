@@ -5,10 +5,17 @@ import { accessSync, constants, readFileSync, statfsSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { TestContext } from 'vitest'
+import { type Variant, whyNot } from './variants.mjs'
 
 /** Skips the test, with a reason, unless it runs as root. */
 export function needsRoot(context: TestContext, why: string): void {
   if (process.getuid?.() !== 0) context.skip(`needs root: ${why}`)
+}
+
+/** Skips the test, with the reason, unless this user may use this engine here. */
+export function needsVariant(context: TestContext, variant: Variant): void {
+  const reason = whyNot(variant)
+  if (reason !== undefined) context.skip(`needs ${variant}: ${reason}`)
 }
 
 /** Skips the test, with a reason, unless all of these programs are installed. */

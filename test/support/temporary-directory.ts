@@ -1,15 +1,15 @@
-/** A directory of its own for each test, removed afterwards with what was mounted in it. */
+/** Directories for the files of tests, gone afterwards. */
 
 import { spawnSync } from 'node:child_process'
 import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, beforeEach } from 'vitest'
+import { afterAll, afterEach, beforeEach } from 'vitest'
 import { clearFixtures } from './fixture.js'
 
 /**
- * Makes a directory before and removes it after each test of the file. What the test and its fixtures put into the
- * system's temporary directory goes with it: fixtures are killed, and cannot clean up.
+ * Makes a directory before each test of the file, and removes it afterwards with what was mounted in it. What the test and
+ * its fixtures put into the system's temporary directory goes with it: fixtures are killed, and cannot clean up.
  *
  * @returns the path of `name` in the directory of the test that is running; of the directory without one.
  */
@@ -33,6 +33,13 @@ export function useTemporaryDirectory(): (name?: string) => string {
     rmSync(outer, { recursive: true, force: true, maxRetries: 5 })
   })
   return (name = '') => join(outer, 'files', name)
+}
+
+/** A directory for all tests of the file: for what one of them, or a hook before them, makes for the others. */
+export function sharedTemporaryDirectory(): string {
+  const directory = mkdtempSync(join(tmpdir(), 'stillframe-test-'))
+  afterAll(() => rmSync(directory, { recursive: true, force: true }))
+  return directory
 }
 
 /** The temporary files of captures in a directory, under the names that are documented for them. */

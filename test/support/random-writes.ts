@@ -1,6 +1,6 @@
 /** Random histories of writes to memory, through views of every width. */
 
-import type { Random } from './seed.js'
+import type { Random } from './random.mjs'
 
 /** Values of one byte repeated over a run are what a memset leaves; zero among them makes holes in the file. */
 const fills = [0, 0, 0xff, 1]
