@@ -8,9 +8,8 @@ import { closeSync, constants, existsSync, openSync, read, writeFileSync } from 
 import { preflight, Region, restore, type SnapshotOptions, snapshot } from 'stillframe'
 import { afterEach, describe, expect, type TestContext, test } from 'vitest'
 import { thrownBy } from '../support/expect-error.js'
-import { holdSnapshot, longEnoughBytes } from '../support/held-snapshot.mjs'
+import { bigRegion, holdSnapshot } from '../support/held-snapshot.mjs'
 import { needsVariant } from '../support/needs.js'
-import { fillPattern } from '../support/pattern.mjs'
 import { useTemporaryDirectory } from '../support/temporary-directory.js'
 
 const inDirectory = useTemporaryDirectory()
@@ -100,8 +99,7 @@ describe('while a file is open for direct reads', () => {
 test('direct writes, and the files of other captures and restores, change nothing', async (context) => {
   needsVariant(context, 'userfaultfd thread')
   openFile(context, O_WRONLY | O_DIRECT)
-  const region = Region.allocate(longEnoughBytes)
-  fillPattern(region.buffer, 1)
+  const region = bigRegion()
   const held = holdSnapshot(region, inDirectory('held'))
   const other = Region.allocate(1 << 20)
   const shot = snapshot(other, inDirectory('file'))

@@ -6,26 +6,20 @@
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { Region, snapshot, verify } from 'stillframe'
+import { snapshot, verify } from 'stillframe'
 import { type ForkJob, snapshotState } from 'stillframe/heap'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { compileProgram } from '../support/compile.js'
 import { rejectionOf } from '../support/expect-error.js'
 import { startFixture } from '../support/fixture.js'
-import { holdSnapshot, longEnoughBytes, startSnapshot } from '../support/held-snapshot.mjs'
+import { bigRegion, holdSnapshot, startSnapshot } from '../support/held-snapshot.mjs'
 import { needsRoot, needsTools } from '../support/needs.js'
-import { fillPattern, hashOf } from '../support/pattern.mjs'
+import { hashOf } from '../support/pattern.mjs'
 import { childrenOf, isGone, stateOf, waitUntil } from '../support/processes.mjs'
 import { useTemporaryDirectory } from '../support/temporary-directory.js'
 
 const inDirectory = useTemporaryDirectory()
 const stopGroup = new URL('fixtures/stop-group.mjs', import.meta.url)
-
-function bigRegion(): Region {
-  const region = Region.allocate(longEnoughBytes)
-  fillPattern(region.buffer, 1)
-  return region
-}
 
 function startTicking(): () => number {
   let ticks = 0

@@ -4,13 +4,12 @@
  */
 
 import { readdirSync } from 'node:fs'
-import { Region, snapshot } from 'stillframe'
+import { snapshot } from 'stillframe'
 import { beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import { compileProgram } from '../support/compile.js'
 import { rejectionOf } from '../support/expect-error.js'
 import { clearFaults, injectFault } from '../support/faults.mjs'
-import { holdSnapshot, longEnoughBytes } from '../support/held-snapshot.mjs'
-import { fillPattern } from '../support/pattern.mjs'
+import { bigRegion, holdSnapshot } from '../support/held-snapshot.mjs'
 import { isGone } from '../support/processes.mjs'
 import { useTemporaryDirectory } from '../support/temporary-directory.js'
 import { startProgram, toolPath, useTools } from './programs.js'
@@ -20,12 +19,6 @@ const inDirectory = useTemporaryDirectory()
 beforeAll(() => {
   compileProgram(new URL('fixtures/without_call.c', import.meta.url), toolPath('without_call'))
 })
-
-function bigRegion(): Region {
-  const region = Region.allocate(longEnoughBytes)
-  fillPattern(region.buffer, 1)
-  return region
-}
 
 describe('behind a filter that refuses', () => {
   for (const call of ['pidfd_send_signal', 'waitid']) {

@@ -116,7 +116,7 @@ test('a copy meets no handler of the host: all are at their default, but SIGPIPE
 test('a copy runs no exit handler and no destructor of the host', async (context) => {
   needsTools(context, 'cc')
   const library = inDirectory('exit_mark.so')
-  compileLibrary(new URL('../host/fixtures/exit_mark.c', import.meta.url), library)
+  compileLibrary(new URL('../support/fixtures/exit_mark.c', import.meta.url), library)
   const mark = inDirectory('mark')
   const fixture = startFixture(someJobs, [inDirectory('file'), '5'], {
     preload: library,

@@ -9,7 +9,7 @@ import { once } from 'node:events'
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { constants } from 'node:os'
-import { Region, verify } from 'stillframe'
+import { verify } from 'stillframe'
 import { type ForkJob, readValues, type StateWriter, snapshotState, writeHeapSnapshot } from 'stillframe/heap'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { compileLibrary } from '../support/compile.js'
@@ -17,11 +17,11 @@ import { rejectionOf, thrownBy } from '../support/expect-error.js'
 import { startFixture } from '../support/fixture.js'
 import { signalState } from '../support/footprint.mjs'
 import { heldText, holdJob } from '../support/held-job.mjs'
-import { holdSnapshot, longEnoughBytes } from '../support/held-snapshot.mjs'
+import { bigRegion, holdSnapshot } from '../support/held-snapshot.mjs'
 import { longMode } from '../support/long-mode.js'
 import { memoryCgroup } from '../support/memory-cgroup.js'
 import { needsTools } from '../support/needs.js'
-import { fillPattern, hashOf } from '../support/pattern.mjs'
+import { hashOf } from '../support/pattern.mjs'
 import { childrenOf, hasEnded, isGone, stateOf, waitUntil } from '../support/processes.mjs'
 import { useTemporaryDirectory } from '../support/temporary-directory.js'
 
@@ -309,7 +309,7 @@ describe('the children of the service', () => {
   test('may be ignored: with SIGCHLD ignored, each job comes to its end', async (context) => {
     needsTools(context, 'cc')
     const library = inDirectory('ignore_sigchld.so')
-    compileLibrary(new URL('../host/fixtures/ignore_sigchld.c', import.meta.url), library)
+    compileLibrary(new URL('../support/fixtures/ignore_sigchld.c', import.meta.url), library)
     const fixture = startFixture(someJobs, [inDirectory('file'), '10'], { preload: library })
     const { outcomes, killed, ignored, children } = await fixture.report()
     expect(BigInt(`0x${ignored}`) & (1n << BigInt(constants.signals.SIGCHLD - 1))).not.toBe(0n)
@@ -321,7 +321,7 @@ describe('the children of the service', () => {
   test('may be waited for by others: each job comes to its end beside a foreign waitpid(-1)', async (context) => {
     needsTools(context, 'cc')
     const library = inDirectory('foreign_waiter.so')
-    compileLibrary(new URL('../host/fixtures/foreign_waiter.c', import.meta.url), library)
+    compileLibrary(new URL('../support/fixtures/foreign_waiter.c', import.meta.url), library)
     const fixture = startFixture(someJobs, [inDirectory('file'), '20'], { preload: library })
     const { outcomes, killed, children } = await fixture.report()
     expect(outcomes).toEqual(Array.from({ length: 20 }, () => ({ ok: true })))
@@ -446,8 +446,8 @@ test('two jobs at once do not disturb each other, and to one file the second is 
 })
 
 test('a job and a snapshot() of a region run beside each other', async () => {
-  const region = Region.allocate(longEnoughBytes)
-  const hash = hashOf(fillPattern(region.buffer, 1))
+  const region = bigRegion()
+  const hash = hashOf(region.buffer)
   const { taken, release } = holdSnapshot(region, inDirectory('region'))
   const held = holdJob(inDirectory('state'))
   release()

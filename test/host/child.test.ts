@@ -5,13 +5,11 @@
  */
 
 import { readFileSync } from 'node:fs'
-import { Region } from 'stillframe'
 import { expect, test } from 'vitest'
 import { compileLibrary } from '../support/compile.js'
 import { startFixture } from '../support/fixture.js'
-import { holdSnapshot, longEnoughBytes } from '../support/held-snapshot.mjs'
+import { bigRegion, holdSnapshot } from '../support/held-snapshot.mjs'
 import { needsTools } from '../support/needs.js'
-import { fillPattern } from '../support/pattern.mjs'
 import { nameOf } from '../support/processes.mjs'
 import { useTemporaryDirectory } from '../support/temporary-directory.js'
 
@@ -19,8 +17,7 @@ const inDirectory = useTemporaryDirectory()
 const someSnapshots = new URL('fixtures/some-snapshots.mjs', import.meta.url)
 
 test('a child is the first that the kernel takes when memory runs out, and can be told by its name', async () => {
-  const region = Region.allocate(longEnoughBytes)
-  fillPattern(region.buffer, 1)
+  const region = bigRegion()
   const own = readFileSync('/proc/self/oom_score_adj', 'utf8')
   const { taken, pid, release } = holdSnapshot(region, inDirectory('file'))
   expect(readFileSync(`/proc/${pid}/oom_score_adj`, 'utf8')).toBe('1000\n')
@@ -33,7 +30,7 @@ test('a child is the first that the kernel takes when memory runs out, and can b
 test('a child runs no exit handler and no destructor of the host', async (context) => {
   needsTools(context, 'cc')
   const library = inDirectory('exit_mark.so')
-  compileLibrary(new URL('fixtures/exit_mark.c', import.meta.url), library)
+  compileLibrary(new URL('../support/fixtures/exit_mark.c', import.meta.url), library)
   const mark = inDirectory('mark')
   const fixture = startFixture(someSnapshots, [inDirectory('file'), '5'], {
     preload: library,

@@ -8,7 +8,7 @@ import { mkdirSync, readdirSync, readFileSync, symlinkSync } from 'node:fs'
 import { inspect, Region, snapshot, verify } from 'stillframe'
 import { describe, expect, test } from 'vitest'
 import { rejectionOf, thrownBy } from '../support/expect-error.js'
-import { holdSnapshot, longEnoughBytes, startSnapshot } from '../support/held-snapshot.mjs'
+import { bigRegion, holdSnapshot, startSnapshot } from '../support/held-snapshot.mjs'
 import { longMode } from '../support/long-mode.js'
 import { fillPattern, hashOf } from '../support/pattern.mjs'
 import { isGone } from '../support/processes.mjs'
@@ -16,12 +16,6 @@ import { seededRandom, testSeed } from '../support/random.mjs'
 import { useTemporaryDirectory } from '../support/temporary-directory.js'
 
 const inDirectory = useTemporaryDirectory()
-
-function bigRegion(): Region {
-  const region = Region.allocate(longEnoughBytes)
-  fillPattern(region.buffer, 1)
-  return region
-}
 
 describe('two captures at once', () => {
   test('to the same file: the second is refused, the first is unharmed', async () => {

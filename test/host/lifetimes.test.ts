@@ -10,7 +10,7 @@ import { describe, expect, test } from 'vitest'
 import { dontForkOf } from '../support/dont-fork.mjs'
 import { thrownBy } from '../support/expect-error.js'
 import { type FixtureEnd, startFixture } from '../support/fixture.js'
-import { holdSnapshot, longEnoughBytes } from '../support/held-snapshot.mjs'
+import { bigRegion, holdSnapshot, longEnoughBytes } from '../support/held-snapshot.mjs'
 import { longMode } from '../support/long-mode.js'
 import { resizableBuffer, wasmMemory } from '../support/memory-kinds.js'
 import { fillPattern, hashOf } from '../support/pattern.mjs'
@@ -25,13 +25,6 @@ async function hashesIn(path: string): Promise<Record<string, string>> {
   const hashes = Object.entries(restored.regions).map(([name, region]) => [name, hashOf(region.buffer)])
   restored.close()
   return Object.fromEntries(hashes)
-}
-
-/** Big enough that the child can be held. */
-function bigRegion(): Region {
-  const region = Region.allocate(longEnoughBytes)
-  fillPattern(region.buffer, 1)
-  return region
 }
 
 describe('a capture outlives', () => {

@@ -25,9 +25,8 @@ import { inspect, Region, snapshot, verify } from 'stillframe'
 import { afterEach, describe, expect, onTestFinished, test } from 'vitest'
 import { rejectionOf, thrownBy } from '../support/expect-error.js'
 import { startFixture } from '../support/fixture.js'
-import { holdSnapshot, longEnoughBytes } from '../support/held-snapshot.mjs'
+import { bigRegion, holdSnapshot } from '../support/held-snapshot.mjs'
 import { needsReadableCheckout, needsRoot, needsTools } from '../support/needs.js'
-import { fillPattern } from '../support/pattern.mjs'
 import { isGone } from '../support/processes.mjs'
 import { temporaryFilesIn, useTemporaryDirectory } from '../support/temporary-directory.js'
 
@@ -41,12 +40,6 @@ const take = new URL('fixtures/take.mjs', import.meta.url)
 
 function permissionsOf(path: string): number {
   return statSync(path).mode & 0o7777
-}
-
-function bigRegion(): Region {
-  const region = Region.allocate(longEnoughBytes)
-  fillPattern(region.buffer, 1)
-  return region
 }
 
 describe('the mode of the file', () => {

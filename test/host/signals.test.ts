@@ -6,27 +6,20 @@
 
 import { readdirSync, readFileSync } from 'node:fs'
 import { constants } from 'node:os'
-import { Region, snapshot, verify } from 'stillframe'
+import { snapshot, verify } from 'stillframe'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { compileLibrary } from '../support/compile.js'
 import { rejectionOf } from '../support/expect-error.js'
 import { startFixture } from '../support/fixture.js'
-import { holdSnapshot, longEnoughBytes } from '../support/held-snapshot.mjs'
+import { bigRegion, holdSnapshot } from '../support/held-snapshot.mjs'
 import { longMode } from '../support/long-mode.js'
 import { needsTools } from '../support/needs.js'
-import { fillPattern } from '../support/pattern.mjs'
 import { hasEnded, isGone, waitUntil } from '../support/processes.mjs'
 import { useTemporaryDirectory } from '../support/temporary-directory.js'
 
 const inDirectory = useTemporaryDirectory()
 const signalsFixture = new URL('fixtures/signals.mjs', import.meta.url)
 const someSnapshots = new URL('fixtures/some-snapshots.mjs', import.meta.url)
-
-function bigRegion(): Region {
-  const region = Region.allocate(longEnoughBytes)
-  fillPattern(region.buffer, 1)
-  return region
-}
 
 /** The signals of a mask in /proc/<pid>/status, by number. */
 function signalsIn(pid: number | 'self', field: string, thread: number | string = pid): number[] {
@@ -185,7 +178,7 @@ describe('the children of the service', () => {
     test(`may be ignored: with SIGCHLD ignored, each snapshot is told how its child ended${how}`, async (context) => {
       needsTools(context, 'cc')
       const library = inDirectory('ignore_sigchld.so')
-      compileLibrary(new URL('fixtures/ignore_sigchld.c', import.meta.url), library)
+      compileLibrary(new URL('../support/fixtures/ignore_sigchld.c', import.meta.url), library)
       const fixture = startFixture(someSnapshots, [inDirectory('file'), '5'], {
         preload: library,
         env: { STILLFRAME_DISABLE: disabled },
@@ -201,7 +194,7 @@ describe('the children of the service', () => {
     test(`may be waited for by others: a foreign waitpid(-1) cannot take ours${how}`, async (context) => {
       needsTools(context, 'cc')
       const library = inDirectory('foreign_waiter.so')
-      compileLibrary(new URL('fixtures/foreign_waiter.c', import.meta.url), library)
+      compileLibrary(new URL('../support/fixtures/foreign_waiter.c', import.meta.url), library)
       const fixture = startFixture(someSnapshots, [inDirectory('file'), '20'], {
         preload: library,
         env: { STILLFRAME_DISABLE: disabled },

@@ -1,10 +1,18 @@
 /** A snapshot whose child is stopped in the middle, so that a test has all the time it wants. */
 
-import { snapshot } from 'stillframe'
+import { Region, snapshot } from 'stillframe'
+import { fillPattern } from './pattern.mjs'
 import { childrenOf, nameOf, spinUntil, stateOf } from './processes.mjs'
 
 /** Takes the child long enough that it can be stopped in the middle: some 50 ms. */
 export const longEnoughBytes = 64 << 20
+
+/** Memory of that size, none of whose pages is zero. */
+export function bigRegion() {
+  const region = Region.allocate(longEnoughBytes)
+  fillPattern(region.buffer, 1)
+  return region
+}
 
 /**
  * Starts a snapshot. The sources should have {@link longEnoughBytes} that are not zero.
