@@ -9,10 +9,11 @@ import { chownSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFile
 import { snapshot, verify } from 'stillframe'
 import { describe, expect, test } from 'vitest'
 import { startFixture } from '../support/fixture.js'
+import { killAtRandomMoments } from '../support/killed-service.js'
 import { longMode } from '../support/long-mode.js'
 import { needsRoot, needsTools, needsVariant } from '../support/needs.js'
-import { hasEnded, runningInSession, waitUntil } from '../support/processes.mjs'
-import { seededRandom, testSeed } from '../support/random.mjs'
+import { hasEnded, waitUntil } from '../support/processes.mjs'
+import { testSeed } from '../support/random.mjs'
 import { temporaryFilesIn, useTemporaryDirectory } from '../support/temporary-directory.js'
 import { inProcessVariants, optionsOf, type Variant } from '../support/variants.mjs'
 
@@ -40,29 +41,13 @@ for (const [index, { variant, disabled }] of ways.entries()) {
     timeout: Math.max(120_000, roundsOfEach * 5000),
   }, async (context) => {
     needsVariant(context, variant)
-    const random = seededRandom(testSeed + index)
     const options = JSON.stringify(optionsOf[variant])
-    let atLeast = 0
-    for (let round = 0; round < roundsOfEach; round++) {
-      const what = `seed ${testSeed}, round ${round}`
-      const service = startFixture(generations, [inDirectory('file'), options], {
+    const start = () =>
+      startFixture(generations, [inDirectory('file'), options], {
         env: { STILLFRAME_DISABLE: disabled },
         detached: true,
       })
-      const { before, others } = await service.report()
-      if (round > 0) expect(before, what).toMatchObject({ found: true, ok: true, exact: true })
-      if (round > 0) expect(before.generation, what).toBeGreaterThanOrEqual(atLeast)
-      expect(others, what).toEqual([])
-
-      await new Promise((resolve) => setTimeout(resolve, random() * longestMs))
-      service.child.kill('SIGKILL')
-      const { signal } = await service.end
-      expect(signal, what).toBe('SIGKILL')
-      // A second is promised; the rest is for a machine that has other things to do.
-      await waitUntil(() => runningInSession(service.pid).length === 0, `the child is gone (${what})`, 3000)
-      // What `done` has confirmed must not be lost.
-      while (service.hasReport) atLeast = (await service.report())['generation']
-    }
+    await killAtRandomMoments(start, { rounds: roundsOfEach, longestMs, index })
   })
 }
 
@@ -123,8 +108,10 @@ describe('what a dead service has left under a temporary name', () => {
   })
 
   test('is not mistaken for the file of a service that is alive', async () => {
-    const held = new URL('../host/fixtures/held.mjs', import.meta.url)
-    const service = startFixture(held, [inDirectory('file')], { env: { STILLFRAME_DISABLE: 'o_tmpfile' } })
+    const held = new URL('../support/fixtures/held.mjs', import.meta.url)
+    const service = startFixture(held, ['snapshot', inDirectory('file')], {
+      env: { STILLFRAME_DISABLE: 'o_tmpfile' },
+    })
     await service.report()
     const [name] = temporaryFilesIn(inDirectory())
     expect(name).toBeDefined()

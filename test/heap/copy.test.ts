@@ -25,6 +25,7 @@ import { nameOf, stateOf } from '../support/processes.mjs'
 import { useTemporaryDirectory } from '../support/temporary-directory.js'
 
 const inDirectory = useTemporaryDirectory()
+const held = new URL('../support/fixtures/held.mjs', import.meta.url)
 const someJobs = new URL('fixtures/some-jobs.mjs', import.meta.url)
 
 /** The signals of a mask in /proc/<pid>/status, by number. */
@@ -56,7 +57,7 @@ test('a copy is the first that the kernel takes when memory runs out, can be tol
 })
 
 test('a copy is never preferred to a service that gives way itself', async () => {
-  const service = startFixture(new URL('fixtures/held.mjs', import.meta.url), [inDirectory('file')], {
+  const service = startFixture(held, ['job', inDirectory('file')], {
     wrapper: ['nice', '-n', '19'],
   })
   const { pid } = await service.report()
@@ -71,7 +72,7 @@ test('a copy has no core dump, and its memory cannot be read by other processes 
   const wrapper = ['setpriv', '--reuid=65534', '--clear-groups', '--']
   needsReadableCheckout(context, wrapper)
   chmodSync(inDirectory(), 0o777)
-  const service = startFixture(new URL('fixtures/held.mjs', import.meta.url), [inDirectory('file')], {
+  const service = startFixture(held, ['job', inDirectory('file')], {
     wrapper,
   })
   const { pid } = await service.report()

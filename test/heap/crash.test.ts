@@ -8,10 +8,10 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { snapshotState, writeHeapSnapshot } from 'stillframe/heap'
 import { expect, test } from 'vitest'
 import { startFixture } from '../support/fixture.js'
+import { killAtRandomMoments } from '../support/killed-service.js'
 import { longMode } from '../support/long-mode.js'
 import { needsRoot } from '../support/needs.js'
-import { childrenOf, hasEnded, runningInSession, waitUntil } from '../support/processes.mjs'
-import { seededRandom, testSeed } from '../support/random.mjs'
+import { childrenOf, hasEnded, waitUntil } from '../support/processes.mjs'
 import { outcomeOf } from '../support/report.mjs'
 import { useTemporaryDirectory } from '../support/temporary-directory.js'
 import { mountTmpfs, resizeTmpfs } from '../support/tmpfs.js'
@@ -25,41 +25,29 @@ const roundsOfEach = longMode ? 100 : 10
 /** Long enough for several jobs of the service. */
 const longestMs = 200
 
-for (const way of ways) {
+for (const [index, way] of ways.entries()) {
   test(
     `killed at random moments, with ${way === '' ? 'all steps' : `${way} disabled`}`,
     async () => {
-      const random = seededRandom(testSeed + ways.indexOf(way))
-      let atLeast = 0
-      for (let round = 0; round < roundsOfEach; round++) {
-        const what = `seed ${testSeed}, round ${round}`
-        const service = startFixture(generations, [inDirectory('file')], {
+      const start = () =>
+        startFixture(generations, [inDirectory('file')], {
           env: { STILLFRAME_DISABLE: way },
           detached: true,
         })
-        const { before, others } = await service.report()
-        if (round > 0) expect(before, what).toMatchObject({ found: true, exact: true })
-        if (round > 0) expect(before.generation, what).toBeGreaterThanOrEqual(atLeast)
-        expect(others, what).toEqual([])
-
-        await new Promise((resolve) => setTimeout(resolve, random() * longestMs))
-        service.child.kill('SIGKILL')
-        const { signal } = await service.end
-        expect(signal, what).toBe('SIGKILL')
-        // A second is promised; the rest is for a machine that has other things to do.
-        await waitUntil(() => runningInSession(service.pid).length === 0, `the copy is gone (${what})`, 3000)
-        // What `done` has confirmed must not be lost.
-        while (service.hasReport) atLeast = (await service.report())['generation']
-      }
+      await killAtRandomMoments(start, { rounds: roundsOfEach, longestMs, index })
     },
     roundsOfEach * 5000,
   )
 }
 
 test('killed while its copy waits in the callback, of which the copy cannot know', async () => {
-  const service = startFixture(new URL('fixtures/held.mjs', import.meta.url), [inDirectory('file')], {
-    detached: true,
-  })
+  const service = startFixture(
+    new URL('../support/fixtures/held.mjs', import.meta.url),
+    ['job', inDirectory('file')],
+    {
+      detached: true,
+    },
+  )
   const { pid } = await service.report()
   service.child.kill('SIGKILL')
   await service.end

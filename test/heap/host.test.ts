@@ -27,7 +27,7 @@ import { useTemporaryDirectory } from '../support/temporary-directory.js'
 
 const inDirectory = useTemporaryDirectory()
 const someJobs = new URL('fixtures/some-jobs.mjs', import.meta.url)
-const sockets = new URL('fixtures/sockets.mjs', import.meta.url)
+const sockets = new URL('../support/fixtures/sockets.mjs', import.meta.url)
 
 function startTicking(): () => number {
   let ticks = 0
@@ -294,14 +294,15 @@ describe('the children of the service', () => {
     'all report how they ended, while jobs run',
     async () => {
       const count = longMode ? 1000 : 300
-      const fixture = startFixture(new URL('fixtures/spawns.mjs', import.meta.url), [
+      const fixture = startFixture(new URL('../support/fixtures/spawns.mjs', import.meta.url), [
+        'job',
         inDirectory(),
         String(count),
       ])
-      const { started, wrong, jobs } = await fixture.report(longMode ? 170_000 : 50_000)
+      const { started, wrong, saved } = await fixture.report(longMode ? 170_000 : 50_000)
       expect(wrong).toEqual([])
       expect(started).toBe(count)
-      expect(jobs).toBeGreaterThan(0)
+      expect(saved).toBeGreaterThan(0)
     },
     longMode ? 180_000 : 60_000,
   )
@@ -352,7 +353,7 @@ async function bind(port: number): Promise<void> {
 
 describe('the sockets of the service', () => {
   test('reach their peer at once when they are closed, and ports that are closed can be bound by others', async () => {
-    const service = startFixture(sockets, [inDirectory('file')])
+    const service = startFixture(sockets, ['job', inDirectory('file')])
     const { port, pid } = await service.report()
     service.tell('destroy')
     expect(await service.report(5000)).toEqual({ peer: 'closed' })
@@ -366,7 +367,7 @@ describe('the sockets of the service', () => {
 
   test('leave a port that can be bound again as soon as the service has been killed', async () => {
     for (let round = 0; round < 5; round++) {
-      const service = startFixture(sockets, [inDirectory('file')])
+      const service = startFixture(sockets, ['job', inDirectory('file')])
       const { port, pid } = await service.report()
       service.child.kill('SIGKILL')
       await service.end
@@ -379,20 +380,21 @@ describe('the sockets of the service', () => {
 test('without free descriptors a job fails with a typed error and leaves nothing behind', async (context) => {
   needsTools(context, 'prlimit')
   const fixture = startFixture(
-    new URL('fixtures/no-descriptors.mjs', import.meta.url),
-    [inDirectory('file')],
+    new URL('../support/fixtures/no-descriptors.mjs', import.meta.url),
+    ['job', inDirectory('file')],
     {
       wrapper: ['prlimit', '--nofile=200:200'],
     },
   )
   const seen: number[] = []
   for (;;) {
-    const { free, outcome, before, after } = await fixture.report()
+    const { free, outcome, before, after, intact } = await fixture.report()
     const what = `with ${free} free descriptors`
     if (!outcome.ok) {
       expect(outcome, what).toMatchObject({ name: 'StillframeError', code: 'ERR_STILLFRAME_IO' })
     }
     expect({ ...after, mappings: 0 }, what).toEqual({ ...before, mappings: 0 })
+    expect(intact, what).toBe(true)
     expect(readdirSync(inDirectory()), what).toEqual(['file'])
     seen.push(free)
     if (outcome.ok) break

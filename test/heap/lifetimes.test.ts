@@ -17,7 +17,7 @@ import { temporaryFilesIn, useTemporaryDirectory } from '../support/temporary-di
 const inDirectory = useTemporaryDirectory()
 
 describe('a process that ends while a job runs', () => {
-  const fixture = new URL('fixtures/exits.mjs', import.meta.url)
+  const fixture = new URL('../support/fixtures/exits.mjs', import.meta.url)
   const ways: Record<string, Partial<FixtureEnd>> = {
     exit: { status: 7, signal: null },
     throw: { status: 1, signal: null },
@@ -34,7 +34,8 @@ describe('a process that ends while a job runs', () => {
           const delays = Array.from({ length: moments }, () => String(Math.floor(random() * 100)))
           for (const when of ['held', '0', ...delays]) {
             const what = `at ${when}, seed ${testSeed}`
-            const service = startFixture(fixture, [inDirectory('file'), way, when, by], { detached: true })
+            const args = ['job', inDirectory('file'), way, when, by]
+            const service = startFixture(fixture, args, { detached: true })
             expect(await service.report(), what).toEqual({ ends: way })
             const { status, signal, stderr } = await service.end
             expect({ status, signal }, what).toEqual(end)

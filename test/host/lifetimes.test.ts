@@ -222,7 +222,7 @@ test('memory is kept from the children of the service again after each capture',
 })
 
 describe('a process that ends while it captures', () => {
-  const fixture = new URL('fixtures/exits.mjs', import.meta.url)
+  const fixture = new URL('../support/fixtures/exits.mjs', import.meta.url)
   const ways: Record<string, Partial<FixtureEnd>> = {
     exit: { status: 7, signal: null },
     throw: { status: 1, signal: null },
@@ -239,7 +239,8 @@ describe('a process that ends while it captures', () => {
           const delays = Array.from({ length: moments }, () => String(Math.floor(random() * 60)))
           for (const when of ['held', '0', ...delays]) {
             const what = `at ${when}, seed ${testSeed}`
-            const service = startFixture(fixture, [inDirectory('file'), way, when, by], { detached: true })
+            const args = ['snapshot', inDirectory('file'), way, when, by]
+            const service = startFixture(fixture, args, { detached: true })
             expect(await service.report(), what).toEqual({ ends: way })
             const { status, signal, stderr } = await service.end
             expect({ status, signal }, what).toEqual(end)

@@ -35,7 +35,7 @@ const { errno } = constants
 /** The user and group that own nothing, on every Linux. */
 const nobody = 65534
 const asNobody = ['setpriv', `--reuid=${nobody}`, `--regid=${nobody}`, '--clear-groups']
-const held = new URL('fixtures/held.mjs', import.meta.url)
+const held = new URL('../support/fixtures/held.mjs', import.meta.url)
 const take = new URL('fixtures/take.mjs', import.meta.url)
 
 function permissionsOf(path: string): number {
@@ -69,7 +69,7 @@ describe('the mode of the file', () => {
   })
 
   test('is never wider while the file still has a temporary name', async () => {
-    const fixture = startFixture(held, [inDirectory('file'), '0'], {
+    const fixture = startFixture(held, ['snapshot', inDirectory('file'), '0'], {
       env: { STILLFRAME_DISABLE: 'o_tmpfile' },
     })
     await fixture.report()
@@ -171,7 +171,7 @@ describe('the directory of the target', () => {
     mkdirSync(inDirectory('directory'))
     chownSync(inDirectory('directory'), nobody, nobody)
     const path = inDirectory('directory/file')
-    const fixture = startFixture(held, [path], { wrapper: asNobody })
+    const fixture = startFixture(held, ['snapshot', path], { wrapper: asNobody })
     await fixture.report()
     chmodSync(inDirectory('directory'), 0o555)
     fixture.tell('release')
@@ -286,7 +286,7 @@ describe('the child', () => {
     needsTools(context, 'setpriv')
     needsReadableCheckout(context, asNobody)
     chownSync(inDirectory(), nobody, nobody)
-    const fixture = startFixture(held, [inDirectory('file')], { wrapper: asNobody })
+    const fixture = startFixture(held, ['snapshot', inDirectory('file')], { wrapper: asNobody })
     const { pid } = await fixture.report()
     // The kernel gives the files in /proc/<pid> of a process that is not dumpable to root.
     expect(statSync(`/proc/${fixture.pid}/mem`).uid).toBe(nobody)
@@ -306,7 +306,7 @@ describe('the child', () => {
       context.skip('needs the right to raise the limit on core files')
     }
     const options = { cwd: inDirectory(), wrapper }
-    const fixture = startFixture(held, [inDirectory('file')], options)
+    const fixture = startFixture(held, ['snapshot', inDirectory('file')], options)
     const { pid } = await fixture.report()
     process.kill(pid, 'SIGSEGV')
     fixture.tell('release')

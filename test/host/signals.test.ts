@@ -160,14 +160,15 @@ describe('the children of the service', () => {
     'all report how they ended, while snapshots are taken',
     async () => {
       const count = longMode ? 1000 : 300
-      const fixture = startFixture(new URL('fixtures/spawns.mjs', import.meta.url), [
+      const fixture = startFixture(new URL('../support/fixtures/spawns.mjs', import.meta.url), [
+        'snapshot',
         inDirectory(),
         String(count),
       ])
-      const { started, wrong, snapshots } = await fixture.report(longMode ? 170_000 : 50_000)
+      const { started, wrong, saved } = await fixture.report(longMode ? 170_000 : 50_000)
       expect(wrong).toEqual([])
       expect(started).toBe(count)
-      expect(snapshots).toBeGreaterThan(0)
+      expect(saved).toBeGreaterThan(0)
     },
     longMode ? 180_000 : 60_000,
   )

@@ -1,0 +1,58 @@
+/**
+ * What a service has a forked copy do: a `snapshot` of memory, or a `job` of stillframe/heap. Fixtures that do the same with
+ * both are told which.
+ */
+
+import { readFileSync } from 'node:fs'
+import { fillPattern, hashOf } from './pattern.mjs'
+
+/**
+ * @typedef {object} Work
+ * @property {(path: string, options?: { durable?: boolean }) => Promise<unknown>} run - saves something small, to the end.
+ * @property {(path: string) => { pid: number, done: Promise<unknown>, release: () => void }} hold - waits in the middle
+ *   until it is released.
+ * @property {(path: string) => Promise<boolean>} isIntact - whether the file holds what `run` saves, and that is as it was.
+ */
+
+/**
+ * Loads the one addon that is needed.
+ *
+ * @param {string | undefined} what - `snapshot` or `job`.
+ * @returns {Promise<Work>}
+ */
+export async function workOf(what) {
+  if (what === 'snapshot') return await snapshotWork()
+  if (what === 'job') return await jobWork()
+  throw new Error(`neither snapshot nor job: ${what}`)
+}
+
+/** @returns {Promise<Work>} */
+async function snapshotWork() {
+  const { Region, snapshot, verify } = await import('stillframe')
+  const { bigRegion, holdSnapshot } = await import('./held-snapshot.mjs')
+  const region = Region.allocate(4 << 20)
+  fillPattern(region.buffer, 1)
+  const hash = hashOf(region.buffer)
+  return {
+    run: async (path, options) => await snapshot(region, path, options).done,
+    hold(path) {
+      const { taken, pid, release } = holdSnapshot(bigRegion(), path)
+      return { pid, done: taken.done, release }
+    },
+    isIntact: async (path) => (await verify(path)).ok && hashOf(region.buffer) === hash,
+  }
+}
+
+/** @returns {Promise<Work>} */
+async function jobWork() {
+  const { snapshotState } = await import('stillframe/heap')
+  const { holdJob } = await import('./held-job.mjs')
+  return {
+    run: async (path, options) => await snapshotState(path, (out) => out.write('state'), options).done,
+    hold(path) {
+      const { job, pid, release } = holdJob(path)
+      return { pid, done: job.done, release }
+    },
+    isIntact: async (path) => readFileSync(path, 'utf8') === 'state',
+  }
+}
