@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 // Checks that includes and imports point down: a file uses files of its own room and of the rooms below it, never
-// one of a room above or beside it. docs/ARCHITECTURE.md says what each room is for.
+// one of a room above or beside it. docs/ARCHITECTURE.md says what each room is for. Of the tests: what several rooms
+// use lies in test/support.
 //
 //   node scripts/check-layers.mjs        part of `npm run lint`
 //
@@ -49,13 +50,26 @@ const houses = [
       ['cli'],
     ],
   },
+  {
+    place: 'test',
+    // The package, its documents and examples.
+    usesOtherPlaces: true,
+    isSource: (file) => /\.(ts|mjs|cjs)$/.test(file),
+    // What is imported, and what is run or compiled.
+    uses: /(?:from|import|import\(|new URL\()\s*['`](\.[^'`]+)/g,
+    resolve: (file, name) => path.join(path.dirname(file), name.replace(/\.js$/, '.ts')),
+    floors: [
+      ['support'],
+      ['api', 'cli', 'consistency', 'crash', 'engines', 'heap', 'host', 'hostile', 'large', 'restore'],
+    ],
+  },
 ]
 
 const problems = houses.flatMap(problemsOf)
 if (problems.length > 0) console.error(problems.join('\n'))
 process.exit(problems.length === 0 ? 0 : 1)
 
-function problemsOf({ place, isSource, uses, resolve, floors }) {
+function problemsOf({ place, usesOtherPlaces = false, isSource, uses, resolve, floors }) {
   const floorOf = new Map(floors.flatMap((rooms, floor) => rooms.map((room) => [room, floor])))
   const files = readdirSync(path.join(root, place), { recursive: true })
     .map((name) => path.join(place, name))
@@ -72,6 +86,7 @@ function problemsOf({ place, isSource, uses, resolve, floors }) {
       const used = resolve(file, name)
       // Headers of libraries are included with quotes in some places.
       if (!existsSync(path.join(root, used))) continue
+      if (usesOtherPlaces && !used.startsWith(`${place}${path.sep}`)) continue
       const other = roomOf(used)
       if (other !== room && !(floorOf.get(other) < floorOf.get(room))) {
         found.push(`${file} uses ${used}: ${place}/${room} does not stand above ${place}/${other}`)
