@@ -4,11 +4,10 @@
  * one call for longer than anybody waits.
  */
 
-import { spawnSync } from 'node:child_process'
 import { readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { startFixture } from '../support/fixture.js'
-import { needsTools } from '../support/needs.js'
+import { needsStrace } from '../support/needs.js'
 import { useTemporaryDirectory } from '../support/temporary-directory.js'
 
 const inDirectory = useTemporaryDirectory()
@@ -40,9 +39,7 @@ for (const { way, disabled, of, ends } of ways) {
     for (const { call, when, at, doing } of of) {
       for (const end of ends) {
         test(`${call} ${when} hangs: ${end}`, { timeout: 60_000 }, async (context) => {
-          needsTools(context, 'strace')
-          if (spawnSync('strace', ['-f', 'true']).status !== 0)
-            context.skip('strace is not allowed to trace here')
+          needsStrace(context)
           writeFileSync(inDirectory('file'), 'old')
           const service = startFixture(hungPublish, [inDirectory('file'), way, end], {
             // V8's threads are waited for, so that a busy machine does not refuse the copy.
@@ -73,8 +70,7 @@ for (const { way, disabled, of, ends } of ways) {
 }
 
 test('what others have published meanwhile stays', { timeout: 60_000 }, async (context) => {
-  needsTools(context, 'strace')
-  if (spawnSync('strace', ['-f', 'true']).status !== 0) context.skip('strace is not allowed to trace here')
+  needsStrace(context)
   writeFileSync(inDirectory('file'), 'old')
   const service = startFixture(hungPublish, [inDirectory('file'), 'fork', 'stall'], {
     wrapper: [

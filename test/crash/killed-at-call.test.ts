@@ -4,12 +4,11 @@
  * which kills whoever makes the N-th call: of an engine that saves in the service, that is the service.
  */
 
-import { spawnSync } from 'node:child_process'
 import { readdirSync } from 'node:fs'
 import { inspect, snapshot, verify } from 'stillframe'
 import { describe, expect, type TestContext, test } from 'vitest'
 import { startFixture } from '../support/fixture.js'
-import { needsTools, needsVariant } from '../support/needs.js'
+import { needsStrace, needsVariant } from '../support/needs.js'
 import { runningInSession, waitUntil } from '../support/processes.mjs'
 import { useTemporaryDirectory } from '../support/temporary-directory.js'
 import { inProcessVariants, optionsOf, type Variant } from '../support/variants.mjs'
@@ -88,8 +87,7 @@ for (const { variant, options = {}, moments, disabled } of ways) {
 }
 
 function needsToKill(context: TestContext, variant: Variant): void {
-  needsTools(context, 'strace')
-  if (spawnSync('strace', ['-f', 'true']).status !== 0) context.skip('strace is not allowed to trace here')
+  needsStrace(context)
   needsVariant(context, variant)
 }
 

@@ -11,7 +11,7 @@ import { describe, expect, test } from 'vitest'
 import { startFixture } from '../support/fixture.js'
 import { killAtRandomMoments } from '../support/killed-service.js'
 import { longMode } from '../support/long-mode.js'
-import { needsRoot, needsTools, needsVariant } from '../support/needs.js'
+import { needsRoot, needsStrace, needsVariant } from '../support/needs.js'
 import { hasEnded, waitUntil } from '../support/processes.mjs'
 import { testSeed } from '../support/random.mjs'
 import { temporaryFilesIn, useTemporaryDirectory } from '../support/temporary-directory.js'
@@ -52,8 +52,7 @@ for (const [index, { variant, disabled }] of ways.entries()) {
 }
 
 test('killed before the child could ask to be told, which then finds out by itself', async (context) => {
-  needsTools(context, 'strace')
-  if (spawnSync('strace', ['-f', 'true']).status !== 0) context.skip('strace is not allowed to trace here')
+  needsStrace(context)
   // The child waits in its first call until the service is gone; were it to save pages, that would take 8 s.
   const service = startFixture(
     new URL('fixtures/reports-child.mjs', import.meta.url),

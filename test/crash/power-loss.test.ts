@@ -7,13 +7,12 @@
  * in any order. Each state is opened as a user would. That bad states are found is seen with `durable: false`.
  */
 
-import { spawnSync } from 'node:child_process'
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { inspect, verify } from 'stillframe'
 import { readValues } from 'stillframe/heap'
 import { describe, expect, type TestContext, test } from 'vitest'
 import { startFixture } from '../support/fixture.js'
-import { needsTools } from '../support/needs.js'
+import { needsStrace } from '../support/needs.js'
 import { useTemporaryDirectory } from '../support/temporary-directory.js'
 
 const inDirectory = useTemporaryDirectory()
@@ -118,8 +117,7 @@ function imageAfter(changes: readonly Change[], synced: number, whole: Buffer): 
 type Contents = TracedFile | undefined
 
 async function statesAfterPowerLoss(context: TestContext, way: string, options: object, disabled: string) {
-  needsTools(context, 'strace')
-  if (spawnSync('strace', ['-f', 'true']).status !== 0) context.skip('strace is not allowed to trace here')
+  needsStrace(context)
   const directory = inDirectory('in')
   mkdirSync(directory)
   const fixture = startFixture(

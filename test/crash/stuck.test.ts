@@ -17,16 +17,10 @@ import { needsRoot, needsTools } from '../support/needs.js'
 import { hashOf } from '../support/pattern.mjs'
 import { childrenOf, isGone, stateOf, waitUntil } from '../support/processes.mjs'
 import { useTemporaryDirectory } from '../support/temporary-directory.js'
+import { startTicking } from '../support/ticking.js'
 
 const inDirectory = useTemporaryDirectory()
 const stopGroup = new URL('fixtures/stop-group.mjs', import.meta.url)
-
-function startTicking(): () => number {
-  let ticks = 0
-  const timer = setInterval(() => ticks++, 10)
-  onTestFinished(() => clearInterval(timer))
-  return () => ticks
-}
 
 /** Stops the child as soon as it exists, before it has begun to shut itself off. */
 function stopAtOnce(...args: Parameters<typeof startSnapshot>): ReturnType<typeof startSnapshot> {

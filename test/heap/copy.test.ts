@@ -21,27 +21,12 @@ import { thrownBy } from '../support/expect-error.js'
 import { startFixture } from '../support/fixture.js'
 import { holdJob } from '../support/held-job.mjs'
 import { needsReadableCheckout, needsRoot, needsTools, needsTracing } from '../support/needs.js'
-import { nameOf, stateOf } from '../support/processes.mjs'
+import { nameOf, signalsIn, stateOf, statOf } from '../support/processes.mjs'
 import { useTemporaryDirectory } from '../support/temporary-directory.js'
 
 const inDirectory = useTemporaryDirectory()
 const held = new URL('../support/fixtures/held.mjs', import.meta.url)
 const someJobs = new URL('fixtures/some-jobs.mjs', import.meta.url)
-
-/** The signals of a mask in /proc/<pid>/status, by number. */
-function signalsIn(pid: number, field: string): number[] {
-  const status = readFileSync(`/proc/${pid}/status`, 'utf8')
-  const mask = BigInt(`0x${new RegExp(`^${field}:\\s*(.*)$`, 'm').exec(status)?.[1]}`)
-  return Array.from({ length: 64 }, (_, index) => index + 1).filter(
-    (number) => (mask >> BigInt(number - 1)) & 1n,
-  )
-}
-
-/** The fields of /proc/<pid>/stat behind the name. */
-function statOf(pid: number): string[] {
-  const text = readFileSync(`/proc/${pid}/stat`, 'utf8')
-  return text.slice(text.lastIndexOf(')') + 2).split(' ')
-}
 
 test('a copy is the first that the kernel takes when memory runs out, can be told by its name, and gives way', async () => {
   const own = readFileSync('/proc/self/oom_score_adj', 'utf8')
@@ -49,8 +34,8 @@ test('a copy is the first that the kernel takes when memory runs out, can be tol
   expect(readFileSync(`/proc/${pid}/oom_score_adj`, 'utf8')).toBe('1000\n')
   expect(nameOf(pid)).toBe('stillframe')
   // Fields 4 (the parent) and 19 (the niceness) of proc(5).
-  expect(Number(statOf(pid)[1])).toBe(process.pid)
-  expect(Number(statOf(pid)[16])).toBe(Math.max(7, getPriority()))
+  expect(Number(statOf(pid)?.[1])).toBe(process.pid)
+  expect(Number(statOf(pid)?.[16])).toBe(Math.max(7, getPriority()))
   expect(readFileSync('/proc/self/oom_score_adj', 'utf8')).toBe(own)
   release()
   await job.done
@@ -61,7 +46,7 @@ test('a copy is never preferred to a service that gives way itself', async () =>
     wrapper: ['nice', '-n', '19'],
   })
   const { pid } = await service.report()
-  expect(Number(statOf(pid)[16])).toBe(19)
+  expect(Number(statOf(pid)?.[16])).toBe(19)
   service.tell('release')
   expect(await service.report()).toEqual({ ok: true })
 })

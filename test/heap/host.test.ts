@@ -5,9 +5,7 @@
  */
 
 import { AsyncLocalStorage } from 'node:async_hooks'
-import { once } from 'node:events'
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { constants } from 'node:os'
 import { verify } from 'stillframe'
 import { type ForkJob, readValues, type StateWriter, snapshotState, writeHeapSnapshot } from 'stillframe/heap'
@@ -22,19 +20,14 @@ import { longMode } from '../support/long-mode.js'
 import { memoryCgroup } from '../support/memory-cgroup.js'
 import { needsTools } from '../support/needs.js'
 import { hashOf } from '../support/pattern.mjs'
+import { bind } from '../support/port.js'
 import { childrenOf, hasEnded, isGone, stateOf, waitUntil } from '../support/processes.mjs'
 import { useTemporaryDirectory } from '../support/temporary-directory.js'
+import { startTicking } from '../support/ticking.js'
 
 const inDirectory = useTemporaryDirectory()
 const someJobs = new URL('fixtures/some-jobs.mjs', import.meta.url)
 const sockets = new URL('../support/fixtures/sockets.mjs', import.meta.url)
-
-function startTicking(): () => number {
-  let ticks = 0
-  const timer = setInterval(() => ticks++, 10)
-  onTestFinished(() => clearInterval(timer))
-  return () => ticks
-}
 
 /** Waits for the copy that a job makes when its first one was lost. */
 async function secondCopyOf(job: ForkJob, first: number): Promise<number> {
@@ -342,14 +335,6 @@ describe('the children of the service', () => {
     expect(children).toBe(0)
   })
 })
-
-/** Fails unless the port can be bound at the first try. */
-async function bind(port: number): Promise<void> {
-  const server = createServer().listen(port, '127.0.0.1')
-  await once(server, 'listening')
-  server.close()
-  await once(server, 'close')
-}
 
 describe('the sockets of the service', () => {
   test('reach their peer at once when they are closed, and ports that are closed can be bound by others', async () => {

@@ -4,27 +4,18 @@
  * descriptors, and by counting what hundreds of snapshots leave.
  */
 
-import { once } from 'node:events'
 import { readdirSync, readlinkSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { constants } from 'node:os'
 import { describe, expect, test } from 'vitest'
 import { startFixture } from '../support/fixture.js'
 import { longMode } from '../support/long-mode.js'
 import { needsTools, needsTracing } from '../support/needs.js'
+import { bind } from '../support/port.js'
 import { hasEnded, stateOf, waitUntil } from '../support/processes.mjs'
 import { useTemporaryDirectory } from '../support/temporary-directory.js'
 
 const inDirectory = useTemporaryDirectory()
 const sockets = new URL('../support/fixtures/sockets.mjs', import.meta.url)
-
-/** Fails unless the port can be bound at the first try. */
-async function bind(port: number): Promise<void> {
-  const server = createServer().listen(port, '127.0.0.1')
-  await once(server, 'listening')
-  server.close()
-  await once(server, 'close')
-}
 
 // The fallback closes one descriptor after the other, as before Linux 5.9.
 for (const disabled of ['', 'close_range']) {

@@ -5,7 +5,7 @@
  */
 
 import { readdirSync } from 'node:fs'
-import { Region, restore, type Source, snapshot, verify, type WebAssemblyMemory } from 'stillframe'
+import { Region, type Source, snapshot, verify, type WebAssemblyMemory } from 'stillframe'
 import { describe, expect, test } from 'vitest'
 import { dontForkOf } from '../support/dont-fork.mjs'
 import { thrownBy } from '../support/expect-error.js'
@@ -16,16 +16,10 @@ import { resizableBuffer, wasmMemory } from '../support/memory-kinds.js'
 import { fillPattern, hashOf } from '../support/pattern.mjs'
 import { runningInSession, waitUntil } from '../support/processes.mjs'
 import { seededRandom, testSeed } from '../support/random.mjs'
+import { hashesIn } from '../support/saved.mjs'
 import { temporaryFilesIn, useTemporaryDirectory } from '../support/temporary-directory.js'
 
 const inDirectory = useTemporaryDirectory()
-
-async function hashesIn(path: string): Promise<Record<string, string>> {
-  const restored = await restore(path, { mode: 'copy' })
-  const hashes = Object.entries(restored.regions).map(([name, region]) => [name, hashOf(region.buffer)])
-  restored.close()
-  return Object.fromEntries(hashes)
-}
 
 describe('a capture outlives', () => {
   test('the last reference to it and to its sources', async () => {

@@ -14,21 +14,12 @@ import { startFixture } from '../support/fixture.js'
 import { bigRegion, holdSnapshot } from '../support/held-snapshot.mjs'
 import { longMode } from '../support/long-mode.js'
 import { needsTools } from '../support/needs.js'
-import { hasEnded, isGone, waitUntil } from '../support/processes.mjs'
+import { hasEnded, isGone, signalsIn, statOf, waitUntil } from '../support/processes.mjs'
 import { useTemporaryDirectory } from '../support/temporary-directory.js'
 
 const inDirectory = useTemporaryDirectory()
 const signalsFixture = new URL('fixtures/signals.mjs', import.meta.url)
 const someSnapshots = new URL('fixtures/some-snapshots.mjs', import.meta.url)
-
-/** The signals of a mask in /proc/<pid>/status, by number. */
-function signalsIn(pid: number | 'self', field: string, thread: number | string = pid): number[] {
-  const status = readFileSync(`/proc/${pid}/task/${thread}/status`, 'utf8')
-  const mask = BigInt(`0x${new RegExp(`^${field}:\\s*(.*)$`, 'm').exec(status)?.[1]}`)
-  return Array.from({ length: 64 }, (_, index) => index + 1).filter(
-    (number) => (mask >> BigInt(number - 1)) & 1n,
-  )
-}
 
 /** What a process brings on itself, and what the kernel tells it of its children. */
 const { SIGILL, SIGTRAP, SIGBUS, SIGFPE, SIGSEGV, SIGSYS, SIGCHLD, SIGKILL, SIGSTOP } = constants.signals
@@ -83,8 +74,7 @@ describe('a signal to the child', () => {
   test('that stops the process group of the service does not stop it: it has one of its own, in the same session', async () => {
     const { taken, pid, release } = holdSnapshot(bigRegion(), inDirectory('file'))
     const [service, child] = [process.pid, pid].map((each) => {
-      const text = readFileSync(`/proc/${each}/stat`, 'utf8')
-      const [, , group, session] = text.slice(text.lastIndexOf(')') + 2).split(' ')
+      const [, , group, session] = statOf(each) ?? []
       return { group: Number(group), session: Number(session) }
     })
     expect(child).toEqual({ group: pid, session: service?.session })

@@ -24,6 +24,12 @@ export function needsTools(context: TestContext, ...tools: string[]): void {
   if (missing.length > 0) context.skip(`needs ${missing.join(', ')}, which is not installed`)
 }
 
+/** Skips the test, with a reason, unless strace is there and may trace. */
+export function needsStrace(context: TestContext): void {
+  needsTools(context, 'strace')
+  if (spawnSync('strace', ['-f', 'true']).status !== 0) context.skip('strace is not allowed to trace here')
+}
+
 function isInstalled(tool: string): boolean {
   return (process.env['PATH'] ?? '')
     .split(delimiter)

@@ -23,9 +23,33 @@ export function childrenOf(pid) {
  * @returns {string | undefined}
  */
 export function stateOf(pid) {
+  return statOf(pid)?.[0]
+}
+
+/**
+ * The fields of /proc/<pid>/stat behind the name, from the third of proc(5) on; undefined when there is no such process.
+ *
+ * @param {number} pid
+ */
+export function statOf(pid) {
   const text = orNone(() => readFileSync(`/proc/${pid}/stat`, 'utf8'))
   // The name stands in parentheses and may contain any character.
-  return text?.slice(text.lastIndexOf(')') + 2)[0]
+  return text?.slice(text.lastIndexOf(')') + 2).split(' ')
+}
+
+/**
+ * The signals of a mask in /proc/<pid>/status, by number.
+ *
+ * @param {number | 'self'} pid
+ * @param {string} field - such as `'SigBlk'`.
+ * @param {number | string | undefined} [thread]
+ */
+export function signalsIn(pid, field, thread = pid) {
+  const status = readFileSync(`/proc/${pid}/task/${thread}/status`, 'utf8')
+  const mask = BigInt(`0x${new RegExp(`^${field}:\\s*(.*)$`, 'm').exec(status)?.[1]}`)
+  return Array.from({ length: 64 }, (_, index) => index + 1).filter(
+    (number) => (mask >> BigInt(number - 1)) & 1n,
+  )
 }
 
 /**
@@ -59,8 +83,7 @@ export function runningInSession(leader) {
     .filter((name) => /^\d+$/.test(name))
     .map(Number)
     .filter((pid) => {
-      const text = orNone(() => readFileSync(`/proc/${pid}/stat`, 'utf8')) ?? ''
-      const [state = 'X', , , session] = text.slice(text.lastIndexOf(')') + 2).split(' ')
+      const [state = 'X', , , session] = statOf(pid) ?? []
       return Number(session) === leader && !'ZX'.includes(state)
     })
 }
