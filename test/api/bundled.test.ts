@@ -4,12 +4,12 @@
  */
 
 import { spawnSync } from 'node:child_process'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { build } from 'rolldown'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { beforeAll, describe, expect, test } from 'vitest'
+import { sharedTemporaryDirectory } from '../support/temporary-directory.js'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 const addons = {
@@ -17,10 +17,9 @@ const addons = {
   STILLFRAME_HEAP_ADDON:
     process.env['STILLFRAME_HEAP_ADDON'] ?? join(root, 'build/Release/stillframe_heap.node'),
 }
-let directory = ''
+const directory = sharedTemporaryDirectory()
 
 beforeAll(() => {
-  directory = mkdtempSync(join(tmpdir(), 'stillframe-bundled-'))
   // A project with another name lies around the bundle, as it would.
   writeFileSync(join(directory, 'package.json'), '{ "name": "service" }')
   writeFileSync(
@@ -41,8 +40,6 @@ beforeAll(() => {
      ]))`,
   )
 })
-
-afterAll(() => rmSync(directory, { recursive: true, force: true }))
 
 describe.each([
   ['ES module', 'esm', 'mjs', {}],

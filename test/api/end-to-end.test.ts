@@ -4,10 +4,9 @@
  */
 
 import { createHash } from 'node:crypto'
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { beforeEach, describe, expect, test } from 'vitest'
 import {
   capabilities,
   inspect,
@@ -20,15 +19,16 @@ import {
 } from '../../lib/index.js'
 import { rejectionOf, thrownBy } from '../support/expect-error.js'
 import { detach, growableBuffer, resizableBuffer, wasmMemory } from '../support/memory-kinds.js'
+import { useTemporaryDirectory } from '../support/temporary-directory.js'
 
+const inDirectory = useTemporaryDirectory()
 let directory = ''
 let path = ''
 
 beforeEach(() => {
-  directory = mkdtempSync(join(tmpdir(), 'stillframe-api-'))
-  path = join(directory, 'memory.stillframe')
+  directory = inDirectory()
+  path = inDirectory('memory.stillframe')
 })
-afterEach(() => rmSync(directory, { recursive: true, force: true }))
 
 /** Fills memory with bytes that differ from place to place and from seed to seed. */
 function fill(bytes: Uint8Array, seed: number): Uint8Array {

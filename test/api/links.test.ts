@@ -4,21 +4,15 @@
  */
 
 import { execFileSync, spawnSync } from 'node:child_process'
-import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { cpSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { afterEach, beforeEach, expect, test } from 'vitest'
+import { expect, test } from 'vitest'
+import { useTemporaryDirectory } from '../support/temporary-directory.js'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 const script = join(root, 'scripts/check-links.mjs')
-let directory = ''
-
-beforeEach(() => {
-  directory = mkdtempSync(join(tmpdir(), 'stillframe-links-'))
-})
-
-afterEach(() => rmSync(directory, { recursive: true, force: true }))
+const inDirectory = useTemporaryDirectory()
 
 function deadLinksIn(place: string): string {
   return spawnSync(process.execPath, [script, place], { encoding: 'utf8' }).stderr
@@ -35,19 +29,19 @@ test('in the package', () => {
   })
   const [{ files }] = JSON.parse(listed) as [{ files: { path: string }[] }]
   for (const { path } of files.filter((file) => /^[^/]+$|^(docs|examples)\//.test(file.path)))
-    cpSync(join(root, path), join(directory, path), { recursive: true })
-  expect(deadLinksIn(directory)).toBe('')
+    cpSync(join(root, path), inDirectory(path), { recursive: true })
+  expect(deadLinksIn(inDirectory())).toBe('')
 })
 
 test('a dead link is found: to a file, and to a heading', () => {
-  writeFileSync(join(directory, 'a.md'), '# One, two\n[good](a.md#one-two) [gone](b.md) [gone](#three)\n')
-  expect(deadLinksIn(directory)).toBe('dead link: a.md: b.md\ndead link: a.md: #three\n')
+  writeFileSync(inDirectory('a.md'), '# One, two\n[good](a.md#one-two) [gone](b.md) [gone](#three)\n')
+  expect(deadLinksIn(inDirectory())).toBe('dead link: a.md: b.md\ndead link: a.md: #three\n')
 })
 
 test('a dead link is found in a page of the site: to a file, and to a place', () => {
   writeFileSync(
-    join(directory, 'a.html'),
+    inDirectory('a.html'),
     '<h2 id="one"></h2><a class="x" href="a.html#one"></a><img src="gone.svg"/><a href="#two"></a>',
   )
-  expect(deadLinksIn(directory)).toBe('dead link: a.html: gone.svg\ndead link: a.html: #two\n')
+  expect(deadLinksIn(inDirectory())).toBe('dead link: a.html: gone.svg\ndead link: a.html: #two\n')
 })

@@ -3,27 +3,25 @@
  * and what to do. Proved by pretending to be on another platform and by naming files that do not load.
  */
 
-import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
+import { cpSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
+import { dirname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { rejectionOf, thrownBy } from '../support/expect-error.js'
+import { useTemporaryDirectory } from '../support/temporary-directory.js'
 
 type Package = typeof import('../../lib/index.js')
 
 const { platform, arch } = process
-let directory = ''
+const inDirectory = useTemporaryDirectory()
 
 beforeEach(() => {
   vi.resetModules()
-  directory = mkdtempSync(join(tmpdir(), 'stillframe-load-'))
 })
 
 afterEach(() => {
   pretend(platform, arch)
   vi.unstubAllEnvs()
-  rmSync(directory, { recursive: true, force: true })
 })
 
 function pretend(otherPlatform: string, otherArch: string): void {
@@ -70,7 +68,7 @@ describe('elsewhere', () => {
 
 describe('STILLFRAME_ADDON', () => {
   test('that names nothing is an error, and nothing else is tried', async () => {
-    const file = join(directory, 'missing.node')
+    const file = inDirectory('missing.node')
     vi.stubEnv('STILLFRAME_ADDON', file)
     const { capabilities } = await load()
     const error = thrownBy(() => capabilities())
@@ -81,7 +79,7 @@ describe('STILLFRAME_ADDON', () => {
   })
 
   test('that does not load says what the loader said', async () => {
-    const file = join(directory, 'broken.node')
+    const file = inDirectory('broken.node')
     writeFileSync(file, 'not an ELF file')
     vi.stubEnv('STILLFRAME_ADDON', file)
     const { capabilities } = await load()
@@ -92,7 +90,7 @@ describe('STILLFRAME_ADDON', () => {
   })
 
   test('that is another module is refused', async () => {
-    const file = join(directory, 'other.cjs')
+    const file = inDirectory('other.cjs')
     writeFileSync(file, 'module.exports = { hello() {} }')
     vi.stubEnv('STILLFRAME_ADDON', file)
     const { capabilities } = await load()
@@ -100,7 +98,7 @@ describe('STILLFRAME_ADDON', () => {
   })
 
   test('is used when it loads, and a failed attempt is not remembered', async () => {
-    const file = join(directory, 'late.cjs')
+    const file = inDirectory('late.cjs')
     vi.stubEnv('STILLFRAME_ADDON', file)
     const { capabilities } = await load()
     expect(thrownBy(() => capabilities()).code).toBe('ERR_STILLFRAME_ABI')
@@ -124,13 +122,13 @@ describe('an installed package', () => {
   /** A copy of the package's sources with this binary as its only one, and its loader. */
   async function install(place: string): Promise<typeof import('../../lib/addon/load.js')> {
     vi.stubEnv('STILLFRAME_ADDON', undefined)
-    cpSync(new URL('../../lib', import.meta.url), join(directory, 'lib'), { recursive: true })
-    writeFileSync(join(directory, 'package.json'), '{ "name": "stillframe", "type": "module" }')
-    symlinkSync(new URL('../../node_modules', import.meta.url), join(directory, 'node_modules'))
-    const binary = join(directory, place, 'stillframe.node')
+    cpSync(new URL('../../lib', import.meta.url), inDirectory('lib'), { recursive: true })
+    writeFileSync(inDirectory('package.json'), '{ "name": "stillframe", "type": "module" }')
+    symlinkSync(new URL('../../node_modules', import.meta.url), inDirectory('node_modules'))
+    const binary = inDirectory(`${place}/stillframe.node`)
     mkdirSync(dirname(binary), { recursive: true })
     cpSync(built, binary)
-    return await import(join(directory, 'lib/addon/load.ts'))
+    return await import(inDirectory('lib/addon/load.ts'))
   }
 
   test('loads the prebuilt binary for this C library', async () => {
@@ -144,11 +142,11 @@ describe('an installed package', () => {
     const error = thrownBy(() => loadAddon())
     expect(error.code).toBe('ERR_STILLFRAME_ABI')
     expect(error.message).toContain(
-      join(directory, `prebuilds/linux-${arch}-${libc}/stillframe.node: does not exist`),
+      inDirectory(`prebuilds/linux-${arch}-${libc}/stillframe.node: does not exist`),
     )
-    expect(error.message).toContain(join(directory, 'source/build/Release/stillframe.node: does not exist'))
+    expect(error.message).toContain(inDirectory('source/build/Release/stillframe.node: does not exist'))
     expect(error.message).not.toContain(otherLibc)
-    expect(error.message).toContain(`"npx node-gyp rebuild" in ${join(directory, 'source')} `)
+    expect(error.message).toContain(`"npx node-gyp rebuild" in ${inDirectory('source')} `)
   })
 
   test('loads what was built from its source', async () => {
@@ -158,9 +156,9 @@ describe('an installed package', () => {
 
   test('in a checkout only what was built there is loaded, not what lies ready to be packed', async () => {
     const { loadAddon } = await install(`prebuilds/linux-${arch}-${libc}`)
-    writeFileSync(join(directory, 'binding.gyp'), '')
+    writeFileSync(inDirectory('binding.gyp'), '')
     const error = thrownBy(() => loadAddon())
-    expect(error.message).toContain(join(directory, 'build/Release/stillframe.node: does not exist'))
+    expect(error.message).toContain(inDirectory('build/Release/stillframe.node: does not exist'))
     expect(error.message).not.toContain('prebuilds')
   })
 })

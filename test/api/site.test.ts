@@ -4,27 +4,21 @@
  */
 
 import { spawnSync } from 'node:child_process'
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { inflateSync } from 'node:zlib'
-import { afterEach, beforeEach, expect, test } from 'vitest'
+import { expect, test } from 'vitest'
 import * as main from '../../lib/index.js'
+import { useTemporaryDirectory } from '../support/temporary-directory.js'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 const { docs } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')).scripts as { docs: string }
-let directory = ''
-
-beforeEach(() => {
-  directory = mkdtempSync(join(tmpdir(), 'stillframe-site-'))
-})
-
-afterEach(() => rmSync(directory, { recursive: true, force: true }))
+const inDirectory = useTemporaryDirectory()
 
 /** Runs the steps of `npm run docs`, to another place; the types are checked elsewhere. */
 function build(...options: string[]): { status: number | null; output: string } {
-  const site = join(directory, 'site')
+  const site = inDirectory('site')
   const [typedoc, check] = docs.split(' && ')
   const command = `node_modules/.bin/${typedoc} --skipErrorChecking --out "${site}" ${options.join(' ')} && ${check?.replace(/site$/, `"${site}"`)}`
   const { status, stdout, stderr } = spawnSync('sh', ['-c', command], { cwd: root, encoding: 'utf8' })
@@ -32,8 +26,7 @@ function build(...options: string[]): { status: number | null; output: string } 
 }
 
 function searchRows(): { name: string; url: string }[] {
-  const [, packed = ''] =
-    /"([^"]+)"/.exec(readFileSync(join(directory, 'site/assets/search.js'), 'utf8')) ?? []
+  const [, packed = ''] = /"([^"]+)"/.exec(readFileSync(inDirectory('site/assets/search.js'), 'utf8')) ?? []
   return JSON.parse(inflateSync(Buffer.from(packed, 'base64')).toString()).rows
 }
 
@@ -49,11 +42,11 @@ test('it has every document and every export', () => {
 })
 
 test.each(['gone.md', 'there.md#gone'])('it is not built with a link to %s', (link) => {
-  writeFileSync(join(directory, 'there.md'), '# There\n')
-  writeFileSync(join(directory, 'here.md'), `# Here\n\n[gone](${link})\n`)
-  const options = join(directory, 'options.json')
+  writeFileSync(inDirectory('there.md'), '# There\n')
+  writeFileSync(inDirectory('here.md'), `# Here\n\n[gone](${link})\n`)
+  const options = inDirectory('options.json')
   const entryPoints = [join(root, 'lib/heap/signal.ts')]
-  const projectDocuments = [join(directory, '*.md')]
+  const projectDocuments = [inDirectory('*.md')]
   const small = { entryPoints, projectDocuments, readme: 'none', intentionallyNotExported: [] }
   writeFileSync(options, JSON.stringify({ extends: [join(root, 'typedoc.json')], ...small }))
   const { status, output } = build(`--options "${options}"`)

@@ -4,21 +4,14 @@
  */
 
 import { spawnSync } from 'node:child_process'
-import {
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs'
-import { tmpdir } from 'node:os'
+import { mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import ts from 'typescript'
 import { describe, expect, test } from 'vitest'
+import { useTemporaryDirectory } from '../support/temporary-directory.js'
 
+const inDirectory = useTemporaryDirectory()
 const root = fileURLToPath(new URL('../..', import.meta.url))
 
 /** What examples take for granted: the reader's own memory, names and functions. */
@@ -119,24 +112,19 @@ describe('examples', () => {
   })
 
   test('of README run as they are, where stillframe is installed', () => {
-    const directory = mkdtempSync(join(tmpdir(), 'stillframe-examples-'))
-    try {
-      mkdirSync(join(directory, 'node_modules'))
-      symlinkSync(root, join(directory, 'node_modules/stillframe'))
-      const run = ({ text }: Snippet): string => {
-        writeFileSync(join(directory, 'example.mjs'), text)
-        const { stdout, stderr } = spawnSync(process.execPath, ['example.mjs'], {
-          cwd: directory,
-          encoding: 'utf8',
-        })
-        return stdout + stderr
-      }
-      expect(snippets.filter(({ place }) => place.startsWith('README.md')).map(run)).toEqual(['1\n', ''])
-      expect(readdirSync(directory)).toEqual(
-        expect.arrayContaining(['scores.stillframe', 'service.heapsnapshot', 'sessions.values']),
-      )
-    } finally {
-      rmSync(directory, { recursive: true, force: true })
+    mkdirSync(inDirectory('node_modules'))
+    symlinkSync(root, inDirectory('node_modules/stillframe'))
+    const run = ({ text }: Snippet): string => {
+      writeFileSync(inDirectory('example.mjs'), text)
+      const { stdout, stderr } = spawnSync(process.execPath, ['example.mjs'], {
+        cwd: inDirectory(),
+        encoding: 'utf8',
+      })
+      return stdout + stderr
     }
+    expect(snippets.filter(({ place }) => place.startsWith('README.md')).map(run)).toEqual(['1\n', ''])
+    expect(readdirSync(inDirectory())).toEqual(
+      expect.arrayContaining(['scores.stillframe', 'service.heapsnapshot', 'sessions.values']),
+    )
   })
 })

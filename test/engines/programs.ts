@@ -1,24 +1,23 @@
 /** Starts the programs of these tests, each with one case and one engine, where the machine has that engine. */
 
-import { chmodSync, mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { chmodSync } from 'node:fs'
 import { join } from 'node:path'
-import { afterAll, beforeAll } from 'vitest'
+import { beforeAll } from 'vitest'
 import { compileLibrary, compileProgram } from '../support/compile.js'
 import { type Fixture, type FixtureOptions, startFixture } from '../support/fixture.js'
+import { sharedTemporaryDirectory } from '../support/temporary-directory.js'
 
 let tools = ''
 
 /** Compiles what the programs use, before the tests of the file. */
 export function useTools(): void {
+  tools = sharedTemporaryDirectory()
+  chmodSync(tools, 0o755)
   beforeAll(() => {
-    tools = mkdtempSync(join(tmpdir(), 'stillframe-tools-'))
-    chmodSync(tools, 0o755)
     const source = new URL('fixtures/native_host.c', import.meta.url)
     compileLibrary(source, join(tools, 'native_host.node'))
     compileProgram(new URL('fixtures/hold.c', import.meta.url), join(tools, 'hold'))
   })
-  afterAll(() => rmSync(tools, { recursive: true, force: true }))
 }
 
 /** A tool that {@link useTools} has made. */
