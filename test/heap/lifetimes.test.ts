@@ -91,6 +91,7 @@ describe('a Worker that ends in the middle of its job', () => {
       ])
       expect(await service.report()).toEqual({
         end,
+        messages: [],
         childGone: true,
         published: true,
         names: ['file'],
