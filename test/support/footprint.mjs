@@ -90,6 +90,25 @@ export async function leftSince(before, kinds = counted) {
   }
 }
 
+/**
+ * The footprint before and after many rounds, all of which may leave garbage. What the first ones make once (the thread's
+ * cached stack, malloc's arenas, compiled code) belongs to what was there before. Needs --expose-gc.
+ *
+ * @param {number} count
+ * @param {(index: number) => Promise<void>} round
+ */
+export async function footprintsAround(count, round) {
+  for (let index = 0; index < 50; index++) await round(index)
+  global.gc?.()
+  const before = await settledFootprint()
+  for (let index = 0; index < count; index++) {
+    await round(index)
+    if (index % 50 === 0) global.gc?.()
+  }
+  global.gc?.()
+  return { before, after: await footprintAfter(before) }
+}
+
 /** Masks and dispositions of the signals of this thread, as /proc prints them. */
 export function signalState() {
   const status = readFileSync('/proc/thread-self/status', 'utf8')
