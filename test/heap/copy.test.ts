@@ -26,7 +26,7 @@ import { useTemporaryDirectory } from '../support/temporary-directory.js'
 
 const inDirectory = useTemporaryDirectory()
 const held = new URL('../support/fixtures/held.mjs', import.meta.url)
-const someJobs = new URL('fixtures/some-jobs.mjs', import.meta.url)
+const someWork = new URL('../support/fixtures/some-work.mjs', import.meta.url)
 
 test('a copy is the first that the kernel takes when memory runs out, can be told by its name, and gives way', async () => {
   const own = readFileSync('/proc/self/oom_score_adj', 'utf8')
@@ -104,7 +104,7 @@ test('a copy runs no exit handler and no destructor of the host', async (context
   const library = inDirectory('exit_mark.so')
   compileLibrary(new URL('../support/fixtures/exit_mark.c', import.meta.url), library)
   const mark = inDirectory('mark')
-  const fixture = startFixture(someJobs, [inDirectory('file'), '5'], {
+  const fixture = startFixture(someWork, ['job', inDirectory('file'), '5'], {
     preload: library,
     env: { EXIT_MARK: mark },
   })
@@ -128,7 +128,7 @@ test('what a callback prints reaches nobody, and not the file, also when the hos
 })
 
 test('an open inspector has no port, no session and no output in the copy', async () => {
-  const fixture = startFixture(someJobs, [inDirectory('file'), '3'], {
+  const fixture = startFixture(someWork, ['job', inDirectory('file'), '3'], {
     nodeOptions: ['--inspect=127.0.0.1:0'],
   })
   const { outcomes } = await fixture.report()

@@ -26,7 +26,7 @@ import { useTemporaryDirectory } from '../support/temporary-directory.js'
 import { startTicking } from '../support/ticking.js'
 
 const inDirectory = useTemporaryDirectory()
-const someJobs = new URL('fixtures/some-jobs.mjs', import.meta.url)
+const someWork = new URL('../support/fixtures/some-work.mjs', import.meta.url)
 const sockets = new URL('../support/fixtures/sockets.mjs', import.meta.url)
 
 /** Waits for the copy that a job makes when its first one was lost. */
@@ -304,7 +304,7 @@ describe('the children of the service', () => {
     needsTools(context, 'cc')
     const library = inDirectory('ignore_sigchld.so')
     compileLibrary(new URL('../support/fixtures/ignore_sigchld.c', import.meta.url), library)
-    const fixture = startFixture(someJobs, [inDirectory('file'), '10'], { preload: library })
+    const fixture = startFixture(someWork, ['job', inDirectory('file'), '10'], { preload: library })
     const { outcomes, killed, ignored, children } = await fixture.report()
     expect(BigInt(`0x${ignored}`) & (1n << BigInt(constants.signals.SIGCHLD - 1))).not.toBe(0n)
     expect(outcomes).toEqual(Array.from({ length: 10 }, () => ({ ok: true })))
@@ -316,7 +316,7 @@ describe('the children of the service', () => {
     needsTools(context, 'cc')
     const library = inDirectory('foreign_waiter.so')
     compileLibrary(new URL('../support/fixtures/foreign_waiter.c', import.meta.url), library)
-    const fixture = startFixture(someJobs, [inDirectory('file'), '20'], { preload: library })
+    const fixture = startFixture(someWork, ['job', inDirectory('file'), '20'], { preload: library })
     const { outcomes, killed, children } = await fixture.report()
     expect(outcomes).toEqual(Array.from({ length: 20 }, () => ({ ok: true })))
     expect(killed).toMatchObject({ ok: false, code: 'ERR_STILLFRAME_CHILD_DIED' })
@@ -325,7 +325,7 @@ describe('the children of the service', () => {
   })
 
   test('are told of by SIGCHLD, as is each copy, to hosts that listen for it', async () => {
-    const fixture = startFixture(someJobs, [inDirectory('file'), '5'], { env: { LISTEN: '1' } })
+    const fixture = startFixture(someWork, ['job', inDirectory('file'), '5'], { env: { LISTEN: '1' } })
     const { outcomes, killed, ended, children } = await fixture.report()
     expect(outcomes).toEqual(Array.from({ length: 5 }, () => ({ ok: true })))
     expect(killed).toMatchObject({ ok: false, code: 'ERR_STILLFRAME_CHILD_DIED' })

@@ -14,7 +14,7 @@ import { nameOf } from '../support/processes.mjs'
 import { useTemporaryDirectory } from '../support/temporary-directory.js'
 
 const inDirectory = useTemporaryDirectory()
-const someSnapshots = new URL('fixtures/some-snapshots.mjs', import.meta.url)
+const someWork = new URL('../support/fixtures/some-work.mjs', import.meta.url)
 
 test('a child is the first that the kernel takes when memory runs out, and can be told by its name', async () => {
   const region = bigRegion()
@@ -32,7 +32,7 @@ test('a child runs no exit handler and no destructor of the host', async (contex
   const library = inDirectory('exit_mark.so')
   compileLibrary(new URL('../support/fixtures/exit_mark.c', import.meta.url), library)
   const mark = inDirectory('mark')
-  const fixture = startFixture(someSnapshots, [inDirectory('file'), '5'], {
+  const fixture = startFixture(someWork, ['snapshot', inDirectory('file'), '5'], {
     preload: library,
     env: { EXIT_MARK: mark },
   })

@@ -19,7 +19,7 @@ import { useTemporaryDirectory } from '../support/temporary-directory.js'
 
 const inDirectory = useTemporaryDirectory()
 const signalsFixture = new URL('fixtures/signals.mjs', import.meta.url)
-const someSnapshots = new URL('fixtures/some-snapshots.mjs', import.meta.url)
+const someWork = new URL('../support/fixtures/some-work.mjs', import.meta.url)
 
 /** What a process brings on itself, and what the kernel tells it of its children. */
 const { SIGILL, SIGTRAP, SIGBUS, SIGFPE, SIGSEGV, SIGSYS, SIGCHLD, SIGKILL, SIGSTOP } = constants.signals
@@ -170,7 +170,7 @@ describe('the children of the service', () => {
       needsTools(context, 'cc')
       const library = inDirectory('ignore_sigchld.so')
       compileLibrary(new URL('../support/fixtures/ignore_sigchld.c', import.meta.url), library)
-      const fixture = startFixture(someSnapshots, [inDirectory('file'), '5'], {
+      const fixture = startFixture(someWork, ['snapshot', inDirectory('file'), '5'], {
         preload: library,
         env: { STILLFRAME_DISABLE: disabled },
       })
@@ -186,7 +186,7 @@ describe('the children of the service', () => {
       needsTools(context, 'cc')
       const library = inDirectory('foreign_waiter.so')
       compileLibrary(new URL('../support/fixtures/foreign_waiter.c', import.meta.url), library)
-      const fixture = startFixture(someSnapshots, [inDirectory('file'), '20'], {
+      const fixture = startFixture(someWork, ['snapshot', inDirectory('file'), '20'], {
         preload: library,
         env: { STILLFRAME_DISABLE: disabled },
       })

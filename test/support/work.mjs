@@ -5,12 +5,18 @@
 
 import { readFileSync } from 'node:fs'
 import { fillPattern, hashOf } from './pattern.mjs'
+import { waitUntil } from './processes.mjs'
 
 /**
+ * @typedef {object} HeldWork
+ * @property {number} pid - of the copy.
+ * @property {Promise<unknown>} done
+ * @property {() => void} release
+ * @property {() => Promise<void>} kill - ends the copy, and the one that is made in its place if there is one.
+ *
  * @typedef {object} Work
  * @property {(path: string, options?: { durable?: boolean }) => Promise<unknown>} run - saves something small, to the end.
- * @property {(path: string) => { pid: number, done: Promise<unknown>, release: () => void }} hold - waits in the middle
- *   until it is released.
+ * @property {(path: string) => HeldWork} hold - waits in the middle until it is released.
  * @property {(path: string) => Promise<boolean>} isIntact - whether the file holds what `run` saves, and that is as it was.
  */
 
@@ -37,7 +43,8 @@ async function snapshotWork() {
     run: async (path, options) => await snapshot(region, path, options).done,
     hold(path) {
       const { taken, pid, release } = holdSnapshot(bigRegion(), path)
-      return { pid, done: taken.done, release }
+      const kill = async () => void process.kill(pid, 'SIGKILL')
+      return { pid, done: taken.done, release, kill }
     },
     isIntact: async (path) => (await verify(path)).ok && hashOf(region.buffer) === hash,
   }
@@ -51,7 +58,12 @@ async function jobWork() {
     run: async (path, options) => await snapshotState(path, (out) => out.write('state'), options).done,
     hold(path) {
       const { job, pid, release } = holdJob(path)
-      return { pid, done: job.done, release }
+      const kill = async () => {
+        process.kill(pid, 'SIGKILL')
+        await waitUntil(() => job.pid !== pid, 'there is another copy')
+        process.kill(job.pid, 'SIGKILL')
+      }
+      return { pid, done: job.done, release, kill }
     },
     isIntact: async (path) => readFileSync(path, 'utf8') === 'state',
   }
