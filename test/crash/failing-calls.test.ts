@@ -6,7 +6,7 @@
 
 import { beforeEach, describe, expect, test } from 'vitest'
 import { startFixture } from '../support/fixture.js'
-import { longMode } from '../support/long-mode.js'
+import { longMode } from '../support/long-mode.mjs'
 import { useTemporaryDirectory } from '../support/temporary-directory.js'
 import { mountTmpfs } from '../support/tmpfs.js'
 

@@ -5,7 +5,7 @@
 
 import { expect, test } from 'vitest'
 import { startFixture } from '../support/fixture.js'
-import { longMode } from '../support/long-mode.js'
+import { longMode } from '../support/long-mode.mjs'
 import { testSeed } from '../support/random.mjs'
 import { useTemporaryDirectory } from '../support/temporary-directory.js'
 

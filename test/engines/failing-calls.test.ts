@@ -6,7 +6,7 @@
 
 import { describe, expect, test } from 'vitest'
 import type { Report } from '../support/fixture.js'
-import { longMode } from '../support/long-mode.js'
+import { longMode } from '../support/long-mode.mjs'
 import { needsVariant } from '../support/needs.js'
 import { useTemporaryDirectory } from '../support/temporary-directory.js'
 import { inProcessVariants, type Variant } from '../support/variants.mjs'

@@ -5,7 +5,7 @@
 
 import { constants } from 'node:os'
 import { describe, expect, test } from 'vitest'
-import { longMode } from '../support/long-mode.js'
+import { longMode } from '../support/long-mode.mjs'
 import { needsVariant } from '../support/needs.js'
 import { useTemporaryDirectory } from '../support/temporary-directory.js'
 import { inProcessVariants, optionsOf, signalVariants } from '../support/variants.mjs'

@@ -6,7 +6,7 @@
 
 import { existsSync, readdirSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
-import { longMode } from '../support/long-mode.js'
+import { longMode } from '../support/long-mode.mjs'
 import { needsVariant } from '../support/needs.js'
 import { temporaryFilesIn, useTemporaryDirectory } from '../support/temporary-directory.js'
 import { inProcessVariants } from '../support/variants.mjs'

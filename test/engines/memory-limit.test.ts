@@ -7,7 +7,7 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import type { Fixture, Report } from '../support/fixture.js'
-import { longMode } from '../support/long-mode.js'
+import { longMode } from '../support/long-mode.mjs'
 import { needsVariant } from '../support/needs.js'
 import { childrenOf } from '../support/processes.mjs'
 import { useTemporaryDirectory } from '../support/temporary-directory.js'

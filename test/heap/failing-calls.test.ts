@@ -6,7 +6,7 @@
 
 import { expect, test } from 'vitest'
 import { startFixture } from '../support/fixture.js'
-import { longMode } from '../support/long-mode.js'
+import { longMode } from '../support/long-mode.mjs'
 import { useTemporaryDirectory } from '../support/temporary-directory.js'
 
 const inDirectory = useTemporaryDirectory()

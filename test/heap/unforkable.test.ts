@@ -8,7 +8,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
 import { compileLibrary } from '../support/compile.js'
 import { startFixture } from '../support/fixture.js'
-import { longMode } from '../support/long-mode.js'
+import { longMode } from '../support/long-mode.mjs'
 import { needsTools } from '../support/needs.js'
 import { useTemporaryDirectory } from '../support/temporary-directory.js'
 

@@ -4,7 +4,7 @@
  * process group, by a thousand processes that are started meanwhile, and by hosts that ignore SIGCHLD or wait for any child.
  */
 
-import { readdirSync, readFileSync } from 'node:fs'
+import { readdirSync } from 'node:fs'
 import { constants } from 'node:os'
 import { snapshot, verify } from 'stillframe'
 import { describe, expect, onTestFinished, test } from 'vitest'
@@ -12,9 +12,9 @@ import { compileLibrary } from '../support/compile.js'
 import { rejectionOf } from '../support/expect-error.js'
 import { startFixture } from '../support/fixture.js'
 import { bigRegion, holdSnapshot } from '../support/held-snapshot.mjs'
-import { longMode } from '../support/long-mode.js'
+import { longMode } from '../support/long-mode.mjs'
 import { needsTools } from '../support/needs.js'
-import { hasEnded, isGone, signalsIn, statOf, waitUntil } from '../support/processes.mjs'
+import { hasEnded, isGone, signalsIn, statOf, threadsNamed, waitUntil } from '../support/processes.mjs'
 import { useTemporaryDirectory } from '../support/temporary-directory.js'
 
 const inDirectory = useTemporaryDirectory()
@@ -129,10 +129,7 @@ describe('the signals of the service', () => {
 
   test('are all blocked in the thread that watches over the child, but for its own faults', async () => {
     const { taken, release } = holdSnapshot(bigRegion(), inDirectory('file'))
-    const threads = readdirSync('/proc/self/task')
-    const ours = threads.filter(
-      (thread) => readFileSync(`/proc/self/task/${thread}/comm`, 'utf8') === 'stillframe\n',
-    )
+    const ours = threadsNamed('stillframe')
     expect(ours).toHaveLength(1)
     // The two that cannot be blocked, those that a thread brings on itself, and two that glibc keeps for itself.
     const free = [SIGKILL, SIGSTOP, SIGILL, SIGBUS, SIGFPE, SIGSEGV, 32, 33]

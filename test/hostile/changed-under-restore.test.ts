@@ -5,7 +5,7 @@
 import { readdirSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
 import { startFixture } from '../support/fixture.js'
-import { longMode } from '../support/long-mode.js'
+import { longMode } from '../support/long-mode.mjs'
 import { useTemporaryDirectory } from '../support/temporary-directory.js'
 
 const inDirectory = useTemporaryDirectory()

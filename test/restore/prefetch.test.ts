@@ -3,10 +3,11 @@
  * what the kernel says is mapped, and by a file that is cut off meanwhile.
  */
 
-import { readdirSync, readFileSync, truncateSync } from 'node:fs'
+import { readFileSync, truncateSync } from 'node:fs'
 import { Region, restore, snapshot } from 'stillframe'
 import { expect, test } from 'vitest'
 import { fillPattern } from '../support/pattern.mjs'
+import { threadsNamed, waitUntil } from '../support/processes.mjs'
 import { useTemporaryDirectory } from '../support/temporary-directory.js'
 
 const inDirectory = useTemporaryDirectory()
@@ -28,22 +29,8 @@ function mappedBytes(path: string): number {
   return ofFile.reduce((sum, text) => sum + Number(/^Rss: +(\d+)/m.exec(text)?.[1] ?? 0) * 1024, 0)
 }
 
-const prefetching = (): boolean =>
-  readdirSync('/proc/self/task').some((task) => {
-    try {
-      return readFileSync(`/proc/self/task/${task}/comm`, 'latin1').trim() === 'stillframe-pre'
-    } catch {
-      return false // it ended meanwhile
-    }
-  })
-
-async function until(holds: () => boolean): Promise<boolean> {
-  for (const end = Date.now() + 20_000; Date.now() < end; ) {
-    if (holds()) return true
-    await new Promise((resolve) => setTimeout(resolve, 10))
-  }
-  return false
-}
+const prefetchEnds = () =>
+  waitUntil(() => threadsNamed('stillframe-pre').length === 0, 'the prefetch has ended')
 
 test('all pages are there before they are touched, and only when it was asked for', async () => {
   const path = await snapshotFile()
@@ -51,8 +38,8 @@ test('all pages are there before they are touched, and only when it was asked fo
   expect(mappedBytes(path)).toBeLessThan(byteLength / 2)
   lazy.close()
   const restored = await restore(path, { verify: false, prefetch: true })
-  expect(await until(() => mappedBytes(path) >= byteLength)).toBe(true)
-  expect(await until(() => !prefetching())).toBe(true)
+  await waitUntil(() => mappedBytes(path) >= byteLength, 'all pages are there')
+  await prefetchEnds()
   restored.close()
 })
 
@@ -60,9 +47,9 @@ test('a region that is closed at once, and a file that is cut off, end it', asyn
   const path = await snapshotFile()
   const closed = await restore(path, { verify: false, prefetch: true })
   closed.close()
-  expect(await until(() => !prefetching())).toBe(true)
+  await prefetchEnds()
   const cut = await restore(path, { verify: false, prefetch: true })
   truncateSync(path, 2 ** 20)
-  expect(await until(() => !prefetching())).toBe(true)
+  await prefetchEnds()
   cut.close()
 })

@@ -2,7 +2,7 @@
 
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { setTimeout as pause } from 'node:timers/promises'
-import { childrenOf } from './processes.mjs'
+import { childrenOf, threadsNamed } from './processes.mjs'
 
 /** Descriptors of this process and what they lead to; the one that lists them is left out. */
 export function openDescriptors() {
@@ -18,14 +18,7 @@ export function openDescriptors() {
 /** Waits, at most half a minute, for the thread that puts huge pages together after a capture: it ends by itself. */
 function waitForHugePages() {
   const sleeper = new Int32Array(new SharedArrayBuffer(4))
-  const isAtWork = () =>
-    readdirSync('/proc/self/task').some((thread) => {
-      try {
-        return readFileSync(`/proc/self/task/${thread}/comm`, 'utf8').trim() === 'stillframe-huge'
-      } catch {
-        return false
-      }
-    })
+  const isAtWork = () => threadsNamed('stillframe-huge').length > 0
   for (let i = 0; i < 3000 && isAtWork(); i++) Atomics.wait(sleeper, 0, 0, 10)
 }
 

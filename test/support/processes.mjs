@@ -99,6 +99,17 @@ export function nameOf(pid) {
 }
 
 /**
+ * The ids of the threads of this process that have a name.
+ *
+ * @param {string} name
+ */
+export function threadsNamed(name) {
+  return readdirSync('/proc/self/task')
+    .map(Number)
+    .filter((id) => nameOf(id) === name)
+}
+
+/**
  * Waits until `condition` holds.
  *
  * @param {() => boolean} condition
