@@ -8,7 +8,8 @@ import { maxSections } from '../region/source.js'
 /**
  * A budget for files that somebody else may have made. A file that asks for more is refused with a
  * RangeError (`ERR_OUT_OF_RANGE`) before it gets anything. The defaults accept every file that
- * `snapshot()` writes.
+ * `snapshot()` writes, but `restore()` refuses one with more sections than the process can spare
+ * mappings (`mappings`).
  */
 export interface ReadLimits {
   /** The most sections, an integer >= 1. Default 65,535, which is what the format can hold. */
