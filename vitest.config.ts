@@ -16,7 +16,7 @@ export default defineConfig({
     // Most tests are about what a copy of the call's instant is. Those about V8's threads being busy then go without.
     env: { STILLFRAME_DISABLE: process.env['STILLFRAME_DISABLE'] ?? 'bounded_park' },
     // For what hangs. A busy machine takes ten times as long as an idle one.
-    testTimeout: 120_000,
-    hookTimeout: 120_000,
+    testTimeout: 300_000,
+    hookTimeout: 300_000,
   },
 })

@@ -184,7 +184,9 @@ describe('failures', () => {
     await snapshot(source, path).done
     const before = readFileSync(path)
     for (let round = 0; round < 20; round++) {
-      const taken = snapshot(new Uint8Array(16 << 20).fill(round + 1), path)
+      // At this rate it takes a quarter of a minute, however late the abort comes.
+      const options = { maxBytesPerSecond: 1 << 20 }
+      const taken = snapshot(new Uint8Array(16 << 20).fill(round + 1), path, options)
       const reason = new Error('changed my mind')
       taken.abort(reason)
       expect(await rejectionOf(taken.done)).toBe(reason)

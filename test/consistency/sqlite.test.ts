@@ -109,7 +109,7 @@ describe('a live SQLite database of more than 100 MB', () => {
     await goBack()
     const oracle = digestOf(db)
     const program = fileURLToPath(new URL('sqlite-reopen.mjs', import.meta.url))
-    const { stdout } = await promisify(execFile)(process.execPath, [program, path], { timeout: 50_000 })
+    const { stdout } = await promisify(execFile)(process.execPath, [program, path], { timeout: 240_000 })
     expect(JSON.parse(stdout)).toEqual({ integrity: 'ok', digest: oracle, integrityAfterInsert: 'ok' })
   })
 

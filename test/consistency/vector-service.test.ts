@@ -189,5 +189,5 @@ describe.each([
     expect(await service.end('SIGTERM')).toBe(0)
     expect((await inspect(path)).metadata).toMatchObject({ sequence: journal.answeredSequence })
     expect(await wrongSlotIn(path, journal, capacity)).toBeUndefined()
-  }, 180_000)
+  })
 })

@@ -97,14 +97,14 @@ function series(calls: FailingCall[], target: 'fresh' | 'replace', disabled = ''
       const fixture = startFixture(failingCall, [directory, call, all.join(','), target], {
         env: { STILLFRAME_DISABLE: disabled },
       })
-      const { runs, outcomes, problems } = await fixture.report(170_000)
+      const { runs, outcomes, problems } = await fixture.report()
       expect(problems).toEqual([])
       expect(runs).toBeGreaterThan(2)
       expect(outcomes.ok).toBeGreaterThan(0)
       if (!harmless && !neverReached)
         expect(Object.keys(outcomes).length, JSON.stringify(outcomes)).toBeGreaterThan(1)
       expect(await fixture.end).toEqual({ status: 0, signal: null, stderr: '' })
-    }, 180_000)
+    })
   }
 }
 

@@ -30,7 +30,7 @@ for (const { way, options, disabled } of ways) {
   for (const steps of disabled) {
     const what = `${way} ${JSON.stringify(options)}${steps === '' ? '' : `, ${steps} disabled`}`
     describe(what, () => {
-      test('a loss of power at any call leaves a complete file', { timeout: 120_000 }, async (context) => {
+      test('a loss of power at any call leaves a complete file', async (context) => {
         const { states, writes, names } = await statesAfterPowerLoss(context, way, options, steps)
         for (const state of states) {
           expect(state.mayHold, state.moment).toContain(await generationIn(way, state.image))
@@ -40,7 +40,7 @@ for (const { way, options, disabled } of ways) {
         expect(states.map((state) => state.mayHold)).toContainEqual([2])
       })
 
-      test('without the syncs it would not', { timeout: 120_000 }, async (context) => {
+      test('without the syncs it would not', async (context) => {
         const asked = { ...options, durable: false }
         const { states } = await statesAfterPowerLoss(context, way, asked, steps)
         const found = new Set<unknown>()
@@ -132,7 +132,7 @@ async function statesAfterPowerLoss(context: TestContext, way: string, options: 
     },
   )
   for (const generation of [1, 2]) {
-    const outcome = await fixture.report(60_000)
+    const outcome = await fixture.report()
     if (outcome['code'] === 'ERR_STILLFRAME_ENGINE_UNAVAILABLE') context.skip(outcome['message'])
     expect(outcome).toMatchObject({ ok: true, generation })
   }

@@ -25,7 +25,7 @@ async function answersOf(options: Parameters<typeof startProgram>[2] = {}): Prom
   mkdirSync(inDirectory('open'))
   chmodSync(inDirectory('open'), 0o777)
   const program = startProgram('choice', [inDirectory('open')], options)
-  const { answers } = await program.report(50_000)
+  const { answers } = await program.report()
   expect(await program.end).toEqual({ status: 0, signal: null, stderr: '' })
   return answers
 }

@@ -79,7 +79,7 @@ describe.each(inProcessVariants)('%s', (variant) => {
 /** The next report; a process that hangs or dies is a failure that says at which call. */
 async function stepOf(program: ReturnType<typeof startProgram>, last: Report): Promise<Report> {
   try {
-    return await program.report(25_000)
+    return await program.report()
   } catch (error) {
     throw new Error(`at call ${last['step']}`, { cause: error })
   }

@@ -73,5 +73,5 @@ describe.each(inProcessVariants)('%s', (variant) => {
       seeded(15),
     )
     expect(copied, 'no write came before the saver').toBeGreaterThan(0)
-  }, 120_000)
+  })
 })

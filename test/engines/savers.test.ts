@@ -60,7 +60,7 @@ describe.each(allVariants)('%s', (variant) => {
         compression,
         nice,
         maxBytesPerSecond: 1,
-        stallTimeoutMs: 1000,
+        stallTimeoutMs: 3000,
       })
       const threads = await until(
         () => saverThreads(before),
@@ -69,7 +69,7 @@ describe.each(allVariants)('%s', (variant) => {
       expect(threads.length).toBeGreaterThanOrEqual(2)
       expect(new Set(threads.map((thread) => thread.nice))).toEqual(new Set([nice]))
       // Longer than the stall timeout: waiting as asked for is not standing still.
-      await new Promise((resolve) => setTimeout(resolve, 1500))
+      await new Promise((resolve) => setTimeout(resolve, 4000))
       expect(getPriority()).toBe(priority)
       taken.abort()
       await expect(taken.done).rejects.toMatchObject({ name: 'AbortError' })

@@ -38,7 +38,7 @@ describe('many forks', () => {
     expect(endedWell).toBeGreaterThanOrEqual(50)
     expect(failed).toEqual([])
     expect(leftBehind).toEqual([])
-  }, 240_000)
+  })
 
   test("of a busy main thread need nothing of V8's own threads", async () => {
     const loads = 'young,old,large,jit,wasm,pool,timers'
@@ -46,7 +46,7 @@ describe('many forks', () => {
     expect(endedWell).toBe(40)
     // Nothing but worker_threads holds locks of V8 for any time.
     expect(retried).toBeLessThanOrEqual(1)
-  }, 240_000)
+  })
 })
 
 describe('a copy that waits for what no thread there can give', () => {
@@ -115,9 +115,9 @@ test('a heap snapshot leaves alone what a Worker compiles in the pause, of which
     [inDirectory('snapshot'), '3'],
     { preload: library },
   )
-  const { outcomes } = await fixture.report(60_000)
+  const { outcomes } = await fixture.report()
   expect(outcomes).toEqual(Array.from({ length: 3 }, () => ({ ok: true })))
-}, 70_000)
+})
 
 describe('ways to run Node', () => {
   for (const flags of [
@@ -139,6 +139,6 @@ describe('ways to run Node', () => {
       const { stdout } = await promisify(execFile)(process.execPath, args)
       console.log(stdout.trimEnd())
       expect(JSON.parse(stdout)).toMatchObject({ failed: [], leftBehind: [] })
-    }, 120_000)
+    })
   }
 })

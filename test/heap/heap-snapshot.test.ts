@@ -33,9 +33,9 @@ async function read(path: string): Promise<Reading> {
 
 const distance = (values: number[]): number => Math.max(...values) - Math.min(...values)
 
-test('it has the objects of V8’s own file of the same idle process', { timeout: 180_000 }, async () => {
+test('it has the objects of V8’s own file of the same idle process', async () => {
   const fixture = startFixture(new URL('fixtures/idle.mjs', import.meta.url), [inDirectory()])
-  const { v8, ours } = (await fixture.report(120_000)) as { v8: string[]; ours: string[] }
+  const { v8, ours } = (await fixture.report()) as { v8: string[]; ours: string[] }
   await fixture.end
 
   const format = (path: string): unknown => JSON.parse(readFileSync(path, 'utf8')).snapshot.meta
@@ -72,7 +72,7 @@ test('it has the objects of V8’s own file of the same idle process', { timeout
   expect(more.length, more.join(', ')).toBeLessThan(12)
 })
 
-test('it is of the instant of the call', { timeout: 120_000 }, async () => {
+test('it is of the instant of the call', async () => {
   const fixture = startFixture(new URL('fixtures/markers.mjs', import.meta.url), [inDirectory()], {
     nodeOptions: ['--expose-gc'],
   })

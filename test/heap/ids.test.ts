@@ -43,12 +43,12 @@ async function snapshotsOf(kinds: string): Promise<Ids[]> {
     inDirectory(),
     kinds,
   ])
-  const { files } = await fixture.report(120_000)
+  const { files } = await fixture.report()
   expect(await fixture.end).toMatchObject({ status: 0, stderr: '' })
   return files.map(idsOf)
 }
 
-test('ids last from one file to the next with stableIds', { timeout: 180_000 }, async () => {
+test('ids last from one file to the next with stableIds', async () => {
   const [first, second, third, ofV8] = (await snapshotsOf('stable,stable,stable,v8')) as [Ids, Ids, Ids, Ids]
   expect(first.byText.size).toBe(2000)
   expect(second.byText.size).toBe(3000)
@@ -66,7 +66,7 @@ test('ids last from one file to the next with stableIds', { timeout: 180_000 }, 
   }
 })
 
-test('no id is in two files without', { timeout: 180_000 }, async () => {
+test('no id is in two files without', async () => {
   const files = await snapshotsOf('fresh,fresh,stable,fresh,v8')
   const seen = new Set<number>()
   for (const [index, { all }] of files.entries()) {

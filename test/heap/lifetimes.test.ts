@@ -128,4 +128,4 @@ test('Workers may be terminated at any moment', async () => {
   expect(children).toEqual([])
   expect(forkable).toBe(0)
   expect(temporaryFilesIn(inDirectory())).toEqual([])
-}, 120_000)
+})

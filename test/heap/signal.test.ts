@@ -55,7 +55,7 @@ async function startService(
     stderr: () => stderr,
     says: async (text, times = 1) => {
       const said = (): boolean => stderr.split(text).length > times
-      await waitUntil(said, `it had said so ${times} times: "${text}"`, 30_000).catch((error) => {
+      await waitUntil(said, `it had said so ${times} times: "${text}"`).catch((error) => {
         throw new Error(`${error.message}. It said:\n${stderr}`)
       })
     },
@@ -246,7 +246,7 @@ describe('the service goes on', () => {
     const service = await startService()
     service.fixture.child.stderr?.destroy()
     process.kill(service.pid, 'SIGUSR2')
-    await waitUntil(() => snapshots().length === 1, 'there was a snapshot', 30_000)
+    await waitUntil(() => snapshots().length === 1, 'there was a snapshot')
     await service.answers()
   })
 

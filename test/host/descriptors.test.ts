@@ -111,7 +111,7 @@ test(
       [inDirectory(), String(count)],
       { nodeOptions: ['--expose-gc'] },
     )
-    const { before, after, verified } = await fixture.report(longMode ? 1_700_000 : 60_000)
+    const { before, after, verified } = await fixture.report(longMode ? 1_700_000 : undefined)
     expect({ ...after, mappings: 0 }).toEqual({ ...before, mappings: 0 })
     // V8's own heap moves by some; one that is left behind by each tenth snapshot would be seen.
     expect(after.mappings - before.mappings).toBeLessThan(30)
@@ -119,5 +119,5 @@ test(
     expect(readdirSync(inDirectory())).toEqual(['file'])
     expect(await fixture.end).toMatchObject({ status: 0 })
   },
-  longMode ? 1_800_000 : 90_000,
+  longMode ? 1_800_000 : undefined,
 )

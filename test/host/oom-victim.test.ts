@@ -21,7 +21,7 @@ const rounds = 20
 const byteLength = 128 << 20
 const roomForCopies = 96 << 20
 
-test(`the forked copy is the victim, ${rounds} times of ${rounds}`, { timeout: 120_000 }, async (context) => {
+test(`the forked copy is the victim, ${rounds} times of ${rounds}`, async (context) => {
   const group = memoryCgroup(context, 2 ** 40)
   const service = startFixture(outgrowsMemory, [inDirectory('file'), String(byteLength)], {
     wrapper: group.wrapper,

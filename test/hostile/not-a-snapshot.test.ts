@@ -217,7 +217,7 @@ it('a file of somebody else is an error of permission', async (context) => {
   const { stdout, stderr } = spawnSync(command, args, {
     cwd: dirname(dirname(dirname(fileURLToPath(import.meta.url)))),
     encoding: 'utf8',
-    timeout: 30_000,
+    timeout: 240_000,
   })
   expect(stderr).toBe('')
   const [inspected, restored, verified, allowed] = JSON.parse(stdout) as unknown[]

@@ -49,7 +49,7 @@ const bytesOf = (region: Region | undefined): Buffer =>
 const levels = [-50, 1, 19]
 
 describe.each(allVariants)('%s', (variant) => {
-  test.for(levels)('every section comes back, level %i', { timeout: 60_000 }, async (level, context) => {
+  test.for(levels)('every section comes back, level %i', async (level, context) => {
     needsVariant(context, variant)
     const path = inDirectory('file')
     const sources = makeRegions()

@@ -71,7 +71,7 @@ export class Fixture {
   }
 
   /** The next report; fails when the fixture ends, or says nothing for so long. */
-  async report(limitMs = 60_000): Promise<Report> {
+  async report(limitMs = 240_000): Promise<Report> {
     const end = performance.now() + limitMs
     while (this.#reports.length === 0) {
       if (this.#ended) throw new Error(`the fixture ended without a report: ${JSON.stringify(this.#ended)}`)

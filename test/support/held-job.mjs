@@ -28,7 +28,8 @@ export function holdJob(path, options) {
       for (let slice = 0; slice < 6000 && !existsSync(gate); slice++) Atomics.wait(nothing, 0, 0, 10)
       out.write(heldText)
     },
-    options,
+    // With the usual niceness it would get no processor for seconds on a busy machine.
+    { nice: 0, ...options },
   )
   spinUntil(() => job.progress.bytesWritten >= firstBytes, 'the copy has begun to write')
   job.done.catch(() => {}).finally(() => rmSync(directory, { recursive: true, force: true }))

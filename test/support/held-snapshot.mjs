@@ -21,7 +21,7 @@ export function bigRegion() {
  */
 export function startSnapshot(source, path, options) {
   const before = new Set(childrenOf(process.pid))
-  const taken = snapshot(source, path, { engine: 'fork', ...options })
+  const taken = snapshot(source, path, { engine: 'fork', nice: 0, ...options })
   const pid = childrenOf(process.pid).find((each) => !before.has(each))
   if (pid === undefined) throw new Error('the child of the snapshot was gone before it could be seen')
   return { taken, pid }

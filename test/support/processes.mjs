@@ -116,7 +116,7 @@ export function threadsNamed(name) {
  * @param {string} what - completes "waited in vain until".
  * @param {number} [limitMs]
  */
-export async function waitUntil(condition, what, limitMs = 30_000) {
+export async function waitUntil(condition, what, limitMs = 120_000) {
   const end = performance.now() + limitMs
   while (!condition()) {
     if (performance.now() > end) throw new Error(`waited ${limitMs} ms in vain until ${what}`)
@@ -131,7 +131,7 @@ export async function waitUntil(condition, what, limitMs = 30_000) {
  * @param {string} what
  * @param {number} [limitMs]
  */
-export function spinUntil(condition, what, limitMs = 30_000) {
+export function spinUntil(condition, what, limitMs = 120_000) {
   const end = performance.now() + limitMs
   while (!condition()) {
     if (performance.now() > end) throw new Error(`waited ${limitMs} ms in vain until ${what}`)
