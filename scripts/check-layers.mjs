@@ -24,7 +24,7 @@ const houses = [
     resolve: (_file, name) => path.join('native', name),
     floors: [
       ['base'],
-      ['memory'],
+      ['memory', 'publish'],
       ['image'],
       ['child'],
       ['freeze'],

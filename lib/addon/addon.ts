@@ -47,37 +47,71 @@ export interface NativeSource {
   dontFork: boolean
 }
 
+/** How the memory is frozen; see docs/ENGINES.md. */
+export type EngineName = 'userfaultfd' | 'mprotect' | 'fork'
+
+/**
+ * What answers the first write to a frozen page: a `'thread'` of stillframe, a `'signal'` handler
+ * on the writing thread, or the `'kernel'`. With `'signal'` the kernel's own writes into a frozen
+ * page (`fs.read`, sockets) fail with `EFAULT` unless `Region.prepareWrite()` announced them.
+ */
+export type FaultHandling = 'thread' | 'signal' | 'kernel'
+
+/** What to do when copy-on-write has taken `memoryLimit`. */
+export type MemoryLimitAction = 'wait' | 'abort'
+
+/** The file to publish. */
+export interface TargetPlan {
+  /** Absolute. */
+  readonly path: string
+  readonly overwrite: boolean
+  /** Permission bits. */
+  readonly mode: number
+  readonly durable: boolean
+}
+
+/** How its blocks are written. */
+export interface EncodingPlan {
+  readonly codec: 'none' | 'zstd'
+  /** Level of zstd; 0 without it. */
+  readonly level: number
+}
+
+/** What the savers leave to the service. */
+export interface PacingPlan {
+  /** Bytes per second to the file; 0: no limit. */
+  readonly maxBytesPerSecond: number
+  /** Niceness, 0 to 19, unless the service's is higher. */
+  readonly nice: number
+}
+
+/** What ends a job before its time. */
+export interface LimitsPlan {
+  /** Bytes; 0 asks for the default (half of the memory available when the job starts). */
+  readonly memoryLimit: number
+  /** Fork always aborts. */
+  readonly onMemoryLimit: MemoryLimitAction
+  readonly stallTimeoutMs: number
+  /** 0: none. */
+  readonly timeoutMs: number
+}
+
 export interface CapturePlan {
   /**
    * The engine to use, and what answers its faults; `lib/machine/engines.ts` has resolved 'auto'
    * already.
    */
-  engine: string
-  faultHandling: string
+  engine: EngineName
+  faultHandling: FaultHandling
   sources: NativeSource[]
-  /** Absolute path of the file to publish. */
-  path: string
   /** 16 bytes. */
   id: Uint8Array
   /** JSON text, or undefined for none. */
   metadata: string | undefined
-  overwrite: boolean
-  /** Permission bits. */
-  mode: number
-  durable: boolean
-  /** Bytes; 0 asks for the default (half of the memory available when the capture starts). */
-  memoryLimit: number
-  /** 'wait' or 'abort'; the fork engine always aborts. */
-  onMemoryLimit: string
-  stallTimeoutMs: number
-  /** 'none' or 'zstd'. */
-  codec: string
-  /** Level of zstd; 0 without it. */
-  level: number
-  /** Bytes per second to the file; 0: no limit. */
-  maxBytesPerSecond: number
-  /** 0 to 19. */
-  nice: number
+  target: TargetPlan
+  encoding: EncodingPlan
+  pacing: PacingPlan
+  limits: LimitsPlan
 }
 
 export interface NativeCaptureResult {
@@ -150,7 +184,7 @@ export interface ReadJob {
  * Existing memory to fill instead of fresh memory. All members are always present, as in a {@link
  * NativeSource}.
  */
-export interface RestoreTarget {
+export interface NativeDestination {
   name: string
   /** The region to fill from its first byte; filled by the reading thread itself. */
   region: RegionHandle | undefined
@@ -196,7 +230,7 @@ export interface RestorePlan {
    * Existing memory to fill, by section; checked against the file's sections before a byte is
    * filled.
    */
-  into: (RestoreTarget & { byteLength: number })[]
+  into: (NativeDestination & { byteLength: number })[]
 }
 
 export interface RestoredSection {
@@ -278,7 +312,7 @@ export interface Addon {
    */
   directReads(): string
   /** Throws what a capture to this path would throw. */
-  checkTarget(path: string, options: { overwrite: boolean }): void
+  checkTarget(path: string, options: Pick<TargetPlan, 'overwrite'>): void
   preflight(sources: NativeSource[], directory: string): NativePreflight
   /** The mappings of all regions of the process: pairs of address and length. */
   regionRanges(): number[]

@@ -11,25 +11,16 @@ import { join } from 'node:path'
 import process from 'node:process'
 import { messageOf, StillframeError } from '../base/errors.js'
 import type { NativeFailure } from '../base/native-failure.js'
-import type { Addon } from './addon.js'
+import type { Addon, LimitsPlan, PacingPlan, TargetPlan } from './addon.js'
 import { checkPlatform, prebuilt, tryFile } from './load.js'
 import { packageRoot, sourceRoot } from './package-root.js'
 import { addonVariable } from './privileges.js'
 
 /** What a forked copy has to do. */
-export interface HeapPlan {
-  /** Absolute path of the file to publish. */
-  path: string
-  overwrite: boolean
-  mode: number
-  durable: boolean
-  /** Bytes of the copy's own; 0 asks for half of what is available. */
-  memoryLimit: number
-  stallTimeoutMs: number
-  /** 0: none. */
-  timeoutMs: number
-  /** Niceness of the copy, unless that of the service is higher. */
-  nice: number
+export interface ForkPlan {
+  target: TargetPlan
+  pacing: PacingPlan
+  limits: LimitsPlan
   /** For heap snapshots: the service's V8 gives the ids and keeps them. */
   stableIds: boolean
   /** Pairs of address and length: memory that the copy does without. */
@@ -44,7 +35,7 @@ export interface HeapPlan {
 }
 
 /** What is reported at the end of a job. */
-export interface NativeHeapResult {
+export interface NativeForkResult {
   fileSize: number
   allocatedBytes: number
   durationMs: number
@@ -67,7 +58,7 @@ export interface PauseParts {
 }
 
 /** A running job. */
-export interface HeapJobHandle {
+export interface ForkJobHandle {
   /** Of the forked copy. */
   readonly pid: number
   readonly frozenAtMs: number
@@ -108,10 +99,10 @@ export interface SerializedValue {
 }
 
 export interface HeapAddon {
-  HeapJob: new (
-    plan: HeapPlan,
-    onEnd: (failure: NativeFailure | null, result?: NativeHeapResult) => void,
-  ) => HeapJobHandle
+  ForkJob: new (
+    plan: ForkPlan,
+    onEnd: (failure: NativeFailure | null, result?: NativeForkResult) => void,
+  ) => ForkJobHandle
   /**
    * Serializes into at most `limit` bytes. A string says why not, as the rest of a sentence that
    * begins with "the value". Throws what getters throw.
@@ -159,8 +150,8 @@ function load(): HeapAddon {
   const outcomes: string[] = []
   for (const file of files) {
     const { exports, outcome } = tryFile(file)
-    const { HeapJob, serializeValue } = (exports ?? {}) as Partial<HeapAddon>
-    if (typeof HeapJob === 'function' && typeof serializeValue === 'function') return exports as HeapAddon
+    const { ForkJob, serializeValue } = (exports ?? {}) as Partial<HeapAddon>
+    if (typeof ForkJob === 'function' && typeof serializeValue === 'function') return exports as HeapAddon
     outcomes.push(`  ${file}: ${outcome ?? 'it is not the heap addon of this version of stillframe'}`)
   }
   throw new StillframeError(

@@ -58,6 +58,11 @@ export function checkInteger(value: unknown, name: string, min: number, max: num
   return value
 }
 
+/** The same; undefined when undefined. */
+export function optionalInteger(value: unknown, name: string, min: number, max: number): number | undefined {
+  return value === undefined ? undefined : checkInteger(value, name, min, max)
+}
+
 /** One of a few strings. */
 export function checkChoice<const Choice extends string>(
   value: unknown,

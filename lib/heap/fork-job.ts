@@ -8,7 +8,7 @@ import { AsyncResource } from 'node:async_hooks'
 import { performance } from 'node:perf_hooks'
 import { clearTimeout, setTimeout } from 'node:timers'
 import { inspect } from 'node:util'
-import type { HeapAddon, HeapJobHandle, HeapPlan, NativeHeapResult, PauseParts } from '../addon/heap-addon.js'
+import type { ForkJobHandle, ForkPlan, HeapAddon, NativeForkResult, PauseParts } from '../addon/heap-addon.js'
 import { loadAddon } from '../addon/load.js'
 import { type CallSite, fromNative, isError, isNativeFailure, StillframeError } from '../base/errors.js'
 import type { NativeFailure } from '../base/native-failure.js'
@@ -52,7 +52,7 @@ export interface ForkRequest {
   readonly addon: HeapAddon
   readonly path: string
   readonly options: CheckedForkOptions
-  readonly run: HeapPlan['run']
+  readonly run: ForkPlan['run']
   readonly callSite: CallSite
   /** The exported function that was called. */
   readonly entry: (...args: never[]) => unknown
@@ -91,7 +91,7 @@ export class ForkJob extends CaptureJob<ForkProgress, ForkResult> {
 
   readonly #request: ForkRequest
   /** Undefined while the job waits for V8's threads. */
-  #handle: HeapJobHandle | undefined
+  #handle: ForkJobHandle | undefined
   #waiting: NodeJS.Timeout | undefined
   /** The `performance.now()` after which the job no longer waits for them. */
   #waitEnd = 0
@@ -166,23 +166,22 @@ export class ForkJob extends CaptureJob<ForkProgress, ForkResult> {
     this.#pauseMs = Math.max(this.#pauseMs, performance.now() - startedAt)
   }
 
-  #fork(): HeapJobHandle {
+  #fork(): ForkJobHandle {
     const { addon, path, options, run } = this.#request
-    const { overwrite, mode, durable, memoryLimit, stallTimeoutMs, timeoutMs, nice, stableIds } = options
-    const limits = { memoryLimit, stallTimeoutMs, timeoutMs, nice }
-    const plan = { path, overwrite, mode, durable, ...limits, stableIds, run }
+    const { file, pacing, limits, stableIds } = options
+    const plan = { target: { path, ...file }, pacing, limits, stableIds, run }
     // Regions may be larger than everything else together, and saving them is what snapshot() is
     // for.
     const { flipLock, regionRanges } = loadAddon()
-    return new addon.HeapJob({ ...plan, flipLock, keepOut: regionRanges() }, (failure, result) =>
+    return new addon.ForkJob({ ...plan, flipLock, keepOut: regionRanges() }, (failure, result) =>
       this.#inContext.runInAsyncScope(() => this.#end(failure, result)),
     )
   }
 
   #waitForRest(startedAt: number): void {
-    const { retry, stallTimeoutMs, timeoutMs } = this.#request.options
+    const { retry, limits } = this.#request.options
     if (!retry) throw this.#busy('in the call, and retry is false')
-    const patienceMs = Math.min(stallTimeoutMs, timeoutMs)
+    const patienceMs = Math.min(limits.stallTimeoutMs, limits.timeoutMs)
     if (this.#waitEnd === 0) this.#waitEnd = startedAt + patienceMs
     if (performance.now() > this.#waitEnd) throw this.#busy(`in ${patienceMs} ms`)
     this.#waiting = this.#inContext.runInAsyncScope(() =>
@@ -222,7 +221,7 @@ export class ForkJob extends CaptureJob<ForkProgress, ForkResult> {
   }
 
   /** Called once by native code for each copy. */
-  #end(failure: NativeFailure | null, result?: NativeHeapResult): void {
+  #end(failure: NativeFailure | null, result?: NativeForkResult): void {
     const handle = this.#handle
     if (handle === undefined) return
     if (result !== undefined && failure === null) {
@@ -242,7 +241,7 @@ export class ForkJob extends CaptureJob<ForkProgress, ForkResult> {
     if (failure === null || !this.#tryAgain(failure, handle)) this.fail(this.#reasonOf(failure, handle))
   }
 
-  #tryAgain(failure: NativeFailure, { heldLock, outOfTime }: HeapJobHandle): boolean {
+  #tryAgain(failure: NativeFailure, { heldLock, outOfTime }: ForkJobHandle): boolean {
     const limit = heldLock ? maxAttemptsForLocks : maxAttempts
     const { retry } = this.#request.options
     if (
@@ -264,7 +263,7 @@ export class ForkJob extends CaptureJob<ForkProgress, ForkResult> {
     return true
   }
 
-  #reasonOf(failure: NativeFailure | null, handle: HeapJobHandle): unknown {
+  #reasonOf(failure: NativeFailure | null, handle: ForkJobHandle): unknown {
     const { path, callSite } = this.#request
     if (failure?.failure === 'ABORTED') return abortError()
     if (failure === null || !isNativeFailure(failure) || failure.failure !== 'CALLBACK') {

@@ -1,6 +1,13 @@
 /** The options of a job in a forked copy: their meaning, their defaults and their checks. */
 
-import { checkBoolean, checkCallback, checkInteger, checkOptions, checkSignal } from '../base/validate.js'
+import type { LimitsPlan, PacingPlan } from '../addon/addon.js'
+import { checkBoolean, checkCallback, checkOptions, checkSignal, optionalInteger } from '../base/validate.js'
+import {
+  type CheckedFileOptions,
+  checkFileOptions,
+  type FileOptions,
+  fileOptionNames,
+} from '../snapshot/file-options.js'
 
 /** How far a job has come. */
 export interface ForkProgress {
@@ -20,7 +27,7 @@ export interface ForkProgress {
 }
 
 /** Options of `writeHeapSnapshot()` and `snapshotState()`. */
-export interface ForkOptions {
+export interface ForkOptions extends FileOptions {
   /** Aborts the job: `done` rejects with the signal's reason. */
   signal?: AbortSignal | undefined
   /**
@@ -39,15 +46,6 @@ export interface ForkOptions {
    * the memory that is available at the call. A heap snapshot takes several times the heap.
    */
   memoryLimit?: number | undefined
-  /**
-   * True (default): an existing file is replaced atomically. False: it is an error,
-   * `ERR_STILLFRAME_EXISTS`.
-   */
-  overwrite?: boolean | undefined
-  /** Permission bits of the file, 0 to 0o777; the umask does not apply. Default 0o600. */
-  mode?: number | undefined
-  /** True (default): the file and its directory are synced before `done` resolves. */
-  durable?: boolean | undefined
   /**
    * Niceness of the copy, an integer from 0 to 19, or that of the service if it is higher: the
    * service comes first. Default 10.
@@ -79,14 +77,9 @@ export interface HeapSnapshotOptions extends ForkOptions {
 /** Options with their defaults filled in. */
 export interface CheckedForkOptions {
   readonly signal: AbortSignal | undefined
-  readonly stallTimeoutMs: number
-  readonly timeoutMs: number
-  /** 0: the default. */
-  readonly memoryLimit: number
-  readonly overwrite: boolean
-  readonly mode: number
-  readonly durable: boolean
-  readonly nice: number
+  readonly file: CheckedFileOptions
+  readonly pacing: PacingPlan
+  readonly limits: LimitsPlan
   readonly retry: boolean
   readonly stableIds: boolean
   readonly onProgress: ((progress: ForkProgress) => void) | undefined
@@ -97,9 +90,7 @@ const known = [
   'stallTimeoutMs',
   'timeoutMs',
   'memoryLimit',
-  'overwrite',
-  'mode',
-  'durable',
+  ...fileOptionNames,
   'nice',
   'retry',
   'onProgress',
@@ -120,18 +111,19 @@ export function checkHeapSnapshotOptions(options: unknown): CheckedForkOptions {
 
 function fillIn(given: Partial<Record<(typeof known)[number], unknown>>): CheckedForkOptions {
   const integer = (key: (typeof known)[number], min: number, max: number, otherwise: number): number =>
-    given[key] === undefined ? otherwise : checkInteger(given[key], `options.${key}`, min, max)
+    optionalInteger(given[key], `options.${key}`, min, max) ?? otherwise
   return {
     signal: checkSignal(given.signal, 'options.signal'),
-    stallTimeoutMs: integer('stallTimeoutMs', 1, maxTimeoutMs, 30_000),
-    timeoutMs: integer('timeoutMs', 1, maxTimeoutMs, 3_600_000),
-    memoryLimit: integer('memoryLimit', 1, Number.MAX_SAFE_INTEGER, 0),
-    overwrite: checkBoolean(given.overwrite, 'options.overwrite', true),
-    mode: integer('mode', 0, 0o777, 0o600),
-    durable: checkBoolean(given.durable, 'options.durable', true),
-    stableIds: false,
+    file: checkFileOptions(given),
+    pacing: { maxBytesPerSecond: 0, nice: integer('nice', 0, 19, 10) },
+    limits: {
+      memoryLimit: integer('memoryLimit', 1, Number.MAX_SAFE_INTEGER, 0),
+      onMemoryLimit: 'abort',
+      stallTimeoutMs: integer('stallTimeoutMs', 1, maxTimeoutMs, 30_000),
+      timeoutMs: integer('timeoutMs', 1, maxTimeoutMs, 3_600_000),
+    },
     retry: checkBoolean(given.retry, 'options.retry', true),
-    nice: integer('nice', 0, 19, 10),
+    stableIds: false,
     onProgress: checkCallback<(progress: ForkProgress) => void>(given.onProgress, 'options.onProgress'),
   }
 }

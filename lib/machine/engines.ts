@@ -1,27 +1,16 @@
 /** Which engine captures: this is the one place that decides. */
 
-import type { NativeCapabilities } from '../addon/addon.js'
+import type { EngineName, FaultHandling, MemoryLimitAction, NativeCapabilities } from '../addon/addon.js'
 import { StillframeError } from '../base/errors.js'
 import type { ResolvedSource } from '../region/source.js'
 
-/** How the memory is frozen; see docs/ENGINES.md. */
-export type EngineName = 'userfaultfd' | 'mprotect' | 'fork'
-
-/**
- * What answers the first write to a frozen page: a `'thread'` of stillframe, a `'signal'` handler
- * on the writing thread, or the `'kernel'`. With `'signal'` the kernel's own writes into a frozen
- * page (`fs.read`, sockets) fail with `EFAULT` unless `Region.prepareWrite()` announced them.
- */
-export type FaultHandling = 'thread' | 'signal' | 'kernel'
+export type { EngineName, FaultHandling, MemoryLimitAction }
 
 /**
  * How the kernel may write into the sources during a capture: not at all, through their page table,
  * or past it as well.
  */
 export type KernelWrites = boolean | 'direct'
-
-/** What to do when copy-on-write has taken `memoryLimit`. */
-export type MemoryLimitAction = 'wait' | 'abort'
 
 /** The best one first: `'auto'` tries them in this order. */
 export const engineNames: readonly EngineName[] = ['userfaultfd', 'mprotect', 'fork']

@@ -1,7 +1,7 @@
 /** Existing memory that a restore fills. */
 
 import { setImmediate } from 'node:timers'
-import type { RestoreTarget as NativeTarget, RegionHandle } from '../addon/addon.js'
+import type { NativeDestination, RegionHandle } from '../addon/addon.js'
 import { invalidArgType, invalidArgValue, StillframeError } from '../base/errors.js'
 import { checkSectionName } from '../base/validate.js'
 import { bufferOf, bufferOfMemory, type Extent, extentOf, type WebAssemblyMemory } from '../region/extent.js'
@@ -10,8 +10,8 @@ import { isRegion, openHandle, type Region, regionOfBuffer } from '../region/reg
 /** Memory that a section can be restored into, from its first byte on. */
 export type RestoreTarget = Region | ArrayBuffer | SharedArrayBuffer | ArrayBufferView | WebAssemblyMemory
 
-/** A target that has been checked. */
-export interface ResolvedTarget {
+/** A destination that has been checked. */
+export interface ResolvedDestination {
   /** Of the section. */
   readonly name: string
   readonly byteLength: number
@@ -31,10 +31,10 @@ const expected = 'a Region, ArrayBuffer, SharedArrayBuffer, typed array, DataVie
 /**
  * Checks `options.into`.
  *
- * @throws TypeError for what is no memory, detached memory, or two targets that share bytes;
+ * @throws TypeError for what is no memory, detached memory, or two destinations that share bytes;
  *   StillframeError `ERR_STILLFRAME_CLOSED` for a closed region.
  */
-export function resolveTargets(into: unknown): ResolvedTarget[] {
+export function resolveDestinations(into: unknown): ResolvedDestination[] {
   const name = 'options.into'
   if (typeof into !== 'object' || into === null || Array.isArray(into)) {
     throw invalidArgType(name, 'an object of memory by section name', into)
@@ -43,13 +43,13 @@ export function resolveTargets(into: unknown): ResolvedTarget[] {
   if (isRegion(into) || bufferOf(into) !== undefined || bufferOfMemory(into) !== undefined) {
     throw invalidArgType(name, 'an object of memory by section name, such as { main: memory }', into)
   }
-  const targets = Object.entries(into).map(([section, value]) => resolveTarget(section, value))
-  if (targets.length === 0) throw invalidArgValue(`${name} must name at least one section`)
-  refuseOverlap(targets)
-  return targets
+  const destinations = Object.entries(into).map(([section, value]) => resolveDestination(section, value))
+  if (destinations.length === 0) throw invalidArgValue(`${name} must name at least one section`)
+  refuseOverlap(destinations)
+  return destinations
 }
 
-function resolveTarget(section: string, value: unknown): ResolvedTarget {
+function resolveDestination(section: string, value: unknown): ResolvedDestination {
   checkSectionName(section, 'the name of a section in options.into')
   const label = `options.into['${section}']`
   if (isRegion(value)) {
@@ -69,9 +69,9 @@ function resolveTarget(section: string, value: unknown): ResolvedTarget {
 }
 
 /** If two sections went into the same bytes, the last one would win in silence. */
-function refuseOverlap(targets: readonly ResolvedTarget[]): void {
+function refuseOverlap(destinations: readonly ResolvedDestination[]): void {
   const byBuffer = new Map<ArrayBufferLike, { name: string; start: number; end: number }[]>()
-  for (const { name, locate } of targets) {
+  for (const { name, locate } of destinations) {
     const { buffer, byteOffset, byteLength } = locate()
     const ranges = byBuffer.get(buffer) ?? []
     ranges.push({ name, start: byteOffset, end: byteOffset + byteLength })
@@ -95,16 +95,16 @@ function refuseOverlap(targets: readonly ResolvedTarget[]): void {
  * @param onError - is told that the memory is not there any more, just before that ends the
  *   restore.
  */
-export function toNativeTarget(
-  target: ResolvedTarget,
+export function toNativeDestination(
+  destination: ResolvedDestination,
   path: string,
   onError: (error: Error) => void,
-): NativeTarget & { byteLength: number } {
-  const { name, byteLength, region, inRegion } = target
+): NativeDestination & { byteLength: number } {
+  const { name, byteLength, region, inRegion } = destination
   if (region !== undefined) return { name, byteLength, region, inRegion, onChunk: undefined }
   const onChunk = (byteOffset: number, chunkLength: number, done: () => void): Uint8Array => {
     try {
-      const chunk = locateChunk(target, path, byteOffset, chunkLength)
+      const chunk = locateChunk(destination, path, byteOffset, chunkLength)
       // Everybody else gets a turn of the event loop before the next chunk.
       setImmediate(done)
       return chunk
@@ -121,16 +121,16 @@ export function toNativeTarget(
  * chunks, so it is looked up anew for each.
  */
 function locateChunk(
-  target: ResolvedTarget,
+  destination: ResolvedDestination,
   path: string,
   byteOffset: number,
   chunkLength: number,
 ): Uint8Array {
-  const extent = whereNow(target)
+  const extent = whereNow(destination)
   if (extent === undefined || byteOffset + chunkLength > extent.byteLength) {
     throw new StillframeError(
       'ERR_STILLFRAME_CLOSED',
-      `the memory given for section '${target.name}' was detached, closed or shrunk while it was being filled ` +
+      `the memory given for section '${destination.name}' was detached, closed or shrunk while it was being filled ` +
         `from '${path}'. Leave it alone until restore() is done`,
       { path },
     )
@@ -138,9 +138,9 @@ function locateChunk(
   return new Uint8Array(extent.buffer, extent.byteOffset + byteOffset, chunkLength)
 }
 
-function whereNow(target: ResolvedTarget): Extent | undefined {
+function whereNow(destination: ResolvedDestination): Extent | undefined {
   try {
-    return target.locate()
+    return destination.locate()
   } catch {
     return undefined
   }

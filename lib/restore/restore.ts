@@ -16,7 +16,12 @@ import {
   checkSignal,
 } from '../base/validate.js'
 import { adoptRegion, isBusy, type Region } from '../region/region.js'
-import { type ResolvedTarget, type RestoreTarget, resolveTargets, toNativeTarget } from './destination.js'
+import {
+  type ResolvedDestination,
+  type RestoreTarget,
+  resolveDestinations,
+  toNativeDestination,
+} from './destination.js'
 import { type SnapshotInfo, toSnapshotInfo } from './inspect.js'
 import { checkLimits, type ReadLimits } from './limits.js'
 import { type JobCallback, runJob } from './read-job.js'
@@ -104,7 +109,7 @@ export async function restore<Meta = JsonValue>(
     sections: wish.sections,
     maxBytes: wish.maxBytes,
     limits: wish.limits,
-    into: wish.targets.map((target) => toNativeTarget(target, file, onLocateError)),
+    into: wish.destinations.map((destination) => toNativeDestination(destination, file, onLocateError)),
   }
   const native = await runJob({
     path: file,
@@ -190,7 +195,7 @@ interface RestoreWish {
   readonly mode: 'any' | 'map' | 'copy'
   readonly verify: boolean
   readonly prefetch: boolean
-  readonly targets: readonly ResolvedTarget[]
+  readonly destinations: readonly ResolvedDestination[]
   readonly sections: string[] | undefined
   readonly maxBytes: number
   readonly limits: NativeReadLimits
@@ -212,15 +217,15 @@ const known = [
 
 function checkRestoreOptions(options: unknown): RestoreWish {
   const given = checkOptions(options, known)
-  const targets = given.into === undefined ? [] : resolveTargets(given.into)
+  const destinations = given.into === undefined ? [] : resolveDestinations(given.into)
   return {
     mode: given.mode === undefined ? 'any' : checkChoice(given.mode, 'options.mode', ['map', 'copy']),
     verify: checkBoolean(given.verify, 'options.verify', true),
     prefetch: checkBoolean(given.prefetch, 'options.prefetch', false),
-    targets,
+    destinations,
     sections: checkSectionList(
       given.sections,
-      targets.map(({ name }) => name),
+      destinations.map(({ name }) => name),
     ),
     maxBytes:
       given.maxBytes === undefined
@@ -233,13 +238,13 @@ function checkRestoreOptions(options: unknown): RestoreWish {
 }
 
 /** The sections to restore, without duplicates; undefined for all. */
-function checkSectionList(sections: unknown, targets: string[]): string[] | undefined {
-  if (sections === undefined) return targets.length > 0 ? targets : undefined
+function checkSectionList(sections: unknown, destinations: string[]): string[] | undefined {
+  if (sections === undefined) return destinations.length > 0 ? destinations : undefined
   if (!Array.isArray(sections))
     throw invalidArgType('options.sections', 'an array of section names', sections)
   const names = new Set(sections.map((name, index) => checkSectionName(name, `options.sections[${index}]`)))
   if (names.size === 0) throw invalidArgValue('options.sections must name at least one section')
-  const forgotten = targets.find((name) => !names.has(name))
+  const forgotten = destinations.find((name) => !names.has(name))
   if (forgotten !== undefined) {
     throw invalidArgValue(`options.into names section '${forgotten}', which options.sections leaves out`)
   }

@@ -1,5 +1,6 @@
 /** The options of a capture: their meaning, their defaults and their checks. */
 
+import type { EncodingPlan, LimitsPlan, PacingPlan } from '../addon/addon.js'
 import { invalidArgType, invalidArgValue } from '../base/errors.js'
 import { encodeMetadata, type JsonOf, type JsonValue } from '../base/metadata.js'
 import type { SnapshotProgress } from '../base/progress.js'
@@ -10,6 +11,7 @@ import {
   checkInteger,
   checkOptions,
   checkSignal,
+  optionalInteger,
   ownProperties,
 } from '../base/validate.js'
 import {
@@ -18,6 +20,12 @@ import {
   type KernelWrites,
   type MemoryLimitAction,
 } from '../machine/engines.js'
+import {
+  type CheckedFileOptions,
+  checkFileOptions,
+  type FileOptions,
+  fileOptionNames,
+} from './file-options.js'
 
 /** How the bytes of a file are encoded. */
 export type Compression = 'none' | 'zstd' | { codec: 'zstd'; level: number }
@@ -25,7 +33,7 @@ export type Compression = 'none' | 'zstd' | { codec: 'zstd'; level: number }
 /**
  * Options of `snapshot()` and `preflight()`. The compiler infers `Meta`, the type of the metadata.
  */
-export interface SnapshotOptions<Meta = JsonValue> {
+export interface SnapshotOptions<Meta = JsonValue> extends FileOptions {
   /**
    * `'auto'` (default) takes the best engine that works for these sources on this machine. An
    * engine that is named is used, or refused with `ERR_STILLFRAME_ENGINE_UNAVAILABLE`. See
@@ -81,15 +89,6 @@ export interface SnapshotOptions<Meta = JsonValue> {
    */
   metadata?: JsonValue | (Meta & JsonOf<Meta>) | undefined
   /**
-   * True (default): an existing file is replaced atomically. False: it is an error,
-   * `ERR_STILLFRAME_EXISTS`.
-   */
-  overwrite?: boolean | undefined
-  /** Permission bits of the file, 0 to 0o777; the umask does not apply. Default 0o600. */
-  mode?: number | undefined
-  /** True (default): the file and its directory are synced before `done` resolves. */
-  durable?: boolean | undefined
-  /**
    * Milliseconds without any progress after which the capture is ended with
    * `ERR_STILLFRAME_STALLED`. Default 60,000.
    */
@@ -104,29 +103,18 @@ export interface SnapshotOptions<Meta = JsonValue> {
   onProgress?: ((progress: SnapshotProgress) => void) | undefined
 }
 
-/** A codec with its level; 0 without one. */
-export interface CheckedCompression {
-  readonly codec: 'none' | 'zstd'
-  readonly level: number
-}
-
 /** Options with their defaults filled in. */
 export interface CheckedSnapshotOptions {
   readonly engine: 'auto' | EngineName
-  readonly memoryLimit: number
   readonly onMemoryLimit: MemoryLimitAction | undefined
   /** Undefined if the caller did not say. */
   readonly kernelWrites: KernelWrites | undefined
-  readonly compression: CheckedCompression
-  /** 0: no limit. */
-  readonly maxBytesPerSecond: number
-  readonly nice: number
   /** JSON text. */
   readonly metadata: string | undefined
-  readonly overwrite: boolean
-  readonly mode: number
-  readonly durable: boolean
-  readonly stallTimeoutMs: number
+  readonly file: CheckedFileOptions
+  readonly encoding: EncodingPlan
+  readonly pacing: PacingPlan
+  readonly limits: LimitsPlan
   readonly signal: AbortSignal | undefined
   readonly onProgress: ((progress: SnapshotProgress) => void) | undefined
 }
@@ -140,9 +128,7 @@ const known = [
   'maxBytesPerSecond',
   'nice',
   'metadata',
-  'overwrite',
-  'mode',
-  'durable',
+  ...fileOptionNames,
   'stallTimeoutMs',
   'signal',
   'onProgress',
@@ -158,31 +144,35 @@ const defaultNice = 10
 /** Checks all options of a capture. @throws TypeError, RangeError. */
 export function checkSnapshotOptions(options: unknown): CheckedSnapshotOptions {
   const given = checkOptions(options, known)
+  const integer = (key: (typeof known)[number], min: number, max: number): number | undefined =>
+    optionalInteger(given[key], `options.${key}`, min, max)
+  const onMemoryLimit =
+    given.onMemoryLimit === undefined
+      ? undefined
+      : checkChoice(given.onMemoryLimit, 'options.onMemoryLimit', ['wait', 'abort'])
   return {
     engine:
       given.engine === undefined
         ? 'auto'
         : checkChoice(given.engine, 'options.engine', ['auto', ...engineNames]),
-    memoryLimit: optionalInteger(given.memoryLimit, 'options.memoryLimit', 1, Number.MAX_SAFE_INTEGER) ?? 0,
-    onMemoryLimit:
-      given.onMemoryLimit === undefined
-        ? undefined
-        : checkChoice(given.onMemoryLimit, 'options.onMemoryLimit', ['wait', 'abort']),
+    limits: {
+      memoryLimit: integer('memoryLimit', 1, Number.MAX_SAFE_INTEGER) ?? 0,
+      onMemoryLimit: onMemoryLimit ?? 'wait',
+      stallTimeoutMs: integer('stallTimeoutMs', 1, maxTimeoutMs) ?? defaultStallTimeoutMs,
+      timeoutMs: 0,
+    },
+    onMemoryLimit,
     kernelWrites:
       given.kernelWrites === undefined
         ? undefined
         : checkKernelWrites(given.kernelWrites, 'options.kernelWrites'),
-    compression: checkCompression(given.compression),
-    maxBytesPerSecond:
-      optionalInteger(given.maxBytesPerSecond, 'options.maxBytesPerSecond', 1, Number.MAX_SAFE_INTEGER) ?? 0,
-    nice: optionalInteger(given.nice, 'options.nice', 0, 19) ?? defaultNice,
+    encoding: checkCompression(given.compression),
+    pacing: {
+      maxBytesPerSecond: integer('maxBytesPerSecond', 1, Number.MAX_SAFE_INTEGER) ?? 0,
+      nice: integer('nice', 0, 19) ?? defaultNice,
+    },
     metadata: encodeMetadata(given.metadata),
-    overwrite: checkBoolean(given.overwrite, 'options.overwrite', true),
-    mode: optionalInteger(given.mode, 'options.mode', 0, 0o777) ?? 0o600,
-    durable: checkBoolean(given.durable, 'options.durable', true),
-    stallTimeoutMs:
-      optionalInteger(given.stallTimeoutMs, 'options.stallTimeoutMs', 1, maxTimeoutMs) ??
-      defaultStallTimeoutMs,
+    file: checkFileOptions(given),
     signal: checkSignal(given.signal, 'options.signal'),
     onProgress: checkCallback<(progress: SnapshotProgress) => void>(given.onProgress, 'options.onProgress'),
   }
@@ -192,16 +182,12 @@ function checkKernelWrites(value: unknown, name: string): KernelWrites {
   return typeof value === 'string' ? checkChoice(value, name, ['direct']) : checkBoolean(value, name, true)
 }
 
-function optionalInteger(value: unknown, name: string, min: number, max: number): number | undefined {
-  return value === undefined ? undefined : checkInteger(value, name, min, max)
-}
-
 /** Levels of zstd: negative ones are faster than 1. */
 const minLevel = -50
 const maxLevel = 22
 const defaultLevel = 1
 
-function checkCompression(value: unknown): CheckedCompression {
+function checkCompression(value: unknown): EncodingPlan {
   const name = 'options.compression'
   if (value === undefined) return { codec: 'none', level: 0 }
   if (typeof value === 'string') {

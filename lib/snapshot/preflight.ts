@@ -77,7 +77,7 @@ export function forecast(
   const machine = knownMachine(addon)
   const choice = chooseEngine(wish, machine)
   try {
-    if (checkTarget) addon.checkTarget(file, checked)
+    if (checkTarget) addon.checkTarget(file, checked.file)
     const engineReason = whyChosen(wish, choice, machine)
     return { engineReason, ...predict(addon, choice.engine, sources, file, checked) }
   } catch (error) {
@@ -102,7 +102,10 @@ function predict(
   return {
     engine,
     predictedPauseMs: predictPauseMs(engine, residentBytes - inHugePages, inHugePages),
-    worstCaseExtraBytes: Math.min(residentBytes, options.memoryLimit || Math.floor(availableBytes / 2)),
+    worstCaseExtraBytes: Math.min(
+      residentBytes,
+      options.limits.memoryLimit || Math.floor(availableBytes / 2),
+    ),
     availableBytes,
     freeDiskBytes,
     neededDiskBytes,

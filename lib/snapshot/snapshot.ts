@@ -5,7 +5,7 @@
 import { AsyncResource } from 'node:async_hooks'
 import { performance } from 'node:perf_hooks'
 import { inspect } from 'node:util'
-import type { Addon, CaptureHandle, NativeCaptureResult } from '../addon/addon.js'
+import type { Addon, CaptureHandle, CapturePlan, NativeCaptureResult } from '../addon/addon.js'
 import { loadAddon } from '../addon/load.js'
 import { CallSite, fromNative, isNativeFailure } from '../base/errors.js'
 import type { JsonValue } from '../base/metadata.js'
@@ -167,23 +167,16 @@ export class Snapshot extends CaptureJob<SnapshotProgress, SnapshotResult> {
     this.faultHandling = choice.faultHandling
     this.#sources = sources
     this.#callSite = new CallSite(snapshot)
-    const { metadata, overwrite, mode, durable, memoryLimit, onMemoryLimit, stallTimeoutMs } = options
-    const { compression, maxBytesPerSecond, nice } = options
-    const plan = {
+    const { metadata, file, encoding, pacing, limits } = options
+    const plan: CapturePlan = {
       ...choice,
       sources: toNativeSources(sources, addon),
-      path,
       id: idToBytes(this.id),
       metadata,
-      overwrite,
-      mode,
-      durable,
-      memoryLimit,
-      onMemoryLimit: onMemoryLimit ?? 'wait',
-      stallTimeoutMs,
-      ...compression,
-      maxBytesPerSecond,
-      nice,
+      target: { path, ...file },
+      encoding,
+      pacing,
+      limits,
     }
     this.#capture = new addon.Capture(
       plan,

@@ -5,6 +5,7 @@
 
 #include "addon/builder.h"
 #include "addon/failure.h"
+#include "addon/plan.h"
 #include "addon/sources.h"
 #include "freeze/fork_engine.h"
 #include "freeze/mprotect_engine.h"
@@ -21,11 +22,11 @@ std::unique_ptr<Engine> MakeEngine(const std::string& name, const std::string& f
                                                                         : FaultVariant::kSignal);
 }
 
-Result<CaptureRequest> ReadPlan(Reader* plan) {
-  CaptureRequest request;
+Result<CapturePlan> ReadPlan(Reader* plan) {
+  CapturePlan result;
   const std::string engine = plan->String("engine");
-  request.engine = MakeEngine(engine, plan->String("faultHandling"));
-  if (!request.engine) {
+  result.engine = MakeEngine(engine, plan->String("faultHandling"));
+  if (!result.engine) {
     return Fail(FailureCode::kEngineUnavailable, "there is no engine '" + engine + "'");
   }
   Reader list(plan->env(), plan->Get("sources"));
@@ -33,25 +34,18 @@ Result<CaptureRequest> ReadPlan(Reader* plan) {
   Result<std::vector<CaptureSource>> sources = ReadSources(&list);
   if (!sources.ok()) return sources.failure();
   plan->Include(list);
-  request.sources = std::move(sources.value());
-  request.path = plan->String("path");
+  result.sources = std::move(sources.value());
   const std::byte* id = plan->Address(plan->Get("id"));
-  if (id != nullptr) memcpy(request.id.data(), id, request.id.size());
+  if (id != nullptr) memcpy(result.id.data(), id, result.id.size());
   const napi_value metadata = plan->Get("metadata");
-  if (plan->TypeOf(metadata) == napi_string) request.metadata = plan->Text(metadata);
-  request.target.overwrite = plan->Bool("overwrite");
-  request.target.mode = static_cast<mode_t>(plan->Unsigned("mode"));
-  request.target.durable = plan->Bool("durable");
-  request.memory_limit = plan->Unsigned("memoryLimit");
-  request.at_limit = plan->String("onMemoryLimit") == "abort" ? AtLimit::kAbort : AtLimit::kWait;
-  request.stall_timeout_ms = static_cast<int64_t>(plan->Number("stallTimeoutMs"));
-  if (plan->String("codec") == "zstd") {
-    const int level = static_cast<int>(plan->Number("level"));
-    request.encoding = {Layout::kPacked, Codec::kZstd, level};
-  }
-  request.max_bytes_per_second = plan->Unsigned("maxBytesPerSecond");
-  request.nice = static_cast<int>(plan->Unsigned("nice"));
-  return request;
+  if (plan->TypeOf(metadata) == napi_string) result.metadata = plan->Text(metadata);
+  TargetPlan target = ReadTarget(plan);
+  result.path = std::move(target.path);
+  result.target = target.options;
+  result.encoding = ReadEncoding(plan);
+  result.pacing = ReadPacing(plan);
+  result.limits = ReadJobLimits(plan);
+  return result;
 }
 
 }  // namespace
@@ -68,14 +62,14 @@ CaptureHandle::CaptureHandle(const Napi::CallbackInfo& info) : ObjectWrap(info) 
   const Napi::Env env = info.Env();
   environment_ = Environment::Of(env);
   Reader plan(env, info[0]);
-  Result<CaptureRequest> request = ReadPlan(&plan);
+  Result<CapturePlan> read = ReadPlan(&plan);
   if (!plan.ok()) return;  // the environment is ending: nothing is started
-  if (!request.ok()) {
-    Throw(env, request.failure());
+  if (!read.ok()) {
+    Throw(env, read.failure());
     return;
   }
   Result<std::unique_ptr<Capture>> capture =
-      Capture::Start(std::move(request.value()), [this](Result<CaptureOutcome> outcome) {
+      Capture::Start(std::move(read.value()), [this](Result<CaptureOutcome> outcome) {
         environment_->Post(
             [this, outcome = std::move(outcome)](Napi::Env on) { Ended(on, outcome); });
       });

@@ -41,15 +41,14 @@ napi_value DescribeProblems(Napi::Env env, const std::vector<ImageProblem>& prob
 }
 
 ReadLimits LimitsOf(Reader* plan) {
-  Reader object(plan->env(), plan->Get("limits"));
-  object.Include(*plan);
-  ReadLimits limits;
-  limits.sections = object.Unsigned("sections");
-  limits.metadata_bytes = object.Unsigned("metadataBytes");
-  limits.metadata_values = object.Unsigned("metadataValues");
-  limits.metadata_depth = object.Unsigned("metadataDepth");
-  plan->Include(object);
-  return limits;
+  return plan->Group("limits", [](Reader* group) {
+    ReadLimits limits;
+    limits.sections = group->Unsigned("sections");
+    limits.metadata_bytes = group->Unsigned("metadataBytes");
+    limits.metadata_values = group->Unsigned("metadataValues");
+    limits.metadata_depth = group->Unsigned("metadataDepth");
+    return limits;
+  });
 }
 
 }  // namespace stillframe

@@ -16,10 +16,11 @@
 #include "freeze/features.h"
 #include "freeze/flip_lock.h"
 #include "image/format.h"
-#include "image/replaceable.h"
-#include "image/target_file.h"
+#include "memory/available_memory.h"
 #include "memory/mapping_list.h"
 #include "memory/page.h"
+#include "publish/replaceable.h"
+#include "publish/target_file.h"
 
 namespace stillframe {
 namespace {

@@ -79,6 +79,15 @@ class Reader {
     return static_cast<std::byte*>(data);
   }
 
+  // What `read` makes of the object that is a member of this one.
+  template <typename Read>
+  auto Group(const char* key, Read read) {
+    Reader inner(env_, Get(key));
+    inner.Include(*this);
+    auto group = read(&inner);
+    Include(inner);
+    return group;
+  }
   // Takes over the state of a reader of something inside it.
   void Include(const Reader& inner) { ok_ = ok_ && inner.ok_; }
   void Check(napi_status status) { ok_ = ok_ && status == napi_ok; }

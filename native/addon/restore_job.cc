@@ -49,11 +49,9 @@ RestoreRequest ReadRequest(Reader* object) {
   plan.verify = object->Bool("verify");
   plan.max_bytes = object->Unsigned("maxBytes");
   request.limits = LimitsOf(object);
-  Reader limits(object->env(), object->Get("limits"));
-  limits.Include(*object);
-  const double mappings = limits.Number("mappings");
+  const double mappings =
+      object->Group("limits", [](Reader* limits) { return limits->Number("mappings"); });
   if (mappings >= 0) plan.max_mappings = static_cast<uint64_t>(mappings);
-  object->Include(limits);
   const napi_value sections = object->Get("sections");
   if (object->TypeOf(sections) == napi_object) {
     plan.sections.emplace();

@@ -1,19 +1,13 @@
 #include "capture/capture.h"
 
 #include <sched.h>
-#include <sys/eventfd.h>
-#include <time.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <optional>
 #include <utility>
 
 #include "base/clock.h"
 #include "base/disabled_steps.h"
-#include "capture/cost_schedule.h"
-#include "capture/stall_watch.h"
-#include "freeze/features.h"
 #include "image/file_sink.h"
 #include "image/tail.h"
 #include "memory/huge_pages.h"
@@ -22,10 +16,6 @@
 
 namespace stillframe {
 namespace {
-
-// How often the supervisor looks: short, since a fast writer copies 10 MB in that time, and yet
-// long enough to cost nothing.
-constexpr int64_t kTickNs = 20'000'000;
 
 // Measured: two savers keep the disk busy while one of them copies and hashes, and more make it
 // seek. Compressing is worth every processor that there is.
@@ -41,8 +31,6 @@ uint32_t SaverCount(const Encoding& encoding, uint64_t chunk_count) {
       std::clamp<uint64_t>(std::min<uint64_t>(wanted, chunk_count), 1, kMaxSavers));
 }
 
-Failure AbortedFailure() { return Fail(FailureCode::kAborted, "the capture was aborted"); }
-
 }  // namespace
 
 struct Capture::Work {
@@ -56,23 +44,24 @@ struct Capture::Work {
   CaptureOutcome outcome;
 };
 
-Capture::Capture(CaptureRequest request, OnEnd on_end)
-    : request_(std::move(request)), on_end_(std::move(on_end)), work_(std::make_shared<Work>()) {
-  work_->sources = std::move(request_.sources);
-  work_->engine = std::move(request_.engine);
+Capture::Capture(CapturePlan plan, OnEnd on_end)
+    : plan_(std::move(plan)), on_end_(std::move(on_end)), work_(std::make_shared<Work>()) {
+  work_->sources = std::move(plan_.sources);
+  work_->engine = std::move(plan_.engine);
 }
 
-Result<std::unique_ptr<Capture>> Capture::Start(CaptureRequest request, OnEnd on_end) {
-  std::unique_ptr<Capture> capture(new Capture(std::move(request), std::move(on_end)));
+Result<std::unique_ptr<Capture>> Capture::Start(CapturePlan plan, OnEnd on_end) {
+  std::unique_ptr<Capture> capture(new Capture(std::move(plan), std::move(on_end)));
+  Work& work = *capture->work_;
+  Supervisor& supervisor = capture->supervisor_;
   Status ready = capture->Prepare();
   if (ready.ok()) {
-    capture->frozen_at_monotonic_ns_ = MonotonicNanoseconds();
-    capture->frozen_at_ns_ = capture->work_->image.frozen_at_ns = WallNanoseconds();
-    ready = capture->work_->engine->Freeze();
+    supervisor.NoteInstant();
+    work.image.frozen_at_ns = supervisor.frozen_at_ns();
+    ready = work.engine->Freeze();
   }
-  capture->pid_ = capture->work_->engine->pid();
-  capture->phase_ = ready.ok() ? Phase::kFrozen : Phase::kFailedToFreeze;
-  capture->phase_.notify_one();
+  capture->pid_ = work.engine->pid();
+  supervisor.Frozen(ready.ok());
   if (!ready.ok()) return ready.failure();
   return capture;
 }
@@ -80,13 +69,6 @@ Result<std::unique_ptr<Capture>> Capture::Start(CaptureRequest request, OnEnd on
 Capture::~Capture() {
   Abort();
   supervisor_.Join();
-}
-
-void Capture::Abort() {
-  abort_ = true;
-  if (work_->control) work_->control->header()->abort_requested.store(1, std::memory_order_relaxed);
-  const uint64_t one = 1;
-  if (wake_.valid()) sys::Write(wake_.get(), &one, sizeof one);
 }
 
 CaptureProgress Capture::Progress() const {
@@ -98,29 +80,24 @@ CaptureProgress Capture::Progress() const {
 
 Status Capture::Prepare() {
   Work& work = *work_;
-  work.image.id = request_.id;
-  work.image.metadata = std::move(request_.metadata);
+  work.image.id = plan_.id;
+  work.image.metadata = std::move(plan_.metadata);
   for (const CaptureSource& source : work.sources) {
     work.image.sections.push_back({source.name, source.byte_length});
     work.plan.sources.push_back({source.data, source.byte_length, source.dont_fork,
                                  source.region.memory(), source.region.get() == nullptr,
                                  source.name});
   }
-  work.layout = PlanLayout(work.image.sections, request_.encoding.layout);
+  work.layout = PlanLayout(work.image.sections, plan_.encoding.layout);
   const ImageLayout& layout = work.layout;
-  if (Status open = disk_.Open(request_.path, request_.target); !open.ok()) return open;
+  if (Status open = supervisor_.Open(plan_.path, plan_.target); !open.ok()) return open;
 
-  const bool packed = request_.encoding.layout == Layout::kPacked;
-  const SaverNeeds needs{SaverCount(request_.encoding, layout.chunk_count), request_.encoding};
+  const bool packed = plan_.encoding.layout == Layout::kPacked;
+  const SaverNeeds needs{SaverCount(plan_.encoding, layout.chunk_count), plan_.encoding};
   Result<ControlBlock> control = ControlBlock::Create(layout.block_count, needs);
   if (!control.ok()) return control.failure();
   work.control = std::make_unique<ControlBlock>(std::move(control.value()));
   work.control->header()->file_tail.store(kPartAlignment, std::memory_order_relaxed);
-
-  const int wake = sys::Eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-  if (wake < 0)
-    return SystemFailure("eventfd2", -wake, "cannot prepare the supervision of the capture");
-  wake_.Reset(wake);
 
   SavePlan& save = work.plan.save;
   save.sections = layout.sections.data();
@@ -128,32 +105,92 @@ Status Capture::Prepare() {
   save.chunk_count = layout.chunk_count;
   save.control = work.control->header();
   save.index = work.control->index();
-  save.encoding = request_.encoding;
+  save.encoding = plan_.encoding;
   save.data_end = layout.data_end;
   save.buffers = work.control->buffers();
   save.saver_count = work.control->saver_count();
-  save.max_bytes_per_second = request_.max_bytes_per_second;
-  save.nice = request_.nice;
-  work.sink = FileSink(disk_.target_fd());
+  save.pacing = plan_.pacing;
+  work.sink = FileSink(supervisor_.target_fd());
   save.sink = &work.sink;
-  work.plan.memory_limit =
-      request_.memory_limit != 0 ? request_.memory_limit : AvailableMemory() / 2;
-  work.plan.at_limit = request_.at_limit;
+  work.plan.memory_limit = plan_.limits.MemoryLimit();
+  work.plan.at_limit = plan_.limits.at_limit;
   // Nobody knows beforehand how much compressed pages will take.
   if (!packed) {
-    space_.emplace(disk_.target_fd(), work.plan.sources, layout.block_count * sizeof(BlockEntry));
+    space_.emplace(supervisor_.target_fd(), work.plan.sources,
+                   layout.block_count * sizeof(BlockEntry));
     work.plan.will_peek = !space_->finished();
   }
   if (Status prepared = work.engine->Prepare(work.plan); !prepared.ok()) return prepared;
-  return supervisor_.Start("stillframe", [this] { Supervise(); });
+  return supervisor_.Start(this, work.control->header(),
+                           {plan_.limits.stall_timeout_ms, plan_.limits.timeout_ms});
 }
 
-void Capture::Supervise() {
-  phase_.wait(Phase::kPreparing);
-  if (phase_ == Phase::kFailedToFreeze) return;
-  Result<CaptureOutcome> outcome = Run();
+Status Capture::Attach() {
+  schedule_.emplace(work_->plan.memory_limit);
+  if (Status attached = work_->engine->Attach(); !attached.ok()) return attached;
+  return CheckSources();
+}
+
+int Capture::wait_fd() const { return work_->engine->wait_fd(); }
+
+uint64_t Capture::Pulse() const {
+  return work_->control->header()->heartbeat.load(std::memory_order_relaxed);
+}
+
+Status Capture::Look() {
+  Engine& engine = *work_->engine;
+  if (Status sound = engine.Check(); !sound.ok()) return sound;
+  if (space_ && !space_->finished()) {
+    if (Status fits = space_->Step(&engine); !fits.ok()) return fits;
+  }
+  if (!schedule_->Due()) return Success{};
+  const int64_t started_ns = MonotonicNanoseconds();
+  Result<CopyCost> cost = engine.Cost();
+  if (cost.ok()) {
+    schedule_->Measured(started_ns, cost.value().bytes);
+  } else {
+    // If the cost cannot be measured, the bound by page faults takes its place.
+    const uint64_t bound = schedule_->UpperBound();
+    cost = CopyCost{bound, std::max(bound, last_cost_.bytes_peak), bound / SystemPageSize()};
+  }
+  RecordCost(cost.value());
+  const uint64_t bytes = cost.value().bytes;
+  const uint64_t limit = work_->plan.memory_limit;
+  if (bytes <= limit || engine.keeps_limit()) return Success{};
+  return Fail(FailureCode::kMemoryLimit, "copy-on-write has taken " + std::to_string(bytes) +
+                                             " bytes, the limit is " + std::to_string(limit) +
+                                             " (memoryLimit)");
+}
+
+Status Capture::Saved(Status so_far) {
+  Engine& engine = *work_->engine;
+  if (!so_far.ok()) {
+    engine.Stop();
+    return so_far;
+  }
+  // A forked copy that has ended says no more; the bound by page faults then takes the place of
+  // its figure.
+  const Result<CopyCost> cost = engine.Cost();
+  const uint64_t bound = std::min(schedule_->UpperBound(), work_->layout.byte_length);
+  if (cost.ok()) {
+    RecordCost(cost.value());
+  } else if (!schedule_->measured()) {
+    RecordCost({bound, bound, bound / SystemPageSize()});
+  }
+  return Success{};
+}
+
+DiskWork::LastSteps Capture::LastSteps() {
+  return [work = work_](int target_fd, PublishTurn* turn) {
+    return FinishFile(work.get(), target_fd, turn);
+  };
+}
+
+void Capture::Ended(Status ended) {
+  Result<CaptureOutcome> outcome =
+      ended.ok() ? Result<CaptureOutcome>(Outcome()) : Result<CaptureOutcome>(ended.failure());
   // What the disk holds up is released when the disk goes on; the memory stays busy until then.
-  if (!disk_.left_behind()) {
+  if (!supervisor_.left_behind()) {
     // This comes before the end is reported, since the listener may start the next capture at once.
     std::vector<std::shared_ptr<RegionMemory>> regions;
     for (const CaptureSource& source : work_->sources) {
@@ -166,24 +203,7 @@ void Capture::Supervise() {
   on_end_(std::move(outcome));
 }
 
-Result<CaptureOutcome> Capture::Run() {
-  Engine& engine = *work_->engine;
-  Status saved = engine.Attach();
-  disk_.Begin();
-  if (saved.ok()) saved = CheckSources();
-  if (saved.ok()) saved = Watch();
-  if (!saved.ok()) engine.Stop();
-
-  Supervision supervision;
-  supervision.wake_fd = wake_.get();
-  supervision.stall_timeout_ms = request_.stall_timeout_ms;
-  supervision.why_stop = [this] { return CheckAborted(); };
-  const auto last_steps = [work = work_](int target_fd, PublishTurn* turn) {
-    return FinishFile(work.get(), target_fd, turn);
-  };
-  Status ended = disk_.End(std::move(saved), last_steps, supervision);
-  if (!ended.ok()) return ended.failure();
-
+CaptureOutcome Capture::Outcome() const {
   CaptureOutcome outcome = work_->outcome;
   for (const SaveSection& section : work_->layout.sections) {
     outcome.pages_total += DivideRoundingUp(section.byte_length, kPageSize);
@@ -191,8 +211,7 @@ Result<CaptureOutcome> Capture::Run() {
   outcome.pages_zero = work_->control->header()->zero_pages.load(std::memory_order_relaxed);
   outcome.copied_bytes_peak = last_cost_.bytes_peak;
   outcome.pages_copied = last_cost_.pages * SystemPageSize() / kPageSize;
-  outcome.duration_ms =
-      static_cast<double>(MonotonicNanoseconds() - frozen_at_monotonic_ns_) / 1'000'000;
+  outcome.duration_ms = supervisor_.MillisecondsSinceFreeze();
   return outcome;
 }
 
@@ -240,74 +259,9 @@ Status Capture::CheckSources() const {
   return Success{};
 }
 
-Status Capture::CheckAborted() const {
-  if (abort_) return AbortedFailure();
-  return Success{};
-}
-
 void Capture::RecordCost(const CopyCost& cost) {
   copied_bytes_.store(cost.bytes, std::memory_order_relaxed);
   last_cost_ = cost;
-}
-
-Status Capture::Watch() {
-  Engine& engine = *work_->engine;
-  const ControlHeader* control = work_->control->header();
-  const uint64_t limit = work_->plan.memory_limit;
-  CostSchedule schedule(limit);
-  StallWatch stall(kTickNs);
-  for (;;) {
-    pollfd events[2] = {{engine.wait_fd(), POLLIN, 0}, {wake_.get(), POLLIN, 0}};
-    const timespec tick{0, kTickNs};
-    const int ready = sys::Ppoll(events, 2, &tick);
-    if (ready < 0 && ready != -EINTR) {
-      return SystemFailure("ppoll", -ready, "cannot watch over the capture");
-    }
-    if (ready > 0 && events[0].revents != 0) {
-      // A forked copy that has ended says no more; the bound by page faults then takes the place of
-      // its figure.
-      const Result<CopyCost> cost = engine.Cost();
-      const uint64_t bound = std::min(schedule.UpperBound(), work_->layout.byte_length);
-      if (cost.ok()) {
-        RecordCost(cost.value());
-      } else if (!schedule.measured()) {
-        RecordCost({bound, bound, bound / SystemPageSize()});
-      }
-      return Success{};
-    }
-    if (Status aborted = CheckAborted(); !aborted.ok()) return aborted;
-    if (Status sound = engine.Check(); !sound.ok()) return sound;
-
-    const uint64_t heartbeat = control->heartbeat.load(std::memory_order_relaxed);
-    if (stall.Silent(heartbeat) > request_.stall_timeout_ms * 1'000'000) {
-      return Fail(FailureCode::kStalled,
-                  "no progress for " + std::to_string(request_.stall_timeout_ms) + " ms while " +
-                      SaveStepName(control->step.load(std::memory_order_relaxed)) +
-                      " (stallTimeoutMs)");
-    }
-
-    if (space_ && !space_->finished()) {
-      if (Status fits = space_->Step(&engine); !fits.ok()) return fits;
-    }
-
-    if (!schedule.Due()) continue;
-    const int64_t started_ns = MonotonicNanoseconds();
-    Result<CopyCost> cost = engine.Cost();
-    if (cost.ok()) {
-      schedule.Measured(started_ns, cost.value().bytes);
-    } else {
-      // If the cost cannot be measured, the bound by page faults takes its place.
-      const uint64_t bound = schedule.UpperBound();
-      cost = CopyCost{bound, std::max(bound, last_cost_.bytes_peak), bound / SystemPageSize()};
-    }
-    RecordCost(cost.value());
-    const uint64_t bytes = cost.value().bytes;
-    if (bytes > limit && !engine.keeps_limit()) {
-      return Fail(FailureCode::kMemoryLimit, "copy-on-write has taken " + std::to_string(bytes) +
-                                                 " bytes, the limit is " + std::to_string(limit) +
-                                                 " (memoryLimit)");
-    }
-  }
 }
 
 }  // namespace stillframe

@@ -1,9 +1,9 @@
-// One capture, from the call to the published file.
+// One capture, from the call to the published file: what it freezes and with which engine. What it has in common with
+// every job, its threads and its end, is in capture/supervisor.h.
 //
 //   JS thread      Start: open target, control block, engine.Prepare, supervisor thread | Freeze | return
-//   supervisor                                                     waits for the freeze | Attach, watch:
-//                  stall, memory, abort | end of the disk's work | on_end
-//   disk thread                        sweep stale files | Collect | header and tail | publish
+//   supervisor     Attach | Look: engine, free space, what copy-on-write has taken
+//   disk thread    Collect | header and tail
 //
 // A failure before the freeze is one of Start(), on the caller's thread, with nothing done.
 // Everything after the freeze ends in exactly one call of on_end, on the supervisor's thread.
@@ -17,13 +17,13 @@
 #include <vector>
 
 #include "base/result.h"
-#include "base/thread.h"
-#include "base/unique_fd.h"
-#include "capture/disk_work.h"
+#include "capture/cost_schedule.h"
+#include "capture/job_limits.h"
 #include "capture/space_check.h"
+#include "capture/supervisor.h"
 #include "freeze/engine.h"
 #include "image/control_block.h"
-#include "image/target_file.h"
+#include "image/pacing.h"
 #include "memory/region.h"
 
 namespace stillframe {
@@ -36,19 +36,16 @@ struct CaptureSource {
   RegionUse region;  // keeps a region's memory alive and busy; empty for other sources
 };
 
-struct CaptureRequest {
+struct CapturePlan {
   std::unique_ptr<Engine> engine;
   std::vector<CaptureSource> sources;
   std::string path;  // absolute
   TargetOptions target;
   std::array<uint8_t, 16> id{};
   std::string metadata;
-  uint64_t memory_limit = 0;  // bytes; 0: half of what is available
-  AtLimit at_limit = AtLimit::kWait;
-  int64_t stall_timeout_ms = 0;
+  JobLimits limits;
   Encoding encoding;
-  uint64_t max_bytes_per_second = 0;  // 0: as fast as it goes
-  int nice = 0;                       // of the savers, at least
+  Pacing pacing;
 };
 
 struct CaptureOutcome {
@@ -68,53 +65,49 @@ struct CaptureProgress {
   uint64_t copied_bytes;
 };
 
-class Capture {
+class Capture final : private Supervised {
  public:
   using OnEnd = std::function<void(Result<CaptureOutcome>)>;
 
-  static Result<std::unique_ptr<Capture>> Start(CaptureRequest request, OnEnd on_end);
+  static Result<std::unique_ptr<Capture>> Start(CapturePlan plan, OnEnd on_end);
   // Aborts and waits for the end, but not for a disk that does not answer.
   ~Capture();
 
   // May be called on any thread at any time. The outcome is then kAborted, unless the file has been
   // published already.
-  void Abort();
+  void Abort() { supervisor_.Abort(); }
   CaptureProgress Progress() const;  // any thread
-  int64_t frozen_at_ns() const { return frozen_at_ns_; }
+  int64_t frozen_at_ns() const { return supervisor_.frozen_at_ns(); }
   int pid() const { return pid_; }
 
  private:
-  explicit Capture(CaptureRequest request, OnEnd on_end);
+  explicit Capture(CapturePlan plan, OnEnd on_end);
 
   Status Prepare();
-  void Supervise();
-  Result<CaptureOutcome> Run();
+  Status Attach() override;
+  int wait_fd() const override;
+  uint64_t Pulse() const override;
+  Status Look() override;
+  Status Saved(Status so_far) override;
+  DiskWork::LastSteps LastSteps() override;
+  void Ended(Status ended) override;
+  CaptureOutcome Outcome() const;
   struct Work;
   // Finds out how the saving ended; then writes header and tail, unless that is no longer wanted.
   static Status FinishFile(Work* work, int target_fd, PublishTurn* turn);
   Status CheckSources() const;
-  // Returns when the engine has ended, or when there is a reason to stop it.
-  Status Watch();
-  Status CheckAborted() const;
   void RecordCost(const CopyCost& cost);
 
-  CaptureRequest request_;
+  CapturePlan plan_;
   OnEnd on_end_;
   // What saving and publishing go on using, even after the capture has given up on them.
   std::shared_ptr<Work> work_;
-  DiskWork disk_;
-  UniqueFd wake_;  // eventfd: abort asked for
   std::optional<SpaceCheck> space_;
+  std::optional<CostSchedule> schedule_;
   int pid_ = 0;
-  int64_t frozen_at_ns_ = 0;
-  int64_t frozen_at_monotonic_ns_ = 0;
   std::atomic<uint64_t> copied_bytes_{0};
-  CopyCost last_cost_;  // the supervisor's
-  std::atomic<bool> abort_{false};
-  // Set once by Start(); the supervisor waits for it (C++20 atomic wait).
-  enum class Phase : int { kPreparing, kFrozen, kFailedToFreeze };
-  std::atomic<Phase> phase_{Phase::kPreparing};
-  Thread supervisor_;  // last: joined before anything it uses goes
+  CopyCost last_cost_;     // the supervisor's
+  Supervisor supervisor_;  // last: its thread uses all of it
 };
 
 }  // namespace stillframe

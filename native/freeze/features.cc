@@ -1,7 +1,6 @@
 #include "freeze/features.h"
 
 #include <linux/sched.h>
-#include <sys/sysinfo.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -12,11 +11,12 @@
 #include "base/disabled_steps.h"
 #include "base/small_file.h"
 #include "base/sys.h"
-#include "freeze/cgroup.h"
 #include "freeze/fault_router.h"
 #include "freeze/fork_probe.h"
 #include "freeze/mprotect_engine.h"
 #include "freeze/userfaultfd_engine.h"
+#include "memory/available_memory.h"
+#include "memory/cgroup.h"
 #include "memory/huge_pages.h"
 #include "memory/mapping_budget.h"
 
@@ -161,24 +161,6 @@ std::vector<Hazard> HazardsFor(uint64_t source_bytes) {
                            " are available: set memoryLimit, or write less while a snapshot runs"});
   }
   return hazards;
-}
-
-uint64_t AvailableMemory() {
-  const auto meminfo = ReadSmallFile("/proc/meminfo");
-  const auto available_kib = meminfo ? NumberAfter(*meminfo, "MemAvailable:") : std::nullopt;
-  uint64_t available = 0;
-  if (available_kib) {
-    available = *available_kib * 1024;
-  } else {
-    // This is a /proc without it (systemd's ProcSubset=pid): the free memory is a smaller figure,
-    // and errs on the safe side.
-    struct sysinfo system {};
-    sysinfo(&system);
-    available = (uint64_t{system.freeram} + system.bufferram) * system.mem_unit;
-  }
-  const MemoryCgroup group = ReadMemoryCgroup();
-  if (group.headroom) available = std::min(available, *group.headroom);
-  return available;
 }
 
 }  // namespace stillframe

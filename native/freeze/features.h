@@ -33,8 +33,4 @@ MachineReport ProbeEngines();
 // What could go wrong for a capture of so many bytes.
 std::vector<Hazard> HazardsFor(uint64_t source_bytes);
 
-// Memory that can still be taken before somebody is killed: what the system has, or what is left to
-// the memory cgroups that this process is in, whichever is less.
-uint64_t AvailableMemory();
-
 }  // namespace stillframe

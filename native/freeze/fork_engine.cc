@@ -14,8 +14,8 @@
 
 #include "base/disabled_steps.h"
 #include "base/scope_guard.h"
-#include "freeze/cgroup.h"
 #include "freeze/flip_lock.h"
+#include "memory/cgroup.h"
 #include "memory/mapping_list.h"
 #include "memory/page.h"
 

@@ -16,10 +16,11 @@
 #include "addon/environment.h"
 #include "addon/failure.h"
 #include "addon/fault_injection.h"
+#include "addon/plan.h"
 #include "addon/reader.h"
 #include "freeze/flip_lock.h"
+#include "heap/fork_job.h"
 #include "heap/fresh_ids.h"
-#include "heap/heap_job.h"
 #include "heap/value_writer.h"
 #include "heap/worker_park.h"
 
@@ -111,7 +112,7 @@ class JobHandle final : public Napi::ObjectWrap<JobHandle>, public Job {
  public:
   static Napi::Function Define(Napi::Env env) {
     return DefineClass(
-        env, "HeapJob",
+        env, "ForkJob",
         {InstanceMethod<&JobHandle::ReadProgress>("progress"),
          InstanceMethod<&JobHandle::Abort>("abort"), InstanceMethod<&JobHandle::Failure>("failure"),
          InstanceAccessor<&JobHandle::HeldLock>("heldLock"),
@@ -127,7 +128,7 @@ class JobHandle final : public Napi::ObjectWrap<JobHandle>, public Job {
 
  private:
   void RunInChild(napi_env env, napi_value callback, Output* output);
-  void Ended(Napi::Env env, Result<HeapOutcome> outcome);
+  void Ended(Napi::Env env, Result<ForkOutcome> outcome);
 
   void ReadProgress(const Napi::CallbackInfo& info) {
     if (job_) last_progress_ = job_->Progress();
@@ -168,8 +169,8 @@ class JobHandle final : public Napi::ObjectWrap<JobHandle>, public Job {
   }
 
   Environment* environment_ = nullptr;
-  std::unique_ptr<HeapJob> job_;  // null once the end has been told
-  HeapProgress last_progress_{};
+  std::unique_ptr<ForkJob> job_;  // null once the end has been told
+  ForkProgress last_progress_{};
   FreezeTimes times_;
   // For a heap snapshot: the range of the ids that the service's V8 does not know, and the last id
   // that it knows.
@@ -237,40 +238,37 @@ v8::Platform* PlatformOf(v8::Isolate* isolate) {
 JobHandle::JobHandle(const Napi::CallbackInfo& info) : ObjectWrap(info) {
   const Napi::Env env = info.Env();
   environment_ = Environment::Of(env);
-  Reader plan(env, info[0]);
-  HeapRequest request;
-  request.platform = PlatformOf(v8::Isolate::GetCurrent());
-  request.path = plan.String("path");
-  request.target.overwrite = plan.Bool("overwrite");
-  request.target.mode = static_cast<mode_t>(plan.Unsigned("mode"));
-  request.target.durable = plan.Bool("durable");
-  request.memory_limit = plan.Unsigned("memoryLimit");
-  request.stall_timeout_ms = static_cast<int64_t>(plan.Number("stallTimeoutMs"));
-  request.timeout_ms = static_cast<int64_t>(plan.Number("timeoutMs"));
-  request.nice = static_cast<int>(plan.Number("nice"));
-  request.keep_out = ReadRanges(&plan, "keepOut");
-  const bool stable_ids = plan.Bool("stableIds");
-  const napi_value flip_lock = plan.Get("flipLock");
-  const bool has_lock = plan.TypeOf(flip_lock) == napi_external;
-  const napi_value callback = plan.Get("run");
-  const bool has_callback = plan.TypeOf(callback) == napi_function;
-  if (!plan.ok() || !has_lock) return;  // the environment is ending: nothing is started
+  Reader reader(env, info[0]);
+  ForkPlan plan;
+  plan.platform = PlatformOf(v8::Isolate::GetCurrent());
+  TargetPlan target = ReadTarget(&reader);
+  plan.path = std::move(target.path);
+  plan.target = target.options;
+  plan.pacing = ReadPacing(&reader);
+  plan.limits = ReadJobLimits(&reader);
+  plan.keep_out = ReadRanges(&reader, "keepOut");
+  const bool stable_ids = reader.Bool("stableIds");
+  const napi_value flip_lock = reader.Get("flipLock");
+  const bool has_lock = reader.TypeOf(flip_lock) == napi_external;
+  const napi_value callback = reader.Get("run");
+  const bool has_callback = reader.TypeOf(callback) == napi_function;
+  if (!reader.ok() || !has_lock) return;  // the environment is ending: nothing is started
   ShareFlipLock(Napi::External<std::mutex>(env, flip_lock).Data());
-  request.in_child = [this, raw_env = static_cast<napi_env>(env), callback, has_callback,
-                      left_out = request.keep_out](Output* output) {
+  plan.in_child = [this, raw_env = static_cast<napi_env>(env), callback, has_callback,
+                   left_out = plan.keep_out](Output* output) {
     left_out_of_child = &left_out;
     RunInChild(raw_env, has_callback ? callback : nullptr, output);
   };
   if (!has_callback) {
     v8::Isolate* isolate = v8::Isolate::GetCurrent();
-    if (stable_ids) request.before_fork = [this, isolate] { last_kept_id_ = KeepIds(isolate); };
+    if (stable_ids) plan.before_fork = [this, isolate] { last_kept_id_ = KeepIds(isolate); };
     v8::HeapStatistics heap;
     isolate->GetHeapStatistics(&heap);
     most_ids_ = (heap.used_heap_size() / kBytesPerId + kIdsOutsideOfHeap) & ~uint64_t{1};
     first_id_ = FreshIds::Take(most_ids_);
   }
-  Result<std::unique_ptr<HeapJob>> job =
-      HeapJob::Start(std::move(request), [this](Result<HeapOutcome> outcome) {
+  Result<std::unique_ptr<ForkJob>> job =
+      ForkJob::Start(std::move(plan), [this](Result<ForkOutcome> outcome) {
         environment_->Post(
             [this, outcome = std::move(outcome)](Napi::Env on) { Ended(on, outcome); });
       });
@@ -347,7 +345,7 @@ void JobHandle::RunInChild(napi_env env, napi_value callback, Output* output) {
   }
 }
 
-void JobHandle::Ended(Napi::Env env, Result<HeapOutcome> outcome) {
+void JobHandle::Ended(Napi::Env env, Result<ForkOutcome> outcome) {
   environment_->End(this);
   last_progress_ = job_->Progress();
   const HeapControl& control = job_->control();
@@ -359,7 +357,7 @@ void JobHandle::Ended(Napi::Env env, Result<HeapOutcome> outcome) {
   job_.reset();
   const Napi::FunctionReference on_end = std::move(on_end_);
   if (outcome.ok()) {
-    const HeapOutcome& ended = outcome.value();
+    const ForkOutcome& ended = outcome.value();
     ObjectBuilder result(env);
     result.Unsigned("fileSize", ended.file_length)
         .Unsigned("allocatedBytes", ended.allocated_bytes)
@@ -415,7 +413,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
         known_object.Reset();
       },
       nullptr);
-  exports.Set("HeapJob", JobHandle::Define(env));
+  exports.Set("ForkJob", JobHandle::Define(env));
   DefineFunction(exports, "serializeValue", SerializeValue);
   DefineFunction(exports, "scriptOf", ScriptOf);
   DefineFaultInjection(env, exports);

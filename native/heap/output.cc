@@ -4,8 +4,8 @@
 #include <cstring>
 
 #include "base/sys.h"
-#include "image/direct_mode.h"
-#include "image/write_some.h"
+#include "publish/direct_mode.h"
+#include "publish/write_some.h"
 
 namespace stillframe {
 

@@ -1,7 +1,7 @@
 #include "image/file_sink.h"
 
 #include "base/sys.h"
-#include "image/write_some.h"
+#include "publish/write_some.h"
 
 namespace stillframe {
 

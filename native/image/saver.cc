@@ -84,9 +84,9 @@ void Saver::Enter(SaveStep step, uint64_t offset) {
 
 // Each write takes its time from the next ones. What was not used is not saved up: no burst after a pause.
 void Saver::Pace(uint64_t bytes) {
-  if (plan_.max_bytes_per_second == 0) return;
+  if (plan_.pacing.max_bytes_per_second == 0) return;
   const auto cost_ns = static_cast<int64_t>(static_cast<double>(bytes) * 1e9 /
-                                            static_cast<double>(plan_.max_bytes_per_second));
+                                            static_cast<double>(plan_.pacing.max_bytes_per_second));
   int64_t now_ns = sys::MonotonicNanoseconds();
   int64_t next_ns = control_->next_write_ns.load(std::memory_order_relaxed);
   int64_t mine_ns = 0;
@@ -105,8 +105,9 @@ void Saver::Pace(uint64_t bytes) {
 
 // How much is written at once: under a limit, what it allows in a small part of a second.
 uint64_t Saver::PieceOf(uint64_t length) const {
-  if (plan_.max_bytes_per_second == 0) return length;
-  return std::max(RoundDown(plan_.max_bytes_per_second / kPiecesPerSecond, kPageSize), kPageSize);
+  if (plan_.pacing.max_bytes_per_second == 0) return length;
+  return std::max(RoundDown(plan_.pacing.max_bytes_per_second / kPiecesPerSecond, kPageSize),
+                  kPageSize);
 }
 
 // Offset, length and buffer are page-aligned, also after a short write.
@@ -288,7 +289,7 @@ uint64_t PageSource::NextChunk(ControlHeader* control, uint64_t /*chunk_count*/)
 
 SaveEnd SaveChunks(const SavePlan& plan, uint32_t saver) {
   // The service comes first where processors are few.
-  sys::BeNice(plan.nice);
+  sys::BeNice(plan.pacing.nice);
   // A write behind the end of a file has it to itself: with its length given at once, several go on side by side. Where
   // that cannot be done (a limit on file sizes) the writes say so. By a saver, who is watched: the disk may be stuck.
   if (saver == 0 && plan.data_end != 0) plan.sink->Extend(plan.data_end);

@@ -12,6 +12,7 @@
 #include "image/control_block.h"
 #include "image/encoding.h"
 #include "image/image_layout.h"
+#include "image/pacing.h"
 #include "image/page_source.h"
 
 namespace stillframe {
@@ -27,9 +28,8 @@ struct SavePlan {
   BlockEntry* index = nullptr;
   const SaverBuffers* buffers = nullptr;  // [saver_count]
   uint32_t saver_count = 1;
-  ByteSink* sink = nullptr;           // all writes to it are aligned
-  uint64_t max_bytes_per_second = 0;  // to the file, by all savers together; 0: no limit
-  int nice = 0;                       // of the savers, at least
+  ByteSink* sink = nullptr;  // all writes to it are aligned
+  Pacing pacing;
   // Asked before each chunk; true ends the loop (the parent is gone). May be null.
   bool (*interrupted)(const void* context) = nullptr;
   const void* interrupted_context = nullptr;

@@ -1,7 +1,7 @@
 // The memory limits that a capture must keep are found, whichever version of cgroups they come
 // from. Proved by showing a child process another /proc/self/cgroup and mountinfo (bind mounts in a
 // namespace of its own), which lead to a directory with limits made up for the test.
-#include "freeze/cgroup.h"
+#include "memory/cgroup.h"
 
 #include <fcntl.h>
 #include <gtest/gtest.h>

@@ -1,6 +1,6 @@
 // A disk that does not answer keeps nobody waiting, and what was given up is never published. Proved with last steps
 // that stand for such a disk: they wait until the test lets them go on.
-#include "capture/disk_work.h"
+#include "publish/disk_work.h"
 
 #include <fcntl.h>
 #include <gtest/gtest.h>

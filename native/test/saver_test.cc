@@ -512,7 +512,7 @@ TEST_F(Saver, PacksWithoutACodecToo) {
 
 TEST_F(Saver, ARateLimitSpacesTheWritesOfAllSavers) {
   Plan({{"main", Pattern(kChunk * 4, 1)}}, 0, Layout::kFlat, 2);
-  plan_.max_bytes_per_second = kChunk * 100;  // one chunk in 10 ms
+  plan_.pacing.max_bytes_per_second = kChunk * 100;  // one chunk in 10 ms
   const int64_t started_ns = sys::MonotonicNanoseconds();
   EXPECT_EQ(SaveTogether(), SaveEnd::kComplete);
   // Never sooner than this: the last of four writes begins when three have had their time.
@@ -522,7 +522,7 @@ TEST_F(Saver, ARateLimitSpacesTheWritesOfAllSavers) {
 
 TEST_F(Saver, AnAbortDoesNotWaitForTheRateLimit) {
   Plan({{"main", Pattern(kChunk * 4, 1)}}, 0, Layout::kFlat, 2);
-  plan_.max_bytes_per_second = 1;  // weeks
+  plan_.pacing.max_bytes_per_second = 1;  // weeks
   std::thread savers([this] { EXPECT_EQ(SaveTogether(), SaveEnd::kAborted); });
   while (plan_.control->bytes_written.load() == 0) std::this_thread::yield();
   const uint64_t heartbeat = plan_.control->heartbeat.load();
@@ -537,10 +537,10 @@ TEST_F(Saver, AnAbortDoesNotWaitForTheRateLimit) {
 TEST_F(Saver, StandsBackForTheService) {
   Plan({{"main", Pattern(kChunk, 1)}});
   const int before = getpriority(PRIO_PROCESS, 0);
-  plan_.nice = std::min(before + 3, 19);
+  plan_.pacing.nice = std::min(before + 3, 19);
   std::thread saver([this] {
     EXPECT_EQ(SaveChunks(plan_), SaveEnd::kComplete);
-    EXPECT_EQ(getpriority(PRIO_PROCESS, 0), plan_.nice);
+    EXPECT_EQ(getpriority(PRIO_PROCESS, 0), plan_.pacing.nice);
   });
   saver.join();
   EXPECT_EQ(getpriority(PRIO_PROCESS, 0), before);

@@ -2,7 +2,7 @@
 // the complete new one, and nothing else is left in the directory. Proved by failing each call of
 // the publication in turn, by forcing every fallback, and by putting all kinds of things where the
 // snapshot is to go.
-#include "image/target_file.h"
+#include "publish/target_file.h"
 
 #include <fcntl.h>
 #include <gtest/gtest.h>

@@ -88,13 +88,9 @@ describe('the call', () => {
     const taken = snapshot(memory, 'relative.stillframe')
     expect(lastPlan()).toMatchObject({
       engine: 'fork',
-      path: resolve('relative.stillframe'),
       metadata: undefined,
-      overwrite: true,
-      mode: 0o600,
-      durable: true,
-      memoryLimit: 0,
-      stallTimeoutMs: 60_000,
+      target: { path: resolve('relative.stillframe'), overwrite: true, mode: 0o600, durable: true },
+      limits: { memoryLimit: 0, stallTimeoutMs: 60_000 },
     })
     expect(taken.path).toBe(resolve('relative.stillframe'))
     expect(Buffer.from(lastPlan().id).toString('hex')).toBe(taken.id.replaceAll('-', ''))
@@ -104,15 +100,14 @@ describe('the call', () => {
 
   test('passes on what was asked for, and the metadata as it is now', () => {
     const metadata = { epoch: 1, list: [1] }
-    take({ metadata, overwrite: false, mode: 0o644, durable: false, memoryLimit: 4096, stallTimeoutMs: 5 })
+    const file = { overwrite: false, mode: 0o644, durable: false }
+    const limits = { memoryLimit: 4096, stallTimeoutMs: 5 }
+    take({ metadata, ...file, ...limits })
     metadata.list.push(2)
     expect(lastPlan()).toMatchObject({
       metadata: '{"epoch":1,"list":[1]}',
-      overwrite: false,
-      mode: 0o644,
-      durable: false,
-      memoryLimit: 4096,
-      stallTimeoutMs: 5,
+      target: { path, ...file },
+      limits,
     })
     FakeCapture.last.succeed()
   })

@@ -180,10 +180,10 @@ function checkHeap(file, turn, attempts) {
 /** Makes the addon tell of attempts that failed, also of those that were followed by another one. */
 function watchAttempts() {
   const { cache } = createRequire(import.meta.url)
-  const exports = Object.values(cache).find((module) => module?.exports?.HeapJob !== undefined)?.exports
+  const exports = Object.values(cache).find((module) => module?.exports?.ForkJob !== undefined)?.exports
   if (exports === undefined) throw new Error('the heap addon is not loaded')
-  const { HeapJob } = exports
-  exports.HeapJob = class extends HeapJob {
+  const { ForkJob } = exports
+  exports.ForkJob = class extends ForkJob {
     /**
      * @param {unknown} plan
      * @param {(failure: Error & { failure: string } | null, result: unknown) => void} onEnd

@@ -6,13 +6,13 @@
 import { join, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { describe, expect, test, vi } from 'vitest'
-import type { HeapPlan } from '../../lib/addon/heap-addon.js'
+import type { ForkPlan } from '../../lib/addon/heap-addon.js'
 import { type ForkOptions, snapshotState, writeHeapSnapshot } from '../../lib/heap/index.js'
 import { thrownBy } from '../support/expect-error.js'
 
 /** Reaching the addon is how a call shows that it found nothing wrong with its arguments. */
 class Reached extends Error {
-  constructor(readonly plan: HeapPlan) {
+  constructor(readonly plan: ForkPlan) {
     super('reached')
   }
 }
@@ -20,8 +20,8 @@ class Reached extends Error {
 vi.mock('../../lib/addon/load.js', () => ({ loadAddon: () => ({ regionRanges: () => [4096, 8192] }) }))
 vi.mock('../../lib/addon/heap-addon.js', () => ({
   loadHeapAddon: () => ({
-    HeapJob: class {
-      constructor(plan: HeapPlan) {
+    ForkJob: class {
+      constructor(plan: ForkPlan) {
         throw new Reached(plan)
       }
     },
@@ -79,35 +79,25 @@ describe.each(calls)('%s', (_, take) => {
   })
 
   test('right ones are passed on, with defaults', () => {
-    const planOf = (...args: Parameters<typeof take>): HeapPlan =>
+    const planOf = (...args: Parameters<typeof take>): ForkPlan =>
       (thrownBy(() => take(...args)) as Reached).plan
     expect(planOf(undefined, 'relative')).toMatchObject({
-      path: resolve('relative'),
-      overwrite: true,
-      mode: 0o600,
-      durable: true,
-      memoryLimit: 0,
-      stallTimeoutMs: 30_000,
-      timeoutMs: 3_600_000,
-      nice: 10,
+      target: { path: resolve('relative'), overwrite: true, mode: 0o600, durable: true },
+      pacing: { nice: 10 },
+      limits: { memoryLimit: 0, stallTimeoutMs: 30_000, timeoutMs: 3_600_000 },
       keepOut: [4096, 8192],
     })
-    const options = {
-      overwrite: false,
-      mode: 0o640,
-      durable: false,
-      memoryLimit: 1,
-      stallTimeoutMs: 1,
-      timeoutMs: 2 ** 31 - 1,
-      nice: 0,
-    }
+    const file = { overwrite: false, mode: 0o640, durable: false }
+    const limits = { memoryLimit: 1, stallTimeoutMs: 1, timeoutMs: 2 ** 31 - 1 }
+    const options = { ...file, ...limits, nice: 0 }
     const signal = new AbortController().signal
     const at = join('/tmp', 'ä b')
     expect(planOf({ ...options, signal, onProgress: () => {} }, pathToFileURL(at))).toMatchObject({
-      ...options,
-      path: at,
+      target: { path: at, ...file },
+      pacing: { nice: 0 },
+      limits,
     })
-    expect(planOf({ mode: undefined, nice: undefined }).mode).toBe(0o600)
+    expect(planOf({ mode: undefined, nice: undefined }).target.mode).toBe(0o600)
   })
 })
 

@@ -1,4 +1,4 @@
-#include "image/target_file.h"
+#include "publish/target_file.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -10,8 +10,8 @@
 #include <cerrno>
 
 #include "base/disabled_steps.h"
-#include "image/replaceable.h"
-#include "image/temporary_name.h"
+#include "publish/replaceable.h"
+#include "publish/temporary_name.h"
 
 namespace stillframe {
 namespace {

@@ -3,9 +3,9 @@
 //
 //   JS thread    Start: open the target | block signals, park V8's workers, let V8's memory be forked | fork | undo
 //   child                                  harden itself, run what it is for, flush, _exit    <--'
-//   supervisor                             watch: stall, time, memory, abort | collect | end of the disk's work | on_end
-//   disk thread                            sweep stale files | publish
+//   supervisor                             Look: memory | collect | on_end
 //
+// What it has in common with a capture, its threads and its end, is in capture/supervisor.h.
 // A failure up to the fork is one of Start(), with nothing done; everything after it ends in
 // exactly one call of on_end, on the supervisor's thread.
 #pragma once
@@ -16,12 +16,13 @@
 #include <string>
 #include <vector>
 
-#include "base/thread.h"
-#include "base/unique_fd.h"
-#include "capture/disk_work.h"
+#include "capture/job_limits.h"
+#include "capture/supervisor.h"
 #include "freeze/forked_process.h"
 #include "heap/control.h"
 #include "heap/output.h"
+#include "heap/unforkable.h"
+#include "image/pacing.h"
 #include "memory/mapping_list.h"
 
 namespace v8 {
@@ -30,14 +31,12 @@ class Platform;
 
 namespace stillframe {
 
-struct HeapRequest {
+struct ForkPlan {
   v8::Platform* platform = nullptr;
   std::string path;  // absolute
   TargetOptions target;
-  uint64_t memory_limit = 0;     // bytes of the copy's own; 0: half of what is available
-  int64_t stall_timeout_ms = 0;  // without progress
-  int64_t timeout_ms = 0;        // in all; 0: none
-  int nice = 0;
+  Pacing pacing;  // of the copy
+  JobLimits limits;
   std::vector<AddressRange> keep_out;  // in ascending order: memory that the copy does without
   // Runs in the service before the fork, once V8's workers are parked; may be empty.
   std::function<void()> before_fork;
@@ -55,14 +54,14 @@ struct FreezeTimes {
   double restore = 0;
 };
 
-struct HeapOutcome {
+struct ForkOutcome {
   uint64_t file_length = 0;
   uint64_t allocated_bytes = 0;   // that the file takes on the disk
   double duration_ms = 0;         // from the freeze to the published file
   uint64_t child_bytes_peak = 0;  // most memory of the copy's own, as far as it was looked at
 };
 
-struct HeapProgress {
+struct ForkProgress {
   uint64_t bytes_written;
   uint64_t steps_done;
   uint64_t steps_total;
@@ -76,56 +75,55 @@ enum class JobEnd : uint8_t {
   kOutOfTime,  // timeout_ms; or the disk stopped answering when all was written
 };
 
-class HeapJob {
+class ForkJob final : private Supervised {
  public:
-  using OnEnd = std::function<void(Result<HeapOutcome>)>;
+  using OnEnd = std::function<void(Result<ForkOutcome>)>;
 
-  static Result<std::unique_ptr<HeapJob>> Start(HeapRequest request, OnEnd on_end);
+  static Result<std::unique_ptr<ForkJob>> Start(ForkPlan plan, OnEnd on_end);
   // Aborts and waits for the end.
-  ~HeapJob();
+  ~ForkJob();
 
-  void Abort();                   // any thread, any time
-  HeapProgress Progress() const;  // any thread
+  void Abort() { supervisor_.Abort(); }  // any thread, any time
+  ForkProgress Progress() const;         // any thread
   const HeapControl& control() const { return *control_; }
   const FreezeTimes& times() const { return times_; }
-  int64_t frozen_at_ns() const { return frozen_at_ns_; }
+  int64_t frozen_at_ns() const { return supervisor_.frozen_at_ns(); }
   int pid() const { return pid_; }
   JobEnd end() const { return end_; }  // once the end has been told
 
  private:
-  HeapJob(HeapRequest request, OnEnd on_end)
-      : request_(std::move(request)), on_end_(std::move(on_end)) {}
+  ForkJob(ForkPlan plan, OnEnd on_end) : plan_(std::move(plan)), on_end_(std::move(on_end)) {}
 
   Status Prepare();
   Status Freeze();
   [[noreturn]] void BeChild();
-  void Supervise();
-  Result<HeapOutcome> Run();
-  Status Watch();
-  // Why the job has to end: it was asked to, or time ran out.
-  Status WhyEnd(const char* step);
-  Status WhyStop(class StallWatch* stall);
+  void NotFrozen() override { MendUnforkable(); }
+  Status Attach() override;
+  int wait_fd() const override { return process_.wait_fd(); }
+  uint64_t Pulse() const override;
+  Status Look() override;
+  Status Saved(Status so_far) override;
+  DiskWork::LastSteps LastSteps() override;
+  void Ended(Status ended) override;
   Failure ExplainEnd(Failure failure);
 
-  HeapRequest request_;
+  ForkPlan plan_;
   OnEnd on_end_;
-  DiskWork disk_;
   std::unique_ptr<HeapControl> control_;
   HardeningPlan hardening_{};
   ForkedProcess process_;
-  UniqueFd wake_;  // eventfd: abort asked for
   std::vector<AddressRange> left_forkable_;
   FreezeTimes times_;
   JobEnd end_ = JobEnd::kOther;
   int pid_ = 0;
-  int64_t frozen_at_ns_ = 0;
-  int64_t frozen_at_monotonic_ns_ = 0;
   std::atomic<uint64_t> child_bytes_{0};
-  uint64_t child_bytes_peak_ = 0;  // the supervisor's
-  std::atomic<bool> abort_{false};
-  enum class Phase : int { kPreparing, kFrozen, kFailedToFreeze };
-  std::atomic<Phase> phase_{Phase::kPreparing};
-  Thread supervisor_;  // last: joined before anything it uses goes
+  uint64_t memory_limit_ = 0;  // bytes
+  // The supervisor's.
+  uint64_t child_bytes_peak_ = 0;
+  int64_t next_look_ns_ = 0;
+  // Not ours alone: work that the disk holds up for longer than we wait outlives us.
+  std::shared_ptr<uint64_t> allocated_bytes_ = std::make_shared<uint64_t>(0);
+  Supervisor supervisor_;  // last: its thread uses all of it
 };
 
 }  // namespace stillframe

@@ -1,4 +1,4 @@
-#include "image/temporary_name.h"
+#include "publish/temporary_name.h"
 
 #include <cerrno>
 #include <cstdio>

@@ -25,7 +25,7 @@
 
 #include "base/result.h"
 #include "base/unique_fd.h"
-#include "image/publish_turn.h"
+#include "publish/publish_turn.h"
 
 namespace stillframe {
 

@@ -1,4 +1,4 @@
-#include "freeze/cgroup.h"
+#include "memory/cgroup.h"
 
 #include <algorithm>
 #include <cstdlib>

@@ -1,4 +1,4 @@
-#include "capture/disk_work.h"
+#include "publish/disk_work.h"
 
 #include <sys/eventfd.h>
 
@@ -11,8 +11,8 @@
 #include "base/clock.h"
 #include "base/thread.h"
 #include "base/unique_fd.h"
-#include "capture/stall_watch.h"
-#include "capture/target_reservation.h"
+#include "publish/stall_watch.h"
+#include "publish/target_reservation.h"
 
 namespace stillframe {
 namespace {
@@ -59,12 +59,9 @@ Status DiskWork::Open(const std::string& path, const TargetOptions& options) {
   if (!target.ok()) return target.failure();
   shared->target.emplace(std::move(target.value()));
   if (!shared->reservation.Take(shared->target->identity())) {
-    Failure busy;
-    busy.code = FailureCode::kBusy;
-    busy.message =
-        "another capture of this process is being written to this file; wait for its `done`, "
-        "abort it, or choose another file";
-    return busy;
+    return Fail(FailureCode::kBusy,
+                "another capture of this process is being written to this file; wait for its "
+                "`done`, abort it, or choose another file");
   }
   const int ended = sys::Eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   if (ended < 0) return SystemFailure("eventfd2", -ended, "cannot prepare the work on the file");
@@ -97,8 +94,7 @@ Status DiskWork::End(Status so_far, LastSteps last_steps, const Supervision& sup
   Status stop = std::move(so_far);
   bool leaving = !stop.ok();
   int64_t leave_at_ns = MonotonicNanoseconds() + kGraceNs;
-  StallWatch stall(kTickNs);
-  const int64_t stall_ns = supervision.stall_timeout_ms * 1'000'000;
+  StallWatch stall(kTickNs, supervision.stall_timeout_ms);
   for (;;) {
     // Once it is awake it is always readable, so it must not be waited for any more.
     pollfd events[2] = {{shared.ended.get(), POLLIN, 0}, {supervision.wake_fd, POLLIN, 0}};
@@ -114,13 +110,7 @@ Status DiskWork::End(Status so_far, LastSteps last_steps, const Supervision& sup
       return stop;
     }
     stop = supervision.why_stop();
-    if (stop.ok() && stall.Silent(shared.turn.heartbeat()) > stall_ns) {
-      Failure stalled;
-      stalled.code = FailureCode::kStalled;
-      stalled.message = "no progress for " + std::to_string(supervision.stall_timeout_ms) +
-                        " ms while " + shared.turn.step() + " (stallTimeoutMs)";
-      stop = stalled;
-    }
+    if (stop.ok()) stop = stall.Check(shared.turn.heartbeat(), shared.turn.step());
     if (stop.ok()) continue;
     leaving = true;
     leave_at_ns = MonotonicNanoseconds() + kGraceNs;

@@ -1,4 +1,4 @@
-#include "capture/target_reservation.h"
+#include "publish/target_reservation.h"
 
 #include <mutex>
 #include <set>

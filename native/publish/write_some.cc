@@ -1,9 +1,9 @@
-#include "image/write_some.h"
+#include "publish/write_some.h"
 
 #include <cerrno>
 
 #include "base/sys.h"
-#include "image/direct_mode.h"
+#include "publish/direct_mode.h"
 
 namespace stillframe {
 namespace {

@@ -15,7 +15,7 @@
 #include <string>
 
 #include "base/result.h"
-#include "image/target_file.h"
+#include "publish/target_file.h"
 
 namespace stillframe {
 

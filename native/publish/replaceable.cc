@@ -1,4 +1,4 @@
-#include "image/replaceable.h"
+#include "publish/replaceable.h"
 
 #include <fcntl.h>
 #include <linux/capability.h>

@@ -1,0 +1,42 @@
+// Notices that work has stopped making progress.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <string>
+
+#include "base/clock.h"
+#include "base/result.h"
+
+namespace stillframe {
+
+class StallWatch {
+ public:
+  // tick_ns is about how often Check() is called.
+  StallWatch(int64_t tick_ns, int64_t timeout_ms)
+      : tick_ns_(tick_ns), timeout_ms_(timeout_ms), last_look_ns_(MonotonicNanoseconds()) {}
+
+  // kStalled if the heartbeat has not changed for so long. Only time in which we ran ourselves
+  // counts: a service that was stopped as a whole is not stuck.
+  Status Check(uint64_t heartbeat, const char* step) {
+    const int64_t now_ns = MonotonicNanoseconds();
+    silent_ns_ += std::min(now_ns - last_look_ns_, 4 * tick_ns_);
+    last_look_ns_ = now_ns;
+    if (heartbeat != last_heartbeat_) {
+      last_heartbeat_ = heartbeat;
+      silent_ns_ = 0;
+    }
+    if (silent_ns_ <= timeout_ms_ * 1'000'000) return Success{};
+    return Fail(FailureCode::kStalled, "no progress for " + std::to_string(timeout_ms_) +
+                                           " ms while " + step + " (stallTimeoutMs)");
+  }
+
+ private:
+  int64_t tick_ns_;
+  int64_t timeout_ms_;
+  int64_t last_look_ns_;
+  int64_t silent_ns_ = 0;
+  uint64_t last_heartbeat_ = 0;
+};
+
+}  // namespace stillframe
