@@ -23,20 +23,29 @@ interface SaverThread {
   nice: number
 }
 
+/** A thread may end between its name and its file. */
+function readIfThere(path: string): string {
+  try {
+    return readFileSync(path, 'latin1')
+  } catch {
+    return ''
+  }
+}
+
 /** The threads that save: of the forked copy when there is one, else of this process. */
 function saverThreads(childrenBefore: Set<number>): SaverThread[] {
   const child = childrenOf(process.pid).find((pid) => !childrenBefore.has(pid))
   const pid = child ?? process.pid
-  const threads = readdirSync(`/proc/${pid}/task`).map((task) => {
-    const stat = readFileSync(`/proc/${pid}/task/${task}/stat`, 'latin1')
+  const threads = readdirSync(`/proc/${pid}/task`).flatMap((task) => {
+    const stat = readIfThere(`/proc/${pid}/task/${task}/stat`)
     const [, name = '', rest = ''] = /\((.*)\) (.*)/s.exec(stat) ?? []
-    return { name, nice: Number(rest.split(' ')[16]) }
+    return name === '' ? [] : [{ name, nice: Number(rest.split(' ')[16]) }]
   })
   return child === undefined ? threads.filter(({ name }) => name === 'stillframe-save') : threads
 }
 
 async function until<T>(look: () => T, good: (seen: T) => boolean): Promise<T> {
-  for (const end = Date.now() + 10_000; ; ) {
+  for (const end = Date.now() + 60_000; ; ) {
     const seen = look()
     if (good(seen) || Date.now() > end) return seen
     await new Promise((resolve) => setTimeout(resolve, 5))
