@@ -16,5 +16,7 @@ inline int64_t ClockNanoseconds(clockid_t clock) {
 inline int64_t MonotonicNanoseconds() { return ClockNanoseconds(CLOCK_MONOTONIC); }
 // Since the epoch, for people to read.
 inline int64_t WallNanoseconds() { return ClockNanoseconds(CLOCK_REALTIME); }
+// Processor time of the calling thread.
+inline int64_t ThreadCpuNanoseconds() { return ClockNanoseconds(CLOCK_THREAD_CPUTIME_ID); }
 
 }  // namespace stillframe

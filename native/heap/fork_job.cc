@@ -224,8 +224,11 @@ uint64_t ForkJob::Pulse() const {
 Status ForkJob::Look() {
   const int64_t started_ns = MonotonicNanoseconds();
   if (started_ns < next_look_ns_) return Success{};
+  // Not by the clock on the wall: on a busy machine we may wait for a processor, while the copy
+  // takes gigabytes until the next look.
+  const int64_t used_ns = ThreadCpuNanoseconds();
   const Result<uint64_t> bytes = process_.OwnBytes();
-  const int64_t took_ns = MonotonicNanoseconds() - started_ns;
+  const int64_t took_ns = ThreadCpuNanoseconds() - used_ns;
   next_look_ns_ = started_ns + std::max(kLookNs, took_ns * kLookShare);
   if (!bytes.ok()) return Success{};
   child_bytes_.store(bytes.value(), std::memory_order_relaxed);
