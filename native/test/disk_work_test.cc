@@ -4,11 +4,15 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <pthread.h>
 #include <sys/eventfd.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <chrono>
+#include <memory>
 #include <thread>
+#include <utility>
 
 #include "test/image_fixture.h"
 
@@ -120,6 +124,46 @@ TEST_F(Disk, AnAbortBeforeTheLastStepsPublishesNothing) {
   EXPECT_EQ(End(nullptr).failure().code, FailureCode::kAborted);
   EXPECT_EQ(Text(), "old");
   EXPECT_EQ(directory_.List(), Names{"snapshot"});
+}
+
+TEST_F(Disk, AnAbortWhileThePublishedFileIsTidiedUpComesTooLate) {
+  work_.Begin();
+  // What the last steps hold goes when the file has been published.
+  std::shared_ptr<void> last(this, [this](void*) {
+    Abort();
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  });
+  auto hold = [last = std::move(last)](int, PublishTurn*) { return Status(Success{}); };
+  EXPECT_TRUE(End(std::move(hold)).ok());
+  EXPECT_EQ(Text(), "");
+}
+
+// No thread can have such a stack. In a child, whose default it is.
+void RefuseThreads() {
+  pthread_attr_t endless;
+  pthread_attr_init(&endless);
+  pthread_attr_setstacksize(&endless, size_t{1} << 50);
+  pthread_setattr_default_np(&endless);
+}
+
+TEST_F(Disk, WithoutAThreadTheSupervisorPublishes) {
+  const auto in_child = [this] {
+    RefuseThreads();
+    work_.Begin();
+    _exit(End(nullptr).ok() && Text().empty() ? 0 : 1);
+  };
+  EXPECT_EXIT(in_child(), ::testing::ExitedWithCode(0), "");
+}
+
+TEST_F(Disk, WithoutAThreadNothingIsPublishedThatWasAborted) {
+  const auto in_child = [this] {
+    RefuseThreads();
+    work_.Begin();
+    Abort();
+    const bool aborted = !End(nullptr).ok();
+    _exit(aborted && Text() == "old" ? 0 : 1);
+  };
+  EXPECT_EXIT(in_child(), ::testing::ExitedWithCode(0), "");
 }
 
 }  // namespace

@@ -6,7 +6,11 @@
 #include <sys/mman.h>
 
 #include <cerrno>
+#include <cstdlib>
+#include <vector>
 
+#include "base/small_file.h"
+#include "memory/mapping_budget.h"
 #include "memory/page.h"
 #include "test/image_fixture.h"
 
@@ -109,6 +113,32 @@ TEST(Residency, CountsThePagesThatWereTouchedAndTheUnitsTheyLieIn) {
   EXPECT_EQ(ResidencyOf(at, 0, unit).value().bytes, 0U);
   munmap(at, pages * kPage);
   EXPECT_FALSE(ResidencyOf(at, pages * kPage, unit).ok());
+}
+
+TEST(CarriedOver, IsMissingWhereAnyPartOfItIsKeptFromChildren) {
+  const std::vector<AdvisedMapping> mappings = {
+      {{0x1000, 0x3000}, false, false, false},
+      {{0x3000, 0x4000}, true, false, false},
+      {{0x4000, 0x5000}, false, false, true},
+      {{0x6000, 0x7000}, false, false, false},
+  };
+  const auto how = [&](uintptr_t start, size_t length, bool made_forkable) {
+    return HowCarriedOver(mappings, reinterpret_cast<const void*>(start), length, made_forkable);
+  };
+  EXPECT_EQ(how(0x1000, 0x2000, false), CarriedOver::kWhole);
+  EXPECT_EQ(how(0x2fff, 2, false), CarriedOver::kMissing);
+  EXPECT_EQ(how(0x2fff, 2, true), CarriedOver::kWhole);
+  EXPECT_EQ(how(0x3800, 0x900, true), CarriedOver::kWiped);
+  EXPECT_EQ(how(0x6800, 0x1000, false), CarriedOver::kMissing) << "it ends before";
+  EXPECT_EQ(how(0x5000, 0x1000, false), CarriedOver::kMissing) << "nothing is there";
+}
+
+TEST(MappingBudget, LeavesHalfOfWhatIsFreeToTheService) {
+  const auto limit = ReadSmallFile("/proc/sys/vm/max_map_count");
+  if (!limit) GTEST_SKIP() << "needs /proc";
+  const uint64_t most = strtoull(limit->c_str(), nullptr, 10);
+  EXPECT_GT(MappingBudget(), 0U);
+  EXPECT_LE(MappingBudget(), most / 2);
 }
 
 }  // namespace

@@ -11,7 +11,9 @@
 #include <algorithm>
 #include <cerrno>
 #include <utility>
+#include <vector>
 
+#include "base/small_file.h"
 #include "memory/mapping_list.h"
 #include "memory/page.h"
 #include "test/image_fixture.h"
@@ -169,6 +171,48 @@ TEST_F(MappedFile, WhatCannotBeMappedIsAnError) {
   ASSERT_FALSE(made.ok());
   EXPECT_STREQ(made.failure().syscall, "mmap");
   EXPECT_EQ(made.failure().error_number, ENODEV);
+}
+
+// Address space of this process, in bytes.
+uint64_t AddressSpace() {
+  const auto status = ReadSmallFile("/proc/self/status");
+  return status ? NumberAfter(*status, "VmSize:").value_or(0) * 1024 : 0;
+}
+
+TEST(Region, TakesNoAddressSpaceBeyondItsOwn) {
+  const size_t length = size_t{3} << 20;
+  const uint64_t before = AddressSpace();
+  ASSERT_GT(before, 0U);
+  std::vector<Region> regions;
+  for (int i = 0; i < 64; i++) regions.push_back(RegionMemory::Allocate(length, true).value());
+  // Were the borders kept that alignment needs, it would be two thirds more.
+  EXPECT_LT(AddressSpace() - before, 64 * length + (size_t{16} << 20));
+  regions.clear();
+  EXPECT_LT(AddressSpace(), before + (size_t{16} << 20));
+}
+
+TEST(Region, IsListedForAsLongAsItIsThere) {
+  const size_t before = RegionMemory::AllRanges().size();
+  Region region = RegionMemory::Allocate(1 << 20, false).value();
+  const auto start = reinterpret_cast<uintptr_t>(region->data());
+  const auto is_it = [&](const AddressRange& range) { return range.start == start; };
+  std::vector<AddressRange> ranges = RegionMemory::AllRanges();
+  EXPECT_EQ(std::count_if(ranges.begin(), ranges.end(), is_it), 1);
+  region.reset();
+  ranges = RegionMemory::AllRanges();
+  EXPECT_EQ(std::count_if(ranges.begin(), ranges.end(), is_it), 0);
+  EXPECT_EQ(ranges.size(), before);
+}
+
+TEST(Region, ThatIsDiscardedGivesItsPagesBackWhileItsBufferIsHeld) {
+  const Region region = RegionMemory::Allocate(1 << 20, false).value();
+  std::fill_n(region->data(), region->byte_length(), std::byte{7});
+  EXPECT_EQ(ResidencyOf(region->data(), region->byte_length(), SystemPageSize()).value().bytes,
+            region->byte_length());
+  region->Discard();
+  EXPECT_TRUE(region->discarded());
+  EXPECT_EQ(ResidencyOf(region->data(), region->byte_length(), SystemPageSize()).value().bytes, 0U);
+  EXPECT_EQ(region->data()[0], std::byte{0});
 }
 
 }  // namespace

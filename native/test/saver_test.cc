@@ -510,6 +510,13 @@ TEST_F(Saver, PacksWithoutACodecToo) {
   }
 }
 
+TEST(SaveEnd, OfAllSaversIsTheWorstOfThem) {
+  EXPECT_EQ(WorseEnd(SaveEnd::kComplete, SaveEnd::kComplete), SaveEnd::kComplete);
+  EXPECT_EQ(WorseEnd(SaveEnd::kComplete, SaveEnd::kAborted), SaveEnd::kAborted);
+  EXPECT_EQ(WorseEnd(SaveEnd::kFailed, SaveEnd::kComplete), SaveEnd::kFailed);
+  EXPECT_EQ(WorseEnd(SaveEnd::kInterrupted, SaveEnd::kFailed), SaveEnd::kFailed);
+}
+
 TEST_F(Saver, ARateLimitSpacesTheWritesOfAllSavers) {
   Plan({{"main", Pattern(kChunk * 4, 1)}}, 0, Layout::kFlat, 2);
   plan_.pacing.max_bytes_per_second = kChunk * 100;  // one chunk in 10 ms

@@ -1,4 +1,4 @@
-// A thread that nobody waits for leaves nothing behind: neither what its body holds nor the memory that it was started with.
+// A thread takes no signal of the host's, and leaves nothing behind, also when nobody waits for it: neither what its body holds nor the memory that it was started with.
 // Proved by an object that the body holds, and by what malloc has given out after some thousand such threads.
 #include "base/thread.h"
 
@@ -6,6 +6,7 @@
 #include <malloc.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -51,6 +52,40 @@ TEST(DetachedThread, ThatCannotBeStartedIsAResult) {
         _exit(started.ok() || !left.expired() ? 1 : 0);
       },
       ::testing::ExitedWithCode(0), "");
+}
+
+TEST(Thread, BlocksAllSignalsButThoseThatItBringsOnItself) {
+  sigset_t one;
+  sigemptyset(&one);
+  sigaddset(&one, SIGUSR2);
+  sigset_t before;
+  pthread_sigmask(SIG_SETMASK, &one, &before);
+  sigset_t inside;
+  sigemptyset(&inside);
+  Thread thread;
+  ASSERT_TRUE(thread.Start("test", [&] { pthread_sigmask(SIG_SETMASK, nullptr, &inside); }).ok());
+  thread.Join();
+  for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGCHLD, SIGUSR1, SIGALRM}) {
+    EXPECT_EQ(sigismember(&inside, signal), 1) << signal;
+  }
+  for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL}) {
+    EXPECT_EQ(sigismember(&inside, fault), 0) << fault;
+  }
+  // Whoever starts one has the mask that it had.
+  sigset_t after;
+  pthread_sigmask(SIG_SETMASK, &before, &after);
+  for (int signal = 1; signal < 32; signal++) {
+    EXPECT_EQ(sigismember(&after, signal), signal == SIGUSR2 ? 1 : 0) << signal;
+  }
+}
+
+TEST(Thread, ThatHasBeenJoinedHoldsNothingAnyMore) {
+  auto held = std::make_shared<int>(1);
+  const std::weak_ptr<int> left = held;
+  Thread thread;
+  ASSERT_TRUE(thread.Start("test", [held = std::move(held)] {}).ok());
+  thread.Join();
+  EXPECT_TRUE(left.expired());
 }
 
 }  // namespace
