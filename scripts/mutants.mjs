@@ -2,7 +2,7 @@
 // Removes one safety line at a time and demands that a test turns red.
 //
 //   npm run test:mutants                       every mutant of scripts/mutants/, one file a room
-//   npm run test:mutants -- --only fsync       those whose name contains the word
+//   npm run test:mutants -- --only fsync       those whose name contains the words; may be given several times
 //   npm run test:mutants -- --part 2/4         the second quarter: parts may run side by side, or on different days
 //   npm run test:mutants -- --check            only checks that every search text occurs exactly once
 //   npm run test:mutants -- --list
@@ -43,7 +43,7 @@ import { parseArgs } from 'node:util'
 const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)))
 const { values: options } = parseArgs({
   options: {
-    only: { type: 'string' },
+    only: { type: 'string', multiple: true, default: [''] },
     part: { type: 'string' },
     check: { type: 'boolean' },
     list: { type: 'boolean' },
@@ -71,7 +71,7 @@ const all = readdirSync(rooms)
     search: [mutant.search].flat().join('\n'),
     replace: [mutant.replace].flat().join('\n'),
   }))
-const mutants = partOf(all.filter(({ name }) => name.includes(options.only ?? '')))
+const mutants = partOf(all.filter(({ name }) => options.only.some((words) => name.includes(words))))
 
 refuseInvalid()
 if (options.list) for (const { name, file, test } of mutants) console.log(`${name}\n    ${file}\n    ${test}`)
