@@ -1,0 +1,68 @@
+// No two files get the same ids, and nothing but the ids of V8's JSON is changed, wherever it is cut into pieces. Proved
+// with a small snapshot that is cut at each place.
+#include "heap/fresh_ids.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+
+namespace stillframe::test {
+namespace {
+
+const std::string kSnapshot =
+    R"({"snapshot":{"meta":{"node_fields":["type","name","id","self_size"],"x":[1]},"node_count":3},)"
+    R"("nodes":[9,1,1,0,
+2,3,4,5,
+3,4,7,4294967296],
+"edges":[7,4,1],"strings":["nodes\":[7,1"]})";
+
+// With the ids that belong into its places: 1, 4 and 7.
+std::string WithIds(const std::string& first, const std::string& second, const std::string& third) {
+  return R"({"snapshot":{"meta":{"node_fields":["type","name","id","self_size"],"x":[1]},"node_count":3},)"
+         R"("nodes":[9,1,)" +
+         first + ",0,\n2,3," + second + ",5,\n3,4," + third +
+         R"(,4294967296],
+"edges":[7,4,1],"strings":["nodes\":[7,1"]})";
+}
+
+TEST(IdMover, MovesTheIdsAndNothingElseWhereverTheTextIsCut) {
+  for (size_t cut = 0; cut <= kSnapshot.size(); cut++) {
+    IdMover mover(1000, IdMover::kKeepNone);
+    std::string moved(mover.Move(kSnapshot.substr(0, cut)));
+    moved += mover.Move(kSnapshot.substr(cut));
+    // Odd ones to even ones and the other way round.
+    ASSERT_EQ(moved, WithIds("1002", "1005", "1008")) << cut;
+    EXPECT_EQ(mover.highest(), 1008U);
+  }
+}
+
+TEST(IdMover, LeavesTheIdsThatTheServiceKeeps) {
+  IdMover mover(1000, 3);
+  EXPECT_EQ(mover.Move(kSnapshot), WithIds("1", "1005", "1004"));
+  EXPECT_EQ(mover.highest(), 1005U);
+}
+
+TEST(FreshIds, AreInNoOtherFile) {
+  const uint32_t first = FreshIds::Take(100);
+  const uint32_t second = FreshIds::Take(100);
+  EXPECT_GE(first, FreshIds::kLowest);
+  EXPECT_EQ(first % 2, 0U);
+  EXPECT_GE(second, first + 100);
+  FreshIds::GiveBack(second, 100, second + 11);
+  // Another file has taken ids since: what the first did not need is lost.
+  FreshIds::GiveBack(first, 100, first + 10);
+  const uint32_t third = FreshIds::Take(100);
+  EXPECT_GT(third, second + 11);
+  EXPECT_LE(third, second + 14) << "what was not needed is given back";
+  EXPECT_EQ(third % 2, 0U);
+  FreshIds::GiveBack(third, 100, 0);
+}
+
+TEST(FreshIds, BeginAgainWhenTheyRunOut) {
+  const uint32_t first = FreshIds::Take(uint64_t{1} << 31);
+  EXPECT_EQ(first, FreshIds::kLowest);
+  EXPECT_EQ(FreshIds::Take(2), FreshIds::kLowest);
+}
+
+}  // namespace
+}  // namespace stillframe::test

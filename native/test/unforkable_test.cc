@@ -1,0 +1,103 @@
+// Memory that fork leaves out is let in for one fork and for no other, and memory of others is left as it is. Proved with
+// mappings of this process that are advised as V8's are, and by asking the kernel for its advice.
+#include "heap/unforkable.h"
+
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <mutex>
+
+#include "freeze/flip_lock.h"
+#include "memory/page.h"
+
+namespace stillframe::test {
+namespace {
+
+const size_t kLength = 16 * SystemPageSize();
+
+class Unforkable : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    at_ = static_cast<char*>(
+        mmap(nullptr, kLength, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    ASSERT_NE(at_, MAP_FAILED);
+    at_[0] = 7;
+    ASSERT_EQ(madvise(at_, kLength, MADV_DONTFORK), 0);
+  }
+  void TearDown() override { munmap(at_, kLength); }
+
+  AddressRange Own() const {
+    const auto start = reinterpret_cast<uintptr_t>(at_);
+    return {start, start + kLength};
+  }
+  bool Holds(const std::vector<AddressRange>& ranges) const {
+    return std::any_of(ranges.begin(), ranges.end(), [this](const AddressRange& range) {
+      return range.start <= Own().start && range.end >= Own().end;
+    });
+  }
+  // What a child finds there: 7, or 0 when it dies of looking.
+  int InChild() const {
+    const pid_t pid = fork();
+    if (pid == 0) _exit(at_[0]);
+    int status = 0;
+    waitpid(pid, &status, 0);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 0;
+  }
+
+  char* at_ = nullptr;
+};
+
+TEST_F(Unforkable, IsLetInForOneFork) {
+  EXPECT_EQ(InChild(), 0);
+  {
+    const std::lock_guard lock(FlipLock());
+    Result<std::vector<AddressRange>> found = FindUnforkable({});
+    ASSERT_TRUE(found.ok()) << found.failure().message;
+    ASSERT_TRUE(Holds(found.value()));
+    MakeForkable(found.value());
+    EXPECT_EQ(InChild(), 7);
+    EXPECT_TRUE(MakeUnforkable(found.value()).empty());
+  }
+  MendUnforkable();
+  EXPECT_EQ(InChild(), 0);
+  EXPECT_TRUE(IsDontFork(at_, kLength).value());
+  // The mark is gone, too.
+  const Result<std::vector<AdvisedMapping>> advice = ReadAdvice();
+  ASSERT_TRUE(advice.ok());
+  for (const AdvisedMapping& each : advice.value()) {
+    const bool is_own = each.range.start <= Own().start && Own().start < each.range.end;
+    EXPECT_FALSE(is_own && each.random);
+  }
+}
+
+TEST_F(Unforkable, StaysOutWhereItIsKeptOut) {
+  const std::lock_guard lock(FlipLock());
+  Result<std::vector<AddressRange>> found = FindUnforkable({Own()});
+  ASSERT_TRUE(found.ok());
+  EXPECT_FALSE(Holds(found.value()));
+}
+
+TEST_F(Unforkable, MemoryOfOthersInItsPlaceIsForkedAsBefore) {
+  Result<std::vector<AddressRange>> found = std::vector<AddressRange>{};
+  {
+    const std::lock_guard lock(FlipLock());
+    found = FindUnforkable({});
+    ASSERT_TRUE(found.ok() && Holds(found.value()));
+    MakeForkable(found.value());
+    // Another thread unmaps it, and maps memory of its own there.
+    ASSERT_EQ(
+        mmap(at_, kLength, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0),
+        at_);
+    at_[0] = 7;
+    MakeUnforkable(found.value());
+  }
+  MendUnforkable();
+  EXPECT_FALSE(IsDontFork(at_, kLength).value());
+  EXPECT_EQ(InChild(), 7);
+}
+
+}  // namespace
+}  // namespace stillframe::test
