@@ -224,6 +224,22 @@ TEST(Restore, FillsNothingFromADamagedFile) {
   }
 }
 
+TEST(Restore, ChecksAlsoTheSectionsThatItDoesNotTake) {
+  const Written written(SampleSections());
+  Damage(written, 2);
+  for (const RestoreMode mode : {RestoreMode::kMap, RestoreMode::kCopy}) {
+    RestorePlan plan;
+    plan.mode = mode;
+    plan.sections = {written.sections[0].name};
+    const Failure failure = FailureOf(written.image, plan);
+    EXPECT_EQ(failure.code, FailureCode::kCorrupt);
+    EXPECT_EQ(failure.section, written.sections[2].name);
+    plan.verify = false;
+    ReadControl control;
+    EXPECT_TRUE(Restore(written.image, plan, &control).ok());
+  }
+}
+
 TEST(Restore, EndsWhenItIsCancelled) {
   const Written written(SampleSections());
   for (const bool verify : {true, false}) {
