@@ -253,8 +253,8 @@ export interface VerifyPlan {
   limits: NativeReadLimits
 }
 
-export interface FeatureProbe {
-  name: string
+export interface FeatureProbe<Name extends string = string> {
+  name: Name
   available: boolean
   /** Why it is not available, and what to change. '' if it is. */
   reason: string
@@ -265,8 +265,7 @@ export interface FeatureProbe {
 export interface NativeCapabilities {
   kernel: string
   pageSize: number
-  /** 'fork', 'mprotect', 'userfaultfd'. */
-  engines: FeatureProbe[]
+  engines: FeatureProbe<EngineName>[]
   /** userfaultfd_thread, userfaultfd_signal, clone3, close_range, huge_pages, … */
   features: FeatureProbe[]
   hazards: { code: string; message: string }[]
