@@ -39,12 +39,12 @@ test.each(['mprotect', 'userfaultfd'] as const)('%s is refused where it cannot b
 
 /** A machine with every engine, less what is named. */
 const machine = (...missing: string[]): Machine => {
-  const probe = (name: string) => {
+  const probe = <Name extends string>(name: Name) => {
     const available = !missing.includes(name)
     return { name, available, passing: false, reason: available ? '' : `no ${name}` }
   }
   return {
-    engines: ['fork', 'mprotect', 'userfaultfd'].map(probe),
+    engines: (['fork', 'mprotect', 'userfaultfd'] as const).map(probe),
     features: ['userfaultfd_thread', 'userfaultfd_signal'].map(probe),
     directReads: () => '',
   }
