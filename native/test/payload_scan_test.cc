@@ -10,6 +10,9 @@
 namespace stillframe::test {
 namespace {
 
+using std::string_literals::operator""s;
+static_assert(kSharedView == 0x20, "as in the payloads below");
+
 using Payload = std::vector<uint8_t>;
 
 // The version of the format goes in front.
@@ -43,10 +46,9 @@ TEST(PayloadScan, KnowsWhatV8Writes) {
                                                "abc"),
                                    std::string("\\\x01\x03"
                                                "abc"),
-                                   "\\" + std::string(1, static_cast<char>(kSharedView)) + kNul +
-                                       "\x03"
-                                       "B\x03"
-                                       "abc"}) {
+                                   "\\\x20\0\x03"
+                                   "B\x03"
+                                   "abc"s}) {
     const PayloadShape shape = Scanned(Of(value));
     EXPECT_EQ(shape.problem, nullptr) << value;
   }
@@ -72,7 +74,7 @@ TEST(PayloadScan, RefusesWhatIsCutOffOrGoesOn) {
 TEST(PayloadScan, RefusesWhatItDoesNotKnow) {
   for (const std::string& value :
        {std::string("?"), std::string("{\x01"), std::string("A\x01{\x01"), std::string("s_"),
-        std::string("rX"), "\\!" + kNul + kNul + "_"}) {
+        std::string("rX"), "\\!\0\0_"s}) {
     EXPECT_NE(Scanned(Of(value)).problem, nullptr) << value;
   }
   const Payload older = {0xff, 14, '_'};

@@ -184,6 +184,7 @@ TEST(Region, TakesNoAddressSpaceBeyondItsOwn) {
   const uint64_t before = AddressSpace();
   ASSERT_GT(before, 0U);
   std::vector<Region> regions;
+  regions.reserve(64);
   for (int i = 0; i < 64; i++) regions.push_back(RegionMemory::Allocate(length, true).value());
   // Were the borders kept that alignment needs, it would be two thirds more.
   EXPECT_LT(AddressSpace() - before, 64 * length + (size_t{16} << 20));
