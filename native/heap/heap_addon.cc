@@ -112,7 +112,7 @@ class JobHandle final : public Napi::ObjectWrap<JobHandle>, public Job {
  public:
   static Napi::Function Define(Napi::Env env) {
     return DefineClass(
-        env, "ForkJob",
+        env, "ForkJobHandle",  // not the name that the class of lib/ has in heap snapshots
         {InstanceMethod<&JobHandle::ReadProgress>("progress"),
          InstanceMethod<&JobHandle::Abort>("abort"), InstanceMethod<&JobHandle::Failure>("failure"),
          InstanceAccessor<&JobHandle::HeldLock>("heldLock"),
