@@ -53,7 +53,8 @@ done
 expected='^((package\.json|README\.md|LICENSE|CHANGELOG\.md|SECURITY\.md)$'
 expected+='|examples/.+\.(mjs|md)$'
 expected+='|dist/.+\.(js|js\.map|d\.ts|d\.ts\.map)$|docs/.+\.(md|svg|png)$'
-expected+='|source/binding\.gyp$|source/native/(base|memory|freeze|image|restore|child|capture|addon|heap)/[a-z0-9_]+\.(cc|h)$'
+rooms="$(find native -mindepth 1 -maxdepth 1 -type d ! -name test -printf '|%f')"
+expected+="|source/binding\.gyp\$|source/native/(${rooms#|})/[a-z0-9_]+\.(cc|h)\$"
 expected+='|prebuilds/linux-(x64|arm64)-(glibc|musl)/stillframe(_heap-node[0-9]+)?\.node$'
 expected+='|source/vendor/[a-z0-9]+/.+)'
 if surprising="$(grep -vE "$expected" "$work/files")"; then
