@@ -10,7 +10,6 @@
 namespace stillframe::test {
 namespace {
 
-using std::string_literals::operator""s;
 static_assert(kSharedView == 0x20, "as in the payloads below");
 
 using Payload = std::vector<uint8_t>;
@@ -46,9 +45,10 @@ TEST(PayloadScan, KnowsWhatV8Writes) {
                                                "abc"),
                                    std::string("\\\x01\x03"
                                                "abc"),
-                                   "\\\x20\0\x03"
-                                   "B\x03"
-                                   "abc"s}) {
+                                   std::string("\\\x20\0\x03"
+                                               "B\x03"
+                                               "abc",
+                                               9)}) {
     const PayloadShape shape = Scanned(Of(value));
     EXPECT_EQ(shape.problem, nullptr) << value;
   }
@@ -74,7 +74,7 @@ TEST(PayloadScan, RefusesWhatIsCutOffOrGoesOn) {
 TEST(PayloadScan, RefusesWhatItDoesNotKnow) {
   for (const std::string& value :
        {std::string("?"), std::string("{\x01"), std::string("A\x01{\x01"), std::string("s_"),
-        std::string("rX"), "\\!\0\0_"s}) {
+        std::string("rX"), std::string("\\!\0\0_", 5)}) {
     EXPECT_NE(Scanned(Of(value)).problem, nullptr) << value;
   }
   const Payload older = {0xff, 14, '_'};
