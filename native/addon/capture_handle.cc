@@ -29,19 +29,14 @@ Result<CapturePlan> ReadPlan(Reader* plan) {
   if (!result.engine) {
     return Fail(FailureCode::kEngineUnavailable, "there is no engine '" + engine + "'");
   }
-  Reader list(plan->env(), plan->Get("sources"));
-  list.Include(*plan);
-  Result<std::vector<CaptureSource>> sources = ReadSources(&list);
+  Result<std::vector<CaptureSource>> sources = plan->Group("sources", ReadSources);
   if (!sources.ok()) return sources.failure();
-  plan->Include(list);
   result.sources = std::move(sources.value());
   const std::byte* id = plan->Address(plan->Get("id"));
   if (id != nullptr) memcpy(result.id.data(), id, result.id.size());
   const napi_value metadata = plan->Get("metadata");
   if (plan->TypeOf(metadata) == napi_string) result.metadata = plan->Text(metadata);
-  TargetPlan target = ReadTarget(plan);
-  result.path = std::move(target.path);
-  result.target = target.options;
+  result.target = ReadTarget(plan);
   result.encoding = ReadEncoding(plan);
   result.pacing = ReadPacing(plan);
   result.limits = ReadJobLimits(plan);

@@ -1,8 +1,6 @@
-// The groups of options that the plans of both addons have in common: each is read here, once. Their shapes are in
-// lib/addon/addon.ts.
+// The groups of options that the plans of both addons have in common: each is read here, once.
+// Their shapes are in lib/addon/addon.ts.
 #pragma once
-
-#include <string>
 
 #include "addon/reader.h"
 #include "capture/job_limits.h"
@@ -11,11 +9,6 @@
 #include "publish/target_file.h"
 
 namespace stillframe {
-
-struct TargetPlan {
-  std::string path;  // absolute
-  TargetOptions options;
-};
 
 // Of the members `target`, `encoding`, `pacing` and `limits`.
 TargetPlan ReadTarget(Reader* plan);

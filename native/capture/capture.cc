@@ -90,7 +90,7 @@ Status Capture::Prepare() {
   }
   work.layout = PlanLayout(work.image.sections, plan_.encoding.layout);
   const ImageLayout& layout = work.layout;
-  if (Status open = supervisor_.Open(plan_.path, plan_.target); !open.ok()) return open;
+  if (Status open = supervisor_.Open(plan_.target); !open.ok()) return open;
 
   const bool packed = plan_.encoding.layout == Layout::kPacked;
   const SaverNeeds needs{SaverCount(plan_.encoding, layout.chunk_count), plan_.encoding};
@@ -121,8 +121,7 @@ Status Capture::Prepare() {
     work.plan.will_peek = !space_->finished();
   }
   if (Status prepared = work.engine->Prepare(work.plan); !prepared.ok()) return prepared;
-  return supervisor_.Start(this, work.control->header(),
-                           {plan_.limits.stall_timeout_ms, plan_.limits.timeout_ms});
+  return supervisor_.Start(this, work.control->header(), plan_.limits);
 }
 
 Status Capture::Attach() {

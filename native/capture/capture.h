@@ -1,5 +1,5 @@
-// One capture, from the call to the published file: what it freezes and with which engine. What it has in common with
-// every job, its threads and its end, is in capture/supervisor.h.
+// One capture, from the call to the published file: what it freezes and with which engine. What it
+// has in common with every job, its threads and its end, is in capture/supervisor.h.
 //
 //   JS thread      Start: open target, control block, engine.Prepare, supervisor thread | Freeze | return
 //   supervisor     Attach | Look: engine, free space, what copy-on-write has taken
@@ -39,8 +39,7 @@ struct CaptureSource {
 struct CapturePlan {
   std::unique_ptr<Engine> engine;
   std::vector<CaptureSource> sources;
-  std::string path;  // absolute
-  TargetOptions target;
+  TargetPlan target;
   std::array<uint8_t, 16> id{};
   std::string metadata;
   JobLimits limits;

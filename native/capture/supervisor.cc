@@ -11,15 +11,8 @@
 #include "publish/stall_watch.h"
 
 namespace stillframe {
-namespace {
 
-// How often the supervisor looks: short, since a fast writer copies 10 MB in that time, and yet
-// long enough to cost nothing.
-constexpr int64_t kTickNs = 20'000'000;
-
-}  // namespace
-
-Status Supervisor::Start(Supervised* job, ControlHeader* control, TimeLimits limits) {
+Status Supervisor::Start(Supervised* job, ControlHeader* control, const JobLimits& limits) {
   job_ = job;
   control_ = control;
   limits_ = limits;
@@ -83,10 +76,10 @@ Status Supervisor::WhyStop(const char* step) {
 }
 
 Status Supervisor::Watch() {
-  StallWatch stall(kTickNs, limits_.stall_timeout_ms);
+  StallWatch stall(limits_.stall_timeout_ms);
   for (;;) {
     pollfd events[2] = {{job_->wait_fd(), POLLIN, 0}, {wake_.get(), POLLIN, 0}};
-    const timespec tick{0, kTickNs};
+    const timespec tick{0, kWatchTickNs};
     const int ready = sys::Ppoll(events, 2, &tick);
     if (ready < 0 && ready != -EINTR) {
       return SystemFailure("ppoll", -ready, "cannot watch over the capture");

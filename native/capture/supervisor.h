@@ -1,4 +1,5 @@
-// Watches over one job, a capture or a forked copy that runs JavaScript, from the freeze to the published file.
+// Watches over one job, a capture or a forked copy that runs JavaScript, from the freeze to the
+// published file.
 //
 //   JS thread    Open the target, Start the thread | freeze, Frozen | return
 //   supervisor                               waits for the freeze | Attach | watch: abort, time, stall, Look
@@ -10,11 +11,10 @@
 
 #include <atomic>
 #include <cstdint>
-#include <string>
-
 #include "base/result.h"
 #include "base/thread.h"
 #include "base/unique_fd.h"
+#include "capture/job_limits.h"
 #include "image/control_block.h"
 #include "publish/disk_work.h"
 
@@ -41,24 +41,18 @@ class Supervised {
   ~Supervised() = default;
 };
 
-struct TimeLimits {
-  int64_t stall_timeout_ms = 0;  // without progress
-  int64_t timeout_ms = 0;        // in all; 0: none
-};
-
 class Supervisor {
  public:
   // kBusy if a capture of this process is writing to the same file.
-  Status Open(const std::string& path, const TargetOptions& options) {
-    return disk_.Open(path, options);
-  }
+  Status Open(const TargetPlan& target) { return disk_.Open(target.path, target.options); }
   int target_fd() const { return disk_.target_fd(); }
   // Starts the thread, which uses both until Join() returns. Frozen() has to follow.
-  Status Start(Supervised* job, ControlHeader* control, TimeLimits limits);
+  Status Start(Supervised* job, ControlHeader* control, const JobLimits& limits);
   // The instant of the freeze; called just before it.
   void NoteInstant();
   void Frozen(bool frozen);
-  // May be called on any thread at any time. The job then ends with kAborted, unless the file has been published already.
+  // May be called on any thread at any time. The job then ends with kAborted, unless the file has
+  // been published already.
   void Abort();
   // Waits for the end, but not for a disk that does not answer.
   void Join() { thread_.Join(); }
@@ -67,7 +61,8 @@ class Supervisor {
   double MillisecondsSinceFreeze() const;
   // Work that a disk holds up goes on without us. Known once the job has ended.
   bool left_behind() const { return disk_.left_behind(); }
-  // A second attempt would end in the same way: the time is up, or it is the disk that does not answer. Likewise.
+  // A second attempt would end in the same way: the time is up, or it is the disk that does not
+  // answer. Likewise.
   bool out_of_time() const { return out_of_time_; }
 
  private:
@@ -78,7 +73,7 @@ class Supervisor {
 
   Supervised* job_ = nullptr;
   ControlHeader* control_ = nullptr;
-  TimeLimits limits_;
+  JobLimits limits_;
   DiskWork disk_;
   UniqueFd wake_;  // eventfd: abort asked for
   int64_t frozen_at_ns_ = 0;

@@ -108,15 +108,14 @@ ForkProgress ForkJob::Progress() const {
 
 Status ForkJob::Prepare() {
   memory_limit_ = plan_.limits.MemoryLimit();
-  if (Status open = supervisor_.Open(plan_.path, plan_.target); !open.ok()) return open;
+  if (Status open = supervisor_.Open(plan_.target); !open.ok()) return open;
   Result<HeapControl> control = HeapControl::Create();
   if (!control.ok()) return control.failure();
   control_ = std::make_unique<HeapControl>(std::move(control.value()));
   Result<HardeningPlan> hardening = process_.Prepare(control_->header(), supervisor_.target_fd());
   if (!hardening.ok()) return hardening.failure();
   hardening_ = hardening.value();
-  return supervisor_.Start(this, control_->header(),
-                           {plan_.limits.stall_timeout_ms, plan_.limits.timeout_ms});
+  return supervisor_.Start(this, control_->header(), plan_.limits);
 }
 
 Status ForkJob::Freeze() {

@@ -33,8 +33,7 @@ namespace stillframe {
 
 struct ForkPlan {
   v8::Platform* platform = nullptr;
-  std::string path;  // absolute
-  TargetOptions target;
+  TargetPlan target;
   Pacing pacing;  // of the copy
   JobLimits limits;
   std::vector<AddressRange> keep_out;  // in ascending order: memory that the copy does without

@@ -210,17 +210,14 @@ int64_t KeepIds(v8::Isolate* isolate) {
   return profiler->GetHeapStats(&nobody);
 }
 
-std::vector<AddressRange> ReadRanges(Reader* plan, const char* key) {
-  // Pairs of address and length.
+// Of pairs of address and length.
+std::vector<AddressRange> ReadRanges(Reader* numbers) {
   std::vector<AddressRange> ranges;
-  Reader numbers(plan->env(), plan->Get(key));
-  numbers.Include(*plan);
-  const uint32_t length = numbers.Length();
-  for (uint32_t i = 0; i + 1 < length && numbers.ok(); i += 2) {
-    const auto start = static_cast<uintptr_t>(numbers.NumberAt(i));
-    ranges.push_back({start, start + static_cast<uintptr_t>(numbers.NumberAt(i + 1))});
+  const uint32_t length = numbers->Length();
+  for (uint32_t i = 0; i + 1 < length && numbers->ok(); i += 2) {
+    const auto start = static_cast<uintptr_t>(numbers->NumberAt(i));
+    ranges.push_back({start, start + static_cast<uintptr_t>(numbers->NumberAt(i + 1))});
   }
-  plan->Include(numbers);
   std::sort(ranges.begin(), ranges.end(),
             [](const AddressRange& a, const AddressRange& b) { return a.start < b.start; });
   return ranges;
@@ -241,12 +238,10 @@ JobHandle::JobHandle(const Napi::CallbackInfo& info) : ObjectWrap(info) {
   Reader reader(env, info[0]);
   ForkPlan plan;
   plan.platform = PlatformOf(v8::Isolate::GetCurrent());
-  TargetPlan target = ReadTarget(&reader);
-  plan.path = std::move(target.path);
-  plan.target = target.options;
+  plan.target = ReadTarget(&reader);
   plan.pacing = ReadPacing(&reader);
   plan.limits = ReadJobLimits(&reader);
-  plan.keep_out = ReadRanges(&reader, "keepOut");
+  plan.keep_out = reader.Group("keepOut", ReadRanges);
   const bool stable_ids = reader.Bool("stableIds");
   const napi_value flip_lock = reader.Get("flipLock");
   const bool has_lock = reader.TypeOf(flip_lock) == napi_external;

@@ -17,7 +17,6 @@
 namespace stillframe {
 namespace {
 
-constexpr int64_t kTickNs = 20'000'000;
 // How long work that has been given up may take to get out of the way. It is longer than what a
 // killed copy is given to end.
 constexpr int64_t kGraceNs = 2'000'000'000;
@@ -94,11 +93,11 @@ Status DiskWork::End(Status so_far, LastSteps last_steps, const Supervision& sup
   Status stop = std::move(so_far);
   bool leaving = !stop.ok();
   int64_t leave_at_ns = MonotonicNanoseconds() + kGraceNs;
-  StallWatch stall(kTickNs, supervision.stall_timeout_ms);
+  StallWatch stall(supervision.stall_timeout_ms);
   for (;;) {
     // Once it is awake it is always readable, so it must not be waited for any more.
     pollfd events[2] = {{shared.ended.get(), POLLIN, 0}, {supervision.wake_fd, POLLIN, 0}};
-    const timespec tick{0, kTickNs};
+    const timespec tick{0, kWatchTickNs};
     if (sys::Ppoll(events, leaving ? 1 : 2, &tick) < 0) nanosleep(&tick, nullptr);
     // The kernel may have refused the write that tells of the end, or the wait for it.
     if (events[0].revents != 0 || shared.parted) break;

@@ -10,17 +10,20 @@
 
 namespace stillframe {
 
+// How often whoever watches looks: short, since a fast writer copies 10 MB in that time, and yet
+// long enough to cost nothing.
+inline constexpr int64_t kWatchTickNs = 20'000'000;
+
 class StallWatch {
  public:
-  // tick_ns is about how often Check() is called.
-  StallWatch(int64_t tick_ns, int64_t timeout_ms)
-      : tick_ns_(tick_ns), timeout_ms_(timeout_ms), last_look_ns_(MonotonicNanoseconds()) {}
+  explicit StallWatch(int64_t timeout_ms)
+      : timeout_ms_(timeout_ms), last_look_ns_(MonotonicNanoseconds()) {}
 
-  // kStalled if the heartbeat has not changed for so long. Only time in which we ran ourselves
+  // To be called once a tick: kStalled if the heartbeat has not changed for so long. Only time in which we ran ourselves
   // counts: a service that was stopped as a whole is not stuck.
   Status Check(uint64_t heartbeat, const char* step) {
     const int64_t now_ns = MonotonicNanoseconds();
-    silent_ns_ += std::min(now_ns - last_look_ns_, 4 * tick_ns_);
+    silent_ns_ += std::min(now_ns - last_look_ns_, 4 * kWatchTickNs);
     last_look_ns_ = now_ns;
     if (heartbeat != last_heartbeat_) {
       last_heartbeat_ = heartbeat;
@@ -32,7 +35,6 @@ class StallWatch {
   }
 
  private:
-  int64_t tick_ns_;
   int64_t timeout_ms_;
   int64_t last_look_ns_;
   int64_t silent_ns_ = 0;

@@ -35,6 +35,11 @@ struct TargetOptions {
   bool durable = true;
 };
 
+struct TargetPlan {
+  std::string path;  // absolute
+  TargetOptions options;
+};
+
 class TargetFile {
  public:
   TargetFile(TargetFile&&) noexcept = default;

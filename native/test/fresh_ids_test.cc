@@ -1,5 +1,5 @@
-// No two files get the same ids, and nothing but the ids of V8's JSON is changed, wherever it is cut into pieces. Proved
-// with a small snapshot that is cut at each place.
+// No two files get the same ids, and nothing but the ids of V8's JSON is changed, wherever it is
+// cut into pieces. Proved with a small snapshot that is cut at each place.
 #include "heap/fresh_ids.h"
 
 #include <gtest/gtest.h>

@@ -1,5 +1,6 @@
-// What a forked copy writes stands in the file as it was handed over, the first error is kept, and a copy whose job was
-// aborted ends. Proved with a file in memory, failing writes, and a copy of this process.
+// What a forked copy writes stands in the file as it was handed over, the first error is kept, and
+// a copy whose job was aborted ends. Proved with a file in memory, failing writes, and a copy of
+// this process.
 #include "heap/output.h"
 
 #include <gtest/gtest.h>

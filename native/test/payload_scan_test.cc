@@ -1,5 +1,6 @@
-// What readValues() could not read back is refused before it is written, and no payload, however it was made, leads the scan
-// astray. Proved with payloads written by hand, cut off at each place and nested a million times.
+// What readValues() could not read back is refused before it is written, and no payload, however it
+// was made, leads the scan astray. Proved with payloads written by hand, cut off at each place and
+// nested a million times.
 #include "heap/payload_scan.h"
 
 #include <gtest/gtest.h>

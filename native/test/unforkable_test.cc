@@ -1,5 +1,6 @@
-// Memory that fork leaves out is let in for one fork and for no other, and memory of others is left as it is. Proved with
-// mappings of this process that are advised as V8's are, and by asking the kernel for its advice.
+// Memory that fork leaves out is let in for one fork and for no other, and memory of others is left
+// as it is. Proved with mappings of this process that are advised as V8's are, and by asking the
+// kernel for its advice.
 #include "heap/unforkable.h"
 
 #include <gtest/gtest.h>
