@@ -129,6 +129,8 @@ describe('the signals of the service', () => {
 
   test('are all blocked in the thread that watches over the child, but for its own faults', async () => {
     const { taken, release } = holdSnapshot(bigRegion(), inDirectory('file'))
+    // A thread has the name of the one that has started it until it gives itself its own.
+    await waitUntil(() => threadsNamed('stillframe').length === 1, 'the other threads have their names')
     const ours = threadsNamed('stillframe')
     expect(ours).toHaveLength(1)
     // The two that cannot be blocked, those that a thread brings on itself, and two that glibc keeps for itself.
