@@ -4,7 +4,7 @@
  */
 
 import { execFileSync, spawnSync } from 'node:child_process'
-import { cpSync, writeFileSync } from 'node:fs'
+import { cpSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
@@ -23,14 +23,22 @@ test('in the repository', () => {
 })
 
 test('in the package', () => {
-  const listed = execFileSync('npm', ['pack', '--dry-run', '--json', '--ignore-scripts'], {
-    cwd: root,
+  const documents = [
+    'docs',
+    'examples',
+    ...readdirSync(root).filter((name) => /\.(md|json)$|^LICENSE$/.test(name)),
+  ]
+  for (const name of documents) cpSync(join(root, name), inDirectory(`clone/${name}`), { recursive: true })
+  // In the repository npm 10 would run `prepare`, which builds dist/ anew below the other tests, --ignore-scripts or not.
+  const { scripts: _, ...manifest } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
+  writeFileSync(inDirectory('clone/package.json'), JSON.stringify(manifest))
+  const listed = execFileSync('npm', ['pack', '--dry-run', '--json'], {
+    cwd: inDirectory('clone'),
     encoding: 'utf8',
   })
   const [{ files }] = JSON.parse(listed) as [{ files: { path: string }[] }]
-  for (const { path } of files.filter((file) => /^[^/]+$|^(docs|examples)\//.test(file.path)))
-    cpSync(join(root, path), inDirectory(path), { recursive: true })
-  expect(deadLinksIn(inDirectory())).toBe('')
+  for (const { path } of files) cpSync(inDirectory(`clone/${path}`), inDirectory(`package/${path}`))
+  expect(deadLinksIn(inDirectory('package'))).toBe('')
 })
 
 test('a dead link is found: to a file, and to a heading', () => {
