@@ -52,9 +52,10 @@ void IdMover::EndOfNumber() {
   if (!in_number_) return;
   const bool is_odd = number_ % 2 != 0;
   if (field_ == id_field_ && (!is_odd || static_cast<int64_t>(number_) > last_kept_)) {
-    // The odd ids become even and the other way round, so that these do not meet either.
-    number_ =
-        is_odd ? first_ + (number_ - static_cast<uint64_t>(last_kept_)) : first_ + number_ + 1;
+    // The odd ids become even and the other way round, so that these do not meet either. An even one
+    // is made of an address, and may be any number of 32 bits: only that it is another one counts.
+    number_ = is_odd ? first_ + (number_ - static_cast<uint64_t>(last_kept_))
+                     : first_ + 1 + 2 * outside_++;
     highest_ = std::max(highest_, static_cast<uint32_t>(number_));
   }
   moved_ += std::to_string(number_);

@@ -50,6 +50,7 @@ class IdMover {
   const uint32_t first_;
   const int64_t last_kept_;
   uint32_t highest_ = 0;
+  uint64_t outside_ = 0;  // objects outside of V8's heap so far
   std::string moved_;
   Place place_ = Place::kBefore;
   size_t matched_ = 0;  // characters of the key that is looked for
