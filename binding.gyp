@@ -175,6 +175,7 @@
         "native/heap/fork_job.cc",
         "native/heap/fresh_ids.cc",
         "native/heap/heap_addon.cc",
+        "native/heap/in_copy.cc",
         "native/heap/lock_watch.cc",
         "native/heap/output.cc",
         "native/heap/payload_scan.cc",

@@ -20,7 +20,16 @@ Given& GivenIds() {
   return *given;
 }
 
+// V8 gives every second number, and its smallest objects have 16 bytes.
+constexpr uint64_t kBytesPerId = 8;
+// Ids of objects that Node and V8 have outside the heap.
+constexpr uint64_t kIdsOutsideOfHeap = uint64_t{1} << 20;
+
 }  // namespace
+
+uint64_t FreshIds::MostFor(uint64_t used_bytes) {
+  return (used_bytes / kBytesPerId + kIdsOutsideOfHeap) & ~uint64_t{1};
+}
 
 uint32_t FreshIds::Take(uint64_t at_most) {
   Given& given = GivenIds();

@@ -22,6 +22,8 @@ class FreshIds {
   // V8's own ids come from below, and those of files from the upper half of what 32 bits hold.
   static constexpr uint32_t kLowest = uint32_t{1} << 31;
 
+  // For a heap with so many bytes in use.
+  static uint64_t MostFor(uint64_t used_bytes);
   // Takes a range for a file with at most so many ids. Returns `first`, an even number.
   static uint32_t Take(uint64_t at_most);
   // Called once the file is there, with the highest id in it. What was taken too much is given
