@@ -106,6 +106,7 @@
         "native/memory/huge_pages.cc",
         "native/memory/mapping_budget.cc",
         "native/memory/mapping_list.cc",
+        "native/memory/memory_use.cc",
         "native/memory/prefetch.cc",
         "native/memory/region.cc",
         "native/publish/disk_work.cc",
@@ -176,11 +177,13 @@
         "native/heap/fresh_ids.cc",
         "native/heap/heap_addon.cc",
         "native/heap/in_copy.cc",
-        "native/heap/lock_watch.cc",
+        "native/heap/self_watch.cc",
+        "native/heap/memory_watch.cc",
         "native/heap/output.cc",
         "native/heap/payload_scan.cc",
         "native/heap/unforkable.cc",
         "native/heap/value_writer.cc",
+        "native/heap/watch_handle.cc",
         "native/heap/worker_park.cc"
       ],
       # nodelete: its threads, and tasks in V8's queues, may outlive a Worker that has loaded it.

@@ -313,13 +313,8 @@ export interface Addon {
   /** Throws what a capture to this path would throw. */
   checkTarget(path: string, options: Pick<TargetPlan, 'overwrite'>): void
   preflight(sources: NativeSource[], directory: string): NativePreflight
-  /** The mappings of all regions of the process: pairs of address and length. */
-  regionRanges(): number[]
-  /**
-   * Held while it is changed which memory a fork copies. It belongs to the process, not to the
-   * addon.
-   */
-  readonly flipLock: unknown
+  /** What the process has only one of, for the other addon. */
+  readonly processState: unknown
   /**
    * True if all of the memory that begins with this byte is MADV_DONTFORK. It walks
    * /proc/self/smaps, which is slow.

@@ -12,7 +12,7 @@ import process from 'node:process'
 import { messageOf, StillframeError } from '../base/errors.js'
 import type { NativeFailure } from '../base/native-failure.js'
 import type { Addon, LimitsPlan, PacingPlan, TargetPlan } from './addon.js'
-import { checkPlatform, prebuilt, tryFile } from './load.js'
+import { checkPlatform, loadAddon, prebuilt, tryFile } from './load.js'
 import { packageRoot, sourceRoot } from './package-root.js'
 import { addonVariable } from './privileges.js'
 
@@ -23,10 +23,6 @@ export interface ForkPlan {
   limits: LimitsPlan
   /** For heap snapshots: the service's V8 gives the ids and keeps them. */
   stableIds: boolean
-  /** Pairs of address and length: memory that the copy does without. */
-  keepOut: number[]
-  /** The other addon's. */
-  flipLock: unknown
   /**
    * Runs in the copy. It hands bytes for the file to `emit`, which is false if they cannot be
    * written, and what was thrown, serialized, to `fail`. Undefined: a heap snapshot is taken.
@@ -98,16 +94,66 @@ export interface SerializedValue {
   hasArrayBuffers: boolean
 }
 
+/** What a watch over memory acts on; 0 and false are not watched for. */
+export interface MemoryWatchTriggers {
+  nearHeapLimit: boolean
+  heapUsedBytes: number
+  heapUsedPercent: number
+  rssBytes: number
+  cgroupPercent: number
+  pressurePercent: number
+}
+
+export interface MemoryWatchPlan {
+  /** Its path is the directory. */
+  target: TargetPlan
+  pacing: PacingPlan
+  limits: LimitsPlan
+  triggers: MemoryWatchTriggers
+  /** Process and thread, for the names of the files. */
+  owner: string
+  everyMs: number
+  coolDownMs: number
+}
+
+/** What a heap snapshot takes, and what there is. */
+export interface NativeHeapNeed {
+  heapBytes: number
+  neededBytes: number
+  availableBytes: number
+}
+
+export interface NativeWatchEvent extends NativeHeapNeed {
+  kind: 'started' | 'ended' | 'failed' | 'too-big'
+  trigger: 'near-heap-limit' | 'heap' | 'rss' | 'cgroup' | 'pressure'
+  path: string
+  /** Of the copy. */
+  pid: number
+  pauseMs: number
+  fileSize: number
+  durationMs: number
+  failure: NativeFailure | undefined
+}
+
+export interface MemoryWatchHandle {
+  stop(): void
+}
+
 export interface HeapAddon {
   ForkJob: new (
     plan: ForkPlan,
     onEnd: (failure: NativeFailure | null, result?: NativeForkResult) => void,
   ) => ForkJobHandle
+  MemoryWatch: new (plan: MemoryWatchPlan, onEvent: (event: NativeWatchEvent) => void) => MemoryWatchHandle
+  /** @param memoryLimit - bytes that the copy may take; 0: what is left. */
+  needOfHeapSnapshot(memoryLimit: number): NativeHeapNeed
   /**
    * Serializes into at most `limit` bytes. A string says why not, as the rest of a sentence that
    * begins with "the value". Throws what getters throw.
    */
   serializeValue(value: unknown, rules: SerializeRules, limit: number): SerializedValue | string
+  /** Takes the other addon's state of the process; called once. */
+  shareProcessState(state: unknown): void
   /** The name of the script that a function comes from. */
   scriptOf(of: unknown): string | undefined
   /** For tests only: the same as in the other addon, for the calls of this one. */
@@ -151,7 +197,11 @@ function load(): HeapAddon {
   for (const file of files) {
     const { exports, outcome } = tryFile(file)
     const { ForkJob, serializeValue } = (exports ?? {}) as Partial<HeapAddon>
-    if (typeof ForkJob === 'function' && typeof serializeValue === 'function') return exports as HeapAddon
+    if (typeof ForkJob === 'function' && typeof serializeValue === 'function') {
+      const addon = exports as HeapAddon
+      addon.shareProcessState(loadAddon().processState)
+      return addon
+    }
     outcomes.push(`  ${file}: ${outcome ?? 'it is not the heap addon of this version of stillframe'}`)
   }
   throw new StillframeError(

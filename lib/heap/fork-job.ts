@@ -9,7 +9,6 @@ import { performance } from 'node:perf_hooks'
 import { clearTimeout, setTimeout } from 'node:timers'
 import { inspect } from 'node:util'
 import type { ForkJobHandle, ForkPlan, HeapAddon, NativeForkResult, PauseParts } from '../addon/heap-addon.js'
-import { loadAddon } from '../addon/load.js'
 import { type CallSite, fromNative, isError, isNativeFailure, StillframeError } from '../base/errors.js'
 import type { NativeFailure } from '../base/native-failure.js'
 import { abortError, CaptureJob } from '../snapshot/capture-job.js'
@@ -170,10 +169,7 @@ export class ForkJob extends CaptureJob<ForkProgress, ForkResult> {
     const { addon, path, options, run } = this.#request
     const { file, pacing, limits, stableIds } = options
     const plan = { target: { path, ...file }, pacing, limits, stableIds, run }
-    // Regions may be larger than everything else together, and saving them is what snapshot() is
-    // for.
-    const { flipLock, regionRanges } = loadAddon()
-    return new addon.ForkJob({ ...plan, flipLock, keepOut: regionRanges() }, (failure, result) =>
+    return new addon.ForkJob(plan, (failure, result) =>
       this.#inContext.runInAsyncScope(() => this.#end(failure, result)),
     )
   }

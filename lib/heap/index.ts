@@ -28,6 +28,14 @@ import { refuseUnfinished } from './unfinished.js'
 
 export type { PauseParts } from '../addon/heap-addon.js'
 export { ForkJob, type ForkResult } from './fork-job.js'
+export {
+  type MemoryCapture,
+  type MemoryCaptureFailure,
+  type MemoryTrigger,
+  MemoryWatch,
+  type MemoryWatchOptions,
+  watchMemory,
+} from './memory-watch.js'
 export type { ForkOptions, ForkProgress, HeapSnapshotOptions } from './options.js'
 export type { NothingLater, StateWriter } from './state-writer.js'
 export { type ReadValuesOptions, readValues } from './values.js'

@@ -58,7 +58,9 @@ std::shared_ptr<void> Environment::End(Job* job) {
 }
 
 void Environment::CleanUp(void* self) {
-  for (const auto& [job, keep] : static_cast<Environment*>(self)->jobs_) job->CancelAndJoin();
+  auto* environment = static_cast<Environment*>(self);
+  for (Job* job : environment->at_end_) job->CancelAndJoin();
+  for (const auto& [job, keep] : environment->jobs_) job->CancelAndJoin();
 }
 
 }  // namespace stillframe

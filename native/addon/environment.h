@@ -12,6 +12,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 
 namespace stillframe {
 
@@ -36,6 +37,10 @@ class Environment {
   void Start(Job* job, std::shared_ptr<void> keep);
   std::shared_ptr<void> End(Job* job);
 
+  // What is cancelled when the environment ends, and keeps no event loop alive until then.
+  void AtEnd(Job* job) { at_end_.insert(job); }
+  void NotAtEnd(Job* job) { at_end_.erase(job); }
+
   Napi::FunctionReference region_constructor;
 
  private:
@@ -43,6 +48,7 @@ class Environment {
   napi_env env_ = nullptr;
   napi_threadsafe_function post_ = nullptr;
   std::map<Job*, std::shared_ptr<void>> jobs_;
+  std::set<Job*> at_end_;
 };
 
 }  // namespace stillframe

@@ -8,6 +8,7 @@
 #include "addon/builder.h"
 #include "addon/failure.h"
 #include "addon/fault_injection.h"
+#include "addon/process_state.h"
 #include "addon/sources.h"
 #include "base/sys.h"
 #include "base/unique_fd.h"
@@ -127,23 +128,10 @@ Napi::Value CheckTarget(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
-// Pairs of address and length.
-Napi::Value RegionRanges(const Napi::CallbackInfo& info) {
-  std::vector<double> numbers;
-  for (const AddressRange& range : RegionMemory::AllRanges()) {
-    numbers.push_back(static_cast<double>(range.start));
-    numbers.push_back(static_cast<double>(range.end - range.start));
-  }
-  return {info.Env(), ArrayOf(info.Env(), numbers, [&](double number) {
-            napi_value value = nullptr;
-            napi_create_double(info.Env(), number, &value);
-            return value;
-          })};
-}
-
 // For the other addon.
-Napi::Value FlipLockValue(Napi::Env env) {
-  return Napi::External<std::mutex>::New(env, &FlipLock());
+Napi::Value ProcessStateValue(Napi::Env env) {
+  static ProcessState state{&FlipLock(), &RegionMemory::ListRanges};
+  return Napi::External<ProcessState>::New(env, &state);
 }
 
 Napi::Value IsDontForkValue(const Napi::CallbackInfo& info) {
@@ -165,8 +153,7 @@ void DefineMachine(Napi::Env env, Napi::Object exports) {
   exports.Set("directReads", Napi::Function::New(env, DirectReads));
   exports.Set("checkTarget", Napi::Function::New(env, CheckTarget));
   exports.Set("preflight", Napi::Function::New(env, Preflight));
-  exports.Set("regionRanges", Napi::Function::New(env, RegionRanges));
-  exports.Set("flipLock", FlipLockValue(env));
+  exports.Set("processState", ProcessStateValue(env));
   exports.Set("isDontFork", Napi::Function::New(env, IsDontForkValue));
   DefineFaultInjection(env, exports);
 }

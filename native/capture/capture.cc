@@ -110,13 +110,13 @@ Status Capture::Prepare() {
   save.buffers = work.control->buffers();
   save.saver_count = work.control->saver_count();
   save.pacing = plan_.pacing;
-  work.sink = FileSink(supervisor_.target_fd());
+  work.sink = FileSink(supervisor_.target().fd());
   save.sink = &work.sink;
   work.plan.memory_limit = plan_.limits.MemoryLimit();
   work.plan.at_limit = plan_.limits.at_limit;
   // Nobody knows beforehand how much compressed pages will take.
   if (!packed) {
-    space_.emplace(supervisor_.target_fd(), work.plan.sources,
+    space_.emplace(supervisor_.target().fd(), work.plan.sources,
                    layout.block_count * sizeof(BlockEntry));
     work.plan.will_peek = !space_->finished();
   }

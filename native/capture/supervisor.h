@@ -45,7 +45,10 @@ class Supervisor {
  public:
   // kBusy if a capture of this process is writing to the same file.
   Status Open(const TargetPlan& target) { return disk_.Open(target.path, target.options); }
-  int target_fd() const { return disk_.target_fd(); }
+  const TargetFile& target() const { return disk_.target(); }
+  // For a forked copy that publishes the file itself: see DiskWork.
+  void LeavePublishing() { disk_.LeavePublishing(); }
+  Status PublishInCopy() { return disk_.PublishInCopy(); }
   // Starts the thread, which uses both until Join() returns. Frozen() has to follow.
   Status Start(Supervised* job, ControlHeader* control, const JobLimits& limits);
   // The instant of the freeze; called just before it.

@@ -9,7 +9,7 @@ namespace stillframe {
 namespace {
 
 bool Interrupted(const void* context) {
-  return ParentGone(*static_cast<const HardeningPlan*>(context));
+  return Abandoned(*static_cast<const HardeningPlan*>(context));
 }
 
 // A saver beside the first one: a thread that nobody but the kernel knows of.

@@ -47,6 +47,13 @@ void ResetSignals() {
   sys::LeaveProcessGroup();
 }
 
+bool ParentGone(const HardeningPlan& plan) {
+  pollfd watch{plan.alive_fd, POLLIN, 0};
+  const timespec now{};
+  // Nobody ever writes to the pipe: any event on it is its end.
+  return sys::Ppoll(&watch, 1, &now) > 0;
+}
+
 // The parent must open this process's smaps_rollup while it may: once the process is not dumpable,
 // only root can.
 void WaitUntilParentReady(const HardeningPlan& plan) {
@@ -66,11 +73,23 @@ void BecomeOomVictim() {
   sys::Close(fd);
 }
 
+void SwapUnlessAscending(int* a, int* b) {
+  if (*a <= *b) return;
+  const int larger = *a;
+  *a = *b;
+  *b = larger;
+}
+
+void SortThree(int* fds) {
+  SwapUnlessAscending(&fds[0], &fds[1]);
+  SwapUnlessAscending(&fds[1], &fds[2]);
+  SwapUnlessAscending(&fds[0], &fds[1]);
+}
+
 // A descriptor that the host closes must be closed here too: its peer waits for the end of the
 // connection.
-void CloseAllBut(int a, int b, bool use_close_range) {
-  const auto low = static_cast<unsigned>(a < b ? a : b);
-  const auto high = static_cast<unsigned>(a < b ? b : a);
+void CloseAllBut(const HardeningPlan& plan) {
+  const bool use_close_range = plan.use_close_range;
   const auto close_span = [&](unsigned first, unsigned last) {
     if (first > last) return;
     if (use_close_range && sys::CloseRange(first, last, 0) == 0) return;
@@ -79,19 +98,20 @@ void CloseAllBut(int a, int b, bool use_close_range) {
     constexpr unsigned kHighest = 1 << 20;
     for (unsigned fd = first; fd <= last && fd < kHighest; fd++) sys::Close(static_cast<int>(fd));
   };
-  if (low > 0) close_span(0, low - 1);
-  close_span(low + 1, high - 1);
-  close_span(high + 1, ~0U);
+  int kept[] = {plan.target_fd, plan.alive_fd, plan.directory_fd};
+  SortThree(kept);
+  unsigned next = 0;  // the first that has not been decided on
+  for (const int fd : kept) {
+    if (fd < 0) continue;
+    if (static_cast<unsigned>(fd) > next) close_span(next, static_cast<unsigned>(fd) - 1);
+    next = static_cast<unsigned>(fd) + 1;
+  }
+  close_span(next, ~0U);
 }
 
 }  // namespace
 
-bool ParentGone(const HardeningPlan& plan) {
-  pollfd watch{plan.alive_fd, POLLIN, 0};
-  const timespec now{};
-  // Nobody ever writes to the pipe: any event on it is its end.
-  return sys::Ppoll(&watch, 1, &now) > 0;
-}
+bool Abandoned(const HardeningPlan& plan) { return !plan.outlives_parent && ParentGone(plan); }
 
 void HardenChild(const HardeningPlan& plan) {
   ControlHeader* control = plan.control;
@@ -102,13 +122,13 @@ void HardenChild(const HardeningPlan& plan) {
 
   // 2. Arrange to end with the parent. The signal follows the thread that forked, and reaches a
   //    stopped or blocked child too; the pipe follows the process.
-  sys::Prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-  if (ParentGone(plan)) sys::ExitGroup(kChildParentGone);
+  if (!plan.outlives_parent) sys::Prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+  if (Abandoned(plan)) sys::ExitGroup(kChildParentGone);
 
   // 3. Get out of the host's way: its memory first, then its secrets, then its descriptors.
   control->step.store(SaveStep::kHardening, std::memory_order_relaxed);
   BecomeOomVictim();
-  CloseAllBut(plan.target_fd, plan.alive_fd, plan.use_close_range);
+  CloseAllBut(plan);
   control->step.store(SaveStep::kWaitForParent, std::memory_order_relaxed);
   WaitUntilParentReady(plan);
   control->step.store(SaveStep::kHardening, std::memory_order_relaxed);

@@ -18,12 +18,17 @@ struct HardeningPlan {
   int target_fd;         // stays open
   int alive_fd;          // stays open: read end of a pipe that ends when the parent does
   bool use_close_range;  // false forces the fallback
+  // The child goes on when the parent has ended, and publishes its file itself.
+  bool outlives_parent = false;
+  int directory_fd = -1;  // stays open then: that of the target
 };
 
 // All signals are blocked when it is called; afterwards all are that others may send. From outside
-// only SIGKILL ends the process; it ends by itself when its parent is gone.
+// only SIGKILL ends the process; it ends by itself when its parent is gone, unless the plan says
+// otherwise.
 void HardenChild(const HardeningPlan& plan);
 
-bool ParentGone(const HardeningPlan& plan);
+// Whether there is nobody left for whom the child would work.
+bool Abandoned(const HardeningPlan& plan);
 
 }  // namespace stillframe

@@ -15,6 +15,15 @@
 
 namespace stillframe {
 
+// Why a copy has ended itself.
+enum class SelfEnd : uint32_t {
+  kNone = 0,
+  kWaitsForEver,  // for a lock of a thread that is not there
+  kOutOfMemory,
+  kOutOfTime,
+  kStalled,
+};
+
 struct HeapCounters {
   std::atomic<uint32_t> steps_done;   // of V8's walk over the heap
   std::atomic<uint32_t> steps_total;  // 0 while not known
@@ -22,7 +31,7 @@ struct HeapCounters {
   std::atomic<uint32_t> out_of_heap;  // V8 has reached its heap limit
   // The callback has touched memory that the copy does without.
   std::atomic<uint32_t> touched_left_out;
-  std::atomic<uint32_t> waits_for_ever;  // for a lock of a thread that is not there
+  std::atomic<SelfEnd> self_end;
   // Bytes of the failure; stored last.
   std::atomic<uint32_t> failure_length;
 };

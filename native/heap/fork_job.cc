@@ -19,9 +19,10 @@
 #include "base/disabled_steps.h"
 #include "base/scope_guard.h"
 #include "freeze/flip_lock.h"
-#include "heap/lock_watch.h"
+#include "heap/self_watch.h"
 #include "heap/unforkable.h"
 #include "heap/worker_park.h"
+#include "memory/region.h"
 
 namespace stillframe {
 namespace {
@@ -30,10 +31,6 @@ namespace {
 // and for which part of the time.
 constexpr int64_t kLookNs = 100'000'000;
 constexpr int64_t kLookShare = 20;
-// Idle workers are parked in a fraction of a millisecond; on a busy machine a few more pass until
-// each gets a processor. One that is marking or compiling may take a second: the call does not wait
-// for that.
-constexpr std::chrono::milliseconds kParkPatience{5};
 constexpr std::chrono::milliseconds kUnboundedPatience{30'000};
 
 // Milliseconds since the last call.
@@ -112,9 +109,15 @@ Status ForkJob::Prepare() {
   Result<HeapControl> control = HeapControl::Create();
   if (!control.ok()) return control.failure();
   control_ = std::make_unique<HeapControl>(std::move(control.value()));
-  Result<HardeningPlan> hardening = process_.Prepare(control_->header(), supervisor_.target_fd());
+  const TargetFile& target = supervisor_.target();
+  Result<HardeningPlan> hardening = process_.Prepare(control_->header(), target.fd());
   if (!hardening.ok()) return hardening.failure();
   hardening_ = hardening.value();
+  if (plan_.outlives_service) {
+    hardening_.outlives_parent = true;
+    hardening_.directory_fd = target.directory_fd();
+    supervisor_.LeavePublishing();
+  }
   return supervisor_.Start(this, control_->header(), plan_.limits);
 }
 
@@ -126,16 +129,17 @@ Status ForkJob::Freeze() {
   sys::Sigprocmask(SIG_SETMASK, &all, &old_mask);
   const ScopeGuard unblock([&] { sys::Sigprocmask(SIG_SETMASK, &old_mask, nullptr); });
   WorkerPark park(plan_.platform);
-  if (!park.Park(StepDisabled("bounded_park") ? kUnboundedPatience : kParkPatience)) {
+  if (!park.Park(StepDisabled("bounded_park") ? kUnboundedPatience : plan_.park_patience)) {
     return Fail(FailureCode::kNotAtRest, "V8's worker threads are busy");
   }
   times_.park = lap();
   if (plan_.before_fork) plan_.before_fork();
   times_.ids = lap();
+  left_out_ = RegionMemory::AllRanges();
   // Not earlier, since a snapshot() in another thread must not wait for V8's workers.
   const std::lock_guard flipping(FlipLock());
   times_.park += lap();
-  Result<std::vector<AddressRange>> unforkable = FindUnforkable(plan_.keep_out);
+  Result<std::vector<AddressRange>> unforkable = FindUnforkable(left_out_);
   if (!unforkable.ok()) return unforkable.failure();
   times_.mappings = lap();
   MakeForkable(unforkable.value());
@@ -146,7 +150,7 @@ Status ForkJob::Freeze() {
   const UniqueFd own_maps(sys::Open(AT_FDCWD, "/proc/self/maps", O_RDONLY | O_CLOEXEC, 0));
   const pid_t pid = sys::ForkThroughLibc();
   if (pid == 0) {
-    FillMissing(own_maps.get(), plan_.keep_out);
+    FillMissing(own_maps.get(), left_out_);
     BeChild();
   }
   times_.fork = lap();
@@ -172,36 +176,54 @@ Status ForkJob::Freeze() {
   return Success{};
 }
 
-void ForkJob::BeChild() {
-  const std::vector<int> wake_ups = EventFds();
-  // In a service that has closed its own streams, our descriptors may be where the callback prints
-  // to.
+void ForkJob::MoveBeyondStreams() {
   for (int* fd : {&hardening_.target_fd, &hardening_.alive_fd}) {
     if (*fd > STDERR_FILENO) continue;
     *fd = sys::Fcntl(*fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
     if (*fd < 0) sys::ExitGroup(kChildFailed);
   }
+}
+
+void ForkJob::BeChild() {
+  const std::vector<int> wake_ups = EventFds();
+  // In a service that has closed its own streams, our descriptors may be where the callback prints
+  // to. (A copy that publishes the file itself has no callback, and the target as it was opened.)
+  if (!plan_.outlives_service) MoveBeyondStreams();
   HardenChild(hardening_);
   setpriority(PRIO_PROCESS, 0, std::max(getpriority(PRIO_PROCESS, 0), plan_.pacing.nice));
   // console and the like write to these. What they write is lost, and reaches no file of the host.
-  for (int fd = 0; fd <= 2;) {
-    fd = sys::Open(AT_FDCWD, "/dev/null", O_RDWR, 0);
-    if (fd < 0) break;
-    if (fd > 2) sys::Close(fd);
-  }
+  int nowhere = 0;
+  do {
+    nowhere = sys::Open(AT_FDCWD, "/dev/null", O_RDWR, 0);
+  } while (nowhere >= 0 && nowhere <= STDERR_FILENO);
   // libuv ends the process if it cannot write to these. What it would wake does not exist here.
-  for (const int fd : wake_ups) dup2(0, fd);
-  EndWhenWaitingForEver(&control_->counters()->waits_for_ever, kChildFailed);
+  for (const int fd : wake_ups) dup2(nowhere, fd);
+  SelfLimits alone;
+  if (plan_.outlives_service) {
+    alone = {memory_limit_, plan_.limits.timeout_ms, plan_.limits.stall_timeout_ms};
+  }
+  WatchOverSelf(*control_, alone, kChildFailed);
   ControlHeader* control = control_->header();
   control->step.store(SaveStep::kRunning, std::memory_order_relaxed);
   Output output(*control_, hardening_);
-  plan_.in_child(&output);
+  plan_.in_child(&output, left_out_);
   const bool threw = control_->counters()->failure_length.load(std::memory_order_relaxed) != 0;
   // Whatever the callback made of the error, what could not be written is missing from the file.
   if (threw || !output.Finish()) sys::ExitGroup(kChildFailed);
+  if (plan_.outlives_service) PublishInCopy();
   control->step.store(SaveStep::kFinished, std::memory_order_release);
   // Not exit(), since handlers of the host would join threads that do not exist here.
   sys::ExitGroup(kChildComplete);
+}
+
+void ForkJob::PublishInCopy() {
+  ControlHeader* control = control_->header();
+  control->step.store(SaveStep::kPublishing, std::memory_order_relaxed);
+  Status published = supervisor_.PublishInCopy();
+  if (published.ok()) return;
+  control->error_step.store(SaveStep::kPublishing, std::memory_order_relaxed);
+  control->error_number.store(published.failure().error_number, std::memory_order_release);
+  sys::ExitGroup(kChildFailed);
 }
 
 Status ForkJob::Attach() {
@@ -233,8 +255,11 @@ Status ForkJob::Look() {
   child_bytes_.store(bytes.value(), std::memory_order_relaxed);
   child_bytes_peak_ = std::max(child_bytes_peak_, bytes.value());
   if (bytes.value() <= memory_limit_) return Success{};
-  return Fail(FailureCode::kMemoryLimit, "the forked copy has taken " +
-                                             std::to_string(bytes.value()) +
+  return TookTooMuch(bytes.value());
+}
+
+Failure ForkJob::TookTooMuch(uint64_t bytes) const {
+  return Fail(FailureCode::kMemoryLimit, "the forked copy has taken " + std::to_string(bytes) +
                                              " bytes of its own, the limit is " +
                                              std::to_string(memory_limit_) + " (memoryLimit)");
 }
@@ -242,6 +267,8 @@ Status ForkJob::Look() {
 Status ForkJob::Saved(Status so_far) {
   if (!so_far.ok()) process_.Stop();
   Status collected = process_.Collect();
+  // What the copy has published itself is there, whatever we were about to say of it.
+  if (plan_.outlives_service && collected.ok()) return Success{};
   if (!so_far.ok() || collected.ok()) return so_far;
   return ExplainEnd(collected.failure());
 }
@@ -279,13 +306,27 @@ Failure ForkJob::ExplainEnd(Failure failure) {
                 "the callback used the memory of a Region, which is not in the frozen copy: "
                 "save it with snapshot(), or copy what is needed before the call");
   }
-  if (counters->waits_for_ever.load(std::memory_order_relaxed) != 0) {
-    end_ = JobEnd::kHeldLock;
-    Failure held = Fail(FailureCode::kChildDied,
-                        "the forked copy had to wait for a lock that another thread of the process "
-                        "held when it was forked");
-    held.syscall = "futex";
-    return held;
+  switch (counters->self_end.load(std::memory_order_relaxed)) {
+    case SelfEnd::kNone:
+      break;
+    case SelfEnd::kWaitsForEver: {
+      end_ = JobEnd::kHeldLock;
+      Failure held = Fail(FailureCode::kChildDied,
+                          "the forked copy had to wait for a lock that another thread of the "
+                          "process held when it was forked");
+      held.syscall = "futex";
+      return held;
+    }
+    case SelfEnd::kOutOfMemory:
+      return TookTooMuch(memory_limit_);
+    case SelfEnd::kOutOfTime:
+      end_ = JobEnd::kOutOfTime;
+      return Fail(FailureCode::kStalled,
+                  "not done after " + std::to_string(plan_.limits.timeout_ms) + " ms (timeoutMs)");
+    case SelfEnd::kStalled:
+      return Fail(FailureCode::kStalled, "the forked copy made no progress for " +
+                                             std::to_string(plan_.limits.stall_timeout_ms) +
+                                             " ms (stallTimeoutMs)");
   }
   const bool writing = control_->header()->error_number.load(std::memory_order_acquire) != 0;
   if (!writing && counters->failure_length.load(std::memory_order_acquire) != 0) {

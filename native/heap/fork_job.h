@@ -11,6 +11,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <string>
@@ -36,11 +37,17 @@ struct ForkPlan {
   TargetPlan target;
   Pacing pacing;  // of the copy
   JobLimits limits;
-  std::vector<AddressRange> keep_out;  // in ascending order: memory that the copy does without
+  // How long V8's workers may take to come to rest. Idle ones are parked in a fraction of a
+  // millisecond; on a busy machine a few more pass until each gets a processor. One that is marking
+  // or compiling may take a second: a call does not wait for that.
+  std::chrono::milliseconds park_patience{5};
+  // The copy publishes its file itself, and goes on when the service ends.
+  bool outlives_service = false;
   // Runs in the service before the fork, once V8's workers are parked; may be empty.
   std::function<void()> before_fork;
-  // Runs in the copy, in the middle of Start().
-  std::function<void(Output*)> in_child;
+  // Runs in the copy, in the middle of Start(). Regions are left out of the copy: they may be larger
+  // than everything else together, and saving them is what a capture is for.
+  std::function<void(Output*, const std::vector<AddressRange>& left_out)> in_child;
 };
 
 // Milliseconds of the pause, part by part.
@@ -96,6 +103,8 @@ class ForkJob final : private Supervised {
   Status Prepare();
   Status Freeze();
   [[noreturn]] void BeChild();
+  void MoveBeyondStreams();
+  void PublishInCopy();
   void NotFrozen() override { MendUnforkable(); }
   Status Attach() override;
   int wait_fd() const override { return process_.wait_fd(); }
@@ -104,6 +113,7 @@ class ForkJob final : private Supervised {
   Status Saved(Status so_far) override;
   DiskWork::LastSteps LastSteps() override;
   void Ended(Status ended) override;
+  Failure TookTooMuch(uint64_t bytes) const;
   Failure ExplainEnd(Failure failure);
 
   ForkPlan plan_;
@@ -111,6 +121,7 @@ class ForkJob final : private Supervised {
   std::unique_ptr<HeapControl> control_;
   HardeningPlan hardening_{};
   ForkedProcess process_;
+  std::vector<AddressRange> left_out_;  // in ascending order
   std::vector<AddressRange> left_forkable_;
   FreezeTimes times_;
   JobEnd end_ = JobEnd::kOther;

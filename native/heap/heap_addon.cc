@@ -15,12 +15,14 @@
 #include "addon/failure.h"
 #include "addon/fault_injection.h"
 #include "addon/plan.h"
+#include "addon/process_state.h"
 #include "addon/reader.h"
 #include "freeze/flip_lock.h"
 #include "heap/fork_job.h"
 #include "heap/fresh_ids.h"
 #include "heap/in_copy.h"
 #include "heap/value_writer.h"
+#include "heap/watch_handle.h"
 #include "heap/worker_park.h"
 
 namespace stillframe {
@@ -128,19 +130,6 @@ int64_t KeepIds(v8::Isolate* isolate) {
   return profiler->GetHeapStats(&nobody);
 }
 
-// Of pairs of address and length.
-std::vector<AddressRange> ReadRanges(Reader* numbers) {
-  std::vector<AddressRange> ranges;
-  const uint32_t length = numbers->Length();
-  for (uint32_t i = 0; i + 1 < length && numbers->ok(); i += 2) {
-    const auto start = static_cast<uintptr_t>(numbers->NumberAt(i));
-    ranges.push_back({start, start + static_cast<uintptr_t>(numbers->NumberAt(i + 1))});
-  }
-  std::sort(ranges.begin(), ranges.end(),
-            [](const AddressRange& a, const AddressRange& b) { return a.start < b.start; });
-  return ranges;
-}
-
 v8::Platform* PlatformOf(v8::Isolate* isolate) {
   return node::GetMultiIsolatePlatform(node::GetCurrentEnvironment(isolate->GetCurrentContext()));
 }
@@ -154,16 +143,12 @@ JobHandle::JobHandle(const Napi::CallbackInfo& info) : ObjectWrap(info) {
   plan.target = ReadTarget(&reader);
   plan.pacing = ReadPacing(&reader);
   plan.limits = ReadJobLimits(&reader);
-  plan.keep_out = reader.Group("keepOut", ReadRanges);
   const bool stable_ids = reader.Bool("stableIds");
-  const napi_value flip_lock = reader.Get("flipLock");
-  const bool has_lock = reader.TypeOf(flip_lock) == napi_external;
   const napi_value callback = reader.Get("run");
   const bool has_callback = reader.TypeOf(callback) == napi_function;
-  if (!reader.ok() || !has_lock) return;  // the environment is ending: nothing is started
-  ShareFlipLock(Napi::External<std::mutex>(env, flip_lock).Data());
-  plan.in_child = [this, raw_env = static_cast<napi_env>(env), callback, has_callback,
-                   left_out = plan.keep_out](Output* output) {
+  if (!reader.ok()) return;  // the environment is ending: nothing is started
+  plan.in_child = [this, raw_env = static_cast<napi_env>(env), callback, has_callback](
+                      Output* output, const std::vector<AddressRange>& left_out) {
     BeginInCopy(v8::Isolate::GetCurrent(), output->control(), left_out);
     RunInChild(raw_env, has_callback ? callback : nullptr, output);
   };
@@ -266,6 +251,13 @@ void JobHandle::Ended(Napi::Env env, Result<ForkOutcome> outcome) {
   Unref();
 }
 
+// Called once, before anything is forked.
+void ShareProcessState(const Napi::CallbackInfo& info) {
+  const auto* state = info[0].As<Napi::External<ProcessState>>().Data();
+  ShareFlipLock(state->flip_lock);
+  RegionMemory::ShareRanges(state->regions);
+}
+
 // For tests only: a worker that is busy for as long as they want.
 std::unique_ptr<WorkerPark> held_worker;
 
@@ -312,7 +304,9 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("ForkJob", JobHandle::Define(env));
   DefineFunction(exports, "serializeValue", SerializeValue);
   DefineFunction(exports, "scriptOf", ScriptOf);
+  DefineMemoryWatch(env, exports);
   DefineFaultInjection(env, exports);
+  exports.Set("shareProcessState", Napi::Function::New(env, ShareProcessState));
   exports.Set("holdWorker", Napi::Function::New(env, HoldWorker));
   exports.Set("releaseWorker", Napi::Function::New(env, ReleaseWorker));
   return exports;

@@ -32,7 +32,7 @@ bool Output::Finish() {
 bool Output::Flush() {
   ControlHeader* control = control_.header();
   if (control->abort_requested.load(std::memory_order_relaxed) != 0) sys::ExitGroup(kChildAborted);
-  if (ParentGone(hardening_)) sys::ExitGroup(kChildParentGone);
+  if (Abandoned(hardening_)) sys::ExitGroup(kChildParentGone);
   const SaveStep before = control->step.exchange(SaveStep::kWriting, std::memory_order_relaxed);
   for (size_t done = 0; done < used_ && !failed_;) {
     const int64_t wrote =

@@ -33,6 +33,8 @@ const char* SaveStepName(SaveStep step) {
       return "releasing saved pages";
     case SaveStep::kRunning:
       return "running JavaScript";
+    case SaveStep::kPublishing:
+      return "publishing the file";
     case SaveStep::kFinished:
       return "ending";
   }

@@ -29,6 +29,7 @@ enum class SaveStep : uint32_t {
   kWriting,        // pwrite to the target file
   kReleasing,      // giving saved pages back
   kRunning,        // a forked copy that runs JavaScript: in the callback, or walking the heap
+  kPublishing,     // a forked copy that publishes its file itself
   kFinished,
 };
 const char* SaveStepName(SaveStep step);

@@ -79,6 +79,7 @@ MemoryCgroup ReadMemoryCgroup() {
   // In version 2 each ancestor may have a limit of its own.
   const std::string root_v2 = MountPoint(*mountinfo, "cgroup2", "");
   if (!root_v2.empty() && !path_v2.empty()) {
+    group.directory = root_v2 + path_v2;
     for (std::string path = path_v2;; path.resize(path.rfind('/'))) {
       const std::string directory = root_v2 + path;
       const auto limit = ReadNumber(directory + "/memory.max");

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 
 namespace stillframe {
 
@@ -13,6 +14,8 @@ struct MemoryCgroup {
   // The kernel kills every process of the group at once: a child is then not the first victim
   // (version 2).
   bool kills_group = false;
+  // Of version 2: our own; empty if there is none.
+  std::string directory;
 };
 
 MemoryCgroup ReadMemoryCgroup();

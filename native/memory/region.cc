@@ -28,6 +28,7 @@ Status AdviseForLife(const Mapping& mapping, bool huge_pages) {
 struct Registry {
   std::mutex mutex;
   std::map<uintptr_t, size_t> ranges;
+  std::atomic<RegionMemory::RangeLister> lister{&RegionMemory::ListRanges};
 };
 
 Registry& AllRegions() {
@@ -48,10 +49,19 @@ RegionMemory::~RegionMemory() {
   AllRegions().ranges.erase(reinterpret_cast<uintptr_t>(mapping_.data()));
 }
 
-std::vector<AddressRange> RegionMemory::AllRanges() {
+void RegionMemory::ListRanges(void (*add)(void* to, AddressRange range), void* to) {
   const std::lock_guard lock(AllRegions().mutex);
+  for (const auto& [start, length] : AllRegions().ranges) add(to, {start, start + length});
+}
+
+void RegionMemory::ShareRanges(RangeLister lister) { AllRegions().lister = lister; }
+
+std::vector<AddressRange> RegionMemory::AllRanges() {
   std::vector<AddressRange> ranges;
-  for (const auto& [start, length] : AllRegions().ranges) ranges.push_back({start, start + length});
+  const auto add = [](void* to, AddressRange range) {
+    static_cast<std::vector<AddressRange>*>(to)->push_back(range);
+  };
+  AllRegions().lister.load()(add, &ranges);
   return ranges;
 }
 

@@ -35,6 +35,10 @@ class RegionMemory {
   // The mappings of all regions of the process, which a forked copy that runs JavaScript does
   // without.
   static std::vector<AddressRange> AllRanges();
+  // For a second library that has this code for itself: the regions of the first are the process's.
+  using RangeLister = void (*)(void (*add)(void* to, AddressRange range), void* to);
+  static void ListRanges(void (*add)(void* to, AddressRange range), void* to);
+  static void ShareRanges(RangeLister lister);
 
   // Gives the pages back at once. The mapping stays until its last owner lets go, and reads as zero
   // (or as the file). It is for a region that has been closed while the garbage collector still

@@ -27,6 +27,7 @@ struct DiskWork::Shared {
   PublishTurn turn;
   std::optional<TargetFile> target;
   TargetReservation reservation;
+  bool published_by_copy = false;
   UniqueFd ended;  // eventfd
   // Set by End(), and from then on the thread's.
   LastSteps last_steps;
@@ -41,7 +42,8 @@ struct DiskWork::Shared {
 
   void Finish() {
     Status done = last_steps ? last_steps(target->fd(), &turn) : Status(Success{});
-    if (done.ok() && !turn.given_up()) done = target->Publish(&turn);
+    if (done.ok() && published_by_copy) (void)turn.Complete();
+    if (done.ok() && !turn.given_up() && !published_by_copy) done = target->Publish(&turn);
     outcome = std::move(done);
     last_steps = nullptr;  // and what it holds
     target.reset();
@@ -69,7 +71,14 @@ Status DiskWork::Open(const std::string& path, const TargetOptions& options) {
   return Success{};
 }
 
-int DiskWork::target_fd() const { return shared_->target->fd(); }
+const TargetFile& DiskWork::target() const { return *shared_->target; }
+
+void DiskWork::LeavePublishing() { shared_->published_by_copy = true; }
+
+Status DiskWork::PublishInCopy() {
+  PublishTurn unwatched;
+  return shared_->target->Publish(&unwatched);
+}
 
 void DiskWork::Begin() {
   const Status started = shared_->thread.Start("stillframe-disk", [shared = shared_] {

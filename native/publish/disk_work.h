@@ -38,7 +38,12 @@ class DiskWork {
 
   // kBusy if a capture of this process is writing to the same file.
   Status Open(const std::string& path, const TargetOptions& options);
-  int target_fd() const;
+  const TargetFile& target() const;
+
+  // A forked copy, which has this object too, calls the second; the first leaves it to the copy, and
+  // is called before the fork.
+  void LeavePublishing();
+  Status PublishInCopy();
 
   // Sweeps the directory. End() has to follow.
   void Begin();

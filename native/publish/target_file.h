@@ -55,6 +55,8 @@ class TargetFile {
 
   // Open for writing; O_DIRECT where the filesystem takes it.
   int fd() const { return file_.get(); }
+  // All that publishing needs beside it.
+  int directory_fd() const { return directory_.get(); }
 
   // Removes temporary files of dead processes from the directory. Failing to is no error.
   void SweepStale(PublishTurn* turn) const;

@@ -8,6 +8,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -16,6 +17,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
+#include <string>
 #include <utility>
 
 #include "base/mapping.h"
@@ -97,7 +99,7 @@ class ForkedCopy : public ::testing::Test {
     plan.save.saver_count = savers;
     FileSink sink(file_.get());
     plan.save.sink = &sink;
-    plan.hardening = {control(), file_.get(), alive_.get(), true};
+    plan.hardening = {control(), file_.get(), alive_.get(), true, outlives_parent_, kept_.get()};
     pid_ = fork();
     ASSERT_GE(pid_, 0);
     if (pid_ == 0) RunChild(plan);
@@ -136,6 +138,8 @@ class ForkedCopy : public ::testing::Test {
   UniqueFd alive_;
   UniqueFd parent_;
   UniqueFd file_;
+  UniqueFd kept_;
+  bool outlives_parent_ = false;
   UniqueFd pidfd_;
   pid_t pid_ = 0;
   FaultScope faults_;
@@ -207,6 +211,37 @@ TEST_F(ForkedCopy, OfAParentThatIsGoneDoesNothingAtAll) {
   Fork();
   EXPECT_EQ(Ended(), kChildParentGone);
   EXPECT_EQ(control()->step, SaveStep::kSignals);
+}
+
+TEST_F(ForkedCopy, ThatOutlivesItsParentGoesOnWithoutIt) {
+  outlives_parent_ = true;
+  control()->parent_ready = 0;
+  parent_.Reset();
+  Fork();
+  EXPECT_EQ(Ended(), kChildComplete);
+  EXPECT_EQ(control()->bytes_done, kBytes);
+}
+
+TEST_F(ForkedCopy, ThatOutlivesItsParentKeepsWhatItNeedsAndNothingElse) {
+  outlives_parent_ = true;
+  // Above and below the others, with one in between that is not to stay.
+  kept_.Reset(open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  const UniqueFd between(open("/dev/null", O_RDONLY | O_CLOEXEC));
+  UniqueFd high(fcntl(file_.get(), F_DUPFD_CLOEXEC, 300));
+  file_ = std::move(high);
+  shared_->held = true;
+  Fork();
+  Await([&] { return shared_->reached.load(); });
+  const auto has = [&](int fd) {
+    const std::string path = "/proc/" + std::to_string(pid_) + "/fd/" + std::to_string(fd);
+    struct stat about {};
+    return lstat(path.c_str(), &about) == 0;
+  };
+  EXPECT_TRUE(has(kept_.get()));
+  EXPECT_TRUE(has(file_.get()));
+  EXPECT_FALSE(has(between.get()));
+  shared_->held = false;
+  EXPECT_EQ(Ended(), kChildComplete);
 }
 
 // A source that begins and ends within pages of others.

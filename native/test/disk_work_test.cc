@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 #include <pthread.h>
 #include <sys/eventfd.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -14,6 +15,7 @@
 #include <thread>
 #include <utility>
 
+#include "publish/direct_mode.h"
 #include "test/image_fixture.h"
 
 namespace stillframe::test {
@@ -56,6 +58,32 @@ class Disk : public ::testing::Test {
   DiskWork work_;
   FaultScope faults_;
 };
+
+TEST_F(Disk, LeavesPublishingToTheCopyThatDoesItItself) {
+  work_.LeavePublishing();
+  LeaveDirectMode(work_.target().fd());
+  ASSERT_EQ(pwrite(work_.target().fd(), "new", 3, 0), 3);
+  work_.Begin();
+  EXPECT_EQ(Text(), "old");
+  const pid_t copy = fork();
+  ASSERT_GE(copy, 0);
+  if (copy == 0) _exit(work_.PublishInCopy().ok() ? 0 : 1);
+  int status = -1;
+  waitpid(copy, &status, 0);
+  EXPECT_EQ(status, 0);
+  EXPECT_EQ(Text(), "new");
+  EXPECT_TRUE(End(nullptr).ok());
+  EXPECT_EQ(Text(), "new");
+  EXPECT_EQ(directory_.List(), Names{"snapshot"});
+}
+
+TEST_F(Disk, PublishesNothingWhereTheCopyHasNot) {
+  work_.LeavePublishing();
+  work_.Begin();
+  EXPECT_TRUE(End(nullptr).ok());
+  EXPECT_EQ(Text(), "old");
+  EXPECT_EQ(directory_.List(), Names{"snapshot"});
+}
 
 TEST_F(Disk, SweepsAndPublishes) {
   WriteFile(directory_.File(".stillframe-0123456789abcdef0123456789abcdef.tmp"), "stale");

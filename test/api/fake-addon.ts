@@ -224,9 +224,8 @@ export class FakeAddon {
         fake.dontForkAsked.push(head)
         return fake.dontFork
       },
-      flipLock: undefined,
+      processState: undefined,
       injectFault: () => {},
-      regionRanges: () => [],
       clearFaults: () => ({}),
     }
   }

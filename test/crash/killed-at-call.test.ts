@@ -110,7 +110,7 @@ async function isKilledAt(
   })
   const outcome = await fixture.report().catch(() => undefined)
   const end = await fixture.end
-  await waitUntil(() => runningInSession(fixture.pid).length === 0, `the child is gone (${what})`, 3000)
+  await waitUntil(() => runningInSession(fixture.pid).length === 0, `the child is gone (${what})`)
 
   // What the service has been told is what is in the file.
   const { metadata } = await inspect(inDirectory('file'))

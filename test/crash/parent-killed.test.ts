@@ -38,7 +38,7 @@ const longestMs = 150
 for (const [index, { variant, disabled }] of ways.entries()) {
   const how = disabled === '' ? 'all steps' : `${disabled} disabled`
   test(`killed at random moments, ${variant} with ${how}, seed ${testSeed}`, {
-    timeout: Math.max(120_000, roundsOfEach * 5000),
+    timeout: roundsOfEach * 40_000,
   }, async (context) => {
     needsVariant(context, variant)
     const options = JSON.stringify(optionsOf[variant])
@@ -67,7 +67,7 @@ test('killed before the child could ask to be told, which then finds out by itse
   )
   const { service: pid, child } = await service.report()
   process.kill(pid, 'SIGKILL')
-  await waitUntil(() => hasEnded(child), 'the child is gone', 4000)
+  await waitUntil(() => hasEnded(child), 'the child is gone')
   await service.end
   expect(readdirSync(inDirectory())).toEqual([])
 })

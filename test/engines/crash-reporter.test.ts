@@ -32,7 +32,7 @@ async function endOf(variant: string, order: string) {
   const log = inDirectory(`${variant}.log`)
   const program = startProgram('crash-reporter', [variant, inDirectory('file'), order, log, module])
   expect(await program.report()).toEqual({ logged: false })
-  const timer = setTimeout(() => program.child.kill('SIGKILL'), 120_000)
+  const timer = setTimeout(() => program.child.kill('SIGKILL'), 280_000)
   const { status, signal } = await program.end
   clearTimeout(timer)
   return {

@@ -43,7 +43,7 @@ function usualEnd(name: string, signal?: NodeJS.Signals): ReturnType<typeof endO
 
 /** The end, or a failure: a fault that is repeated for ever would otherwise be waited for. */
 async function bounded(program: ReturnType<typeof start>) {
-  const timer = setTimeout(() => program.child.kill('SIGKILL'), 120_000)
+  const timer = setTimeout(() => program.child.kill('SIGKILL'), 280_000)
   const end = await program.end
   clearTimeout(timer)
   return end

@@ -48,5 +48,4 @@ test.each(['wait', 'abort'])(
     expect({ done, saved, lost }).toEqual({ done: { ok: true }, saved: expected, lost: 0 })
     expect(ofRegion).toBe(1)
   },
-  120_000,
 )

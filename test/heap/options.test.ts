@@ -17,7 +17,6 @@ class Reached extends Error {
   }
 }
 
-vi.mock('../../lib/addon/load.js', () => ({ loadAddon: () => ({ regionRanges: () => [4096, 8192] }) }))
 vi.mock('../../lib/addon/heap-addon.js', () => ({
   loadHeapAddon: () => ({
     ForkJob: class {
@@ -85,7 +84,6 @@ describe.each(calls)('%s', (_, take) => {
       target: { path: resolve('relative'), overwrite: true, mode: 0o600, durable: true },
       pacing: { nice: 10 },
       limits: { memoryLimit: 0, stallTimeoutMs: 30_000, timeoutMs: 3_600_000 },
-      keepOut: [4096, 8192],
     })
     const file = { overwrite: false, mode: 0o640, durable: false }
     const limits = { memoryLimit: 1, stallTimeoutMs: 1, timeoutMs: 2 ** 31 - 1 }

@@ -110,7 +110,7 @@ describe('the signals of the service', () => {
       const { pid } = await service.report()
       process.kill(-service.pid, signal)
       expect(await service.end).toMatchObject({ status: null, signal })
-      await waitUntil(() => hasEnded(pid), 'the child is gone', 3000)
+      await waitUntil(() => hasEnded(pid), 'the child is gone')
     }
   })
 

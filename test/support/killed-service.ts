@@ -38,7 +38,7 @@ export async function killAtRandomMoments(
     const { signal } = await service.end
     expect(signal, what).toBe('SIGKILL')
     // A second is promised; the rest is for a machine that has other things to do.
-    await waitUntil(() => runningInSession(service.pid).length === 0, `its copy is gone (${what})`, 3000)
+    await waitUntil(() => runningInSession(service.pid).length === 0, `its copy is gone (${what})`)
     // What `done` has confirmed must not be lost.
     while (service.hasReport) atLeast = (await service.report())['generation']
   }

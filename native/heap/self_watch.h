@@ -1,4 +1,5 @@
-// Ends a forked copy that waits for a lock which nobody will ever release.
+// What a forked copy watches over from the inside, with a timer and a signal of its own: waits that
+// cannot end, and, when it may have nobody else, its own bounds.
 //
 // V8's workers are parked at the fork. Other threads of the process (worker_threads above all) run
 // on, and whatever they hold at that moment stays held in the copy. The copy's one thread then
@@ -10,10 +11,20 @@
 #include <atomic>
 #include <cstdint>
 
+#include "heap/control.h"
+
 namespace stillframe {
 
+// For a copy that outlives its service: what the supervisor would see to. 0 is no bound.
+struct SelfLimits {
+  uint64_t memory_bytes = 0;  // that it has taken since the fork
+  int64_t timeout_ms = 0;
+  int64_t stall_timeout_ms = 0;
+};
+
 // Called in the copy, once its signals have been reset. It takes SIGALRM and the process's
-// real-time timer. `told` is set to 1 just before the process ends with `status`.
-void EndWhenWaitingForEver(std::atomic<uint32_t>* told, int status);
+// real-time timer. Why the process ends is told in the control block, just before it ends with
+// `status`.
+void WatchOverSelf(const HeapControl& control, const SelfLimits& limits, int status);
 
 }  // namespace stillframe

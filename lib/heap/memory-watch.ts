@@ -1,0 +1,343 @@
+/**
+ * A watch over the memory of this thread's JavaScript: when there is too much of it, a forked copy of
+ * the process writes a heap snapshot, also if the service dies meanwhile.
+ */
+
+import { AsyncResource } from 'node:async_hooks'
+import { accessSync, constants, readdirSync, statSync, unlinkSync } from 'node:fs'
+import { join } from 'node:path'
+import process from 'node:process'
+import { isMainThread, threadId } from 'node:worker_threads'
+import type { LimitsPlan, PacingPlan } from '../addon/addon.js'
+import {
+  loadHeapAddon,
+  type MemoryWatchHandle,
+  type MemoryWatchPlan,
+  type MemoryWatchTriggers,
+  type NativeWatchEvent,
+} from '../addon/heap-addon.js'
+import {
+  CallSite,
+  fromNative,
+  fromSystem,
+  invalidArgValue,
+  outOfRange,
+  StillframeError,
+} from '../base/errors.js'
+import { checkPath } from '../base/path.js'
+import { checkBoolean, checkCallback, checkChoice, checkOptions, optionalInteger } from '../base/validate.js'
+import { refuseInFrozenCopy } from '../snapshot/frozen-copy.js'
+
+/** What made the watch act. */
+export type MemoryTrigger = 'near-heap-limit' | 'heap' | 'rss' | 'cgroup' | 'pressure'
+
+/** A file that a {@link MemoryWatch} has made. */
+export interface MemoryCapture {
+  trigger: MemoryTrigger
+  kind: 'snapshot'
+  /** Absolute. The file is complete and published. */
+  path: string
+  /** Bytes. */
+  fileSize: number
+  /** Bytes of V8's heap that were in use. */
+  heapBytes: number
+  /** Milliseconds for which the service stood still. */
+  pauseMs: number
+  /** Milliseconds from the fork to the published file. */
+  durationMs: number
+}
+
+/** Why a trigger has left no file. */
+export interface MemoryCaptureFailure {
+  trigger: MemoryTrigger
+  error: StillframeError
+}
+
+/** Options of {@link watchMemory}. */
+export interface MemoryWatchOptions {
+  /** The directory of the files, which must exist. */
+  directory: string | URL
+  /**
+   * True (default): when V8 is about to give up for want of heap. It is asked once it has collected
+   * all it can; what happens next happens as without the watch, a few MiB of heap later.
+   */
+  nearHeapLimit?: boolean | undefined
+  /** When so many bytes of the heap are in use after a full garbage collection. */
+  heapUsedBytes?: number | undefined
+  /** The same in per cent of V8's limit, above 0 and below 100. */
+  heapUsedPercent?: number | undefined
+  /** When so many bytes of the process are in memory (RSS). */
+  rssBytes?: number | undefined
+  /**
+   * When the memory cgroup has used so many per cent of its limit, above 0 and up to 100. Page
+   * cache that can be dropped does not count. Without a limit it never happens.
+   */
+  cgroupPercent?: number | undefined
+  /**
+   * When something in the cgroup (or on the machine, where the cgroup does not tell) has waited for
+   * memory in so many per cent of the last ten seconds (PSI), above 0 and up to 100.
+   */
+  pressurePercent?: number | undefined
+  /** How often RSS, cgroup and pressure are looked at, in milliseconds, from 10 on. Default 1,000. */
+  everyMs?: number | undefined
+  /**
+   * Milliseconds after a capture in which no trigger counts but `nearHeapLimit`, which may be the
+   * last. Default 600,000.
+   */
+  coolDownMs?: number | undefined
+  /**
+   * How many files are kept, the latest ones, from 1 on: of all that watches have written to the
+   * directory, since each may have been the last of its process. Default 5.
+   */
+  keep?: number | undefined
+  /**
+   * What happens when the copy does not fit into memory: a heap snapshot takes about 13 times the
+   * heap. `'skip'`: nothing but a line on stderr, and `onError`.
+   */
+  whenTooBig?: 'skip' | undefined
+  /**
+   * The most memory, in bytes, that the copy may have of its own. Default: what is left to the
+   * process (to its cgroup) at the capture, but for an eighth, and at least 32 MiB.
+   */
+  memoryLimit?: number | undefined
+  /** As in {@link ForkOptions}; the copy sees to it itself. Default 60,000. */
+  stallTimeoutMs?: number | undefined
+  /** Likewise. Default 1,800,000. */
+  timeoutMs?: number | undefined
+  /** Niceness of the copy, from 0 to 19. Default 10. */
+  nice?: number | undefined
+  /** Permission bits of the files. Default 0o600. */
+  mode?: number | undefined
+  /** Called when a file is there, if the service still is. */
+  onCapture?: ((capture: MemoryCapture) => void) | undefined
+  /** Called when a trigger has left no file. */
+  onError?: ((failure: MemoryCaptureFailure) => void) | undefined
+}
+
+const known = [
+  'directory',
+  'nearHeapLimit',
+  'heapUsedBytes',
+  'heapUsedPercent',
+  'rssBytes',
+  'cgroupPercent',
+  'pressurePercent',
+  'everyMs',
+  'coolDownMs',
+  'keep',
+  'whenTooBig',
+  'memoryLimit',
+  'stallTimeoutMs',
+  'timeoutMs',
+  'nice',
+  'mode',
+  'onCapture',
+  'onError',
+] as const satisfies readonly (keyof MemoryWatchOptions)[]
+
+type Given = { readonly [key in (typeof known)[number]]?: unknown }
+
+const maxMs = 2 ** 31 - 1
+
+let startWatch: (plan: MemoryWatchPlan, options: CheckedOptions) => MemoryWatch
+
+interface CheckedOptions {
+  readonly directory: string
+  readonly keep: number
+  readonly onCapture: ((capture: MemoryCapture) => void) | undefined
+  readonly onError: ((failure: MemoryCaptureFailure) => void) | undefined
+}
+
+/**
+ * Watches over the memory of this thread's JavaScript until `stop()` or the end of the thread. At a
+ * trigger the process is forked wherever it stands, also in a loop that never ends and inside a
+ * garbage collection. The copy writes a heap snapshot to
+ * `directory/heap-<pid>-<time in UTC>-<trigger>.heapsnapshot` (in a Worker `<pid>.<thread>`), and
+ * goes on if the service dies, is killed or exits meanwhile: the file is whole then, or not there.
+ * What happens is told on stderr in a line each, beginning with `stillframe: `.
+ *
+ * The watch neither keeps the event loop alive nor ends a service that would have lived. Never are
+ * two copies under way at once for the same watch.
+ *
+ * @throws TypeError, RangeError for wrong arguments; StillframeError `ERR_STILLFRAME_ABI`,
+ *   `ERR_STILLFRAME_UNSUPPORTED_PLATFORM`, `ERR_STILLFRAME_IO` if the directory cannot be written to.
+ */
+export function watchMemory(options: MemoryWatchOptions): MemoryWatch {
+  refuseInFrozenCopy('watchMemory')
+  const given: Given = checkOptions(options, known)
+  const directory = checkDirectory(given.directory)
+  const integer = (key: keyof Given, min: number, max: number, otherwise: number): number =>
+    optionalInteger(given[key], `options.${key}`, min, max) ?? otherwise
+  const pacing: PacingPlan = { maxBytesPerSecond: 0, nice: integer('nice', 0, 19, 10) }
+  const limits: LimitsPlan = {
+    memoryLimit: integer('memoryLimit', 1, Number.MAX_SAFE_INTEGER, 0),
+    onMemoryLimit: 'abort',
+    stallTimeoutMs: integer('stallTimeoutMs', 1, maxMs, 60_000),
+    timeoutMs: integer('timeoutMs', 1, maxMs, 1_800_000),
+  }
+  const target = {
+    path: directory,
+    overwrite: false,
+    mode: integer('mode', 0, 0o777, 0o600),
+    durable: true,
+  }
+  if (given.whenTooBig !== undefined) checkChoice(given.whenTooBig, 'options.whenTooBig', ['skip'])
+  const plan: MemoryWatchPlan = {
+    target,
+    pacing,
+    limits,
+    triggers: checkTriggers(given),
+    owner: isMainThread ? `${process.pid}` : `${process.pid}.${threadId}`,
+    everyMs: integer('everyMs', 10, maxMs, 1000),
+    coolDownMs: integer('coolDownMs', 0, maxMs, 600_000),
+  }
+  return startWatch(plan, {
+    directory,
+    keep: integer('keep', 1, Number.MAX_SAFE_INTEGER, 5),
+    onCapture: checkCallback(given.onCapture, 'options.onCapture'),
+    onError: checkCallback(given.onError, 'options.onError'),
+  })
+}
+
+function checkTriggers(given: Given): MemoryWatchTriggers {
+  const bytes = (key: keyof Given): number =>
+    optionalInteger(given[key], `options.${key}`, 1, Number.MAX_SAFE_INTEGER) ?? 0
+  const triggers = {
+    nearHeapLimit: checkBoolean(given.nearHeapLimit, 'options.nearHeapLimit', true),
+    heapUsedBytes: bytes('heapUsedBytes'),
+    heapUsedPercent: checkPercent(given.heapUsedPercent, 'options.heapUsedPercent'),
+    rssBytes: bytes('rssBytes'),
+    cgroupPercent: checkPercent(given.cgroupPercent, 'options.cgroupPercent'),
+    pressurePercent: checkPercent(given.pressurePercent, 'options.pressurePercent'),
+  }
+  if (Object.values(triggers).every((at) => at === false || at === 0)) {
+    throw invalidArgValue('options.nearHeapLimit is false, and nothing else is watched for')
+  }
+  return triggers
+}
+
+/** 0 when undefined. */
+function checkPercent(value: unknown, name: string): number {
+  if (value === undefined) return 0
+  if (typeof value !== 'number' || !(value > 0 && value <= 100)) {
+    throw outOfRange(name, 'a number above 0 and up to 100', value)
+  }
+  return value
+}
+
+function checkDirectory(value: unknown): string {
+  const asked = typeof value === 'string' && value !== '/' ? value.replace(/\/+$/, '') : value
+  const directory = checkPath(asked === '' ? '/.' : asked, 'write')
+  try {
+    if (!statSync(directory).isDirectory()) {
+      throw Object.assign(new Error(`ENOTDIR: not a directory, open '${directory}'`), {
+        code: 'ENOTDIR',
+        errno: -20,
+        syscall: 'open',
+      })
+    }
+    accessSync(directory, constants.W_OK | constants.X_OK)
+  } catch (error) {
+    throw fromSystem(error, directory)
+  }
+  return directory
+}
+
+/** A running watch. */
+export class MemoryWatch {
+  /** Absolute. */
+  readonly directory: string
+
+  readonly #options: CheckedOptions
+  readonly #callSite = new CallSite(watchMemory)
+  readonly #inContext = new AsyncResource('StillframeMemoryWatch')
+  #handle: MemoryWatchHandle | undefined
+  /** By path, until the copy has ended. */
+  readonly #started = new Map<string, NativeWatchEvent>()
+  #captures = 0
+
+  static {
+    startWatch = (plan, options) => new MemoryWatch(plan, options)
+  }
+
+  private constructor(plan: MemoryWatchPlan, options: CheckedOptions) {
+    if (plan?.owner === undefined)
+      throw new TypeError('MemoryWatch has no public constructor: use watchMemory()')
+    this.directory = options.directory
+    this.#options = options
+    const addon = loadHeapAddon()
+    prune(options.directory, options.keep)
+    try {
+      this.#handle = new addon.MemoryWatch(plan, (event) => this.#onEvent(event))
+    } catch (error) {
+      throw fromNative(error, options.directory, watchMemory)
+    }
+  }
+
+  /** How many files it has made. */
+  get captures(): number {
+    return this.#captures
+  }
+
+  /** Ends the watch; a copy that is at work goes on. Idempotent. */
+  stop(): void {
+    this.#handle?.stop()
+    this.#handle = undefined
+  }
+
+  [Symbol.dispose](): void {
+    this.stop()
+  }
+
+  #onEvent(event: NativeWatchEvent): void {
+    const { kind, trigger, path } = event
+    if (kind === 'started') {
+      this.#started.set(path, event)
+      return
+    }
+    const started = this.#started.get(path) ?? event
+    this.#started.delete(path)
+    if (kind === 'ended') {
+      this.#captures++
+      prune(this.directory, this.#options.keep)
+      const { fileSize, durationMs } = event
+      const { heapBytes, pauseMs } = started
+      const capture = { trigger, kind: 'snapshot', path, fileSize, heapBytes, pauseMs, durationMs } as const
+      this.#call(this.#options.onCapture, capture)
+      return
+    }
+    this.#call(this.#options.onError, { trigger, error: this.#errorOf(event) })
+  }
+
+  /** In the caller's async context; what a callback throws is an uncaught exception like any other. */
+  #call<Argument>(callback: ((argument: Argument) => void) | undefined, argument: Argument): void {
+    if (callback === undefined) return
+    this.#inContext.runInAsyncScope(() => process.nextTick(callback, argument))
+  }
+
+  #errorOf({ kind, path, failure, neededBytes, availableBytes }: NativeWatchEvent): StillframeError {
+    if (kind === 'failed') return fromNative(failure, path, this.#callSite) as StillframeError
+    const error = new StillframeError(
+      'ERR_STILLFRAME_MEMORY_LIMIT',
+      `a heap snapshot would take about ${neededBytes} bytes of memory, and ${availableBytes} may be taken`,
+      {},
+    )
+    this.#callSite.claim(error)
+    return error
+  }
+}
+
+const ours = /^heap-\d+(?:\.\d+)?-(\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d\.\d{3}Z)-[a-z-]+\.heapsnapshot$/
+
+/** Removes all but the latest files that watches have written. What cannot be removed stays. */
+function prune(directory: string, keep: number): void {
+  const files: { name: string; time: string }[] = []
+  try {
+    for (const name of readdirSync(directory)) {
+      const time = ours.exec(name)?.[1]
+      if (time !== undefined) files.push({ name, time })
+    }
+    files.sort((a, b) => (a.time < b.time ? 1 : -1))
+    for (const { name } of files.slice(keep)) unlinkSync(join(directory, name))
+  } catch {}
+}

@@ -1,0 +1,383 @@
+#include "heap/memory_watch.h"
+
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <cstdio>
+#include <ctime>
+#include <utility>
+
+#include "base/clock.h"
+#include "base/sys.h"
+#include "heap/fresh_ids.h"
+#include "heap/in_copy.h"
+#include "memory/available_memory.h"
+#include "memory/memory_use.h"
+
+namespace stillframe {
+namespace {
+
+// At the limit the service stands still anyway, and there may be no second chance.
+constexpr std::chrono::milliseconds kLastChance{2000};
+// Between attempts to find V8's threads at rest, and for how long they go on.
+constexpr int64_t kRestIntervalMs = 50;
+constexpr int64_t kRestPatienceNs = 30'000'000'000;
+// Once V8 has been given more room, the heap has to shrink to so much of what was the limit before
+// that limit is restored.
+constexpr double kRestoreShare = 0.8;
+// That the service keeps of what is left when the copy takes all it may.
+constexpr uint64_t kLeastReserve = uint64_t{32} << 20;
+constexpr uint64_t kReserveShare = 8;
+
+constexpr double kMiB = 1 << 20;
+
+// Not through stdio or Node: whoever holds their locks may be the one that we have interrupted.
+void Say(const char* format, auto... values) {
+  char line[1024];
+  const int length = snprintf(line, sizeof line - 1, format, values...);
+  if (length <= 0) return;
+  const size_t used = std::min(static_cast<size_t>(length), sizeof line - 2);
+  std::replace(line, line + used, '\n', ' ');
+  line[used] = '\n';
+  sys::Write(STDERR_FILENO, line, used + 1);
+}
+
+// As in 2026-11-29T08-56-14.123Z: without what some filesystems do not take.
+std::string TimeForName(int64_t wall_ns) {
+  const time_t seconds = wall_ns / 1'000'000'000;
+  tm parts{};
+  gmtime_r(&seconds, &parts);
+  char text[64];
+  const size_t length = strftime(text, sizeof text, "%Y-%m-%dT%H-%M-%S", &parts);
+  snprintf(text + length, sizeof text - length, ".%03dZ",
+           static_cast<int>(wall_ns / 1'000'000 % 1000));
+  return text;
+}
+
+uint64_t UsedHeap(v8::Isolate* isolate, uint64_t* limit) {
+  v8::HeapStatistics heap;
+  isolate->GetHeapStatistics(&heap);
+  if (limit != nullptr) *limit = heap.heap_size_limit();
+  return heap.used_heap_size();
+}
+
+// What V8 may want to move to the old generation at once.
+size_t YoungGeneration(v8::Isolate* isolate) {
+  size_t bytes = size_t{8} << 20;
+  for (size_t i = 0; i < isolate->NumberOfHeapSpaces(); i++) {
+    v8::HeapSpaceStatistics space;
+    if (!isolate->GetHeapSpaceStatistics(&space, i)) continue;
+    const std::string name = space.space_name();
+    if (name == "new_space" || name == "new_large_object_space") bytes += space.space_size();
+  }
+  return bytes;
+}
+
+}  // namespace
+
+const char* TriggerName(Trigger trigger) {
+  switch (trigger) {
+    case Trigger::kNearHeapLimit:
+      return "near-heap-limit";
+    case Trigger::kHeapUsed:
+      return "heap";
+    case Trigger::kRss:
+      return "rss";
+    case Trigger::kCgroup:
+      return "cgroup";
+    case Trigger::kPressure:
+      return "pressure";
+  }
+  return "";
+}
+
+HeapNeed NeedOfSnapshot(v8::Isolate* isolate, uint64_t memory_limit) {
+  HeapNeed need;
+  need.heap_bytes = UsedHeap(isolate, nullptr);
+  need.needed_bytes = need.heap_bytes * kSnapshotFactor;
+  const uint64_t left = AvailableMemory();
+  const uint64_t reserve = std::max(kLeastReserve, left / kReserveShare);
+  need.available_bytes = left - std::min(left, reserve);
+  if (memory_limit != 0) need.available_bytes = std::min(need.available_bytes, memory_limit);
+  return need;
+}
+
+struct MemoryWatch::State : std::enable_shared_from_this<State> {
+  State(WatchPlan with, OnEvent tell) : plan(std::move(with)), on_event(std::move(tell)) {}
+
+  const WatchPlan plan;
+
+  // Of the JS thread.
+  std::unique_ptr<ForkJob> job;
+  bool armed = false;
+  uint64_t usual_limit = 0;  // V8's, before we gave it more
+  int64_t no_earlier_ns = 0;
+  bool watching = true;
+
+  std::mutex mutex;  // of on_event
+  OnEvent on_event;  // empty once nobody listens
+  std::atomic<bool> job_running{false};
+  // A trigger whose capture is to be made, and until when it is tried. Any thread's.
+  std::atomic<int> pending{-1};
+  std::atomic<int64_t> give_up_at_ns{0};
+  UniqueFd wake;  // eventfd: the thread has to end
+  Thread thread;  // last
+
+  void Tell(WatchEvent event) {
+    const std::lock_guard lock(mutex);
+    if (on_event) on_event(std::move(event));
+  }
+
+  void Arm() {
+    plan.isolate->AddNearHeapLimitCallback(OnNearHeapLimit, this);
+    armed = true;
+  }
+  void Disarm(size_t restore_limit) {
+    if (armed) plan.isolate->RemoveNearHeapLimitCallback(OnNearHeapLimit, restore_limit);
+    armed = false;
+  }
+
+  static size_t OnNearHeapLimit(void* data, size_t current, size_t /*initial*/);
+  static void OnCollected(v8::Isolate* isolate, v8::GCType type, v8::GCCallbackFlags flags,
+                          void* data);
+  static void OnInterrupt(v8::Isolate* isolate, void* data);
+  void Rearm(uint64_t used);
+  void WatchFromOutside();
+  std::optional<Trigger> Fired() const;
+  void Ask(Trigger trigger);
+  void RequestInterrupt();
+  void TryPending();
+  // False: V8's threads were not at rest, and it may be tried again.
+  bool Capture(Trigger trigger, std::chrono::milliseconds patience);
+  void Ended(Trigger trigger, const std::string& path, Result<ForkOutcome> outcome);
+};
+
+size_t MemoryWatch::State::OnNearHeapLimit(void* data, size_t current, size_t /*initial*/) {
+  auto* self = static_cast<State*>(data);
+  // V8 asks only the last who has added a callback: the next time it is to ask whoever was there
+  // before us (Node's own, which ends a Worker), or to do what it does without any.
+  self->Disarm(0);
+  self->Capture(Trigger::kNearHeapLimit, kLastChance);
+  return current + YoungGeneration(self->plan.isolate);
+}
+
+void MemoryWatch::State::OnCollected(v8::Isolate* isolate, v8::GCType /*type*/,
+                                     v8::GCCallbackFlags /*flags*/, void* data) {
+  auto* self = static_cast<State*>(data);
+  uint64_t limit = 0;
+  const uint64_t used = UsedHeap(isolate, &limit);
+  self->Rearm(used);
+  const WatchTriggers& at = self->plan.triggers;
+  const double percent =
+      limit == 0 ? 0 : 100.0 * static_cast<double>(used) / static_cast<double>(limit);
+  if ((at.heap_used_bytes > 0 && used >= at.heap_used_bytes) ||
+      (at.heap_used_percent > 0 && percent >= at.heap_used_percent)) {
+    self->Ask(Trigger::kHeapUsed);
+  }
+  // Marking has just ended: there is no better moment.
+  self->TryPending();
+}
+
+// Where the heap has shrunk, V8 gets back the limit that it had; where it has not, the few MiB more
+// that we have given are the limit from now on.
+void MemoryWatch::State::Rearm(uint64_t used) {
+  if (armed || !plan.triggers.near_heap_limit || job_running) return;
+  if (MonotonicNanoseconds() < no_earlier_ns) return;
+  if (static_cast<double>(used) < kRestoreShare * static_cast<double>(usual_limit)) {
+    Arm();
+    Disarm(usual_limit);
+  }
+  Arm();
+}
+
+void MemoryWatch::State::Ask(Trigger trigger) {
+  if (job_running || MonotonicNanoseconds() < no_earlier_ns) return;
+  int none = -1;
+  if (!pending.compare_exchange_strong(none, static_cast<int>(trigger))) return;
+  give_up_at_ns = MonotonicNanoseconds() + kRestPatienceNs;
+}
+
+// An interrupt reaches a thread that runs JavaScript; one that waits in its event loop is woken.
+void MemoryWatch::State::RequestInterrupt() {
+  auto* kept = new std::shared_ptr<State>(shared_from_this());
+  plan.isolate->RequestInterrupt(OnInterrupt, kept);
+  if (plan.run_on_loop) plan.run_on_loop([self = shared_from_this()] { self->TryPending(); });
+}
+
+void MemoryWatch::State::OnInterrupt(v8::Isolate* /*isolate*/, void* data) {
+  const std::unique_ptr<std::shared_ptr<State>> self(static_cast<std::shared_ptr<State>*>(data));
+  (*self)->TryPending();
+}
+
+void MemoryWatch::State::TryPending() {
+  const int wanted = pending;
+  if (wanted < 0 || !watching) return;
+  const auto trigger = static_cast<Trigger>(wanted);
+  if (Capture(trigger, ForkPlan{}.park_patience)) {
+    pending = -1;
+    return;
+  }
+  if (MonotonicNanoseconds() < give_up_at_ns) return;
+  pending = -1;
+  no_earlier_ns = MonotonicNanoseconds() + plan.cool_down_ms * 1'000'000;
+  Say("stillframe: %s: no heap snapshot: V8's threads did not come to rest", TriggerName(trigger));
+}
+
+bool MemoryWatch::State::Capture(Trigger trigger, std::chrono::milliseconds patience) {
+  if (job_running) return true;
+  job.reset();  // the one before has ended
+  const int64_t started_ns = MonotonicNanoseconds();
+  WatchEvent event;
+  event.trigger = trigger;
+  event.need = NeedOfSnapshot(plan.isolate, plan.limits.memory_limit);
+  if (!event.need.fits()) {
+    no_earlier_ns = started_ns + plan.cool_down_ms * 1'000'000;
+    Say("stillframe: %s: no heap snapshot: it would take about %.0f MiB of memory, and %.0f MiB "
+        "may be "
+        "taken",
+        TriggerName(trigger), static_cast<double>(event.need.needed_bytes) / kMiB,
+        static_cast<double>(event.need.available_bytes) / kMiB);
+    event.kind = WatchEvent::Kind::kTooBig;
+    Tell(std::move(event));
+    return true;
+  }
+  ForkPlan fork;
+  fork.platform = plan.platform;
+  fork.park_patience = patience;
+  fork.outlives_service = true;
+  fork.target.options = plan.target;
+  fork.target.path = plan.directory + "/heap-" + plan.owner + "-" + TimeForName(WallNanoseconds()) +
+                     "-" + TriggerName(trigger) + ".heapsnapshot";
+  fork.pacing = plan.pacing;
+  fork.limits = plan.limits;
+  fork.limits.memory_limit = event.need.available_bytes;
+  const uint64_t most_ids = FreshIds::MostFor(event.need.heap_bytes);
+  const uint32_t first_id = FreshIds::Take(most_ids);
+  fork.in_child = [isolate = plan.isolate, first_id](Output* output,
+                                                     const std::vector<AddressRange>& left_out) {
+    BeginInCopy(isolate, output->control(), left_out);
+    WriteHeapSnapshot(isolate, output, IdMover(first_id, IdMover::kKeepNone));
+  };
+  event.path = fork.target.path;
+  job_running = true;
+  Result<std::unique_ptr<ForkJob>> started = ForkJob::Start(
+      std::move(fork),
+      [self = shared_from_this(), trigger, path = event.path](Result<ForkOutcome> outcome) {
+        self->Ended(trigger, path, std::move(outcome));
+      });
+  if (!started.ok()) {
+    job_running = false;
+    FreshIds::GiveBack(first_id, most_ids, 0);
+    if (started.failure().code == FailureCode::kNotAtRest && trigger != Trigger::kNearHeapLimit) {
+      return false;
+    }
+    no_earlier_ns = started_ns + plan.cool_down_ms * 1'000'000;
+    Say("stillframe: %s: no heap snapshot: %s", TriggerName(trigger),
+        started.failure().message.c_str());
+    event.kind = WatchEvent::Kind::kFailed;
+    event.failure = started.failure();
+    Tell(std::move(event));
+    return true;
+  }
+  job = std::move(started.value());
+  no_earlier_ns = started_ns + plan.cool_down_ms * 1'000'000;
+  event.pid = job->pid();
+  event.pause_ms = static_cast<double>(MonotonicNanoseconds() - started_ns) / 1'000'000;
+  Say("stillframe: %s: heap of %.1f MiB; process %d writes a heap snapshot to %s; the service "
+      "stood "
+      "still for %.1f ms",
+      TriggerName(trigger), static_cast<double>(event.need.heap_bytes) / kMiB, event.pid,
+      event.path.c_str(), event.pause_ms);
+  Tell(std::move(event));
+  return true;
+}
+
+void MemoryWatch::State::Ended(Trigger trigger, const std::string& path,
+                               Result<ForkOutcome> outcome) {
+  WatchEvent event;
+  event.trigger = trigger;
+  event.path = path;
+  if (outcome.ok()) {
+    event.kind = WatchEvent::Kind::kEnded;
+    event.outcome = outcome.value();
+    Say("stillframe: %s: %.1f MiB after %.1f s", path.c_str(),
+        static_cast<double>(event.outcome.file_length) / kMiB, event.outcome.duration_ms / 1000);
+  } else {
+    event.kind = WatchEvent::Kind::kFailed;
+    event.failure = outcome.failure();
+    Say("stillframe: %s: no heap snapshot: %s", TriggerName(trigger),
+        event.failure.message.c_str());
+  }
+  job_running = false;
+  Tell(std::move(event));
+}
+
+std::optional<Trigger> MemoryWatch::State::Fired() const {
+  const WatchTriggers& at = plan.triggers;
+  if (at.rss_bytes > 0 && ResidentBytes().value_or(0) >= at.rss_bytes) return Trigger::kRss;
+  if (at.cgroup_percent > 0 && CgroupPercent().value_or(0) >= at.cgroup_percent) {
+    return Trigger::kCgroup;
+  }
+  if (at.pressure_percent > 0 && MemoryPressure().value_or(0) >= at.pressure_percent) {
+    return Trigger::kPressure;
+  }
+  return std::nullopt;
+}
+
+void MemoryWatch::State::WatchFromOutside() {
+  for (;;) {
+    const int64_t wait_ms = pending >= 0 ? kRestIntervalMs : plan.every_ms;
+    pollfd end{wake.get(), POLLIN, 0};
+    const timespec wait{wait_ms / 1000, wait_ms % 1000 * 1'000'000};
+    const int ready = sys::Ppoll(&end, 1, &wait);
+    if (ready > 0) return;
+    if (ready < 0 && ready != -EINTR) nanosleep(&wait, nullptr);
+    if (pending < 0) {
+      if (const auto trigger = Fired()) Ask(*trigger);
+    }
+    if (pending >= 0) RequestInterrupt();
+  }
+}
+
+Result<std::unique_ptr<MemoryWatch>> MemoryWatch::Start(WatchPlan plan, OnEvent on_event) {
+  const WatchTriggers at = plan.triggers;
+  v8::Isolate* isolate = plan.isolate;
+  auto state = std::make_shared<State>(std::move(plan), std::move(on_event));
+  const bool from_outside = at.rss_bytes > 0 || at.cgroup_percent > 0 || at.pressure_percent > 0 ||
+                            at.heap_used_bytes > 0 || at.heap_used_percent > 0;
+  if (from_outside) {
+    const int wake = sys::Eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (wake < 0) return SystemFailure("eventfd2", -wake, "cannot prepare the watch over memory");
+    state->wake.Reset(wake);
+    Status started =
+        state->thread.Start("stillframe-mem", [watch = state.get()] { watch->WatchFromOutside(); });
+    if (!started.ok()) return started.failure();
+  }
+  UsedHeap(isolate, &state->usual_limit);
+  if (at.near_heap_limit) state->Arm();
+  isolate->AddGCEpilogueCallback(State::OnCollected, state.get(), v8::kGCTypeMarkSweepCompact);
+  return std::unique_ptr<MemoryWatch>(new MemoryWatch(std::move(state)));
+}
+
+MemoryWatch::~MemoryWatch() {
+  {
+    const std::lock_guard lock(state_->mutex);
+    state_->on_event = nullptr;
+  }
+  state_->watching = false;
+  state_->Disarm(0);
+  state_->plan.isolate->RemoveGCEpilogueCallback(State::OnCollected, state_.get());
+  const uint64_t one = 1;
+  if (state_->wake.valid()) sys::Write(state_->wake.get(), &one, sizeof one);
+  state_->thread.Join();
+  // The copy goes on, and so does its supervisor, which never ends with the thread that asked for
+  // it. What both need stays for ever: a few kilobytes for each capture that is under way now.
+  if (state_->job_running) (void)state_->job.release();
+  state_->job.reset();  // it refers back to the state
+}
+
+}  // namespace stillframe

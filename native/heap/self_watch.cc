@@ -1,0 +1,149 @@
+#include "heap/self_watch.h"
+
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <time.h>
+#include <ucontext.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/clock.h"
+#include "base/sys.h"
+#include "memory/page.h"
+
+namespace stillframe {
+namespace {
+
+// Rare enough to cost nothing, often enough that another copy is made at almost the same moment.
+constexpr suseconds_t kLookUs = 100'000;
+
+// All of it is set before the first signal, and from then on the handler's.
+struct {
+  HeapCounters* counters;
+  const ControlHeader* header;
+  SelfLimits limits;
+  int status;
+  uint64_t memory_at_first;
+  int64_t started_ns;
+  int64_t last_look_ns;
+  int64_t silent_ns;
+  uint64_t last_pulse;
+} self;
+
+[[noreturn]] void End(SelfEnd why) {
+  self.counters->self_end.store(why, std::memory_order_relaxed);
+  sys::ExitGroup(self.status);
+}
+
+// Bytes of memory that no file backs; 0 if they cannot be read. Allocates nothing.
+uint64_t AnonymousBytes() {
+  const int fd = sys::Open(AT_FDCWD, "/proc/self/statm", O_RDONLY | O_CLOEXEC, 0);
+  if (fd < 0) return 0;
+  char text[128];
+  const int64_t length = sys::Read(fd, text, sizeof text);
+  sys::Close(fd);
+  uint64_t fields[3] = {};  // size, resident, shared: pages
+  size_t field = 0;
+  for (int64_t i = 0; i < length && field < 3; i++) {
+    if (text[i] == ' ')
+      field++;
+    else
+      fields[field] = fields[field] * 10 + static_cast<uint64_t>(text[i] - '0');
+  }
+  return field < 3 || fields[1] < fields[2] ? 0 : (fields[1] - fields[2]) * SystemPageSize();
+}
+
+// As a supervisor sees it: a process that uses the processor is not stuck.
+uint64_t Pulse() {
+  timespec used{};
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
+  return self.header->heartbeat.load(std::memory_order_relaxed) +
+         static_cast<uint64_t>(used.tv_sec) * 100 +
+         static_cast<uint64_t>(used.tv_nsec) / 10'000'000;
+}
+
+struct SystemCall {
+  uint64_t number;
+  uint64_t operation;  // second argument
+  uint64_t timeout;    // fourth
+};
+
+// A futex that other processes share may still be woken; those of locks are private.
+bool IsEndlessWait(const SystemCall& call) {
+  const auto command = call.operation & FUTEX_CMD_MASK;
+  const bool waits = command == FUTEX_WAIT || command == FUTEX_WAIT_BITSET;
+  return call.number == SYS_futex && waits && (call.operation & FUTEX_PRIVATE_FLAG) != 0 &&
+         call.timeout == 0;
+}
+
+// Whether an endless wait goes on when the handler returns. A wait that is begun again has been put
+// back to the instruction that makes the system call, with its number and arguments.
+bool EndlessWaitRestarted(const ucontext_t* context, SystemCall* call) {
+#if defined(__x86_64__)
+  const greg_t* registers = context->uc_mcontext.gregs;
+  *call = {static_cast<uint64_t>(registers[REG_RAX]), static_cast<uint64_t>(registers[REG_RSI]),
+           static_cast<uint64_t>(registers[REG_R10])};
+  const void* next = reinterpret_cast<const void*>(registers[REG_RIP]);
+  const unsigned char instruction[] = {0x0f, 0x05};  // syscall
+#elif defined(__aarch64__)
+  const auto& machine = context->uc_mcontext;
+  *call = {machine.regs[8], machine.regs[1], machine.regs[3]};
+  const void* next = reinterpret_cast<const void*>(machine.pc);
+  const unsigned char instruction[] = {0x01, 0x00, 0x00, 0xd4};  // svc #0
+#else
+#error "how is a system call begun again here?"
+#endif
+  // Code that V8 has made may not be readable in a handler (protection keys): only what looks like
+  // a wait is examined.
+  return IsEndlessWait(*call) && memcmp(next, instruction, sizeof instruction) == 0;
+}
+
+// Only time in which the process could run counts, since it may be stopped as a whole.
+void CheckProgress(int64_t now_ns) {
+  self.silent_ns += std::min<int64_t>(now_ns - self.last_look_ns, 4 * kLookUs * 1000);
+  self.last_look_ns = now_ns;
+  const uint64_t pulse = Pulse();
+  if (pulse != self.last_pulse) self.silent_ns = 0;
+  self.last_pulse = pulse;
+  if (self.silent_ns > self.limits.stall_timeout_ms * 1'000'000) End(SelfEnd::kStalled);
+}
+
+void Look(int /*signal*/, siginfo_t* /*info*/, void* context) {
+  SystemCall call{};
+  if (EndlessWaitRestarted(static_cast<const ucontext_t*>(context), &call)) {
+    End(SelfEnd::kWaitsForEver);
+  }
+  const SelfLimits& limits = self.limits;
+  const int64_t now_ns = MonotonicNanoseconds();
+  if (limits.timeout_ms > 0 && now_ns - self.started_ns > limits.timeout_ms * 1'000'000) {
+    End(SelfEnd::kOutOfTime);
+  }
+  if (limits.stall_timeout_ms > 0) CheckProgress(now_ns);
+  if (limits.memory_bytes > 0 && AnonymousBytes() > self.memory_at_first + limits.memory_bytes) {
+    End(SelfEnd::kOutOfMemory);
+  }
+}
+
+}  // namespace
+
+void WatchOverSelf(const HeapControl& control, const SelfLimits& limits, int status) {
+  const int64_t now_ns = MonotonicNanoseconds();
+  self = {
+      control.counters(), control.header(), limits, status, AnonymousBytes(), now_ns, now_ns, 0, 0};
+  struct sigaction action {};
+  action.sa_sigaction = Look;
+  action.sa_flags = SA_SIGINFO | SA_RESTART;
+  sigfillset(&action.sa_mask);
+  sigaction(SIGALRM, &action, nullptr);
+  // Signals from outside are blocked in the copy.
+  const uint64_t alarm = uint64_t{1} << (SIGALRM - 1);
+  sys::Sigprocmask(SIG_UNBLOCK, &alarm, nullptr);
+  const itimerval look{{0, kLookUs}, {0, kLookUs}};
+  setitimer(ITIMER_REAL, &look, nullptr);
+}
+
+}  // namespace stillframe

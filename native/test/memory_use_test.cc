@@ -1,0 +1,43 @@
+// What a watch over memory looks at is what the kernel tells. Proved on this process.
+#include "memory/memory_use.h"
+
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cstring>
+
+#include "base/mapping.h"
+#include "memory/cgroup.h"
+
+namespace stillframe::test {
+namespace {
+
+TEST(MemoryUse, GrowsWithWhatIsTouched) {
+  constexpr size_t kBytes = size_t{64} << 20;
+  const uint64_t before = ResidentBytes().value_or(0);
+  EXPECT_GT(before, uint64_t{1} << 20);
+  Result<Mapping> memory = Mapping::Anonymous(kBytes, MAP_PRIVATE, "a test");
+  ASSERT_TRUE(memory.ok());
+  memset(memory.value().data(), 1, kBytes);
+  EXPECT_GE(ResidentBytes().value_or(0), before + kBytes / 2);
+}
+
+TEST(MemoryUse, OfTheCgroupIsToldWhereItHasALimit) {
+  const auto percent = CgroupPercent();
+  EXPECT_EQ(percent.has_value(), ReadMemoryCgroup().limit.has_value());
+  if (percent) {
+    EXPECT_GT(*percent, 0);
+    EXPECT_LE(*percent, 100);
+  }
+}
+
+TEST(MemoryUse, PressureIsAPercentage) {
+  const auto pressure = MemoryPressure();
+  if (!pressure) GTEST_SKIP() << "this kernel does not tell (PSI)";
+  EXPECT_GE(*pressure, 0);
+  EXPECT_LE(*pressure, 100);
+}
+
+}  // namespace
+}  // namespace stillframe::test
