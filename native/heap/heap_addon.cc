@@ -253,6 +253,11 @@ void JobHandle::Ended(Napi::Env env, Result<ForkOutcome> outcome) {
 
 // Called once, before anything is forked.
 void ShareProcessState(const Napi::CallbackInfo& info) {
+  if (!info[0].IsExternal()) {
+    Napi::TypeError::New(info.Env(), "stillframe.node of this version has to be loaded")
+        .ThrowAsJavaScriptException();
+    return;
+  }
   const auto* state = info[0].As<Napi::External<ProcessState>>().Data();
   ShareFlipLock(state->flip_lock);
   RegionMemory::ShareRanges(state->regions);
