@@ -181,6 +181,7 @@
         "native/heap/memory_watch.cc",
         "native/heap/output.cc",
         "native/heap/payload_scan.cc",
+        "native/heap/snapshot_filter.cc",
         "native/heap/unforkable.cc",
         "native/heap/value_writer.cc",
         "native/heap/watch_handle.cc",

@@ -10,8 +10,8 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <string>
-#include <string_view>
+
+#include "heap/snapshot_filter.h"
 
 namespace stillframe {
 
@@ -34,35 +34,23 @@ class FreshIds {
 // Moves ids in V8's JSON to the range that begins with `first`, an even number. It moves the odd
 // ids greater than `last_kept`, which the service's V8 does not know, and the even ones, of objects
 // outside V8's heap, which V8 never knows.
-class IdMover {
+class IdMover final : public SnapshotFilter {
  public:
   static constexpr int64_t kKeepNone = -1;
   IdMover(uint32_t first, int64_t last_kept) : first_(first), last_kept_(last_kept) {}
-  // The next piece, moved; valid until the next call.
-  std::string_view Move(std::string_view piece);
   // The highest of those moved so far.
   uint32_t highest() const { return highest_; }
 
  private:
-  enum class Place : uint8_t { kBefore, kFields, kBetween, kNodes, kAfter };
-  void Take(char c);
-  void EndOfNumber();
-  bool SeesKey(std::string_view key, char c, size_t* matched) const;
+  void OnBegin(Records kind, const Layout& layout) override;
+  void OnRecord(Records kind, uint64_t* record) override;
+  bool OnEnd(Records kind) override { return kind == Records::kNodes; }
 
   const uint32_t first_;
   const int64_t last_kept_;
   uint32_t highest_ = 0;
   uint64_t outside_ = 0;  // objects outside of V8's heap so far
-  std::string moved_;
-  Place place_ = Place::kBefore;
-  size_t matched_ = 0;  // characters of the key that is looked for
-  // For a node: how many fields it has, which of them is its id, and which one is being read.
-  size_t fields_ = 0;
-  size_t id_field_ = 0;
-  size_t field_ = 0;
-  std::string word_;  // the name of a field
-  uint64_t number_ = 0;
-  bool in_number_ = false;
+  size_t id_field_ = kNone;
 };
 
 }  // namespace stillframe

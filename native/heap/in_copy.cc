@@ -40,7 +40,7 @@ class WriteToOutput final : public v8::OutputStream {
   int GetChunkSize() override { return 64 << 10; }
   void EndOfStream() override {}
   WriteResult WriteAsciiChunk(char* data, int size) override {
-    const std::string_view piece = mover_.Move({data, static_cast<size_t>(size)});
+    const std::string_view piece = mover_.Pass({data, static_cast<size_t>(size)});
     output_->control().counters()->highest_id.store(mover_.highest(), std::memory_order_relaxed);
     return output_->Append(piece.data(), piece.size()) ? kContinue : kAbort;
   }

@@ -28,8 +28,8 @@ std::string WithIds(const std::string& first, const std::string& second, const s
 TEST(IdMover, MovesTheIdsAndNothingElseWhereverTheTextIsCut) {
   for (size_t cut = 0; cut <= kSnapshot.size(); cut++) {
     IdMover mover(1000, IdMover::kKeepNone);
-    std::string moved(mover.Move(kSnapshot.substr(0, cut)));
-    moved += mover.Move(kSnapshot.substr(cut));
+    std::string moved(mover.Pass(kSnapshot.substr(0, cut)));
+    moved += mover.Pass(kSnapshot.substr(cut));
     // Odd ones to even ones and the other way round.
     ASSERT_EQ(moved, WithIds("1002", "1001", "1008")) << cut;
     EXPECT_EQ(mover.highest(), 1008U);
@@ -38,7 +38,7 @@ TEST(IdMover, MovesTheIdsAndNothingElseWhereverTheTextIsCut) {
 
 TEST(IdMover, LeavesTheIdsThatTheServiceKeeps) {
   IdMover mover(1000, 3);
-  EXPECT_EQ(mover.Move(kSnapshot), WithIds("1", "1001", "1004"));
+  EXPECT_EQ(mover.Pass(kSnapshot), WithIds("1", "1001", "1004"));
   EXPECT_EQ(mover.highest(), 1004U);
 }
 
@@ -46,8 +46,9 @@ TEST(IdMover, LeavesTheIdsThatTheServiceKeeps) {
 // ranges.
 TEST(IdMover, GivesObjectsOutsideOfTheHeapIdsOfTheRangeTooWhateverTheyHad) {
   IdMover mover(1000, IdMover::kKeepNone);
-  EXPECT_EQ(mover.Move(R"({"node_fields":["id"],"nodes":[4294967294,1,0,2147483648],"x":0})"),
-            R"({"node_fields":["id"],"nodes":[1001,1002,1003,1005],"x":0})");
+  const std::string head = R"({"snapshot":{"meta":{"node_fields":["id"]}},"nodes":)";
+  EXPECT_EQ(mover.Pass(head + R"([4294967294,1,0,2147483648],"x":0})"),
+            head + R"([1001,1002,1003,1005],"x":0})");
   EXPECT_EQ(mover.highest(), 1005U);
 }
 
