@@ -23,6 +23,8 @@ export interface ForkPlan {
   limits: LimitsPlan
   /** For heap snapshots: the service's V8 gives the ids and keeps them. */
   stableIds: boolean
+  /** For heap snapshots: no contents of strings in the file. */
+  redact: boolean
   /**
    * Runs in the copy. It hands bytes for the file to `emit`, which is false if they cannot be
    * written, and what was thrown, serialized, to `fail`. Undefined: a heap snapshot is taken.

@@ -167,8 +167,8 @@ export class ForkJob extends CaptureJob<ForkProgress, ForkResult> {
 
   #fork(): ForkJobHandle {
     const { addon, path, options, run } = this.#request
-    const { file, pacing, limits, stableIds } = options
-    const plan = { target: { path, ...file }, pacing, limits, stableIds, run }
+    const { file, pacing, limits, stableIds, redact } = options
+    const plan = { target: { path, ...file }, pacing, limits, stableIds, redact, run }
     return new addon.ForkJob(plan, (failure, result) =>
       this.#inContext.runInAsyncScope(() => this.#end(failure, result)),
     )

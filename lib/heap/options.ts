@@ -72,6 +72,14 @@ export interface HeapSnapshotOptions extends ForkOptions {
    * the pause: see docs/HEAP.md for the price. False (default): no id in the file is in any other.
    */
   stableIds?: boolean | undefined
+  /**
+   * True: the contents of strings are not in the file. A string has `*` for each of its characters;
+   * types, sizes and references are as without, and so are the names of properties, classes and
+   * functions. Descriptions of symbols and sources of regular expressions are replaced too. Keys of
+   * objects are names of properties: see docs/HEAP.md for what is left. False (default): the file
+   * has every string of the service.
+   */
+  redact?: boolean | undefined
 }
 
 /** Options with their defaults filled in. */
@@ -82,6 +90,7 @@ export interface CheckedForkOptions {
   readonly limits: LimitsPlan
   readonly retry: boolean
   readonly stableIds: boolean
+  readonly redact: boolean
   readonly onProgress: ((progress: ForkProgress) => void) | undefined
 }
 
@@ -105,8 +114,12 @@ export function checkForkOptions(options: unknown): CheckedForkOptions {
 
 /** The same for a heap snapshot. */
 export function checkHeapSnapshotOptions(options: unknown): CheckedForkOptions {
-  const given = checkOptions(options, [...known, 'stableIds'])
-  return { ...fillIn(given), stableIds: checkBoolean(given['stableIds'], 'options.stableIds', false) }
+  const given = checkOptions(options, [...known, 'stableIds', 'redact'])
+  return {
+    ...fillIn(given),
+    stableIds: checkBoolean(given['stableIds'], 'options.stableIds', false),
+    redact: checkBoolean(given['redact'], 'options.redact', false),
+  }
 }
 
 function fillIn(given: Partial<Record<(typeof known)[number], unknown>>): CheckedForkOptions {
@@ -124,6 +137,7 @@ function fillIn(given: Partial<Record<(typeof known)[number], unknown>>): Checke
     },
     retry: checkBoolean(given.retry, 'options.retry', true),
     stableIds: false,
+    redact: false,
     onProgress: checkCallback<(progress: ForkProgress) => void>(given.onProgress, 'options.onProgress'),
   }
 }

@@ -97,6 +97,7 @@ class JobHandle final : public Napi::ObjectWrap<JobHandle>, public Job {
   uint32_t first_id_ = 0;
   int64_t last_kept_id_ = IdMover::kKeepNone;
   uint64_t most_ids_ = 0;
+  bool redact_ = false;
   std::string failure_;
   JobEnd end_ = JobEnd::kOther;
   int pid_ = 0;
@@ -144,6 +145,7 @@ JobHandle::JobHandle(const Napi::CallbackInfo& info) : ObjectWrap(info) {
   plan.pacing = ReadPacing(&reader);
   plan.limits = ReadJobLimits(&reader);
   const bool stable_ids = reader.Bool("stableIds");
+  redact_ = reader.Bool("redact");
   const napi_value callback = reader.Get("run");
   const bool has_callback = reader.TypeOf(callback) == napi_function;
   if (!reader.ok()) return;  // the environment is ending: nothing is started
@@ -181,7 +183,8 @@ JobHandle::JobHandle(const Napi::CallbackInfo& info) : ObjectWrap(info) {
 
 void JobHandle::RunInChild(napi_env env, napi_value callback, Output* output) {
   if (callback == nullptr) {
-    WriteHeapSnapshot(v8::Isolate::GetCurrent(), output, IdMover(first_id_, last_kept_id_));
+    WriteHeapSnapshot(v8::Isolate::GetCurrent(), output, IdMover(first_id_, last_kept_id_),
+                      redact_);
     return;
   }
   // run(emit, fail): emit takes bytes for the file and says whether they were taken; fail takes

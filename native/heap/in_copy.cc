@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/sys.h"
+#include "heap/redactor.h"
 
 namespace v8 {
 // From v8-wasm-trap-handler-posix.h, which Node exports but does not ship. Weak: without it a
@@ -36,11 +37,13 @@ class WalkProgress final : public v8::ActivityControl {
 
 class WriteToOutput final : public v8::OutputStream {
  public:
-  WriteToOutput(Output* output, IdMover mover) : output_(output), mover_(std::move(mover)) {}
+  WriteToOutput(Output* output, IdMover mover, bool redact)
+      : output_(output), mover_(std::move(mover)), redact_(redact) {}
   int GetChunkSize() override { return 64 << 10; }
   void EndOfStream() override {}
   WriteResult WriteAsciiChunk(char* data, int size) override {
-    const std::string_view piece = mover_.Pass({data, static_cast<size_t>(size)});
+    std::string_view piece = mover_.Pass({data, static_cast<size_t>(size)});
+    if (redact_) piece = redactor_.Pass(piece);
     output_->control().counters()->highest_id.store(mover_.highest(), std::memory_order_relaxed);
     return output_->Append(piece.data(), piece.size()) ? kContinue : kAbort;
   }
@@ -48,6 +51,8 @@ class WriteToOutput final : public v8::OutputStream {
  private:
   Output* output_;
   IdMover mover_;
+  const bool redact_;
+  Redactor redactor_;
 };
 
 // The copy's handler. Node's own handlers would write reports and messages of the host.
@@ -104,9 +109,9 @@ void BeginInCopy(v8::Isolate* isolate, const HeapControl& control,
   HandleFaults();
 }
 
-void WriteHeapSnapshot(v8::Isolate* isolate, Output* output, IdMover mover) {
+void WriteHeapSnapshot(v8::Isolate* isolate, Output* output, IdMover mover, bool redact) {
   WalkProgress progress(output->control());
-  WriteToOutput stream(output, std::move(mover));
+  WriteToOutput stream(output, std::move(mover), redact);
   // The counting of objects must leave nothing in the file.
   isolate->GetHeapProfiler()->StopTrackingHeapObjects();
   const v8::HeapSnapshot* snapshot = isolate->GetHeapProfiler()->TakeHeapSnapshot(&progress);

@@ -16,7 +16,7 @@ namespace stillframe {
 void BeginInCopy(v8::Isolate* isolate, const HeapControl& control,
                  const std::vector<AddressRange>& left_out);
 
-// Ends the process if V8 cannot take the snapshot.
-void WriteHeapSnapshot(v8::Isolate* isolate, Output* output, IdMover mover);
+// Ends the process if V8 cannot take the snapshot. `redact`: without the contents of strings.
+void WriteHeapSnapshot(v8::Isolate* isolate, Output* output, IdMover mover, bool redact = false);
 
 }  // namespace stillframe

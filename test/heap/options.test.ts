@@ -99,6 +99,23 @@ describe.each(calls)('%s', (_, take) => {
   })
 })
 
+test('redact and stableIds are for heap snapshots', () => {
+  for (const key of ['redact', 'stableIds'] as const) {
+    const planOf = (options: object): ForkPlan =>
+      (thrownBy(() => writeHeapSnapshot(path, options)) as Reached).plan
+    expect(planOf({})[key]).toBe(false)
+    expect(planOf({ [key]: true })[key]).toBe(true)
+    expect(thrownBy(() => writeHeapSnapshot(path, { [key]: 1 as never }))).toMatchObject({
+      code: 'ERR_INVALID_ARG_TYPE',
+      message: expect.stringMatching(`options.${key}`),
+    })
+    expect(thrownBy(() => snapshotState(path, () => {}, { [key]: true } as ForkOptions))).toMatchObject({
+      code: 'ERR_INVALID_ARG_VALUE',
+      message: expect.stringMatching(`options.${key}`),
+    })
+  }
+})
+
 test.each([[undefined], [null], [{}], ['text']])('snapshotState(): %s is no callback', (write) => {
   const error = thrownBy(() => snapshotState(path, write as unknown as () => void))
   expect(error).toMatchObject({

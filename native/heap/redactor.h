@@ -1,0 +1,46 @@
+// Heap snapshots without the contents of strings.
+//
+// V8 has one table of strings, which comes last: the text "password" is the name of a property in
+// one place and the content of a string in another. So there are two of each string in the file,
+// what is left of it as content and what is left of it as a name, and nodes and edges are told by
+// their types which of the two they mean, before the table has been seen.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "heap/snapshot_filter.h"
+
+namespace stillframe {
+
+class Redactor final : public SnapshotFilter {
+ private:
+  // What a node or an edge has where its name is.
+  enum class Use : uint8_t { kContent, kName, kIndex, kOwnWord };
+  struct Rule {
+    std::string_view type;
+    Use use;
+    uint32_t word = 0;  // for kOwnWord
+  };
+  static Rule RuleOf(Records kind, std::string_view type);
+
+  void OnBegin(Records kind, const Layout& layout) override;
+  void OnRecord(Records kind, uint64_t* record) override;
+  void OnString(bool in_table, std::string_view escaped, std::string* out) override;
+  uint64_t IndexFor(uint64_t string, Use use);
+
+  // Of the records that are being read.
+  std::vector<Rule> rules_;  // by type
+  size_t type_field_ = kNone;
+  size_t name_field_ = kNone;
+  std::vector<size_t> string_fields_;
+  // By string: what it is used as.
+  std::vector<bool> contents_;
+  std::vector<bool> names_;
+  size_t strings_ = 0;  // of the table, so far
+};
+
+}  // namespace stillframe

@@ -1,0 +1,240 @@
+/**
+ * Promise: with `redact` no content of a string is in the file, names are, and everything else is as without. Proved by
+ * secrets in all places where a service has text: each is found in a file without `redact`, of the same process, and in no
+ * form in the file with it, which Chrome DevTools' reader opens.
+ */
+
+import { execFile } from 'node:child_process'
+import { createReadStream, readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { parse } from 'heap-snapshot-toolkit'
+import { beforeAll, describe, expect, test } from 'vitest'
+import { sharedTemporaryDirectory } from '../support/temporary-directory.js'
+import { greekOf, secretOf } from './secret.mjs'
+
+const directory = sharedTemporaryDirectory()
+const program = new URL('fixtures/secrets.mjs', import.meta.url)
+const seed = Math.random().toString(36)
+
+/** In V8's format, with what is needed of it. */
+interface HeapFile {
+  bytes: Buffer
+  strings: string[]
+  nodes: { type: string; name: string; id: number; size: number; edges: Edge[] }[]
+  edges: Edge[]
+  /** Of the strings and the nodes that are referred to: the least and the greatest. */
+  indexes: Record<'strings' | 'nodes', [number, number]>
+}
+
+interface Edge {
+  type: string
+  /** Or an index. */
+  name: string | number
+  to: number
+}
+
+function read(path: string): HeapFile {
+  const bytes = readFileSync(path)
+  const { snapshot, nodes: numbers, edges: edgeNumbers, locations, strings } = JSON.parse(bytes.toString())
+  const { node_fields: nodeFields, node_types: nodeTypes, edge_types: edgeTypes } = snapshot.meta
+  const [type, name, id, size, count] = ['type', 'name', 'id', 'self_size', 'edge_count'].map((field) =>
+    nodeFields.indexOf(field),
+  ) as [number, number, number, number, number]
+  const width = nodeFields.length
+  const edges: Edge[] = []
+  const usedStrings: number[] = []
+  const usedNodes: number[] = locations.filter((_: number, index: number) => index % 4 === 0)
+  for (let at = 0; at < edgeNumbers.length; at += 3) {
+    const [edgeType, nameOrIndex, to] = edgeNumbers.slice(at, at + 3)
+    const word = edgeTypes[0][edgeType]
+    const isIndex = word === 'element' || word === 'hidden'
+    if (!isIndex) usedStrings.push(nameOrIndex)
+    usedNodes.push(to)
+    edges.push({ type: word, name: isIndex ? nameOrIndex : strings[nameOrIndex], to: to / width })
+  }
+  let firstEdge = 0
+  const nodes: HeapFile['nodes'] = []
+  for (let at = 0; at < numbers.length; at += width) {
+    usedStrings.push(numbers[at + name])
+    nodes.push({
+      type: nodeTypes[type][numbers[at + type]],
+      name: strings[numbers[at + name]],
+      id: numbers[at + id],
+      size: numbers[at + size],
+      edges: edges.slice(firstEdge, firstEdge + numbers[at + count]),
+    })
+    firstEdge += numbers[at + count]
+  }
+  expect(nodes.length).toBe(snapshot.node_count)
+  expect(edges.length).toBe(snapshot.edge_count)
+  expect(usedNodes.filter((index) => index % width !== 0)).toEqual([])
+  const range = (indexes: number[]): [number, number] => [
+    indexes.reduce((a, b) => Math.min(a, b)),
+    indexes.reduce((a, b) => Math.max(a, b)),
+  ]
+  return {
+    bytes,
+    strings,
+    nodes,
+    edges,
+    indexes: { strings: range(usedStrings), nodes: range(usedNodes.map((index) => index / width)) },
+  }
+}
+
+/** Whether the text is anywhere in the file, as it is or in a form that a reader would make it of. */
+function has({ bytes, strings }: HeapFile, text: string): boolean {
+  const escapes = [...text].map((c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`).join('')
+  const upper = escapes.replace(/[0-9a-f]{4}/g, (digits) => digits.toUpperCase())
+  const forms = [text, escapes, upper, Buffer.from(text, 'utf16le'), Buffer.from(text, 'utf16le').swap16()]
+  return forms.some((form) => bytes.includes(form)) || strings.some((string) => string.includes(text))
+}
+
+let plain: HeapFile
+let redacted: HeapFile
+let paths: { plain: string; redacted: string }
+
+beforeAll(async () => {
+  const run = promisify(execFile)
+  const args = [fileURLToPath(program), directory, seed, secretOf(seed, 'argument')]
+  const env = { ...process.env, STILLFRAME_TEST_SECRET: secretOf(seed, 'environment variable') }
+  paths = JSON.parse((await run(process.execPath, args, { env })).stdout)
+  plain = read(paths.plain)
+  redacted = read(paths.redacted)
+}, 300_000)
+
+/** What the fixture plants. */
+const kinds = [
+  ...readFileSync(fileURLToPath(program), 'utf8').matchAll(/\b(secret|greek)\('([^']+)'\)/g),
+].map(([, form, kind]) => [kind, form] as [string, string])
+const textOf = (kind: string, form: string): string => (form === 'greek' ? greekOf : secretOf)(seed, kind)
+
+const names = ['class name', 'property name', 'function name', 'variable', 'private name', 'accessor']
+/** Memory of a Buffer is not in V8's heap; and what nobody has called has no result. */
+const nowhere = ['buffer', 'nowhere']
+const secrets: [string, string][] = [
+  ...kinds.filter(([kind]) => !names.includes(kind) && !nowhere.includes(kind)),
+  ['argument', 'secret'],
+  ['environment variable', 'secret'],
+]
+
+test('many secrets are planted', () => {
+  expect(new Set(secrets.map(([kind]) => kind)).size).toBeGreaterThan(55)
+})
+
+test.each(secrets)('not in the file: %s (%s)', (kind, form) => {
+  expect(has(plain, textOf(kind, form)), 'without redact').toBe(true)
+  expect(has(redacted, textOf(kind, form)), 'with redact').toBe(false)
+})
+
+test.each(nowhere)('in neither file: %s', (kind) => {
+  expect([plain, redacted].map((file) => has(file, textOf(kind, 'secret')))).toEqual([false, false])
+})
+
+describe('names stay', () => {
+  const nodeTypes = (name: string): Set<string> =>
+    new Set(redacted.nodes.filter((node) => node.name === name).map(({ type }) => type))
+  const edgeTypes = (name: string): Set<string> =>
+    new Set(redacted.edges.filter((edge) => edge.name === name).map(({ type }) => type))
+
+  test('of classes, functions and scripts', () => {
+    expect(nodeTypes(secretOf(seed, 'class name'))).toContain('object')
+    expect(nodeTypes(secretOf(seed, 'class name'))).toContain('closure')
+    expect(nodeTypes(secretOf(seed, 'function name'))).toContain('closure')
+    expect(nodeTypes(program.href)).toContain('code')
+  })
+
+  test('of properties, accessors, private fields and variables', () => {
+    expect(edgeTypes(secretOf(seed, 'property name'))).toContain('property')
+    expect(edgeTypes(`#${secretOf(seed, 'private name')}`)).toContain('property')
+    expect(edgeTypes(`get ${secretOf(seed, 'accessor')}`)).toContain('property')
+    expect(edgeTypes(secretOf(seed, 'variable'))).toContain('context')
+  })
+
+  test('which are content where they are strings', () => {
+    for (const kind of names) expect(nodeTypes(secretOf(seed, kind))).not.toContain('string')
+    const texts = redacted.nodes.filter(({ type }) => type === 'string' || type === 'regexp')
+    expect(texts.length).toBeGreaterThan(1000)
+    expect(texts.filter(({ name }) => !/^\**$/.test(name))).toEqual([])
+  })
+
+  test('of nodes that V8 names itself', () => {
+    for (const [type, name] of [
+      ['concatenated string', '(concatenated string)'],
+      ['sliced string', '(sliced string)'],
+      ['symbol', 'symbol'],
+      ['number', 'heap number'],
+      ['synthetic', '(GC roots)'],
+      ['native', 'system / JSArrayBufferData'],
+    ] as const) {
+      expect(nodeTypes(name), name).toContain(type)
+    }
+    expect(edgeTypes('<symbol Symbol.iterator>')).toContain('property')
+  })
+})
+
+describe('the rest is as without', () => {
+  /** What there is below the planted object, with all that redact must leave. */
+  function shapeOf(file: HeapFile): string[] {
+    const root = file.nodes.findIndex(
+      ({ type, name }) => type === 'object' && name === secretOf(seed, 'class name'),
+    )
+    const lines: string[] = []
+    const walk = (at: number, path: string, depth: number): void => {
+      const { type, name, size, edges } = file.nodes[at] as HeapFile['nodes'][number]
+      lines.push(`${path}: ${type}, ${size} bytes, ${name.length} characters`)
+      if (depth === 0) return
+      for (const edge of edges) {
+        const shown = typeof edge.name === 'string' && /^[a-zA-Z]+$/.test(edge.name) ? edge.name : '…'
+        if (edge.type === 'property' && shown !== '__proto__') walk(edge.to, `${path}.${shown}`, depth - 1)
+        if (edge.type === 'element') walk(edge.to, `${path}[${edge.name}]`, depth - 1)
+      }
+    }
+    walk(root, 'planted', 2)
+    return lines
+  }
+
+  test('types, sizes, lengths and references', () => {
+    expect(shapeOf(plain).length).toBeGreaterThan(60)
+    expect(shapeOf(redacted)).toEqual(shapeOf(plain))
+    expect(shapeOf(redacted).join('\n')).toMatch(/planted\.long: string, 210\d\d bytes, 1024 characters/)
+  })
+
+  test('kinds of nodes and edges', () => {
+    const counts = (of: { type: string }[]): Record<string, number> => {
+      const count: Record<string, number> = {}
+      for (const { type } of of) count[type] = (count[type] ?? 0) + 1
+      return count
+    }
+    for (const what of ['nodes', 'edges'] as const) {
+      const [before, after] = [counts(plain[what]), counts(redacted[what])]
+      expect(Object.keys(after).sort()).toEqual(Object.keys(before).sort())
+      for (const [type, count] of Object.entries(before)) {
+        // The process went on: the first job, its file.
+        expect(Math.abs((after[type] ?? 0) - count), `${what}: ${type}`).toBeLessThanOrEqual(400 + count / 50)
+      }
+    }
+  })
+
+  test('every index is one of a string, a node', () => {
+    expect(redacted.indexes.strings[0]).toBe(0)
+    expect(redacted.indexes.strings[1]).toBeLessThan(redacted.strings.length)
+    expect(redacted.indexes.nodes[1]).toBeLessThan(redacted.nodes.length)
+    expect(new Set(redacted.nodes.map(({ id }) => id)).size).toBe(redacted.nodes.length)
+  })
+
+  test('for the reader of DevTools', async () => {
+    const classes = async (path: string): Promise<Record<string, number>> => {
+      const heap = await parse(createReadStream(path, 'utf8'))
+      const entries = Object.values(heap.aggregatesWithFilter({} as never))
+      return Object.fromEntries(entries.map(({ name, count }) => [name, count]))
+    }
+    const [before, after] = [await classes(paths.plain), await classes(paths.redacted)]
+    expect(after[secretOf(seed, 'class name')]).toBe(1)
+    expect(after['(string)']).toBeGreaterThan((before['(string)'] ?? 0) * 0.95)
+    // The reader calls some by their properties, which may be symbols; and the process went on.
+    const known = Object.keys(before).filter((name) => !name.startsWith('{') && (before[name] ?? 0) >= 10)
+    expect(known.length).toBeGreaterThan(30)
+    expect(known.filter((name) => after[name] === undefined)).toEqual([])
+  })
+})
