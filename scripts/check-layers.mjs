@@ -41,7 +41,7 @@ const houses = [
     resolve: (file, name) => path.join(path.dirname(file), name.replace(/\.js$/, '.ts')),
     floors: [
       ['base'],
-      ['addon'],
+      ['addon', 'heap-file'],
       ['region'],
       ['machine'],
       ['snapshot', 'restore'],

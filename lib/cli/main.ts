@@ -21,48 +21,70 @@ import {
 import { demo } from './demo.js'
 import { doctor } from './doctor.js'
 import { extract } from './extract.js'
+import { heapDiff } from './heap-diff.js'
+import { heapSummary } from './heap-summary.js'
 import { commandHelp, globalHelp } from './help.js'
 import { inspect } from './inspect.js'
 import { createIo, Interrupted, isBrokenPipe, styleFor, writeText } from './io.js'
 import { verify } from './verify.js'
 
-const commands: readonly Command[] = [demo, inspect, verify, extract, doctor]
+const commands: readonly Command[] = [demo, inspect, verify, extract, heapSummary, heapDiff, doctor]
 
 async function main(argv: readonly string[]): Promise<number> {
-  const [first, ...rest] = argv
+  const [first] = argv
   if (first === undefined) {
     throw new UsageError('no command given', `Commands: ${commandNames()}. Try 'stillframe --help'.`)
   }
   if (first === '--version') return await answer(`${packageVersion()}\n`)
   if (first === '--help' || first === '-h') return await answer(globalHelp(commands, packageVersion()))
   if (first.startsWith('-')) throw new UsageError(`unknown option '${first}'`, "Try 'stillframe --help'.")
-  if (first === 'help') return await answerHelp(rest)
+  if (first === 'help') return await answerHelp(argv.slice(1))
 
-  const command = commandNamed(first)
-  const args = parseArguments(command, rest)
+  const command = commandNamed(argv)
+  const args = parseArguments(command, argv.slice(wordsOf(command)))
   if (args.flag('help')) return await answer(commandHelp(command))
   return await run(command, args)
 }
 
-/** @throws UsageError with the name that was probably meant. */
-function commandNamed(name: string): Command {
-  const command = commands.find((candidate) => candidate.name === name)
+/**
+ * The command that `words` begin with: one or two of them (`heap summary`).
+ *
+ * @throws UsageError with the name that was probably meant.
+ */
+function commandNamed(words: readonly string[]): Command {
+  const command = commands.find(({ name }) => name === words.slice(0, name.split(' ').length).join(' '))
   if (command !== undefined) return command
-  const closest = closestOf(name, ['help', ...commands.map((candidate) => candidate.name)])
+  const [first = '', second] = words
+  const group = commands.filter(({ name }) => name.startsWith(`${first} `)).map(({ name }) => name)
+  if (group.length > 0) throw unknownInGroup(first, second, group)
+  const closest = closestOf(first, ['help', ...commands.map((candidate) => candidate.name)])
   const hint = closest === undefined ? `Commands: ${commandNames()}.` : `Did you mean '${closest}'?`
-  throw new UsageError(`unknown command '${name}'`, `${hint} Try 'stillframe --help'.`)
+  throw new UsageError(`unknown command '${first}'`, `${hint} Try 'stillframe --help'.`)
+}
+
+function unknownInGroup(first: string, second: string | undefined, group: readonly string[]): UsageError {
+  const hint = `Commands: ${group.join(', ')}. Try 'stillframe help ${group[0]}'.`
+  if (second === undefined || second.startsWith('-')) {
+    return new UsageError(`'${first}' needs a second word`, hint)
+  }
+  const closest = closestOf(`${first} ${second}`, group)
+  const suggestion = closest === undefined ? hint : `Did you mean '${closest}'? ${hint}`
+  return new UsageError(`unknown command '${first} ${second}'`, suggestion)
+}
+
+function wordsOf({ name }: Command): number {
+  return name.split(' ').length
 }
 
 /** `stillframe help [COMMAND]`. */
-async function answerHelp(words: readonly string[]): Promise<number> {
-  const [name, surplus] = words.filter((word) => word !== '--help' && word !== '-h')
+async function answerHelp(args: readonly string[]): Promise<number> {
+  const words = args.filter((word) => word !== '--help' && word !== '-h')
+  const isGlobal = words[0] === undefined || words[0] === 'help'
+  const command = isGlobal ? undefined : commandNamed(words)
+  const surplus = words[command === undefined ? 1 : wordsOf(command)]
   if (surplus !== undefined)
     throw new UsageError(`unexpected argument '${surplus}'`, "Try 'stillframe --help'.")
-  return await answer(
-    name === undefined || name === 'help'
-      ? globalHelp(commands, packageVersion())
-      : commandHelp(commandNamed(name)),
-  )
+  return await answer(command === undefined ? globalHelp(commands, packageVersion()) : commandHelp(command))
 }
 
 /** Runs a command with signals turned into an abort of its work. */

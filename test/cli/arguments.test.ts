@@ -7,7 +7,7 @@ import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
 import { run } from './run.js'
 
-const commands = ['demo', 'inspect', 'verify', 'extract', 'doctor']
+const commands = ['demo', 'inspect', 'verify', 'extract', 'heap summary', 'heap diff', 'doctor']
 
 describe('help', () => {
   it.each([
@@ -16,6 +16,10 @@ describe('help', () => {
     [
       ['help', 'inspect'],
       ['inspect', '--help'],
+    ],
+    [
+      ['help', 'heap', 'diff'],
+      ['heap', 'diff', '--help'],
     ],
   ])('%j says the same as %j', async (args, same) => {
     const [asked, known] = [await run(args), await run(same)]
@@ -37,7 +41,7 @@ describe('help', () => {
   })
 
   it.each(commands)('of %s says how it is called and what each option does', async (command) => {
-    const { status, stdout, stderr } = await run([command, '--help'])
+    const { status, stdout, stderr } = await run([...command.split(' '), '--help'])
     expect(status).toBe(0)
     expect(stderr).toBe('')
     expect(stdout.toString()).toMatch(new RegExp(`^Usage: stillframe ${command}`, 'm'))

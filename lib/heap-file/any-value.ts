@@ -1,0 +1,95 @@
+/**
+ * A value of any kind: skipped, or kept as text. What is skipped is not checked beyond what it takes
+ * to find its end.
+ */
+
+import { Buffer } from 'node:buffer'
+import {
+  backslash,
+  comma,
+  isBlank,
+  leftBrace,
+  leftBracket,
+  type Part,
+  quote,
+  rightBrace,
+  rightBracket,
+} from './bytes.js'
+import { Malformed } from './malformed.js'
+
+export class AnyValue implements Part {
+  readonly #maxKept: number
+  readonly #kept: Uint8Array[] = []
+  #keptBytes = 0
+  #depth = 0
+  #begun = false
+  #inString = false
+  #escaped = false
+  done = false
+
+  /** @param maxKept - more bytes than that are malformed; 0: none are kept, and any number may come. */
+  constructor(maxKept = 0) {
+    this.#maxKept = maxKept
+  }
+
+  /** The text of the value, when it is done. */
+  get text(): string {
+    return Buffer.concat(this.#kept).toString('utf8')
+  }
+
+  scan(bytes: Uint8Array, from: number, offset: number): number {
+    const end = this.#findEnd(bytes, from)
+    if (this.#maxKept > 0) {
+      this.#keptBytes += end - from
+      if (this.#keptBytes > this.#maxKept) {
+        throw new Malformed(`more than ${this.#maxKept} bytes of header`, offset + from)
+      }
+      // A copy: the chunk's memory is used again. (slice() of a Buffer is none.)
+      this.#kept.push(new Uint8Array(bytes.subarray(from, end)))
+    }
+    return end
+  }
+
+  #findEnd(bytes: Uint8Array, from: number): number {
+    let at = from
+    while (at < bytes.length) {
+      if (this.#inString) at = this.#skipString(bytes, at)
+      else {
+        const byte = bytes[at] as number
+        const closes = byte === rightBracket || byte === rightBrace
+        // A number, or a word, ends before what follows it.
+        if (this.#begun && this.#depth === 0 && (closes || byte === comma || isBlank(byte))) {
+          this.done = true
+          return at
+        }
+        at++
+        if (byte === quote) this.#inString = true
+        else if (byte === leftBracket || byte === leftBrace) this.#depth++
+        else if (closes) this.#depth--
+        if (!isBlank(byte)) this.#begun = true
+        if (closes && this.#depth <= 0) {
+          this.done = true
+          return at
+        }
+      }
+      if (this.done) return at
+    }
+    return at
+  }
+
+  #skipString(bytes: Uint8Array, from: number): number {
+    let at = this.#escaped ? from + 1 : from
+    while (at < bytes.length) {
+      const byte = bytes[at] as number
+      if (byte === quote) {
+        this.#inString = false
+        this.#escaped = false
+        if (this.#depth === 0) this.done = true
+        return at + 1
+      }
+      at += byte === backslash ? 2 : 1
+    }
+    this.#escaped = at > bytes.length
+    return bytes.length
+  }
+}

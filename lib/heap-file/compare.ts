@@ -1,0 +1,163 @@
+/** What has grown from one heap snapshot to a later one of the same program. */
+
+import { availableMemory } from './available-memory.js'
+import type { Layout } from './layout.js'
+import { Pauses } from './pauses.js'
+import { classOfKey, idOfKey, type Keep, Reading } from './reading.js'
+import { listClasses, reading } from './summary.js'
+
+export interface CompareOptions {
+  /** What may be taken; default: what the machine, or the container, has left. */
+  availableBytes?: number
+  signal?: AbortSignal
+  /** Of both files together. */
+  onProgress?: (bytesDone: number, bytesTotal: number) => void
+}
+
+export interface ClassChange {
+  name: string
+  /** Before and after. */
+  count: [number, number]
+  shallowBytes: [number, number]
+  countDelta: number
+  shallowDelta: number
+  /** Objects of the later file that the earlier one does not have; missing where ids do not tell. */
+  newObjects?: number
+}
+
+export interface HeapComparison {
+  files: { fileSize: number; nodes: number; shallowBytes: number }[]
+  /** True if an object has the same id in both files, so that new ones can be told from others. */
+  idsAreLasting: boolean
+  /** All classes whose count or bytes are others, those that have grown most first. */
+  classes: ClassChange[]
+  newObjects?: number
+  /** Why new objects are not told from others. */
+  classesOnly?: 'ids' | 'memory'
+}
+
+interface File {
+  fileSize: number
+  nodes: number
+  shallowBytes: number
+  classes: Map<string, { count: number; shallowBytes: number }>
+  /** Sorted by id; missing where there is no room for them. */
+  keys: Float64Array | undefined
+  nameOf(key: number): string
+}
+
+/**
+ * Of the objects in both files, so many must be of the same class: otherwise the ids are those of two
+ * processes, which V8 has numbered alike.
+ */
+const leastAgreement = 0.99
+/** Of the objects of the earlier file, so many must be in the later one. */
+const leastCommon = 0.01
+
+/** @throws StillframeError as summarizeHeapSnapshot() does. */
+export async function compareHeapSnapshots(
+  before: string,
+  after: string,
+  options: CompareOptions = {},
+): Promise<HeapComparison> {
+  const pauses = new Pauses(options.signal)
+  let earlier = 0
+  const first = await readFile(before, options, (done, total) => {
+    earlier = total
+    // Files that are compared are of about the same size.
+    options.onProgress?.(done, 2 * total)
+  })
+  const second = await readFile(after, options, (done, total) => {
+    options.onProgress?.(earlier + done, earlier + total)
+  })
+  await pauses.take()
+  const newObjects = countNew(first, second)
+  const classes = listChanges(first, second, newObjects)
+  const files = [first, second].map(({ fileSize, nodes, shallowBytes }) => ({
+    fileSize,
+    nodes,
+    shallowBytes,
+  }))
+  if (newObjects === undefined) {
+    const hasKeys = first.keys !== undefined && second.keys !== undefined
+    return { files, idsAreLasting: false, classes, classesOnly: hasKeys ? 'ids' : 'memory' }
+  }
+  let sum = 0
+  for (const count of newObjects.values()) sum += count
+  return { files, idsAreLasting: true, classes, newObjects: sum }
+}
+
+async function readFile(
+  path: string,
+  { signal, availableBytes }: CompareOptions,
+  onProgress: (done: number, total: number) => void,
+): Promise<File> {
+  return await reading(path, async (source) => {
+    let keys: Float64Array | undefined
+    const decide = ({ nodeCount }: Layout): Keep => {
+      const available = availableBytes ?? availableMemory()
+      keys = available < nodeCount * 8 ? undefined : newArray(nodeCount)
+      return { keys }
+    }
+    const read = await new Reading(source, { signal, onProgress, strings: 0 }, decide).run()
+    keys?.sort()
+    const listed = listClasses(read, read.classes.sameNames())
+    return {
+      fileSize: source.size,
+      nodes: read.layout.nodeCount,
+      shallowBytes: read.bytes,
+      classes: new Map(listed.map(({ name, ...totals }) => [name, totals])),
+      keys: read.idsFit ? keys : keys?.subarray(0, 0),
+      nameOf: (key) => read.classes.name(classOfKey(key)),
+    }
+  })
+}
+
+function newArray(length: number): Float64Array | undefined {
+  try {
+    return new Float64Array(length)
+  } catch (error) {
+    if (error instanceof RangeError) return undefined
+    throw error
+  }
+}
+
+/** By class, how many objects of `after` are not in `before`; undefined if ids do not tell. */
+function countNew(before: File, after: File): Map<string, number> | undefined {
+  if (before.keys === undefined || after.keys === undefined) return undefined
+  const counts = new Map<string, number>()
+  let [common, alike, index] = [0, 0, 0]
+  for (const key of after.keys) {
+    const id = idOfKey(key)
+    while (index < before.keys.length && idOfKey(before.keys[index] as number) < id) index++
+    const other = before.keys[index]
+    const name = after.nameOf(key)
+    if (other === undefined || idOfKey(other) !== id) counts.set(name, (counts.get(name) ?? 0) + 1)
+    else {
+      common++
+      if (before.nameOf(other) === name) alike++
+    }
+  }
+  const isTold = common >= leastCommon * before.keys.length && alike >= leastAgreement * common && common > 0
+  return isTold ? counts : undefined
+}
+
+function listChanges(before: File, after: File, newObjects: Map<string, number> | undefined): ClassChange[] {
+  const nothing = { count: 0, shallowBytes: 0 }
+  const changes: ClassChange[] = []
+  for (const name of new Set([...before.classes.keys(), ...after.classes.keys()])) {
+    const was = before.classes.get(name) ?? nothing
+    const is = after.classes.get(name) ?? nothing
+    const fresh = newObjects?.get(name) ?? 0
+    if (was.count === is.count && was.shallowBytes === is.shallowBytes && fresh === 0) continue
+    changes.push({
+      name,
+      count: [was.count, is.count],
+      shallowBytes: [was.shallowBytes, is.shallowBytes],
+      countDelta: is.count - was.count,
+      shallowDelta: is.shallowBytes - was.shallowBytes,
+      ...(newObjects !== undefined && { newObjects: fresh }),
+    })
+  }
+  return changes.sort((a, b) => b.shallowDelta - a.shallowDelta || b.countDelta - a.countDelta)
+}

@@ -1,0 +1,116 @@
+/**
+ * Promise: `stillframe heap summary` and `heap diff` say what fills a heap in tables that fit a terminal, or as one JSON
+ * document, and harmlessly. Each test runs the built command on files made by hand.
+ */
+
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { beforeAll, describe, expect, it } from 'vitest'
+import { likeV8, type Made, makeHeapSnapshot } from '../support/heap-file.js'
+import { sharedTemporaryDirectory } from '../support/temporary-directory.js'
+import { run, runJson } from './run.js'
+
+const directory = sharedTemporaryDirectory()
+const at = (name: string): string => join(directory, name)
+
+/** ESC, CSI, RIGHT-TO-LEFT OVERRIDE. */
+const evil = 'Evil\u001b]0;owned\u0007\u009b31m\u202edrow'
+const evilEscaped = 'Evil\\u001b]0;owned\\u0007\\u009b31m\\u202edrow'
+const long = 'AbstractSingletonProxyFactoryBean'.repeat(8)
+
+function heapOf(orders: number): Made {
+  const members = Array.from({ length: orders }, () => ({ type: 'object', name: 'Order', size: 2 ** 20 }))
+  return {
+    nodes: [
+      { type: 'synthetic', name: '', size: 0 },
+      { type: 'object', name: 'global', size: 100 },
+      { type: 'object', name: 'Array', size: 16 },
+      { type: 'object', name: evil, size: 50 },
+      { type: 'object', name: long, size: 60 },
+      { type: 'string', name: `${evil} text`, size: 70 },
+      ...members,
+    ],
+    edges: [
+      { from: 0, to: 1, type: 'shortcut', name: 'global' },
+      { from: 1, to: 2, type: 'property', name: 'orders' },
+      { from: 1, to: 3, type: 'property', name: evil },
+      { from: 3, to: 4, type: 'property', name: long },
+      { from: 3, to: 5, type: 'property', name: 'text' },
+      ...members.map((_, index) => ({ from: 2, to: 6 + index, type: 'element', name: index })),
+    ],
+  }
+}
+
+beforeAll(() => {
+  writeFileSync(at('a'), likeV8(makeHeapSnapshot(heapOf(3))))
+  writeFileSync(at('b'), likeV8(makeHeapSnapshot(heapOf(5))))
+  writeFileSync(at('empty'), '')
+})
+
+describe('heap summary', () => {
+  it('tells classes, and where memory gathers', async () => {
+    const { status, stdout, stderr } = await run(['heap', 'summary', at('a')])
+    const text = stdout.toString()
+    expect({ status, stderr }).toEqual({ status: 0, stderr: '' })
+    expect(text).toMatch(/heap +3 MiB in 9 nodes/)
+    expect(text).toMatch(/Order +3 +3 MiB +3 MiB +100 %/)
+    expect(text).toMatch(/3 MiB +100 % +global \.orders Array @5/)
+    expect(text).toContain(evilEscaped)
+    for (const line of text.split('\n')) expect(line.length).toBeLessThanOrEqual(200)
+  })
+
+  it('without what is retained says that it is left out', async () => {
+    const { stdout } = await run(['heap', 'summary', at('a'), '--shallow', '--top', '2'])
+    expect(stdout.toString()).toMatch(/Retained sizes were left out; they would take/)
+    expect(stdout.toString()).not.toMatch(/shallow +retained/)
+    expect(stdout.toString()).toMatch(/and 4 more: --top/)
+  })
+
+  it('is a document with --json', async () => {
+    const { status, json } = await runJson(['heap', 'summary', at('a'), '--top', '1'])
+    expect(status).toBe(0)
+    expect(json).toMatchObject({ file: at('a'), nodes: 9, edges: 8, classCount: 6 })
+    expect(json['classes']).toHaveLength(1)
+    expect(json['objects']).toMatchObject([{ name: 'Array', retainedBytes: 3 * 2 ** 20 + 16 }])
+  })
+})
+
+describe('heap diff', () => {
+  it('tells what has grown, and counts what is new', async () => {
+    const { status, stdout, stderr } = await run(['heap', 'diff', at('a'), at('b')])
+    expect({ status, stderr }).toEqual({ status: 0, stderr: '' })
+    expect(stdout.toString()).toMatch(/2 objects of B are not in A/)
+    expect(stdout.toString()).toMatch(/Order +3 +5 +\+2 +2 +5 MiB +\+2 MiB/)
+  })
+
+  it('is a document with --json', async () => {
+    const { status, json } = await runJson(['heap', 'diff', at('b'), at('a')])
+    expect(status).toBe(0)
+    expect(json).toMatchObject({
+      before: at('b'),
+      after: at('a'),
+      idsAreLasting: true,
+      newObjects: 0,
+      changedClasses: 1,
+    })
+    expect(json['classes']).toMatchObject([{ name: 'Order', countDelta: -2, shallowDelta: -(2 ** 21) }])
+  })
+})
+
+describe('a wrong call', () => {
+  it.each([
+    [['heap'], 2, /needs a second word/],
+    [['heap', '--json'], 2, /needs a second word/],
+    [['heap', 'sumary'], 2, /Did you mean 'heap summary'/],
+    [['heap', 'diff', 'a'], 2, /B is missing/],
+    [['heap', 'summary', 'a', '--top', '0'], 2, /--top must be/],
+    [['help', 'heap'], 2, /heap summary, heap diff/],
+    [['heap', 'summary', at('empty')], 1, /not a heap snapshot.*empty.*ERR_STILLFRAME_FORMAT/],
+    [['heap', 'summary', at('none')], 1, /ENOENT/],
+  ] as [string[], number, RegExp][])('%j', async (args, status, message) => {
+    const outcome = await run(args)
+    expect({ status: outcome.status, stdout: outcome.stdout.toString() }).toEqual({ status, stdout: '' })
+    expect(outcome.stderr).toMatch(message)
+    expect(outcome.stderr).not.toMatch(/\n\s+at /)
+  })
+})
