@@ -181,6 +181,7 @@
         "native/heap/self_watch.cc",
         "native/heap/memory_watch.cc",
         "native/heap/output.cc",
+        "native/heap/pair_name.cc",
         "native/heap/payload_scan.cc",
         "native/heap/redactor.cc",
         "native/heap/snapshot_filter.cc",

@@ -1,7 +1,11 @@
 #include "heap/fresh_ids.h"
 
 #include <algorithm>
+#include <charconv>
 #include <mutex>
+#include <optional>
+
+#include "heap/pair_name.h"
 
 namespace stillframe {
 namespace {
@@ -45,19 +49,48 @@ void FreshIds::GiveBack(uint32_t first, uint64_t at_most, uint32_t highest) {
   if (given.next == first + at_most) given.next = (std::max(first, highest) + 2) & ~uint32_t{1};
 }
 
-void IdMover::OnBegin(Records kind, const Layout& layout) {
-  id_field_ = kind == Records::kNodes ? layout.IndexOf("id") : kNone;
+bool IdMover::OnBegin(Records kind, const Layout& layout) {
+  id_field_ = layout.IndexOf("id");
+  return kind == Records::kNodes && id_field_ != kNone;
+}
+
+bool IdMover::IsMoved(uint64_t id) const {
+  return id % 2 == 0 || static_cast<int64_t>(id) > last_kept_;
+}
+
+// Odd ids become even and the other way round, so that these do not meet either.
+uint64_t IdMover::Moved(uint64_t odd_id) const {
+  return first_ + (odd_id - static_cast<uint64_t>(last_kept_));
 }
 
 void IdMover::OnRecord(Records /*kind*/, uint64_t* record) {
-  if (id_field_ == kNone) return;
   uint64_t& id = record[id_field_];
-  const bool is_odd = id % 2 != 0;
-  if (is_odd && static_cast<int64_t>(id) <= last_kept_) return;
-  // The odd ids become even and the other way round, so that these do not meet either. An even one
-  // is made of an address, and may be any number of 32 bits: only that it is another one counts.
-  id = is_odd ? first_ + (id - static_cast<uint64_t>(last_kept_)) : first_ + 1 + 2 * outside_++;
+  if (!IsMoved(id)) return;
+  // An even one is made of an address, and may be any number of 32 bits: only that it is another one
+  // counts.
+  id = id % 2 != 0 ? Moved(id) : first_ + 1 + 2 * outside_++;
   highest_ = std::max(highest_, static_cast<uint32_t>(id));
+}
+
+void IdMover::OnString(bool in_table, std::string_view escaped, std::string* out) {
+  const std::optional<PairName> pair =
+      in_table && PairName::IsIn(escaped) ? PairName::Parse(escaped) : std::nullopt;
+  size_t copied = 0;
+  *out += '"';
+  if (pair) {
+    for (const std::string_view digits : {pair->key_id, pair->value_id, pair->table_id}) {
+      const auto begin = static_cast<size_t>(digits.data() - escaped.data());
+      uint64_t id = 0;
+      std::from_chars(digits.data(), digits.data() + digits.size(), id);
+      // Those of objects outside of the heap are in no WeakMap.
+      if (id % 2 == 0 || !IsMoved(id)) continue;
+      *out += escaped.substr(copied, begin - copied);
+      *out += std::to_string(Moved(id));
+      copied = begin + digits.size();
+    }
+  }
+  *out += escaped.substr(copied);
+  *out += '"';
 }
 
 }  // namespace stillframe

@@ -42,9 +42,11 @@ class IdMover final : public SnapshotFilter {
   uint32_t highest() const { return highest_; }
 
  private:
-  void OnBegin(Records kind, const Layout& layout) override;
+  bool OnBegin(Records kind, const Layout& layout) override;
   void OnRecord(Records kind, uint64_t* record) override;
-  bool OnEnd(Records kind) override { return kind == Records::kNodes; }
+  void OnString(bool in_table, std::string_view escaped, std::string* out) override;
+  bool IsMoved(uint64_t id) const;
+  uint64_t Moved(uint64_t odd_id) const;
 
   const uint32_t first_;
   const int64_t last_kept_;

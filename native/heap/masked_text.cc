@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <cctype>
+#include <optional>
+
+#include "heap/pair_name.h"
 
 namespace stillframe {
 namespace {
@@ -29,53 +32,21 @@ constexpr std::string_view kWellKnown[] = {
     "Symbol.unscopables",
 };
 
-// "12 / part of key (KEY @34) -> value (VALUE @56) pair in WeakMap (table @78)": KEY and VALUE are
-// the names of nodes of any type.
-constexpr std::string_view kKey = "part of key (";
-constexpr std::string_view kValue = ") -> value (";
-constexpr std::string_view kTable = ") pair in WeakMap (table @";
-
-bool IsDigit(char c) { return c >= '0' && c <= '9'; }
-
-bool IsNumber(std::string_view text) {
-  return !text.empty() && std::all_of(text.begin(), text.end(), IsDigit);
-}
-
-// Appends "NAME @12" without NAME.
-void AppendMaskedNode(std::string_view node, std::string* out) {
-  size_t id = node.size();
-  while (id > 0 && IsDigit(node[id - 1])) id--;
-  const bool has_id = id < node.size() && id >= 2 && node.substr(id - 2, 2) == " @";
-  const size_t name = has_id ? id - 2 : node.size();
-  AppendMasked(node.substr(0, name), out);
-  *out += node.substr(name);
-}
-
-// `name` has kKey. What is not of the one form that V8 gives to it is masked: KEY and VALUE may be
-// any text.
+// Keys and values are names of nodes, and may be any text.
 void AppendPair(std::string_view name, std::string* out) {
-  const size_t key = name.find(kKey) + kKey.size();
-  const size_t value = name.find(kValue, key);
-  const size_t table = name.rfind(kTable);
-  std::string_view number = name.substr(0, key - kKey.size());
-  bool is_pair = number.ends_with(" / ") && value != name.npos &&
-                 name.find(kValue, value + 1) == name.npos && table != name.npos && table > value &&
-                 name.ends_with(')');
-  if (is_pair) {
-    number.remove_suffix(3);
-    std::string_view id = name.substr(table + kTable.size());
-    id.remove_suffix(1);
-    is_pair = IsNumber(number) && IsNumber(id);
-  }
-  if (!is_pair) {
+  const std::optional<PairName> pair = PairName::Parse(name);
+  if (!pair) {
     AppendMasked(name, out);
     return;
   }
-  *out += name.substr(0, key);
-  AppendMaskedNode(name.substr(key, value - key), out);
-  *out += kValue;
-  AppendMaskedNode(name.substr(value + kValue.size(), table - value - kValue.size()), out);
-  *out += name.substr(table);
+  size_t copied = 0;
+  for (const std::string_view node : {pair->key, pair->value}) {
+    const auto begin = static_cast<size_t>(node.data() - name.data());
+    *out += name.substr(copied, begin - copied);
+    AppendMasked(node, out);
+    copied = begin + node.size();
+  }
+  *out += name.substr(copied);
 }
 
 // Symbols are told from names by this form alone. A property that has a name of the form is masked
@@ -142,7 +113,7 @@ void AppendMasked(std::string_view escaped, std::string* out) {
 void AppendName(std::string_view escaped, std::string* out) {
   const bool has_line_break =
       escaped.find("\\n") != escaped.npos || escaped.find("\\r") != escaped.npos;
-  if (escaped.find(kKey) != escaped.npos) {
+  if (PairName::IsIn(escaped)) {
     AppendPair(escaped, out);
   } else if (escaped.starts_with(kSymbol)) {
     AppendSymbol(escaped, out);

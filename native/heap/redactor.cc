@@ -51,7 +51,7 @@ Redactor::Rule Redactor::RuleOf(Records kind, std::string_view type) {
   return kind == Records::kNodes ? find(kNodes) : find(kEdges);
 }
 
-void Redactor::OnBegin(Records kind, const Layout& layout) {
+bool Redactor::OnBegin(Records kind, const Layout& layout) {
   rules_.clear();
   string_fields_.clear();
   type_field_ = layout.IndexOf("type");
@@ -61,7 +61,7 @@ void Redactor::OnBegin(Records kind, const Layout& layout) {
     for (const size_t field : {name_field_, layout.IndexOf("script_name")}) {
       if (field != kNone) string_fields_.push_back(field);
     }
-    return;
+    return true;
   }
   const size_t described = std::min(layout.fields.size(), layout.types.size());
   for (size_t field = 0; field < described; field++) {
@@ -70,6 +70,7 @@ void Redactor::OnBegin(Records kind, const Layout& layout) {
     if (field != type_field_) continue;
     for (const std::string& value : type.values) rules_.push_back(RuleOf(kind, value));
   }
+  return true;
 }
 
 uint64_t Redactor::IndexFor(uint64_t string, Use use) {

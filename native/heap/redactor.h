@@ -27,7 +27,7 @@ class Redactor final : public SnapshotFilter {
   };
   static Rule RuleOf(Records kind, std::string_view type);
 
-  void OnBegin(Records kind, const Layout& layout) override;
+  bool OnBegin(Records kind, const Layout& layout) override;
   void OnRecord(Records kind, uint64_t* record) override;
   void OnString(bool in_table, std::string_view escaped, std::string* out) override;
   uint64_t IndexFor(uint64_t string, Use use);

@@ -75,9 +75,9 @@ void SnapshotFilter::Open(char bracket) {
   for (kind_ = 0; kind_ < kKinds; kind_++) {
     const Layout& layout = layouts_[kind_];
     if (key_[kSections] != kKindNames[kind_].section || layout.fields.empty()) continue;
-    state_ = State::kRecords;
     record_.clear();
-    OnBegin(static_cast<Records>(kind_), layout);
+    const bool is_wanted = OnBegin(static_cast<Records>(kind_), layout);
+    state_ = is_wanted ? State::kRecords : State::kCopied;
     return;
   }
 }
@@ -142,7 +142,7 @@ void SnapshotFilter::EndRecords(char end) {
   const bool is_unfinished = !record_.empty();
   WriteRecord();
   if (is_unfinished && end != ']') out_ += ',';
-  state_ = OnEnd(static_cast<Records>(kind_)) ? State::kDone : State::kText;
+  state_ = State::kText;
 }
 
 size_t SnapshotFilter::TakeRecords(std::string_view rest) {
@@ -164,24 +164,33 @@ size_t SnapshotFilter::TakeRecords(std::string_view rest) {
   return rest.size();
 }
 
+size_t SnapshotFilter::TakeCopied(std::string_view rest) {
+  const auto is_number = [](char c) { return (c >= '0' && c <= '9') || c == ',' || c == '\n'; };
+  const auto end = std::find_if_not(rest.begin(), rest.end(), is_number);
+  if (end != rest.end()) state_ = State::kText;
+  out_.append(rest.begin(), end);
+  return static_cast<size_t>(end - rest.begin());
+}
+
 std::string_view SnapshotFilter::Pass(std::string_view piece) {
-  if (state_ == State::kDone) return piece;
   out_.clear();
-  while (!piece.empty() && state_ != State::kDone) {
+  while (!piece.empty()) {
     size_t taken = 0;
     switch (state_) {
+      case State::kText:
+        taken = TakeText(piece);
+        break;
       case State::kString:
         taken = TakeString(piece);
         break;
       case State::kRecords:
         taken = TakeRecords(piece);
         break;
-      default:
-        taken = TakeText(piece);
+      case State::kCopied:
+        taken = TakeCopied(piece);
     }
     piece.remove_prefix(taken);
   }
-  out_ += piece;
   return out_;
 }
 

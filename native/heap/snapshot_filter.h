@@ -40,24 +40,23 @@ class SnapshotFilter {
     size_t IndexOf(std::string_view field) const;  // kNone: there is none
   };
 
-  // Records of this kind begin.
-  virtual void OnBegin(Records /*kind*/, const Layout& /*layout*/) {}
+  // Records of this kind begin. False: they are copied as they are.
+  virtual bool OnBegin(Records kind, const Layout& layout) = 0;
   // One of them, with as many numbers as it has fields, to be changed in place.
   virtual void OnRecord(Records kind, uint64_t* record) = 0;
-  // They have ended. True: nothing that follows is of interest.
-  virtual bool OnEnd(Records /*kind*/) { return false; }
   // A string, as it is escaped, of the table or of anywhere else but V8's own description: appends
   // what stands in its place, with the quotes.
   virtual void OnString(bool in_table, std::string_view escaped, std::string* out);
 
  private:
-  enum class State : uint8_t { kText, kString, kRecords, kDone };
+  enum class State : uint8_t { kText, kString, kRecords, kCopied };
   static constexpr size_t kKeyDepth = 3;
   static constexpr size_t kKinds = 3;
 
   size_t TakeText(std::string_view rest);
   size_t TakeString(std::string_view rest);
   size_t TakeRecords(std::string_view rest);
+  size_t TakeCopied(std::string_view rest);
   void Open(char bracket);
   void EndString();
   void EndNumber();

@@ -52,6 +52,23 @@ TEST(IdMover, GivesObjectsOutsideOfTheHeapIdsOfTheRangeTooWhateverTheyHad) {
   EXPECT_EQ(mover.highest(), 1005U);
 }
 
+// V8 puts ids into the names of some references, and DevTools looks their nodes up.
+TEST(IdMover, MovesTheIdsInNamesOfPairsOfWeakMapsToo) {
+  const auto file = [](const std::string& nodes, const std::string& name) {
+    return R"({"snapshot":{"meta":{"node_fields":["id"],"edge_fields":["id"]}},"nodes":[)" + nodes +
+           R"(],"edges":[1,3],"strings":["@5",")" + name + "\"]}";
+  };
+  const auto name = [](const std::string& key, const std::string& value, const std::string& table) {
+    return "3 / part of key (k @" + key + ") -> value (v @ 5 @" + value +
+           ") pair in WeakMap (table @" + table + ")";
+  };
+  EXPECT_EQ(IdMover(1000, 3).Pass(file("3,5,7", name("3", "5", "7"))),
+            file("3,1002,1004", name("3", "1002", "1004")));
+  // A value that looks like another one.
+  const std::string unclear = name("5", "7) -> value (v @5", "7");
+  EXPECT_EQ(IdMover(1000, 3).Pass(file("3", unclear)), file("3", unclear));
+}
+
 TEST(FreshIds, AreInNoOtherFile) {
   const uint32_t first = FreshIds::Take(100);
   const uint32_t second = FreshIds::Take(100);

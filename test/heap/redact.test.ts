@@ -223,18 +223,36 @@ describe('the rest is as without', () => {
     expect(new Set(redacted.nodes.map(({ id }) => id)).size).toBe(redacted.nodes.length)
   })
 
+  test('ids in the names of references are those of their nodes', () => {
+    // DevTools tells by them which references come from a WeakMap.
+    const form = /^\d+ \/ part of key \(.* @(\d+)\) -> value \(.* @(\d+)\) pair in WeakMap \(table @(\d+)\)$/
+    for (const file of [plain, redacted]) {
+      const ids = new Set(file.nodes.map(({ id }) => id))
+      const pairs = file.edges.flatMap(({ name, to }) => {
+        const [, key, value, table] = form.exec(`${name}`) ?? []
+        return value === undefined
+          ? []
+          : [{ ids: [key, value, table].map(Number), target: file.nodes[to]?.id }]
+      })
+      expect(pairs.length).toBeGreaterThanOrEqual(4)
+      expect(pairs.filter((pair) => pair.ids[1] !== pair.target)).toEqual([])
+      expect(pairs.filter((pair) => !pair.ids.every((id) => ids.has(id)))).toEqual([])
+    }
+  })
+
   test('for the reader of DevTools', async () => {
-    const classes = async (path: string): Promise<Record<string, number>> => {
+    const classes = async (path: string): Promise<Map<string, { count: number; maxRet: number }>> => {
       const heap = await parse(createReadStream(path, 'utf8'))
-      const entries = Object.values(heap.aggregatesWithFilter({} as never))
-      return Object.fromEntries(entries.map(({ name, count }) => [name, count]))
+      return new Map(Object.values(heap.aggregatesWithFilter({} as never)).map((each) => [each.name, each]))
     }
     const [before, after] = [await classes(paths.plain), await classes(paths.redacted)]
-    expect(after[secretOf(seed, 'class name')]).toBe(1)
-    expect(after['(string)']).toBeGreaterThan((before['(string)'] ?? 0) * 0.95)
+    expect(after.get(secretOf(seed, 'class name'))?.count).toBe(1)
+    expect(after.get('(string)')?.count).toBeGreaterThan((before.get('(string)')?.count ?? 0) * 0.95)
+    // A key of a WeakMap retains its value of 1000 objects.
+    for (const file of [before, after]) expect(file.get('KeyOfWeakMap')?.maxRet).toBeGreaterThan(20_000)
     // The reader calls some by their properties, which may be symbols; and the process went on.
-    const known = Object.keys(before).filter((name) => !name.startsWith('{') && (before[name] ?? 0) >= 10)
+    const known = [...before].filter(([name, { count }]) => !name.startsWith('{') && count >= 10)
     expect(known.length).toBeGreaterThan(30)
-    expect(known.filter((name) => after[name] === undefined)).toEqual([])
+    expect(known.filter(([name]) => !after.has(name))).toEqual([])
   })
 })
