@@ -21,13 +21,8 @@ export class RecordLandmarks {
     this.#length = length
   }
 
-  /** The first record of the next hundreds begins at `offset`, or behind it. */
+  /** The next {@link recordsBetween} begin at `offset`, or behind it; the first ones with their array. */
   add(offset: number): void {
-    this.#offsets.push(offset)
-  }
-
-  /** The first hundreds begin with the array itself. */
-  begin(offset: number): void {
     this.#offsets.push(offset)
   }
 

@@ -132,7 +132,7 @@ export class Reading {
 
   #openNodes(offset: number): Part {
     const { length } = this.layout.node
-    this.nodeLandmarks.begin(offset)
+    this.nodeLandmarks.add(offset)
     return new NumberArray(recordsBetween * length, (numbers, count, next) => {
       this.#takeNodes(numbers, count)
       this.nodeLandmarks.add(next)
@@ -179,7 +179,7 @@ export class Reading {
     if (this.#nodes !== this.layout.nodeCount) this.#refuseCount('nodes', this.layout.nodeCount)
     graph.endOfNodes()
     const { length } = this.layout.edge
-    this.edgeLandmarks.begin(offset)
+    this.edgeLandmarks.add(offset)
     return new NumberArray(recordsBetween * length, (numbers, count, next) => {
       this.#takeEdges(graph, numbers, count)
       this.edgeLandmarks.add(next)

@@ -3,12 +3,14 @@
  * document, and harmlessly. Each test runs the built command on files made by hand.
  */
 
+import { spawnSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { likeV8, type Made, makeHeapSnapshot } from '../support/heap-file.js'
+import { memoryCgroup } from '../support/memory-cgroup.js'
 import { sharedTemporaryDirectory } from '../support/temporary-directory.js'
-import { run, runJson } from './run.js'
+import { mainPath, run, runJson } from './run.js'
 
 const directory = sharedTemporaryDirectory()
 const at = (name: string): string => join(directory, name)
@@ -72,6 +74,29 @@ describe('heap summary', () => {
     expect(json).toMatchObject({ file: at('a'), nodes: 9, edges: 8, classCount: 6 })
     expect(json['classes']).toHaveLength(1)
     expect(json['objects']).toMatchObject([{ name: 'Array', retainedBytes: 3 * 2 ** 20 + 16 }])
+  })
+})
+
+describe('in a container', () => {
+  it('leaves out what is retained where it would not fit, and is not killed', (context) => {
+    // 144 MB for the graph, and Node itself needs 80.
+    const nodes = 3_000_000
+    const group = memoryCgroup(context, 200 * 2 ** 20)
+    const meta = {
+      node_fields: ['type', 'name', 'id', 'self_size', 'edge_count'],
+      node_types: [['object']],
+      edge_fields: ['type', 'name_or_index', 'to_node'],
+      edge_types: [['property']],
+    }
+    const header = JSON.stringify({ meta, node_count: nodes, edge_count: 0 })
+    const records = '0,0,1,8,0,'.repeat(nodes).slice(0, -1)
+    writeFileSync(at('many'), `{"snapshot":${header},"nodes":[${records}],"edges":[],"strings":["Many"]}`)
+    const [shell = '', ...wrapper] = group.wrapper
+    const args = [...wrapper, process.execPath, mainPath, 'heap', 'summary', at('many')]
+    const { status, signal, stdout, stderr } = spawnSync(shell, args, { encoding: 'utf8' })
+    expect({ status, signal, stderr }).toEqual({ status: 0, signal: null, stderr: '' })
+    expect(stdout).toMatch(/Retained sizes are left out: they take 137 MiB of memory, and .* are available/)
+    expect(stdout).toMatch(/Many +3,000,000 +22\.9 MiB/)
   })
 })
 

@@ -176,6 +176,27 @@ describe('a heap made by hand', () => {
     ])
   })
 
+  it('tells what the program owns as the program’s, whatever of the engine knows it', async () => {
+    const made: Made = {
+      nodes: [
+        { type: 'synthetic', name: '', size: 0 },
+        { type: 'object', name: 'global', size: 1 },
+        { type: 'synthetic', name: '(GC roots)', size: 0 },
+        { type: 'object', name: 'Owner', size: 10 },
+        { type: 'object', name: 'Owned', size: 100 },
+      ],
+      edges: [
+        { from: 0, to: 1, type: 'shortcut', name: 'global' },
+        { from: 0, to: 2, type: 'element', name: 1 },
+        { from: 1, to: 3, type: 'property', name: 'owner' },
+        { from: 2, to: 4, type: 'internal', name: 'handle' },
+        { from: 3, to: 4, type: 'property', name: 'owned' },
+      ],
+    }
+    const { classes } = await summarize(write(made))
+    expect(classes.find(({ name }) => name === 'Owner')?.retainedBytes).toBe(110)
+  })
+
   it('tells a value of a WeakMap as its key’s', async () => {
     const pair = ' / part of key (Key @5) -> value (Value @9) pair in WeakMap (table @7)'
     const made: Made = {
