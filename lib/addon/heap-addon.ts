@@ -116,6 +116,7 @@ export interface MemoryWatchPlan {
   owner: string
   everyMs: number
   coolDownMs: number
+  redact: boolean
 }
 
 /** What a heap snapshot takes, and what there is. */

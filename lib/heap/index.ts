@@ -37,6 +37,7 @@ export {
   watchMemory,
 } from './memory-watch.js'
 export type { ForkOptions, ForkProgress, HeapSnapshotOptions } from './options.js'
+export { type HeapPreflight, type HeapPreflightOptions, preflightHeap } from './preflight.js'
 export type { NothingLater, StateWriter } from './state-writer.js'
 export { type ReadValuesOptions, readValues } from './values.js'
 

@@ -95,6 +95,8 @@ export interface MemoryWatchOptions {
    * heap. `'skip'`: nothing but a line on stderr, and `onError`.
    */
   whenTooBig?: 'skip' | undefined
+  /** True: without the contents of strings, as in `writeHeapSnapshot()`. Default: false. */
+  redact?: boolean | undefined
   /**
    * The most memory, in bytes, that the copy may have of its own. Default: what is left to the
    * process (to its cgroup) at the capture, but for an eighth, and at least 32 MiB.
@@ -126,6 +128,7 @@ const known = [
   'coolDownMs',
   'keep',
   'whenTooBig',
+  'redact',
   'memoryLimit',
   'stallTimeoutMs',
   'timeoutMs',
@@ -190,6 +193,7 @@ export function watchMemory(options: MemoryWatchOptions): MemoryWatch {
     owner: isMainThread ? `${process.pid}` : `${process.pid}.${threadId}`,
     everyMs: integer('everyMs', 10, maxMs, 1000),
     coolDownMs: integer('coolDownMs', 0, maxMs, 600_000),
+    redact: checkBoolean(given.redact, 'options.redact', false),
   }
   return startWatch(plan, {
     directory,

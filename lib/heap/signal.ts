@@ -1,8 +1,9 @@
 /**
- * A heap snapshot of a running service at a signal, without a change to its code:
+ * A heap snapshot of a running service at a signal, or when it takes too much memory, without a
+ * change to its code:
  *
  * ```sh
- * node --import stillframe/heap/signal app.js
+ * STILLFRAME_HEAP_AT=near-heap-limit,cgroup:85% node --import stillframe/heap/signal app.js
  * kill -USR2 <pid>
  * ```
  *
@@ -11,8 +12,12 @@
  * - `STILLFRAME_HEAP_SIGNAL`: `SIGUSR2` (default), `SIGUSR1` or `SIGPWR`.
  * - `STILLFRAME_HEAP_DIR`: the directory of the files, which must exist. Default: the working
  *   directory at the start.
+ * - `STILLFRAME_HEAP_AT`: what `watchMemory()` watches for, separated by commas: `near-heap-limit`;
+ *   `heap:1.5GiB` or `heap:80%` (in use after a garbage collection); `rss:2GiB`; `cgroup:85%`;
+ *   `pressure:20%`. Default: nothing. In each Worker `near-heap-limit` and `heap` are watched too.
  * - `STILLFRAME_HEAP_STABLE_IDS`: with `1`, ids last from file to file, at a price; see `stableIds`
  *   of `writeHeapSnapshot()`.
+ * - `STILLFRAME_HEAP_REDACT`: with `1`, files are without the contents of strings.
  * - `STILLFRAME_HEAP_KEEP`: how many files of this process are kept, the latest ones. Default 5.
  *
  * The files are called `heap-<pid>-<time in UTC>.heapsnapshot`, and show the heap of the main
@@ -29,7 +34,8 @@ import process from 'node:process'
 import { isMainThread } from 'node:worker_threads'
 import { loadHeapAddon } from '../addon/heap-addon.js'
 import { messageOf } from '../base/errors.js'
-import { type ForkJob, writeHeapSnapshot } from './index.js'
+import { type ForkJob, watchMemory, writeHeapSnapshot } from './index.js'
+import { parseTriggers } from './triggers.js'
 
 /**
  * Signals that have no other meaning for Node and the kernel. A listener for one that ends the
@@ -45,6 +51,9 @@ interface Settings {
   readonly directory: string
   readonly keep: number
   readonly stableIds: boolean
+  readonly redact: boolean
+  /** As the environment gives it; '' for nothing. */
+  readonly watchFor: string
 }
 
 /**
@@ -59,16 +68,18 @@ function say(text: string): void {
   }
 }
 
+/** Workers read the same ones: problems are reported once. */
 function readSettings(env: NodeJS.ProcessEnv): Settings {
+  const report = isMainThread ? say : (): void => {}
   const signal = env['STILLFRAME_HEAP_SIGNAL'] || 'SIGUSR2'
   const usable = usableSignals.includes(signal)
   if (!usable) {
-    say(`STILLFRAME_HEAP_SIGNAL: '${signal}' is none of ${usableSignals.join(', ')}; SIGUSR2 is taken`)
+    report(`STILLFRAME_HEAP_SIGNAL: '${signal}' is none of ${usableSignals.join(', ')}; SIGUSR2 is taken`)
   }
   const keep = Number(env['STILLFRAME_HEAP_KEEP'] || defaultKeep)
   const countable = Number.isSafeInteger(keep) && keep >= 1
   if (!countable) {
-    say(
+    report(
       `STILLFRAME_HEAP_KEEP: '${env['STILLFRAME_HEAP_KEEP']}' is no integer from 1 on; ${defaultKeep} is taken`,
     )
   }
@@ -77,6 +88,8 @@ function readSettings(env: NodeJS.ProcessEnv): Settings {
     directory: absolute(env['STILLFRAME_HEAP_DIR'] || '.'),
     keep: countable ? keep : defaultKeep,
     stableIds: env['STILLFRAME_HEAP_STABLE_IDS'] === '1',
+    redact: env['STILLFRAME_HEAP_REDACT'] === '1',
+    watchFor: env['STILLFRAME_HEAP_AT'] ?? '',
   }
 }
 
@@ -116,6 +129,7 @@ function install(settings: Settings): void {
     const job = writeHeapSnapshot(join(settings.directory, name), {
       overwrite: false,
       stableIds: settings.stableIds,
+      redact: settings.redact,
     })
     const atOnce = job.frozenAt !== undefined
     say(
@@ -158,9 +172,25 @@ function remove(path: string): void {
   }
 }
 
+/** RSS, cgroup and pressure are those of the process: the main thread watches for them. */
+function watch({ watchFor, directory, keep, redact }: Settings): void {
+  const { options, problems } = parseTriggers(watchFor)
+  if (isMainThread) for (const problem of problems) say(`STILLFRAME_HEAP_AT: ${problem}`)
+  if (options === undefined) return
+  const { nearHeapLimit, heapUsedBytes, heapUsedPercent } = options
+  const ofThread = { nearHeapLimit, heapUsedBytes, heapUsedPercent }
+  if (!isMainThread && nearHeapLimit !== true && (heapUsedBytes ?? heapUsedPercent) === undefined) return
+  try {
+    watchMemory({ directory, keep, redact, ...(isMainThread ? options : ofThread) })
+  } catch (error) {
+    say(`memory is not watched: ${messageOf(error)}`)
+  }
+}
+
 // Workers inherit --import; a signal is for the process.
+const settings = readSettings(process.env)
 if (isMainThread) {
-  const settings = readSettings(process.env)
   install(settings)
   foretell(settings)
 }
+watch(settings)

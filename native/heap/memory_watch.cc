@@ -257,10 +257,10 @@ bool MemoryWatch::State::Capture(Trigger trigger, std::chrono::milliseconds pati
   fork.limits.memory_limit = event.need.available_bytes;
   const uint64_t most_ids = FreshIds::MostFor(event.need.heap_bytes);
   const uint32_t first_id = FreshIds::Take(most_ids);
-  fork.in_child = [isolate = plan.isolate, first_id](Output* output,
-                                                     const std::vector<AddressRange>& left_out) {
+  fork.in_child = [isolate = plan.isolate, first_id, redact = plan.redact](
+                      Output* output, const std::vector<AddressRange>& left_out) {
     BeginInCopy(isolate, output->control(), left_out);
-    WriteHeapSnapshot(isolate, output, IdMover(first_id, IdMover::kKeepNone));
+    WriteHeapSnapshot(isolate, output, IdMover(first_id, IdMover::kKeepNone), redact);
   };
   event.path = fork.target.path;
   job_running = true;

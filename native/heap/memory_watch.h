@@ -45,6 +45,7 @@ struct WatchPlan {
   WatchTriggers triggers;
   int64_t every_ms = 0;
   int64_t cool_down_ms = 0;
+  bool redact = false;
   TargetOptions target;
   Pacing pacing;
   JobLimits limits;

@@ -70,6 +70,7 @@ class WatchHandle final : public Napi::ObjectWrap<WatchHandle>, public Job {
     plan.triggers = ReadTriggers(&reader);
     plan.every_ms = static_cast<int64_t>(reader.Number("everyMs"));
     plan.cool_down_ms = static_cast<int64_t>(reader.Number("coolDownMs"));
+    plan.redact = reader.Bool("redact");
     plan.pacing = ReadPacing(&reader);
     plan.limits = ReadJobLimits(&reader);
     plan.run_on_loop = [environment = environment_](std::function<void()> task) {

@@ -5,13 +5,17 @@
  */
 
 import { createReadStream, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { constants } from 'node:os'
 import { join } from 'node:path'
+import { fileURLToPath, pathToFileURL } from 'node:url'
 import { parse } from 'heap-snapshot-toolkit'
-import { describe, expect, test } from 'vitest'
-import { type MemoryWatchOptions, watchMemory } from '../../lib/heap/index.js'
+import { describe, expect, type TestContext, test } from 'vitest'
+import { type MemoryWatchOptions, preflightHeap, watchMemory } from '../../lib/heap/index.js'
+import { parseTriggers } from '../../lib/heap/triggers.js'
 import { thrownBy } from '../support/expect-error.js'
-import { type Fixture, startFixture } from '../support/fixture.js'
+import { type Fixture, type FixtureEnd, startFixture } from '../support/fixture.js'
 import { memoryCgroup } from '../support/memory-cgroup.js'
+import { needsRoot, needsTools } from '../support/needs.js'
 import { hasEnded, nameOf, waitUntil } from '../support/processes.mjs'
 import { useTemporaryDirectory } from '../support/temporary-directory.js'
 
@@ -202,10 +206,10 @@ describe('other triggers', () => {
   })
 
   test('per cent of the heap', async () => {
-    const service = start({ leak: 'objects', most: 400_000 }, { heapUsedPercent: 20 }, { heapMiB: 128 })
+    const service = start({ leak: 'objects', most: 1_500_000 }, { heapUsedPercent: 8 }, { heapMiB: 512 })
     const capture = await firstCapture(service)
     expect(capture).toMatchObject({ trigger: 'heap', kind: 'snapshot' })
-    expect(capture['heapBytes']).toBeGreaterThan(0.2 * 128 * MiB)
+    expect(capture['heapBytes']).toBeGreaterThan(0.08 * 512 * MiB)
     expect(capture['path']).toBe(await theFile())
   })
 
@@ -234,6 +238,100 @@ describe('other triggers', () => {
     expect(service.hasReport).toBe(false)
     await service.clear()
   })
+})
+
+describe('in a container', () => {
+  const entry = fileURLToPath(new URL('../../examples/container-entry.sh', import.meta.url))
+
+  /** Runs a dying service as the first process of a PID namespace, or below one that waits for the copy. */
+  async function runContainer(context: TestContext, first: readonly string[]): Promise<FixtureEnd> {
+    needsRoot(context, 'to make a PID namespace')
+    needsTools(context, 'unshare')
+    const { wrapper } = memoryCgroup(context, 4096 * MiB)
+    const namespace = ['unshare', '--pid', '--fork', '--kill-child', '--mount-proc', ...first]
+    return await start({ leak: 'objects' }, {}, { wrapper: [...wrapper, ...namespace] }).end
+  }
+
+  test('whose first process waits for the copy the file is there, and the status is the service’s', async (context) => {
+    const { status, stderr } = await runContainer(context, ['sh', entry])
+    expect(status).toBe(128 + constants.signals.SIGABRT)
+    expect(stderr).toContain('JavaScript heap out of memory')
+    expect(snapshots()).toHaveLength(1)
+    await expectLeakIn(await theFile())
+  })
+
+  test('whose first process is the service the copy ends with it, and leaves nothing', async (context) => {
+    await runContainer(context, [])
+    expect(files()).toEqual([])
+  })
+
+  test('the script is the one of the documentation', () => {
+    expect(readFileSync(new URL('../../docs/HEAP.md', import.meta.url), 'utf8')).toContain(
+      readFileSync(entry, 'utf8'),
+    )
+  })
+})
+
+describe('as the environment asks for it', () => {
+  test.each([
+    ['near-heap-limit', { nearHeapLimit: true }],
+    ['rss:2GiB, cgroup:85%', { nearHeapLimit: false, rssBytes: 2 ** 31, cgroupPercent: 85 }],
+    ['heap:1.5GiB', { nearHeapLimit: false, heapUsedBytes: 1.5 * 2 ** 30 }],
+    ['heap:80%,pressure:0.5%', { nearHeapLimit: false, heapUsedPercent: 80, pressurePercent: 0.5 }],
+    ['rss:1000', { nearHeapLimit: false, rssBytes: 1000 }],
+  ])('%s', (text, options) => {
+    expect(parseTriggers(text)).toEqual({ options, problems: [] })
+  })
+
+  test.each([
+    'rss',
+    'rss:',
+    'rss:85%',
+    'rss:0',
+    'rss:2GB',
+    'rss:-1',
+    'cgroup:1GiB',
+    'cgroup:101%',
+    'cgroup:0%',
+    'heap:1e9',
+    '__proto__:1',
+    'oom',
+  ])('%s is left out, and told', (text) => {
+    const { options, problems } = parseTriggers(`${text},near-heap-limit`)
+    expect(options).toEqual({ nearHeapLimit: true })
+    expect(problems).toEqual([expect.stringContaining(`'${text}' is `)])
+    expect(parseTriggers(text).options).toBeUndefined()
+  })
+
+  test.each([false, true])('by --import, without a change to the code; in a Worker: %s', async (inWorker) => {
+    const signal = pathToFileURL(fileURLToPath(new URL('../../dist/heap/signal.js', import.meta.url))).href
+    const service = startFixture(
+      new URL('fixtures/leaks.mjs', import.meta.url),
+      [inWorker ? 'worker' : 'main'],
+      {
+        nodeOptions: ['--import', signal, ...(inWorker ? [] : ['--max-old-space-size=64'])],
+        env: { STILLFRAME_HEAP_AT: 'near-heap-limit,cgroup:1', STILLFRAME_HEAP_DIR: inDirectory() },
+      },
+    )
+    const { stderr } = await service.end
+    expect(stderr).toContain(
+      "stillframe: STILLFRAME_HEAP_AT: 'cgroup:1' is not like cgroup:85%; it is left out\n",
+    )
+    expect(stderr.split("'cgroup:1'")).toHaveLength(2)
+    expect(await theFile()).toMatch(inWorker ? /heap-\d+\.\d+-/ : /heap-\d+-/)
+    await expectLeakIn(await theFile())
+  })
+})
+
+test('preflightHeap() tells what a heap snapshot needs, and what there is', async () => {
+  const { heapBytes, neededBytes, availableBytes, predictedPauseMs, fits } = await preflightHeap()
+  expect(heapBytes).toBeGreaterThan(4 * MiB)
+  expect(neededBytes).toBe(13 * heapBytes)
+  expect(availableBytes).toBeGreaterThan(MiB)
+  expect(predictedPauseMs).toBeGreaterThan(0)
+  expect(fits).toBe(neededBytes <= availableBytes)
+  expect(await preflightHeap({ memoryLimit: 1000 })).toMatchObject({ availableBytes: 1000, fits: false })
+  await expect(preflightHeap({ memoryLimit: 0 })).rejects.toMatchObject({ code: 'ERR_OUT_OF_RANGE' })
 })
 
 test('only the latest files of watches are kept, and those of others are left alone', async () => {
