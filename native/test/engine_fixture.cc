@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <utility>
 
 #include "base/sys.h"
 #include "freeze/fork_engine.h"
@@ -68,13 +69,29 @@ std::shared_ptr<RegionMemory> TouchedRegion(size_t byte_length, bool huge_pages)
   return region.value();
 }
 
+namespace {
+
+std::vector<FreezeSource> WholeRegions(const Regions& regions) {
+  std::vector<FreezeSource> sources;
+  for (const auto& region : regions) {
+    sources.push_back({region->data(), region->byte_length(), true});
+  }
+  return sources;
+}
+
+}  // namespace
+
 DirectCapture::DirectCapture(Variant variant, const Regions& regions, uint64_t memory_limit,
                              AtLimit at_limit)
-    : engine_(MakeEngine(variant)) {
+    : DirectCapture(variant, WholeRegions(regions), memory_limit, at_limit) {}
+
+DirectCapture::DirectCapture(Variant variant, std::vector<FreezeSource> sources,
+                             uint64_t memory_limit, AtLimit at_limit, uint32_t savers)
+    : savers_(savers), engine_(MakeEngine(variant)) {
+  plan_.sources = std::move(sources);
   std::vector<ImageDescription::Section> sections;
-  for (const auto& region : regions) {
-    sections.push_back({"r" + std::to_string(sections.size()), region->byte_length()});
-    plan_.sources.push_back({region->data(), region->byte_length(), true});
+  for (const FreezeSource& source : plan_.sources) {
+    sections.push_back({"r" + std::to_string(sections.size()), source.byte_length});
   }
   layout_ = PlanLayout(sections);
   plan_.memory_limit = memory_limit;
@@ -82,7 +99,7 @@ DirectCapture::DirectCapture(Variant variant, const Regions& regions, uint64_t m
 }
 
 Status DirectCapture::Prepare() {
-  Result<ControlBlock> control = ControlBlock::Create(layout_.block_count, {.savers = 2});
+  Result<ControlBlock> control = ControlBlock::Create(layout_.block_count, {.savers = savers_});
   if (!control.ok()) return control.failure();
   control_ = std::make_unique<ControlBlock>(std::move(control.value()));
   file_.Reset(memfd_create("capture", MFD_CLOEXEC));

@@ -35,11 +35,13 @@ std::shared_ptr<RegionMemory> TouchedRegion(size_t byte_length, bool huge_pages)
 
 using Regions = std::vector<std::shared_ptr<RegionMemory>>;
 
-// One capture of whole regions, without a supervisor: Freeze() is the instant, Finish() waits for the end.
+// One capture, without a supervisor: Freeze() is the instant, Finish() waits for the end.
 class DirectCapture {
  public:
   DirectCapture(Variant variant, const Regions& regions, uint64_t memory_limit,
                 AtLimit at_limit = AtLimit::kWait);
+  DirectCapture(Variant variant, std::vector<FreezeSource> sources, uint64_t memory_limit,
+                AtLimit at_limit = AtLimit::kWait, uint32_t savers = 2);
 
   Status Prepare();
   Status Freeze() { return engine_->Freeze(); }
@@ -48,6 +50,8 @@ class DirectCapture {
   // Makes an end, as the supervisor does on abort.
   void Stop() { engine_->Stop(); }
   Engine& engine() { return *engine_; }
+  // To be changed before Prepare(), which fills in what saves.
+  FreezePlan& plan() { return plan_; }
 
   // What the saver wrote: `length` bytes of a section. Holes are zeros.
   void ReadSaved(uint32_t section, uint64_t offset, void* out, size_t length) const;
@@ -59,6 +63,7 @@ class DirectCapture {
   std::unique_ptr<ControlBlock> control_;
   UniqueFd file_;
   FreezePlan plan_;
+  uint32_t savers_;
   std::unique_ptr<Engine> engine_;  // last: goes before what it works on
   CopyCost cost_;
 };

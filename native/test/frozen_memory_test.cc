@@ -22,7 +22,7 @@ constexpr std::byte kNew{0xEE};
 
 class OverwritingProtection final : public WriteProtection {
  public:
-  int Protect(std::byte*, size_t) override { return 0; }
+  int Protect(std::byte*, size_t) override { return protects_left-- > 0 ? 0 : -ENOMEM; }
   int Lift(std::byte* start, size_t length) override {
     if (failures_left > 0) {
       failures_left--;
@@ -46,6 +46,7 @@ class OverwritingProtection final : public WriteProtection {
 
   std::atomic<size_t> piece_bytes{SystemPageSize()};
   std::atomic<int> failures_left{0};
+  int protects_left = INT_MAX;
   bool can_drop = false;
   std::atomic<bool> hold_runs{false};  // whoever lifts more than a page stops before it
   std::atomic<bool> holding{false};
@@ -55,15 +56,25 @@ class FrozenMemoryTest : public ::testing::Test {
  protected:
   static constexpr uint64_t kPages = 64;
 
-  std::unique_ptr<FrozenMemory> Freeze(uint64_t limit_pages, AtLimit at_limit = AtLimit::kWait) {
-    region_ = TouchedRegion(kPages * SystemPageSize(), false);
-    memset(region_->data(), static_cast<int>(kOld), region_->byte_length());
+  std::unique_ptr<FrozenMemory> Freeze(uint64_t limit_pages, AtLimit at_limit = AtLimit::kWait,
+                                       uint64_t pages = kPages) {
+    region_ = OldRegion(pages);
+    auto frozen = Create({{region_->data(), region_->byte_length(), true}}, limit_pages, at_limit);
+    EXPECT_TRUE(frozen->ProtectAll().ok());
+    return frozen;
+  }
+  std::unique_ptr<FrozenMemory> Create(const std::vector<FreezeSource>& sources,
+                                       uint64_t limit_pages, AtLimit at_limit = AtLimit::kWait) {
     const std::shared_ptr<WriteProtection> protection(std::shared_ptr<void>(), &protection_);
-    auto frozen = FrozenMemory::Create({{region_->data(), region_->byte_length(), true}},
-                                       limit_pages * SystemPageSize(), at_limit, protection);
+    auto frozen =
+        FrozenMemory::Create(sources, limit_pages * SystemPageSize(), at_limit, protection);
     EXPECT_TRUE(frozen.ok());
-    EXPECT_TRUE(frozen.value()->ProtectAll().ok());
     return std::move(frozen.value());
+  }
+  static std::shared_ptr<RegionMemory> OldRegion(uint64_t pages) {
+    auto region = TouchedRegion(pages * SystemPageSize(), false);
+    memset(region->data(), static_cast<int>(kOld), region->byte_length());
+    return region;
   }
   std::byte* PageAt(uint64_t page) { return region_->data() + page * SystemPageSize(); }
 
@@ -110,7 +121,59 @@ TEST_F(FrozenMemoryTest, ALiftThatFailsIsAsIfItHadNotBeenTried) {
   std::thread writer([&] { frozen->ResolveWrite(PageAt(5)); });
   writer.join();
   EXPECT_EQ(*PageAt(5), kNew);
+  EXPECT_EQ(frozen->copied_bytes(), SystemPageSize());
   EXPECT_TRUE(SavesOld(*frozen, 0, kPages));
+}
+
+TEST_F(FrozenMemoryTest, AFreezeThatIsRefusedHalfwayLeavesNothingProtected) {
+  const auto first = OldRegion(1);
+  const auto second = OldRegion(1);
+  protection_.protects_left = 1;
+  auto frozen = Create(
+      {{first->data(), first->byte_length(), true}, {second->data(), second->byte_length(), true}},
+      kPages);
+  EXPECT_FALSE(frozen->ProtectAll().ok());
+  EXPECT_EQ(*first->data(), kNew);
+  // Nor does a writer that has met the first wait for the second.
+  EXPECT_EQ(frozen->ResolveWrite(first->data()), Resolved::kWritable);
+}
+
+TEST_F(FrozenMemoryTest, EmptySourcesHideNobody) {
+  region_ = OldRegion(kPages);
+  const FreezeSource whole{region_->data(), region_->byte_length(), true};
+  for (const uint64_t page : {0, 5}) {
+    const FreezeSource empty{PageAt(page), 0, true};
+    EXPECT_TRUE(Create({whole, empty}, kPages)->Contains(PageAt(page)));
+    EXPECT_TRUE(Create({empty, whole}, kPages)->Contains(PageAt(kPages - 1)));
+  }
+}
+
+TEST_F(FrozenMemoryTest, WhatIsLookedAtAfterAllWasLiftedIsNothing) {
+  auto frozen = Freeze(kPages);
+  std::vector<std::byte> seen(kPages * SystemPageSize());
+  frozen->Peek(0, 0, seen.size(), seen.data());
+  EXPECT_EQ(seen, std::vector<std::byte>(seen.size(), kOld));
+  frozen->LiftAll();
+  frozen->Peek(0, 0, seen.size(), seen.data());
+  EXPECT_EQ(seen, std::vector<std::byte>(seen.size()));
+}
+
+TEST_F(FrozenMemoryTest, EachChunkIsSavedOnceAndThoseThatFillThePoolFirst) {
+  constexpr uint64_t kChunks = 3;
+  const uint64_t pages_in_chunk = kChunkSize / SystemPageSize();
+  auto frozen = Freeze(4, AtLimit::kWait, kChunks * pages_in_chunk);
+  for (uint64_t page = 0; page < 4; page++) frozen->ResolveWrite(PageAt(pages_in_chunk + page));
+  ControlHeader control{};
+  const auto next = [&] { return frozen->NextChunk(&control, kChunks); };
+  EXPECT_EQ((std::array{next(), next(), next()}), (std::array<uint64_t, 3>{1, 0, 2}));
+  EXPECT_GE(next(), kChunks);
+}
+
+TEST_F(FrozenMemoryTest, NoChunkIsWorthSavingOnceAllIsLifted) {
+  auto frozen = Freeze(kPages);
+  frozen->LiftAll();
+  ControlHeader control{};
+  EXPECT_EQ(frozen->NextChunk(&control, 1), 1U);
 }
 
 TEST_F(FrozenMemoryTest, ASaverThatIsRefusedLeavesThePagesToTheirWriters) {

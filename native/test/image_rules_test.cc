@@ -176,7 +176,12 @@ const Rule kTrailerRules[] = {
     {"IndexInTheHeader", [](I i) { i->trailer.index_offset = 0; }, kCorrupt, kTrailer},
     {"IndexHuge", [](I i) { i->trailer.index_offset = kHuge - kPartAlignment + 1; }, kCorrupt,
      kTrailer},
-    {"IndexNotAligned", [](I i) { i->trailer.index_offset += kPageSize; }, kCorrupt, kTrailer},
+    {"IndexNotAligned",
+     [](I i) {
+       i->tail_at += kPageSize;
+       i->Relayout();
+     },
+     kCorrupt, kTrailer},
     {"SectionsElsewhere", [](I i) { i->trailer.sections_offset -= 8; }, kCorrupt, kTrailer},
     {"EmptyPageBeforeTheTrailer", [](I i) { i->trailer.file_length += kPageSize; }, kCorrupt,
      kTrailer},

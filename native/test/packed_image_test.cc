@@ -144,6 +144,12 @@ const Rule kRules[] = {
        i->Relayout();
      },
      "no writer would put it"},
+    {"TheTailNotAligned",
+     [](I i) {
+       i->tail_at += kPageSize;
+       i->Relayout();
+     },
+     "trailer does not describe this file"},
     {"NoStoredBytes", [](I i) { i->index[4].stored_length = 0; }, kEntry, "last"},
     {"AFrameThatHasNotShrunk", [](I i) { i->index[4].stored_length = kPageSize; }, kEntry, "last"},
     {"StoredAsItIsButShorter", [](I i) { i->index[2].stored_length = kPageSize; }, kEntry, "noise"},

@@ -541,6 +541,17 @@ TEST_F(Saver, AnAbortDoesNotWaitForTheRateLimit) {
   savers.join();
 }
 
+TEST_F(Saver, WhoeverIsInterruptedDoesNotWaitForTheRateLimit) {
+  Plan({{"main", Pattern(kChunk, 1)}});
+  plan_.pacing.max_bytes_per_second = 1;  // weeks
+  // From the second page on, which is not due yet.
+  plan_.interrupted_context = plan_.control;
+  plan_.interrupted = [](const void* context) {
+    return static_cast<const ControlHeader*>(context)->bytes_written.load() > 0;
+  };
+  EXPECT_EQ(SaveChunks(plan_), SaveEnd::kInterrupted);
+}
+
 TEST_F(Saver, StandsBackForTheService) {
   Plan({{"main", Pattern(kChunk, 1)}});
   const int before = getpriority(PRIO_PROCESS, 0);

@@ -1,5 +1,6 @@
-// No slot is handed out to two at once, and no more are counted than there are, whatever comes between. Proved with threads
-// that take and give, and with one that is held up at the one instruction that matters.
+// No slot is handed out to two at once, no more are counted than there are, whatever comes between, and no child gets
+// what is in them. Proved with threads that take and give, and with one that is held up at the one instruction that
+// matters.
 #include "freeze/slot_pool.h"
 
 #include <gtest/gtest.h>
@@ -14,10 +15,17 @@
 #include <utility>
 #include <vector>
 
+#include "memory/mapping_list.h"
 #include "memory/page.h"
 
 namespace stillframe::test {
 namespace {
+
+TEST(SlotPool, IsKeptOutOfChildrenAsTheRegionsAre) {
+  Result<SlotPool> pool = SlotPool::Create(SystemPageSize(), SystemPageSize());
+  ASSERT_TRUE(pool.ok());
+  EXPECT_TRUE(IsDontFork(pool.value().Bytes(0)).value());
+}
 
 TEST(SlotPool, NeverCountsMoreSlotsThanThereAre) {
   constexpr uint32_t kSlots = 1;

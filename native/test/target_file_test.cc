@@ -493,6 +493,25 @@ TEST_F(Target, GivesUpWhenNoTemporaryNameIsFree) {
   EXPECT_EQ(Text(path_), "old");
 }
 
+TEST_F(Target, AnotherTemporaryNameIsTakenWhenOneIsNotFree) {
+  WriteFile(path_, "old");
+  // The first is that of the target itself, which is taken.
+  FaultScope::Fail("linkat", 2, EEXIST);
+  EXPECT_TRUE(Save("new").ok());
+  EXPECT_EQ(sys::CallCount(sys::Call::kLinkat), 3U);
+  EXPECT_EQ(Text(path_), "new");
+  EXPECT_EQ(directory_.List(), Names{"snapshot"});
+}
+
+TEST_F(Target, AFileIsLockedAgainstSweepsBeforeItHasAName) {
+  Result<TargetFile> target = Open();
+  ASSERT_TRUE(target.ok());
+  const std::string path = "/proc/self/fd/" + std::to_string(target.value().fd());
+  const UniqueFd sweeper(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  ASSERT_TRUE(sweeper.valid());
+  EXPECT_NE(flock(sweeper.get(), LOCK_EX | LOCK_NB), 0);
+}
+
 TEST_F(Target, ATemporaryFileThatWasSweptBeforeItWasLockedIsMadeAgain) {
   FaultScope::Fail("openat", 2, EOPNOTSUPP);
   // Of the new file: it has no name any more.
@@ -535,6 +554,17 @@ TEST_F(Target, NothingIsPublishedOnceItHasBeenGivenUp) {
   EXPECT_EQ(published.failure().code, FailureCode::kAborted);
   EXPECT_EQ(sys::CallCount(sys::Call::kLinkat), 0U);
   EXPECT_EQ(Text(path_), "old");
+}
+
+TEST_F(Target, WhatHasBeenGivenUpIsNotBroughtToTheDiskPieceByPiece) {
+  Result<TargetFile> target = Open();
+  ASSERT_TRUE(target.ok());
+  ASSERT_EQ(ftruncate(target.value().fd(), off_t{1} << 30), 0);
+  FaultScope::Count("sync_file_range");
+  PublishTurn turn;
+  turn.GiveUp();
+  EXPECT_FALSE(target.value().Publish(&turn).ok());
+  EXPECT_EQ(sys::CallCount(sys::Call::kSyncFileRange), 0U);
 }
 
 TEST_F(Target, EitherItIsCompleteOrGivenUp) {

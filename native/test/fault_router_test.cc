@@ -1,0 +1,236 @@
+// The handler of faults takes those that are about armed memory, for as long as they may come, and
+// no others; and it disturbs nobody else. Proved with faults that a process sends to itself, which
+// may say anything, in processes of their own.
+#include "freeze/fault_router.h"
+
+#include <gtest/gtest.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <chrono>
+#include <cstdio>
+#include <memory>
+#include <thread>
+#include <utility>
+
+#include "base/sys.h"
+#include "memory/page.h"
+#include "test/engine_fixture.h"
+
+namespace stillframe::test {
+namespace {
+
+// Protects nothing, and looks at who lifts.
+class WatchedProtection final : public WriteProtection {
+ public:
+  int Protect(std::byte*, size_t) override { return 0; }
+  int Lift(std::byte*, size_t) override {
+    lifted_on = __builtin_frame_address(0);
+    lifts++;
+    lifts.notify_all();
+    hold.wait(true);
+    return refuse ? -ENOMEM : 0;
+  }
+  size_t PieceBytes(uint64_t) override { return SystemPageSize(); }
+  const char* CallName() const override { return "lift"; }
+
+  void* lifted_on = nullptr;
+  std::atomic<int> lifts{0};
+  std::atomic<bool> hold{false};
+  std::atomic<bool> refuse{false};
+};
+
+std::atomic<int> calls_of_host{0};
+
+// What was there before ours.
+void InstallHostHandler(int signal) {
+  struct sigaction action {};
+  action.sa_handler = [](int) { calls_of_host++; };
+  action.sa_flags = SA_NODEFER;
+  sigaction(signal, &action, nullptr);
+}
+
+void SendFault(int signal, int code, void* address) {
+  siginfo_t info{};
+  info.si_signo = signal;
+  info.si_code = code;
+  info.si_addr = address;
+  syscall(SYS_rt_tgsigqueueinfo, getpid(), syscall(SYS_gettid), signal, &info);
+}
+
+std::unique_ptr<FrozenMemory> Freezable(const std::shared_ptr<RegionMemory>& region,
+                                        std::shared_ptr<WriteProtection> protection) {
+  auto made = FrozenMemory::Create({{region->data(), region->byte_length(), true}},
+                                   SystemPageSize(), AtLimit::kWait, std::move(protection));
+  return std::move(made.value());
+}
+
+// A page of a capture.
+struct ArmedPage {
+  explicit ArmedPage(FaultSignal signal = FaultSignal::kSegv) {
+    frozen = Freezable(region, protection);
+    if (!Arm(frozen.get(), signal).ok() || !frozen->ProtectAll().ok()) _exit(99);
+  }
+  std::byte* address() const { return region->data(); }
+
+  std::shared_ptr<WatchedProtection> protection = std::make_shared<WatchedProtection>();
+  std::shared_ptr<RegionMemory> region = TouchedRegion(SystemPageSize(), false);
+  std::unique_ptr<FrozenMemory> frozen;
+};
+
+// Runs a body in a child, which says what does not hold.
+#define EXPECT_IN_CHILD(body) EXPECT_EXIT(body(), ::testing::ExitedWithCode(0), "")
+#define DEMAND(what)                                 \
+  do {                                               \
+    if (!(what)) {                                   \
+      fprintf(stderr, "does not hold: " #what "\n"); \
+      _exit(1);                                      \
+    }                                                \
+  } while (false)
+
+TEST(FaultRouter, LeavesFaultsOfAnotherKindToTheHost) {
+  const auto body = [] {
+    InstallHostHandler(SIGSEGV);
+    InstallHostHandler(SIGBUS);
+    const ArmedPage one;
+    SendFault(SIGSEGV, SEGV_MAPERR, one.address());
+    DEMAND(calls_of_host == 1 && one.frozen->copied_pages() == 0);
+    SendFault(SIGSEGV, SEGV_ACCERR, one.address());
+    DEMAND(calls_of_host == 1 && one.frozen->copied_pages() == 1);
+    const ArmedPage other(FaultSignal::kBus);
+    SendFault(SIGBUS, BUS_ADRALN, other.address());
+    DEMAND(calls_of_host == 2 && other.frozen->copied_pages() == 0);
+    SendFault(SIGBUS, BUS_ADRERR, other.address());
+    DEMAND(calls_of_host == 2 && other.frozen->copied_pages() == 1);
+    _exit(0);
+  };
+  EXPECT_IN_CHILD(body);
+}
+
+TEST(FaultRouter, AFaultMayComeWhenTheCaptureHasEnded) {
+  const auto body = [] {
+    InstallHostHandler(SIGSEGV);
+    const ArmedPage page;
+    page.frozen->LiftAll();
+    Disarm(page.frozen.get());
+    SendFault(SIGSEGV, SEGV_ACCERR, page.address());
+    DEMAND(calls_of_host == 0);
+    // One that comes again and again is about something else.
+    for (int i = 0; i < 1000; i++) SendFault(SIGSEGV, SEGV_ACCERR, page.address());
+    DEMAND(calls_of_host > 0);
+    _exit(0);
+  };
+  EXPECT_IN_CHILD(body);
+}
+
+TEST(FaultRouter, DisarmingWaitsForWhoeverIsInTheHandler) {
+  const auto body = [] {
+    const ArmedPage page;
+    page.protection->hold = true;
+    std::thread writer([&] { SendFault(SIGSEGV, SEGV_ACCERR, page.address()); });
+    page.protection->lifts.wait(0);
+    std::atomic<bool> disarmed{false};
+    std::thread end([&] {
+      Disarm(page.frozen.get());
+      disarmed = true;
+    });
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));
+    DEMAND(!disarmed);
+    page.protection->hold = false;
+    page.protection->hold.notify_all();
+    writer.join();
+    end.join();
+    _exit(0);
+  };
+  EXPECT_IN_CHILD(body);
+}
+
+TEST(FaultRouter, RunsOnTheStackThatAThreadHasForSignals) {
+  const auto body = [] {
+    static std::array<std::byte, size_t{1} << 18> stack;
+    const stack_t alternative{.ss_sp = stack.data(), .ss_flags = 0, .ss_size = stack.size()};
+    sigaltstack(&alternative, nullptr);
+    const ArmedPage page;
+    SendFault(SIGSEGV, SEGV_ACCERR, page.address());
+    const auto* at = static_cast<const std::byte*>(page.protection->lifted_on);
+    DEMAND(at >= stack.data() && at < stack.data() + stack.size());
+    _exit(0);
+  };
+  EXPECT_IN_CHILD(body);
+}
+
+TEST(FaultRouter, ASignalFromOutsideEndsTheProcessAsBefore) {
+  const auto body = [] {
+    const ArmedPage page;
+    kill(getpid(), SIGSEGV);
+    _exit(0);
+  };
+  EXPECT_EXIT(body(), ::testing::KilledBySignal(SIGSEGV), "");
+}
+
+TEST(FaultRouter, ASignalThatTheHostIgnoresIsIgnored) {
+  const auto body = [] {
+    signal(SIGSEGV, SIG_IGN);
+    const ArmedPage page;
+    kill(getpid(), SIGSEGV);
+    _exit(0);
+  };
+  EXPECT_IN_CHILD(body);
+}
+
+TEST(FaultRouter, WhatCouldNotBeLiftedIsTriedAgainBeforeTheNextArming) {
+  const auto body = [] {
+    ArmedPage page;
+    page.protection->refuse = true;
+    DEMAND(page.frozen->LiftAll() == ENOMEM);
+    StayArmed(std::move(page.frozen));
+    page.protection->refuse = false;
+    const int lifts = page.protection->lifts;
+    const ArmedPage other;
+    DEMAND(page.protection->lifts == lifts + 1);
+    // It is in nobody's way any more.
+    const auto again = Freezable(page.region, page.protection);
+    DEMAND(Arm(again.get(), FaultSignal::kSegv).ok());
+    _exit(0);
+  };
+  EXPECT_IN_CHILD(body);
+}
+
+TEST(FaultRouter, ThreadsThatBeginOrEndAreNotTakenForSuchThatBlockTheSignal) {
+  const auto body = [] {
+    std::atomic<int> ready{0};
+    const auto stay = [&] {
+      ready++;
+      ready.notify_all();
+      for (;;) pause();
+    };
+    // As the C library does: all of them, its own as well.
+    std::thread beginning([&] {
+      const uint64_t all = ~uint64_t{0};
+      sys::Sigprocmask(SIG_SETMASK, &all, nullptr);
+      stay();
+    });
+    ready.wait(0);
+    DEMAND(ThreadThatBlocks(FaultSignal::kSegv).empty());
+    std::thread blocks([&] {
+      sigset_t signals;
+      sigemptyset(&signals);
+      sigaddset(&signals, SIGSEGV);
+      pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+      stay();
+    });
+    ready.wait(1);
+    DEMAND(!ThreadThatBlocks(FaultSignal::kSegv).empty());
+    DEMAND(ThreadThatBlocks(FaultSignal::kBus).empty());
+    _exit(0);
+  };
+  EXPECT_IN_CHILD(body);
+}
+
+}  // namespace
+}  // namespace stillframe::test
