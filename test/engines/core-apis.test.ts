@@ -22,6 +22,7 @@ describe.each(allVariants)('%s', (variant) => {
     const { found, ...rest } = await program.report()
     expect(await program.end).toEqual({ status: 0, signal: null, stderr: '' })
     expect(rest).toEqual({
+      inFlight: true,
       exact: true,
       small: { lost: 0, rest: 0 },
       secondExact: true,

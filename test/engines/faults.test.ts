@@ -54,7 +54,10 @@ describe.each(everywhere)('$phase a capture by $variant', ({ variant, phase }) =
     needsVariant(context, variant)
     const program = start(variant, phase, 'wasm')
     expect(await program.report()).toEqual({ phase })
-    expect(await program.report()).toMatchObject({ found: { right: true, kind: 'RuntimeError' } })
+    expect(await program.report()).toMatchObject({
+      found: { right: true, kind: 'RuntimeError' },
+      inFlight: phase === 'during',
+    })
     expect(await program.report()).toMatchObject({ again: true, afterwards: { right: true } })
     expect(await bounded(program)).toEqual({ status: 0, signal: null, stderr: '' })
   })
@@ -92,7 +95,7 @@ describe.each(signalVariants)('%s and the handlers of others', (variant) => {
     async (phase) => {
       const program = start(variant, phase, 'chainingHandler')
       await program.report()
-      expect(await program.report()).toMatchObject({ found: { right: true } })
+      expect(await program.report()).toMatchObject({ found: { right: true }, inFlight: phase === 'during' })
       expect(await program.report()).toMatchObject({ again: true, afterwards: { right: true } })
       expect(await bounded(program)).toMatchObject({ status: 0 })
     },
@@ -103,7 +106,7 @@ describe.each(signalVariants)('%s and the handlers of others', (variant) => {
     async (name) => {
       const program = start(variant, 'during', name)
       await program.report()
-      expect(await program.report()).toMatchObject({ found: true })
+      expect(await program.report()).toMatchObject({ found: true, inFlight: true })
       program.child.kill('SIGKILL')
     },
   )
