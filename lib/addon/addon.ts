@@ -21,7 +21,7 @@ export interface RegionHandle {
   buffer(): ArrayBuffer
   /** Lets running captures keep these bytes, so that the kernel can write there. */
   prepareWrite(byteOffset: number, byteLength: number): void
-  /** Detaches the buffer and gives the memory up. Fails with BUSY while it is busy. Idempotent. */
+  /** Detaches the buffer and gives the memory up, which must not be busy. Idempotent. */
   close(): void
 }
 

@@ -142,11 +142,7 @@ export class Region {
         `the region '${this.name}' cannot be closed while a snapshot or a restore uses it. Await its end first`,
       )
     }
-    try {
-      this.#handle.close()
-    } catch (error) {
-      throw fromNative(error, undefined, this.close)
-    }
+    this.#handle.close()
     this.#handle = undefined
   }
 

@@ -91,7 +91,6 @@ export async function restore<Meta = JsonValue>(
   const callSite = new CallSite(restore)
   const file = checkPath(path, 'read')
   const wish = checkRestoreOptions(options)
-  if (wish.signal?.aborted) throw wish.signal.reason
 
   const addon = loadAddon()
   // If looking for the memory threw, that error is the reason; native code only knows that

@@ -95,11 +95,6 @@ void RegionHandle::PrepareWrite(const Napi::CallbackInfo& info) {
 
 void RegionHandle::Close(const Napi::CallbackInfo& info) {
   if (!memory_) return;
-  if (memory_->busy()) {
-    const char* reason =
-        "the region is in use by a snapshot or a restore; wait for its end, or abort it";
-    return Throw(info.Env(), Fail(FailureCode::kBusy, reason));
-  }
   bool reachable = false;
   if (!buffer_.IsEmpty()) {
     const Napi::ArrayBuffer buffer = buffer_.Value();

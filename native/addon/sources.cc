@@ -35,7 +35,6 @@ Result<std::vector<CaptureSource>> ReadSources(Reader* array) {
         return Fail(FailureCode::kClosed, "the region of section '" + source.name + "' is closed");
       }
       source.data = memory->data();
-      source.dont_fork = true;
       source.region = RegionUse(std::move(memory));
     }
     // With a region as well: these bytes of it.

@@ -129,8 +129,8 @@ void UserfaultfdEngine::AnswerFaults() {
     uffd_msg message{};
     int64_t got = 0;
     while ((got = sys::Read(faults_.get(), &message, sizeof message)) == sizeof message) {
-      if (message.event != UFFD_EVENT_PAGEFAULT) continue;
-      // Lifting the protection wakes the threads that wait for the page.
+      // It is a fault, since no other event was asked for. Lifting the protection wakes the threads
+      // that wait for the page.
       frozen()->ResolveWrite(reinterpret_cast<const void*>(message.arg.pagefault.address));
     }
     if (got >= 0 || got == -EAGAIN || got == -EINTR) {

@@ -4,7 +4,6 @@
 #include <cstring>
 
 #include "base/sys.h"
-#include "publish/direct_mode.h"
 #include "publish/write_some.h"
 
 namespace stillframe {
@@ -23,11 +22,8 @@ bool Output::Append(const void* bytes, size_t length) {
   return !failed_;
 }
 
-bool Output::Finish() {
-  // The end is not a whole block, which O_DIRECT would refuse.
-  LeaveDirectMode(hardening_.target_fd);
-  return Flush();
-}
+// The end is not a whole block: where direct mode refuses it, WriteSome leaves that mode.
+bool Output::Finish() { return Flush(); }
 
 bool Output::Flush() {
   ControlHeader* control = control_.header();
