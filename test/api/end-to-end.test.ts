@@ -18,7 +18,7 @@ import {
   verify,
 } from '../../lib/index.js'
 import { rejectionOf, thrownBy } from '../support/expect-error.js'
-import { detach, growableBuffer, resizableBuffer, wasmMemory } from '../support/memory-kinds.js'
+import { detach, growableBuffer, resizableBuffer, transferred, wasmMemory } from '../support/memory-kinds.js'
 import { useTemporaryDirectory } from '../support/temporary-directory.js'
 
 const inDirectory = useTemporaryDirectory()
@@ -168,6 +168,14 @@ describe('regions', () => {
     }
     region.close()
     expect(thrownBy(() => snapshot(region, path)).code).toBe('ERR_STILLFRAME_CLOSED')
+  })
+
+  test('whoever has taken their memory over keeps it when they are closed', () => {
+    const region = Region.allocate(size)
+    const expected = hash(fill(new Uint8Array(region.buffer), 4))
+    const taken = transferred(region.buffer)
+    region.close()
+    expect(hash(new Uint8Array(taken))).toBe(expected)
   })
 
   test('more than there is memory for is an error of the system', () => {

@@ -328,6 +328,20 @@ describe('restore()', () => {
       expect(error.stack).toContain('theCaller')
     })
 
+    test('a section that sections leaves out is refused', async () => {
+      const [into, sections] = [{ main: new ArrayBuffer(8) }, ['index']]
+      expect(() => planFor(into, sections)).toThrow('refused')
+      const { code, message } = await rejectionOf(restore(path, { into, sections }))
+      expect(code).toBe('ERR_INVALID_ARG_VALUE')
+      expect(message).toContain("'main', which options.sections leaves out")
+    })
+
+    test('neighbours in one buffer share nothing, also when the last comes first', () => {
+      const buffer = new ArrayBuffer(16)
+      const [front, back] = [new Uint8Array(buffer, 0, 8), new Uint8Array(buffer, 8)]
+      expect(planFor({ main: back, index: front }).into).toHaveLength(2)
+    })
+
     test('closed and detached memory is refused', async () => {
       const buffer = new ArrayBuffer(8)
       const region = Region.allocate(8)

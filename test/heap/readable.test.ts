@@ -309,6 +309,21 @@ describe('the size of a value', () => {
     }
   })
 
+  test('beyond the limit is noticed as soon as it is there', () => {
+    let seen = 0
+    const last = {
+      get it() {
+        return seen++
+      },
+    }
+    expect(through([new Uint8Array(limit / 2), last], limit)).toEqual([new Uint8Array(limit / 2), { it: 0 }])
+    const tenHalves = Array.from({ length: 10 }, () => new Uint8Array(limit / 2))
+    for (const many of [[new Uint8Array(limit + 1)], tenHalves]) {
+      expect(refusalOf([...many, last], limit)).toMatch(/^is too large/)
+    }
+    expect(seen).toBe(1)
+  })
+
   test('in a file is at most what can be checked, whatever the file says', async () => {
     const head = Buffer.from('SFV1????????????', 'latin1')
     head.writeBigUInt64LE(2n ** 32n, 8)

@@ -104,7 +104,9 @@ describe('metadata', () => {
   })
 
   test('what is at the limits is written and read', async () => {
-    for (const text of [valuesOf(250_000), deepOf(1000), '"[[[[,,,,\\"[,{{"']) {
+    const sideBySide = `[${'[],'.repeat(2000)}0]`
+    const inAText = `"\\"${'[,'.repeat(250_000)}"`
+    for (const text of [valuesOf(250_000), deepOf(1000), sideBySide, inAText]) {
       const metadata = JSON.parse(text) as string
       await snapshot(memory, path(), { metadata }).done
       expect(JSON.stringify((await inspect(path())).metadata)).toBe(text)
@@ -114,7 +116,8 @@ describe('metadata', () => {
   test('and what is beyond them is not written', () => {
     const values = JSON.parse(valuesOf(250_001)) as string
     const deep = JSON.parse(deepOf(1001)) as string
-    for (const metadata of [values, deep]) {
+    // With its quotation marks a byte more than 64 MiB.
+    for (const metadata of [values, deep, 'x'.repeat(2 ** 26 - 1)]) {
       const error = thrownBy(() => snapshot(memory, path(), { metadata }))
       expect(error).toMatchObject({ code: 'ERR_INVALID_ARG_VALUE' })
       expect(error.message).toMatch(/options.metadata must .* at most/)

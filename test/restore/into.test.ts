@@ -218,6 +218,25 @@ describe('memory that goes away while it is being filled ends the restore with a
     for (const error of await Promise.all(settled)) expect(error).toMatchObject(closed)
   })
 
+  it('nothing is filled any more once the restore has been aborted', async () => {
+    const sleeper = new Int32Array(new SharedArrayBuffer(4))
+    const region = Region.allocate(contents.length + 1)
+    const target = new Uint8Array(region.buffer, 1)
+    for (let round = 0; round < 5; round++) {
+      const controller = new AbortController()
+      const { signal } = controller
+      const rejection = rejectionOf(restore(path, { into: { large: target }, verify: false, signal }))
+      // By then the first chunk waits for its turn on this thread.
+      Atomics.wait(sleeper, 0, 0, 100)
+      controller.abort()
+      target.fill(0x55)
+      // And by then the thread that has read it is gone, with its memory.
+      Atomics.wait(sleeper, 0, 0, 20)
+      expect(await rejection).toMatchObject({ name: 'AbortError' })
+      expect(isFilledWith(target, 0x55)).toBe(true)
+    }
+  })
+
   it('but a WebAssembly.Memory that grows meanwhile, and so moves to a new buffer, is filled to the end', async () => {
     const memory = wasmMemory(Math.ceil(contents.length / 65536), 4096)
     const before = memory.buffer

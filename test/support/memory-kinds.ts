@@ -1,5 +1,7 @@
 /** Memory that TypeScript's es2023 library has no types for. */
 
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import type { WebAssemblyMemory } from '../../lib/index.js'
 
 interface WebAssemblyNamespace {
@@ -30,6 +32,13 @@ export function growableBuffer(byteLength: number, maxByteLength: number): Share
     options: { maxByteLength: number },
   ) => SharedArrayBuffer
   return new Constructor(byteLength, { maxByteLength })
+}
+
+/** What takes the memory of any buffer over: ArrayBuffer.prototype.transfer(), which Node 20 keeps behind a flag. */
+export function transferred(buffer: ArrayBuffer): ArrayBuffer {
+  if (!('transfer' in ArrayBuffer.prototype)) setFlagsFromString('--harmony-rab-gsab-transfer')
+  const transfer = runInNewContext('ArrayBuffer.prototype.transfer') as (this: ArrayBuffer) => ArrayBuffer
+  return transfer.call(buffer)
 }
 
 /** Transfers the memory of a buffer away. */
