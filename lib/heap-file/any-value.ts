@@ -17,6 +17,10 @@ import {
 } from './bytes.js'
 import { Malformed } from './malformed.js'
 
+/** Inside an array or an object only these matter: 1 for each of them. */
+const structural = new Uint8Array(256)
+for (const byte of [quote, leftBracket, rightBracket, leftBrace, rightBrace]) structural[byte] = 1
+
 export class AnyValue implements Part {
   readonly #maxKept: number
   readonly #kept: Uint8Array[] = []
@@ -55,6 +59,10 @@ export class AnyValue implements Part {
     while (at < bytes.length) {
       if (this.#inString) at = this.#skipString(bytes, at)
       else {
+        if (this.#depth > 0) {
+          while (at < bytes.length && structural[bytes[at] as number] === 0) at++
+          if (at === bytes.length) return at
+        }
         const byte = bytes[at] as number
         const closes = byte === rightBracket || byte === rightBrace
         // A number, or a word, ends before what follows it.

@@ -17,6 +17,11 @@ const at = (name: string): string => join(directory, name)
 
 /** ESC, CSI, RIGHT-TO-LEFT OVERRIDE. */
 const evil = 'Evil\u001b]0;owned\u0007\u009b31m\u202edrow'
+/** What no terminal may get. */
+function isRaw(character: string): boolean {
+  const code = character.codePointAt(0) ?? 0
+  return (code < 0x20 && character !== '\n') || (code >= 0x7f && code <= 0x9f) || code === 0x202e
+}
 const evilEscaped = 'Evil\\u001b]0;owned\\u0007\\u009b31m\\u202edrow'
 const long = 'AbstractSingletonProxyFactoryBean'.repeat(8)
 
@@ -46,6 +51,8 @@ function heapOf(orders: number): Made {
 beforeAll(() => {
   writeFileSync(at('a'), likeV8(makeHeapSnapshot(heapOf(3))))
   writeFileSync(at('b'), likeV8(makeHeapSnapshot(heapOf(5))))
+  const without: Made = { nodes: heapOf(0).nodes.slice(0, 1), edges: [] }
+  writeFileSync(at('without'), likeV8(makeHeapSnapshot(without)))
   writeFileSync(at('empty'), '')
 })
 
@@ -120,6 +127,21 @@ describe('heap diff', () => {
     })
     expect(json['classes']).toMatchObject([{ name: 'Order', countDelta: -2, shallowDelta: -(2 ** 21) }])
   })
+})
+
+it.each([
+  ['summary', ['heap', 'summary', at('a')]],
+  ['summary without a graph', ['heap', 'summary', at('a'), '--shallow']],
+  ['diff', ['heap', 'diff', at('without'), at('a')]],
+])('%s: what a terminal would obey is escaped', async (_, args) => {
+  for (const more of [[], ['--json']]) {
+    const { status, stdout } = await run([...args, ...more])
+    expect([...stdout.toString()].filter(isRaw)).toEqual([])
+    expect({ status, text: stdout.toString() }).toEqual({
+      status: 0,
+      text: expect.stringContaining(evilEscaped),
+    })
+  }
 })
 
 describe('a wrong call', () => {
