@@ -40,10 +40,12 @@ A did not have, even if as many have gone. It takes 8 bytes of memory for each n
   },
 }
 
-/** The classes that have grown most and those that have shrunk most, in their order. */
+/** The classes that have changed most, by what came, went or was replaced, in their order. */
 function largestChanges(classes: readonly ClassChange[], top: number): ClassChange[] {
-  const weight = ({ shallowDelta, countDelta }: ClassChange): number =>
-    Math.abs(shallowDelta) + Math.abs(countDelta)
+  const weight = ({ count: [, is], shallowBytes: [, bytes], ...change }: ClassChange): number => {
+    const freshBytes = is === 0 ? 0 : ((change.newObjects ?? 0) * bytes) / is
+    return Math.max(Math.abs(change.shallowDelta), freshBytes) + Math.abs(change.countDelta)
+  }
   const kept = new Set([...classes].sort((a, b) => weight(b) - weight(a)).slice(0, top))
   return classes.filter((each) => kept.has(each))
 }

@@ -159,5 +159,8 @@ function listChanges(before: File, after: File, newObjects: Map<string, number> 
       ...(newObjects !== undefined && { newObjects: fresh }),
     })
   }
-  return changes.sort((a, b) => b.shallowDelta - a.shallowDelta || b.countDelta - a.countDelta)
+  const fresh = ({ newObjects: count = 0 }: ClassChange): number => count
+  return changes.sort(
+    (a, b) => b.shallowDelta - a.shallowDelta || b.countDelta - a.countDelta || fresh(b) - fresh(a),
+  )
 }

@@ -115,6 +115,21 @@ describe('heap diff', () => {
     expect(stdout.toString()).toMatch(/Order +3 +5 +\+2 +2 +5 MiB +\+2 MiB/)
   })
 
+  it('keeps what was replaced in the short list, too', async () => {
+    const other = (id: number): Made => {
+      const nodes = heapOf(3).nodes.map((node, index) => ({ ...node, id: index === 6 ? id : index * 2 + 1 }))
+      return {
+        nodes: nodes.map((node) => (node.name === long ? { ...node, size: id } : node)),
+        edges: heapOf(3).edges,
+      }
+    }
+    writeFileSync(at('old'), likeV8(makeHeapSnapshot(other(101))))
+    writeFileSync(at('new'), likeV8(makeHeapSnapshot(other(103))))
+    const { stdout } = await run(['heap', 'diff', at('old'), at('new'), '--top', '1'])
+    expect(stdout.toString()).toMatch(/Order +3 +3 +0 +1 +3 MiB +0 B/)
+    expect(stdout.toString()).toMatch(/and 1 more with smaller changes/)
+  })
+
   it('is a document with --json', async () => {
     const { status, json } = await runJson(['heap', 'diff', at('b'), at('a')])
     expect(status).toBe(0)

@@ -376,6 +376,23 @@ describe('a file of V8', () => {
   })
 })
 
+test('files of a process that goes on tell new objects by lasting ids, and only by these', async () => {
+  const fixture = startFixture(new URL('fixtures/churning.mjs', import.meta.url), [inDirectory()])
+  await fixture.report()
+  await fixture.end
+  const compare = async (before: string, after: string) => {
+    const { idsAreLasting, classes } = await compareHeapSnapshots(inDirectory(before), inDirectory(after))
+    return [idsAreLasting, classes.find(({ name }) => name === 'Session')]
+  }
+  const replaced = { name: 'Session', countDelta: 0, newObjects: 500 }
+  expect(await compare('stable-before', 'stable-after')).toEqual([true, expect.objectContaining(replaced)])
+  expect(await compare('v8-before', 'v8-after')).toEqual([true, expect.objectContaining(replaced)])
+  expect(await compare('stable-before', 'v8-after')).toEqual([true, expect.objectContaining(replaced)])
+  // As many as before: there is nothing to tell.
+  expect(await compare('own-before', 'own-after')).toEqual([false, undefined])
+  expect(await compare('v8-before', 'own-after')).toEqual([false, undefined])
+})
+
 describe('a file that is none, or a damaged one', () => {
   const withBytes = (bytes: string | Buffer): string => {
     const path = inDirectory('bad.heapsnapshot')
