@@ -368,11 +368,12 @@ describe('a file of V8', () => {
       expect([name, count, retainedBytes]).toEqual([name, ...other])
     }
     expect(compared).toBeGreaterThan(50)
-    // The leak is what is found first.
+    // The leak is what is found first, below the global object and what holds that.
     expect(ours.classes.filter(({ name }) => name === 'Planted')).toEqual([
       expect.objectContaining({ count: 20_000, retainedBytes: expect.any(Number) }),
     ])
-    expect(ours.objects?.[0]?.path.at(-1)).toMatchObject({ name: 'Array', edge: '.leak' })
+    const found = ours.objects?.find(({ name }) => !/^global|NativeContext/.test(name))
+    expect(found?.path.at(-1)).toMatchObject({ name: 'Array', edge: '.leak' })
   })
 })
 
