@@ -13,6 +13,7 @@ import { bench as heapIds } from './heap-ids.mjs'
 import { bench as independence } from './independence.mjs'
 import { bench as memory } from './memory.mjs'
 import { bench as micro } from './micro.mjs'
+import { bench as nearLimit } from './near-limit.mjs'
 import { bench as scaling } from './scaling.mjs'
 import { bench as secondSnapshot } from './second-snapshot.mjs'
 import {
@@ -43,6 +44,7 @@ const benches = [
   independence,
   heap,
   heapIds,
+  nearLimit,
 ]
 // A quick run is to end within three minutes, on a slow disk too: what has not begun by then is left out.
 const QUICK_LAST_START_MS = 145_000
