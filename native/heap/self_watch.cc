@@ -23,15 +23,15 @@ constexpr suseconds_t kLookUs = 100'000;
 
 // All of it is set before the first signal, and from then on the handler's.
 struct {
-  HeapCounters* counters;
-  const ControlHeader* header;
+  HeapCounters* counters = nullptr;
+  const ControlHeader* header = nullptr;
   SelfLimits limits;
-  int status;
-  uint64_t memory_at_first;
-  int64_t started_ns;
-  int64_t last_look_ns;
-  int64_t silent_ns;
-  uint64_t last_pulse;
+  int status = 0;
+  uint64_t memory_at_first = 0;
+  int64_t started_ns = 0;
+  int64_t last_look_ns = 0;
+  int64_t silent_ns = 0;
+  uint64_t last_pulse = 0;
 } self;
 
 [[noreturn]] void End(SelfEnd why) {

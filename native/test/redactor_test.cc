@@ -174,8 +174,7 @@ TEST(MaskedText, KeysAndValuesOfWeakMapsGo) {
         "12 34 / part of key (a @1) -> value (b @2) pair in WeakMap (table @3)",
         "5 / part of key (a @1) -> value (b @2) pair in WeakMap (table @3) 45)",
         "5 / part of key (%s @%u) -> value (%s @%u) pair in WeakMap (table @%u)",
-        "5 / part of key (a @1) -> value (b) pair in WeakMap (table @2 @3) pair in WeakMap (table "
-        "@4)",
+        "5 / part of key (a @1) -> value (b) pair in WeakMap (table @2) pair in WeakMap (table @4)",
         "5 / part of key (a) pair in WeakMap (table @1) -> value (b"}) {
     EXPECT_EQ(Name(name), std::string(name.size(), '*'));
   }
