@@ -33,7 +33,7 @@ interface Plan {
 function start(
   plan: Plan,
   options: Partial<MemoryWatchOptions> = {},
-  { wrapper = [] as string[], heapMiB = 64 } = {},
+  { wrapper = [] as string[], heapMiB = 32 } = {},
 ): Fixture {
   const directory = inDirectory()
   // A Worker would have that limit too, whatever its own.
@@ -108,7 +108,7 @@ describe('near the heap limit', () => {
   })
 
   test('a Worker with a limit of its own ends as without us, and the service goes on', async () => {
-    const service = start({ leak: 'objects', worker: 48 })
+    const service = start({ leak: 'objects', worker: 32 })
     expect((await reportWith(service, 'worker'))['worker']).toBe('ERR_WORKER_OUT_OF_MEMORY')
     await expectLeakIn(await theFile())
     expect(snapshots()[0]).toMatch(/^heap-\d+\.\d+-/)
@@ -118,7 +118,7 @@ describe('near the heap limit', () => {
   })
 
   test('when the leak ends in time the service goes on, and the next time it is caught again', async () => {
-    const service = start({ leak: 'objects', most: 600_000 }, { coolDownMs: 0 }, { heapMiB: 64 })
+    const service = start({ leak: 'objects', most: 330_000 }, { coolDownMs: 0 }, { heapMiB: 32 })
     await reportWith(service, 'capture')
     service.tell('well?')
     expect(await reportWith(service, 'lives')).toEqual({ lives: 'well?' })
@@ -221,7 +221,11 @@ describe('other triggers', () => {
 
   test('a heap that does not fit into what is left is not copied, and the service goes on', async (context) => {
     const { wrapper } = memoryCgroup(context, 320 * MiB)
-    const service = start({ leak: 'objects', most: 700_000 }, { heapUsedPercent: 50 }, { wrapper })
+    const service = start(
+      { leak: 'objects', most: 500_000 },
+      { heapUsedPercent: 50 },
+      { wrapper, heapMiB: 64 },
+    )
     const told = await reportWith(service, 'code')
     expect(told).toMatchObject({ trigger: 'heap', code: 'ERR_STILLFRAME_MEMORY_LIMIT' })
     service.tell('well?')
@@ -309,7 +313,7 @@ describe('as the environment asks for it', () => {
       new URL('fixtures/leaks.mjs', import.meta.url),
       [inWorker ? 'worker' : 'main'],
       {
-        nodeOptions: ['--import', signal, ...(inWorker ? [] : ['--max-old-space-size=64'])],
+        nodeOptions: ['--import', signal, ...(inWorker ? [] : ['--max-old-space-size=32'])],
         env: { STILLFRAME_HEAP_AT: 'near-heap-limit,cgroup:1', STILLFRAME_HEAP_DIR: inDirectory() },
       },
     )
