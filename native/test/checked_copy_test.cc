@@ -44,7 +44,7 @@ class MemoryOfOthers : public ::testing::Test {
     EXPECT_EQ(memcmp(to.data(), from_.data(), kBytes), 0);
   }
 
-  Watchdog watchdog_{std::chrono::seconds(60)};
+  Watchdog watchdog_{std::chrono::seconds(240)};
   Result<CheckedCopy> copy_ = CheckedCopy::Create();
   std::vector<std::byte> from_ = std::vector<std::byte>(kBytes);
   FaultScope faults_;

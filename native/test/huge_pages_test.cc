@@ -44,7 +44,7 @@ class HugePages : public ::testing::Test {
     return NumberAfter(smaps.substr(at), field).value_or(0);
   }
 
-  const Watchdog watchdog_{std::chrono::seconds(60)};
+  const Watchdog watchdog_{std::chrono::seconds(240)};
   std::shared_ptr<RegionMemory> region_;
 };
 

@@ -43,7 +43,7 @@ class Userfaultfd : public ::testing::TestWithParam<Case> {
     EXPECT_EQ(memcmp(saved.data(), std::vector<std::byte>(kBytes, std::byte{1}).data(), kBytes), 0);
   }
 
-  const Watchdog watchdog_{std::chrono::seconds(60)};
+  const Watchdog watchdog_{std::chrono::seconds(240)};
   std::shared_ptr<RegionMemory> region_;
   std::unique_ptr<DirectCapture> capture_;
   FaultScope faults_;
