@@ -45,7 +45,7 @@ TEST(InProcessEngine, IsNotCompleteIfAHelperFailsWhenAllElseIsDone) {
   GTEST_SKIP()
       << "TSan has a thread of its own that blocks all signals, which is a reason to refuse";
 #endif
-  const Watchdog watchdog(std::chrono::seconds(60));
+  const Watchdog watchdog(std::chrono::seconds(240));
   const auto region = TouchedRegion(kChunks * kChunkSize, false);
   const ImageLayout layout = PlanLayout({{"main", region->byte_length()}});
   Result<ControlBlock> control = ControlBlock::Create(layout.block_count, {.savers = 2});

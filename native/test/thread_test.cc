@@ -28,7 +28,7 @@ void RunDetached(int count) {
 }
 
 TEST(DetachedThread, TakesWhatItHoldsAndItselfAwayWithIt) {
-  const Watchdog watchdog(std::chrono::seconds(60));
+  const Watchdog watchdog(std::chrono::seconds(240));
   RunDetached(100);  // stacks and arenas, which are used again
 #if defined(__GLIBC__)
   const size_t before = mallinfo2().uordblks;

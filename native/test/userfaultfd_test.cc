@@ -73,7 +73,7 @@ TEST(UserfaultfdThread, ThatCannotReadFaultsGivesUpSoThatWritesGoOn) {
   if (const std::string why = Missing(Variant::kUserfaultfdThread); !why.empty()) {
     GTEST_SKIP() << why;
   }
-  const Watchdog watchdog(std::chrono::seconds(60));
+  const Watchdog watchdog(std::chrono::seconds(240));
   const FaultScope faults;
   const auto region = TouchedRegion(kBytes, false);
   DirectCapture capture(Variant::kUserfaultfdThread, {region}, kBytes);
