@@ -51,7 +51,7 @@ for needed in package.json README.md LICENSE CHANGELOG.md source/binding.gyp dis
   grep -qxF "$needed" "$work/files" || fail "the tarball lacks $needed"
 done
 expected='^((package\.json|README\.md|LICENSE|CHANGELOG\.md|SECURITY\.md)$'
-expected+='|examples/.+\.(mjs|md)$'
+expected+='|examples/.+\.(mjs|md|sh)$'
 expected+='|dist/.+\.(js|js\.map|d\.ts|d\.ts\.map)$|docs/.+\.(md|svg|png)$'
 rooms="$(find native -mindepth 1 -maxdepth 1 -type d ! -name test -printf '|%f')"
 expected+="|source/binding\.gyp\$|source/native/(${rooms#|})/[a-z0-9_]+\.(cc|h)\$"
