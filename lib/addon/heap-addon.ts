@@ -149,7 +149,7 @@ export interface HeapAddon {
   ) => ForkJobHandle
   MemoryWatch: new (plan: MemoryWatchPlan, onEvent: (event: NativeWatchEvent) => void) => MemoryWatchHandle
   /** @param memoryLimit - bytes that the copy may take; 0: what is left. */
-  needOfHeapSnapshot(memoryLimit: number): NativeHeapNeed
+  needOfHeapSnapshot(memoryLimit: number): NativeHeapNeed & { fits: boolean }
   /**
    * Serializes into at most `limit` bytes. A string says why not, as the rest of a sentence that
    * begins with "the value". Throws what getters throw.

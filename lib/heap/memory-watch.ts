@@ -4,11 +4,10 @@
  */
 
 import { AsyncResource } from 'node:async_hooks'
-import { accessSync, constants, readdirSync, statSync, unlinkSync } from 'node:fs'
+import { accessSync, constants, readdirSync, unlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import process from 'node:process'
 import { isMainThread, threadId } from 'node:worker_threads'
-import type { LimitsPlan, PacingPlan } from '../addon/addon.js'
 import {
   loadHeapAddon,
   type MemoryWatchHandle,
@@ -25,8 +24,16 @@ import {
   StillframeError,
 } from '../base/errors.js'
 import { checkPath } from '../base/path.js'
-import { checkBoolean, checkCallback, checkChoice, checkOptions, optionalInteger } from '../base/validate.js'
+import {
+  checkBoolean,
+  checkCallback,
+  checkChoice,
+  checkOptions,
+  optionalInteger,
+  type UncheckedOptions,
+} from '../base/validate.js'
 import { refuseInFrozenCopy } from '../snapshot/frozen-copy.js'
+import { checkBounds, maxTimeoutMs } from './options.js'
 
 /** What made the watch act. */
 export type MemoryTrigger = 'near-heap-limit' | 'heap' | 'rss' | 'cgroup' | 'pressure'
@@ -138,9 +145,7 @@ const known = [
   'onError',
 ] as const satisfies readonly (keyof MemoryWatchOptions)[]
 
-type Given = { readonly [key in (typeof known)[number]]?: unknown }
-
-const maxMs = 2 ** 31 - 1
+type Given = UncheckedOptions<(typeof known)[number]>
 
 let startWatch: (plan: MemoryWatchPlan, options: CheckedOptions) => MemoryWatch
 
@@ -171,13 +176,6 @@ export function watchMemory(options: MemoryWatchOptions): MemoryWatch {
   const directory = checkDirectory(given.directory)
   const integer = (key: keyof Given, min: number, max: number, otherwise: number): number =>
     optionalInteger(given[key], `options.${key}`, min, max) ?? otherwise
-  const pacing: PacingPlan = { maxBytesPerSecond: 0, nice: integer('nice', 0, 19, 10) }
-  const limits: LimitsPlan = {
-    memoryLimit: integer('memoryLimit', 1, Number.MAX_SAFE_INTEGER, 0),
-    onMemoryLimit: 'abort',
-    stallTimeoutMs: integer('stallTimeoutMs', 1, maxMs, 60_000),
-    timeoutMs: integer('timeoutMs', 1, maxMs, 1_800_000),
-  }
   const target = {
     path: directory,
     overwrite: false,
@@ -187,12 +185,11 @@ export function watchMemory(options: MemoryWatchOptions): MemoryWatch {
   if (given.whenTooBig !== undefined) checkChoice(given.whenTooBig, 'options.whenTooBig', ['skip'])
   const plan: MemoryWatchPlan = {
     target,
-    pacing,
-    limits,
+    ...checkBounds(given, { stallTimeoutMs: 60_000, timeoutMs: 1_800_000 }),
     triggers: checkTriggers(given),
     owner: isMainThread ? `${process.pid}` : `${process.pid}.${threadId}`,
-    everyMs: integer('everyMs', 10, maxMs, 1000),
-    coolDownMs: integer('coolDownMs', 0, maxMs, 600_000),
+    everyMs: integer('everyMs', 10, maxTimeoutMs, 1000),
+    coolDownMs: integer('coolDownMs', 0, maxTimeoutMs, 600_000),
     redact: checkBoolean(given.redact, 'options.redact', false),
   }
   return startWatch(plan, {
@@ -233,14 +230,8 @@ function checkDirectory(value: unknown): string {
   const asked = typeof value === 'string' && value !== '/' ? value.replace(/\/+$/, '') : value
   const directory = checkPath(asked === '' ? '/.' : asked, 'write')
   try {
-    if (!statSync(directory).isDirectory()) {
-      throw Object.assign(new Error(`ENOTDIR: not a directory, open '${directory}'`), {
-        code: 'ENOTDIR',
-        errno: -20,
-        syscall: 'open',
-      })
-    }
-    accessSync(directory, constants.W_OK | constants.X_OK)
+    // Of a file the dot is refused.
+    accessSync(`${directory}/.`, constants.W_OK | constants.X_OK)
   } catch (error) {
     throw fromSystem(error, directory)
   }

@@ -1,7 +1,14 @@
 /** The options of a job in a forked copy: their meaning, their defaults and their checks. */
 
 import type { LimitsPlan, PacingPlan } from '../addon/addon.js'
-import { checkBoolean, checkCallback, checkOptions, checkSignal, optionalInteger } from '../base/validate.js'
+import {
+  checkBoolean,
+  checkCallback,
+  checkOptions,
+  checkSignal,
+  optionalInteger,
+  type UncheckedOptions,
+} from '../base/validate.js'
 import {
   type CheckedFileOptions,
   checkFileOptions,
@@ -105,7 +112,8 @@ const known = [
   'onProgress',
 ] as const satisfies readonly (keyof ForkOptions)[]
 
-const maxTimeoutMs = 2 ** 31 - 1
+/** What a timer takes. */
+export const maxTimeoutMs = 2 ** 31 - 1
 
 /** Checks all options. @throws TypeError, RangeError. */
 export function checkForkOptions(options: unknown): CheckedForkOptions {
@@ -122,19 +130,31 @@ export function checkHeapSnapshotOptions(options: unknown): CheckedForkOptions {
   }
 }
 
-function fillIn(given: Partial<Record<(typeof known)[number], unknown>>): CheckedForkOptions {
-  const integer = (key: (typeof known)[number], min: number, max: number, otherwise: number): number =>
+type BoundOption = 'memoryLimit' | 'nice' | 'stallTimeoutMs' | 'timeoutMs'
+
+/** What bounds a copy: checked, with the defaults filled in. @throws TypeError, RangeError. */
+export function checkBounds(
+  given: UncheckedOptions<BoundOption>,
+  defaults: { stallTimeoutMs: number; timeoutMs: number },
+): { pacing: PacingPlan; limits: LimitsPlan } {
+  const integer = (key: BoundOption, min: number, max: number, otherwise: number): number =>
     optionalInteger(given[key], `options.${key}`, min, max) ?? otherwise
   return {
-    signal: checkSignal(given.signal, 'options.signal'),
-    file: checkFileOptions(given),
     pacing: { maxBytesPerSecond: 0, nice: integer('nice', 0, 19, 10) },
     limits: {
       memoryLimit: integer('memoryLimit', 1, Number.MAX_SAFE_INTEGER, 0),
       onMemoryLimit: 'abort',
-      stallTimeoutMs: integer('stallTimeoutMs', 1, maxTimeoutMs, 30_000),
-      timeoutMs: integer('timeoutMs', 1, maxTimeoutMs, 3_600_000),
+      stallTimeoutMs: integer('stallTimeoutMs', 1, maxTimeoutMs, defaults.stallTimeoutMs),
+      timeoutMs: integer('timeoutMs', 1, maxTimeoutMs, defaults.timeoutMs),
     },
+  }
+}
+
+function fillIn(given: UncheckedOptions<(typeof known)[number]>): CheckedForkOptions {
+  return {
+    signal: checkSignal(given.signal, 'options.signal'),
+    file: checkFileOptions(given),
+    ...checkBounds(given, { stallTimeoutMs: 30_000, timeoutMs: 3_600_000 }),
     retry: checkBoolean(given.retry, 'options.retry', true),
     stableIds: false,
     redact: false,

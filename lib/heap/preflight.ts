@@ -39,9 +39,5 @@ export async function preflightHeap(options?: HeapPreflightOptions): Promise<Hea
   const given = checkOptions(options, ['memoryLimit'])
   const limit = optionalInteger(given.memoryLimit, 'options.memoryLimit', 1, Number.MAX_SAFE_INTEGER)
   const need = loadHeapAddon().needOfHeapSnapshot(limit ?? 0)
-  return {
-    ...need,
-    predictedPauseMs: pauseMs.fixed + need.heapBytes * pauseMs.perByte,
-    fits: need.neededBytes <= need.availableBytes,
-  }
+  return { ...need, predictedPauseMs: pauseMs.fixed + need.heapBytes * pauseMs.perByte }
 }

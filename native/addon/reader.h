@@ -30,12 +30,6 @@ class Reader {
     Check(ok_ ? napi_get_element(env_, object_, index, &value) : napi_generic_failure);
     return value;
   }
-  double NumberAt(uint32_t index) {
-    double number = 0;
-    napi_value value = At(index);
-    Check(ok_ ? napi_get_value_double(env_, value, &number) : napi_generic_failure);
-    return number;
-  }
   uint32_t Length() {
     uint32_t length = 0;
     Check(ok_ ? napi_get_array_length(env_, object_, &length) : napi_generic_failure);

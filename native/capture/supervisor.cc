@@ -71,8 +71,7 @@ Status Supervisor::WhyStop(const char* step) {
       MillisecondsSinceFreeze() <= static_cast<double>(limits_.timeout_ms))
     return Success{};
   out_of_time_ = true;
-  return Fail(FailureCode::kStalled, "not done after " + std::to_string(limits_.timeout_ms) +
-                                         " ms, while " + step + " (timeoutMs)");
+  return NotDone(limits_.timeout_ms, step);
 }
 
 Status Supervisor::Watch() {

@@ -73,19 +73,6 @@ void BecomeOomVictim() {
   sys::Close(fd);
 }
 
-void SwapUnlessAscending(int* a, int* b) {
-  if (*a <= *b) return;
-  const int larger = *a;
-  *a = *b;
-  *b = larger;
-}
-
-void SortThree(int* fds) {
-  SwapUnlessAscending(&fds[0], &fds[1]);
-  SwapUnlessAscending(&fds[1], &fds[2]);
-  SwapUnlessAscending(&fds[0], &fds[1]);
-}
-
 // A descriptor that the host closes must be closed here too: its peer waits for the end of the
 // connection.
 void CloseAllBut(const HardeningPlan& plan) {
@@ -98,13 +85,16 @@ void CloseAllBut(const HardeningPlan& plan) {
     constexpr unsigned kHighest = 1 << 20;
     for (unsigned fd = first; fd <= last && fd < kHighest; fd++) sys::Close(static_cast<int>(fd));
   };
-  int kept[] = {plan.target_fd, plan.alive_fd, plan.directory_fd};
-  SortThree(kept);
   unsigned next = 0;  // the first that has not been decided on
-  for (const int fd : kept) {
-    if (fd < 0) continue;
-    if (static_cast<unsigned>(fd) > next) close_span(next, static_cast<unsigned>(fd) - 1);
-    next = static_cast<unsigned>(fd) + 1;
+  for (;;) {
+    unsigned kept = ~0U;  // the lowest from there on
+    for (const int fd : {plan.target_fd, plan.alive_fd, plan.directory_fd}) {
+      const auto candidate = static_cast<unsigned>(fd);  // none is larger than any
+      if (candidate >= next && candidate < kept) kept = candidate;
+    }
+    if (kept == ~0U) break;
+    if (kept > next) close_span(next, kept - 1);
+    next = kept + 1;
   }
   close_span(next, ~0U);
 }

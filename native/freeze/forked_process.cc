@@ -18,7 +18,7 @@
 #include "base/small_file.h"
 #include "base/thread.h"
 #include "freeze/fork_probe.h"
-#include "memory/page.h"
+#include "memory/statm.h"
 
 namespace stillframe {
 namespace {
@@ -116,11 +116,8 @@ void ForkedProcess::LetGo() {
 
 std::optional<uint64_t> ForkedProcess::AnonymousBytes() const {
   const auto text = statm_.valid() ? ReadSmallFile(statm_.get()) : std::nullopt;
-  if (!text) return std::nullopt;
-  unsigned long resident = 0;
-  unsigned long shared = 0;
-  if (sscanf(text->c_str(), "%*u %lu %lu", &resident, &shared) != 2) return std::nullopt;
-  return uint64_t{resident - std::min(resident, shared)} * SystemPageSize();
+  const auto statm = text ? ParseStatm(text->data(), text->size()) : std::nullopt;
+  return statm ? std::optional(statm->anonymous()) : std::nullopt;
 }
 
 Result<uint64_t> ForkedProcess::Grown() const {

@@ -10,6 +10,7 @@
 #include <atomic>
 #include <new>
 
+#include "base/clock.h"
 #include "base/mapping.h"
 #include "image/control_block.h"
 
@@ -65,5 +66,13 @@ class HeapControl {
   static_assert(sizeof(ControlHeader) <= kCountersOffset && sizeof(HeapCounters) <= kPageSize / 2);
   Mapping mapping_;
 };
+
+// Grows with what the copy writes, and with the processor time that it uses: a callback may compute
+// for long without writing, and is not stuck.
+inline uint64_t PulseOf(const ControlHeader& header, clockid_t cpu_clock) {
+  constexpr int64_t kHundredth = 10'000'000;
+  return header.heartbeat.load(std::memory_order_relaxed) +
+         static_cast<uint64_t>(ClockNanoseconds(cpu_clock) / kHundredth);
+}
 
 }  // namespace stillframe

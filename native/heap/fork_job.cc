@@ -23,6 +23,7 @@
 #include "heap/unforkable.h"
 #include "heap/worker_park.h"
 #include "memory/region.h"
+#include "publish/stall_watch.h"
 
 namespace stillframe {
 namespace {
@@ -44,15 +45,6 @@ class Lap {
  private:
   int64_t last_ = MonotonicNanoseconds();
 };
-
-// Processor time of another process in hundredths of a second.
-uint64_t CpuTicks(pid_t pid) {
-  clockid_t clock = 0;
-  timespec used{};
-  if (clock_getcpuclockid(pid, &clock) != 0 || clock_gettime(clock, &used) != 0) return 0;
-  return static_cast<uint64_t>(used.tv_sec) * 100 +
-         static_cast<uint64_t>(used.tv_nsec) / 10'000'000;
-}
 
 // The descriptors by which threads and event loops are woken up.
 std::vector<int> EventFds() {
@@ -236,10 +228,13 @@ Status ForkJob::Attach() {
   return Success{};
 }
 
-// A callback may compute for long without writing: a process that uses the processor is not
-// stuck.
 uint64_t ForkJob::Pulse() const {
-  return control_->header()->heartbeat.load(std::memory_order_relaxed) + CpuTicks(pid_);
+  const ControlHeader& header = *control_->header();
+  clockid_t cpu_clock = 0;
+  if (clock_getcpuclockid(pid_, &cpu_clock) != 0) {
+    return header.heartbeat.load(std::memory_order_relaxed);
+  }
+  return PulseOf(header, cpu_clock);
 }
 
 Status ForkJob::Look() {
@@ -306,6 +301,7 @@ Failure ForkJob::ExplainEnd(Failure failure) {
                 "the callback used the memory of a Region, which is not in the frozen copy: "
                 "save it with snapshot(), or copy what is needed before the call");
   }
+  const char* step = SaveStepName(control_->header()->step.load(std::memory_order_relaxed));
   switch (counters->self_end.load(std::memory_order_relaxed)) {
     case SelfEnd::kNone:
       break;
@@ -321,12 +317,9 @@ Failure ForkJob::ExplainEnd(Failure failure) {
       return TookTooMuch(memory_limit_);
     case SelfEnd::kOutOfTime:
       end_ = JobEnd::kOutOfTime;
-      return Fail(FailureCode::kStalled,
-                  "not done after " + std::to_string(plan_.limits.timeout_ms) + " ms (timeoutMs)");
+      return NotDone(plan_.limits.timeout_ms, step);
     case SelfEnd::kStalled:
-      return Fail(FailureCode::kStalled, "the forked copy made no progress for " +
-                                             std::to_string(plan_.limits.stall_timeout_ms) +
-                                             " ms (stallTimeoutMs)");
+      return NoProgress(plan_.limits.stall_timeout_ms, step);
   }
   const bool writing = control_->header()->error_number.load(std::memory_order_acquire) != 0;
   if (!writing && counters->failure_length.load(std::memory_order_acquire) != 0) {

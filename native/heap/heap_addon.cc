@@ -21,6 +21,7 @@
 #include "heap/fork_job.h"
 #include "heap/fresh_ids.h"
 #include "heap/in_copy.h"
+#include "heap/platform.h"
 #include "heap/value_writer.h"
 #include "heap/watch_handle.h"
 #include "heap/worker_park.h"
@@ -129,10 +130,6 @@ int64_t KeepIds(v8::Isolate* isolate) {
   }
   NoStream nobody;
   return profiler->GetHeapStats(&nobody);
-}
-
-v8::Platform* PlatformOf(v8::Isolate* isolate) {
-  return node::GetMultiIsolatePlatform(node::GetCurrentEnvironment(isolate->GetCurrentContext()));
 }
 
 JobHandle::JobHandle(const Napi::CallbackInfo& info) : ObjectWrap(info) {

@@ -106,6 +106,36 @@ HeapNeed NeedOfSnapshot(v8::Isolate* isolate, uint64_t memory_limit) {
   return need;
 }
 
+namespace {
+
+void SayOf(const WatchEvent& event) {
+  const char* trigger = TriggerName(event.trigger);
+  switch (event.kind) {
+    case WatchEvent::Kind::kStarted:
+      return Say(
+          "stillframe: %s: heap of %.1f MiB; process %d writes a heap snapshot to %s; the service "
+          "stood still for %.1f ms",
+          trigger, static_cast<double>(event.need.heap_bytes) / kMiB, event.pid, event.path.c_str(),
+          event.pause_ms);
+    case WatchEvent::Kind::kEnded:
+      return Say("stillframe: %s: %.1f MiB after %.1f s", event.path.c_str(),
+                 static_cast<double>(event.outcome.file_length) / kMiB,
+                 event.outcome.duration_ms / 1000);
+    case WatchEvent::Kind::kFailed:
+      return Say("stillframe: %s: no heap snapshot: %s", trigger, event.failure.message.c_str());
+    case WatchEvent::Kind::kTooBig:
+      return Say(
+          "stillframe: %s: no heap snapshot: it would take about %.0f MiB of memory, and %.0f MiB "
+          "may be taken",
+          trigger, static_cast<double>(event.need.needed_bytes) / kMiB,
+          static_cast<double>(event.need.available_bytes) / kMiB);
+  }
+}
+
+Failure NotAtRest() { return Fail(FailureCode::kBusy, "V8's threads did not come to rest"); }
+
+}  // namespace
+
 struct MemoryWatch::State : std::enable_shared_from_this<State> {
   State(WatchPlan with, OnEvent tell) : plan(std::move(with)), on_event(std::move(tell)) {}
 
@@ -127,10 +157,15 @@ struct MemoryWatch::State : std::enable_shared_from_this<State> {
   UniqueFd wake;  // eventfd: the thread has to end
   Thread thread;  // last
 
+  // On stderr, and to whoever listens.
   void Tell(WatchEvent event) {
+    SayOf(event);
     const std::lock_guard lock(mutex);
     if (on_event) on_event(std::move(event));
   }
+
+  // Nothing but the heap limit counts for a while.
+  void PutOff() { no_earlier_ns = MonotonicNanoseconds() + plan.cool_down_ms * 1'000'000; }
 
   void Arm() {
     plan.isolate->AddNearHeapLimitCallback(OnNearHeapLimit, this);
@@ -153,6 +188,7 @@ struct MemoryWatch::State : std::enable_shared_from_this<State> {
   void TryPending();
   // False: V8's threads were not at rest, and it may be tried again.
   bool Capture(Trigger trigger, std::chrono::milliseconds patience);
+  ForkPlan PlanOf(Trigger trigger, const HeapNeed& need) const;
   void Ended(Trigger trigger, const std::string& path, Result<ForkOutcome> outcome);
 };
 
@@ -223,8 +259,12 @@ void MemoryWatch::State::TryPending() {
   }
   if (MonotonicNanoseconds() < give_up_at_ns) return;
   pending = -1;
-  no_earlier_ns = MonotonicNanoseconds() + plan.cool_down_ms * 1'000'000;
-  Say("stillframe: %s: no heap snapshot: V8's threads did not come to rest", TriggerName(trigger));
+  PutOff();
+  WatchEvent event;
+  event.trigger = trigger;
+  event.kind = WatchEvent::Kind::kFailed;
+  event.failure = NotAtRest();
+  Tell(std::move(event));
 }
 
 bool MemoryWatch::State::Capture(Trigger trigger, std::chrono::milliseconds patience) {
@@ -235,26 +275,14 @@ bool MemoryWatch::State::Capture(Trigger trigger, std::chrono::milliseconds pati
   event.trigger = trigger;
   event.need = NeedOfSnapshot(plan.isolate, plan.limits.memory_limit);
   if (!event.need.fits()) {
-    no_earlier_ns = started_ns + plan.cool_down_ms * 1'000'000;
-    Say("stillframe: %s: no heap snapshot: it would take about %.0f MiB of memory, and %.0f MiB "
-        "may be "
-        "taken",
-        TriggerName(trigger), static_cast<double>(event.need.needed_bytes) / kMiB,
-        static_cast<double>(event.need.available_bytes) / kMiB);
+    PutOff();
     event.kind = WatchEvent::Kind::kTooBig;
     Tell(std::move(event));
     return true;
   }
-  ForkPlan fork;
-  fork.platform = plan.platform;
+  ForkPlan fork = PlanOf(trigger, event.need);
   fork.park_patience = patience;
-  fork.outlives_service = true;
-  fork.target.options = plan.target;
-  fork.target.path = plan.directory + "/heap-" + plan.owner + "-" + TimeForName(WallNanoseconds()) +
-                     "-" + TriggerName(trigger) + ".heapsnapshot";
-  fork.pacing = plan.pacing;
-  fork.limits = plan.limits;
-  fork.limits.memory_limit = event.need.available_bytes;
+  event.path = fork.target.path;
   const uint64_t most_ids = FreshIds::MostFor(event.need.heap_bytes);
   const uint32_t first_id = FreshIds::Take(most_ids);
   fork.in_child = [isolate = plan.isolate, first_id, redact = plan.redact](
@@ -262,7 +290,6 @@ bool MemoryWatch::State::Capture(Trigger trigger, std::chrono::milliseconds pati
     BeginInCopy(isolate, output->control(), left_out);
     WriteHeapSnapshot(isolate, output, IdMover(first_id, IdMover::kKeepNone), redact);
   };
-  event.path = fork.target.path;
   job_running = true;
   Result<std::unique_ptr<ForkJob>> started = ForkJob::Start(
       std::move(fork),
@@ -272,28 +299,33 @@ bool MemoryWatch::State::Capture(Trigger trigger, std::chrono::milliseconds pati
   if (!started.ok()) {
     job_running = false;
     FreshIds::GiveBack(first_id, most_ids, 0);
-    if (started.failure().code == FailureCode::kNotAtRest && trigger != Trigger::kNearHeapLimit) {
-      return false;
-    }
-    no_earlier_ns = started_ns + plan.cool_down_ms * 1'000'000;
-    Say("stillframe: %s: no heap snapshot: %s", TriggerName(trigger),
-        started.failure().message.c_str());
+    const bool not_at_rest = started.failure().code == FailureCode::kNotAtRest;
+    if (not_at_rest && trigger != Trigger::kNearHeapLimit) return false;
+    PutOff();
     event.kind = WatchEvent::Kind::kFailed;
-    event.failure = started.failure();
+    event.failure = not_at_rest ? NotAtRest() : started.failure();
     Tell(std::move(event));
     return true;
   }
   job = std::move(started.value());
-  no_earlier_ns = started_ns + plan.cool_down_ms * 1'000'000;
+  PutOff();
   event.pid = job->pid();
   event.pause_ms = static_cast<double>(MonotonicNanoseconds() - started_ns) / 1'000'000;
-  Say("stillframe: %s: heap of %.1f MiB; process %d writes a heap snapshot to %s; the service "
-      "stood "
-      "still for %.1f ms",
-      TriggerName(trigger), static_cast<double>(event.need.heap_bytes) / kMiB, event.pid,
-      event.path.c_str(), event.pause_ms);
   Tell(std::move(event));
   return true;
+}
+
+ForkPlan MemoryWatch::State::PlanOf(Trigger trigger, const HeapNeed& need) const {
+  ForkPlan fork;
+  fork.platform = plan.platform;
+  fork.outlives_service = true;
+  fork.target.options = plan.target;
+  fork.target.path = plan.directory + "/heap-" + plan.owner + "-" + TimeForName(WallNanoseconds()) +
+                     "-" + TriggerName(trigger) + ".heapsnapshot";
+  fork.pacing = plan.pacing;
+  fork.limits = plan.limits;
+  fork.limits.memory_limit = need.available_bytes;
+  return fork;
 }
 
 void MemoryWatch::State::Ended(Trigger trigger, const std::string& path,
@@ -301,16 +333,11 @@ void MemoryWatch::State::Ended(Trigger trigger, const std::string& path,
   WatchEvent event;
   event.trigger = trigger;
   event.path = path;
+  event.kind = outcome.ok() ? WatchEvent::Kind::kEnded : WatchEvent::Kind::kFailed;
   if (outcome.ok()) {
-    event.kind = WatchEvent::Kind::kEnded;
     event.outcome = outcome.value();
-    Say("stillframe: %s: %.1f MiB after %.1f s", path.c_str(),
-        static_cast<double>(event.outcome.file_length) / kMiB, event.outcome.duration_ms / 1000);
   } else {
-    event.kind = WatchEvent::Kind::kFailed;
     event.failure = outcome.failure();
-    Say("stillframe: %s: no heap snapshot: %s", TriggerName(trigger),
-        event.failure.message.c_str());
   }
   job_running = false;
   Tell(std::move(event));

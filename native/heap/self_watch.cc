@@ -13,7 +13,8 @@
 
 #include "base/clock.h"
 #include "base/sys.h"
-#include "memory/page.h"
+#include "memory/statm.h"
+#include "publish/stall_watch.h"
 
 namespace stillframe {
 namespace {
@@ -23,19 +24,16 @@ constexpr suseconds_t kLookUs = 100'000;
 
 // All of it is set before the first signal, and from then on the handler's.
 struct {
-  HeapCounters* counters = nullptr;
-  const ControlHeader* header = nullptr;
+  const HeapControl* control = nullptr;
   SelfLimits limits;
   int status = 0;
   uint64_t memory_at_first = 0;
   int64_t started_ns = 0;
-  int64_t last_look_ns = 0;
-  int64_t silent_ns = 0;
-  uint64_t last_pulse = 0;
+  StallWatch stall{0};
 } self;
 
 [[noreturn]] void End(SelfEnd why) {
-  self.counters->self_end.store(why, std::memory_order_relaxed);
+  self.control->counters()->self_end.store(why, std::memory_order_relaxed);
   sys::ExitGroup(self.status);
 }
 
@@ -46,24 +44,8 @@ uint64_t AnonymousBytes() {
   char text[128];
   const int64_t length = sys::Read(fd, text, sizeof text);
   sys::Close(fd);
-  uint64_t fields[3] = {};  // size, resident, shared: pages
-  size_t field = 0;
-  for (int64_t i = 0; i < length && field < 3; i++) {
-    if (text[i] == ' ')
-      field++;
-    else
-      fields[field] = fields[field] * 10 + static_cast<uint64_t>(text[i] - '0');
-  }
-  return field < 3 || fields[1] < fields[2] ? 0 : (fields[1] - fields[2]) * SystemPageSize();
-}
-
-// As a supervisor sees it: a process that uses the processor is not stuck.
-uint64_t Pulse() {
-  timespec used{};
-  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
-  return self.header->heartbeat.load(std::memory_order_relaxed) +
-         static_cast<uint64_t>(used.tv_sec) * 100 +
-         static_cast<uint64_t>(used.tv_nsec) / 10'000'000;
+  const auto statm = ParseStatm(text, static_cast<size_t>(std::max<int64_t>(length, 0)));
+  return statm ? statm->anonymous() : 0;
 }
 
 struct SystemCall {
@@ -102,16 +84,6 @@ bool EndlessWaitRestarted(const ucontext_t* context, SystemCall* call) {
   return IsEndlessWait(*call) && memcmp(next, instruction, sizeof instruction) == 0;
 }
 
-// Only time in which the process could run counts, since it may be stopped as a whole.
-void CheckProgress(int64_t now_ns) {
-  self.silent_ns += std::min<int64_t>(now_ns - self.last_look_ns, 4 * kLookUs * 1000);
-  self.last_look_ns = now_ns;
-  const uint64_t pulse = Pulse();
-  if (pulse != self.last_pulse) self.silent_ns = 0;
-  self.last_pulse = pulse;
-  if (self.silent_ns > self.limits.stall_timeout_ms * 1'000'000) End(SelfEnd::kStalled);
-}
-
 void Look(int /*signal*/, siginfo_t* /*info*/, void* context) {
   SystemCall call{};
   if (EndlessWaitRestarted(static_cast<const ucontext_t*>(context), &call)) {
@@ -122,7 +94,10 @@ void Look(int /*signal*/, siginfo_t* /*info*/, void* context) {
   if (limits.timeout_ms > 0 && now_ns - self.started_ns > limits.timeout_ms * 1'000'000) {
     End(SelfEnd::kOutOfTime);
   }
-  if (limits.stall_timeout_ms > 0) CheckProgress(now_ns);
+  if (limits.stall_timeout_ms > 0 &&
+      self.stall.IsStuck(PulseOf(*self.control->header(), CLOCK_PROCESS_CPUTIME_ID))) {
+    End(SelfEnd::kStalled);
+  }
   if (limits.memory_bytes > 0 && AnonymousBytes() > self.memory_at_first + limits.memory_bytes) {
     End(SelfEnd::kOutOfMemory);
   }
@@ -131,9 +106,12 @@ void Look(int /*signal*/, siginfo_t* /*info*/, void* context) {
 }  // namespace
 
 void WatchOverSelf(const HeapControl& control, const SelfLimits& limits, int status) {
-  const int64_t now_ns = MonotonicNanoseconds();
-  self = {
-      control.counters(), control.header(), limits, status, AnonymousBytes(), now_ns, now_ns, 0, 0};
+  self = {&control,
+          limits,
+          status,
+          AnonymousBytes(),
+          MonotonicNanoseconds(),
+          StallWatch(limits.stall_timeout_ms, kLookUs * 1000)};
   struct sigaction action {};
   action.sa_sigaction = Look;
   action.sa_flags = SA_SIGINFO | SA_RESTART;

@@ -1,6 +1,5 @@
 #include "heap/watch_handle.h"
 
-#include <node.h>
 #include <v8.h>
 
 #include <memory>
@@ -12,6 +11,7 @@
 #include "addon/plan.h"
 #include "addon/reader.h"
 #include "heap/memory_watch.h"
+#include "heap/platform.h"
 
 namespace stillframe {
 namespace {
@@ -61,8 +61,7 @@ class WatchHandle final : public Napi::ObjectWrap<WatchHandle>, public Job {
     Reader reader(env, info[0]);
     WatchPlan plan;
     plan.isolate = v8::Isolate::GetCurrent();
-    plan.platform = node::GetMultiIsolatePlatform(
-        node::GetCurrentEnvironment(plan.isolate->GetCurrentContext()));
+    plan.platform = PlatformOf(plan.isolate);
     const TargetPlan target = ReadTarget(&reader);
     plan.directory = target.path;
     plan.target = target.options;
@@ -129,9 +128,11 @@ class WatchHandle final : public Napi::ObjectWrap<WatchHandle>, public Job {
 // Of the heap of this thread; the number is the memory limit that was asked for, or 0.
 Napi::Value NeedOfHeapSnapshot(const Napi::CallbackInfo& info) {
   const auto limit = static_cast<uint64_t>(info[0].As<Napi::Number>().Int64Value());
-  ObjectBuilder need(info.Env());
-  AddNeed(&need, NeedOfSnapshot(v8::Isolate::GetCurrent(), limit));
-  return {info.Env(), need.object()};
+  const HeapNeed need = NeedOfSnapshot(v8::Isolate::GetCurrent(), limit);
+  ObjectBuilder told(info.Env());
+  AddNeed(&told, need);
+  told.Bool("fits", need.fits());
+  return {info.Env(), told.object()};
 }
 
 }  // namespace

@@ -7,7 +7,7 @@
 
 #include "base/small_file.h"
 #include "memory/cgroup.h"
-#include "memory/page.h"
+#include "memory/statm.h"
 
 namespace stillframe {
 namespace {
@@ -23,9 +23,8 @@ std::optional<double> PressureIn(const std::string& path) {
 
 std::optional<uint64_t> ResidentBytes() {
   const auto text = ReadSmallFile("/proc/self/statm");
-  unsigned long pages = 0;
-  if (!text || sscanf(text->c_str(), "%*u %lu", &pages) != 1) return std::nullopt;
-  return uint64_t{pages} * SystemPageSize();
+  const auto statm = text ? ParseStatm(text->data(), text->size()) : std::nullopt;
+  return statm ? std::optional(statm->resident) : std::nullopt;
 }
 
 std::optional<double> CgroupPercent() {

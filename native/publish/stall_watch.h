@@ -14,28 +14,45 @@ namespace stillframe {
 // long enough to cost nothing.
 inline constexpr int64_t kWatchTickNs = 20'000'000;
 
+// What a job is told that has made no progress for so long.
+inline Failure NoProgress(int64_t timeout_ms, const char* step) {
+  return Fail(FailureCode::kStalled, "no progress for " + std::to_string(timeout_ms) +
+                                         " ms while " + step + " (stallTimeoutMs)");
+}
+
+// What one is told whose time is up.
+inline Failure NotDone(int64_t timeout_ms, const char* step) {
+  return Fail(FailureCode::kStalled, "not done after " + std::to_string(timeout_ms) +
+                                         " ms, while " + step + " (timeoutMs)");
+}
+
 class StallWatch {
  public:
-  explicit StallWatch(int64_t timeout_ms)
-      : timeout_ms_(timeout_ms), last_look_ns_(MonotonicNanoseconds()) {}
+  explicit StallWatch(int64_t timeout_ms, int64_t tick_ns = kWatchTickNs)
+      : timeout_ms_(timeout_ms), tick_ns_(tick_ns), last_look_ns_(MonotonicNanoseconds()) {}
 
-  // To be called once a tick: kStalled if the heartbeat has not changed for so long. Only time in which we ran ourselves
-  // counts: a service that was stopped as a whole is not stuck.
+  // To be called once a tick: kStalled if the heartbeat has not changed for so long.
   Status Check(uint64_t heartbeat, const char* step) {
+    if (!IsStuck(heartbeat)) return Success{};
+    return NoProgress(timeout_ms_, step);
+  }
+
+  // The same for a signal handler: it allocates nothing. Only time in which we ran ourselves counts: a
+  // service that was stopped as a whole is not stuck.
+  bool IsStuck(uint64_t heartbeat) {
     const int64_t now_ns = MonotonicNanoseconds();
-    silent_ns_ += std::min(now_ns - last_look_ns_, 4 * kWatchTickNs);
+    silent_ns_ += std::min(now_ns - last_look_ns_, 4 * tick_ns_);
     last_look_ns_ = now_ns;
     if (heartbeat != last_heartbeat_) {
       last_heartbeat_ = heartbeat;
       silent_ns_ = 0;
     }
-    if (silent_ns_ <= timeout_ms_ * 1'000'000) return Success{};
-    return Fail(FailureCode::kStalled, "no progress for " + std::to_string(timeout_ms_) +
-                                           " ms while " + step + " (stallTimeoutMs)");
+    return silent_ns_ > timeout_ms_ * 1'000'000;
   }
 
  private:
   int64_t timeout_ms_;
+  int64_t tick_ns_;
   int64_t last_look_ns_;
   int64_t silent_ns_ = 0;
   uint64_t last_heartbeat_ = 0;

@@ -6,9 +6,11 @@
 #include <unistd.h>
 
 #include <cstring>
+#include <string_view>
 
 #include "base/mapping.h"
 #include "memory/cgroup.h"
+#include "memory/statm.h"
 
 namespace stillframe::test {
 namespace {
@@ -21,6 +23,21 @@ TEST(MemoryUse, GrowsWithWhatIsTouched) {
   ASSERT_TRUE(memory.ok());
   memset(memory.value().data(), 1, kBytes);
   EXPECT_GE(ResidentBytes().value_or(0), before + kBytes / 2);
+}
+
+TEST(MemoryUse, IsReadFromAWholeLineOfPagesAndNothingElse) {
+  const uint64_t page = SystemPageSize();
+  const auto parse = [](std::string_view text) { return ParseStatm(text.data(), text.size()); };
+  const auto statm = parse("300 20 5 1 0 7 0\n");
+  ASSERT_TRUE(statm);
+  EXPECT_EQ(statm->size, 300 * page);
+  EXPECT_EQ(statm->resident, 20 * page);
+  EXPECT_EQ(statm->anonymous(), 15 * page);
+  // Read while it changes, more may be shared than there is.
+  EXPECT_EQ(parse("300 20 25 1 0 7 0\n")->anonymous(), 0U);
+  for (const char* text : {"", "300", "300 20", "300 20 5", "300 x 5 1", "-1 20 5 1"}) {
+    EXPECT_FALSE(parse(text)) << text;
+  }
 }
 
 TEST(MemoryUse, OfTheCgroupIsToldWhereItHasALimit) {
