@@ -16,6 +16,15 @@ import { checkPlatform, loadAddon, prebuilt, tryFile } from './load.js'
 import { packageRoot, sourceRoot } from './package-root.js'
 import { addonVariable } from './privileges.js'
 
+/** What a heap summary says of itself, and what it leaves out. */
+export interface SummaryPlan {
+  trigger: string
+  /** Of the service, which the copy is not. */
+  pid: number
+  thread: number
+  redact: boolean
+}
+
 /** What a forked copy has to do. */
 export interface ForkPlan {
   target: TargetPlan
@@ -25,9 +34,12 @@ export interface ForkPlan {
   stableIds: boolean
   /** For heap snapshots: no contents of strings in the file. */
   redact: boolean
+  /** For heap summaries. Undefined for other jobs. */
+  summary: SummaryPlan | undefined
   /**
    * Runs in the copy. It hands bytes for the file to `emit`, which is false if they cannot be
-   * written, and what was thrown, serialized, to `fail`. Undefined: a heap snapshot is taken.
+   * written, and what was thrown, serialized, to `fail`. Undefined: a heap snapshot is taken, or a
+   * summary is written.
    */
   run: ((emit: (bytes: Uint8Array) => boolean, fail: (bytes: Uint8Array) => void) => void) | undefined
 }

@@ -8,7 +8,14 @@ import { AsyncResource } from 'node:async_hooks'
 import { performance } from 'node:perf_hooks'
 import { clearTimeout, setTimeout } from 'node:timers'
 import { inspect } from 'node:util'
-import type { ForkJobHandle, ForkPlan, HeapAddon, NativeForkResult, PauseParts } from '../addon/heap-addon.js'
+import type {
+  ForkJobHandle,
+  ForkPlan,
+  HeapAddon,
+  NativeForkResult,
+  PauseParts,
+  SummaryPlan,
+} from '../addon/heap-addon.js'
 import { type CallSite, fromNative, isError, isNativeFailure, StillframeError } from '../base/errors.js'
 import type { NativeFailure } from '../base/native-failure.js'
 import { abortError, CaptureJob } from '../snapshot/capture-job.js'
@@ -52,6 +59,8 @@ export interface ForkRequest {
   readonly path: string
   readonly options: CheckedForkOptions
   readonly run: ForkPlan['run']
+  /** For heap summaries. */
+  readonly summary?: SummaryPlan
   readonly callSite: CallSite
   /** The exported function that was called. */
   readonly entry: (...args: never[]) => unknown
@@ -166,9 +175,9 @@ export class ForkJob extends CaptureJob<ForkProgress, ForkResult> {
   }
 
   #fork(): ForkJobHandle {
-    const { addon, path, options, run } = this.#request
+    const { addon, path, options, run, summary } = this.#request
     const { file, pacing, limits, stableIds, redact } = options
-    const plan = { target: { path, ...file }, pacing, limits, stableIds, redact, run }
+    const plan = { target: { path, ...file }, pacing, limits, stableIds, redact, run, summary }
     return new addon.ForkJob(plan, (failure, result) =>
       this.#inContext.runInAsyncScope(() => this.#end(failure, result)),
     )

@@ -20,8 +20,10 @@ import { refuseWhatCannotWork, serializeThrown } from './in-copy.js'
 import {
   checkForkOptions,
   checkHeapSnapshotOptions,
+  checkHeapSummaryOptions,
   type ForkOptions,
   type HeapSnapshotOptions,
+  type HeapSummaryOptions,
 } from './options.js'
 import { type NothingLater, type StateWriter, stateWriter } from './state-writer.js'
 import { refuseUnfinished } from './unfinished.js'
@@ -36,9 +38,10 @@ export {
   type MemoryWatchOptions,
   watchMemory,
 } from './memory-watch.js'
-export type { ForkOptions, ForkProgress, HeapSnapshotOptions } from './options.js'
+export type { ForkOptions, ForkProgress, HeapSnapshotOptions, HeapSummaryOptions } from './options.js'
 export { type HeapPreflight, type HeapPreflightOptions, preflightHeap } from './preflight.js'
 export type { NothingLater, StateWriter } from './state-writer.js'
+export type { ClassCount, HeapSpace, HeapSummary, LargeString, ObjectCount } from './summary.js'
 export { type ReadValuesOptions, readValues } from './values.js'
 
 /**
@@ -64,6 +67,27 @@ export function writeHeapSnapshot(path?: string | URL, options?: HeapSnapshotOpt
   const callSite = new CallSite(writeHeapSnapshot)
   const entry = writeHeapSnapshot
   return forkJob({ calledAt, addon, path: file, options: checked, run: undefined, callSite, entry })
+}
+
+/**
+ * Writes a summary of this thread's heap as it is at the call, as JSON ({@link HeapSummary}): how
+ * many objects of which class there are and what they take, the largest strings and buffers, and
+ * V8's own statistics. It takes a small part of the memory and time of a heap snapshot, and knows
+ * nothing of what refers to what: see docs/HEAP.md. It is frozen like a heap snapshot.
+ *
+ * @param path - the file to write; relative paths and `file:` URLs are resolved at the call.
+ * @throws TypeError, RangeError, StillframeError as {@link writeHeapSnapshot}.
+ */
+export function writeHeapSummary(path: string | URL, options?: HeapSummaryOptions): ForkJob {
+  const calledAt = performance.now()
+  refuseInFrozenCopy('writeHeapSummary')
+  const checked = checkHeapSummaryOptions(options)
+  const file = checkPath(path, 'write')
+  const addon = loadHeapAddon()
+  const callSite = new CallSite(writeHeapSummary)
+  const entry = writeHeapSummary
+  const summary = { trigger: 'call', pid: process.pid, thread: threadId, redact: checked.redact }
+  return forkJob({ calledAt, addon, path: file, options: checked, run: undefined, summary, callSite, entry })
 }
 
 /**

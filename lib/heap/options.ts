@@ -50,7 +50,8 @@ export interface ForkOptions extends FileOptions {
   /**
    * The most memory, in bytes, that the copy may have of its own and that copy-on-write may take:
    * an integer >= 1. Beyond it the job ends with `ERR_STILLFRAME_MEMORY_LIMIT`. Default: half of
-   * the memory that is available at the call. A heap snapshot takes several times the heap.
+   * the memory that is available at the call. A heap snapshot takes several times the heap, a heap
+   * summary a small part of it.
    */
   memoryLimit?: number | undefined
   /**
@@ -86,6 +87,12 @@ export interface HeapSnapshotOptions extends ForkOptions {
    * objects are names of properties: see docs/HEAP.md for what is left. False (default): the file
    * has every string of the service.
    */
+  redact?: boolean | undefined
+}
+
+/** Options of `writeHeapSummary()`. */
+export interface HeapSummaryOptions extends ForkOptions {
+  /** True: no content of strings is in the file. Names of classes are. Default false. */
   redact?: boolean | undefined
 }
 
@@ -128,6 +135,12 @@ export function checkHeapSnapshotOptions(options: unknown): CheckedForkOptions {
     stableIds: checkBoolean(given['stableIds'], 'options.stableIds', false),
     redact: checkBoolean(given['redact'], 'options.redact', false),
   }
+}
+
+/** The same for a heap summary. */
+export function checkHeapSummaryOptions(options: unknown): CheckedForkOptions {
+  const given = checkOptions(options, [...known, 'redact'])
+  return { ...fillIn(given), redact: checkBoolean(given['redact'], 'options.redact', false) }
 }
 
 type BoundOption = 'memoryLimit' | 'nice' | 'stallTimeoutMs' | 'timeoutMs'

@@ -143,7 +143,7 @@ Status ForkJob::Freeze() {
   const pid_t pid = sys::ForkThroughLibc();
   if (pid == 0) {
     FillMissing(own_maps.get(), left_out_);
-    BeChild();
+    BeChild(unforkable.value());
   }
   times_.fork = lap();
   left_forkable_ = MakeUnforkable(unforkable.value());
@@ -176,7 +176,7 @@ void ForkJob::MoveBeyondStreams() {
   }
 }
 
-void ForkJob::BeChild() {
+void ForkJob::BeChild(const std::vector<AddressRange>& v8_memory) {
   const std::vector<int> wake_ups = EventFds();
   // In a service that has closed its own streams, our descriptors may be where the callback prints
   // to. (A copy that publishes the file itself has no callback, and the target as it was opened.)
@@ -198,7 +198,7 @@ void ForkJob::BeChild() {
   ControlHeader* control = control_->header();
   control->step.store(SaveStep::kRunning, std::memory_order_relaxed);
   Output output(*control_, hardening_);
-  plan_.in_child(&output, left_out_);
+  plan_.in_child(&output, left_out_, v8_memory);
   const bool threw = control_->counters()->failure_length.load(std::memory_order_relaxed) != 0;
   // Whatever the callback made of the error, what could not be written is missing from the file.
   if (threw || !output.Finish()) sys::ExitGroup(kChildFailed);

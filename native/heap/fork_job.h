@@ -46,8 +46,11 @@ struct ForkPlan {
   // Runs in the service before the fork, once V8's workers are parked; may be empty.
   std::function<void()> before_fork;
   // Runs in the copy, in the middle of Start(). Regions are left out of the copy: they may be larger
-  // than everything else together, and saving them is what a capture is for.
-  std::function<void(Output*, const std::vector<AddressRange>& left_out)> in_child;
+  // than everything else together, and saving them is what a capture is for. V8's memory had to be
+  // let in.
+  std::function<void(Output*, const std::vector<AddressRange>& left_out,
+                     const std::vector<AddressRange>& v8_memory)>
+      in_child;
 };
 
 // Milliseconds of the pause, part by part.
@@ -102,7 +105,7 @@ class ForkJob final : private Supervised {
 
   Status Prepare();
   Status Freeze();
-  [[noreturn]] void BeChild();
+  [[noreturn]] void BeChild(const std::vector<AddressRange>& v8_memory);
   void MoveBeyondStreams();
   void PublishInCopy();
   void NotFrozen() override { MendUnforkable(); }

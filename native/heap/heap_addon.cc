@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cstring>
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "addon/builder.h"
@@ -20,6 +21,7 @@
 #include "freeze/flip_lock.h"
 #include "heap/fork_job.h"
 #include "heap/fresh_ids.h"
+#include "heap/heap_summary.h"
 #include "heap/in_copy.h"
 #include "heap/platform.h"
 #include "heap/value_writer.h"
@@ -132,6 +134,19 @@ int64_t KeepIds(v8::Isolate* isolate) {
   return profiler->GetHeapStats(&nobody);
 }
 
+// Of the member `summary`, which is undefined for other jobs.
+std::optional<SummaryRequest> ReadSummaryRequest(Reader* plan) {
+  if (plan->TypeOf(plan->Get("summary")) != napi_object) return std::nullopt;
+  return plan->Group("summary", [](Reader* from) {
+    SummaryRequest request;
+    request.trigger = from->String("trigger");
+    request.pid = from->Unsigned("pid");
+    request.thread = from->Unsigned("thread");
+    request.redact = from->Bool("redact");
+    return request;
+  });
+}
+
 JobHandle::JobHandle(const Napi::CallbackInfo& info) : ObjectWrap(info) {
   const Napi::Env env = info.Env();
   environment_ = Environment::Of(env);
@@ -143,15 +158,18 @@ JobHandle::JobHandle(const Napi::CallbackInfo& info) : ObjectWrap(info) {
   plan.limits = ReadJobLimits(&reader);
   const bool stable_ids = reader.Bool("stableIds");
   redact_ = reader.Bool("redact");
+  const std::optional<SummaryRequest> summary = ReadSummaryRequest(&reader);
   const napi_value callback = reader.Get("run");
   const bool has_callback = reader.TypeOf(callback) == napi_function;
   if (!reader.ok()) return;  // the environment is ending: nothing is started
-  plan.in_child = [this, raw_env = static_cast<napi_env>(env), callback, has_callback](
-                      Output* output, const std::vector<AddressRange>& left_out) {
+  plan.in_child = [this, raw_env = static_cast<napi_env>(env), callback, has_callback, summary](
+                      Output* output, const std::vector<AddressRange>& left_out,
+                      const std::vector<AddressRange>& v8_memory) {
     BeginInCopy(v8::Isolate::GetCurrent(), output->control(), left_out);
+    if (summary) return WriteSummary(v8::Isolate::GetCurrent(), *summary, v8_memory, output);
     RunInChild(raw_env, has_callback ? callback : nullptr, output);
   };
-  if (!has_callback) {
+  if (!has_callback && !summary) {
     v8::Isolate* isolate = v8::Isolate::GetCurrent();
     if (stable_ids) plan.before_fork = [this, isolate] { last_kept_id_ = KeepIds(isolate); };
     v8::HeapStatistics heap;
@@ -297,6 +315,8 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
     return exports;
   }
   Environment::Create(env);
+  PrepareSummary(std::to_string(version->major) + "." + std::to_string(version->minor) + "." +
+                 std::to_string(version->patch));
   WorkerPark::LearnInBackground(PlatformOf(v8::Isolate::GetCurrent()));
   // Not as a cleanup hook of Node-API, since process.exit() runs none of these.
   node::AtExit(

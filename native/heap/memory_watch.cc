@@ -286,7 +286,8 @@ bool MemoryWatch::State::Capture(Trigger trigger, std::chrono::milliseconds pati
   const uint64_t most_ids = FreshIds::MostFor(event.need.heap_bytes);
   const uint32_t first_id = FreshIds::Take(most_ids);
   fork.in_child = [isolate = plan.isolate, first_id, redact = plan.redact](
-                      Output* output, const std::vector<AddressRange>& left_out) {
+                      Output* output, const std::vector<AddressRange>& left_out,
+                      const std::vector<AddressRange>& /*v8_memory*/) {
     BeginInCopy(isolate, output->control(), left_out);
     WriteHeapSnapshot(isolate, output, IdMover(first_id, IdMover::kKeepNone), redact);
   };

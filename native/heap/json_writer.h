@@ -1,0 +1,52 @@
+// JSON as a forked copy writes it: piece by piece to a sink, without a tree of what is written.
+//
+//   JsonWriter json(sink);
+//   json.BeginObject();
+//   json.Key("name"), json.String("x");
+//   json.EndObject();
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+
+namespace stillframe {
+
+class JsonWriter {
+ public:
+  using Sink = std::function<void(std::string_view)>;
+
+  explicit JsonWriter(Sink sink) : sink_(std::move(sink)) {}
+
+  void BeginObject() { Open('{'); }
+  void EndObject() { Close('}'); }
+  void BeginArray() { Open('['); }
+  void EndArray() { Close(']'); }
+  void Key(std::string_view key);
+  // UTF-8. What JSON, a terminal or a page would take for something else is escaped.
+  void String(std::string_view utf8);
+  void Unsigned(uint64_t value);
+  void Bool(bool value);
+
+  // Key and value in one.
+  void Member(std::string_view key, std::string_view value) { Key(key), String(value); }
+  void Member(std::string_view key, uint64_t value) { Key(key), Unsigned(value); }
+
+ private:
+  void Open(char bracket);
+  void Close(char bracket);
+  void Separate();
+  void Quote(std::string_view utf8);
+
+  Sink sink_;
+  bool needs_comma_ = false;
+};
+
+// Characters of V8's strings as UTF-8. A half of a surrogate pair without the other half becomes
+// U+FFFD, since JSON in UTF-8 cannot have it.
+void AppendUtf8(const uint8_t* latin1, size_t length, std::string* to);
+void AppendUtf8(const uint16_t* utf16, size_t length, std::string* to);
+
+}  // namespace stillframe
