@@ -126,9 +126,12 @@ export interface MemoryWatchPlan {
   triggers: MemoryWatchTriggers
   /** Process and thread, for the names of the files. */
   owner: string
+  thread: number
   everyMs: number
   coolDownMs: number
   redact: boolean
+  /** A summary where there is no memory for a heap snapshot. */
+  summarize: boolean
 }
 
 /** What a heap snapshot takes, and what there is. */
@@ -142,6 +145,10 @@ export interface NativeWatchEvent extends NativeHeapNeed {
   kind: 'started' | 'ended' | 'failed' | 'too-big'
   trigger: 'near-heap-limit' | 'heap' | 'rss' | 'cgroup' | 'pressure'
   path: string
+  /** What is at the path, or is to be. */
+  isSummary: boolean
+  /** Path of the heap snapshot that was begun, and that `failure` tells of; or empty. */
+  insteadOf: string
   /** Of the copy. */
   pid: number
   pauseMs: number

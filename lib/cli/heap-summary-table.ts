@@ -6,14 +6,11 @@ import { type Column, renderTable, wrap } from './table.js'
 import { count, formatBytes, formatCount } from './units.js'
 
 const width = 80
-/** Rows of each table; the file has more. */
-const mostClasses = 30
-const mostLargest = 10
 /** Columns that a name may take beside the numbers. */
 const nameColumns = 36
 
-/** Lines of the text. */
-export function renderHeapSummary(summary: HeapSummary): string[] {
+/** Lines of the text. `top`: rows of each table; the file has more. */
+export function renderHeapSummary(summary: HeapSummary, top: number): string[] {
   const { heap, contexts, objects, strings, buffers, classes, others } = summary
   const lines = [
     `Heap summary of process ${summary.pid}, thread ${summary.thread}, ${summary.time}`,
@@ -35,7 +32,7 @@ export function renderHeapSummary(summary: HeapSummary): string[] {
   ]
   if (classes !== undefined && objects !== undefined) {
     const rest = classes
-      .slice(mostClasses)
+      .slice(top)
       .concat(others !== undefined && others.count > 0 ? [{ name: '', type: '', ...others }] : [])
     const row = (name: string, type: string, objectCount: number, bytes: number): string[] => [
       name,
@@ -57,7 +54,7 @@ export function renderHeapSummary(summary: HeapSummary): string[] {
         ],
         [
           ...classes
-            .slice(0, mostClasses)
+            .slice(0, top)
             .map((one) => row(shown(one.name), shown(one.type, 12), one.count, one.shallowBytes)),
           ...(rest.length > 0 ? [row('(all others)', '', sum('count'), sum('shallowBytes'))] : []),
         ],
@@ -72,7 +69,7 @@ export function renderHeapSummary(summary: HeapSummary): string[] {
       ...renderTable(
         [number('largest strings'), number('length'), { title: 'begins with', align: 'left' }],
         strings.largest
-          .slice(0, mostLargest)
+          .slice(0, top)
           .map((one) => [formatBytes(one.bytes), formatCount(one.length), shown(one.start ?? '')]),
         plain,
         width,
@@ -80,7 +77,7 @@ export function renderHeapSummary(summary: HeapSummary): string[] {
     )
   }
   if (buffers !== undefined && buffers.largest.length > 0) {
-    const largest = buffers.largest.slice(0, mostLargest).map((one) => formatBytes(one.bytes))
+    const largest = buffers.largest.slice(0, top).map((one) => formatBytes(one.bytes))
     lines.push(
       '',
       ...wrap(

@@ -2,9 +2,11 @@
 
 import { performance } from 'node:perf_hooks'
 import { printable } from '../base/printable.js'
+import { readWrittenSummary } from '../heap/written-summary.js'
 import type { Step } from '../heap-file/paths.js'
 import { type HeapSummary, type ObjectSummary, summarizeHeapSnapshot } from '../heap-file/summary.js'
 import { type Command, UsageError } from './command.js'
+import { renderHeapSummary } from './heap-summary-table.js'
 import type { Io } from './io.js'
 import { renderTable, wrap } from './table.js'
 import { count, formatBytes, formatCount, formatDuration, formatNumber } from './units.js'
@@ -42,12 +44,18 @@ with the way to each from the root, and the largest strings. Classes are grouped
 counted, as in DevTools: what would be freed with these objects. The file is never in memory as a
 whole. Retained sizes take 48 bytes for each node and 8 for each edge of the file (about as much as
 the file has), beside 100 MB for Node itself; --shallow does with that. Where there is less memory, they
-are left out, and the report says so. Names and beginnings of strings come from the heap: they may be
+are left out, and the report says so. A .heapsummary.json that a service has written is shown as a
+table. Names and beginnings of strings come from the heap: they may be
 secret.`,
 
   async run(args, io) {
     const path = args.positional(0)
     const top = readTop(args.value('top'))
+    const written = await readWrittenSummary(path)
+    if (written !== undefined) {
+      await io.report({ ...written }, renderHeapSummary(written, top))
+      return 0
+    }
     const bar = io.progress('reading')
     const begunMs = performance.now()
     const summary = await summarizeHeapSnapshot(path, {

@@ -41,7 +41,9 @@ export type MemoryTrigger = 'near-heap-limit' | 'heap' | 'rss' | 'cgroup' | 'pre
 /** A file that a {@link MemoryWatch} has made. */
 export interface MemoryCapture {
   trigger: MemoryTrigger
-  kind: 'snapshot'
+  kind: 'snapshot' | 'summary'
+  /** For a summary: why it is no heap snapshot, as an error that would have been `onError`'s. */
+  error?: StillframeError
   /** Absolute. The file is complete and published. */
   path: string
   /** Bytes. */
@@ -98,10 +100,11 @@ export interface MemoryWatchOptions {
    */
   keep?: number | undefined
   /**
-   * What happens when the copy does not fit into memory: a heap snapshot takes about 13 times the
-   * heap. `'skip'`: nothing but a line on stderr, and `onError`.
+   * What happens when the copy does not fit into memory, or turns out not to: a heap snapshot takes
+   * about 13 times the heap. `'summary'`: a {@link HeapSummary} is left, in a file ending in
+   * `.heapsummary.json`. `'skip'`: nothing but a line on stderr, and `onError`. Default: `'summary'`.
    */
-  whenTooBig?: 'skip' | undefined
+  whenTooBig?: 'summary' | 'skip' | undefined
   /** True: without the contents of strings, as in `writeHeapSnapshot()`. Default: false. */
   redact?: boolean | undefined
   /**
@@ -113,7 +116,10 @@ export interface MemoryWatchOptions {
   stallTimeoutMs?: number | undefined
   /** Likewise. Default 1,800,000. */
   timeoutMs?: number | undefined
-  /** Niceness of the copy, from 0 to 19. Default 10. */
+  /**
+   * Niceness of the copy, from 0 to 19. Default 0: a file that is to be there before the end comes
+   * is waited for, and so is the memory that the copy takes.
+   */
   nice?: number | undefined
   /** Permission bits of the files. Default 0o600. */
   mode?: number | undefined
@@ -160,8 +166,8 @@ interface CheckedOptions {
  * Watches over the memory of this thread's JavaScript until `stop()` or the end of the thread. At a
  * trigger the process is forked wherever it stands, also in a loop that never ends and inside a
  * garbage collection. The copy writes a heap snapshot to
- * `directory/heap-<pid>-<time in UTC>-<trigger>.heapsnapshot` (in a Worker `<pid>.<thread>`), and
- * goes on if the service dies, is killed or exits meanwhile: the file is whole then, or not there.
+ * `directory/heap-<pid>-<time in UTC>-<trigger>.heapsnapshot` (in a Worker `<pid>.<thread>`), or a
+ * summary where the memory does not allow a heap snapshot, and goes on if the service dies, is killed or exits meanwhile: the file is whole then, or not there.
  * What happens is told on stderr in a line each, beginning with `stillframe: `.
  *
  * The watch neither keeps the event loop alive nor ends a service that would have lived. Never are
@@ -182,15 +188,18 @@ export function watchMemory(options: MemoryWatchOptions): MemoryWatch {
     mode: integer('mode', 0, 0o777, 0o600),
     durable: true,
   }
-  if (given.whenTooBig !== undefined) checkChoice(given.whenTooBig, 'options.whenTooBig', ['skip'])
   const plan: MemoryWatchPlan = {
     target,
-    ...checkBounds(given, { stallTimeoutMs: 60_000, timeoutMs: 1_800_000 }),
+    ...checkBounds(given, { stallTimeoutMs: 60_000, timeoutMs: 1_800_000, nice: 0 }),
     triggers: checkTriggers(given),
     owner: isMainThread ? `${process.pid}` : `${process.pid}.${threadId}`,
     everyMs: integer('everyMs', 10, maxTimeoutMs, 1000),
     coolDownMs: integer('coolDownMs', 0, maxTimeoutMs, 600_000),
+    thread: threadId,
     redact: checkBoolean(given.redact, 'options.redact', false),
+    summarize:
+      given.whenTooBig === undefined ||
+      checkChoice(given.whenTooBig, 'options.whenTooBig', ['summary', 'skip']) === 'summary',
   }
   return startWatch(plan, {
     directory,
@@ -285,23 +294,29 @@ export class MemoryWatch {
   }
 
   #onEvent(event: NativeWatchEvent): void {
-    const { kind, trigger, path } = event
+    const { kind, trigger, path, isSummary, insteadOf } = event
     if (kind === 'started') {
       this.#started.set(path, event)
       return
     }
-    const started = this.#started.get(path) ?? event
-    this.#started.delete(path)
-    if (kind === 'ended') {
-      this.#captures++
-      prune(this.directory, this.#options.keep)
-      const { fileSize, durationMs } = event
-      const { heapBytes, pauseMs } = started
-      const capture = { trigger, kind: 'snapshot', path, fileSize, heapBytes, pauseMs, durationMs } as const
-      this.#call(this.#options.onCapture, capture)
+    const begun = insteadOf === '' ? path : insteadOf
+    const started = this.#started.get(begun) ?? event
+    this.#started.delete(begun)
+    if (kind !== 'ended') {
+      this.#call(this.#options.onError, { trigger, error: this.#errorOf(event) })
       return
     }
-    this.#call(this.#options.onError, { trigger, error: this.#errorOf(event) })
+    this.#captures++
+    prune(this.directory, this.#options.keep)
+    const { fileSize, durationMs } = event
+    const { heapBytes, pauseMs } = started
+    const capture = { trigger, path, fileSize, heapBytes, pauseMs, durationMs }
+    this.#call(
+      this.#options.onCapture,
+      isSummary
+        ? { ...capture, kind: 'summary', error: this.#errorOf(event) }
+        : { ...capture, kind: 'snapshot' },
+    )
   }
 
   /** In the caller's async context; what a callback throws is an uncaught exception like any other. */
@@ -310,8 +325,9 @@ export class MemoryWatch {
     this.#inContext.runInAsyncScope(() => process.nextTick(callback, argument))
   }
 
-  #errorOf({ kind, path, failure, neededBytes, availableBytes }: NativeWatchEvent): StillframeError {
-    if (kind === 'failed') return fromNative(failure, path, this.#callSite) as StillframeError
+  #errorOf({ path, insteadOf, failure, neededBytes, availableBytes }: NativeWatchEvent): StillframeError {
+    if (failure !== undefined)
+      return fromNative(failure, insteadOf || path, this.#callSite) as StillframeError
     const error = new StillframeError(
       'ERR_STILLFRAME_MEMORY_LIMIT',
       `a heap snapshot would take about ${neededBytes} bytes of memory, and ${availableBytes} may be taken`,
@@ -322,7 +338,8 @@ export class MemoryWatch {
   }
 }
 
-const ours = /^heap-\d+(?:\.\d+)?-(\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d\.\d{3}Z)-[a-z-]+\.heapsnapshot$/
+const ours =
+  /^heap-\d+(?:\.\d+)?-(\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d\.\d{3}Z)-[a-z-]+\.heap(?:snapshot|summary\.json)$/
 
 /** Removes all but the latest files that watches have written. What cannot be removed stays. */
 function prune(directory: string, keep: number): void {

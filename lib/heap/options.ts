@@ -148,12 +148,12 @@ type BoundOption = 'memoryLimit' | 'nice' | 'stallTimeoutMs' | 'timeoutMs'
 /** What bounds a copy: checked, with the defaults filled in. @throws TypeError, RangeError. */
 export function checkBounds(
   given: UncheckedOptions<BoundOption>,
-  defaults: { stallTimeoutMs: number; timeoutMs: number },
+  defaults: { stallTimeoutMs: number; timeoutMs: number; nice: number },
 ): { pacing: PacingPlan; limits: LimitsPlan } {
   const integer = (key: BoundOption, min: number, max: number, otherwise: number): number =>
     optionalInteger(given[key], `options.${key}`, min, max) ?? otherwise
   return {
-    pacing: { maxBytesPerSecond: 0, nice: integer('nice', 0, 19, 10) },
+    pacing: { maxBytesPerSecond: 0, nice: integer('nice', 0, 19, defaults.nice) },
     limits: {
       memoryLimit: integer('memoryLimit', 1, Number.MAX_SAFE_INTEGER, 0),
       onMemoryLimit: 'abort',
@@ -167,7 +167,7 @@ function fillIn(given: UncheckedOptions<(typeof known)[number]>): CheckedForkOpt
   return {
     signal: checkSignal(given.signal, 'options.signal'),
     file: checkFileOptions(given),
-    ...checkBounds(given, { stallTimeoutMs: 30_000, timeoutMs: 3_600_000 }),
+    ...checkBounds(given, { stallTimeoutMs: 30_000, timeoutMs: 3_600_000, nice: 10 }),
     retry: checkBoolean(given.retry, 'options.retry', true),
     stableIds: false,
     redact: false,

@@ -212,7 +212,10 @@ void ForkJob::PublishInCopy() {
   ControlHeader* control = control_->header();
   control->step.store(SaveStep::kPublishing, std::memory_order_relaxed);
   Status published = supervisor_.PublishInCopy();
-  if (published.ok()) return;
+  if (published.ok()) {
+    if (plan_.after_publishing) plan_.after_publishing();
+    return;
+  }
   control->error_step.store(SaveStep::kPublishing, std::memory_order_relaxed);
   control->error_number.store(published.failure().error_number, std::memory_order_release);
   sys::ExitGroup(kChildFailed);

@@ -51,6 +51,8 @@ struct ForkPlan {
   std::function<void(Output*, const std::vector<AddressRange>& left_out,
                      const std::vector<AddressRange>& v8_memory)>
       in_child;
+  // Runs in a copy that outlives the service, once its file is published; may be empty.
+  std::function<void()> after_publishing;
 };
 
 // Milliseconds of the pause, part by part.

@@ -2,6 +2,7 @@
 
 #include <poll.h>
 #include <sys/eventfd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -14,7 +15,9 @@
 #include "base/clock.h"
 #include "base/sys.h"
 #include "heap/fresh_ids.h"
+#include "heap/heap_summary.h"
 #include "heap/in_copy.h"
+#include "heap/summary_file.h"
 #include "memory/available_memory.h"
 #include "memory/memory_use.h"
 
@@ -32,6 +35,13 @@ constexpr double kRestoreShare = 0.8;
 // That the service keeps of what is left when the copy takes all it may.
 constexpr uint64_t kLeastReserve = uint64_t{32} << 20;
 constexpr uint64_t kReserveShare = 8;
+
+// What a summary may take at least, however little is left: the copy is the first that the kernel
+// kills, and the service keeps the rest.
+constexpr uint64_t kSummaryBytes = uint64_t{64} << 20;
+
+constexpr char kSnapshotEnding[] = ".heapsnapshot";
+constexpr char kSummaryEnding[] = ".heapsummary.json";
 
 constexpr double kMiB = 1 << 20;
 
@@ -56,6 +66,11 @@ std::string TimeForName(int64_t wall_ns) {
   snprintf(text + length, sizeof text - length, ".%03dZ",
            static_cast<int>(wall_ns / 1'000'000 % 1000));
   return text;
+}
+
+// Of a heap snapshot's path.
+std::string SummaryBeside(const std::string& path) {
+  return path.substr(0, path.size() - (sizeof kSnapshotEnding - 1)) + kSummaryEnding;
 }
 
 uint64_t UsedHeap(v8::Isolate* isolate, uint64_t* limit) {
@@ -110,19 +125,24 @@ namespace {
 
 void SayOf(const WatchEvent& event) {
   const char* trigger = TriggerName(event.trigger);
+  const char* what = event.is_summary ? "heap summary" : "heap snapshot";
   switch (event.kind) {
     case WatchEvent::Kind::kStarted:
       return Say(
-          "stillframe: %s: heap of %.1f MiB; process %d writes a heap snapshot to %s; the service "
-          "stood still for %.1f ms",
-          trigger, static_cast<double>(event.need.heap_bytes) / kMiB, event.pid, event.path.c_str(),
-          event.pause_ms);
+          "stillframe: %s: heap of %.1f MiB; process %d writes a %s to %s; the service stood still "
+          "for %.1f ms",
+          trigger, static_cast<double>(event.need.heap_bytes) / kMiB, event.pid, what,
+          event.path.c_str(), event.pause_ms);
     case WatchEvent::Kind::kEnded:
+      if (!event.instead_of.empty()) {
+        return Say("stillframe: %s: no heap snapshot: %s; a summary is in %s", trigger,
+                   event.failure.message.c_str(), event.path.c_str());
+      }
       return Say("stillframe: %s: %.1f MiB after %.1f s", event.path.c_str(),
                  static_cast<double>(event.outcome.file_length) / kMiB,
                  event.outcome.duration_ms / 1000);
     case WatchEvent::Kind::kFailed:
-      return Say("stillframe: %s: no heap snapshot: %s", trigger, event.failure.message.c_str());
+      return Say("stillframe: %s: no %s: %s", trigger, what, event.failure.message.c_str());
     case WatchEvent::Kind::kTooBig:
       return Say(
           "stillframe: %s: no heap snapshot: it would take about %.0f MiB of memory, and %.0f MiB "
@@ -188,8 +208,9 @@ struct MemoryWatch::State : std::enable_shared_from_this<State> {
   void TryPending();
   // False: V8's threads were not at rest, and it may be tried again.
   bool Capture(Trigger trigger, std::chrono::milliseconds patience);
-  ForkPlan PlanOf(Trigger trigger, const HeapNeed& need) const;
-  void Ended(Trigger trigger, const std::string& path, Result<ForkOutcome> outcome);
+  ForkPlan PlanOf(const WatchEvent& event) const;
+  void SetWork(const WatchEvent& event, uint32_t first_id, ForkPlan* fork) const;
+  void Ended(WatchEvent event, Result<ForkOutcome> outcome);
 };
 
 size_t MemoryWatch::State::OnNearHeapLimit(void* data, size_t current, size_t /*initial*/) {
@@ -274,28 +295,23 @@ bool MemoryWatch::State::Capture(Trigger trigger, std::chrono::milliseconds pati
   WatchEvent event;
   event.trigger = trigger;
   event.need = NeedOfSnapshot(plan.isolate, plan.limits.memory_limit);
-  if (!event.need.fits()) {
+  event.is_summary = !event.need.fits();
+  if (event.is_summary && !plan.summarize) {
     PutOff();
     event.kind = WatchEvent::Kind::kTooBig;
     Tell(std::move(event));
     return true;
   }
-  ForkPlan fork = PlanOf(trigger, event.need);
+  ForkPlan fork = PlanOf(event);
   fork.park_patience = patience;
   event.path = fork.target.path;
-  const uint64_t most_ids = FreshIds::MostFor(event.need.heap_bytes);
+  const uint64_t most_ids = event.is_summary ? 0 : FreshIds::MostFor(event.need.heap_bytes);
   const uint32_t first_id = FreshIds::Take(most_ids);
-  fork.in_child = [isolate = plan.isolate, first_id, redact = plan.redact](
-                      Output* output, const std::vector<AddressRange>& left_out,
-                      const std::vector<AddressRange>& /*v8_memory*/) {
-    BeginInCopy(isolate, output->control(), left_out);
-    WriteHeapSnapshot(isolate, output, IdMover(first_id, IdMover::kKeepNone), redact);
-  };
+  SetWork(event, first_id, &fork);
   job_running = true;
   Result<std::unique_ptr<ForkJob>> started = ForkJob::Start(
-      std::move(fork),
-      [self = shared_from_this(), trigger, path = event.path](Result<ForkOutcome> outcome) {
-        self->Ended(trigger, path, std::move(outcome));
+      std::move(fork), [self = shared_from_this(), event](Result<ForkOutcome> outcome) mutable {
+        self->Ended(std::move(event), std::move(outcome));
       });
   if (!started.ok()) {
     job_running = false;
@@ -316,29 +332,61 @@ bool MemoryWatch::State::Capture(Trigger trigger, std::chrono::milliseconds pati
   return true;
 }
 
-ForkPlan MemoryWatch::State::PlanOf(Trigger trigger, const HeapNeed& need) const {
+ForkPlan MemoryWatch::State::PlanOf(const WatchEvent& event) const {
   ForkPlan fork;
   fork.platform = plan.platform;
   fork.outlives_service = true;
   fork.target.options = plan.target;
   fork.target.path = plan.directory + "/heap-" + plan.owner + "-" + TimeForName(WallNanoseconds()) +
-                     "-" + TriggerName(trigger) + ".heapsnapshot";
+                     "-" + TriggerName(event.trigger) +
+                     (event.is_summary ? kSummaryEnding : kSnapshotEnding);
   fork.pacing = plan.pacing;
   fork.limits = plan.limits;
-  fork.limits.memory_limit = need.available_bytes;
+  fork.limits.memory_limit = event.need.available_bytes;
+  if (event.is_summary)
+    fork.limits.memory_limit = std::max(kSummaryBytes, event.need.available_bytes);
   return fork;
 }
 
-void MemoryWatch::State::Ended(Trigger trigger, const std::string& path,
-                               Result<ForkOutcome> outcome) {
-  WatchEvent event;
-  event.trigger = trigger;
-  event.path = path;
-  event.kind = outcome.ok() ? WatchEvent::Kind::kEnded : WatchEvent::Kind::kFailed;
+void MemoryWatch::State::SetWork(const WatchEvent& event, uint32_t first_id, ForkPlan* fork) const {
+  const SummaryRequest request{TriggerName(event.trigger), static_cast<uint64_t>(getpid()),
+                               plan.thread, plan.redact};
+  if (event.is_summary) {
+    fork->in_child = [isolate = plan.isolate, request](Output* output,
+                                                       const std::vector<AddressRange>& left_out,
+                                                       const std::vector<AddressRange>& v8_memory) {
+      BeginInCopy(isolate, output->control(), left_out);
+      WriteSummary(isolate, request, v8_memory, output);
+    };
+    return;
+  }
+  TargetPlan summary = fork->target;
+  summary.path = SummaryBeside(fork->target.path);
+  fork->in_child = [isolate = plan.isolate, request, first_id, summary, summarize = plan.summarize](
+                       Output* output, const std::vector<AddressRange>& left_out,
+                       const std::vector<AddressRange>& v8_memory) {
+    BeginInCopy(isolate, output->control(), left_out);
+    if (summarize) WriteSummaryFile(isolate, request, v8_memory, summary, *output);
+    WriteHeapSnapshot(isolate, output, IdMover(first_id, IdMover::kKeepNone), request.redact);
+  };
+  if (plan.summarize) fork->after_publishing = [path = summary.path] { unlink(path.c_str()); };
+}
+
+void MemoryWatch::State::Ended(WatchEvent event, Result<ForkOutcome> outcome) {
+  event.kind = WatchEvent::Kind::kEnded;
   if (outcome.ok()) {
     event.outcome = outcome.value();
   } else {
     event.failure = outcome.failure();
+    const std::string summary = SummaryBeside(event.path);
+    struct stat file {};
+    if (!event.is_summary && plan.summarize && stat(summary.c_str(), &file) == 0) {
+      event.instead_of = std::exchange(event.path, summary);
+      event.is_summary = true;
+      event.outcome.file_length = static_cast<uint64_t>(file.st_size);
+    } else {
+      event.kind = WatchEvent::Kind::kFailed;
+    }
   }
   job_running = false;
   Tell(std::move(event));

@@ -5,6 +5,10 @@
 //   V8's epilogue of a collection   on the JS thread: heap in use                    -+-> Capture()
 //   thread                          RSS, cgroup, pressure: asks V8 for an interrupt  -'
 //
+// Where the memory does not allow a heap snapshot, the copy writes a summary (heap_summary.h). So it
+// does before each heap snapshot, and removes it once that is there: how much memory it takes can
+// only be guessed.
+//
 // Capture() runs on the JS thread wherever it stands, also in a loop that never returns to its event
 // loop. It calls no JavaScript, and takes nothing from V8's heap. The copy publishes its file itself,
 // since the service may be gone by then (ForkPlan::outlives_service).
@@ -42,10 +46,12 @@ struct WatchPlan {
   v8::Platform* platform = nullptr;
   std::string directory;  // absolute
   std::string owner;      // process and thread, for the names of the files
+  uint64_t thread = 0;    // in words of worker_threads
   WatchTriggers triggers;
   int64_t every_ms = 0;
   int64_t cool_down_ms = 0;
   bool redact = false;
+  bool summarize = false;  // where there is no memory for a heap snapshot
   TargetOptions target;
   Pacing pacing;
   JobLimits limits;
@@ -71,6 +77,9 @@ struct WatchEvent {
   Kind kind = Kind::kStarted;
   Trigger trigger = Trigger::kNearHeapLimit;
   std::string path;
+  bool is_summary = false;  // what is at the path, or is to be
+  // Of the heap snapshot that was to be, and of which `failure` tells why it is not.
+  std::string instead_of;
   HeapNeed need;
   double pause_ms = 0;
   int pid = 0;

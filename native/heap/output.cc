@@ -25,14 +25,19 @@ bool Output::Append(const void* bytes, size_t length) {
 // The end is not a whole block: where direct mode refuses it, WriteSome leaves that mode.
 bool Output::Finish() { return Flush(); }
 
+void Output::ForgetWhatWasWritten() const {
+  control_.header()->bytes_written.store(0, std::memory_order_relaxed);
+  control_.header()->error_number.store(0, std::memory_order_relaxed);
+  control_.counters()->self_end.store(SelfEnd::kNone, std::memory_order_relaxed);
+}
+
 bool Output::Flush() {
   ControlHeader* control = control_.header();
   if (control->abort_requested.load(std::memory_order_relaxed) != 0) sys::ExitGroup(kChildAborted);
   if (Abandoned(hardening_)) sys::ExitGroup(kChildParentGone);
   const SaveStep before = control->step.exchange(SaveStep::kWriting, std::memory_order_relaxed);
   for (size_t done = 0; done < used_ && !failed_;) {
-    const int64_t wrote =
-        WriteSome(hardening_.target_fd, control_.output() + done, used_ - done, offset_ + done);
+    const int64_t wrote = WriteSome(fd_, control_.output() + done, used_ - done, offset_ + done);
     if (wrote < 0) {
       control->error_step.store(SaveStep::kWriting, std::memory_order_relaxed);
       control->error_offset.store(offset_ + done, std::memory_order_relaxed);

@@ -13,7 +13,7 @@ namespace stillframe {
 class Output {
  public:
   Output(const HeapControl& control, const HardeningPlan& hardening)
-      : control_(control), hardening_(hardening) {}
+      : Output(control, hardening, hardening.target_fd) {}
 
   // False after an error, now or earlier. Ends the process if the parent is gone or wants it to
   // end.
@@ -22,11 +22,19 @@ class Output {
   bool Finish();
   const HeapControl& control() const { return control_; }
 
+  // For another file, before anything is written to this one: they share the buffer and the
+  // counters. Afterwards the second has to be called.
+  Output To(int fd) const { return {control_, hardening_, fd}; }
+  void ForgetWhatWasWritten() const;
+
  private:
+  Output(const HeapControl& control, const HardeningPlan& hardening, int fd)
+      : control_(control), hardening_(hardening), fd_(fd) {}
   bool Flush();
 
   const HeapControl& control_;
   const HardeningPlan& hardening_;
+  const int fd_;
   size_t used_ = 0;
   uint64_t offset_ = 0;
   bool failed_ = false;

@@ -69,7 +69,9 @@ class WatchHandle final : public Napi::ObjectWrap<WatchHandle>, public Job {
     plan.triggers = ReadTriggers(&reader);
     plan.every_ms = static_cast<int64_t>(reader.Number("everyMs"));
     plan.cool_down_ms = static_cast<int64_t>(reader.Number("coolDownMs"));
+    plan.thread = reader.Unsigned("thread");
     plan.redact = reader.Bool("redact");
+    plan.summarize = reader.Bool("summarize");
     plan.pacing = ReadPacing(&reader);
     plan.limits = ReadJobLimits(&reader);
     plan.run_on_loop = [environment = environment_](std::function<void()> task) {
@@ -107,12 +109,14 @@ class WatchHandle final : public Napi::ObjectWrap<WatchHandle>, public Job {
     told.String("kind", KindName(event.kind))
         .String("trigger", TriggerName(event.trigger))
         .String("path", event.path)
+        .Bool("isSummary", event.is_summary)
+        .String("insteadOf", event.instead_of)
         .Unsigned("pid", static_cast<uint64_t>(event.pid))
         .Number("pauseMs", event.pause_ms)
         .Unsigned("fileSize", event.outcome.file_length)
         .Number("durationMs", event.outcome.duration_ms);
     AddNeed(&told, event.need);
-    if (event.kind == WatchEvent::Kind::kFailed) {
+    if (event.kind == WatchEvent::Kind::kFailed || !event.instead_of.empty()) {
       told.Value("failure", ToError(env, event.failure));
     } else {
       told.Undefined("failure");

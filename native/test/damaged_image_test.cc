@@ -147,11 +147,20 @@ std::set<std::byte> OtherValues(std::byte original) {
   return others;
 }
 
+// Each change starts the threads of a reader, which are slow under ASan.
+#if defined(__SANITIZE_ADDRESS__)
+constexpr uint64_t kEvery = 3;
+#else
+constexpr uint64_t kEvery = 1;
+#endif
+
 TEST_F(DamagedImage, EveryChangedByteIsFoundAndNamed) {
+  uint64_t change = 0;
   uint64_t damaged = 0;
   for (const Part& part : parts_) {
     for (const uint64_t at : Positions(part)) {
       for (const std::byte value : OtherValues(bytes_[at])) {
+        if (change++ % kEvery != 0) continue;
         WriteAt(file_.fd(), &value, 1, at);
         const std::optional<Finding> found = Examine(file_.path());
         damaged++;
@@ -164,7 +173,7 @@ TEST_F(DamagedImage, EveryChangedByteIsFoundAndNamed) {
   }
   EXPECT_FALSE(Examine(file_.path()).has_value());
   RecordProperty("damaged", static_cast<int>(damaged));
-  EXPECT_GT(damaged, 100'000U);
+  EXPECT_GT(damaged, 100'000U / kEvery);
 }
 
 TEST_F(DamagedImage, NoDamagedByteOfASectionIsHandedOut) {

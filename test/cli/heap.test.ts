@@ -56,6 +56,59 @@ beforeAll(() => {
   writeFileSync(at('empty'), '')
 })
 
+describe('a heap summary that a service has written', () => {
+  const written = {
+    format: 'stillframe-heap-summary',
+    version: 1,
+    node: '20.19.0',
+    v8: '11.3',
+    pid: 42,
+    thread: 0,
+    time: '2026-11-29T08:56:14.123Z',
+    trigger: 'rss',
+    redacted: false,
+    heap: { usedBytes: 3 * 2 ** 20, limitBytes: 2 ** 30, externalBytes: 0 },
+    contexts: { native: 1, detached: 0 },
+    spaces: [{ name: 'old_space', usedBytes: 2 ** 20, totalBytes: 2 ** 21 }],
+    objects: { count: 3, shallowBytes: 3 * 2 ** 20 },
+    classes: [
+      { name: 'Order', type: 'object', count: 2, shallowBytes: 2 ** 21 },
+      { name: evil, type: 'object', count: 1, shallowBytes: 2 ** 20 },
+    ],
+    complete: true,
+  }
+
+  it('is shown as tables', async () => {
+    writeFileSync(at('written'), JSON.stringify(written))
+    const { status, stdout } = await run(['heap', 'summary', at('written')])
+    expect(status).toBe(0)
+    const text = stdout.toString()
+    expect(text).toMatch(/Order +object +2 +2 MiB/)
+    expect(text).toContain(evilEscaped.slice(0, 20))
+    expect([...text].filter(isRaw)).toEqual([])
+    const { stdout: one } = await run(['heap', 'summary', '--top', '1', at('written')])
+    expect(one.toString()).toMatch(/\(all others\) +1/)
+  })
+
+  it('is given with --json', async () => {
+    writeFileSync(at('written'), JSON.stringify(written))
+    const { json } = await runJson(['heap', 'summary', at('written')])
+    expect(json).toEqual(written)
+  })
+
+  it.each([
+    ['cut short', JSON.stringify(written).slice(0, -100)],
+    ['of a later version', JSON.stringify({ ...written, version: 2 })],
+    ['with a member that is no list', JSON.stringify({ ...written, classes: 'none' })],
+    ['with a member that is missing', JSON.stringify({ ...written, heap: undefined })],
+  ])('is refused when it is %s', async (_how, content) => {
+    writeFileSync(at('damaged'), content)
+    const { status, stdout, stderr } = await run(['heap', 'summary', at('damaged')])
+    expect({ status, stdout: stdout.toString() }).toEqual({ status: 1, stdout: '' })
+    expect(stderr).toContain('a damaged heap summary')
+  })
+})
+
 describe('heap summary', () => {
   it('tells classes, and where memory gathers', async () => {
     const { status, stdout, stderr } = await run(['heap', 'summary', at('a')])

@@ -4,13 +4,18 @@
  * while the copy is at work. Proved on services of their own with real leaks, limits and deaths.
  */
 
-import { createReadStream, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { createReadStream, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { constants } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { parse } from 'heap-snapshot-toolkit'
 import { describe, expect, type TestContext, test } from 'vitest'
-import { type MemoryWatchOptions, preflightHeap, watchMemory } from '../../lib/heap/index.js'
+import {
+  type HeapSummary,
+  type MemoryWatchOptions,
+  preflightHeap,
+  watchMemory,
+} from '../../lib/heap/index.js'
 import { parseTriggers } from '../../lib/heap/triggers.js'
 import { thrownBy } from '../support/expect-error.js'
 import { type Fixture, type FixtureEnd, startFixture } from '../support/fixture.js'
@@ -52,18 +57,21 @@ const files = (): string[] => readdirSync(inDirectory())
 const snapshots = (): string[] => files().filter((name) => name.endsWith('.heapsnapshot'))
 
 /** Stops the copy, once it is no longer in the way of whoever waits for the service's end. */
-async function holdCopyOf(service: Fixture): Promise<number> {
+async function holdCopyOf(service: Fixture, reached = (): boolean => true): Promise<number> {
   let copy = 0
   service.child.stderr?.on('data', (chunk) => {
     copy ||= Number(/process (\d+) writes a heap snapshot/.exec(chunk)?.[1] ?? 0)
   })
-  await waitUntil(() => copy !== 0 && nameOf(copy) === 'stillframe', 'there is a copy')
+  await waitUntil(() => copy !== 0 && nameOf(copy) === 'stillframe' && reached(), 'there is a copy')
   process.kill(copy, 'SIGSTOP')
   return copy
 }
 
+const summaries = (): string[] => files().filter((name) => name.endsWith('.heapsummary.json'))
+
 async function theFile(): Promise<string> {
-  await waitUntil(() => snapshots().length > 0, 'there is a file')
+  // The copy removes its summary once the snapshot is there.
+  await waitUntil(() => snapshots().length > 0 && summaries().length === 0, 'there is a file')
   expect(files()).toEqual(snapshots())
   return inDirectory(snapshots()[0])
 }
@@ -81,6 +89,14 @@ async function expectLeakIn(path: string): Promise<void> {
   const ofProgram = classes.filter(({ name }) => !/^[(]/.test(name) && name !== 'Array')
   expect(ofProgram[0]?.name).toBe('PlantedLeak')
   expect(ofProgram[0]?.count).toBeGreaterThan(100_000)
+}
+
+function expectLeakInSummary(trigger: string): void {
+  const summary = JSON.parse(readFileSync(inDirectory(summaries()[0]), 'utf8')) as HeapSummary
+  expect(summary).toMatchObject({ format: 'stillframe-heap-summary', trigger, thread: 0, complete: true })
+  const ofProgram = summary.classes?.filter(({ name }) => !/^[(]|^system/.test(name) && name !== 'Array')
+  expect(ofProgram?.[0]?.name).toBe('PlantedLeak')
+  expect(ofProgram?.[0]?.count).toBeGreaterThan(50_000)
 }
 
 describe('near the heap limit', () => {
@@ -117,6 +133,14 @@ describe('near the heap limit', () => {
     await service.clear()
   })
 
+  test('where there is no memory for a snapshot it leaves a summary, and dies', async () => {
+    const service = start({ leak: 'objects' }, { memoryLimit: 100 * MiB })
+    expect(await service.end).toMatchObject({ status: null, signal: 'SIGABRT' })
+    await waitUntil(() => summaries().length > 0, 'there is a summary')
+    expect(files()).toEqual(summaries())
+    expectLeakInSummary('near-heap-limit')
+  })
+
   test('when the leak ends in time the service goes on, and the next time it is caught again', async () => {
     const service = start({ leak: 'objects', most: 330_000 }, { coolDownMs: 0 }, { heapMiB: 32 })
     await reportWith(service, 'capture')
@@ -125,7 +149,7 @@ describe('near the heap limit', () => {
     // What was leaked is let go, and a leak without end begins.
     service.tell('again')
     expect(await service.end).toMatchObject({ signal: 'SIGABRT' })
-    await waitUntil(() => snapshots().length === 2, 'there are two files')
+    await waitUntil(() => snapshots().length >= 2, 'there is a second file')
   })
 })
 
@@ -156,7 +180,8 @@ describe('while the copy is at work', () => {
   }
 
   test('the copy is killed: no file, no rest of one, and the service is told', async () => {
-    const service = start({ leak: 'objects', most: 300_000 }, { heapUsedBytes: 20 * MiB }, { heapMiB: 1024 })
+    const options = { heapUsedBytes: 20 * MiB, whenTooBig: 'skip' } as const
+    const service = start({ leak: 'objects', most: 300_000 }, options, { heapMiB: 1024 })
     process.kill(await holdCopyOf(service), 'SIGKILL')
     const told = await reportWith(service, 'code')
     expect(told).toMatchObject({ trigger: 'heap', code: 'ERR_STILLFRAME_CHILD_DIED' })
@@ -164,8 +189,24 @@ describe('while the copy is at work', () => {
     await service.clear()
   })
 
+  test('the copy is killed after it has written a summary: that is left, and the service is told', async () => {
+    const service = start({ leak: 'objects', most: 300_000 }, { heapUsedBytes: 20 * MiB }, { heapMiB: 1024 })
+    const copy = await holdCopyOf(service, () => summaries().length > 0)
+    process.kill(copy, 'SIGKILL')
+    const { capture } = await reportWith(service, 'capture')
+    expect(capture).toMatchObject({
+      trigger: 'heap',
+      kind: 'summary',
+      path: inDirectory(summaries()[0]),
+      code: 'ERR_STILLFRAME_CHILD_DIED',
+    })
+    expect(files()).toEqual(summaries())
+    expectLeakInSummary('heap')
+    await service.clear()
+  })
+
   test('a copy that nobody watches over any more ends when its time is up', async () => {
-    const limits = { heapUsedBytes: 20 * MiB, timeoutMs: 500 }
+    const limits = { heapUsedBytes: 20 * MiB, timeoutMs: 500, whenTooBig: 'skip' } as const
     const service = start({ leak: 'objects', most: 300_000 }, limits, { heapMiB: 1024 })
     const copy = await holdCopyOf(service)
     service.child.kill('SIGKILL')
@@ -211,6 +252,7 @@ describe('other triggers', () => {
     expect(capture).toMatchObject({ trigger: 'heap', kind: 'snapshot' })
     expect(capture['heapBytes']).toBeGreaterThan(0.08 * 256 * MiB)
     expect(capture['path']).toBe(await theFile())
+    expect(capture['fileSize']).toBe(statSync(await theFile()).size)
   })
 
   test('per cent of a real cgroup', async (context) => {
@@ -219,19 +261,38 @@ describe('other triggers', () => {
     expect(await firstCapture(service)).toMatchObject({ trigger: 'cgroup', kind: 'snapshot' })
   })
 
-  test('a heap that does not fit into what is left is not copied, and the service goes on', async (context) => {
-    const { wrapper } = memoryCgroup(context, 320 * MiB)
-    const service = start(
-      { leak: 'objects', most: 500_000 },
-      { heapUsedPercent: 50 },
-      { wrapper, heapMiB: 64 },
-    )
-    const told = await reportWith(service, 'code')
-    expect(told).toMatchObject({ trigger: 'heap', code: 'ERR_STILLFRAME_MEMORY_LIMIT' })
-    service.tell('well?')
-    await reportWith(service, 'lives')
-    await service.clear()
-    expect(files()).toEqual([])
+  describe('a heap that does not fit into what is left', () => {
+    function startInCgroup(context: TestContext, options: Partial<MemoryWatchOptions>): Fixture {
+      const { wrapper } = memoryCgroup(context, 320 * MiB)
+      const plan = { leak: 'objects', most: 500_000 } as const
+      return start(plan, { heapUsedPercent: 50, ...options }, { wrapper, heapMiB: 64 })
+    }
+
+    test('leaves a summary, and the service goes on', async (context) => {
+      const service = startInCgroup(context, {})
+      const { capture } = await reportWith(service, 'capture')
+      expect(capture).toMatchObject({
+        trigger: 'heap',
+        kind: 'summary',
+        path: inDirectory(summaries()[0]),
+        code: 'ERR_STILLFRAME_MEMORY_LIMIT',
+      })
+      service.tell('well?')
+      await reportWith(service, 'lives')
+      await service.clear()
+      expect(files()).toEqual(summaries())
+      expectLeakInSummary('heap')
+    })
+
+    test("is not copied with whenTooBig: 'skip'", async (context) => {
+      const service = startInCgroup(context, { whenTooBig: 'skip' })
+      const told = await reportWith(service, 'code')
+      expect(told).toMatchObject({ trigger: 'heap', code: 'ERR_STILLFRAME_MEMORY_LIMIT' })
+      service.tell('well?')
+      await reportWith(service, 'lives')
+      await service.clear()
+      expect(files()).toEqual([])
+    })
   })
 
   test('not again before the cool-down is over', async () => {
@@ -264,9 +325,10 @@ describe('in a container', () => {
     await expectLeakIn(await theFile())
   })
 
-  test('whose first process is the service the copy ends with it, and leaves nothing', async (context) => {
+  test('whose first process is the service the copy ends with it: no snapshot, a whole summary or none', async (context) => {
     await runContainer(context, [])
-    expect(files()).toEqual([])
+    expect(files()).toEqual(summaries())
+    if (summaries().length > 0) expectLeakInSummary('near-heap-limit')
   })
 
   test('the script is the one of the documentation', () => {

@@ -169,7 +169,7 @@ test('a Worker’s summary is of its own heap', () => {
 })
 
 test('the table fits into 80 columns, and holds nothing that a terminal obeys', () => {
-  const lines = renderHeapSummary(summary)
+  const lines = renderHeapSummary(summary, 15)
   // A name that would clear the screen, turn the text round, or fill the page.
   expect(summary.classes?.some(({ name }) => name.startsWith('\x1b[2J"\u202e\u009b\ufffdNN'))).toBe(true)
   for (const line of lines) {
