@@ -181,6 +181,7 @@
         "native/heap/heap_layout.cc",
         "native/heap/heap_pages.cc",
         "native/heap/heap_summary.cc",
+        "native/heap/heap_threads.cc",
         "native/heap/heap_walk.cc",
         "native/heap/in_copy.cc",
         "native/heap/json_writer.cc",

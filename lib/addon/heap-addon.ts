@@ -9,6 +9,7 @@
 
 import { join } from 'node:path'
 import process from 'node:process'
+import { threadId } from 'node:worker_threads'
 import { messageOf, StillframeError } from '../base/errors.js'
 import type { NativeFailure } from '../base/native-failure.js'
 import type { Addon, LimitsPlan, PacingPlan, TargetPlan } from './addon.js'
@@ -30,6 +31,10 @@ export interface ForkPlan {
   target: TargetPlan
   pacing: PacingPlan
   limits: LimitsPlan
+  /** What the copy writes is read from `takeStream()`; the target does not matter. */
+  toStream: boolean
+  /** Whose heap it is, if not this thread's: `threadId` of a Worker. Otherwise 0. */
+  thread: number
   /** For heap snapshots: the service's V8 gives the ids and keeps them. */
   stableIds: boolean
   /** For heap snapshots: no contents of strings in the file. */
@@ -71,6 +76,7 @@ export interface PauseParts {
 export interface ForkJobHandle {
   /** Of the forked copy. */
   readonly pid: number
+  /** 0 while a Worker has not been reached yet. */
   readonly frozenAtMs: number
   readonly times: PauseParts
   /**
@@ -79,6 +85,8 @@ export interface ForkJobHandle {
    */
   progress(into: Float64Array): void
   abort(): void
+  /** Descriptor of the pipe that the copy writes to, which is the caller's from now on. */
+  takeStream(): number
   /**
    * After the end: the copy waited for a lock that a thread of the service held when it was forked.
    */
@@ -174,8 +182,8 @@ export interface HeapAddon {
    * begins with "the value". Throws what getters throw.
    */
   serializeValue(value: unknown, rules: SerializeRules, limit: number): SerializedValue | string
-  /** Takes the other addon's state of the process; called once. */
-  shareProcessState(state: unknown): void
+  /** Takes the other addon's state of the process, and the number of this thread; called once. */
+  shareProcessState(state: unknown, threadId: number): void
   /** The name of the script that a function comes from. */
   scriptOf(of: unknown): string | undefined
   /** For tests only: the same as in the other addon, for the calls of this one. */
@@ -221,7 +229,7 @@ function load(): HeapAddon {
     const { ForkJob, serializeValue } = (exports ?? {}) as Partial<HeapAddon>
     if (typeof ForkJob === 'function' && typeof serializeValue === 'function') {
       const addon = exports as HeapAddon
-      addon.shareProcessState(loadAddon().processState)
+      addon.shareProcessState(loadAddon().processState, threadId)
       return addon
     }
     outcomes.push(`  ${file}: ${outcome ?? 'it is not the heap addon of this version of stillframe'}`)

@@ -6,6 +6,7 @@
 
 import { AsyncResource } from 'node:async_hooks'
 import { performance } from 'node:perf_hooks'
+import type { Writable } from 'node:stream'
 import { clearTimeout, setTimeout } from 'node:timers'
 import { inspect } from 'node:util'
 import type {
@@ -16,17 +17,25 @@ import type {
   PauseParts,
   SummaryPlan,
 } from '../addon/heap-addon.js'
-import { type CallSite, fromNative, isError, isNativeFailure, StillframeError } from '../base/errors.js'
+import {
+  type CallSite,
+  fromNative,
+  invalidArgValue,
+  isError,
+  isNativeFailure,
+  StillframeError,
+} from '../base/errors.js'
 import type { NativeFailure } from '../base/native-failure.js'
 import { abortError, CaptureJob } from '../snapshot/capture-job.js'
 import { deserializeThrown } from './in-copy.js'
 import type { CheckedForkOptions, ForkProgress } from './options.js'
+import { StreamTarget } from './stream-target.js'
 
 /** What {@link ForkJob.done} resolves to. The file is then complete and published. */
 export interface ForkResult {
-  /** Absolute. */
+  /** Absolute. Empty if it went to a stream. */
   path: string
-  /** Length of the file in bytes. */
+  /** Length of the file in bytes, or of what the stream got. */
   fileSize: number
   /** Bytes that the file takes on the disk. */
   allocatedBytes: number
@@ -56,7 +65,9 @@ export interface ForkRequest {
   /** `performance.now()` on entry: the pause begins here. */
   readonly calledAt: number
   readonly addon: HeapAddon
+  /** Empty if it goes to a stream. */
   readonly path: string
+  readonly stream?: Writable | undefined
   readonly options: CheckedForkOptions
   readonly run: ForkPlan['run']
   /** For heap summaries. */
@@ -80,6 +91,10 @@ const worthAnotherTry = new Set(['STALLED', 'CHILD_DIED'])
  */
 const restIntervalMs = 50
 
+const notLoaded =
+  'options.worker has not loaded stillframe/heap: import it there, or start the process with ' +
+  "'--import stillframe/heap/signal', which Workers inherit"
+
 let startForkJob: (request: ForkRequest) => ForkJob
 
 /** @internal */
@@ -88,19 +103,22 @@ export function forkJob(request: ForkRequest): ForkJob {
   try {
     return startForkJob(request)
   } catch (error) {
-    throw fromNative(error, request.path, request.entry)
+    if (isNativeFailure(error) && error.failure === 'CLOSED') throw invalidArgValue(notLoaded)
+    throw fromNative(error, request.path || undefined, request.entry)
   }
 }
 
 /** A running or finished job in a forked copy of the process. */
 export class ForkJob extends CaptureJob<ForkProgress, ForkResult> {
-  /** Absolute. */
+  /** Absolute. Empty for a job that writes to a stream. */
   readonly path: string
 
   readonly #request: ForkRequest
   /** Undefined while the job waits for V8's threads. */
   #handle: ForkJobHandle | undefined
   #waiting: NodeJS.Timeout | undefined
+  /** Until a Worker has been reached. */
+  #reaching: NodeJS.Timeout | undefined
   /** The `performance.now()` after which the job no longer waits for them. */
   #waitEnd = 0
   #attempts = 0
@@ -108,6 +126,9 @@ export class ForkJob extends CaptureJob<ForkProgress, ForkResult> {
   #copies = 0
   #pauseMs = 0
   readonly #counters = new Float64Array(4)
+  readonly #stream: StreamTarget | undefined
+  /** Why the job has been aborted, if the caller has not. */
+  #cause: { readonly reason: unknown } | undefined
   /** The callbacks that are called later are the caller's, and belong to its async context. */
   readonly #inContext = new AsyncResource('StillframeForkJob')
 
@@ -121,6 +142,7 @@ export class ForkJob extends CaptureJob<ForkProgress, ForkResult> {
     super()
     this.#request = request
     this.path = request.path
+    this.#stream = request.stream && new StreamTarget(request.stream)
     this.#freeze(request.calledAt)
     this.begin({ abort: () => this.#abort() }, request.options)
     this.#pauseMs = performance.now() - request.calledAt
@@ -141,10 +163,11 @@ export class ForkJob extends CaptureJob<ForkProgress, ForkResult> {
 
   /**
    * The instant whose state the copy holds. Undefined if V8's threads were not at rest during the
-   * call, and it is still to come.
+   * call, or a Worker's heap is wanted, and it is still to come.
    */
   get frozenAt(): Date | undefined {
-    return this.#handle && new Date(this.#handle.frozenAtMs)
+    const { frozenAtMs = 0 } = this.#handle ?? {}
+    return frozenAtMs === 0 ? undefined : new Date(frozenAtMs)
   }
 
   /** How far the job has come; after its end, how far it came. */
@@ -176,11 +199,40 @@ export class ForkJob extends CaptureJob<ForkProgress, ForkResult> {
 
   #fork(): ForkJobHandle {
     const { addon, path, options, run, summary } = this.#request
-    const { file, pacing, limits, stableIds, redact } = options
-    const plan = { target: { path, ...file }, pacing, limits, stableIds, redact, run, summary }
-    return new addon.ForkJob(plan, (failure, result) =>
+    const { file, pacing, limits, stableIds, redact, thread } = options
+    const toStream = this.#stream !== undefined
+    const target = { path, ...file }
+    const plan = { target, toStream, thread, pacing, limits, stableIds, redact, run, summary }
+    const handle = new addon.ForkJob(plan, (failure, result) =>
       this.#inContext.runInAsyncScope(() => this.#end(failure, result)),
     )
+    this.#stream?.begin(handle.takeStream(), (reason) => {
+      this.#cause ??= { reason }
+      handle.abort()
+    })
+    if (thread !== 0) this.#waitForWorker(handle)
+    return handle
+  }
+
+  /** It is reached at once, unless it waits for something that is not JavaScript's. */
+  #waitForWorker(handle: ForkJobHandle): void {
+    const { stallTimeoutMs } = this.#request.options.limits
+    this.#reaching = setTimeout(() => {
+      if (handle.frozenAtMs !== 0) return
+      const error = new StillframeError(
+        'ERR_STILLFRAME_BUSY',
+        `${this.#name}: the Worker could not be interrupted in ${stallTimeoutMs} ms: it waits in a call of its own, such as ` +
+          'execSync(). Take it again when that has returned',
+        {},
+      )
+      this.#request.callSite.claim(error)
+      this.#cause ??= { reason: error }
+      handle.abort()
+    }, stallTimeoutMs)
+  }
+
+  get #name(): string {
+    return this.path || 'a heap snapshot'
   }
 
   #waitForRest(startedAt: number): void {
@@ -197,9 +249,9 @@ export class ForkJob extends CaptureJob<ForkProgress, ForkResult> {
   #busy(when: string): StillframeError {
     const error = new StillframeError(
       'ERR_STILLFRAME_BUSY',
-      `${this.path}: V8's threads, which compile and collect garbage, did not come to rest ${when}; none may be at work ` +
+      `${this.#name}: V8's threads, which compile and collect garbage, did not come to rest ${when}; none may be at work ` +
         'while the process is forked. Take it again when the service has less to do',
-      { path: this.path },
+      this.path === '' ? {} : { path: this.path },
     )
     this.#request.callSite.claim(error)
     return error
@@ -211,8 +263,13 @@ export class ForkJob extends CaptureJob<ForkProgress, ForkResult> {
     try {
       this.#freeze(performance.now())
     } catch (error) {
-      this.fail(fromNative(error, this.path, this.#request.callSite))
+      this.#fail(fromNative(error, this.path || undefined, this.#request.callSite))
     }
+  }
+
+  #fail(reason: unknown): void {
+    this.#stream?.fail(reason)
+    this.fail(reason)
   }
 
   #abort(): void {
@@ -222,28 +279,63 @@ export class ForkJob extends CaptureJob<ForkProgress, ForkResult> {
     }
     clearTimeout(this.#waiting)
     this.#waiting = undefined
-    this.fail(abortError())
+    this.#fail(abortError())
   }
 
   /** Called once by native code for each copy. */
   #end(failure: NativeFailure | null, result?: NativeForkResult): void {
     const handle = this.#handle
     if (handle === undefined) return
+    clearTimeout(this.#reaching)
     if (result !== undefined && failure === null) {
-      this.complete({
-        path: this.path,
-        fileSize: result.fileSize,
-        allocatedBytes: result.allocatedBytes,
-        pauseMs: this.#pauseMs,
-        pause: handle.times,
-        durationMs: result.durationMs,
-        copiedBytesPeak: result.childBytesPeak,
-        attempts: this.#attempts,
-        frozenAt: new Date(handle.frozenAtMs),
-      })
+      const whole = this.#resultOf(handle, result)
+      if (this.#stream === undefined) {
+        this.complete(whole)
+        return
+      }
+      this.#stream.finish().then(
+        () => this.complete(whole),
+        (reason: unknown) => this.fail(reason),
+      )
       return
     }
-    if (failure === null || !this.#tryAgain(failure, handle)) this.fail(this.#reasonOf(failure, handle))
+    if (failure?.failure === 'NOT_AT_REST' && !this.aborted) {
+      this.#waitLonger()
+      return
+    }
+    if (failure !== null && this.#tryAgain(failure, handle)) return
+    this.#fail(this.#cause === undefined ? this.#reasonOf(failure, handle) : this.#cause.reason)
+  }
+
+  /** A Worker's heap could not be frozen, where that is tried without a call. */
+  #waitLonger(): void {
+    this.#handle = undefined
+    this.#copies--
+    try {
+      this.#waitForRest(performance.now())
+    } catch (error) {
+      this.#fail(error)
+    }
+  }
+
+  #resultOf(handle: ForkJobHandle, result: NativeForkResult): ForkResult {
+    const pause = handle.times
+    // In a Worker nobody has measured it from outside.
+    if (this.#request.options.thread !== 0) {
+      const sum = Object.values(pause).reduce((sofar, part) => sofar + part, 0)
+      this.#pauseMs = Math.max(this.#pauseMs, sum)
+    }
+    return {
+      path: this.path,
+      fileSize: result.fileSize,
+      allocatedBytes: result.allocatedBytes,
+      pauseMs: this.#pauseMs,
+      pause,
+      durationMs: result.durationMs,
+      copiedBytesPeak: result.childBytesPeak,
+      attempts: this.#attempts,
+      frozenAt: new Date(handle.frozenAtMs),
+    }
   }
 
   #tryAgain(failure: NativeFailure, { heldLock, outOfTime }: ForkJobHandle): boolean {
@@ -253,6 +345,8 @@ export class ForkJob extends CaptureJob<ForkProgress, ForkResult> {
       !retry ||
       this.aborted ||
       outOfTime ||
+      // A stream cannot be begun anew.
+      (this.#stream !== undefined && this.progress.bytesWritten > 0) ||
       this.#copies >= limit ||
       !worthAnotherTry.has(failure.failure)
     ) {
@@ -272,7 +366,7 @@ export class ForkJob extends CaptureJob<ForkProgress, ForkResult> {
     const { path, callSite } = this.#request
     if (failure?.failure === 'ABORTED') return abortError()
     if (failure === null || !isNativeFailure(failure) || failure.failure !== 'CALLBACK') {
-      return fromNative(failure, path, callSite)
+      return fromNative(failure, path || undefined, callSite)
     }
     const thrown = handle.failure()
     // If something ends the copy on the spot, there is no error to send.

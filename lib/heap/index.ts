@@ -10,6 +10,7 @@
 
 import { performance } from 'node:perf_hooks'
 import process from 'node:process'
+import type { Writable } from 'node:stream'
 import { threadId } from 'node:worker_threads'
 import { loadHeapAddon } from '../addon/heap-addon.js'
 import { CallSite, invalidArgType } from '../base/errors.js'
@@ -24,8 +25,10 @@ import {
   type ForkOptions,
   type HeapSnapshotOptions,
   type HeapSummaryOptions,
+  refuseFileOptions,
 } from './options.js'
 import { type NothingLater, type StateWriter, stateWriter } from './state-writer.js'
+import { isWritable } from './stream-target.js'
 import { refuseUnfinished } from './unfinished.js'
 
 export type { PauseParts } from '../addon/heap-addon.js'
@@ -50,7 +53,8 @@ export { type ReadValuesOptions, readValues } from './values.js'
  * been forked (`pauseMs`). If V8's threads are not at rest within a few milliseconds it returns,
  * and the fork is tried again later (`frozenAt`).
  *
- * @param path - the file to write. Default:
+ * @param to - the file to write, or a stream that gets it and is ended; if the snapshot fails the
+ *   stream is destroyed. A stream that takes nothing for `stallTimeoutMs` fails it. Default: a file
  *   `Heap.<date>.<time>.<pid>.<thread>.<number>.heapsnapshot` in the working directory, as
  *   `v8.writeHeapSnapshot()` names it.
  * @throws TypeError, RangeError for wrong arguments; the signal's reason if it is aborted already;
@@ -58,15 +62,21 @@ export { type ReadValuesOptions, readValues } from './values.js'
  *   others, and with `retry: false` `ERR_STILLFRAME_BUSY` if V8's threads are not at rest. Later
  *   failures reject `done`.
  */
-export function writeHeapSnapshot(path?: string | URL, options?: HeapSnapshotOptions): ForkJob {
+export function writeHeapSnapshot(to?: string | URL | Writable, options?: HeapSnapshotOptions): ForkJob {
   const calledAt = performance.now()
   refuseInFrozenCopy('writeHeapSnapshot')
   const checked = checkHeapSnapshotOptions(options)
-  const file = checkPath(path === undefined ? defaultName() : path, 'write')
+  const target = checkTarget(to === undefined ? defaultName() : to, options)
   const addon = loadHeapAddon()
   const callSite = new CallSite(writeHeapSnapshot)
   const entry = writeHeapSnapshot
-  return forkJob({ calledAt, addon, path: file, options: checked, run: undefined, callSite, entry })
+  return forkJob({ calledAt, addon, ...target, options: checked, run: undefined, callSite, entry })
+}
+
+function checkTarget(to: unknown, options: object | undefined): { path: string; stream?: Writable } {
+  if (!isWritable(to)) return { path: checkPath(to, 'write') }
+  refuseFileOptions(options)
+  return { path: '', stream: to }
 }
 
 /**
@@ -75,19 +85,21 @@ export function writeHeapSnapshot(path?: string | URL, options?: HeapSnapshotOpt
  * V8's own statistics. It takes a small part of the memory and time of a heap snapshot, and knows
  * nothing of what refers to what: see docs/HEAP.md. It is frozen like a heap snapshot.
  *
- * @param path - the file to write; relative paths and `file:` URLs are resolved at the call.
+ * @param to - the file to write, or a stream, as for {@link writeHeapSnapshot}; relative paths and
+ *   `file:` URLs are resolved at the call.
  * @throws TypeError, RangeError, StillframeError as {@link writeHeapSnapshot}.
  */
-export function writeHeapSummary(path: string | URL, options?: HeapSummaryOptions): ForkJob {
+export function writeHeapSummary(to: string | URL | Writable, options?: HeapSummaryOptions): ForkJob {
   const calledAt = performance.now()
   refuseInFrozenCopy('writeHeapSummary')
   const checked = checkHeapSummaryOptions(options)
-  const file = checkPath(path, 'write')
+  const target = checkTarget(to, options)
   const addon = loadHeapAddon()
   const callSite = new CallSite(writeHeapSummary)
   const entry = writeHeapSummary
-  const summary = { trigger: 'call', pid: process.pid, thread: threadId, redact: checked.redact }
-  return forkJob({ calledAt, addon, path: file, options: checked, run: undefined, summary, callSite, entry })
+  const thread = checked.thread || threadId
+  const summary = { trigger: 'call', pid: process.pid, thread, redact: checked.redact }
+  return forkJob({ calledAt, addon, ...target, options: checked, run: undefined, summary, callSite, entry })
 }
 
 /**

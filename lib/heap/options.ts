@@ -1,6 +1,8 @@
 /** The options of a job in a forked copy: their meaning, their defaults and their checks. */
 
+import type { Worker } from 'node:worker_threads'
 import type { LimitsPlan, PacingPlan } from '../addon/addon.js'
+import { invalidArgType, invalidArgValue } from '../base/errors.js'
 import {
   checkBoolean,
   checkCallback,
@@ -70,8 +72,18 @@ export interface ForkOptions extends FileOptions {
   onProgress?: ((progress: ForkProgress) => void) | undefined
 }
 
+/** Whose heap it is. */
+export interface HeapOwner {
+  /**
+   * The Worker whose heap is wanted, instead of this thread's. It has to have loaded
+   * `stillframe/heap`; the process is frozen as soon as the Worker can be interrupted, also in a loop
+   * that never ends (`frozenAt`).
+   */
+  worker?: Worker | undefined
+}
+
 /** Options of `writeHeapSnapshot()`. */
-export interface HeapSnapshotOptions extends ForkOptions {
+export interface HeapSnapshotOptions extends ForkOptions, HeapOwner {
   /**
    * True: an object has the same id in all heap snapshots that are taken in this way (and in those
    * of `v8.writeHeapSnapshot()`), which comparisons need: the Comparison view of DevTools, memlab,
@@ -91,7 +103,7 @@ export interface HeapSnapshotOptions extends ForkOptions {
 }
 
 /** Options of `writeHeapSummary()`. */
-export interface HeapSummaryOptions extends ForkOptions {
+export interface HeapSummaryOptions extends ForkOptions, HeapOwner {
   /** True: no content of strings is in the file. Names of classes are. Default false. */
   redact?: boolean | undefined
 }
@@ -105,6 +117,8 @@ export interface CheckedForkOptions {
   readonly retry: boolean
   readonly stableIds: boolean
   readonly redact: boolean
+  /** `threadId` of a Worker; 0 for the calling thread. */
+  readonly thread: number
   readonly onProgress: ((progress: ForkProgress) => void) | undefined
 }
 
@@ -129,9 +143,10 @@ export function checkForkOptions(options: unknown): CheckedForkOptions {
 
 /** The same for a heap snapshot. */
 export function checkHeapSnapshotOptions(options: unknown): CheckedForkOptions {
-  const given = checkOptions(options, [...known, 'stableIds', 'redact'])
+  const given = checkOptions(options, [...known, 'stableIds', 'redact', 'worker'])
   return {
     ...fillIn(given),
+    thread: checkWorker(given['worker']),
     stableIds: checkBoolean(given['stableIds'], 'options.stableIds', false),
     redact: checkBoolean(given['redact'], 'options.redact', false),
   }
@@ -139,8 +154,31 @@ export function checkHeapSnapshotOptions(options: unknown): CheckedForkOptions {
 
 /** The same for a heap summary. */
 export function checkHeapSummaryOptions(options: unknown): CheckedForkOptions {
-  const given = checkOptions(options, [...known, 'redact'])
-  return { ...fillIn(given), redact: checkBoolean(given['redact'], 'options.redact', false) }
+  const given = checkOptions(options, [...known, 'redact', 'worker'])
+  return {
+    ...fillIn(given),
+    thread: checkWorker(given['worker']),
+    redact: checkBoolean(given['redact'], 'options.redact', false),
+  }
+}
+
+/** The same for what goes to a stream, where there is no file that they could be about. */
+export function refuseFileOptions(options: object | undefined): void {
+  for (const name of fileOptionNames) {
+    if (options !== undefined && (options as FileOptions)[name] !== undefined) {
+      throw invalidArgValue(`options.${name} is for files, and this goes to a stream`)
+    }
+  }
+}
+
+function checkWorker(value: unknown): number {
+  if (value === undefined) return 0
+  const { threadId, postMessage } = (value ?? {}) as Partial<Worker>
+  if (typeof threadId !== 'number' || typeof postMessage !== 'function') {
+    throw invalidArgType('options.worker', 'a Worker', value)
+  }
+  if (threadId < 1) throw invalidArgValue('options.worker has ended')
+  return threadId
 }
 
 type BoundOption = 'memoryLimit' | 'nice' | 'stallTimeoutMs' | 'timeoutMs'
@@ -171,6 +209,7 @@ function fillIn(given: UncheckedOptions<(typeof known)[number]>): CheckedForkOpt
     retry: checkBoolean(given.retry, 'options.retry', true),
     stableIds: false,
     redact: false,
+    thread: 0,
     onProgress: checkCallback<(progress: ForkProgress) => void>(given.onProgress, 'options.onProgress'),
   }
 }

@@ -43,7 +43,8 @@ class Supervised {
 
 class Supervisor {
  public:
-  // kBusy if a capture of this process is writing to the same file.
+  // kBusy if a capture of this process is writing to the same file. Not called for a job that writes
+  // to no file.
   Status Open(const TargetPlan& target) { return disk_.Open(target.path, target.options); }
   const TargetFile& target() const { return disk_.target(); }
   // For a forked copy that publishes the file itself: see DiskWork.

@@ -97,17 +97,20 @@ ForkProgress ForkJob::Progress() const {
 
 Status ForkJob::Prepare() {
   memory_limit_ = plan_.limits.MemoryLimit();
-  if (Status open = supervisor_.Open(plan_.target); !open.ok()) return open;
+  if (!plan_.pipe) {
+    if (Status open = supervisor_.Open(plan_.target); !open.ok()) return open;
+  }
   Result<HeapControl> control = HeapControl::Create();
   if (!control.ok()) return control.failure();
   control_ = std::make_unique<HeapControl>(std::move(control.value()));
-  const TargetFile& target = supervisor_.target();
-  Result<HardeningPlan> hardening = process_.Prepare(control_->header(), target.fd());
+  Result<HardeningPlan> hardening = process_.Prepare(
+      control_->header(), plan_.pipe ? plan_.pipe->get() : supervisor_.target().fd());
   if (!hardening.ok()) return hardening.failure();
   hardening_ = hardening.value();
+  hardening_.to_pipe = plan_.pipe != nullptr;
   if (plan_.outlives_service) {
     hardening_.outlives_parent = true;
-    hardening_.directory_fd = target.directory_fd();
+    hardening_.directory_fd = supervisor_.target().directory_fd();
     supervisor_.LeavePublishing();
   }
   return supervisor_.Start(this, control_->header(), plan_.limits);
@@ -146,6 +149,7 @@ Status ForkJob::Freeze() {
     BeChild(unforkable.value());
   }
   times_.fork = lap();
+  if (plan_.pipe) plan_.pipe->Reset();
   left_forkable_ = MakeUnforkable(unforkable.value());
   if (pid < 0) {
     return SystemFailure(

@@ -41,6 +41,8 @@ struct ForkPlan {
   // millisecond; on a busy machine a few more pass until each gets a processor. One that is marking
   // or compiling may take a second: a call does not wait for that.
   std::chrono::milliseconds park_patience{5};
+  // Instead of a file: the end of a pipe that the copy writes to. It is closed here after the fork.
+  std::shared_ptr<UniqueFd> pipe;
   // The copy publishes its file itself, and goes on when the service ends.
   bool outlives_service = false;
   // Runs in the service before the fork, once V8's workers are parked; may be empty.

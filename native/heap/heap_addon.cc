@@ -5,9 +5,12 @@
 #include <v8-profiler.h>
 #include <v8.h>
 
+#include <fcntl.h>
+
 #include <algorithm>
 #include <cstring>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <utility>
 
@@ -22,6 +25,7 @@
 #include "heap/fork_job.h"
 #include "heap/fresh_ids.h"
 #include "heap/heap_summary.h"
+#include "heap/heap_threads.h"
 #include "heap/in_copy.h"
 #include "heap/platform.h"
 #include "heap/value_writer.h"
@@ -31,6 +35,13 @@
 namespace stillframe {
 namespace {
 
+// What a job in another thread shares with the one that has asked for it.
+struct Elsewhere {
+  std::mutex mutex;
+  bool wanted = true;  // while the handle is there, and nobody has aborted
+  std::unique_ptr<ForkJob> job;
+};
+
 class JobHandle final : public Napi::ObjectWrap<JobHandle>, public Job {
  public:
   static Napi::Function Define(Napi::Env env) {
@@ -38,6 +49,7 @@ class JobHandle final : public Napi::ObjectWrap<JobHandle>, public Job {
         env, "ForkJobHandle",  // not the name that the class of lib/ has in heap snapshots
         {InstanceMethod<&JobHandle::ReadProgress>("progress"),
          InstanceMethod<&JobHandle::Abort>("abort"), InstanceMethod<&JobHandle::Failure>("failure"),
+         InstanceMethod<&JobHandle::TakeStream>("takeStream"),
          InstanceAccessor<&JobHandle::HeldLock>("heldLock"),
          InstanceAccessor<&JobHandle::OutOfTime>("outOfTime"),
          InstanceAccessor<&JobHandle::Pid>("pid"),
@@ -47,22 +59,50 @@ class JobHandle final : public Napi::ObjectWrap<JobHandle>, public Job {
 
   explicit JobHandle(const Napi::CallbackInfo& info);
 
-  void CancelAndJoin() override { job_.reset(); }
+  void CancelAndJoin() override {
+    if (elsewhere_) {
+      const std::lock_guard lock(elsewhere_->mutex);
+      elsewhere_->wanted = false;
+      job_ = std::move(elsewhere_->job);
+    }
+    job_.reset();
+  }
 
  private:
-  void RunInChild(napi_env env, napi_value callback, Output* output);
+  Status Start(v8::Isolate* isolate, ForkPlan plan, std::unique_ptr<ForkJob>* job);
+  bool StartElsewhere(uint64_t thread, ForkPlan plan);
+  void RunInChild(v8::Isolate* isolate, Output* output, const std::vector<AddressRange>& v8_memory);
+  void RunCallback(Output* output);
   void Ended(Napi::Env env, Result<ForkOutcome> outcome);
 
+  // Null before the job has begun elsewhere, and after its end has been told.
+  ForkJob* Running() {
+    if (!elsewhere_ || job_) return job_.get();
+    const std::lock_guard lock(elsewhere_->mutex);
+    return elsewhere_->job.get();
+  }
+  void Remember(const ForkJob& job) {
+    pid_ = job.pid();
+    frozen_at_ns_ = job.frozen_at_ns();
+    times_ = job.times();
+    last_progress_ = job.Progress();
+  }
+  void Look() {
+    if (const ForkJob* job = Running()) Remember(*job);
+  }
+
   void ReadProgress(const Napi::CallbackInfo& info) {
-    if (job_) last_progress_ = job_->Progress();
+    Look();
     double* into = info[0].As<Napi::Float64Array>().Data();
     into[0] = static_cast<double>(last_progress_.bytes_written);
     into[1] = static_cast<double>(last_progress_.steps_done);
     into[2] = static_cast<double>(last_progress_.steps_total);
     into[3] = static_cast<double>(last_progress_.child_bytes);
   }
-  void Abort(const Napi::CallbackInfo& /*info*/) {
-    if (job_) job_->Abort();
+  void Abort(const Napi::CallbackInfo& info);
+  // The pipe that the copy writes to, which is the caller's from now on; -1 if there is none.
+  Napi::Value TakeStream(const Napi::CallbackInfo& info) {
+    return Napi::Number::New(info.Env(), stream_.Release());
   }
   // What the callback threw, as it was serialized in the copy.
   Napi::Value Failure(const Napi::CallbackInfo& info) {
@@ -76,8 +116,13 @@ class JobHandle final : public Napi::ObjectWrap<JobHandle>, public Job {
   Napi::Value OutOfTime(const Napi::CallbackInfo& info) {
     return Napi::Boolean::New(info.Env(), end_ == JobEnd::kOutOfTime);
   }
-  Napi::Value Pid(const Napi::CallbackInfo& info) { return Napi::Number::New(info.Env(), pid_); }
+  Napi::Value Pid(const Napi::CallbackInfo& info) {
+    Look();
+    return Napi::Number::New(info.Env(), pid_);
+  }
+  // 0 while the job has not begun.
   Napi::Value FrozenAt(const Napi::CallbackInfo& info) {
+    Look();
     return Napi::Number::New(info.Env(), static_cast<double>(frozen_at_ns_) / 1'000'000);
   }
   Napi::Value Times(const Napi::CallbackInfo& info) {
@@ -92,7 +137,8 @@ class JobHandle final : public Napi::ObjectWrap<JobHandle>, public Job {
   }
 
   Environment* environment_ = nullptr;
-  std::unique_ptr<ForkJob> job_;  // null once the end has been told
+  std::unique_ptr<ForkJob> job_;          // null once the end has been told
+  std::shared_ptr<Elsewhere> elsewhere_;  // null for a job of this thread
   ForkProgress last_progress_{};
   FreezeTimes times_;
   // For a heap snapshot: the range of the ids that the service's V8 does not know, and the last id
@@ -100,7 +146,12 @@ class JobHandle final : public Napi::ObjectWrap<JobHandle>, public Job {
   uint32_t first_id_ = 0;
   int64_t last_kept_id_ = IdMover::kKeepNone;
   uint64_t most_ids_ = 0;
+  bool stable_ids_ = false;
   bool redact_ = false;
+  std::optional<SummaryRequest> summary_;
+  napi_env raw_env_ = nullptr;
+  napi_value callback_ = nullptr;  // in the copy only, which is made in the call
+  UniqueFd stream_;
   std::string failure_;
   JobEnd end_ = JobEnd::kOther;
   int pid_ = 0;
@@ -154,54 +205,108 @@ JobHandle::JobHandle(const Napi::CallbackInfo& info) : ObjectWrap(info) {
   ForkPlan plan;
   plan.platform = PlatformOf(v8::Isolate::GetCurrent());
   plan.target = ReadTarget(&reader);
+  const bool to_stream = reader.Bool("toStream");
   plan.pacing = ReadPacing(&reader);
   plan.limits = ReadJobLimits(&reader);
-  const bool stable_ids = reader.Bool("stableIds");
+  stable_ids_ = reader.Bool("stableIds");
   redact_ = reader.Bool("redact");
-  const std::optional<SummaryRequest> summary = ReadSummaryRequest(&reader);
+  summary_ = ReadSummaryRequest(&reader);
+  const uint64_t thread = reader.Unsigned("thread");
   const napi_value callback = reader.Get("run");
-  const bool has_callback = reader.TypeOf(callback) == napi_function;
+  raw_env_ = env;
+  callback_ = reader.TypeOf(callback) == napi_function ? callback : nullptr;
   if (!reader.ok()) return;  // the environment is ending: nothing is started
-  plan.in_child = [this, raw_env = static_cast<napi_env>(env), callback, has_callback, summary](
-                      Output* output, const std::vector<AddressRange>& left_out,
-                      const std::vector<AddressRange>& v8_memory) {
-    BeginInCopy(v8::Isolate::GetCurrent(), output->control(), left_out);
-    if (summary) return WriteSummary(v8::Isolate::GetCurrent(), *summary, v8_memory, output);
-    RunInChild(raw_env, has_callback ? callback : nullptr, output);
-  };
-  if (!has_callback && !summary) {
-    v8::Isolate* isolate = v8::Isolate::GetCurrent();
-    if (stable_ids) plan.before_fork = [this, isolate] { last_kept_id_ = KeepIds(isolate); };
-    v8::HeapStatistics heap;
-    isolate->GetHeapStatistics(&heap);
-    most_ids_ = FreshIds::MostFor(heap.used_heap_size());
-    first_id_ = FreshIds::Take(most_ids_);
+  if (to_stream) {
+    int ends[2] = {-1, -1};
+    if (const int error = sys::Pipe2(ends, O_CLOEXEC); error < 0) {
+      Throw(env, SystemFailure("pipe2", -error, "cannot make a pipe for the forked copy"));
+      return;
+    }
+    stream_.Reset(ends[0]);
+    plan.pipe = std::make_shared<UniqueFd>(ends[1]);
   }
-  Result<std::unique_ptr<ForkJob>> job =
-      ForkJob::Start(std::move(plan), [this](Result<ForkOutcome> outcome) {
-        environment_->Post(
-            [this, outcome = std::move(outcome)](Napi::Env on) { Ended(on, outcome); });
-      });
-  if (!job.ok()) {
-    FreshIds::GiveBack(first_id_, most_ids_, 0);
-    Throw(env, job.failure());
+  if (thread != 0) {
+    on_end_ = Napi::Persistent(info[1].As<Napi::Function>());
+    if (StartElsewhere(thread, std::move(plan))) {
+      environment_->Start(this, nullptr);
+      Ref();
+      return;
+    }
+    Throw(env, Fail(FailureCode::kClosed, "stillframe/heap is not loaded in this Worker"));
     return;
   }
-  job_ = std::move(job.value());
-  pid_ = job_->pid();
-  frozen_at_ns_ = job_->frozen_at_ns();
-  times_ = job_->times();
+  if (Status started = Start(v8::Isolate::GetCurrent(), std::move(plan), &job_); !started.ok()) {
+    Throw(env, started.failure());
+    return;
+  }
+  Look();
   on_end_ = Napi::Persistent(info[1].As<Napi::Function>());
   environment_->Start(this, nullptr);
   Ref();  // until the end has been told, whatever JS still refers to
 }
 
-void JobHandle::RunInChild(napi_env env, napi_value callback, Output* output) {
-  if (callback == nullptr) {
-    WriteHeapSnapshot(v8::Isolate::GetCurrent(), output, IdMover(first_id_, last_kept_id_),
-                      redact_);
+// On the thread of the isolate.
+Status JobHandle::Start(v8::Isolate* isolate, ForkPlan plan, std::unique_ptr<ForkJob>* job) {
+  plan.in_child = [this, isolate](Output* output, const std::vector<AddressRange>& left_out,
+                                  const std::vector<AddressRange>& v8_memory) {
+    BeginInCopy(isolate, output->control(), left_out);
+    RunInChild(isolate, output, v8_memory);
+  };
+  if (callback_ == nullptr && !summary_) {
+    if (stable_ids_) plan.before_fork = [this, isolate] { last_kept_id_ = KeepIds(isolate); };
+    v8::HeapStatistics heap;
+    isolate->GetHeapStatistics(&heap);
+    most_ids_ = FreshIds::MostFor(heap.used_heap_size());
+    first_id_ = FreshIds::Take(most_ids_);
+  }
+  Result<std::unique_ptr<ForkJob>> started =
+      ForkJob::Start(std::move(plan), [this](Result<ForkOutcome> outcome) {
+        environment_->Post(
+            [this, outcome = std::move(outcome)](Napi::Env on) { Ended(on, outcome); });
+      });
+  if (!started.ok()) {
+    FreshIds::GiveBack(first_id_, most_ids_, 0);
+    return started.failure();
+  }
+  *job = std::move(started.value());
+  return Success{};
+}
+
+// The job begins when that thread can be interrupted. Whatever becomes of it is told as its end.
+bool JobHandle::StartElsewhere(uint64_t thread, ForkPlan plan) {
+  elsewhere_ = std::make_shared<Elsewhere>();
+  return HeapThreads::RunOn(thread, [this, shared = elsewhere_,
+                                     plan = std::move(plan)](v8::Isolate* isolate) {
+    const std::lock_guard lock(shared->mutex);
+    if (!shared->wanted) return;
+    Status started = isolate == nullptr ? Status(Fail(FailureCode::kClosed, "the Worker has ended"))
+                                        : Start(isolate, plan, &shared->job);
+    if (started.ok()) return;
+    shared->wanted = false;
+    environment_->Post([this, failure = started.failure()](Napi::Env on) { Ended(on, failure); });
+  });
+}
+
+void JobHandle::Abort(const Napi::CallbackInfo& /*info*/) {
+  if (!elsewhere_) {
+    if (job_) job_->Abort();
     return;
   }
+  const std::lock_guard lock(elsewhere_->mutex);
+  if (elsewhere_->job) return elsewhere_->job->Abort();
+  if (!std::exchange(elsewhere_->wanted, false)) return;
+  environment_->Post(
+      [this](Napi::Env on) { Ended(on, Fail(FailureCode::kAborted, "the capture was aborted")); });
+}
+
+void JobHandle::RunInChild(v8::Isolate* isolate, Output* output,
+                           const std::vector<AddressRange>& v8_memory) {
+  if (summary_) return WriteSummary(isolate, *summary_, v8_memory, output);
+  if (callback_ != nullptr) return RunCallback(output);
+  WriteHeapSnapshot(isolate, output, IdMover(first_id_, last_kept_id_), redact_);
+}
+
+void JobHandle::RunCallback(Output* output) {
   // run(emit, fail): emit takes bytes for the file and says whether they were taken; fail takes
   // what was thrown.
   const auto emit = [](napi_env on, napi_callback_info info) -> napi_value {
@@ -235,10 +340,10 @@ void JobHandle::RunInChild(napi_env env, napi_value callback, Output* output) {
   };
   napi_value arguments[2] = {nullptr, nullptr};
   napi_value receiver = nullptr;
-  napi_get_undefined(env, &receiver);
-  if (napi_create_function(env, nullptr, 0, emit, output, &arguments[0]) != napi_ok ||
-      napi_create_function(env, nullptr, 0, fail, output, &arguments[1]) != napi_ok ||
-      napi_call_function(env, receiver, callback, 2, arguments, nullptr) != napi_ok) {
+  napi_get_undefined(raw_env_, &receiver);
+  if (napi_create_function(raw_env_, nullptr, 0, emit, output, &arguments[0]) != napi_ok ||
+      napi_create_function(raw_env_, nullptr, 0, fail, output, &arguments[1]) != napi_ok ||
+      napi_call_function(raw_env_, receiver, callback_, 2, arguments, nullptr) != napi_ok) {
     // run() catches everything; anything that still arrives here is a termination.
     sys::ExitGroup(kChildFailed);
   }
@@ -246,14 +351,20 @@ void JobHandle::RunInChild(napi_env env, napi_value callback, Output* output) {
 
 void JobHandle::Ended(Napi::Env env, Result<ForkOutcome> outcome) {
   environment_->End(this);
-  last_progress_ = job_->Progress();
-  const HeapControl& control = job_->control();
-  failure_.assign(reinterpret_cast<const char*>(control.failure()),
-                  control.counters()->failure_length.load(std::memory_order_acquire));
-  FreshIds::GiveBack(first_id_, most_ids_,
-                     control.counters()->highest_id.load(std::memory_order_relaxed));
-  end_ = job_->end();
-  job_.reset();
+  if (elsewhere_) {
+    const std::lock_guard lock(elsewhere_->mutex);
+    job_ = std::move(elsewhere_->job);
+  }
+  if (job_) {
+    Remember(*job_);
+    const HeapControl& control = job_->control();
+    failure_.assign(reinterpret_cast<const char*>(control.failure()),
+                    control.counters()->failure_length.load(std::memory_order_acquire));
+    FreshIds::GiveBack(first_id_, most_ids_,
+                       control.counters()->highest_id.load(std::memory_order_relaxed));
+    end_ = job_->end();
+    job_.reset();
+  }
   const Napi::FunctionReference on_end = std::move(on_end_);
   if (outcome.ok()) {
     const ForkOutcome& ended = outcome.value();
@@ -277,6 +388,7 @@ void ShareProcessState(const Napi::CallbackInfo& info) {
     return;
   }
   const auto* state = info[0].As<Napi::External<ProcessState>>().Data();
+  HeapThreads::Add(info.Env(), static_cast<uint64_t>(info[1].As<Napi::Number>().Int64Value()));
   ShareFlipLock(state->flip_lock);
   RegionMemory::ShareRanges(state->regions);
 }

@@ -31,13 +31,18 @@ void Output::ForgetWhatWasWritten() const {
   control_.counters()->self_end.store(SelfEnd::kNone, std::memory_order_relaxed);
 }
 
+int64_t Output::WriteSomeOf(const std::byte* bytes, size_t length, uint64_t offset) const {
+  if (!hardening_.to_pipe) return WriteSome(fd_, bytes, length, offset);
+  return sys::Write(fd_, bytes, length);
+}
+
 bool Output::Flush() {
   ControlHeader* control = control_.header();
   if (control->abort_requested.load(std::memory_order_relaxed) != 0) sys::ExitGroup(kChildAborted);
   if (Abandoned(hardening_)) sys::ExitGroup(kChildParentGone);
   const SaveStep before = control->step.exchange(SaveStep::kWriting, std::memory_order_relaxed);
   for (size_t done = 0; done < used_ && !failed_;) {
-    const int64_t wrote = WriteSome(fd_, control_.output() + done, used_ - done, offset_ + done);
+    const int64_t wrote = WriteSomeOf(control_.output() + done, used_ - done, offset_ + done);
     if (wrote < 0) {
       control->error_step.store(SaveStep::kWriting, std::memory_order_relaxed);
       control->error_offset.store(offset_ + done, std::memory_order_relaxed);

@@ -31,6 +31,7 @@ class Output {
   Output(const HeapControl& control, const HardeningPlan& hardening, int fd)
       : control_(control), hardening_(hardening), fd_(fd) {}
   bool Flush();
+  int64_t WriteSomeOf(const std::byte* bytes, size_t length, uint64_t offset) const;
 
   const HeapControl& control_;
   const HardeningPlan& hardening_;

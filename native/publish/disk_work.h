@@ -38,6 +38,7 @@ class DiskWork {
 
   // kBusy if a capture of this process is writing to the same file.
   Status Open(const std::string& path, const TargetOptions& options);
+  bool is_open() const { return shared_ != nullptr; }
   const TargetFile& target() const;
 
   // A forked copy, which has this object too, calls the second; the first leaves it to the copy, and
