@@ -278,6 +278,7 @@ TEST_F(HeapWalkTest, GoesOnBehindAPageThatCannotBeRead) {
 
 TEST_F(HeapWalkTest, CountsWhatHasNoPlaceInTheTable) {
   std::vector<uintptr_t> maps;
+  maps.reserve(100);
   for (int i = 0; i < 100; i++) maps.push_back(Map(1057, 32));
   for (const uintptr_t map : maps) Put(map, 32);
   const uintptr_t unknown = Map(249, 0);
