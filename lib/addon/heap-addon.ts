@@ -135,6 +135,8 @@ export interface MemoryWatchPlan {
   /** Process and thread, for the names of the files. */
   owner: string
   thread: number
+  /** Of a Worker, in bytes; 0 for the main thread. */
+  oldGenerationLimit: number
   everyMs: number
   coolDownMs: number
   redact: boolean

@@ -7,7 +7,7 @@ import { AsyncResource } from 'node:async_hooks'
 import { accessSync, constants, readdirSync, unlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import process from 'node:process'
-import { isMainThread, threadId } from 'node:worker_threads'
+import { isMainThread, resourceLimits, threadId } from 'node:worker_threads'
 import {
   loadHeapAddon,
   type MemoryWatchHandle,
@@ -196,6 +196,7 @@ export function watchMemory(options: MemoryWatchOptions): MemoryWatch {
     everyMs: integer('everyMs', 10, maxTimeoutMs, 1000),
     coolDownMs: integer('coolDownMs', 0, maxTimeoutMs, 600_000),
     thread: threadId,
+    oldGenerationLimit: isMainThread ? 0 : (resourceLimits.maxOldGenerationSizeMb ?? 0) * 2 ** 20,
     redact: checkBoolean(given.redact, 'options.redact', false),
     summarize:
       given.whenTooBig === undefined ||

@@ -36,6 +36,12 @@ constexpr double kRestoreShare = 0.8;
 constexpr uint64_t kLeastReserve = uint64_t{32} << 20;
 constexpr uint64_t kReserveShare = 8;
 
+constexpr size_t kLeastRoom = size_t{2} << 20;
+
+// V8 asks for a new limit when the old generation has grown beyond its limit. Its memory is a little
+// more than what V8 counts.
+constexpr double kNearLimitShare = 0.97;
+
 // What a summary may take at least, however little is left: the copy is the first that the kernel
 // kills, and the service keeps the rest.
 constexpr uint64_t kSummaryBytes = uint64_t{64} << 20;
@@ -80,14 +86,20 @@ uint64_t UsedHeap(v8::Isolate* isolate, uint64_t* limit) {
   return heap.used_heap_size();
 }
 
-// What V8 may want to move to the old generation at once.
-size_t YoungGeneration(v8::Isolate* isolate) {
-  size_t bytes = size_t{8} << 20;
+struct Generations {
+  size_t young = 0;
+  size_t old = 0;
+};
+
+// What V8 has of memory for each.
+Generations GenerationsOf(v8::Isolate* isolate) {
+  Generations bytes;
   for (size_t i = 0; i < isolate->NumberOfHeapSpaces(); i++) {
     v8::HeapSpaceStatistics space;
     if (!isolate->GetHeapSpaceStatistics(&space, i)) continue;
     const std::string name = space.space_name();
-    if (name == "new_space" || name == "new_large_object_space") bytes += space.space_size();
+    const bool young = name == "new_space" || name == "new_large_object_space";
+    (young ? bytes.young : bytes.old) += space.space_size();
   }
   return bytes;
 }
@@ -187,12 +199,17 @@ struct MemoryWatch::State : std::enable_shared_from_this<State> {
   // Nothing but the heap limit counts for a while.
   void PutOff() { no_earlier_ns = MonotonicNanoseconds() + plan.cool_down_ms * 1'000'000; }
 
+  // In a Worker V8's question is Node's, whose callback ends the Worker and gives 16 MiB more. Had
+  // we given more before, the heap would be beyond that by then, and V8 would end the whole process.
+  // So there the copy is made just before V8 asks.
+  bool asks_v8() const { return plan.old_generation_limit == 0; }
   void Arm() {
-    plan.isolate->AddNearHeapLimitCallback(OnNearHeapLimit, this);
+    if (asks_v8()) plan.isolate->AddNearHeapLimitCallback(OnNearHeapLimit, this);
     armed = true;
   }
   void Disarm(size_t restore_limit) {
-    if (armed) plan.isolate->RemoveNearHeapLimitCallback(OnNearHeapLimit, restore_limit);
+    if (armed && asks_v8())
+      plan.isolate->RemoveNearHeapLimitCallback(OnNearHeapLimit, restore_limit);
     armed = false;
   }
 
@@ -219,7 +236,7 @@ size_t MemoryWatch::State::OnNearHeapLimit(void* data, size_t current, size_t /*
   // before us (Node's own, which ends a Worker), or to do what it does without any.
   self->Disarm(0);
   self->Capture(Trigger::kNearHeapLimit, kLastChance);
-  return current + YoungGeneration(self->plan.isolate);
+  return current + kLeastRoom + GenerationsOf(self->plan.isolate).young;
 }
 
 void MemoryWatch::State::OnCollected(v8::Isolate* isolate, v8::GCType /*type*/,
@@ -228,6 +245,13 @@ void MemoryWatch::State::OnCollected(v8::Isolate* isolate, v8::GCType /*type*/,
   uint64_t limit = 0;
   const uint64_t used = UsedHeap(isolate, &limit);
   self->Rearm(used);
+  if (self->armed && !self->asks_v8() &&
+      static_cast<double>(GenerationsOf(isolate).old) >=
+          kNearLimitShare * static_cast<double>(self->plan.old_generation_limit)) {
+    self->Disarm(0);
+    self->Capture(Trigger::kNearHeapLimit, kLastChance);
+    return;
+  }
   const WatchTriggers& at = self->plan.triggers;
   const double percent =
       limit == 0 ? 0 : 100.0 * static_cast<double>(used) / static_cast<double>(limit);

@@ -1,7 +1,7 @@
 // Watches over the memory of one thread's JavaScript, and makes a forked copy write its heap when
 // there is too much of it: the flight recorder of a service that is about to die.
 //
-//   V8's near-heap-limit callback   on the JS thread, inside a garbage collection    -.
+//   V8's near-heap-limit callback   on the main thread, inside a garbage collection  -.
 //   V8's epilogue of a collection   on the JS thread: heap in use                    -+-> Capture()
 //   thread                          RSS, cgroup, pressure: asks V8 for an interrupt  -'
 //
@@ -47,6 +47,8 @@ struct WatchPlan {
   std::string directory;  // absolute
   std::string owner;      // process and thread, for the names of the files
   uint64_t thread = 0;    // in words of worker_threads
+  // Of a Worker, in bytes; 0 for the main thread.
+  uint64_t old_generation_limit = 0;
   WatchTriggers triggers;
   int64_t every_ms = 0;
   int64_t cool_down_ms = 0;

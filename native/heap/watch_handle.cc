@@ -70,6 +70,7 @@ class WatchHandle final : public Napi::ObjectWrap<WatchHandle>, public Job {
     plan.every_ms = static_cast<int64_t>(reader.Number("everyMs"));
     plan.cool_down_ms = static_cast<int64_t>(reader.Number("coolDownMs"));
     plan.thread = reader.Unsigned("thread");
+    plan.old_generation_limit = reader.Unsigned("oldGenerationLimit");
     plan.redact = reader.Bool("redact");
     plan.summarize = reader.Bool("summarize");
     plan.pacing = ReadPacing(&reader);

@@ -3,9 +3,9 @@
 // does without us. Every tenth file, and the first of each kind, is read by the reader of Chrome DevTools, which takes
 // minutes for large ones; the others are read to their end by our own.
 //
-//   npm run test:large:dying                                  50 runs with a heap of 128 MiB, and some with more
-//   npm run test:large:dying -- --runs 10 --only objects,buffers
-//   npm run test:large:dying -- --only cgroup                 as root: 20 runs in a real control group
+//   npm run test:dying                                  50 runs with a heap of 128 MiB, and some with more
+//   npm run test:dying -- --runs 10 --only objects,buffers
+//   npm run test:dying -- --only cgroup                 as root: 20 runs in a real control group
 //
 // --only: objects, closures, buffers (above a limit of RSS), worker (with a limit of its own), ends (the leak ends in
 // time), larger (heaps of 256 to 1,024 MiB), cgroup. --at-once N: so many services at the same time.
@@ -29,7 +29,7 @@ import { parseArgs } from 'node:util'
 import { parse } from 'heap-snapshot-toolkit'
 import { summarizeHeapSnapshot } from '../../dist/heap-file/summary.js'
 
-const service = fileURLToPath(new URL('../heap/fixtures/watched.mjs', import.meta.url))
+const service = fileURLToPath(new URL('fixtures/watched.mjs', import.meta.url))
 const MiB = 2 ** 20
 const longestMs = 300_000
 const groupPath = `/sys/fs/cgroup/stillframe-test-${process.pid}`
