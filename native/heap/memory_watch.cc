@@ -36,7 +36,8 @@ constexpr double kRestoreShare = 0.8;
 constexpr uint64_t kLeastReserve = uint64_t{32} << 20;
 constexpr uint64_t kReserveShare = 8;
 
-constexpr size_t kLeastRoom = size_t{2} << 20;
+// That V8 gets once at its limit, beside what it may want to move there of the young generation.
+constexpr size_t kRoom = size_t{8} << 20;
 
 // V8 asks for a new limit when the old generation has grown beyond its limit. Its memory is a little
 // more than what V8 counts.
@@ -236,7 +237,9 @@ size_t MemoryWatch::State::OnNearHeapLimit(void* data, size_t current, size_t /*
   // before us (Node's own, which ends a Worker), or to do what it does without any.
   self->Disarm(0);
   self->Capture(Trigger::kNearHeapLimit, kLastChance);
-  return current + kLeastRoom + GenerationsOf(self->plan.isolate).young;
+  // The heap may be beyond the limit already, and V8 ends the process if it is beyond the new one too.
+  const Generations bytes = GenerationsOf(self->plan.isolate);
+  return std::max(current, bytes.old) + kRoom + bytes.young;
 }
 
 void MemoryWatch::State::OnCollected(v8::Isolate* isolate, v8::GCType /*type*/,
