@@ -4,9 +4,9 @@ import { performance } from 'node:perf_hooks'
 import { printable } from '../base/printable.js'
 import { type ClassChange, compareHeapSnapshots, type HeapComparison } from '../heap-file/compare.js'
 import type { Command } from './command.js'
-import { clip, nameWidth, readTop, topOption } from './heap-summary.js'
+import { nameWidth, readTop, topOption } from './heap-summary.js'
 import type { Io } from './io.js'
-import { renderTable, wrap } from './table.js'
+import { clip, renderTable, wrap } from './table.js'
 import { count, formatBytes, formatCount } from './units.js'
 
 export const heapDiff: Command = {

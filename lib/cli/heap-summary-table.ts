@@ -2,7 +2,7 @@
 
 import { printable } from '../base/printable.js'
 import type { HeapSummary } from '../heap/summary.js'
-import { type Column, renderTable, wrap } from './table.js'
+import { type Column, clip, renderTable, wrap } from './table.js'
 import { count, formatBytes, formatCount } from './units.js'
 
 const width = 80
@@ -96,8 +96,7 @@ const number = (title: string): Column => ({ title, align: 'right' })
 
 /** Names and strings are the service's: they may hold what a terminal obeys, and be of any length. */
 function shown(text: string, columns = nameColumns): string {
-  const safe = printable(text)
-  return safe.length <= columns ? safe : `${safe.slice(0, columns - 1)}…`
+  return clip(printable(text), columns)
 }
 
 function percent(part: number, whole: number): string {

@@ -8,7 +8,7 @@ import { type HeapSummary, type ObjectSummary, summarizeHeapSnapshot } from '../
 import { type Command, UsageError } from './command.js'
 import { renderHeapSummary } from './heap-summary-table.js'
 import type { Io } from './io.js'
-import { renderTable, wrap } from './table.js'
+import { clip, renderTable, wrap } from './table.js'
 import { count, formatBytes, formatCount, formatDuration, formatNumber } from './units.js'
 
 const defaultTop = 15
@@ -45,8 +45,7 @@ counted, as in DevTools: what would be freed with these objects. The file is nev
 whole. Retained sizes take 48 bytes for each node and 8 for each edge of the file (about as much as
 the file has), beside 100 MB for Node itself; --shallow does with that. Where there is less memory, they
 are left out, and the report says so. A .heapsummary.json that a service has written is shown as a
-table. Names and beginnings of strings come from the heap: they may be
-secret.`,
+table. Names and beginnings of strings come from the heap: they may be secret.`,
 
   async run(args, io) {
     const path = args.positional(0)
@@ -203,11 +202,6 @@ function share(bytes: number, all: number): string {
 /** Columns for the name of a class beside the numbers. */
 export function nameWidth({ tableWidth }: Io): number {
   return Math.max(20, Math.min(tableWidth, 120) - 48)
-}
-
-/** At most `length` characters of `text`. */
-export function clip(text: string, length: number): string {
-  return text.length <= length ? text : `${text.slice(0, length - 1)}…`
 }
 
 function clipStart(text: string, length: number): string {

@@ -79,3 +79,8 @@ export function wrap(text: string, width: number, indent: string): string[] {
 function visibleLength(text: string): number {
   return stripVTControlCharacters(text).length
 }
+
+/** At most `length` characters of `text`. */
+export function clip(text: string, length: number): string {
+  return text.length <= length ? text : `${text.slice(0, length - 1)}…`
+}
