@@ -5,6 +5,7 @@ import { once } from 'node:events'
 import { Socket } from 'node:net'
 import type { Writable } from 'node:stream'
 import { finished } from 'node:stream/promises'
+import { isError } from '../base/errors.js'
 
 /** A Writable of any realm, or a faithful imitation. */
 export function isWritable(value: unknown): value is Writable {
@@ -17,13 +18,16 @@ export class StreamTarget {
   readonly #into: Writable
   /** Settles when the stream takes nothing any more. */
   readonly #closed: Promise<void>
+  /** Aborted then, for those who wait for something else: each reaction to a promise stays until it settles. */
+  readonly #gone = new AbortController()
   /** All that has come from the pipe has been handed on. */
   #poured: Promise<void> = Promise.resolve()
 
   constructor(into: Writable) {
     this.#into = into
     this.#closed = finished(into, { readable: false })
-    this.#closed.catch(() => {})
+    const tell = (): void => this.#gone.abort()
+    this.#closed.then(tell, tell)
   }
 
   /** Hands on what comes from the pipe. `onFailure` is called if the stream does not take it. */
@@ -36,7 +40,15 @@ export class StreamTarget {
   async #pour(pipe: Socket): Promise<void> {
     for await (const chunk of pipe as AsyncIterable<Buffer>) {
       if (this.#into.destroyed || this.#into.writableEnded) await this.#refusal()
-      if (!this.#into.write(chunk)) await Promise.race([once(this.#into, 'drain'), this.#refusal()])
+      if (!this.#into.write(chunk)) await this.#drained()
+    }
+  }
+
+  async #drained(): Promise<void> {
+    try {
+      await once(this.#into, 'drain', { signal: this.#gone.signal })
+    } catch {
+      await this.#refusal()
     }
   }
 
@@ -55,6 +67,6 @@ export class StreamTarget {
 
   /** So that nobody takes what the stream has got for the whole. */
   fail(reason: unknown): void {
-    this.#into.destroy(reason instanceof Error ? reason : undefined)
+    this.#into.destroy(isError(reason) ? reason : undefined)
   }
 }
