@@ -1,13 +1,12 @@
 #include "heap/heap_summary.h"
 
-#include <time.h>
-
 #include <algorithm>
-#include <cstdio>
 #include <cstring>
 #include <optional>
 #include <string_view>
 
+#include "base/clock.h"
+#include "base/utc_time.h"
 #include "heap/class_histogram.h"
 #include "heap/fault_guard.h"
 #include "heap/heap_layout.h"
@@ -62,18 +61,6 @@ uintptr_t WordAt(uintptr_t address) { return *reinterpret_cast<const uintptr_t*>
 std::string& NodeVersion() {
   static std::string version;
   return version;
-}
-
-std::string TimeNow() {
-  timespec now{};
-  clock_gettime(CLOCK_REALTIME, &now);
-  tm parts{};
-  gmtime_r(&now.tv_sec, &parts);
-  char text[40];
-  const size_t length = strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &parts);
-  snprintf(text + length, sizeof text - length, ".%03dZ",
-           static_cast<int>(now.tv_nsec / 1'000'000));
-  return text;
 }
 
 class Summary {
@@ -135,7 +122,7 @@ void Summary::WriteHead() {
   json_.Member("v8", v8::V8::GetVersion());
   json_.Member("pid", request_.pid);
   json_.Member("thread", request_.thread);
-  json_.Member("time", TimeNow());
+  json_.Member("time", UtcTime(WallNanoseconds()));
   json_.Member("trigger", request_.trigger);
   json_.Key("redacted"), json_.Bool(request_.redact);
 }

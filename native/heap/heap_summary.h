@@ -19,6 +19,10 @@
 
 namespace stillframe {
 
+// Bytes that a summary may take, however little is left: the copy is the first that the kernel kills,
+// and the service keeps the rest.
+inline constexpr uint64_t kSummaryMemory = uint64_t{64} << 20;
+
 struct SummaryRequest {
   std::string trigger;  // why it is made, in a word
   uint64_t pid = 0;     // of the service

@@ -9,11 +9,11 @@
 #include <atomic>
 #include <cerrno>
 #include <cstdio>
-#include <ctime>
 #include <utility>
 
 #include "base/clock.h"
 #include "base/sys.h"
+#include "base/utc_time.h"
 #include "heap/fresh_ids.h"
 #include "heap/heap_summary.h"
 #include "heap/in_copy.h"
@@ -43,10 +43,6 @@ constexpr size_t kRoom = size_t{8} << 20;
 // more than what V8 counts.
 constexpr double kNearLimitShare = 0.97;
 
-// What a summary may take at least, however little is left: the copy is the first that the kernel
-// kills, and the service keeps the rest.
-constexpr uint64_t kSummaryBytes = uint64_t{64} << 20;
-
 constexpr char kSnapshotEnding[] = ".heapsnapshot";
 constexpr char kSummaryEnding[] = ".heapsummary.json";
 
@@ -65,14 +61,9 @@ void Say(const char* format, auto... values) {
 
 // As in 2026-11-29T08-56-14.123Z: without what some filesystems do not take.
 std::string TimeForName(int64_t wall_ns) {
-  const time_t seconds = wall_ns / 1'000'000'000;
-  tm parts{};
-  gmtime_r(&seconds, &parts);
-  char text[64];
-  const size_t length = strftime(text, sizeof text, "%Y-%m-%dT%H-%M-%S", &parts);
-  snprintf(text + length, sizeof text - length, ".%03dZ",
-           static_cast<int>(wall_ns / 1'000'000 % 1000));
-  return text;
+  std::string time = UtcTime(wall_ns);
+  std::replace(time.begin(), time.end(), ':', '-');
+  return time;
 }
 
 // Of a heap snapshot's path.
@@ -371,7 +362,7 @@ ForkPlan MemoryWatch::State::PlanOf(const WatchEvent& event) const {
   fork.limits = plan.limits;
   fork.limits.memory_limit = event.need.available_bytes;
   if (event.is_summary)
-    fork.limits.memory_limit = std::max(kSummaryBytes, event.need.available_bytes);
+    fork.limits.memory_limit = std::max(kSummaryMemory, event.need.available_bytes);
   return fork;
 }
 

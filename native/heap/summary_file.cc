@@ -14,7 +14,7 @@ namespace stillframe {
 namespace {
 
 // Some 100 ms for a heap of a gigabyte, and a sync of the disk.
-constexpr SelfLimits kLimits{uint64_t{64} << 20, 60'000, 30'000};
+constexpr SelfLimits kLimits{kSummaryMemory, 60'000, 30'000};
 
 int Write(v8::Isolate* isolate, const SummaryRequest& request,
           const std::vector<AddressRange>& v8_memory, const TargetPlan& target,
