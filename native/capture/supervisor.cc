@@ -51,7 +51,7 @@ void Supervisor::Supervise() {
     return;
   }
   Status saved = job_->Attach();
-  if (disk_.is_open()) disk_.Begin();
+  disk_.Begin();
   if (saved.ok()) saved = Watch();
   saved = job_->Saved(std::move(saved));
 
@@ -59,11 +59,6 @@ void Supervisor::Supervise() {
   supervision.wake_fd = wake_.get();
   supervision.stall_timeout_ms = limits_.stall_timeout_ms;
   supervision.why_stop = [this] { return WhyStop("publishing the file"); };
-  if (!disk_.is_open()) {
-    if (saved.ok()) saved = supervision.why_stop();
-    job_->Ended(std::move(saved));
-    return;
-  }
   const bool written = saved.ok();
   Status ended = disk_.End(std::move(saved), job_->LastSteps(), supervision);
   if (written && !ended.ok() && ended.failure().code == FailureCode::kStalled) out_of_time_ = true;

@@ -21,7 +21,6 @@ struct HardeningPlan {
   // The child goes on when the parent has ended, and publishes its file itself.
   bool outlives_parent = false;
   int directory_fd = -1;  // stays open then: that of the target
-  bool to_pipe = false;   // the target is one, which takes bytes in one order only
 };
 
 // All signals are blocked when it is called; afterwards all are that others may send. From outside

@@ -107,7 +107,6 @@ Status ForkJob::Prepare() {
       control_->header(), plan_.pipe ? plan_.pipe->get() : supervisor_.target().fd());
   if (!hardening.ok()) return hardening.failure();
   hardening_ = hardening.value();
-  hardening_.to_pipe = plan_.pipe != nullptr;
   if (plan_.outlives_service) {
     hardening_.outlives_parent = true;
     hardening_.directory_fd = supervisor_.target().directory_fd();
@@ -201,7 +200,7 @@ void ForkJob::BeChild(const std::vector<AddressRange>& v8_memory) {
   WatchOverSelf(*control_, alone, kChildFailed);
   ControlHeader* control = control_->header();
   control->step.store(SaveStep::kRunning, std::memory_order_relaxed);
-  Output output(*control_, hardening_);
+  Output output(*control_, hardening_, plan_.pipe ? Output::Target::kPipe : Output::Target::kFile);
   plan_.in_child(&output, left_out_, v8_memory);
   const bool threw = control_->counters()->failure_length.load(std::memory_order_relaxed) != 0;
   // Whatever the callback made of the error, what could not be written is missing from the file.

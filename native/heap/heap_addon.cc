@@ -70,7 +70,7 @@ class JobHandle final : public Napi::ObjectWrap<JobHandle>, public Job {
 
  private:
   Status Start(v8::Isolate* isolate, ForkPlan plan, std::unique_ptr<ForkJob>* job);
-  bool StartElsewhere(uint64_t thread, ForkPlan plan);
+  Status StartElsewhere(uint64_t thread, ForkPlan plan);
   void RunInChild(v8::Isolate* isolate, Output* output, const std::vector<AddressRange>& v8_memory);
   void RunCallback(Output* output);
   void Ended(Napi::Env env, Result<ForkOutcome> outcome);
@@ -225,21 +225,13 @@ JobHandle::JobHandle(const Napi::CallbackInfo& info) : ObjectWrap(info) {
     stream_.Reset(ends[0]);
     plan.pipe = std::make_shared<UniqueFd>(ends[1]);
   }
-  if (thread != 0) {
-    on_end_ = Napi::Persistent(info[1].As<Napi::Function>());
-    if (StartElsewhere(thread, std::move(plan))) {
-      environment_->Start(this, nullptr);
-      Ref();
-      return;
-    }
-    Throw(env, Fail(FailureCode::kClosed, "stillframe/heap is not loaded in this Worker"));
-    return;
-  }
-  if (Status started = Start(v8::Isolate::GetCurrent(), std::move(plan), &job_); !started.ok()) {
+  Status started = thread == 0 ? Start(v8::Isolate::GetCurrent(), std::move(plan), &job_)
+                               : StartElsewhere(thread, std::move(plan));
+  if (!started.ok()) {
     Throw(env, started.failure());
     return;
   }
-  Look();
+  if (job_) Remember(*job_);
   on_end_ = Napi::Persistent(info[1].As<Napi::Function>());
   environment_->Start(this, nullptr);
   Ref();  // until the end has been told, whatever JS still refers to
@@ -273,10 +265,10 @@ Status JobHandle::Start(v8::Isolate* isolate, ForkPlan plan, std::unique_ptr<For
 }
 
 // The job begins when that thread can be interrupted. Whatever becomes of it is told as its end.
-bool JobHandle::StartElsewhere(uint64_t thread, ForkPlan plan) {
+Status JobHandle::StartElsewhere(uint64_t thread, ForkPlan plan) {
   elsewhere_ = std::make_shared<Elsewhere>();
-  return HeapThreads::RunOn(thread, [this, shared = elsewhere_,
-                                     plan = std::move(plan)](v8::Isolate* isolate) {
+  const bool asked = HeapThreads::RunOn(thread, [this, shared = elsewhere_,
+                                                 plan = std::move(plan)](v8::Isolate* isolate) {
     const std::lock_guard lock(shared->mutex);
     if (!shared->wanted) return;
     Status started = isolate == nullptr ? Status(Fail(FailureCode::kClosed, "the Worker has ended"))
@@ -285,6 +277,8 @@ bool JobHandle::StartElsewhere(uint64_t thread, ForkPlan plan) {
     shared->wanted = false;
     environment_->Post([this, failure = started.failure()](Napi::Env on) { Ended(on, failure); });
   });
+  if (asked) return Success{};
+  return Fail(FailureCode::kClosed, "stillframe/heap is not loaded in this Worker");
 }
 
 void JobHandle::Abort(const Napi::CallbackInfo& /*info*/) {

@@ -32,8 +32,8 @@ void Output::ForgetWhatWasWritten() const {
 }
 
 int64_t Output::WriteSomeOf(const std::byte* bytes, size_t length, uint64_t offset) const {
-  if (!hardening_.to_pipe) return WriteSome(fd_, bytes, length, offset);
-  return sys::Write(fd_, bytes, length);
+  if (target_ == Target::kPipe) return sys::Write(fd_, bytes, length);
+  return WriteSome(fd_, bytes, length, offset);
 }
 
 bool Output::Flush() {

@@ -12,8 +12,11 @@ namespace stillframe {
 
 class Output {
  public:
-  Output(const HeapControl& control, const HardeningPlan& hardening)
-      : Output(control, hardening, hardening.target_fd) {}
+  // A pipe takes bytes in one order only; a file may be in direct mode.
+  enum class Target : uint8_t { kFile, kPipe };
+
+  Output(const HeapControl& control, const HardeningPlan& hardening, Target target)
+      : Output(control, hardening, hardening.target_fd, target) {}
 
   // False after an error, now or earlier. Ends the process if the parent is gone or wants it to
   // end.
@@ -24,18 +27,19 @@ class Output {
 
   // For another file, before anything is written to this one: they share the buffer and the
   // counters. Afterwards the second has to be called.
-  Output To(int fd) const { return {control_, hardening_, fd}; }
+  Output To(int fd) const { return {control_, hardening_, fd, Target::kFile}; }
   void ForgetWhatWasWritten() const;
 
  private:
-  Output(const HeapControl& control, const HardeningPlan& hardening, int fd)
-      : control_(control), hardening_(hardening), fd_(fd) {}
+  Output(const HeapControl& control, const HardeningPlan& hardening, int fd, Target target)
+      : control_(control), hardening_(hardening), fd_(fd), target_(target) {}
   bool Flush();
   int64_t WriteSomeOf(const std::byte* bytes, size_t length, uint64_t offset) const;
 
   const HeapControl& control_;
   const HardeningPlan& hardening_;
   const int fd_;
+  const Target target_;
   size_t used_ = 0;
   uint64_t offset_ = 0;
   bool failed_ = false;

@@ -81,6 +81,7 @@ Status DiskWork::PublishInCopy() {
 }
 
 void DiskWork::Begin() {
+  if (!shared_) return;
   const Status started = shared_->thread.Start("stillframe-disk", [shared = shared_] {
     shared->target->SweepStale(&shared->turn);
     shared->may_end.wait(false);
@@ -91,8 +92,9 @@ void DiskWork::Begin() {
 }
 
 Status DiskWork::End(Status so_far, LastSteps last_steps, const Supervision& supervision) {
-  Shared& shared = *shared_;
   if (so_far.ok()) so_far = supervision.why_stop();
+  if (!shared_) return so_far;
+  Shared& shared = *shared_;
   if (!so_far.ok()) shared.turn.GiveUp();
   shared.last_steps = std::move(last_steps);
   shared.may_end = true;

@@ -36,9 +36,9 @@ class DiskWork {
   DiskWork(const DiskWork&) = delete;
   DiskWork& operator=(const DiskWork&) = delete;
 
-  // kBusy if a capture of this process is writing to the same file.
+  // Not called for work that has no file: there is nothing to begin and to publish then. kBusy if a
+  // capture of this process is writing to the same file.
   Status Open(const std::string& path, const TargetOptions& options);
-  bool is_open() const { return shared_ != nullptr; }
   const TargetFile& target() const;
 
   // A forked copy, which has this object too, calls the second; the first leaves it to the copy, and

@@ -35,7 +35,7 @@ class OutputTest : public ::testing::Test {
 };
 
 TEST_F(OutputTest, IsTheFileByteForByteHoweverItIsHandedOver) {
-  Output output(control_, hardening_);
+  Output output(control_, hardening_, Output::Target::kFile);
   Bytes expected;
   // Around the length of the buffer.
   for (const size_t length : {size_t{0}, size_t{1}, HeapControl::kOutputBytes - 1, size_t{1},
@@ -52,14 +52,14 @@ TEST_F(OutputTest, IsTheFileByteForByteHoweverItIsHandedOver) {
 
 TEST_F(OutputTest, GoesOnAfterShortAndInterruptedWrites) {
   FaultScope::Fail("pwrite", 1, EINTR);
-  Output output(control_, hardening_);
+  Output output(control_, hardening_, Output::Target::kFile);
   EXPECT_TRUE(output.Append("text", 4));
   EXPECT_TRUE(output.Finish());
   EXPECT_EQ(ReadAll(file_.fd()).size(), 4U);
 }
 
 TEST_F(OutputTest, KeepsTheFirstErrorAndWritesNothingAfterIt) {
-  Output output(control_, hardening_);
+  Output output(control_, hardening_, Output::Target::kFile);
   const Bytes piece(HeapControl::kOutputBytes, std::byte{1});
   EXPECT_TRUE(output.Append(piece.data(), piece.size()));
   FaultScope::Fail("pwrite", 1, ENOSPC);
@@ -74,7 +74,7 @@ TEST_F(OutputTest, KeepsTheFirstErrorAndWritesNothingAfterIt) {
 
 TEST_F(OutputTest, EndsTheCopyWhoseJobWasAbortedOrWhoseParentIsGone) {
   const auto write = [this] {
-    Output output(control_, hardening_);
+    Output output(control_, hardening_, Output::Target::kFile);
     output.Append("text", 4);
     output.Finish();
     _exit(0);
