@@ -167,7 +167,8 @@ interface CheckedOptions {
  * trigger the process is forked wherever it stands, also in a loop that never ends and inside a
  * garbage collection. The copy writes a heap snapshot to
  * `directory/heap-<pid>-<time in UTC>-<trigger>.heapsnapshot` (in a Worker `<pid>.<thread>`), or a
- * summary where the memory does not allow a heap snapshot, and goes on if the service dies, is killed or exits meanwhile: the file is whole then, or not there.
+ * summary where the memory does not allow a heap snapshot, and goes on if the service dies, is
+ * killed or exits meanwhile: the file is whole then, or not there.
  * What happens is told on stderr in a line each, beginning with `stillframe: `.
  *
  * The watch neither keeps the event loop alive nor ends a service that would have lived. Never are

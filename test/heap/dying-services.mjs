@@ -12,7 +12,6 @@
 // time), larger (heaps of 256 to 1,024 MiB), cgroup. --at-once N: so many services at the same time.
 import { spawn } from 'node:child_process'
 import {
-  createReadStream,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -27,8 +26,8 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import { parse } from 'heap-snapshot-toolkit'
 import { summarizeHeapSnapshot } from '../../dist/heap-file/summary.js'
+import { classesIn as byDevTools } from '../support/heap-classes.mjs'
 
 const service = fileURLToPath(new URL('fixtures/watched.mjs', import.meta.url))
 const MiB = 2 ** 20
@@ -180,9 +179,7 @@ async function classesIn(path, kind) {
   if (kind === 'summary') return JSON.parse(readFileSync(path, 'utf8')).classes.map(({ name }) => name)
   const summary = await summarizeHeapSnapshot(path, { top: 20, shallow: true })
   if (filesRead++ % 10 !== 0 || summary.fileSize > 500 * MiB) return summary.classes.map(({ name }) => name)
-  const heap = await parse(createReadStream(path, 'utf8'))
-  const classes = Object.values(heap.aggregatesWithFilter({}))
-  return classes.sort((a, b) => b.self - a.self).map(({ name }) => name)
+  return (await byDevTools(path)).map(({ name }) => name)
 }
 
 /** Processes that were killed leave it a little later. */

@@ -4,11 +4,10 @@
  * while the copy is at work. Proved on services of their own with real leaks, limits and deaths.
  */
 
-import { createReadStream, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { constants } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
-import { parse } from 'heap-snapshot-toolkit'
 import { describe, expect, type TestContext, test } from 'vitest'
 import {
   type HeapSummary,
@@ -19,6 +18,7 @@ import {
 import { parseTriggers } from '../../lib/heap/triggers.js'
 import { thrownBy } from '../support/expect-error.js'
 import { type Fixture, type FixtureEnd, startFixture } from '../support/fixture.js'
+import { classesIn } from '../support/heap-classes.mjs'
 import { memoryCgroup } from '../support/memory-cgroup.js'
 import { needsRoot, needsTools } from '../support/needs.js'
 import { hasEnded, nameOf, waitUntil } from '../support/processes.mjs'
@@ -74,14 +74,6 @@ async function theFile(): Promise<string> {
   await waitUntil(() => snapshots().length > 0 && summaries().length === 0, 'there is a file')
   expect(files()).toEqual(snapshots())
   return inDirectory(snapshots()[0])
-}
-
-/** How many objects the classes have, as the reader of Chrome DevTools counts them. */
-async function classesIn(path: string): Promise<{ name: string; count: number; bytes: number }[]> {
-  const heap = await parse(createReadStream(path, 'utf8'))
-  return Object.values(heap.aggregatesWithFilter({} as never))
-    .map(({ name, count, self }) => ({ name, count, bytes: self }))
-    .sort((a, b) => b.bytes - a.bytes)
 }
 
 async function expectLeakIn(path: string): Promise<void> {

@@ -3,12 +3,12 @@
  * reached, `done` says so, and nothing is left behind.
  */
 
-import { createReadStream, readdirSync, readFileSync } from 'node:fs'
-import { parse } from 'heap-snapshot-toolkit'
+import { readdirSync, readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { type HeapSummary, writeHeapSnapshot } from '../../lib/heap/index.js'
 import { thrownBy } from '../support/expect-error.js'
 import { startFixture } from '../support/fixture.js'
+import { classesIn } from '../support/heap-classes.mjs'
 import { useTemporaryDirectory } from '../support/temporary-directory.js'
 
 const inDirectory = useTemporaryDirectory()
@@ -30,8 +30,7 @@ describe('it is of the Worker, and of nobody else', () => {
     const { result } = (await run(how)) as { result: { pauseMs: number; frozenAt: number } }
     expect(result.pauseMs).toBeGreaterThan(0)
     expect(Math.abs(result.frozenAt - Date.now())).toBeLessThan(600_000)
-    const heap = await parse(createReadStream(inDirectory('file'), 'utf8'))
-    const classes = Object.values(heap.aggregatesWithFilter({} as never))
+    const classes = await classesIn(inDirectory('file'))
     expect(classes.find(({ name }) => name === 'OnlyInWorker')?.count).toBe(5000)
     expect(classes.find(({ name }) => name === 'OnlyInMain')).toBeUndefined()
   })

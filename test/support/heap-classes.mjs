@@ -1,0 +1,17 @@
+/** What the reader of Chrome DevTools (packed by heap-snapshot-toolkit) says of a heap snapshot. */
+
+import { createReadStream } from 'node:fs'
+import { parse } from 'heap-snapshot-toolkit'
+
+/**
+ * The classes of the objects in a file, the largest first.
+ *
+ * @param {string} path
+ * @returns {Promise<{ name: string; count: number; bytes: number }[]>} `bytes`: shallow
+ */
+export async function classesIn(path) {
+  const heap = await parse(createReadStream(path, 'utf8'))
+  return Object.values(heap.aggregatesWithFilter(/** @type {any} */ ({})))
+    .map(({ name, count, self }) => ({ name, count, bytes: self }))
+    .sort((a, b) => b.bytes - a.bytes)
+}
