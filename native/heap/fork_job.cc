@@ -148,7 +148,6 @@ Status ForkJob::Freeze() {
     BeChild(unforkable.value());
   }
   times_.fork = lap();
-  if (plan_.pipe) plan_.pipe->Reset();
   left_forkable_ = MakeUnforkable(unforkable.value());
   if (pid < 0) {
     return SystemFailure(

@@ -41,7 +41,8 @@ struct ForkPlan {
   // millisecond; on a busy machine a few more pass until each gets a processor. One that is marking
   // or compiling may take a second: a call does not wait for that.
   std::chrono::milliseconds park_patience{5};
-  // Instead of a file: the end of a pipe that the copy writes to. It is closed here after the fork.
+  // Instead of a file: the end of a pipe that the copy writes to. Whoever reads sees the end of it
+  // when the copy and the job have ended.
   std::shared_ptr<UniqueFd> pipe;
   // The copy publishes its file itself, and goes on when the service ends.
   bool outlives_service = false;

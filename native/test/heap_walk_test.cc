@@ -196,10 +196,15 @@ TEST_F(HeapWalkTest, BelievesNoMapThatIsNone) {
   Put(0x10, 8);
   Put(UINTPTR_MAX - 8, 8);
   Put(PageStart(kPages) - 16, 8);  // on no page
+  const uintptr_t own_map = at_;   // it is its own map, and no map of maps nevertheless
+  Put(own_map, 80);
+  const uintptr_t of_own_map = Put(own_map, 80);
+  Put(of_own_map, 32);
   Object();
-  Walk();
-  EXPECT_EQ(maps_.Find(fake), nullptr);
+  const WalkResult walked = Walk();
+  for (const uintptr_t none : {fake, own_map, of_own_map}) EXPECT_EQ(maps_.Find(none), nullptr);
   EXPECT_EQ(Of(object_map_).count, 3U);
+  EXPECT_EQ(walked.objects.count, 3U + 5);  // and the maps
 }
 
 TEST_F(HeapWalkTest, LeavesOutOtherHeapsAndOldCopies) {
