@@ -26,8 +26,9 @@ export {
   verify,
 } from './restore/inspect.js'
 export type { ReadLimits } from './restore/limits.js'
+export type { ParentOptions } from './restore/parents.js'
 export { Restored, type RestoreOptions, type RestoreTarget, restore } from './restore/restore.js'
 export type { FileOptions } from './snapshot/file-options.js'
-export type { Compression, SnapshotOptions } from './snapshot/options.js'
+export type { Compression, ParentSnapshot, SnapshotOptions } from './snapshot/options.js'
 export { type Preflight, preflight } from './snapshot/preflight.js'
 export { Snapshot, type SnapshotResult, snapshot } from './snapshot/snapshot.js'

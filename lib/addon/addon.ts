@@ -108,6 +108,10 @@ export interface CapturePlan {
   id: Uint8Array
   /** JSON text, or undefined for none. */
   metadata: string | undefined
+  /** The file to build on: only what differs from it is written, in a packed layout. */
+  parent: string | undefined
+  /** 16 bytes that this file must have as its id; undefined: any. */
+  parentId: Uint8Array | undefined
   target: TargetPlan
   encoding: EncodingPlan
   pacing: PacingPlan
@@ -122,6 +126,10 @@ export interface NativeCaptureResult {
   pagesZero: number
   pagesCopied: number
   copiedBytesPeak: number
+  changedBytes: number
+  scannedBytes: number
+  /** 16 bytes; undefined: a full file. */
+  parentId: Uint8Array | undefined
 }
 
 /**
@@ -152,6 +160,8 @@ export interface ImageSection {
 
 export interface ImageInfo {
   id: Uint8Array
+  /** Undefined: a full file. */
+  parentId: Uint8Array | undefined
   versionMajor: number
   versionMinor: number
   layout: string
@@ -211,11 +221,14 @@ export interface NativeReadLimits {
 
 export interface InspectPlan {
   path: string
+  /** Files and directories to look for parents in; none: beside each file. */
+  parents: readonly string[]
   limits: NativeReadLimits
 }
 
 export interface RestorePlan {
   path: string
+  parents: readonly string[]
   /** 'any': a mapping of a flat file, a copy of a packed one. */
   mode: 'any' | 'map' | 'copy'
   verify: boolean
@@ -248,6 +261,7 @@ export interface NativeRestored {
 
 export interface VerifyPlan {
   path: string
+  parents: readonly string[]
   /** The number of problems after which to stop. */
   maxProblems: number
   limits: NativeReadLimits

@@ -27,6 +27,7 @@ import { printable } from './printable.js'
  * - `FORMAT`: not a snapshot file.
  * - `VERSION`: a snapshot file of a newer format.
  * - `CORRUPT`: a damaged snapshot file; see `section` and `offset`.
+ * - `PARENT`: the snapshot that another one builds on is missing, or is not the recorded one.
  */
 export type StillframeErrorCode =
   | 'ERR_STILLFRAME_UNSUPPORTED_PLATFORM'
@@ -45,6 +46,7 @@ export type StillframeErrorCode =
   | 'ERR_STILLFRAME_FORMAT'
   | 'ERR_STILLFRAME_VERSION'
   | 'ERR_STILLFRAME_CORRUPT'
+  | 'ERR_STILLFRAME_PARENT'
 
 /** What a {@link StillframeError} carries besides its message. */
 export interface StillframeErrorDetails {

@@ -14,18 +14,19 @@ import { isWellFormed } from './validate.js'
  * @param access - what is about to be done with the file. The addon is not bound by Node's
  *   permission model (`--permission`), but granting an addon to a program does not grant it every
  *   file.
+ * @param name - of the argument, for messages.
  * @throws TypeError `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, or what `fileURLToPath`
  *   throws; Error `ERR_ACCESS_DENIED`, as from Node's own functions.
  */
-export function checkPath(value: unknown, access: 'read' | 'write'): string {
+export function checkPath(value: unknown, access: 'read' | 'write', name = 'path'): string {
   const text = isUrl(value) ? fileURLToPath(value.href) : value
-  if (typeof text !== 'string') throw invalidArgType('path', 'a string or a file: URL', value)
-  if (text === '') throw invalidArgValue('path must not be empty')
-  if (text.includes('\0')) throw invalidArgValue('path must not contain NUL characters')
+  if (typeof text !== 'string') throw invalidArgType(name, 'a string or a file: URL', value)
+  if (text === '') throw invalidArgValue(`${name} must not be empty`)
+  if (text.includes('\0')) throw invalidArgValue(`${name} must not contain NUL characters`)
   // A path with lone surrogates would be written under another file name than the one asked for.
-  if (!isWellFormed(text)) throw invalidArgValue('path must not contain lone surrogates')
+  if (!isWellFormed(text)) throw invalidArgValue(`${name} must not contain lone surrogates`)
   // resolve() would drop the slash, and turn what was meant to be a directory into a file.
-  if (text.endsWith('/')) throw invalidArgValue(`path must name a file, not a directory: '${text}'`)
+  if (text.endsWith('/')) throw invalidArgValue(`${name} must name a file, not a directory: '${text}'`)
   const path = resolve(text)
   checkPermission(path, access)
   return path

@@ -12,6 +12,7 @@ import type { ReadProgress } from '../base/progress.js'
 import { idFromBytes } from '../base/snapshot-id.js'
 import { checkCallback, checkInteger, checkOptions, checkSignal } from '../base/validate.js'
 import { checkLimits, type ReadLimits } from './limits.js'
+import { checkParents, type ParentOptions } from './parents.js'
 import { type JobCallback, runJob } from './read-job.js'
 
 /** One named piece of memory in a file. */
@@ -34,6 +35,8 @@ export interface SectionInfo {
 export interface SnapshotInfo<Meta = JsonValue> {
   /** UUID, the same as `Snapshot.id` of the capture that wrote it. */
   id: string
+  /** UUID of the snapshot that this one builds on; absent: it is a full one. */
+  parentId?: string
   /** Of the file format. */
   version: { major: number; minor: number }
   /**
@@ -77,7 +80,7 @@ export interface VerifyReport {
 }
 
 /** Options of {@link verify}. */
-export interface VerifyOptions {
+export interface VerifyOptions extends ParentOptions {
   /** Aborts the check, which rejects with the signal's reason. */
   signal?: AbortSignal | undefined
   /** Called about every 100 ms, and once at the end. */
@@ -89,7 +92,7 @@ export interface VerifyOptions {
 }
 
 /** Options of {@link inspect}. */
-export interface InspectOptions {
+export interface InspectOptions extends ParentOptions {
   /** What the file may ask for. */
   limits?: ReadLimits | undefined
 }
@@ -109,9 +112,11 @@ export async function inspect<Meta = JsonValue>(
 ): Promise<SnapshotInfo<Meta>> {
   const callSite = new CallSite(inspect)
   const file = checkPath(path, 'read')
+  const given = checkOptions(options, ['limits', 'parents'])
   const plan: InspectPlan = {
     path: file,
-    limits: checkLimits(checkOptions(options, ['limits']).limits),
+    parents: checkParents(given.parents),
+    limits: checkLimits(given.limits),
   }
   const addon = loadAddon()
   const start = (callback: JobCallback<ImageInfo>) => addon.inspect(plan, callback)
@@ -130,7 +135,7 @@ export async function inspect<Meta = JsonValue>(
 export async function verify(path: string | URL, options?: VerifyOptions): Promise<VerifyReport> {
   const callSite = new CallSite(verify)
   const file = checkPath(path, 'read')
-  const given = checkOptions(options, ['signal', 'onProgress', 'maxProblems', 'limits'])
+  const given = checkOptions(options, ['signal', 'onProgress', 'maxProblems', 'limits', 'parents'])
   const signal = checkSignal(given.signal, 'options.signal')
   const onProgress = checkCallback<(progress: ReadProgress) => void>(given.onProgress, 'options.onProgress')
   const maxProblems =
@@ -138,6 +143,7 @@ export async function verify(path: string | URL, options?: VerifyOptions): Promi
       ? 100
       : checkInteger(given.maxProblems, 'options.maxProblems', 1, 1_000_000)
   const limits = checkLimits(given.limits)
+  const parents = checkParents(given.parents)
 
   const addon = loadAddon()
   const found = await runJob({
@@ -146,7 +152,7 @@ export async function verify(path: string | URL, options?: VerifyOptions): Promi
     signal,
     onProgress,
     start: (callback: JobCallback<Found>) =>
-      addon.verify({ path: file, maxProblems, limits }, (failure, value) => {
+      addon.verify({ path: file, parents, maxProblems, limits }, (failure, value) => {
         // A snapshot whose first bytes are damaged is no different from a file that never was one.
         if (failure?.failure !== 'FORMAT') callback(failure, value)
         else {
@@ -180,6 +186,7 @@ export async function verify(path: string | URL, options?: VerifyOptions): Promi
 export function toSnapshotInfo<Meta = JsonValue>(image: ImageInfo, path: string): SnapshotInfo<Meta> {
   return {
     id: idFromBytes(image.id),
+    ...(image.parentId !== undefined && { parentId: idFromBytes(image.parentId) }),
     version: { major: image.versionMajor, minor: image.versionMinor },
     layout: image.layout,
     frozenAt: new Date(image.frozenAtMs),

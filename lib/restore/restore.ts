@@ -24,12 +24,13 @@ import {
 } from './destination.js'
 import { type SnapshotInfo, toSnapshotInfo } from './inspect.js'
 import { checkLimits, type ReadLimits } from './limits.js'
+import { checkParents, type ParentOptions } from './parents.js'
 import { type JobCallback, runJob } from './read-job.js'
 
 export type { RestoreTarget } from './destination.js'
 
 /** Options of {@link restore}. */
-export interface RestoreOptions {
+export interface RestoreOptions extends ParentOptions {
   /**
    * `'map'`: a private mapping of the file, made in an instant. Pages are read when they are
    * touched, and the file must stay as it is for as long as the regions live (replacing it by a new
@@ -102,6 +103,7 @@ export async function restore<Meta = JsonValue>(
   }
   const plan: RestorePlan = {
     path: file,
+    parents: wish.parents,
     mode: wish.mode,
     verify: wish.verify,
     prefetch: wish.prefetch,
@@ -191,6 +193,7 @@ export class Restored<Meta = JsonValue> {
 }
 
 interface RestoreWish {
+  readonly parents: readonly string[]
   readonly mode: 'any' | 'map' | 'copy'
   readonly verify: boolean
   readonly prefetch: boolean
@@ -203,6 +206,7 @@ interface RestoreWish {
 }
 
 const known = [
+  'parents',
   'mode',
   'verify',
   'prefetch',
@@ -218,6 +222,7 @@ function checkRestoreOptions(options: unknown): RestoreWish {
   const given = checkOptions(options, known)
   const destinations = given.into === undefined ? [] : resolveDestinations(given.into)
   return {
+    parents: checkParents(given.parents),
     mode: given.mode === undefined ? 'any' : checkChoice(given.mode, 'options.mode', ['map', 'copy']),
     verify: checkBoolean(given.verify, 'options.verify', true),
     prefetch: checkBoolean(given.prefetch, 'options.prefetch', false),

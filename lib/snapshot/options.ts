@@ -3,6 +3,7 @@
 import type { EncodingPlan, LimitsPlan, PacingPlan } from '../addon/addon.js'
 import { invalidArgType, invalidArgValue } from '../base/errors.js'
 import { encodeMetadata, type JsonOf, type JsonValue } from '../base/metadata.js'
+import { checkPath } from '../base/path.js'
 import type { SnapshotProgress } from '../base/progress.js'
 import {
   checkBoolean,
@@ -26,6 +27,12 @@ import {
   type FileOptions,
   fileOptionNames,
 } from './file-options.js'
+
+/** A complete snapshot: a `Snapshot` or a `SnapshotResult`. */
+export interface ParentSnapshot {
+  readonly id: string
+  readonly path: string
+}
 
 /** How the bytes of a file are encoded. */
 export type Compression = 'none' | 'zstd' | { codec: 'zstd'; level: number }
@@ -93,6 +100,12 @@ export interface SnapshotOptions<Meta = JsonValue> extends FileOptions {
    * `ERR_STILLFRAME_STALLED`. Default 60,000.
    */
   stallTimeoutMs?: number | undefined
+  /**
+   * A complete snapshot to build on: the file then holds only what differs from it, and can be read
+   * only together with it. Sections are compared by name. What is not the recorded parent any more
+   * is refused with `ERR_STILLFRAME_PARENT`. See docs/DELTAS.md.
+   */
+  parent?: string | URL | ParentSnapshot | undefined
   /** Aborts the capture: `done` rejects with the signal's reason. */
   signal?: AbortSignal | undefined
   /**
@@ -112,6 +125,8 @@ export interface CheckedSnapshotOptions {
   /** JSON text. */
   readonly metadata: string | undefined
   readonly file: CheckedFileOptions
+  /** Path and id of the file to build on; undefined for none. */
+  readonly parent: { readonly path: string; readonly id: string | undefined } | undefined
   readonly encoding: EncodingPlan
   readonly pacing: PacingPlan
   readonly limits: LimitsPlan
@@ -128,6 +143,7 @@ const known = [
   'maxBytesPerSecond',
   'nice',
   'metadata',
+  'parent',
   ...fileOptionNames,
   'stallTimeoutMs',
   'signal',
@@ -173,9 +189,22 @@ export function checkSnapshotOptions(options: unknown): CheckedSnapshotOptions {
     },
     metadata: encodeMetadata(given.metadata),
     file: checkFileOptions(given),
+    parent: checkParent(given.parent),
     signal: checkSignal(given.signal, 'options.signal'),
     onProgress: checkCallback<(progress: SnapshotProgress) => void>(given.onProgress, 'options.onProgress'),
   }
+}
+
+function checkParent(value: unknown): CheckedSnapshotOptions['parent'] {
+  if (value === undefined) return undefined
+  const name = 'options.parent'
+  if (typeof value === 'string') return { path: checkPath(value, 'read', name), id: undefined }
+  if (typeof value !== 'object' || value === null)
+    throw invalidArgType(name, 'a path, a file: URL, a Snapshot or a SnapshotResult', value)
+  const { id, path } = value as Partial<ParentSnapshot>
+  if (typeof id !== 'string' || typeof path !== 'string')
+    return { path: checkPath(value, 'read', name), id: undefined }
+  return { path: checkPath(path, 'read', name), id }
 }
 
 function checkKernelWrites(value: unknown, name: string): KernelWrites {

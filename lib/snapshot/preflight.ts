@@ -136,7 +136,8 @@ function predictPauseMs(engine: EngineName, bytesInSmallPages: number, bytesInHu
 const pageBytes = 4096
 const partAlignment = 65_536
 const blockBytes = 262_144
-const blockEntryBytes = 40
+const blockEntryBytes = 48
+const pageSumBytes = 16
 const sectionRecordBytes = 64
 
 /** The most bytes that a file takes besides the pages themselves. */
@@ -144,7 +145,8 @@ function overheadBytes(sources: readonly ResolvedSource[], metadata: string | un
   const headerAndTail = 2 * partAlignment + 2 * pageBytes
   const sections = sources.reduce((sum, { name, byteLength }) => {
     const blocks = Math.ceil(byteLength / blockBytes)
-    return sum + blocks * blockEntryBytes + sectionRecordBytes + Buffer.byteLength(name) + pageBytes
+    const pages = Math.ceil(byteLength / pageBytes)
+    return sum + blocks * blockEntryBytes + pages * pageSumBytes + sectionRecordBytes + Buffer.byteLength(name) + pageBytes
   }, 0)
   return headerAndTail + sections + Buffer.byteLength(metadata ?? '')
 }

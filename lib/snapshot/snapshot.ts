@@ -7,12 +7,12 @@ import { performance } from 'node:perf_hooks'
 import { inspect } from 'node:util'
 import type { Addon, CaptureHandle, CapturePlan, NativeCaptureResult } from '../addon/addon.js'
 import { loadAddon } from '../addon/load.js'
-import { CallSite, fromNative, isNativeFailure } from '../base/errors.js'
+import { CallSite, fromNative, isNativeFailure, StillframeError } from '../base/errors.js'
 import type { JsonValue } from '../base/metadata.js'
 import type { NativeFailure } from '../base/native-failure.js'
 import { checkPath } from '../base/path.js'
 import { estimateMs, type SnapshotProgress } from '../base/progress.js'
-import { idToBytes, newId } from '../base/snapshot-id.js'
+import { idFromBytes, idToBytes, newId } from '../base/snapshot-id.js'
 import { knownMachine } from '../machine/capabilities.js'
 import {
   chooseEngine,
@@ -29,6 +29,14 @@ import { type CheckedSnapshotOptions, checkSnapshotOptions, type SnapshotOptions
 /** What {@link Snapshot.done} resolves to. The snapshot is then complete and published. */
 export interface SnapshotResult {
   id: string
+  /** `'delta'`: the file holds only what differs from its parent. */
+  kind: 'full' | 'delta'
+  /** UUID of the snapshot that a delta builds on. */
+  parentId?: string
+  /** Bytes of the pages that are not as in the parent; without one, of all memory. */
+  changedBytes: number
+  /** Bytes that were read to find the changes; 0 without a parent. */
+  scannedBytes: number
   /** Absolute. */
   path: string
   engine: EngineName
@@ -74,6 +82,7 @@ export function snapshot<Meta = JsonValue>(
   refuseInFrozenCopy('snapshot')
   const checked = checkSnapshotOptions(options)
   const file = checkPath(path, 'write')
+  refuseUnfinished(options?.parent)
   const sources = resolveSources(source)
   if (checked.signal?.aborted) throw checked.signal.reason
   const addon = loadAddon()
@@ -94,6 +103,14 @@ export function snapshot<Meta = JsonValue>(
       throw fromNative(again, file, snapshot)
     }
   }
+}
+
+/** What is still being written cannot be built on. */
+function refuseUnfinished(parent: unknown): void {
+  if (!(parent instanceof Snapshot) || isComplete(parent)) return
+  const { path } = parent
+  const message = `${path}: the snapshot to build on is not complete. Await its 'done' first`
+  throw new StillframeError('ERR_STILLFRAME_PARENT', message, { path })
 }
 
 /** The engine cannot freeze this memory just now, but another one may. */
@@ -121,6 +138,7 @@ interface CaptureRequest {
 }
 
 let startSnapshot: (request: CaptureRequest) => Snapshot
+let isComplete: (snapshot: Snapshot) => boolean
 
 /**
  * A running or finished capture; see {@link snapshot}.
@@ -154,6 +172,7 @@ export class Snapshot extends CaptureJob<SnapshotProgress, SnapshotResult> {
 
   static {
     startSnapshot = (request) => new Snapshot(request)
+    isComplete = (snapshot) => snapshot.state === 'complete'
   }
 
   private constructor(request: CaptureRequest) {
@@ -167,12 +186,14 @@ export class Snapshot extends CaptureJob<SnapshotProgress, SnapshotResult> {
     this.faultHandling = choice.faultHandling
     this.#sources = sources
     this.#callSite = new CallSite(snapshot)
-    const { metadata, file, encoding, pacing, limits } = options
+    const { metadata, file, parent, encoding, pacing, limits } = options
     const plan: CapturePlan = {
       ...choice,
       sources: toNativeSources(sources, addon),
       id: idToBytes(this.id),
       metadata,
+      parent: parent?.path,
+      parentId: parent?.id === undefined ? undefined : idToBytes(parent.id),
       target: { path, ...file },
       encoding,
       pacing,
@@ -225,10 +246,14 @@ export class Snapshot extends CaptureJob<SnapshotProgress, SnapshotResult> {
   #resultOf(native: NativeCaptureResult, byteLength: number): SnapshotResult {
     return {
       id: this.id,
+      kind: native.parentId === undefined ? 'full' : 'delta',
+      ...(native.parentId !== undefined && { parentId: idFromBytes(native.parentId) }),
       path: this.path,
       engine: this.engine,
       faultHandling: this.faultHandling,
       byteLength,
+      changedBytes: native.changedBytes,
+      scannedBytes: native.scannedBytes,
       fileSize: native.fileSize,
       allocatedBytes: native.allocatedBytes,
       pauseMs: this.pauseMs,

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "addon/builder.h"
+#include "addon/describe_image.h"
 #include "addon/failure.h"
 #include "addon/plan.h"
 #include "addon/sources.h"
@@ -37,7 +38,15 @@ Result<CapturePlan> ReadPlan(Reader* plan) {
   const napi_value metadata = plan->Get("metadata");
   if (plan->TypeOf(metadata) == napi_string) result.metadata = plan->Text(metadata);
   result.target = ReadTarget(plan);
+  const napi_value parent = plan->Get("parent");
+  if (plan->TypeOf(parent) == napi_string) result.parent = plan->Text(parent);
+  const napi_value parent_id = plan->Get("parentId");
+  if (plan->TypeOf(parent_id) == napi_object) {
+    memcpy(result.parent_id.emplace().data(), plan->Address(parent_id), result.id.size());
+  }
   result.encoding = ReadEncoding(plan);
+  // Only the pages that a delta holds lie in it.
+  if (!result.parent.empty()) result.encoding.layout = Layout::kPacked;
   result.pacing = ReadPacing(plan);
   result.limits = ReadJobLimits(plan);
   return result;
@@ -99,7 +108,11 @@ void CaptureHandle::Ended(Napi::Env env, Result<CaptureOutcome> outcome) {
         .Unsigned("pagesTotal", ended.pages_total)
         .Unsigned("pagesZero", ended.pages_zero)
         .Unsigned("pagesCopied", ended.pages_copied)
-        .Unsigned("copiedBytesPeak", ended.copied_bytes_peak);
+        .Unsigned("copiedBytesPeak", ended.copied_bytes_peak)
+        .Unsigned("changedBytes", ended.changed_bytes)
+        .Unsigned("scannedBytes", ended.scanned_bytes);
+    ended.parent ? result.Value("parentId", IdOf(env, ended.parent->id.data()))
+                 : result.Undefined("parentId");
     CallFunction(env, on_end.Value(), {env.Null(), result.object()});
   } else {
     CallFunction(env, on_end.Value(), {ToError(env, outcome.failure())});

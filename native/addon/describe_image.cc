@@ -4,12 +4,18 @@
 
 namespace stillframe {
 
+napi_value IdOf(Napi::Env env, const uint8_t* id) {
+  napi_value buffer = nullptr;
+  napi_create_buffer_copy(env, sizeof FileHeader::id, id, nullptr, &buffer);
+  return buffer;
+}
+
 napi_value DescribeImage(Napi::Env env, const ImageFile& image) {
   const FileHeader& header = image.header();
-  napi_value id = nullptr;
-  napi_create_buffer_copy(env, sizeof header.id, header.id, nullptr, &id);
   ObjectBuilder info(env);
-  info.Value("id", id)
+  image.is_delta() ? info.Value("parentId", IdOf(env, header.parent_id))
+                   : info.Undefined("parentId");
+  info.Value("id", IdOf(env, header.id))
       .Unsigned("versionMajor", header.version_major)
       .Unsigned("versionMinor", header.version_minor)
       .String("layout", image.layout().name())
@@ -49,6 +55,15 @@ ReadLimits LimitsOf(Reader* plan) {
     limits.metadata_depth = group->Unsigned("metadataDepth");
     return limits;
   });
+}
+
+std::vector<std::string> ParentsOf(Reader* plan) {
+  std::vector<std::string> parents;
+  Reader paths(plan->env(), plan->Get("parents"));
+  const uint32_t length = paths.Length();
+  for (uint32_t i = 0; i < length && paths.ok(); i++) parents.push_back(paths.Text(paths.At(i)));
+  plan->Include(paths);
+  return parents;
 }
 
 }  // namespace stillframe

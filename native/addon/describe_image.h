@@ -3,6 +3,7 @@
 
 #include <napi.h>
 
+#include <string>
 #include <vector>
 
 #include "addon/reader.h"
@@ -13,8 +14,12 @@ namespace stillframe {
 
 // ImageInfo of lib/addon.
 napi_value DescribeImage(Napi::Env env, const ImageFile& image);
+// 16 bytes, as a Buffer.
+napi_value IdOf(Napi::Env env, const uint8_t* id);
 napi_value DescribeProblems(Napi::Env env, const std::vector<ImageProblem>& problems);
 // The member `limits` of a plan.
 ReadLimits LimitsOf(Reader* plan);
+// And `parents`: where to look for what a file builds on.
+std::vector<std::string> ParentsOf(Reader* plan);
 
 }  // namespace stillframe

@@ -11,6 +11,7 @@
 #include "addon/reader.h"
 #include "addon/restore_job.h"
 #include "image/image_file.h"
+#include "image/parent_search.h"
 
 namespace stillframe {
 namespace {
@@ -19,10 +20,11 @@ Napi::Value Inspect(const Napi::CallbackInfo& info) {
   Reader plan(info.Env(), info[0]);
   const std::string path = plan.String("path");
   const ReadLimits limits = LimitsOf(&plan);
+  const std::vector<std::string> parents = ParentsOf(&plan);
   if (!plan.ok()) return {};
   return ReadJob::Run(
-      info, info[1].As<Napi::Function>(), [path, limits](ReadJob&) -> Result<ReadJob::ToValue> {
-        Result<ImageFile> image = ImageFile::Open(path, limits);
+      info, info[1].As<Napi::Function>(), [path, parents, limits](ReadJob&) -> Result<ReadJob::ToValue> {
+        Result<ImageFile> image = OpenFrame(path, parents, limits);
         if (!image.ok()) return image.failure();
         auto shared = std::make_shared<ImageFile>(std::move(image.value()));
         return ReadJob::ToValue([shared](Napi::Env env) { return DescribeImage(env, *shared); });
@@ -34,9 +36,10 @@ Napi::Value Verify(const Napi::CallbackInfo& info) {
   const std::string path = plan.String("path");
   const auto max_problems = static_cast<size_t>(plan.Unsigned("maxProblems"));
   const ReadLimits limits = LimitsOf(&plan);
+  const std::vector<std::string> parents = ParentsOf(&plan);
   if (!plan.ok()) return {};
-  const auto work = [path, limits, max_problems](ReadJob& job) -> Result<ReadJob::ToValue> {
-    Result<ImageFile> image = ImageFile::Open(path, limits);
+  const auto work = [path, parents, limits, max_problems](ReadJob& job) -> Result<ReadJob::ToValue> {
+    Result<ImageFile> image = OpenFrame(path, parents, limits);
     if (!image.ok()) {
       const Failure& failure = image.failure();
       if (failure.code != FailureCode::kCorrupt) return failure;

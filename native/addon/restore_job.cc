@@ -14,6 +14,7 @@
 #include "addon/region_handle.h"
 #include "addon/sources.h"
 #include "image/image_file.h"
+#include "image/parent_search.h"
 #include "image/read_failure.h"
 #include "memory/checked_copy.h"
 #include "restore/restore.h"
@@ -32,6 +33,7 @@ struct JsMemory {
 
 struct RestoreRequest {
   std::string path;
+  std::vector<std::string> parents;
   ReadLimits limits;
   RestorePlan plan;
   std::vector<JsMemory> of_js;
@@ -49,6 +51,7 @@ RestoreRequest ReadRequest(Reader* object) {
   plan.verify = object->Bool("verify");
   plan.max_bytes = object->Unsigned("maxBytes");
   request.limits = LimitsOf(object);
+  request.parents = ParentsOf(object);
   const double mappings =
       object->Group("limits", [](Reader* limits) { return limits->Number("mappings"); });
   if (mappings >= 0) plan.max_mappings = static_cast<uint64_t>(mappings);
@@ -155,7 +158,7 @@ Napi::Value StartRestore(const Napi::CallbackInfo& info) {
   auto request = std::make_shared<RestoreRequest>(ReadRequest(&reader));
   if (!reader.ok()) return {};
   const auto work = [request](ReadJob& job) -> Result<ReadJob::ToValue> {
-    Result<ImageFile> opened = ImageFile::Open(request->path, request->limits);
+    Result<ImageFile> opened = OpenFrame(request->path, request->parents, request->limits);
     if (!opened.ok()) return opened.failure();
     auto image = std::make_shared<ImageFile>(std::move(opened.value()));
     auto filler = std::make_shared<JsFiller>(&job);

@@ -36,6 +36,8 @@ const char* FailureName(FailureCode code) {
       return "VERSION";
     case FailureCode::kCorrupt:
       return "CORRUPT";
+    case FailureCode::kParent:
+      return "PARENT";
     case FailureCode::kAborted:
       return "ABORTED";
     case FailureCode::kNotMappable:

@@ -29,6 +29,7 @@ enum class FailureCode : uint8_t {
   kFormat,
   kVersion,
   kCorrupt,
+  kParent,
   kAborted,
   kNoSection,
   kNotMappable,

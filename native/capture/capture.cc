@@ -1,5 +1,7 @@
 #include "capture/capture.h"
 
+#include <limits.h>
+#include <linux/futex.h>
 #include <sched.h>
 
 #include <algorithm>
@@ -8,6 +10,9 @@
 
 #include "base/clock.h"
 #include "base/disabled_steps.h"
+#include "base/sys.h"
+#include "base/thread.h"
+#include "capture/parent_sums.h"
 #include "image/file_sink.h"
 #include "image/tail.h"
 #include "memory/huge_pages.h"
@@ -42,6 +47,10 @@ struct Capture::Work {
   FreezePlan plan;
   std::unique_ptr<Engine> engine;  // last: it works on the control block and the plan
   CaptureOutcome outcome;
+  ParentRequest parent;  // of a delta
+  std::atomic<bool> given_up{false};
+  std::atomic<bool> has_parent_failure{false};
+  std::optional<Failure> parent_failure;  // written before the flag
 };
 
 Capture::Capture(CapturePlan plan, OnEnd on_end)
@@ -97,6 +106,19 @@ Status Capture::Prepare() {
   Result<ControlBlock> control = ControlBlock::Create(layout.block_count, needs);
   if (!control.ok()) return control.failure();
   work.control = std::make_unique<ControlBlock>(std::move(control.value()));
+  if (!plan_.parent.empty()) {
+    work.parent.path = plan_.parent;
+    work.parent.id = plan_.parent_id;
+    work.parent.target_path = plan_.target.path;
+    work.parent.image = &work.image;
+    work.parent.layout = &work.layout;
+    work.parent.sums = work.control->sums();
+    // While it reads nobody saves, and the supervisor takes that for a stall.
+    work.parent.cancelled = [&work] {
+      work.control->header()->heartbeat.fetch_add(1, std::memory_order_relaxed);
+      return work.given_up.load(std::memory_order_relaxed);
+    };
+  }
   work.control->header()->file_tail.store(kPartAlignment, std::memory_order_relaxed);
 
   SavePlan& save = work.plan.save;
@@ -105,6 +127,8 @@ Status Capture::Prepare() {
   save.chunk_count = layout.chunk_count;
   save.control = work.control->header();
   save.index = work.control->index();
+  save.sums = work.control->sums();
+  save.delta = !plan_.parent.empty();
   save.encoding = plan_.encoding;
   save.data_end = layout.data_end;
   save.buffers = work.control->buffers();
@@ -126,6 +150,11 @@ Status Capture::Prepare() {
 
 Status Capture::Attach() {
   schedule_.emplace(work_->plan.memory_limit);
+  if (!work_->parent.path.empty()) {
+    Status reads =
+        Thread::StartDetached("sf-parent", [work = work_] { ReadParent(work.get()); });
+    if (!reads.ok()) return reads;
+  }
   if (Status attached = work_->engine->Attach(); !attached.ok()) return attached;
   return CheckSources();
 }
@@ -138,6 +167,7 @@ uint64_t Capture::Pulse() const {
 
 Status Capture::Look() {
   Engine& engine = *work_->engine;
+  if (work_->has_parent_failure.load(std::memory_order_acquire)) return *work_->parent_failure;
   if (Status sound = engine.Check(); !sound.ok()) return sound;
   if (space_ && !space_->finished()) {
     if (Status fits = space_->Step(&engine); !fits.ok()) return fits;
@@ -186,6 +216,7 @@ DiskWork::LastSteps Capture::LastSteps() {
 }
 
 void Capture::Ended(Status ended) {
+  work_->given_up = true;
   Result<CaptureOutcome> outcome =
       ended.ok() ? Result<CaptureOutcome>(Outcome()) : Result<CaptureOutcome>(ended.failure());
   // What the disk holds up is released when the disk goes on; the memory stays busy until then.
@@ -211,6 +242,12 @@ CaptureOutcome Capture::Outcome() const {
   outcome.copied_bytes_peak = last_cost_.bytes_peak;
   outcome.pages_copied = last_cost_.pages * SystemPageSize() / kPageSize;
   outcome.duration_ms = supervisor_.MillisecondsSinceFreeze();
+  outcome.parent = work_->image.parent;
+  const ControlHeader& header = *work_->control->header();
+  outcome.changed_bytes = outcome.parent
+                              ? header.changed_pages.load(std::memory_order_relaxed) * kPageSize
+                              : work_->layout.byte_length;
+  outcome.scanned_bytes = outcome.parent ? work_->layout.byte_length : 0;
   return outcome;
 }
 
@@ -233,15 +270,31 @@ Status Capture::FinishFile(Work* work, int target_fd, PublishTurn* turn) {
       return SystemFailure("ftruncate", -error, "cannot give the snapshot file its length");
     }
   }
+  // Pairs with the end of ReadParent(), which has written down what this builds on.
+  control.header()->sums_ready.load(std::memory_order_acquire);
   FileSink sink(target_fd);
-  Result<uint64_t> length =
-      WriteHeaderAndTail(&sink, work->image, layout, control.index(), tail_offset);
+  Result<uint64_t> length = WriteHeaderAndTail(
+      &sink, work->image, layout, {control.index(), control.sums()}, tail_offset);
   if (!length.ok()) return length.failure();
   work->outcome.file_length = length.value();
   Result<uint64_t> allocated = AllocatedBytes(target_fd);
   if (!allocated.ok()) return allocated.failure();
   work->outcome.allocated_bytes = allocated.value();
   return Success{};
+}
+
+// On a thread of its own, while the memory is frozen already.
+void Capture::ReadParent(Work* work) {
+  Result<ParentMark> mark = ReadParentSums(work->parent);
+  if (!mark.ok()) {
+    work->parent_failure = mark.failure();
+    work->has_parent_failure.store(true, std::memory_order_release);
+    return;
+  }
+  work->image.parent = mark.value();
+  ControlHeader* control = work->control->header();
+  control->sums_ready.store(1, std::memory_order_release);
+  sys::Futex(&control->sums_ready, FUTEX_WAKE, INT_MAX, nullptr);
 }
 
 Status Capture::CheckSources() const {

@@ -4,6 +4,7 @@
 //   JS thread      Start: open target, control block, engine.Prepare, supervisor thread | Freeze | return
 //   supervisor     Attach | Look: engine, free space, what copy-on-write has taken
 //   disk thread    Collect | header and tail
+//   parent thread  of a delta: reads the sums that the savers wait for
 //
 // A failure before the freeze is one of Start(), on the caller's thread, with nothing done.
 // Everything after the freeze ends in exactly one call of on_end, on the supervisor's thread.
@@ -23,6 +24,7 @@
 #include "capture/supervisor.h"
 #include "freeze/engine.h"
 #include "image/control_block.h"
+#include "image/image_layout.h"
 #include "image/pacing.h"
 #include "memory/region.h"
 
@@ -42,6 +44,8 @@ struct CapturePlan {
   TargetPlan target;
   std::array<uint8_t, 16> id{};
   std::string metadata;
+  std::string parent;  // path of the file to build on; empty: none
+  std::optional<std::array<uint8_t, 16>> parent_id;  // that it has to have
   JobLimits limits;
   Encoding encoding;
   Pacing pacing;
@@ -55,6 +59,9 @@ struct CaptureOutcome {
   uint64_t pages_zero = 0;
   uint64_t pages_copied = 0;
   uint64_t copied_bytes_peak = 0;
+  std::optional<ParentMark> parent;
+  uint64_t changed_bytes = 0;  // of pages that are not as in the parent; without one: all
+  uint64_t scanned_bytes = 0;  // that were read to find them
 };
 
 struct CaptureProgress {
@@ -96,6 +103,7 @@ class Capture final : private Supervised {
   static Status FinishFile(Work* work, int target_fd, PublishTurn* turn);
   Status CheckSources() const;
   void RecordCost(const CopyCost& cost);
+  static void ReadParent(Work* work);
 
   CapturePlan plan_;
   OnEnd on_end_;

@@ -10,7 +10,7 @@
 namespace stillframe {
 
 Failure Damaged(const ImageFile& image, uint32_t section, uint64_t block, const char* how) {
-  return Corrupt(image.EntriesOf(image.sections()[section])[block].file_offset,
+  return Corrupt(image.EntryOf(image.sections()[section], block).file_offset,
                  image.sections()[section].name, "block " + std::to_string(block) + how);
 }
 
@@ -18,7 +18,7 @@ Status CheckPages(const ImageFile& image, uint32_t section_index, uint64_t block
                   const std::byte* bytes) {
   const ImageSection& section = image.sections()[section_index];
   const uint64_t length = PaddedBlockLength(section.byte_length, block);
-  if (PresentPages(bytes, length) != image.EntriesOf(section)[block].present) {
+  if (PresentPages(bytes, length) != image.EntryOf(section, block).present) {
     return Damaged(image, section_index, block, " has other zero pages than the index says");
   }
   const uint64_t used = std::min(length, section.byte_length - block * kBlockSize);

@@ -25,6 +25,8 @@ const char* SaveStepName(SaveStep step) {
       return "waiting for the parent";
     case SaveStep::kHardening:
       return "preparing itself";
+    case SaveStep::kWaitForSums:
+      return "waiting for the sums of the parent file";
     case SaveStep::kReading:
       return "reading frozen pages";
     case SaveStep::kWriting:
@@ -42,7 +44,8 @@ const char* SaveStepName(SaveStep step) {
 }
 
 Result<ControlBlock> ControlBlock::Create(uint64_t block_count, const SaverNeeds& needs) {
-  const uint64_t buffers_offset = kPageSize + RoundUp(block_count * sizeof(BlockEntry), kPageSize);
+  const uint64_t buffers_offset =
+      SumsOffset(block_count) + RoundUp(block_count * kPagesPerBlock * sizeof(PageSum), kPageSize);
   const bool packed = needs.encoding.layout == Layout::kPacked;
   const uint64_t workspace_bytes = RoundUp(CodecWorkspaceBytes(needs.encoding), kPageSize);
   const uint64_t each = kChunkSize + (packed ? kChunkSize : 0) + workspace_bytes + kStackBytes;

@@ -1,7 +1,8 @@
 // The only channel between whoever saves pages (a thread or a forked child) and everybody else: one
 // MAP_SHARED block made before the freeze.
 //
-//   | ControlHeader | BlockEntry[block_count] = the index of the file | SaverBuffers of each saver |
+//   | ControlHeader | BlockEntry[block_count] = the index of the file | PageSum[block_count][kPagesPerBlock] |
+//   SaverBuffers of each saver |
 //
 // No pipe, no message, no waiting: progress and errors are read where they stand, and a dead child
 // loses nothing that the parent needs.
@@ -25,6 +26,7 @@ enum class SaveStep : uint32_t {
   kSignals,        // its dispositions and mask
   kWaitForParent,  // until the parent has opened what it will not be allowed to open later
   kHardening,      // OOM score, dumpable, descriptors, name
+  kWaitForSums,    // until the parent of a delta has been read
   kReading,        // copying frozen pages; a source that is not readable ends here
   kWriting,        // pwrite to the target file
   kReleasing,      // giving saved pages back
@@ -40,6 +42,7 @@ struct ControlHeader {
   std::atomic<uint64_t> bytes_done;     // logical bytes that are saved
   std::atomic<uint64_t> bytes_written;  // bytes handed to the file
   std::atomic<uint64_t> zero_pages;
+  std::atomic<uint64_t> changed_pages;  // that are not as in the parent; without one: all
   std::atomic<uint64_t> next_chunk;  // the next one that a saver takes
   std::atomic<uint64_t> file_tail;   // where the next blocks of a packed file go
   std::atomic<int64_t>
@@ -54,6 +57,7 @@ struct ControlHeader {
   // Written by the parent, read by the saver.
   std::atomic<uint32_t> abort_requested;
   std::atomic<uint32_t> parent_ready;  // a futex: the child may stop being readable by the parent
+  std::atomic<uint32_t> sums_ready;  // a futex: of a delta, the sums are those of the parent
 };
 static_assert(std::atomic<uint64_t>::is_always_lock_free &&
               std::atomic<SaveStep>::is_always_lock_free);
@@ -81,11 +85,19 @@ class ControlBlock {
 
   ControlHeader* header() const { return reinterpret_cast<ControlHeader*>(mapping_.data()); }
   BlockEntry* index() const { return reinterpret_cast<BlockEntry*>(mapping_.data() + kPageSize); }
+  // kPagesPerBlock for each block. In a delta the parent's, once header()->sums_ready is set; whoever saves a block puts its
+  // own in their place.
+  PageSum* sums() const {
+    return reinterpret_cast<PageSum*>(mapping_.data() + SumsOffset(block_count_));
+  }
   uint64_t block_count() const { return block_count_; }
   const SaverBuffers* buffers() const { return buffers_.data(); }  // [saver_count()]
   uint32_t saver_count() const { return static_cast<uint32_t>(buffers_.size()); }
 
  private:
+  static constexpr uint64_t SumsOffset(uint64_t block_count) {
+    return kPageSize + RoundUp(block_count * sizeof(BlockEntry), kPageSize);
+  }
   ControlBlock(Mapping mapping, uint64_t block_count)
       : mapping_(std::move(mapping)), block_count_(block_count) {}
   Mapping mapping_;

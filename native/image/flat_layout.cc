@@ -24,14 +24,21 @@ bool FlatLayout::EntryHolds(const ImageSection& section, uint64_t block,
 Status FlatLayout::CheckPlaces(const ImageFile& /*image*/) const { return Success{}; }
 
 Status FlatLayout::ReadBlocks(const ImageFile& image, uint32_t section_index, uint64_t first,
-                              uint64_t count, std::byte* out, ReadCheck check,
-                              ReadScratch* /*scratch*/) const {
+                              uint64_t count, const uint64_t* wanted, std::byte* out,
+                              ReadCheck check, ReadScratch* /*scratch*/) const {
   const ImageSection& section = image.sections()[section_index];
-  const BlockEntry* entries = image.EntriesOf(section);
+  const std::span<const BlockEntry> entries = image.EntriesOf(section, 0, section.block_count);
   const auto length_of = [&](uint64_t block) {
     return PaddedBlockLength(section.byte_length, block);
   };
+  const auto is_wanted = [&](uint64_t block) {
+    return wanted == nullptr || wanted[block - first] != 0;
+  };
   for (uint64_t block = first; block < first + count;) {
+    if (!is_wanted(block)) {
+      block++;
+      continue;
+    }
     std::byte* at = out + (block - first) * kBlockSize;
     if (StateOf(entries[block]) == BlockState::kZero) {
       memset(at, 0, length_of(block));
@@ -41,7 +48,9 @@ Status FlatLayout::ReadBlocks(const ImageFile& image, uint32_t section_index, ui
     // One read for a run of blocks that are stored: they lie one behind the other.
     uint64_t run_end = block;
     uint64_t run_length = 0;
-    for (; run_end < first + count && StateOf(entries[run_end]) == BlockState::kHere; run_end++)
+    for (; run_end < first + count && is_wanted(run_end) &&
+           StateOf(entries[run_end]) == BlockState::kHere;
+         run_end++)
       run_length += length_of(run_end);
     Status read = image.source().ReadMuch(at, run_length, entries[block].file_offset, section.name);
     if (!read.ok()) return read;
@@ -60,7 +69,7 @@ Status FlatLayout::ReadBlocks(const ImageFile& image, uint32_t section_index, ui
 Status FlatLayout::CheckGapsOfChunk(const ImageFile& image, uint32_t section_index, uint64_t first,
                                     uint64_t count, ReadScratch* scratch) const {
   const ImageSection& section = image.sections()[section_index];
-  const BlockEntry* entries = image.EntriesOf(section);
+  const std::span<const BlockEntry> entries = image.EntriesOf(section, 0, section.block_count);
   for (uint64_t block = first; block < first + count; block++) {
     if (StateOf(entries[block]) == BlockState::kHere) continue;
     Status zeros = CheckZeros(image.source(), section.data_offset + block * kBlockSize,

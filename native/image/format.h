@@ -1,7 +1,7 @@
 // The image file, as bytes. docs/FORMAT.md is the specification; this header is its transcription.
 //
 //   0          64 KiB                                               tail (64 KiB-aligned)
-//   | header | 0 | section 0 ... | 0 | section 1 ... | 0 | index | sections | names | metadata | 0 | trailer |
+//   | header | 0 | section 0 ... | 0 | section 1 ... | 0 | index | sums | sections | names | metadata | 0 | trailer |
 //                  ^ 64 KiB-aligned, so that a section can be mapped on any page size
 //
 // All integers are little-endian. Everything that no checksum covers is zero, and is checked to be.
@@ -50,20 +50,29 @@ struct FileHeader {
   uint16_t version_minor;
   uint32_t header_length;  // kPageSize
   uint8_t id[16];
-  uint8_t parent_id[16];  // of the file that an incremental one builds on; zero: none
+  uint8_t parent_id[16];  // of the file that a delta builds on; zero: none, a full file
   Layout layout;
   uint32_t page_size;   // kPageSize
   uint32_t block_size;  // kBlockSize
   uint32_t reserved;
-  int64_t frozen_at_ns;  // since the epoch
-  uint64_t checksum;     // XXH3-64 of the page with this field zero
+  int64_t frozen_at_ns;      // since the epoch
+  uint64_t parent_checksum;  // of the parent's trailer; 0: none
+  uint64_t checksum;         // XXH3-64 of the page with this field zero
 };
-static_assert(sizeof(FileHeader) == 80 && offsetof(FileHeader, checksum) == 72);
+constexpr bool IsDelta(const FileHeader& header) {
+  for (const uint8_t byte : header.parent_id) {
+    if (byte != 0) return true;
+  }
+  return false;
+}
+static_assert(sizeof(FileHeader) == 88 && offsetof(FileHeader, checksum) == 80);
 
-// One per block of each section, in the order of sections and positions.
+// In the order of sections and positions: one per block in a full file; in a delta, of blocks with a page that is not as
+// in the parent. A page is in the file (present), zero, or, in a delta, as in the parent (neither).
 struct BlockEntry {
   uint64_t file_offset;  // 0 when present is 0
-  uint64_t present;      // bit i: page i of the block has a byte that is not zero
+  uint64_t present;      // bit i: page i of the block is in the file; it has a byte that is not zero
+  uint64_t zero;         // bit i: page i of the block is all zero
   uint64_t checksum;     // XXH3-64 of the block as it is stored; 0 when present is 0
   uint32_t section;      // index into the section table
   uint32_t block;        // position in the section, in blocks
@@ -72,12 +81,20 @@ struct BlockEntry {
   Codec codec;
   uint16_t reserved;
 };
-static_assert(sizeof(BlockEntry) == 40 && offsetof(BlockEntry, codec) == 36);
+static_assert(sizeof(BlockEntry) == 48 && offsetof(BlockEntry, codec) == 44);
 
-// Where the bytes of a block are. Whoever asks switches over it without a default, so that a compiler finds what a new
+// XXH3-128 of a page; of one that is all zero, zero. Equal sums let a page be left out of a delta.
+struct PageSum {
+  uint64_t low;
+  uint64_t high;
+  bool operator==(const PageSum&) const = default;
+};
+static_assert(sizeof(PageSum) == 16);
+
+// Where those pages of a block are that an entry speaks of. Whoever asks switches over it without a default, so that a compiler finds what a new
 // state has to be told.
 enum class BlockState : uint8_t {
-  kZero,  // nowhere: all of it is zero
+  kZero,  // nowhere: all of them are zero
   kHere,  // in this file
 };
 constexpr BlockState StateOf(const BlockEntry& entry) {
@@ -88,7 +105,7 @@ struct SectionRecord {
   uint64_t byte_length;
   uint64_t data_offset;  // flat: where byte 0 lies; packed: 0
   uint64_t first_entry;  // of its blocks in the index
-  uint64_t block_count;
+  uint64_t entry_count;  // full file: of all its blocks
   uint32_t name_offset;  // into the names
   uint32_t name_length;  // bytes of UTF-8
   uint64_t reserved[3];
@@ -103,6 +120,9 @@ struct FileTrailer {
   uint64_t index_offset;
   uint64_t index_count;  // entries
   uint64_t index_checksum;
+  uint64_t sum_count;        // one for each page in the file, in the order of the index
+  uint64_t sums_checksum;    // of the sums, which follow the index directly
+  PageSum state;             // of all memory that the frame restores to: StateSum
   uint64_t sections_offset;  // the records, and directly behind them the names
   uint64_t section_count;
   uint64_t names_length;
@@ -112,7 +132,7 @@ struct FileTrailer {
   uint64_t metadata_checksum;
   uint64_t checksum;  // XXH3-64 of the page with this field zero
 };
-static_assert(sizeof(FileTrailer) == 120 && offsetof(FileTrailer, checksum) == 112);
+static_assert(sizeof(FileTrailer) == 152 && offsetof(FileTrailer, checksum) == 144);
 
 constexpr uint64_t BlockCount(uint64_t section_length) {
   return DivideRoundingUp(section_length, kBlockSize);
@@ -121,6 +141,12 @@ constexpr uint64_t BlockCount(uint64_t section_length) {
 constexpr uint64_t PaddedBlockLength(uint64_t section_length, uint64_t block) {
   const uint64_t rest = section_length - block * kBlockSize;
   return rest >= kBlockSize ? kBlockSize : RoundUp(rest, kPageSize);
+}
+
+// The bits of the pages that a block has.
+constexpr uint64_t PagesOfBlock(uint64_t section_length, uint64_t block) {
+  const uint64_t pages = PaddedBlockLength(section_length, block) / kPageSize;
+  return pages == kPagesPerBlock ? ~uint64_t{0} : (uint64_t{1} << pages) - 1;
 }
 
 }  // namespace stillframe

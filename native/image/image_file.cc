@@ -1,12 +1,18 @@
 #include "image/image_file.h"
 
 #include <algorithm>
+#include <bit>
+#include <cstring>
+#include <string_view>
+#include <unordered_map>
 #include <utility>
 
+#include "image/checksum.h"
 #include "image/file_source.h"
 #include "image/gap_check.h"
 #include "image/image_opener.h"
 #include "image/image_sweep.h"
+#include "image/page_sums.h"
 #include "image/read_failure.h"
 
 namespace stillframe {
@@ -25,14 +31,275 @@ Result<ReadScratch> ImageFile::MakeScratch() const {
   return ReadScratch::Create(!layout_->mappable());
 }
 
+void ImageFile::BuildOn(std::unique_ptr<ImageFile> parent, std::string path) {
+  parent_ = std::move(parent);
+  parent_->path_ = std::move(path);
+  std::unordered_map<std::string_view, uint32_t> numbers;
+  for (uint32_t i = 0; i < parent_->sections_.size(); i++) {
+    numbers.emplace(parent_->sections_[i].name, i);
+  }
+  in_parent_.clear();
+  for (const Section& section : sections_) {
+    const auto found = numbers.find(section.name);
+    in_parent_.push_back(found != numbers.end() ? found->second : kNowhere);
+  }
+}
+
+const ImageSection* ImageFile::InParent(uint32_t section) const {
+  const uint32_t number = in_parent_[section];
+  return number != kNowhere ? &parent_->sections_[number] : nullptr;
+}
+
+const ImageSection* ImageFile::InBase(uint32_t section) const {
+  if (!parent_) return &sections_[section];
+  return in_parent_[section] != kNowhere ? parent_->InBase(in_parent_[section]) : nullptr;
+}
+
+uint64_t ImageFile::PagesAboveBase(uint32_t section, uint64_t block) const {
+  if (!parent_) return 0;
+  const BlockEntry& entry = EntryOf(sections_[section], block);
+  const Section* in_parent = InParent(section);
+  const bool deeper = in_parent != nullptr && block < in_parent->block_count;
+  return entry.present | entry.zero |
+         (deeper ? parent_->PagesAboveBase(in_parent_[section], block) : 0);
+}
+
+// Blocks that the parent does not have are listed: so no file can claim more memory than it has entries for.
+Status ImageFile::CheckCover() const {
+  for (uint32_t i = 0; i < sections_.size(); i++) {
+    const Section& section = sections_[i];
+    const Section* in_parent = InParent(i);
+    const uint64_t have = in_parent != nullptr ? in_parent->block_count : 0;
+    if (have >= section.block_count) continue;
+    const uint64_t beyond = section.block_count - have;
+    if (EntriesOf(section, have, beyond).size() == beyond) continue;
+    return Corrupt(trailer_.sections_offset, section.name,
+                   "the section has blocks that are neither in this file nor in its parent");
+  }
+  return Success{};
+}
+
 Status ImageFile::ReadBlocks(uint32_t section, uint64_t first, uint64_t count, std::byte* out,
                              Check check, Scratch* scratch) const {
-  return layout_->ReadBlocks(*this, section, first, count, out, check, scratch);
+  if (!parent_) return ReadOwnBlocks(section, first, count, out, check, scratch);
+  uint64_t all[kBlocksPerChunk];
+  for (uint64_t i = 0; i < count; i++) {
+    all[i] = PagesOfBlock(sections_[section].byte_length, first + i);
+  }
+  return ReadPages(section, first, count, all, out, check, scratch);
+}
+
+// Damage in a parent is not in the file that was asked for.
+Status ImageFile::Named(Status status) const {
+  if (!status.ok() && !path_.empty()) {
+    status.failure().message = "in the parent file " + path_ + ": " + status.failure().message;
+  }
+  return status;
+}
+
+// The oldest file comes first, and each newer one puts its pages over those of its parent.
+Status ImageFile::ReadPages(uint32_t section_index, uint64_t first, uint64_t count,
+                            const uint64_t* wanted, std::byte* out, Check check,
+                            Scratch* scratch) const {
+  if (parent_) {
+    uint64_t deeper[kBlocksPerChunk] = {};
+    std::copy(wanted, wanted + count, deeper);
+    for (const BlockEntry& entry : EntriesOf(sections_[section_index], first, count)) {
+      deeper[entry.block - first] &= ~(entry.present | entry.zero);
+    }
+    Status read = ReadFromParent(section_index, first, count, deeper, out, check, scratch);
+    if (!read.ok()) return read;
+  }
+  return Named(
+      layout_->ReadBlocks(*this, section_index, first, count, wanted, out, check, scratch));
+}
+
+Status ImageFile::ReadFromParent(uint32_t section_index, uint64_t first, uint64_t count,
+                                 const uint64_t* wanted, std::byte* out, Check check,
+                                 Scratch* scratch) const {
+  const Section& section = sections_[section_index];
+  const Section* from = InParent(section_index);
+  for (uint64_t i = 0; i < count; i++) {
+    const bool there = from != nullptr && first + i < from->block_count;
+    const uint64_t has = there ? PagesOfBlock(from->byte_length, first + i) : 0;
+    if ((wanted[i] & ~has) == 0) continue;
+    return Corrupt(trailer_.index_offset, section.name,
+                   "block " + std::to_string(first + i) +
+                       " has a page that is neither in this file nor in its parent");
+  }
+  if (std::all_of(wanted, wanted + count, [](uint64_t pages) { return pages == 0; })) {
+    return Success{};
+  }
+  // A full file writes whole blocks: where its block is longer than ours there may be no room for it.
+  const uint64_t last = first + count - 1;
+  const auto length_of = [last](const Section& in) {
+    return last < in.block_count ? PaddedBlockLength(in.byte_length, last) : 0;
+  };
+  const uint32_t in_parent = in_parent_[section_index];
+  if (length_of(*from) <= length_of(section)) {
+    const uint64_t there = std::min(count, from->block_count - first);
+    return parent_->ReadPages(in_parent, first, there, wanted, out, check, scratch);
+  }
+  if (count > 1) {
+    Status read = parent_->ReadPages(in_parent, first, count - 1, wanted, out, check, scratch);
+    if (!read.ok()) return read;
+  }
+  const uint64_t pages = wanted[count - 1];
+  if (pages == 0) return Success{};
+  std::vector<std::byte> block(kBlockSize);
+  Status read = parent_->ReadPages(in_parent, last, 1, &pages, block.data(), check, scratch);
+  if (!read.ok()) return read;
+  for (uint64_t left = pages; left != 0; left &= left - 1) {
+    const uint64_t at = static_cast<uint64_t>(std::countr_zero(left)) * kPageSize;
+    memcpy(out + (count - 1) * kBlockSize + at, block.data() + at, kPageSize);
+  }
+  return Success{};
+}
+
+Status ImageFile::ReadSumsOfChunk(uint32_t section_index, uint64_t first, uint64_t count,
+                                  PageSum* out) const {
+  const Section& section = sections_[section_index];
+  const Section* in_parent = parent_ ? InParent(section_index) : nullptr;
+  std::fill_n(out, count * kPagesPerBlock, PageSum{0, 0});
+  if (in_parent != nullptr && first < in_parent->block_count) {
+    const uint64_t there = std::min(count, in_parent->block_count - first);
+    Status read = parent_->ReadSumsOfChunk(in_parent_[section_index], first, there, out);
+    if (!read.ok()) return read;
+    // The parent's section may have been longer.
+    for (uint64_t i = 0; i < there; i++) {
+      const uint64_t pages = PaddedBlockLength(section.byte_length, first + i) / kPageSize;
+      std::fill(out + i * kPagesPerBlock + pages, out + (i + 1) * kPagesPerBlock, PageSum{0, 0});
+    }
+  }
+  const std::span<const BlockEntry> entries = EntriesOf(section, first, count);
+  if (entries.empty()) return Success{};
+  uint64_t stored = 0;
+  for (const BlockEntry& entry : entries) {
+    stored += static_cast<uint64_t>(std::popcount(entry.present));
+  }
+  std::vector<PageSum> sums(stored);
+  Status read = ReadSums(FirstSumOf(entries.front()), stored, sums.data());
+  if (!read.ok()) return read;
+  auto next = sums.begin();
+  for (const BlockEntry& entry : entries) {
+    PageSum* of_block = out + (entry.block - first) * kPagesPerBlock;
+    for (uint64_t page = 0; page < kPagesPerBlock; page++) {
+      if ((entry.present >> page & 1) != 0) of_block[page] = *next++;
+      if ((entry.zero >> page & 1) != 0) of_block[page] = PageSum{0, 0};
+    }
+  }
+  return Success{};
+}
+
+Status ImageFile::ReadOwnBlocks(uint32_t section, uint64_t first, uint64_t count, std::byte* out,
+                                Check check, Scratch* scratch) const {
+  return layout_->ReadBlocks(*this, section, first, count, nullptr, out, check, scratch);
+}
+
+Status ImageFile::CheckOwnSums(uint32_t section_index, uint64_t first, uint64_t count,
+                               const std::byte* bytes) const {
+  const Section& section = sections_[section_index];
+  std::vector<PageSum> sums(kPagesPerBlock);
+  for (const BlockEntry& entry : EntriesOf(section, first, count)) {
+    const auto stored = static_cast<uint64_t>(std::popcount(entry.present));
+    const uint64_t first_sum = FirstSumOf(entry);
+    if (Status read = ReadSums(first_sum, stored, sums.data()); !read.ok()) return read;
+    auto next = sums.begin();
+    const std::byte* block = bytes + (entry.block - first) * kBlockSize;
+    for (uint64_t left = entry.present; left != 0; left &= left - 1) {
+      const auto page = static_cast<uint64_t>(std::countr_zero(left));
+      if (SumOfPage(block + page * kPageSize) == *next++) continue;
+      return Corrupt(trailer_.index_offset + trailer_.index_count * sizeof(BlockEntry) +
+                         first_sum * sizeof(PageSum),
+                     section.name,
+                     "block " + std::to_string(entry.block) + " has pages of other sums");
+    }
+  }
+  return Success{};
+}
+
+Result<PageSum> ImageFile::StateOfSums(const ReadControl& control) const {
+  StateSum state;
+  std::vector<PageSum> sums(kBlocksPerChunk * kPagesPerBlock);
+  for (uint32_t i = 0; i < sections_.size(); i++) {
+    for (uint64_t first = 0; first < sections_[i].block_count; first += kBlocksPerChunk) {
+      if (control.cancelled) return ReadingAborted();
+      const uint64_t count = std::min(kBlocksPerChunk, sections_[i].block_count - first);
+      Status read = ReadSumsOfChunk(i, first, count, sums.data());
+      if (!read.ok()) return read.failure();
+      for (uint64_t block = 0; block < count; block++) {
+        state.Add(i, first + block, sums.data() + block * kPagesPerBlock);
+      }
+    }
+  }
+  return state.value();
+}
+
+Status ImageFile::CheckSums() const {
+  constexpr uint64_t kWindow = (uint64_t{1} << 20) / sizeof(PageSum);
+  std::vector<PageSum> window(std::min(kWindow, trailer_.sum_count));
+  RunningChecksum checksum;
+  for (uint64_t done = 0; done < trailer_.sum_count;) {
+    const uint64_t count = std::min(kWindow, trailer_.sum_count - done);
+    if (Status read = ReadSums(done, count, window.data()); !read.ok()) return read;
+    checksum.Update(window.data(), count * sizeof(PageSum));
+    done += count;
+  }
+  if (checksum.Value() == trailer_.sums_checksum) return Success{};
+  return Corrupt(trailer_.index_offset + trailer_.index_count * sizeof(BlockEntry), "",
+                 "the sums of the pages do not match their checksum");
+}
+
+std::span<const BlockEntry> ImageFile::EntriesOf(const Section& section, uint64_t first,
+                                                 uint64_t count) const {
+  const std::span<const BlockEntry> all(entries() + section.first_entry, section.entry_count);
+  if (!is_delta()) return all.subspan(first, std::min(count, all.size() - first));
+  const auto is_before = [](const BlockEntry& entry, uint64_t block) { return entry.block < block; };
+  const auto from = std::lower_bound(all.begin(), all.end(), first, is_before);
+  const auto to = std::lower_bound(from, all.end(), first + count, is_before);
+  return {from, to};
+}
+
+const BlockEntry& ImageFile::EntryOf(const Section& section, uint64_t block) const {
+  static constexpr BlockEntry kNothing{};
+  const std::span<const BlockEntry> found = EntriesOf(section, block, 1);
+  return found.empty() ? kNothing : found.front();
+}
+
+uint64_t ImageFile::FirstSumOf(const BlockEntry& entry) const {
+  const auto position = static_cast<uint64_t>(&entry - entries());
+  uint64_t sum = first_sums_[position / kBlocksPerChunk];
+  for (uint64_t i = RoundDown(position, kBlocksPerChunk); i < position; i++) {
+    sum += static_cast<uint64_t>(std::popcount(entries()[i].present));
+  }
+  return sum;
+}
+
+Status ImageFile::ReadSums(uint64_t first, uint64_t count, PageSum* out) const {
+  const uint64_t sums_offset = trailer_.index_offset + trailer_.index_count * sizeof(BlockEntry);
+  return source_->Read(reinterpret_cast<std::byte*>(out), count * sizeof(PageSum),
+                       sums_offset + first * sizeof(PageSum), "");
 }
 
 bool ImageFile::AllZero(uint32_t section, uint64_t first, uint64_t count) const {
-  const BlockEntry* entries = EntriesOf(sections_[section]) + first;
-  return std::all_of(entries, entries + count,
+  if (parent_) {
+    // Where it says nothing its parent does.
+    for (uint64_t block = first; block < first + count; block++) {
+      const BlockEntry& entry = EntryOf(sections_[section], block);
+      if (entry.present != 0) return false;
+      if (entry.zero == PagesOfBlock(sections_[section].byte_length, block)) continue;
+      const Section* in_parent = InParent(section);
+      if (in_parent == nullptr || block >= in_parent->block_count) return false;
+      if (!parent_->AllZero(in_parent_[section], block, 1)) return false;
+    }
+    return true;
+  }
+  return HoldsNothing(section, first, count);
+}
+
+bool ImageFile::HoldsNothing(uint32_t section, uint64_t first, uint64_t count) const {
+  const std::span<const BlockEntry> entries = EntriesOf(sections_[section], first, count);
+  return std::all_of(entries.begin(), entries.end(),
                      [](const BlockEntry& entry) { return StateOf(entry) == BlockState::kZero; });
 }
 
@@ -48,7 +315,38 @@ Status ImageFile::CheckOuterGaps(Scratch* scratch) const {
 
 Result<std::vector<ImageProblem>> ImageFile::Verify(size_t max_problems,
                                                     ReadControl* control) const {
-  return ImageSweep(*this).Run(ImageSweep::Extent::kFile, Check::kChecksums, max_problems, control);
+  std::vector<ImageProblem> problems;
+  const auto note = [&](const Failure& failure) {
+    problems.push_back({static_cast<uint64_t>(failure.offset), failure.section, failure.message});
+  };
+  for (const ImageFile* file = this; file != nullptr; file = file->parent()) {
+    if (problems.size() == max_problems) return problems;
+    Result<std::vector<ImageProblem>> found =
+        ImageSweep(*file).Run(ImageSweep::Extent::kOwn, Check::kChecksums,
+                              max_problems - problems.size(), control);
+    if (!found.ok()) return found;
+    for (ImageProblem& problem : found.value()) {
+      problem.reason =
+          file->Named(Corrupt(0, "", std::move(problem.reason))).failure().message;
+      problems.push_back(std::move(problem));
+    }
+    if (problems.size() == max_problems) return problems;
+    Status sums = file->Named(file->CheckSums());
+    if (!sums.ok() && sums.failure().code != FailureCode::kCorrupt) return sums.failure();
+    if (!sums.ok()) note(sums.failure());
+  }
+  if (!problems.empty()) return problems;
+  Result<PageSum> state = StateOfSums(*control);
+  if (!state.ok()) return state.failure();
+  if (state.value() != trailer_.state) note(WrongState());
+  return problems;
+}
+
+Failure ImageFile::WrongState() const {
+  return Corrupt(trailer_.file_length - kPageSize, "",
+                 parent_ ? "this file and those that it builds on do not add up to the memory "
+                           "that was frozen"
+                         : "the file does not hold the memory that was frozen");
 }
 
 Status ImageFile::ReadSection(uint32_t section_index, Check check, const Deliver& deliver,

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -11,8 +12,15 @@
 
 namespace stillframe {
 
+// The file that a delta builds on, as it is written down.
+struct ParentMark {
+  std::array<uint8_t, 16> id{};
+  uint64_t checksum = 0;  // of its trailer
+};
+
 struct ImageDescription {
   std::array<uint8_t, 16> id{};
+  std::optional<ParentMark> parent;
   int64_t frozen_at_ns = 0;
   std::string metadata;  // JSON, empty: none
   struct Section {

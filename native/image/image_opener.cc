@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 #include <set>
 #include <utility>
@@ -60,6 +61,7 @@ Result<ImageFile> ImageOpener::Open() {
   image.sections_ = std::move(sections_);
   image.metadata_ = std::move(metadata_);
   image.index_ = std::move(index_);
+  image.first_sums_ = std::move(first_sums_);
   if (Status places = layout_->CheckPlaces(image); !places.ok()) return places.failure();
   image.source_->PrepareForMuch();
   return image;
@@ -90,15 +92,14 @@ Status ImageOpener::ReadHeader() {
                                            std::to_string(static_cast<uint32_t>(header_.layout)) +
                                            ", which this release does not read; update stillframe");
   }
-  const uint8_t no_parent[sizeof header_.parent_id] = {};
-  if (memcmp(header_.parent_id, no_parent, sizeof no_parent) != 0) {
-    return Fail(
-        FailureCode::kVersion,
-        "the file builds on another one, which this release does not read; update stillframe");
-  }
   if (header_.version_major == 0 || header_.header_length != kPageSize ||
       header_.page_size != kPageSize || header_.block_size != kBlockSize) {
     return Corrupt(0, "", "the header has sizes that no version of the format has");
+  }
+  const bool builds_on_itself = memcmp(header_.parent_id, header_.id, sizeof header_.id) == 0;
+  if (IsDelta(header_) ? header_.layout != Layout::kPacked || builds_on_itself
+                       : header_.parent_checksum != 0) {
+    return Corrupt(0, "", "the header names a parent that it cannot have");
   }
   return Success{};
 }
@@ -132,14 +133,17 @@ Status ImageOpener::CheckTail() const {
   const bool counts_bounded =
       trailer_.section_count >= 1 && trailer_.section_count <= kMaxSections &&
       trailer_.names_length <= trailer_.section_count * kMaxNameLength &&
-      trailer_.metadata_length <= kMaxMetadataLength && trailer_.index_count <= kMaxSectionLength;
+      trailer_.metadata_length <= kMaxMetadataLength &&
+      trailer_.index_count <= kMaxSectionLength && trailer_.sum_count <= kMaxSectionLength;
   if (!counts_bounded) return Corrupt(trailer_at, "", "the trailer has counts beyond all limits");
   const uint64_t records_length = trailer_.section_count * sizeof(SectionRecord);
   const uint64_t index_length = trailer_.index_count * sizeof(BlockEntry);
+  const uint64_t sums_length = trailer_.sum_count * sizeof(PageSum);
   const bool in_order =
       trailer_.index_offset % kPartAlignment == 0 && trailer_.index_offset >= kPartAlignment &&
       trailer_.index_offset <= trailer_at && index_length <= trailer_at - trailer_.index_offset &&
-      trailer_.sections_offset == trailer_.index_offset + index_length &&
+      sums_length <= trailer_at - trailer_.index_offset - index_length &&
+      trailer_.sections_offset == trailer_.index_offset + index_length + sums_length &&
       trailer_.metadata_offset ==
           trailer_.sections_offset + records_length + trailer_.names_length &&
       RoundUp(trailer_.metadata_offset + trailer_.metadata_length, kPageSize) == trailer_at;
@@ -200,22 +204,30 @@ Status ImageOpener::PlaceSections(const std::vector<SectionRecord>& records,
                                   std::vector<ImageDescription::Section> described) {
   const ImageLayout layout = PlanLayout(described, header_.layout);
   const bool tail_fits = layout_->TailFits(trailer_.index_offset, layout.data_end);
-  if (!tail_fits || layout.block_count != trailer_.index_count) {
+  // A delta may have fewer.
+  const bool index_fits = IsDelta(header_) ? trailer_.index_count <= layout.block_count
+                                           : trailer_.index_count == layout.block_count;
+  if (!tail_fits || !index_fits) {
     return Corrupt(trailer_.file_length - kPageSize, "", "sections and index do not fit together");
   }
+  uint64_t entries = 0;
   for (size_t i = 0; i < records.size(); i++) {
     const SectionRecord& record = records[i];
     const SaveSection& planned = layout.sections[i];
-    if (record.data_offset != planned.data_offset || record.first_entry != planned.first_entry ||
-        record.block_count != BlockCount(record.byte_length)) {
+    const uint64_t block_count = BlockCount(record.byte_length);
+    const bool lists = IsDelta(header_) ? record.entry_count <= block_count
+                                        : record.entry_count == block_count;
+    if (record.data_offset != planned.data_offset || record.first_entry != entries || !lists ||
+        record.entry_count > trailer_.index_count - entries) {
       return Corrupt(trailer_.sections_offset + i * sizeof record, described[i].name,
                      "the section lies where it cannot");
     }
+    entries += record.entry_count;
     sections_.push_back({std::move(described[i].name), record.byte_length, record.data_offset,
-                         record.first_entry, record.block_count, 0});
+                         block_count, record.first_entry, record.entry_count, 0});
   }
-
-  return Success{};
+  if (entries == trailer_.index_count) return Success{};
+  return Corrupt(trailer_.sections_offset, "", "there are index entries without a section");
 }
 
 Status ImageOpener::ReadMetadata() {
@@ -269,7 +281,9 @@ Status ImageOpener::ReadIndex() {
   }
   RunningChecksum checksum;
   size_t section = 0;
-  uint64_t checked = 0;  // entries
+  uint64_t checked = 0;      // entries
+  uint64_t least_block = 0;  // that the next one may be of
+  uint64_t sums = 0;
   for (uint64_t done = 0; done < length;) {
     const uint64_t window = std::min(kWindow, length - done);
     Status read = source_->Read(index_.data() + done, window, trailer_.index_offset + done, "");
@@ -277,26 +291,44 @@ Status ImageOpener::ReadIndex() {
     checksum.Update(index_.data() + done, window);
     done += window;
     for (; (checked + 1) * sizeof(BlockEntry) <= done; checked++) {
-      while (checked - sections_[section].first_entry == sections_[section].block_count) section++;
+      while (checked - sections_[section].first_entry == sections_[section].entry_count) {
+        section++;
+        least_block = 0;
+      }
       const auto& entry = reinterpret_cast<const BlockEntry*>(index_.data())[checked];
-      Status valid = CheckEntry(entry, static_cast<uint32_t>(section),
-                                checked - sections_[section].first_entry);
+      Status valid = CheckEntry(entry, checked, static_cast<uint32_t>(section), least_block);
       if (!valid.ok()) return valid;
+      least_block = uint64_t{entry.block} + 1;
       sections_[section].stored_bytes += entry.stored_length;
+      if (checked % kBlocksPerChunk == 0) first_sums_.push_back(sums);
+      sums += static_cast<uint64_t>(std::popcount(entry.present));
     }
   }
   if (checksum.Value() != trailer_.index_checksum) {
     return Corrupt(trailer_.index_offset, "", "the index does not match its checksum");
   }
+  if (sums != trailer_.sum_count) {
+    return Corrupt(trailer_.index_offset, "", "there are more or fewer sums than pages");
+  }
   return Success{};
 }
 
-Status ImageOpener::CheckEntry(const BlockEntry& entry, uint32_t section, uint64_t block) const {
+Status ImageOpener::CheckEntry(const BlockEntry& entry, uint64_t position, uint32_t section,
+                               uint64_t least_block) const {
   const ImageSection& in = sections_[section];
-  const uint64_t pages = PaddedBlockLength(in.byte_length, block) / kPageSize;
-  const uint64_t all = pages == kPagesPerBlock ? ~uint64_t{0} : (uint64_t{1} << pages) - 1;
-  const bool named = entry.section == section && entry.block == block &&
-                     (entry.present & ~all) == 0 && entry.reserved == 0;
+  const auto refuse = [&] {
+    return Corrupt(trailer_.index_offset + position * sizeof(BlockEntry), in.name,
+                   "the index entry of block " + std::to_string(entry.block) +
+                       " is not one a writer would make");
+  };
+  const bool placed = entry.section == section && entry.block < in.block_count &&
+                      (IsDelta(header_) ? entry.block >= least_block : entry.block == least_block);
+  if (!placed || entry.reserved != 0) return refuse();
+  // A full file says of each page where it is; a delta of one at least.
+  const uint64_t all = PagesOfBlock(in.byte_length, entry.block);
+  const uint64_t told = entry.present | entry.zero;
+  const bool tells = IsDelta(header_) ? told != 0 && (told & ~all) == 0 : told == all;
+  if (!tells || (entry.present & entry.zero) != 0) return refuse();
   bool holds = false;
   switch (StateOf(entry)) {
     case BlockState::kZero:
@@ -304,13 +336,11 @@ Status ImageOpener::CheckEntry(const BlockEntry& entry, uint32_t section, uint64
               entry.codec == Codec::kNone;
       break;
     case BlockState::kHere:
-      holds = layout_->EntryHolds(in, block, entry);
+      holds = layout_->EntryHolds(in, entry.block, entry);
       break;
   }
-  if (named && holds) return Success{};
-  return Corrupt(
-      trailer_.index_offset + (in.first_entry + block) * sizeof(BlockEntry), in.name,
-      "the index entry of block " + std::to_string(block) + " is not one a writer would make");
+  if (holds) return Success{};
+  return refuse();
 }
 
 }  // namespace stillframe

@@ -36,7 +36,9 @@ class ImageOpener {
                        std::vector<ImageDescription::Section> described);
   Status ReadMetadata();
   Status ReadIndex();
-  Status CheckEntry(const BlockEntry& entry, uint32_t section, uint64_t block) const;
+  // The entry at `position` of the index, of a block of this section that is not before `least_block`.
+  Status CheckEntry(const BlockEntry& entry, uint64_t position, uint32_t section,
+                    uint64_t least_block) const;
 
   std::unique_ptr<ByteSource> source_;
   const ReadLimits limits_;
@@ -46,6 +48,7 @@ class ImageOpener {
   std::vector<ImageSection> sections_;
   std::string metadata_;
   Mapping index_;
+  std::vector<uint64_t> first_sums_;  // of every kBlocksPerChunk-th entry
 };
 
 }  // namespace stillframe

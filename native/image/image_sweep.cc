@@ -8,6 +8,7 @@
 
 #include "base/thread.h"
 #include "image/read_failure.h"
+#include "image/zero_page.h"
 
 namespace stillframe {
 namespace {
@@ -32,8 +33,10 @@ void ImageSweep::Fill(uint32_t section, std::byte* memory, Way way) {
 }
 
 void ImageSweep::PlanTasks() {
-  const bool all = extent_ == Extent::kFile;
-  gaps_ = all && check_ == ImageFile::Check::kChecksums;
+  const bool all = extent_ != Extent::kFilled;
+  const bool merged = extent_ != Extent::kOwn && image_.parent() != nullptr;
+  gaps_ = all && !merged && check_ == ImageFile::Check::kChecksums;
+  state_ = all && merged && check_ == ImageFile::Check::kChecksums;
   uint64_t total = 0;
   if (gaps_) tasks_.push_back({0, 0, 0});
   for (uint32_t i = 0; i < image_.sections().size(); i++) {
@@ -65,13 +68,42 @@ bool ImageSweep::Note(size_t task, Status status) {
   return true;
 }
 
-Status ImageSweep::DoTask(const Task& task, ImageFile::Scratch* scratch) {
+Status ImageSweep::Read(const Task& task, std::byte* out, ImageFile::Scratch* scratch) const {
+  if (extent_ != Extent::kOwn) {
+    return image_.ReadBlocks(task.section, task.first, task.count, out, check_, scratch);
+  }
+  Status read = image_.ReadOwnBlocks(task.section, task.first, task.count, out, check_, scratch);
+  if (!read.ok() || check_ == ImageFile::Check::kNone) return read;
+  return image_.CheckOwnSums(task.section, task.first, task.count, out);
+}
+
+Status ImageSweep::FillAboveBase(const Task& task, ImageFile::Scratch* scratch) const {
+  uint64_t above[kBlocksPerChunk];
+  uint64_t any = 0;
+  for (uint64_t i = 0; i < task.count; i++) {
+    above[i] = image_.PagesAboveBase(task.section, task.first + i);
+    any |= above[i];
+  }
+  if (any == 0) return Success{};
+  std::byte* out = targets_[task.section].memory + task.first * kBlockSize;
+  return image_.ReadPages(task.section, task.first, task.count, above, out, check_, scratch);
+}
+
+Status ImageSweep::DoTask(const Task& task, ImageFile::Scratch* scratch, StateSum* state) {
   const ImageFile::Section& section = image_.sections()[task.section];
   const Target& target = targets_[task.section];
   const uint64_t offset = task.first * kBlockSize;
   const uint64_t length = std::min(task.count * kBlockSize, section.byte_length - offset);
+  if (target.memory != nullptr && target.way == Way::kAboveBase) {
+    Status filled = FillAboveBase(task, scratch);
+    if (filled.ok()) control_->bytes_done += length;
+    return filled;
+  }
   // Nothing to read, and nothing to write: fresh memory is zero.
-  if (target.way == Way::kStraight && image_.AllZero(task.section, task.first, task.count)) {
+  const bool nothing = extent_ == Extent::kOwn
+                           ? image_.HoldsNothing(task.section, task.first, task.count)
+                           : image_.AllZero(task.section, task.first, task.count);
+  if (target.way == Way::kStraight && nothing) {
     control_->bytes_done += length;
     return Success{};
   }
@@ -79,9 +111,19 @@ Status ImageSweep::DoTask(const Task& task, ImageFile::Scratch* scratch) {
   const bool straight =
       target.memory != nullptr && target.way == Way::kStraight && length % kPageSize == 0;
   std::byte* out = straight ? target.memory + offset : scratch->chunk();
-  Status read = image_.ReadBlocks(task.section, task.first, task.count, out, check_, scratch);
-  if (!read.ok()) return read;
+  if (Status read = Read(task, out, scratch); !read.ok()) return read;
   if (target.memory != nullptr && !straight) memcpy(target.memory + offset, out, length);
+  for (uint64_t i = 0; state_ && i < task.count; i++) {
+    PageSum sums[kPagesPerBlock] = {};
+    const uint64_t block = task.first + i;
+    const std::byte* bytes = out + i * kBlockSize;
+    const uint64_t pages = PaddedBlockLength(section.byte_length, block) / kPageSize;
+    for (uint64_t page = 0; page < pages; page++) {
+      const std::byte* at = bytes + page * kPageSize;
+      if (!IsZeroPage(at)) sums[page] = SumOfPage(at);
+    }
+    state->Add(task.section, block, sums);
+  }
   control_->bytes_done += length;
   return Success{};
 }
@@ -90,7 +132,7 @@ Status ImageSweep::DoTask(const Task& task, ImageFile::Scratch* scratch) {
 bool ImageSweep::CheckBlocks(const Task& task, ImageFile::Scratch* scratch) {
   const auto index = static_cast<size_t>(&task - tasks_.data());
   for (uint64_t block = task.first; block < task.first + task.count; block++) {
-    Status read = image_.ReadBlocks(task.section, block, 1, scratch->chunk(), check_, scratch);
+    Status read = Read({task.section, block, 1}, scratch->chunk(), scratch);
     if (!Note(index, std::move(read))) return false;
   }
   return true;
@@ -112,15 +154,20 @@ void ImageSweep::Work() {
     Note(next_task_, Status(scratch.failure()));
     return;
   }
+  StateSum state;
   while (!stop_ && !control_->cancelled) {
     const size_t index = next_task_.fetch_add(1);
-    if (index >= tasks_.size()) return;
+    if (index >= tasks_.size()) {
+      const std::lock_guard lock(mutex_);
+      sum_.Add(state);
+      return;
+    }
     const Task& task = tasks_[index];
     if (task.count == 0) {
       if (!Note(index, image_.CheckOuterGaps(&scratch.value()))) return;
       continue;
     }
-    Status done = DoTask(task, &scratch.value());
+    Status done = DoTask(task, &scratch.value(), &state);
     const bool damaged = !done.ok() && done.failure().code == FailureCode::kCorrupt;
     if (damaged ? !CheckBlocks(task, &scratch.value()) : !Note(index, std::move(done))) return;
     if (gaps_ && !CheckGaps(task, &scratch.value())) return;
@@ -151,6 +198,9 @@ Result<std::vector<ImageProblem>> ImageSweep::Run(Extent extent, ImageFile::Chec
     return std::pair(a.task, a.problem.offset) < std::pair(b.task, b.problem.offset);
   });
   std::vector<ImageProblem> problems;
+  if (state_ && found_.empty() && sum_.value() != image_.trailer().state) {
+    Note(0, image_.WrongState());
+  }
   for (Found& found : found_) {
     if (problems.size() == max_problems_) break;
     problems.push_back(std::move(found.problem));

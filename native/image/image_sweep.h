@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "image/image_file.h"
+#include "image/page_sums.h"
 
 namespace stillframe {
 
@@ -19,14 +20,16 @@ class ImageSweep {
   explicit ImageSweep(const ImageFile& image);
 
   enum class Way : uint8_t {
-    kStraight,  // fresh memory, all zero, that the kernel may write into: nobody else has it yet
-    kByHand,    // it may be write-protected by a capture, where only our own writes are let through
+    kStraight,   // fresh memory, all zero, that the kernel may write into: nobody else has it yet
+    kAboveBase,  // the same, over a mapping of the full file: only pages that are not as there
+    kByHand,     // it may be write-protected by a capture, where only our own writes are let through
   };
   // The section goes to `memory`, of at least its length. Bytes behind it are left alone.
   void Fill(uint32_t section, std::byte* memory, Way way);
 
-  // kFile: all sections, and with kChecksums every other byte of the file too. kFilled: only what is to be filled.
-  enum class Extent : uint8_t { kFile, kFilled };
+  // kFile: all sections; with kChecksums every other byte of the file too, or, where it builds on another one, that both
+  // add up to the memory that was frozen. kOwn: every byte of this file alone. kFilled: only what is to be filled.
+  enum class Extent : uint8_t { kFile, kOwn, kFilled };
   // Problems come in the order of sections and positions; after max_problems it stops. A failure is one of reading, or
   // a cancellation. Unless there are no problems, memory that was to be filled holds anything.
   Result<std::vector<ImageProblem>> Run(Extent extent, ImageFile::Check check, size_t max_problems,
@@ -44,7 +47,9 @@ class ImageSweep {
   };
   void PlanTasks();
   void Work();
-  Status DoTask(const Task& task, ImageFile::Scratch* scratch);
+  Status DoTask(const Task& task, ImageFile::Scratch* scratch, StateSum* state);
+  Status FillAboveBase(const Task& task, ImageFile::Scratch* scratch) const;
+  Status Read(const Task& task, std::byte* out, ImageFile::Scratch* scratch) const;
   // Return false when there is no sense in going on.
   bool CheckBlocks(const Task& task, ImageFile::Scratch* scratch);
   bool CheckGaps(const Task& task, ImageFile::Scratch* scratch);
@@ -56,7 +61,8 @@ class ImageSweep {
   Extent extent_ = Extent::kFile;
   std::vector<Task> tasks_;
   ImageFile::Check check_ = ImageFile::Check::kNone;
-  bool gaps_ = false;  // are checked too
+  bool gaps_ = false;   // are checked too
+  bool state_ = false;  // so is the sum of all memory
   size_t max_problems_ = 0;
   ReadControl* control_ = nullptr;
   std::atomic<size_t> next_task_{0};
@@ -68,6 +74,7 @@ class ImageSweep {
   };
   std::mutex mutex_;  // guards what follows
   std::vector<Found> found_;
+  StateSum sum_;
   size_t failed_task_ = SIZE_MAX;
   Status failure_ = Success{};
 };

@@ -1,6 +1,7 @@
 #include "image/packed_layout.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 #include <string>
 #include <vector>
@@ -11,41 +12,68 @@
 #include "image/image_file.h"
 #include "image/page_presence.h"
 #include "image/read_failure.h"
+#include "image/zero_page.h"
 
 namespace stillframe {
 
 namespace {
 
-Status UnpackBlock(const ImageFile& image, uint32_t section_index, uint64_t block,
-                   const std::byte* stored, std::byte* out, ReadCheck check, ReadScratch* scratch) {
+// The stored pages of a block, one behind the other, and that they are as a writer makes them.
+Status CheckDense(const ImageFile& image, uint32_t section_index, const BlockEntry& entry,
+                  const std::byte* dense, uint64_t dense_length) {
   const ImageSection& section = image.sections()[section_index];
-  const BlockEntry& entry = image.EntriesOf(section)[block];
-  if (check != ReadCheck::kNone && Checksum(stored, entry.stored_length) != entry.checksum) {
-    return Damaged(image, section_index, block, " does not match its checksum");
+  for (uint64_t at = 0; at < dense_length; at += kPageSize) {
+    if (IsZeroPage(dense + at)) {
+      return Damaged(image, section_index, entry.block,
+                     " has other zero pages than the index says");
+    }
   }
-  const uint64_t length = PaddedBlockLength(section.byte_length, block);
+  // Only the last page of the section can go beyond its end.
+  const uint64_t length = PaddedBlockLength(section.byte_length, entry.block);
+  const uint64_t used =
+      std::min(length, section.byte_length - uint64_t{entry.block} * kBlockSize);
+  if (used == length || (entry.present >> (length / kPageSize - 1) & 1) == 0) return Success{};
+  const uint64_t behind = length - used;
+  if (FirstNotZero(dense + dense_length - behind, behind) == behind) return Success{};
+  return Damaged(image, section_index, entry.block, " goes on behind the end of its section");
+}
+
+// The pages `wanted` of a block that is in the file; the others are left alone.
+Status UnpackBlock(const ImageFile& image, uint32_t section_index, const BlockEntry& entry,
+                   const std::byte* stored, uint64_t wanted, std::byte* out, ReadCheck check,
+                   ReadScratch* scratch) {
+  const ImageSection& section = image.sections()[section_index];
+  if (check != ReadCheck::kNone && Checksum(stored, entry.stored_length) != entry.checksum) {
+    return Damaged(image, section_index, entry.block, " does not match its checksum");
+  }
+  const uint64_t length = PaddedBlockLength(section.byte_length, entry.block);
   const uint64_t dense_length = DenseLength(entry.present);
   const std::byte* dense = stored;
   if (entry.codec == Codec::kZstd) {
     // Straight to where it belongs when no page was left out.
-    std::byte* to = dense_length == length ? out : scratch->dense();
+    const bool all = wanted == entry.present && dense_length == length;
+    std::byte* to = all ? out : scratch->dense();
     if (!scratch->decompressor()->Decompress(stored, entry.stored_length, to, dense_length)) {
-      return Damaged(image, section_index, block, " cannot be decompressed");
+      return Damaged(image, section_index, entry.block, " cannot be decompressed");
     }
     dense = to;
   }
-  if (dense != out) {
-    for (uint64_t page = 0; page < length / kPageSize; page++) {
-      if ((entry.present >> page & 1) != 0) {
-        memcpy(out + page * kPageSize, dense, kPageSize);
-        dense += kPageSize;
-      } else {
-        memset(out + page * kPageSize, 0, kPageSize);
-      }
-    }
+  if (check != ReadCheck::kNone) {
+    Status sound = CheckDense(image, section_index, entry, dense, dense_length);
+    if (!sound.ok()) return sound;
   }
-  return check == ReadCheck::kNone ? Status(Success{})
-                                   : CheckPages(image, section_index, block, out);
+  if (dense == out) return Success{};
+  for (uint64_t left = entry.present; left != 0; left &= left - 1, dense += kPageSize) {
+    const auto page = static_cast<uint64_t>(std::countr_zero(left));
+    if ((wanted >> page & 1) != 0) memcpy(out + page * kPageSize, dense, kPageSize);
+  }
+  return Success{};
+}
+
+void ClearPages(uint64_t pages, std::byte* out) {
+  for (; pages != 0; pages &= pages - 1) {
+    memset(out + static_cast<uint64_t>(std::countr_zero(pages)) * kPageSize, 0, kPageSize);
+  }
 }
 
 }  // namespace
@@ -82,11 +110,9 @@ Status PackedLayout::CheckPlaces(const ImageFile& image) const {
   };
   for (const ImageSection& section : image.sections()) {
     for (uint64_t chunk = 0; chunk < section.block_count; chunk += kBlocksPerChunk) {
-      const uint64_t end = std::min(chunk + kBlocksPerChunk, section.block_count);
       const BlockEntry* first = nullptr;
       uint64_t at = 0;
-      for (uint64_t block = chunk; block < end; block++) {
-        const BlockEntry& entry = image.EntriesOf(section)[block];
+      for (const BlockEntry& entry : image.EntriesOf(section, chunk, kBlocksPerChunk)) {
         if (StateOf(entry) != BlockState::kHere) continue;
         if (first == nullptr) {
           first = &entry;
@@ -111,17 +137,20 @@ Status PackedLayout::CheckPlaces(const ImageFile& image) const {
 }
 
 Status PackedLayout::ReadBlocks(const ImageFile& image, uint32_t section_index, uint64_t first,
-                                uint64_t count, std::byte* out, ReadCheck check,
-                                ReadScratch* scratch) const {
+                                uint64_t count, const uint64_t* wanted, std::byte* out,
+                                ReadCheck check, ReadScratch* scratch) const {
   const ImageSection& section = image.sections()[section_index];
-  const BlockEntry* entries = image.EntriesOf(section);
+  const std::span<const BlockEntry> entries = image.EntriesOf(section, first, count);
+  const auto stored_pages = [&](const BlockEntry& entry) {
+    return wanted == nullptr ? entry.present : entry.present & wanted[entry.block - first];
+  };
   // The stored blocks of a chunk lie one behind the other: one read for all.
   uint64_t start = 0;
   uint64_t end = 0;
-  for (uint64_t block = first; block < first + count; block++) {
-    if (StateOf(entries[block]) != BlockState::kHere) continue;
-    if (end == 0) start = entries[block].file_offset;
-    end = entries[block].file_offset + entries[block].stored_length;
+  for (const BlockEntry& entry : entries) {
+    if (stored_pages(entry) == 0) continue;
+    if (end == 0) start = entry.file_offset;
+    end = entry.file_offset + entry.stored_length;
   }
   const uint64_t from = RoundDown(start, kPageSize);
   const uint64_t length = RoundUp(end, kPageSize) - from;
@@ -129,15 +158,19 @@ Status PackedLayout::ReadBlocks(const ImageFile& image, uint32_t section_index, 
     Status read = image.source().ReadMuch(scratch->stored(), length, from, section.name);
     if (!read.ok()) return read;
   }
+  auto next = entries.begin();
   for (uint64_t block = first; block < first + count; block++) {
     std::byte* to = out + (block - first) * kBlockSize;
-    if (StateOf(entries[block]) == BlockState::kZero) {
-      memset(to, 0, PaddedBlockLength(section.byte_length, block));
-      continue;
-    }
+    const bool listed = next != entries.end() && next->block == block;
+    const BlockEntry entry = listed ? *next++ : BlockEntry{};
+    const uint64_t stored = listed ? stored_pages(entry) : 0;
+    ClearPages(wanted == nullptr ? PagesOfBlock(section.byte_length, block) & ~entry.present
+                                 : entry.zero & wanted[block - first],
+               to);
+    if (stored == 0) continue;
     Status unpacked =
-        UnpackBlock(image, section_index, block,
-                    scratch->stored() + (entries[block].file_offset - from), to, check, scratch);
+        UnpackBlock(image, section_index, entry, scratch->stored() + (entry.file_offset - from),
+                    stored, to, check, scratch);
     if (!unpacked.ok()) return unpacked;
   }
   return Success{};
@@ -146,11 +179,9 @@ Status PackedLayout::ReadBlocks(const ImageFile& image, uint32_t section_index, 
 Status PackedLayout::CheckGapsOfChunk(const ImageFile& image, uint32_t section_index,
                                       uint64_t first, uint64_t count, ReadScratch* scratch) const {
   const ImageSection& section = image.sections()[section_index];
-  const BlockEntry* entries = image.EntriesOf(section);
   uint64_t end = 0;
-  for (uint64_t block = first; block < first + count; block++) {
-    if (StateOf(entries[block]) != BlockState::kHere) continue;
-    end = entries[block].file_offset + entries[block].stored_length;
+  for (const BlockEntry& entry : image.EntriesOf(section, first, count)) {
+    if (StateOf(entry) == BlockState::kHere) end = entry.file_offset + entry.stored_length;
   }
   return CheckZeros(image.source(), end, RoundUp(end, kPageSize) - end, "", scratch);
 }

@@ -14,6 +14,7 @@
 #include "image/block_codec.h"
 #include "image/checksum.h"
 #include "image/page_presence.h"
+#include "image/page_sums.h"
 
 namespace stillframe {
 namespace {
@@ -42,6 +43,8 @@ class Saver {
   SaveEnd Run();
 
  private:
+  std::optional<SaveEnd> EndedByOthers() const;
+  std::optional<SaveEnd> WaitForSums();
   void Fail(int error_number);
   void Enter(SaveStep step, uint64_t offset);
   void Beat() { control_->heartbeat.fetch_add(1, std::memory_order_relaxed); }
@@ -52,6 +55,7 @@ class Saver {
   // Copies the frozen bytes from `at` on, if it begins a piece that is copied at once.
   void CopyPiece(uint64_t start, uint64_t at, uint64_t length);
   BlockEntry* BeginEntry(const SaveSection& section, uint64_t block);
+  void Examine(const std::byte* bytes, uint64_t length, BlockEntry* entry);
   // Encodes the pages of one block behind what is in `packed` already; returns how long they are there.
   uint64_t Pack(std::byte* bytes, uint64_t length, BlockEntry* entry, std::byte* out);
   void Pace(uint64_t bytes);
@@ -63,7 +67,8 @@ class Saver {
   const SaverBuffers& buffers_;
   std::optional<BlockCompressor> compressor_;
   uint32_t section_index_ = 0;
-  uint64_t zero_pages_ = 0;  // of this chunk
+  uint64_t zero_pages_ = 0;     // of this chunk
+  uint64_t changed_pages_ = 0;  // of this chunk
   // Where it is, for the report of an error.
   SaveStep step_ = SaveStep::kNone;
   uint64_t offset_ = 0;
@@ -178,12 +183,13 @@ int Saver::SaveFlat(const SaveSection& section, uint64_t start, uint64_t length)
     const uint64_t block = (start + at) / kBlockSize;
     const uint64_t block_length = PaddedBlockLength(section.byte_length, block);
     BlockEntry* entry = BeginEntry(section, block);
-    zero_pages_ += EncodeBlock(buffers_.bounce + at, block_length, entry);
+    Examine(buffers_.bounce + at, block_length, entry);
     Beat();
     if (entry->present == 0) {
       if (const int error = write_run()) return error;
       continue;
     }
+    entry->checksum = Checksum(buffers_.bounce + at, block_length);
     entry->file_offset = section.data_offset + start + at;
     entry->stored_length = static_cast<uint32_t>(block_length);
     if (run_length == 0) run_start = at;
@@ -192,12 +198,28 @@ int Saver::SaveFlat(const SaveSection& section, uint64_t start, uint64_t length)
   return write_run();
 }
 
+// Which pages of a block are zero, which are not as they were in the parent, and the sums of all.
+void Saver::Examine(const std::byte* bytes, uint64_t length, BlockEntry* entry) {
+  PageSum* sums = plan_.sums + static_cast<uint64_t>(entry - plan_.index) * kPagesPerBlock;
+  const uint64_t pages = length / kPageSize;
+  const uint64_t present = PresentPages(bytes, length);
+  uint64_t changed = 0;
+  for (uint64_t page = 0; page < pages; page++) {
+    const bool is_zero = (present >> page & 1) == 0;
+    const PageSum sum = is_zero ? PageSum{0, 0} : SumOfPage(bytes + page * kPageSize);
+    if (!plan_.delta || sum != sums[page]) changed |= uint64_t{1} << page;
+    sums[page] = sum;
+  }
+  std::fill(sums + pages, sums + kPagesPerBlock, PageSum{0, 0});  // of pages that it does not have
+  entry->present = present & changed;
+  entry->zero = ~present & changed;
+  zero_pages_ += pages - static_cast<uint64_t>(std::popcount(present));
+  changed_pages_ += static_cast<uint64_t>(std::popcount(changed));
+}
+
 uint64_t Saver::Pack(std::byte* bytes, uint64_t length, BlockEntry* entry, std::byte* out) {
-  entry->present = PresentPages(bytes, length);
-  const auto present = static_cast<uint32_t>(std::popcount(entry->present));
-  zero_pages_ += length / kPageSize - present;
-  if (present == 0) return 0;
-  // Only pages that are not zero are stored: push them together.
+  if (entry->present == 0) return 0;
+  // Only pages that are not zero, and not as in the parent, are stored: push them together.
   uint64_t dense = 0;
   for (uint64_t page = 0; page < length / kPageSize; page++) {
     if ((entry->present >> page & 1) == 0) continue;
@@ -222,9 +244,10 @@ int Saver::SavePacked(const SaveSection& section, uint64_t start, uint64_t lengt
     CopyPiece(start, at, length);
     const uint64_t block = (start + at) / kBlockSize;
     BlockEntry* entry = BeginEntry(section, block);
+    const uint64_t block_length = PaddedBlockLength(section.byte_length, block);
+    Examine(buffers_.bounce + at, block_length, entry);
     const uint64_t stored =
-        Pack(buffers_.bounce + at, PaddedBlockLength(section.byte_length, block), entry,
-             buffers_.packed + packed);
+        Pack(buffers_.bounce + at, block_length, entry, buffers_.packed + packed);
     if (stored != 0)
       entry->file_offset = packed;  // once the place of the chunk is known, that is added
     packed += stored;
@@ -246,6 +269,7 @@ int Saver::SaveChunk(uint64_t chunk) {
   const uint64_t start = (chunk - section.first_chunk) * kChunkSize;
   const uint64_t length = std::min(section.byte_length - start, kChunkSize);
   zero_pages_ = 0;
+  changed_pages_ = 0;
   Enter(SaveStep::kReading, start);
   memset(buffers_.bounce + length, 0, RoundUp(length, kPageSize) - length);
   const int error = plan_.encoding.layout == Layout::kPacked ? SavePacked(section, start, length)
@@ -254,17 +278,37 @@ int Saver::SaveChunk(uint64_t chunk) {
   Enter(SaveStep::kReleasing, start);
   plan_.pages->Release(section_index_, start, length);
   control_->zero_pages.fetch_add(zero_pages_, std::memory_order_relaxed);
+  control_->changed_pages.fetch_add(changed_pages_, std::memory_order_relaxed);
   control_->bytes_done.fetch_add(length, std::memory_order_relaxed);
   return 0;
 }
 
+std::optional<SaveEnd> Saver::EndedByOthers() const {
+  if (control_->abort_requested.load(std::memory_order_relaxed) != 0) return SaveEnd::kAborted;
+  if (control_->error_number.load(std::memory_order_relaxed) != 0) return SaveEnd::kFailed;
+  if (plan_.interrupted != nullptr && plan_.interrupted(plan_.interrupted_context)) {
+    return SaveEnd::kInterrupted;
+  }
+  return std::nullopt;
+}
+
+// The parent's sums are read while the memory is frozen already.
+std::optional<SaveEnd> Saver::WaitForSums() {
+  Enter(SaveStep::kWaitForSums, 0);
+  while (control_->sums_ready.load(std::memory_order_acquire) == 0) {
+    if (const std::optional<SaveEnd> end = EndedByOthers()) return end;
+    const timespec rest{0, kLongestSleepNs};
+    sys::Futex(&control_->sums_ready, FUTEX_WAIT, 0, &rest);
+  }
+  return std::nullopt;
+}
+
 SaveEnd Saver::Run() {
+  if (plan_.delta) {
+    if (const std::optional<SaveEnd> end = WaitForSums()) return *end;
+  }
   for (;;) {
-    if (control_->abort_requested.load(std::memory_order_relaxed) != 0) return SaveEnd::kAborted;
-    if (control_->error_number.load(std::memory_order_relaxed) != 0) return SaveEnd::kFailed;
-    if (plan_.interrupted != nullptr && plan_.interrupted(plan_.interrupted_context)) {
-      return SaveEnd::kInterrupted;
-    }
+    if (const std::optional<SaveEnd> end = EndedByOthers()) return *end;
     const uint64_t chunk = plan_.pages->NextChunk(control_, plan_.chunk_count);
     if (chunk >= plan_.chunk_count) return SaveEnd::kComplete;
     if (const int error = SaveChunk(chunk)) {
@@ -275,13 +319,6 @@ SaveEnd Saver::Run() {
 }
 
 }  // namespace
-
-uint32_t EncodeBlock(const std::byte* bytes, uint64_t length, BlockEntry* entry) {
-  entry->present = PresentPages(bytes, length);
-  entry->checksum = entry->present != 0 ? Checksum(bytes, length) : 0;
-  return static_cast<uint32_t>(length / kPageSize) -
-         static_cast<uint32_t>(std::popcount(entry->present));
-}
 
 uint64_t PageSource::NextChunk(ControlHeader* control, uint64_t /*chunk_count*/) {
   return control->next_chunk.fetch_add(1, std::memory_order_relaxed);

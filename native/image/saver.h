@@ -26,6 +26,10 @@ struct SavePlan {
   PageSource* pages = nullptr;
   ControlHeader* control = nullptr;
   BlockEntry* index = nullptr;
+  PageSum* sums = nullptr;  // kPagesPerBlock for each entry of the index
+  // Only pages whose sum is another one than the one in `sums` are saved, once control->sums_ready is set. The layout is
+  // a packed one.
+  bool delta = false;
   const SaverBuffers* buffers = nullptr;  // [saver_count]
   uint32_t saver_count = 1;
   ByteSink* sink = nullptr;  // all writes to it are aligned
@@ -43,8 +47,5 @@ SaveEnd SaveChunks(const SavePlan& plan, uint32_t saver = 0);
 
 // The end of all savers together: complete only when each is.
 SaveEnd WorseEnd(SaveEnd a, SaveEnd b);
-
-// Fills in which pages of a block of a flat file are not zero, and the checksum. Returns the number of zero pages.
-uint32_t EncodeBlock(const std::byte* bytes, uint64_t length, BlockEntry* entry);
 
 }  // namespace stillframe

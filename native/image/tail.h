@@ -11,10 +11,16 @@
 
 namespace stillframe {
 
-// Writes header and tail, aligned as O_DIRECT wants it; the tail at `tail_offset`, a multiple of the part alignment.
-// Returns the length of the file.
+// What the savers have found: entries and sums of all blocks of the layout.
+struct SavedBlocks {
+  const BlockEntry* index = nullptr;
+  const PageSum* sums = nullptr;  // kPagesPerBlock for each entry
+};
+
+// Writes header and tail, aligned as O_DIRECT wants it; the tail at `tail_offset`, a multiple of the part alignment. Of a
+// delta (image.parent) only the blocks in which something has changed are listed. Returns the length of the file.
 Result<uint64_t> WriteHeaderAndTail(ByteSink* sink, const ImageDescription& image,
-                                    const ImageLayout& layout, const BlockEntry* index,
+                                    const ImageLayout& layout, const SavedBlocks& saved,
                                     uint64_t tail_offset);
 
 }  // namespace stillframe

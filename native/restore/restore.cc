@@ -20,7 +20,7 @@ class RestoreWork {
         control_(control),
         check_(plan.verify ? ImageFile::Check::kChecksums : ImageFile::Check::kNone),
         sweep_(image) {
-    restored_.mapped = image.mappable() && plan.mode != RestoreMode::kCopy;
+    restored_.mapped = image.base().mappable() && plan.mode != RestoreMode::kCopy;
     for (const Destination& destination : plan.into) {
       destinations_.emplace(destination.section, &destination);
     }
@@ -51,7 +51,7 @@ class RestoreWork {
 };
 
 Status RestoreWork::CheckMode() const {
-  if (plan_.mode != RestoreMode::kMap || image_.mappable()) return Success{};
+  if (plan_.mode != RestoreMode::kMap || image_.base().mappable()) return Success{};
   return Fail(FailureCode::kNotMappable,
               "a compressed (packed) file cannot be mapped: restore it with mode 'copy', or into "
               "existing memory");
@@ -64,14 +64,19 @@ const Destination* RestoreWork::DestinationOf(uint32_t index) const {
 
 Status RestoreWork::MakeRegion(uint32_t index) {
   const ImageFile::Section& section = image_.sections()[index];
-  // Whole pages of zeros cannot be mapped from a file that has none of them.
-  const bool map = restored_.mapped && section.byte_length > 0;
+  // Whole pages of zeros cannot be mapped from a file that has none of them. And of a chain only what the full file has
+  // can be mapped, of which newer pages then take the place.
+  const ImageFile::Section* in_base = image_.InBase(index);
+  const bool map = restored_.mapped && section.byte_length > 0 && in_base != nullptr &&
+                   in_base->byte_length == section.byte_length;
   Result<std::shared_ptr<RegionMemory>> memory =
-      map ? RegionMemory::MapFile(image_.source().fd(), section.data_offset, section.byte_length)
+      map ? RegionMemory::MapFile(image_.base().source().fd(), in_base->data_offset,
+                                  section.byte_length)
           : RegionMemory::Allocate(section.byte_length, true);
   if (!memory.ok()) return memory.failure();
-  if (!map) {
-    sweep_.Fill(index, memory.value()->data(), ImageSweep::Way::kStraight);
+  if (!map || image_.parent() != nullptr) {
+    sweep_.Fill(index, memory.value()->data(),
+                map ? ImageSweep::Way::kAboveBase : ImageSweep::Way::kStraight);
     fills_ = true;
   }
   restored_.regions.push_back({section.name, std::move(memory.value())});

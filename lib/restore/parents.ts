@@ -1,0 +1,26 @@
+/** Where to look for the files that a snapshot builds on. */
+
+import { checkPath } from '../base/path.js'
+
+/** Options of everything that reads a snapshot. */
+export interface ParentOptions {
+  /**
+   * Files, and directories (but not those below them), to look for the parents of a delta in. They
+   * are recognized by their id, whatever their names. Default: the directory of each file that has
+   * a parent.
+   */
+  parents?: string | URL | readonly (string | URL)[] | undefined
+}
+
+/** @throws TypeError. */
+export function checkParents(value: unknown): string[] {
+  if (value === undefined) return []
+  if (!Array.isArray(value)) return [checkPlace(value, 'options.parents')]
+  return value.map((place, index) => checkPlace(place, `options.parents[${index}]`))
+}
+
+function checkPlace(value: unknown, name: string): string {
+  // Unlike the path of a snapshot it may end in a slash.
+  const text = typeof value === 'string' && value.length > 1 ? value.replace(/\/+$/, '') : value
+  return checkPath(text === '' ? '/.' : text, 'read', name)
+}

@@ -1,0 +1,115 @@
+#include "capture/parent_sums.h"
+
+#include <fcntl.h>
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "base/sys.h"
+#include "image/image_file.h"
+#include "image/page_sums.h"
+#include "image/parent_search.h"
+#include "image/read_failure.h"
+
+namespace stillframe {
+namespace {
+
+Failure ParentFailure(const std::string& path, const Failure& reason) {
+  if (reason.code == FailureCode::kParent || reason.code == FailureCode::kAborted) return reason;
+  Failure failure = reason;
+  failure.code = FailureCode::kParent;
+  failure.message = "cannot build on " + path + ": " + reason.message;
+  return failure;
+}
+
+bool IsSameFile(const ImageFile& file, const std::string& path) {
+  struct stat one {};
+  struct stat other {};
+  if (sys::Fstat(file.source().fd(), &one) < 0) return false;
+  if (sys::Fstatat(AT_FDCWD, path.c_str(), &other, 0) < 0) return false;
+  return one.st_dev == other.st_dev && one.st_ino == other.st_ino;
+}
+
+class SumsReader {
+ public:
+  SumsReader(const ParentRequest& request, const ImageFile& parent)
+      : request_(request), parent_(parent) {}
+  Status ReadSection(uint32_t index) const;
+
+ private:
+  Status ReadChunk(const SaveSection& section, uint32_t in_parent, uint64_t first,
+                   uint64_t count) const;
+  PageSum* SumsOf(const SaveSection& section, uint64_t block) const {
+    return request_.sums + (section.first_entry + block) * kPagesPerBlock;
+  }
+  const ParentRequest& request_;
+  const ImageFile& parent_;
+};
+
+Status SumsReader::ReadSection(uint32_t index) const {
+  const SaveSection& section = request_.layout->sections[index];
+  const auto& sections = parent_.sections();
+  const auto found = std::find_if(sections.begin(), sections.end(), [&](const auto& candidate) {
+    return candidate.name == request_.image->sections[index].name;
+  });
+  const uint64_t blocks = BlockCount(section.byte_length);
+  const uint64_t shared = found == sections.end() ? 0 : std::min(blocks, found->block_count);
+  std::fill(SumsOf(section, shared), SumsOf(section, blocks), kUnknownPage);
+  const auto in_parent = static_cast<uint32_t>(found - sections.begin());
+  for (uint64_t first = 0; first < shared; first += kBlocksPerChunk) {
+    if (request_.cancelled()) return ReadingAborted();
+    const uint64_t count = std::min(kBlocksPerChunk, shared - first);
+    if (Status read = ReadChunk(section, in_parent, first, count); !read.ok()) return read;
+  }
+  return Success{};
+}
+
+Status SumsReader::ReadChunk(const SaveSection& section, uint32_t in_parent, uint64_t first,
+                             uint64_t count) const {
+  Status read = parent_.ReadSumsOfChunk(in_parent, first, count, SumsOf(section, first));
+  if (!read.ok()) return read;
+  // The last block of the parent's section may have fewer pages.
+  const uint64_t last = first + count - 1;
+  const uint64_t length = parent_.sections()[in_parent].byte_length;
+  PageSum* sums = SumsOf(section, last);
+  std::fill(sums + PaddedBlockLength(length, last) / kPageSize, sums + kPagesPerBlock,
+            kUnknownPage);
+  return Success{};
+}
+
+Result<ParentMark> Read(const ParentRequest& request) {
+  Result<ImageFile> opened = OpenFrame(request.path, {}, {});
+  if (!opened.ok()) return opened.failure();
+  const ImageFile& parent = opened.value();
+  if (request.id && memcmp(parent.header().id, request.id->data(), request.id->size()) != 0) {
+    return Fail(FailureCode::kParent,
+                request.path + " is another snapshot by now than the one to build on");
+  }
+  for (const ImageFile* file = &parent; file != nullptr; file = file->parent()) {
+    if (IsSameFile(*file, request.target_path)) {
+      return Fail(FailureCode::kParent,
+                  "a snapshot cannot take the place of one that it builds on; give it another path");
+    }
+    if (request.cancelled()) return ReadingAborted();
+    if (Status sums = file->CheckSums(); !sums.ok()) return sums.failure();
+  }
+  const SumsReader reader(request, parent);
+  for (uint32_t i = 0; i < request.layout->sections.size(); i++) {
+    if (Status read = reader.ReadSection(i); !read.ok()) return read.failure();
+  }
+  ParentMark mark;
+  memcpy(mark.id.data(), parent.header().id, mark.id.size());
+  mark.checksum = parent.trailer().checksum;
+  return mark;
+}
+
+}  // namespace
+
+Result<ParentMark> ReadParentSums(const ParentRequest& request) {
+  Result<ParentMark> mark = Read(request);
+  if (!mark.ok()) return ParentFailure(request.path, mark.failure());
+  return mark;
+}
+
+}  // namespace stillframe

@@ -1,0 +1,30 @@
+// What a delta is compared with: the sums of all pages of the frame that it builds on.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "base/result.h"
+#include "image/image_layout.h"
+
+namespace stillframe {
+
+struct ParentRequest {
+  std::string path;         // of the parent
+  std::optional<std::array<uint8_t, 16>> id;  // that it has to have
+  std::string target_path;  // of the delta: it may not take the place of a file that it builds on
+  const ImageDescription* image = nullptr;
+  const ImageLayout* layout = nullptr;
+  PageSum* sums = nullptr;  // of all blocks of the layout: filled
+  // Called again and again; true ends the reading.
+  std::function<bool()> cancelled;
+};
+
+// Sections are the same if their names are. Of pages that the parent does not have the sum is kUnknownPage. Returns what
+// the delta has to write down. kParent when the parent, or one of those that it builds on, is missing or cannot be read.
+Result<ParentMark> ReadParentSums(const ParentRequest& request);
+
+}  // namespace stillframe

@@ -1,0 +1,44 @@
+#include "image/page_sums.h"
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include <algorithm>
+#include <cstring>
+
+namespace stillframe {
+namespace {
+
+// What the sum of a block is made of: where it is, and what is in it.
+struct PlacedSums {
+  uint32_t section;
+  uint32_t block;
+  PageSum pages[kPagesPerBlock];
+};
+static_assert(sizeof(PlacedSums) == 8 + kPagesPerBlock * sizeof(PageSum));
+
+}  // namespace
+
+PageSum SumOfPage(const std::byte* page) {
+  const XXH128_hash_t hash = XXH3_128bits(page, kPageSize);
+  return {hash.low64, hash.high64};
+}
+
+void StateSum::Add(uint32_t section, uint64_t block, const PageSum* sums) {
+  const auto is_zero = [](const PageSum& sum) { return sum == PageSum{0, 0}; };
+  if (std::all_of(sums, sums + kPagesPerBlock, is_zero)) return;
+  PlacedSums placed;
+  placed.section = section;
+  placed.block = static_cast<uint32_t>(block);
+  memcpy(placed.pages, sums, sizeof placed.pages);
+  const XXH128_hash_t hash = XXH3_128bits(&placed, sizeof placed);
+  value_.low += hash.low64;
+  value_.high += hash.high64;
+}
+
+void StateSum::Add(const StateSum& other) {
+  value_.low += other.value_.low;
+  value_.high += other.value_.high;
+}
+
+}  // namespace stillframe

@@ -1,0 +1,135 @@
+#include "image/parent_search.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+
+#include <cstring>
+#include <memory>
+#include <utility>
+
+#include "base/sys.h"
+#include "base/unique_fd.h"
+
+namespace stillframe {
+namespace {
+
+// Each reads its parent before itself: so deep may that go.
+constexpr size_t kLongestChain = 1000;
+
+std::string DirectoryOf(const std::string& path) {
+  const size_t slash = path.rfind('/');
+  if (slash == std::string::npos) return ".";
+  return slash == 0 ? "/" : path.substr(0, slash);
+}
+
+std::string IdOf(const uint8_t (&id)[16]) {
+  return std::string(reinterpret_cast<const char*>(id), sizeof id);
+}
+
+std::string Uuid(const uint8_t (&id)[16]) {
+  static constexpr char kDigits[] = "0123456789abcdef";
+  std::string text;
+  for (size_t i = 0; i < sizeof id; i++) {
+    if (i == 4 || i == 6 || i == 8 || i == 10) text += '-';
+    text += kDigits[id[i] >> 4];
+    text += kDigits[id[i] & 15];
+  }
+  return text;
+}
+
+// The id of what looks like a snapshot; empty for anything else. It never waits for anybody.
+std::string IdOfFile(const std::string& path) {
+  const UniqueFd fd(
+      sys::Open(AT_FDCWD, path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0));
+  struct stat about {};
+  if (!fd.valid() || sys::Fstat(fd.get(), &about) < 0 || !S_ISREG(about.st_mode)) return "";
+  FileHeader header{};
+  if (sys::Pread(fd.get(), &header, sizeof header, 0) != sizeof header) return "";
+  if (memcmp(header.magic, kHeaderMagic, sizeof kHeaderMagic) != 0) return "";
+  return IdOf(header.id);
+}
+
+}  // namespace
+
+const ParentSearch::ById& ParentSearch::FilesIn(const std::string& place) {
+  const auto [found, is_new] = known_.try_emplace(place);
+  if (!is_new) return found->second;
+  ById& files = found->second;
+  DIR* listing = opendir(place.c_str());
+  if (listing == nullptr) {
+    if (const std::string id = IdOfFile(place); !id.empty()) files.emplace(id, place);
+    return files;
+  }
+  while (const dirent* entry = readdir(listing)) {
+    if (entry->d_type != DT_REG && entry->d_type != DT_LNK && entry->d_type != DT_UNKNOWN) continue;
+    const std::string path = (place == "/" ? "" : place) + "/" + entry->d_name;
+    if (const std::string id = IdOfFile(path); !id.empty()) files.emplace(id, path);
+  }
+  closedir(listing);
+  return files;
+}
+
+Result<std::unique_ptr<ImageFile>> ParentSearch::Find(const ImageFile& child,
+                                                      const std::string& child_path,
+                                                      const ReadLimits& limits,
+                                                      std::string* path) {
+  const std::vector<std::string> beside = {DirectoryOf(child_path)};
+  const std::vector<std::string>& places = places_.empty() ? beside : places_;
+  std::string tried;
+  for (const std::string& place : places) {
+    const auto [from, to] = FilesIn(place).equal_range(IdOf(child.header().parent_id));
+    for (auto candidate = from; candidate != to; ++candidate) {
+      Result<ImageFile> opened = ImageFile::Open(candidate->second, limits);
+      if (!opened.ok()) {
+        tried += "; " + candidate->second + " has its id, but " + opened.failure().message;
+        continue;
+      }
+      if (opened.value().trailer().checksum != child.header().parent_checksum) {
+        tried += "; " + candidate->second +
+                 " has its id, but is not the file that it was when this one was written";
+        continue;
+      }
+      *path = candidate->second;
+      return std::make_unique<ImageFile>(std::move(opened.value()));
+    }
+  }
+  std::string message = child_path + " holds only what differs from the snapshot " +
+                        Uuid(child.header().parent_id) + ", which is not in";
+  for (const std::string& place : places) message += " " + place;
+  return Fail(FailureCode::kParent, message + tried + ". Say in `parents` where it is");
+}
+
+Result<ImageFile> OpenFrame(const std::string& path, const std::vector<std::string>& places,
+                            const ReadLimits& limits) {
+  ParentSearch search(places);
+  struct Link {
+    std::unique_ptr<ImageFile> file;
+    std::string path;
+  };
+  std::vector<Link> chain;
+  Result<ImageFile> newest = ImageFile::Open(path, limits);
+  if (!newest.ok()) return newest;
+  chain.push_back({std::make_unique<ImageFile>(std::move(newest.value())), path});
+  while (chain.back().file->is_delta()) {
+    if (chain.size() == kLongestChain) {
+      return Fail(FailureCode::kParent, path + " builds on more than " +
+                                            std::to_string(kLongestChain) + " files");
+    }
+    std::string parent_path;
+    Result<std::unique_ptr<ImageFile>> parent =
+        search.Find(*chain.back().file, chain.back().path, limits, &parent_path);
+    if (!parent.ok()) return parent.failure();
+    chain.push_back({std::move(parent.value()), std::move(parent_path)});
+  }
+  // From the full file on.
+  while (chain.size() > 1) {
+    Link parent = std::move(chain.back());
+    chain.pop_back();
+    ImageFile& child = *chain.back().file;
+    child.BuildOn(std::move(parent.file), std::move(parent.path));
+    if (Status covers = child.CheckCover(); !covers.ok()) return covers.failure();
+  }
+  return std::move(*chain.front().file);
+}
+
+}  // namespace stillframe

@@ -1,0 +1,34 @@
+// Opens a frame with all that it builds on, wherever that lies.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "image/image_file.h"
+#include "image/read_limits.h"
+
+namespace stillframe {
+
+// Parents are looked for by their id, in files and in directories (not below them).
+class ParentSearch {
+ public:
+  // No places: the directory of each file that has a parent.
+  explicit ParentSearch(std::vector<std::string> places) : places_(std::move(places)) {}
+  // kParent when none is the file that was recorded.
+  Result<std::unique_ptr<ImageFile>> Find(const ImageFile& child, const std::string& child_path,
+                                          const ReadLimits& limits, std::string* path);
+
+ private:
+  using ById = std::multimap<std::string, std::string>;  // paths
+  const ById& FilesIn(const std::string& place);
+  const std::vector<std::string> places_;
+  std::map<std::string, ById> known_;  // by place
+};
+
+// kParent, too, when a chain is longer than any that can be meant.
+Result<ImageFile> OpenFrame(const std::string& path, const std::vector<std::string>& places,
+                            const ReadLimits& limits);
+
+}  // namespace stillframe
