@@ -31,7 +31,7 @@ zstd=node_modules/zstd-napi/deps/zstd/lib
 # What reading a file needs, and nothing else.
 sources=(native/test/fuzz_image_file.cc
   native/image/{block_check,block_codec,block_layout,checksum,direct_reader,file_source,flat_layout,gap_check}.cc
-  native/image/{image_file,image_layout,image_opener,image_sweep,packed_layout,page_presence,read_scratch}.cc
+  native/image/{image_file,image_layout,image_opener,image_sweep,packed_layout,page_presence,page_sums,read_scratch}.cc
   native/base/{disabled_steps,mapping,result,sys,thread}.cc)
 objects=()
 for source in "$zstd"/{common,compress,decompress}/*.c "$zstd"/decompress/*.S; do

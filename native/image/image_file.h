@@ -72,7 +72,7 @@ class ImageFile {
   const Section* InBase(uint32_t section) const;
   // The pages of a block that are not as in the full file.
   uint64_t PagesAboveBase(uint32_t section, uint64_t block) const;
-  // That each block is in this file, or in the parent.
+  // That each block is in this file, or in the parent if there is one.
   Status CheckCover() const;
 
   // What one thread needs that reads blocks of this file.

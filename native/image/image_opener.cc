@@ -318,7 +318,8 @@ Status ImageOpener::CheckEntry(const BlockEntry& entry, uint64_t position, uint3
   const ImageSection& in = sections_[section];
   const auto refuse = [&] {
     return Corrupt(trailer_.index_offset + position * sizeof(BlockEntry), in.name,
-                   "the index entry of block " + std::to_string(entry.block) +
+                   "the index entry of block " +
+                       std::to_string(IsDelta(header_) ? entry.block : least_block) +
                        " is not one a writer would make");
   };
   const bool placed = entry.section == section && entry.block < in.block_count &&

@@ -73,7 +73,7 @@ Status ImageSweep::Read(const Task& task, std::byte* out, ImageFile::Scratch* sc
     return image_.ReadBlocks(task.section, task.first, task.count, out, check_, scratch);
   }
   Status read = image_.ReadOwnBlocks(task.section, task.first, task.count, out, check_, scratch);
-  if (!read.ok() || check_ == ImageFile::Check::kNone) return read;
+  if (!read.ok() || !compare_sums_) return read;
   return image_.CheckOwnSums(task.section, task.first, task.count, out);
 }
 
@@ -181,6 +181,11 @@ Result<std::vector<ImageProblem>> ImageSweep::Run(Extent extent, ImageFile::Chec
   max_problems_ = max_problems;
   control_ = control;
   PlanTasks();
+  if (gaps_) {
+    Status sums = image_.CheckSums();
+    compare_sums_ = sums.ok();
+    if (!Note(tasks_.size(), std::move(sums))) return failure_.failure();  // they lie behind the pages
+  }
   {
     std::vector<Thread> helpers(ReaderCount(control->bytes_total));
     // This thread is the first one. Fewer do it too.

@@ -63,6 +63,7 @@ class ImageSweep {
   ImageFile::Check check_ = ImageFile::Check::kNone;
   bool gaps_ = false;   // are checked too
   bool state_ = false;  // so is the sum of all memory
+  bool compare_sums_ = false;  // with those of the pages
   size_t max_problems_ = 0;
   ReadControl* control_ = nullptr;
   std::atomic<size_t> next_task_{0};

@@ -96,7 +96,7 @@ Result<std::unique_ptr<ImageFile>> ParentSearch::Find(const ImageFile& child,
   std::string message = child_path + " holds only what differs from the snapshot " +
                         Uuid(child.header().parent_id) + ", which is not in";
   for (const std::string& place : places) message += " " + place;
-  return Fail(FailureCode::kParent, message + tried + ". Say in `parents` where it is");
+  return Fail(FailureCode::kParent, message + tried + ". Put it there, or say in `parents` where it is");
 }
 
 Result<ImageFile> OpenFrame(const std::string& path, const std::vector<std::string>& places,

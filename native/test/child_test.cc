@@ -95,6 +95,7 @@ class ForkedCopy : public ::testing::Test {
     plan.save.pages = &pages_;
     plan.save.control = control();
     plan.save.index = control_.value().index();
+    plan.save.sums = control_.value().sums();
     plan.save.buffers = control_.value().buffers();
     plan.save.saver_count = savers;
     FileSink sink(file_.get());

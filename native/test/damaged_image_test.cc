@@ -12,6 +12,7 @@
 #include <set>
 
 #include "image/image_file.h"
+#include "image/parent_search.h"
 #include "test/image_fixture.h"
 
 namespace stillframe::test {
@@ -26,7 +27,7 @@ struct Finding {
 };
 
 std::optional<Finding> Examine(const std::string& path) {
-  Result<ImageFile> image = ImageFile::Open(path);
+  Result<ImageFile> image = OpenFrame(path, {}, {});
   if (!image.ok()) {
     const Failure& failure = image.failure();
     return Finding{failure.code, failure.offset, failure.section, failure.message};
@@ -64,7 +65,7 @@ class DamagedImage : public ::testing::Test {
     parts_.push_back({"gap behind the header", kPageSize, kPartAlignment, Kind::kZeros, ""});
     for (size_t i = 0; i < sections_.size(); i++) {
       const SectionRecord& record = image.records[i];
-      for (uint64_t block = 0; block < record.block_count; block++) {
+      for (uint64_t block = 0; block < record.entry_count; block++) {
         const BlockEntry& entry = image.index[record.first_entry + block];
         const uint64_t start = record.data_offset + block * kBlockSize;
         const uint64_t end = start + PaddedBlockLength(record.byte_length, block);
@@ -76,7 +77,9 @@ class DamagedImage : public ::testing::Test {
           {"gap behind a section", end, RoundUp(end, kPartAlignment), Kind::kZeros, ""});
     }
     ASSERT_EQ(parts_.back().end, trailer.index_offset);
-    parts_.push_back({"index", trailer.index_offset, trailer.sections_offset, Kind::kIndex, ""});
+    const uint64_t sums_at = trailer.index_offset + trailer.index_count * sizeof(BlockEntry);
+    parts_.push_back({"index", trailer.index_offset, sums_at, Kind::kIndex, ""});
+    parts_.push_back({"sums", sums_at, trailer.sections_offset, Kind::kTable, ""});
     parts_.push_back(
         {"section table", trailer.sections_offset, trailer.metadata_offset, Kind::kTable, ""});
     const uint64_t end = trailer.metadata_offset + trailer.metadata_length;
@@ -352,6 +355,7 @@ TEST_F(ResealedImage, TheTrailerHasNoFreedom) {
   EditableImage image(bytes_);
   ChangeEachByte(&image, &image.trailer, "trailer", [](size_t at) {
     const bool recomputed = Within(at, offsetof(FileTrailer, index_checksum), 8) ||
+                            Within(at, offsetof(FileTrailer, sums_checksum), 8) ||
                             Within(at, offsetof(FileTrailer, sections_checksum), 8) ||
                             Within(at, offsetof(FileTrailer, metadata_checksum), 8) ||
                             at >= offsetof(FileTrailer, checksum);
@@ -394,7 +398,7 @@ TEST_F(ResealedImage, BytesBehindTheEndOfASectionAreRefused) {
   for (size_t i = 0; i < image.records.size(); i++) {
     const SectionRecord& record = image.records[i];
     const uint64_t end = record.data_offset + record.byte_length;
-    const size_t entry = record.first_entry + record.block_count - 1;
+    const size_t entry = record.first_entry + record.entry_count - 1;
     for (const uint64_t at : {end, RoundUp(end, kPageSize) - 1}) {
       image.data[at] = std::byte{1};
       image.SealBlock(entry);

@@ -109,6 +109,7 @@ Status DirectCapture::Prepare() {
   save.chunk_count = layout_.chunk_count;
   save.control = control_->header();
   save.index = control_->index();
+  save.sums = control_->sums();
   save.buffers = control_->buffers();
   save.saver_count = control_->saver_count();
   sink_ = FileSink(file_.get());

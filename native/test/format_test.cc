@@ -7,6 +7,7 @@
 #include <string>
 
 #include "image/checksum.h"
+#include "image/page_sums.h"
 #include "image/tail.h"
 #include "image/utf8.h"
 #include "test/image_fixture.h"
@@ -34,23 +35,27 @@ TEST(Format, FieldsLieWhereTheDocumentSays) {
   EXPECT_EQ(offsetof(FileHeader, block_size), 56U);
   EXPECT_EQ(offsetof(FileHeader, reserved), 60U);
   EXPECT_EQ(offsetof(FileHeader, frozen_at_ns), 64U);
-  EXPECT_EQ(offsetof(FileHeader, checksum), 72U);
-  EXPECT_EQ(sizeof(FileHeader), 80U);
+  EXPECT_EQ(offsetof(FileHeader, parent_checksum), 72U);
+  EXPECT_EQ(offsetof(FileHeader, checksum), 80U);
+  EXPECT_EQ(sizeof(FileHeader), 88U);
 
   EXPECT_EQ(offsetof(BlockEntry, file_offset), 0U);
   EXPECT_EQ(offsetof(BlockEntry, present), 8U);
-  EXPECT_EQ(offsetof(BlockEntry, checksum), 16U);
-  EXPECT_EQ(offsetof(BlockEntry, section), 24U);
-  EXPECT_EQ(offsetof(BlockEntry, block), 28U);
-  EXPECT_EQ(offsetof(BlockEntry, stored_length), 32U);
-  EXPECT_EQ(offsetof(BlockEntry, codec), 36U);
-  EXPECT_EQ(offsetof(BlockEntry, reserved), 38U);
-  EXPECT_EQ(sizeof(BlockEntry), 40U);
+  EXPECT_EQ(offsetof(BlockEntry, zero), 16U);
+  EXPECT_EQ(offsetof(BlockEntry, checksum), 24U);
+  EXPECT_EQ(offsetof(BlockEntry, section), 32U);
+  EXPECT_EQ(offsetof(BlockEntry, block), 36U);
+  EXPECT_EQ(offsetof(BlockEntry, stored_length), 40U);
+  EXPECT_EQ(offsetof(BlockEntry, codec), 44U);
+  EXPECT_EQ(offsetof(BlockEntry, reserved), 46U);
+  EXPECT_EQ(sizeof(BlockEntry), 48U);
+  EXPECT_EQ(offsetof(PageSum, high), 8U);
+  EXPECT_EQ(sizeof(PageSum), 16U);
 
   EXPECT_EQ(offsetof(SectionRecord, byte_length), 0U);
   EXPECT_EQ(offsetof(SectionRecord, data_offset), 8U);
   EXPECT_EQ(offsetof(SectionRecord, first_entry), 16U);
-  EXPECT_EQ(offsetof(SectionRecord, block_count), 24U);
+  EXPECT_EQ(offsetof(SectionRecord, entry_count), 24U);
   EXPECT_EQ(offsetof(SectionRecord, name_offset), 32U);
   EXPECT_EQ(offsetof(SectionRecord, name_length), 36U);
   EXPECT_EQ(offsetof(SectionRecord, reserved), 40U);
@@ -61,15 +66,18 @@ TEST(Format, FieldsLieWhereTheDocumentSays) {
   EXPECT_EQ(offsetof(FileTrailer, index_offset), 32U);
   EXPECT_EQ(offsetof(FileTrailer, index_count), 40U);
   EXPECT_EQ(offsetof(FileTrailer, index_checksum), 48U);
-  EXPECT_EQ(offsetof(FileTrailer, sections_offset), 56U);
-  EXPECT_EQ(offsetof(FileTrailer, section_count), 64U);
-  EXPECT_EQ(offsetof(FileTrailer, names_length), 72U);
-  EXPECT_EQ(offsetof(FileTrailer, sections_checksum), 80U);
-  EXPECT_EQ(offsetof(FileTrailer, metadata_offset), 88U);
-  EXPECT_EQ(offsetof(FileTrailer, metadata_length), 96U);
-  EXPECT_EQ(offsetof(FileTrailer, metadata_checksum), 104U);
-  EXPECT_EQ(offsetof(FileTrailer, checksum), 112U);
-  EXPECT_EQ(sizeof(FileTrailer), 120U);
+  EXPECT_EQ(offsetof(FileTrailer, sum_count), 56U);
+  EXPECT_EQ(offsetof(FileTrailer, sums_checksum), 64U);
+  EXPECT_EQ(offsetof(FileTrailer, state), 72U);
+  EXPECT_EQ(offsetof(FileTrailer, sections_offset), 88U);
+  EXPECT_EQ(offsetof(FileTrailer, section_count), 96U);
+  EXPECT_EQ(offsetof(FileTrailer, names_length), 104U);
+  EXPECT_EQ(offsetof(FileTrailer, sections_checksum), 112U);
+  EXPECT_EQ(offsetof(FileTrailer, metadata_offset), 120U);
+  EXPECT_EQ(offsetof(FileTrailer, metadata_length), 128U);
+  EXPECT_EQ(offsetof(FileTrailer, metadata_checksum), 136U);
+  EXPECT_EQ(offsetof(FileTrailer, checksum), 144U);
+  EXPECT_EQ(sizeof(FileTrailer), 152U);
 }
 
 TEST(Format, ChecksumIsXxh3WithSeedZero) {
@@ -77,6 +85,40 @@ TEST(Format, ChecksumIsXxh3WithSeedZero) {
   EXPECT_EQ(Checksum("", 0), 0x2d06800538d394c2U);
   EXPECT_EQ(Checksum("a", 1), 0xe6c632b61e964e1fU);
   EXPECT_EQ(Checksum("abc", 3), 0x78af5f94892f3950U);
+}
+
+TEST(Format, TheSumOfAPageIsXxh3Of128Bits) {
+  // What xxhsum -H2 says of 4,096 bytes, each 1.
+  const Bytes page(kPageSize, std::byte{1});
+  const PageSum sum = SumOfPage(page.data());
+  EXPECT_EQ(sum.high, 0x786d3dc79e646a55U);
+  EXPECT_EQ(sum.low, 0x40d4d8a9314dfcd8U);
+}
+
+TEST(Format, TheStateDependsOnWhatIsWhereAndNotOnTheOrder) {
+  PageSum sums[kPagesPerBlock] = {};
+  StateSum empty;
+  empty.Add(0, 0, sums);
+  EXPECT_EQ(empty.value(), (PageSum{0, 0})) << "zeros count for nothing";
+  sums[3] = {1, 2};
+  PageSum others[kPagesPerBlock] = {};
+  others[4] = {1, 2};
+  StateSum one;
+  one.Add(0, 7, sums);
+  one.Add(1, 2, others);
+  StateSum other;
+  other.Add(1, 2, others);
+  other.Add(0, 7, sums);
+  EXPECT_EQ(one.value(), other.value());
+  const auto alone = [](uint32_t section, uint64_t block, const PageSum* of) {
+    StateSum state;
+    state.Add(section, block, of);
+    return state.value();
+  };
+  const PageSum here = alone(0, 7, sums);
+  EXPECT_NE(here, alone(1, 7, sums));
+  EXPECT_NE(here, alone(0, 8, sums));
+  EXPECT_NE(here, alone(0, 7, others));
 }
 
 TEST(Format, ChecksumInPiecesIsTheChecksum) {

@@ -21,6 +21,8 @@ std::string Seed(const EditableImage& image, uint8_t flags) {
   std::string tail;
   tail.append(reinterpret_cast<const char*>(image.index.data()),
               image.index.size() * sizeof(BlockEntry));
+  tail.append(reinterpret_cast<const char*>(image.sums.data()),
+              image.sums.size() * sizeof(PageSum));
   tail.append(reinterpret_cast<const char*>(image.records.data()),
               image.records.size() * sizeof(SectionRecord));
   tail += image.names + image.metadata;

@@ -88,7 +88,8 @@ void Read(const ImageFile& image) {
     Require(section.block_count == BlockCount(section.byte_length));
     Require(section.first_entry == entries);
     Require(section.stored_bytes <= RoundUp(section.byte_length, kPageSize));
-    entries += section.block_count;
+    entries += section.entry_count;
+    Require(image.is_delta() || section.entry_count == section.block_count);
     for (const auto check : {ImageFile::Check::kChecksums, ImageFile::Check::kNone}) {
       ReadControl control;
       uint64_t end = 0;
@@ -140,6 +141,7 @@ int LLVMFuzzerTestOneInput(const uint8_t* input, size_t size) {
   const auto repair = [&](int bit) { return (flags & (1 << bit)) == 0; };
 
   const uint64_t index_length = trailer.index_count * sizeof(BlockEntry);
+  const uint64_t sums_length = trailer.sum_count * sizeof(PageSum);
   const uint64_t sections_at = trailer.sections_offset - trailer.index_offset;
   const uint64_t sections_length =
       trailer.section_count * sizeof(SectionRecord) + trailer.names_length;
@@ -160,6 +162,9 @@ int LLVMFuzzerTestOneInput(const uint8_t* input, size_t size) {
   }
   if (repair(2)) {
     if (index != nullptr) trailer.index_checksum = Checksum(index, index_length);
+    if (const std::byte* part = Part(&tail, index_length, sums_length)) {
+      trailer.sums_checksum = Checksum(part, sums_length);
+    }
     if (const std::byte* part = Part(&tail, sections_at, sections_length)) {
       trailer.sections_checksum = Checksum(part, sections_length);
     }
@@ -187,7 +192,8 @@ int LLVMFuzzerTestOneInput(const uint8_t* input, size_t size) {
 
   if ((flags & 32) != 0) sys::InjectFault("lseek", 1, EINVAL, true);
   Result<ImageFile> image = ImageFile::Open("/proc/self/fd/" + std::to_string(file));
-  if (image.ok()) {
+  // A delta is read alone, as one that names no block of its parent.
+  if (image.ok() && image.value().CheckCover().ok()) {
     ReadControl control;
     // Where holes cannot be found a section of holes is read whole, and that may take for ever.
     uint64_t bytes_in_all = 0;

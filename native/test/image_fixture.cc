@@ -128,6 +128,7 @@ uint64_t WriteImage(int fd, const std::vector<SampleSection>& sections, const st
   plan.pages = &pages;
   plan.control = control.value().header();
   plan.index = control.value().index();
+  plan.sums = control.value().sums();
   plan.buffers = control.value().buffers();
   FileSink sink(fd);
   plan.sink = &sink;
@@ -135,7 +136,8 @@ uint64_t WriteImage(int fd, const std::vector<SampleSection>& sections, const st
   EXPECT_EQ(SaveChunks(plan), SaveEnd::kComplete);
   const uint64_t tail_offset =
       packed ? RoundUp(plan.control->file_tail.load(), kPartAlignment) : layout.data_end;
-  Result<uint64_t> length = WriteHeaderAndTail(&sink, image, layout, plan.index, tail_offset);
+  Result<uint64_t> length = WriteHeaderAndTail(
+      &sink, image, layout, {plan.index, plan.sums}, tail_offset);
   EXPECT_TRUE(length.ok());
   return length.ok() ? length.value() : 0;
 }
@@ -223,6 +225,10 @@ EditableImage::EditableImage(const Bytes& file)
   for (uint64_t i = 0; i < trailer.index_count; i++) {
     index.push_back(ReadStruct<BlockEntry>(file, trailer.index_offset + i * sizeof(BlockEntry)));
   }
+  const uint64_t sums_at = trailer.index_offset + trailer.index_count * sizeof(BlockEntry);
+  for (uint64_t i = 0; i < trailer.sum_count; i++) {
+    sums.push_back(ReadStruct<PageSum>(file, sums_at + i * sizeof(PageSum)));
+  }
   for (uint64_t i = 0; i < trailer.section_count; i++) {
     records.push_back(
         ReadStruct<SectionRecord>(file, trailer.sections_offset + i * sizeof(SectionRecord)));
@@ -232,7 +238,9 @@ EditableImage::EditableImage(const Bytes& file)
 void EditableImage::Relayout() {
   trailer.index_offset = tail_at;
   trailer.index_count = index.size();
-  trailer.sections_offset = trailer.index_offset + index.size() * sizeof(BlockEntry);
+  trailer.sum_count = sums.size();
+  trailer.sections_offset =
+      trailer.index_offset + index.size() * sizeof(BlockEntry) + sums.size() * sizeof(PageSum);
   trailer.section_count = records.size();
   trailer.names_length = names.size();
   trailer.metadata_offset =
@@ -255,6 +263,8 @@ void EditableImage::Store(int fd, uint64_t actual_length) {
   };
   append(index.data(), index.size() * sizeof(BlockEntry));
   trailer.index_checksum = Checksum(tail.data(), tail.size());
+  append(sums.data(), sums.size() * sizeof(PageSum));
+  trailer.sums_checksum = Checksum(sums.data(), sums.size() * sizeof(PageSum));
   const size_t sections_at = tail.size();
   append(records.data(), records.size() * sizeof(SectionRecord));
   append(names.data(), names.size());

@@ -124,6 +124,7 @@ struct EditableImage {
   FileHeader header;
   FileTrailer trailer;
   std::vector<BlockEntry> index;
+  std::vector<PageSum> sums;
   std::vector<SectionRecord> records;
   std::string names;
   std::string metadata;

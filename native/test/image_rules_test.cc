@@ -117,6 +117,7 @@ constexpr const char* kTrailer = "trailer does not describe this file";
 constexpr const char* kFit = "do not fit together";
 constexpr const char* kName = "lies outside of the names";
 constexpr const char* kPlace = "lies where it cannot";
+constexpr const char* kNoParent = "parent that it cannot have";
 constexpr const char* kEntry = "not one a writer would make";
 using I = EditableImage*;
 
@@ -129,7 +130,9 @@ const Rule kHeaderRules[] = {
     {"NextLayout", [](I i) { i->header.layout = static_cast<Layout>(2); }, kVersion, "layout 2"},
     {"UnknownLayout", [](I i) { i->header.layout = static_cast<Layout>(77); }, kVersion,
      "layout 77"},
-    {"ParentId", [](I i) { i->header.parent_id[15] = 1; }, kVersion, "builds on another"},
+    {"ParentOfAFlatFile", [](I i) { i->header.parent_id[15] = 1; }, kCorrupt, kNoParent},
+    {"ParentChecksumWithoutAParent", [](I i) { i->header.parent_checksum = 1; }, kCorrupt,
+     kNoParent},
     {"HeaderLength", [](I i) { i->header.header_length = 8192; }, kCorrupt, kSizes},
     {"PageSize", [](I i) { i->header.page_size = 16384; }, kCorrupt, kSizes},
     {"PageSizeZero", [](I i) { i->header.page_size = 0; }, kCorrupt, kSizes},
@@ -147,6 +150,7 @@ const Rule kTrailerRules[] = {
        i->records.clear();
        i->names.clear();
        i->index.clear();
+       i->sums.clear();
        i->data.resize(kPartAlignment);
        i->tail_at = kPartAlignment;
        i->Relayout();
@@ -173,6 +177,19 @@ const Rule kTrailerRules[] = {
     {"IndexCountAtLimit", [](I i) { i->trailer.index_count = kMaxSectionLength; }, kCorrupt,
      kTrailer},
     {"IndexCountOneLess", [](I i) { i->trailer.index_count--; }, kCorrupt, kTrailer},
+    {"SumCountHuge", [](I i) { i->trailer.sum_count = kHuge; }, kCorrupt, kLimits},
+    {"SumCountWraps", [](I i) { i->trailer.sum_count += uint64_t{1} << 60; }, kCorrupt, kLimits},
+    {"SumCountAtLimit", [](I i) { i->trailer.sum_count = kMaxSectionLength; }, kCorrupt, kTrailer},
+    {"SumCountOneLess", [](I i) { i->trailer.sum_count--; }, kCorrupt, kTrailer},
+    {"OneSumMore",
+     [](I i) {
+       i->sums.push_back({1, 2});
+       i->Relayout();
+     },
+     kCorrupt, "more or fewer sums than pages"},
+    {"OtherSum", [](I i) { i->sums[1].high ^= 1; }, kCorrupt, "pages of other sums", "first"},
+    {"OtherState", [](I i) { i->trailer.state.low ^= 1; }, kCorrupt,
+     "does not hold the memory that was frozen"},
     {"IndexInTheHeader", [](I i) { i->trailer.index_offset = 0; }, kCorrupt, kTrailer},
     {"IndexHuge", [](I i) { i->trailer.index_offset = kHuge - kPartAlignment + 1; }, kCorrupt,
      kTrailer},
@@ -213,13 +230,14 @@ const Rule kSectionRules[] = {
     {"FirstEntry", [](I i) { i->records[1].first_entry = 0; }, kCorrupt, kPlace, "zero then some"},
     {"FirstEntryHuge", [](I i) { i->records[1].first_entry = kHuge; }, kCorrupt, kPlace,
      "zero then some"},
-    {"BlockCount", [](I i) { i->records[1].block_count++; }, kCorrupt, kPlace, "zero then some"},
-    {"BlockCountHuge", [](I i) { i->records[1].block_count = kHuge; }, kCorrupt, kPlace,
+    {"BlockCount", [](I i) { i->records[1].entry_count++; }, kCorrupt, kPlace, "zero then some"},
+    {"BlockCountHuge", [](I i) { i->records[1].entry_count = kHuge; }, kCorrupt, kPlace,
      "zero then some"},
     {"NameLeftOut",
      [](I i) {
        i->records.resize(1);
        i->index.resize(1);
+       i->sums.resize(2);
        i->data.resize(2 * kPartAlignment);
        i->tail_at = i->data.size();
        i->names.clear();
@@ -281,12 +299,25 @@ const Rule kIndexRules[] = {
        i->SealBlock(0);
      },
      kCorrupt, "other zero pages", "first"},
-    {"APageCalledZero", [](I i) { i->index[0].present = 2; }, kCorrupt, "other zero pages",
+    {"APageCalledZero",
+     [](I i) {
+       i->index[0].present = 2;
+       i->index[0].zero = 1;
+       i->sums.erase(i->sums.begin());
+       i->Relayout();
+     },
+     kCorrupt, "other zero pages", "first"},
+    {"APageOfWhichNothingIsSaid", [](I i) { i->index[0].present = 2; }, kCorrupt, kEntry, "first"},
+    {"APageOfWhichTwoThingsAreSaid", [](I i) { i->index[0].zero = 1; }, kCorrupt, kEntry, "first"},
+    {"ZeroBeyondTheBlock", [](I i) { i->index[0].zero = uint64_t{1} << 63; }, kCorrupt, kEntry,
      "first"},
     {"AStoredBlockCalledZero",
      [](I i) {
        auto& entry = i->index[0];
+       entry.zero = entry.present;
        entry.present = entry.checksum = entry.file_offset = entry.stored_length = 0;
+       i->sums.erase(i->sums.begin(), i->sums.begin() + 2);
+       i->Relayout();
      },
      kCorrupt, "must be zero", "first"},
     {"OffsetWithoutPages", [](I i) { i->index[1].file_offset = i->records[1].data_offset; },
@@ -363,18 +394,21 @@ class SparseBomb : public ::testing::Test {
     image.records[0] = {};
     image.records[0].byte_length = byte_length;
     image.records[0].data_offset = kPartAlignment;
-    image.records[0].block_count = BlockCount(byte_length);
+    image.records[0].entry_count = BlockCount(byte_length);
     image.records[0].name_length = 4;
     image.metadata.clear();
     image.index.clear();
+    image.sums.clear();
+    image.trailer.state = {0, 0};
     for (uint32_t block = 0; block < entries; block++) {
       BlockEntry entry{};
       entry.block = block;
+      entry.zero = PagesOfBlock(byte_length, block);
       image.index.push_back(entry);
     }
     image.tail_at = kPartAlignment + RoundUp(byte_length, kPartAlignment);
     image.Relayout();
-    if (entries == image.records[0].block_count) {
+    if (entries == image.records[0].entry_count) {
       image.Store(file_.fd());
       return;
     }
@@ -383,10 +417,10 @@ class SparseBomb : public ::testing::Test {
                       reinterpret_cast<std::byte*>(image.index.data() + entries));
     image.index.clear();
     const uint64_t index_at = image.tail_at;
-    image.tail_at += image.records[0].block_count * sizeof(BlockEntry);
+    image.tail_at += image.records[0].entry_count * sizeof(BlockEntry);
     image.Relayout();
     image.trailer.index_offset = index_at;
-    image.trailer.index_count = image.records[0].block_count;
+    image.trailer.index_count = image.records[0].entry_count;
     image.Store(file_.fd());
     if (!index.empty()) WriteAt(file_.fd(), index.data(), index.size(), index_at);
   }

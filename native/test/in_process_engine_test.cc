@@ -59,6 +59,7 @@ TEST(InProcessEngine, IsNotCompleteIfAHelperFailsWhenAllElseIsDone) {
   plan.save.chunk_count = layout.chunk_count;
   plan.save.control = control.value().header();
   plan.save.index = control.value().index();
+  plan.save.sums = control.value().sums();
   plan.save.buffers = control.value().buffers();
   plan.save.saver_count = control.value().saver_count();
   plan.save.sink = &sink;

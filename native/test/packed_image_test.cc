@@ -13,6 +13,7 @@
 #include "image/block_codec.h"
 #include "image/checksum.h"
 #include "image/image_file.h"
+#include "image/parent_search.h"
 #include "test/image_fixture.h"
 
 namespace stillframe::test {
@@ -26,7 +27,7 @@ Bytes PackedSample() {
 
 // What Open or Verify find first. Nothing: the file was accepted.
 std::optional<Failure> Examine(const std::string& path) {
-  Result<ImageFile> image = ImageFile::Open(path);
+  Result<ImageFile> image = OpenFrame(path, {}, {});
   if (!image.ok()) return image.failure();
   ReadControl control;
   Result<std::vector<ImageProblem>> problems = image.value().Verify(1, &control);
@@ -163,7 +164,14 @@ const Rule kRules[] = {
     {"APlaceWithoutPages", [](I i) { i->index[3].file_offset = kPartAlignment; }, kEntry, "zeros"},
     {"ReservedBits", [](I i) { i->index[4].reserved = 1; }, kEntry, "last"},
     {"WrongChecksum", [](I i) { i->index[0].checksum++; }, "does not match its checksum", "text"},
-    {"AFrameOfOneMorePage", [](I i) { i->index[0].present |= uint64_t{1} << 3; }, kFrame, "text"},
+    {"AFrameOfOneMorePage",
+     [](I i) {
+       i->index[0].present |= uint64_t{1} << 3;
+       i->index[0].zero = 0;
+       i->sums.insert(i->sums.begin() + 3, PageSum{1, 2});
+       i->Relayout();
+     },
+     kFrame, "text"},
     {"AFrameOfLess", [](I i) { Replace(i, 4, Frame(Bytes(100, std::byte{7}))); }, kFrame, "last"},
     {"AFrameOfMore", [](I i) { Replace(i, 4, Frame(Bytes(kBlockSize, std::byte{7}))); }, kFrame,
      "last"},
@@ -379,7 +387,7 @@ TEST_F(ResealedPackedImage, ASectionRecordHasNoFreedomButForReservedBytesAndZero
       // A section that ends elsewhere in its last block is another file, and as good a one, if only zeros come or go.
       const uint64_t length = image_.records[i].byte_length;
       const Bytes& bytes = sections_[i].bytes;
-      if (length == original.byte_length || BlockCount(length) != original.block_count)
+      if (length == original.byte_length || BlockCount(length) != original.entry_count)
         return false;
       return std::all_of(
           bytes.begin() + static_cast<int64_t>(std::min<uint64_t>(length, bytes.size())),
@@ -398,6 +406,7 @@ TEST_F(ResealedPackedImage, HeaderAndTrailerHaveNoFreedomButForTimeMinorVersionA
   });
   ChangeEachByte(&image_.trailer, "trailer", [](size_t at) {
     return Within(at, offsetof(FileTrailer, index_checksum), 8) ||
+           Within(at, offsetof(FileTrailer, sums_checksum), 8) ||
            Within(at, offsetof(FileTrailer, sections_checksum), 8) ||
            Within(at, offsetof(FileTrailer, metadata_checksum), 8) ||
            at >= offsetof(FileTrailer, checksum);

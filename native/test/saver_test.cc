@@ -22,6 +22,7 @@
 #include "image/checksum.h"
 #include "image/control_block.h"
 #include "image/file_sink.h"
+#include "image/page_presence.h"
 #include "image/tail.h"
 #include "image/zero_page.h"
 #include "test/image_fixture.h"
@@ -37,34 +38,22 @@ Bytes BlockWithPages(std::initializer_list<uint64_t> pages, uint64_t length = kB
   return block;
 }
 
-TEST(EncodeBlock, NamesThePagesThatHoldAByte) {
+TEST(PagePresence, NamesThePagesThatHoldAByte) {
   const Bytes block = BlockWithPages({0, 5, 63});
-  BlockEntry entry{};
-  EXPECT_EQ(EncodeBlock(block.data(), block.size(), &entry), 61U);
-  EXPECT_EQ(entry.present, uint64_t{1} | uint64_t{1} << 5 | uint64_t{1} << 63);
-  EXPECT_EQ(entry.checksum, Checksum(block.data(), block.size()));
+  EXPECT_EQ(PresentPages(block.data(), block.size()),
+            uint64_t{1} | uint64_t{1} << 5 | uint64_t{1} << 63);
+  EXPECT_EQ(PresentPages(Bytes(kBlockSize).data(), kBlockSize), 0U);
 }
 
-TEST(EncodeBlock, FindsALoneByteAnywhereInThePage) {
+TEST(PagePresence, FindsALoneByteAnywhereInThePage) {
   for (size_t at = 0; at < kPageSize; at++) {
     Bytes page(kPageSize);
     page[at] = std::byte{0x80};
-    BlockEntry entry{};
-    ASSERT_EQ(EncodeBlock(page.data(), page.size(), &entry), 0U) << at;
-    ASSERT_EQ(entry.present, 1U) << at;
+    ASSERT_EQ(PresentPages(page.data(), page.size()), 1U) << at;
   }
 }
 
-TEST(EncodeBlock, ABlockOfZerosHasNeitherPagesNorChecksum) {
-  const Bytes block(kBlockSize);
-  BlockEntry entry{};
-  entry.checksum = 7;
-  EXPECT_EQ(EncodeBlock(block.data(), block.size(), &entry), 64U);
-  EXPECT_EQ(entry.present, 0U);
-  EXPECT_EQ(entry.checksum, 0U);
-}
-
-TEST(EncodeBlock, TakesBytesOfAnyAlignment) {
+TEST(PagePresence, TakesBytesOfAnyAlignment) {
   Bytes bytes(kPageSize + 8);
   bytes[kPageSize + 2] = std::byte{1};
   EXPECT_FALSE(IsZeroPage(bytes.data() + 3));
@@ -95,6 +84,7 @@ class Saver : public ::testing::Test {
     plan_.pages = &*pages_;
     plan_.control = control_->header();
     plan_.index = control_->index();
+    plan_.sums = control_->sums();
     plan_.control->file_tail = kPartAlignment;
     plan_.buffers = control_->buffers();
     plan_.saver_count = control_->saver_count();
@@ -621,7 +611,7 @@ TEST(Tail, IsWrittenWholeOrReported) {
   }
 }
 
-constexpr BlockEntry kNoBlocks[1] = {};
+constexpr SavedBlocks kNoBlocks{};
 
 TEST(Tail, ReportsTheErrorOfAWrite) {
   ImageDescription image;

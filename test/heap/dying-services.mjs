@@ -134,7 +134,8 @@ async function die({ heapMiB, plan, options = {}, largest, end, kind = 'snapshot
       return `it ended by ${seen.end}: ${seen.stderr}`
     }
     if (!watch) return undefined
-    return await examine(directory, { largest, kind, until })
+    const wrong = await examine(directory, { largest, kind, until })
+    return wrong && `${wrong}; it said: ${seen.stderr.slice(0, 4000)} ${seen.stdout.slice(0, 1000)}`
   } finally {
     child.kill('SIGKILL')
     rmSync(directory, { recursive: true, force: true })
