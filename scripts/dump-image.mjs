@@ -121,8 +121,9 @@ const pagesOf = (bits) =>
 /**
  * All structs of a well-formed image, its sums, its texts and its memory.
  *
- * @param parent - of a delta: what this function returned for the file that it builds on. Without it the sections
- *   of a delta have no `bytes`.
+ * @param {Buffer} file
+ * @param {any} [parent] - of a delta: what this function returned for the file that it builds on. Without it the
+ *   sections of a delta have no `bytes`.
  */
 export function parseImage(file, parent) {
   const header = readStruct(file, 'header', 0)
