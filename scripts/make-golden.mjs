@@ -4,6 +4,8 @@
 //
 //   npm run build && node scripts/make-golden.mjs
 //
+// An entry with a `parent` becomes a delta on the golden file of that name, which stands before it.
+//
 // A file that exists is never written again: that every later release reads it is what it is there for. When the
 // format gets a version or an option, add an entry to contents.mjs, run this with the release that introduces it,
 // and commit what it wrote.
@@ -12,20 +14,21 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import os from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { gzipSync } from 'node:zlib'
+import { gunzipSync, gzipSync } from 'node:zlib'
 import { inspect, Region, snapshot } from '../dist/index.js'
 import { golden } from '../test/restore/golden/contents.mjs'
 
 const directory = fileURLToPath(new URL('../test/restore/golden/', import.meta.url))
 const scratch = mkdtempSync(path.join(os.tmpdir(), 'stillframe-golden-'))
 try {
-  for (const [name, { version, layout, compression, sections, metadata }] of Object.entries(golden)) {
+  for (const [name, { version, layout, compression, parent, sections, metadata }] of Object.entries(golden)) {
     const target = path.join(directory, `${name}.sf.gz`)
+    const file = path.join(scratch, name)
     if (existsSync(target)) {
       console.log(`${name}: exists, left as it is`)
+      writeFileSync(file, gunzipSync(readFileSync(target)))
       continue
     }
-    const file = path.join(scratch, name)
     const sources = Object.fromEntries(
       Object.entries(sections).map(([section, bytes]) => {
         const region = Region.allocate(bytes.length)
@@ -33,7 +36,8 @@ try {
         return [section, region]
       }),
     )
-    await snapshot(sources, file, { metadata, compression }).done
+    await snapshot(sources, file, { metadata, compression, parent: parent && path.join(scratch, parent) })
+      .done
     const found = await inspect(file)
     if (JSON.stringify(found.version) !== JSON.stringify(version) || found.layout !== layout) {
       throw new Error(`${name}: this release writes ${found.layout} ${JSON.stringify(found.version)}`)

@@ -37,6 +37,9 @@ export const captureResult: NativeCaptureResult = {
   pagesZero: 2,
   pagesCopied: 1,
   copiedBytesPeak: 4096,
+  changedBytes: 12_288,
+  scannedBytes: 0,
+  parentId: undefined,
 }
 
 export class FakeRegion implements RegionHandle {
@@ -137,6 +140,7 @@ export class FakeJob<Value> implements ReadJob {
 
 export const image: ImageInfo = {
   id: Uint8Array.from({ length: 16 }, (_, index) => index),
+  parentId: undefined,
   versionMajor: 1,
   versionMinor: 0,
   layout: 'flat',

@@ -143,10 +143,13 @@ describe('done', () => {
     FakeCapture.last.succeed()
     expect(await taken.done).toEqual({
       id: taken.id,
+      kind: 'full',
       path,
       engine: 'fork',
       faultHandling: 'kernel',
       byteLength: 100,
+      changedBytes: captureResult.changedBytes,
+      scannedBytes: captureResult.scannedBytes,
       fileSize: captureResult.fileSize,
       allocatedBytes: captureResult.allocatedBytes,
       pauseMs: taken.pauseMs,

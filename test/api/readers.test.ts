@@ -71,7 +71,7 @@ describe('inspect()', () => {
 describe('verify()', () => {
   test('reports no problems', async () => {
     const report = verify(path)
-    expect(fake.verifyPlan).toEqual({ path, maxProblems: 100, limits: defaultLimits })
+    expect(fake.verifyPlan).toEqual({ path, parents: [], maxProblems: 100, limits: defaultLimits })
     fake.verifyJob?.succeed({ problems: [], info: image })
     expect(await report).toEqual({ ok: true, problems: [], info })
   })
@@ -142,6 +142,7 @@ describe('restore()', () => {
     expect(fake.inspectJob).toBeUndefined()
     expect(fake.restorePlan).toEqual({
       path,
+      parents: [],
       mode: 'any',
       verify: true,
       prefetch: false,
@@ -213,6 +214,7 @@ describe('restore()', () => {
     const promise = restore(path, { sections: ['index', 'index'], verify: false, mode: 'copy', maxBytes: 99 })
     expect(fake.restorePlan).toEqual({
       path,
+      parents: [],
       mode: 'copy',
       verify: false,
       prefetch: false,

@@ -35,6 +35,9 @@ function isRaw(character: string): boolean {
 beforeAll(async () => {
   await snapshot({ main, other: new Uint8Array(5) }, at('flat'), { metadata: { a: 1 } }).done
   await snapshot({ main, other: new Uint8Array(5) }, at('packed'), { compression: 'zstd' }).done
+  await snapshot({ main, other: new Uint8Array(6) }, at('delta'), { parent: at('flat') }).done
+  mkdirSync(at('elsewhere'))
+  copyFileSync(at('delta'), at('elsewhere/orphan'))
   await snapshot(manySections, at('many sections')).done
   await snapshot({ main: new Uint8Array(0), other: main }, at('empty section')).done
   await snapshot({ [evil]: main }, at('evil names'), { metadata: { [evil]: evil } }).done
@@ -75,6 +78,12 @@ const noSnapshot: Expected[] = [
 const expected: Record<string, Expected[]> = {
   flat: sound(/2 sections/),
   packed: sound(/packed/),
+  delta: sound(/2 sections/),
+  'elsewhere/orphan': [
+    [1, /ERR_STILLFRAME_PARENT/],
+    [1, /ERR_STILLFRAME_PARENT/],
+    [1, /ERR_STILLFRAME_PARENT/],
+  ],
   'many sections': sound(/300 sections/),
   'empty section': sound(/main +0 +0 B/),
   values: [

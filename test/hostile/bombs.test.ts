@@ -62,6 +62,11 @@ const bombs: [string, (image: EditableImage) => void][] = [
   ['a block in the place of another', (image) => image.setEntry(0, entry.fileOffset, 131_072n)],
   ['a block of 4 GiB', (image) => image.bytes.writeUInt32LE(0xffffffff, image.indexAt + entry.storedLength)],
   ['pages beyond the end of a block', (image) => image.setEntry(0, entry.present, huge)],
+  ['a page both there and zero', (image) => image.setEntry(0, entry.zero, 1n)],
+  ['zero pages beyond the end of a block', (image) => image.setEntry(0, entry.zero, huge << 2n)],
+  ['a page of which nothing is said', (image) => image.setEntry(1, entry.zero, huge - 1n)],
+  ['2^64 sums', (image) => image.setTrailer(trailer.sumCount, huge)],
+  ['a count of sums that wraps around', (image) => image.setTrailer(trailer.sumCount, 2n ** 60n + 4n)],
   ['a block of another section', (image) => image.bytes.writeUInt32LE(1, image.indexAt + entry.section)],
   ['a compressed block', (image) => image.bytes.writeUInt16LE(1, image.indexAt + entry.codec)],
 ]

@@ -3,12 +3,13 @@
 // native/test/damaged_image_test.cc.)
 
 import { readFileSync, writeFileSync } from 'node:fs'
-import { inspect, restore, verify } from 'stillframe'
+import { inspect, restore, snapshot, verify } from 'stillframe'
 import { describe, expect, it } from 'vitest'
 import { flipByte } from '../support/damage.js'
-import { EditableImage } from '../support/image-editor.js'
+import { rejectionOf } from '../support/expect-error.js'
+import { EditableImage, entry } from '../support/image-editor.js'
 import { useTemporaryDirectory } from '../support/temporary-directory.js'
-import { refusalOf, writeSample } from './sample.js'
+import { contents, refusalOf, writeSample } from './sample.js'
 
 const inDirectory = useTemporaryDirectory()
 let good = Buffer.alloc(0)
@@ -34,7 +35,7 @@ interface Place {
 }
 
 const places: Place[] = [
-  { part: 'the header', at: () => [8, 16, 48, 72, 100, 4095], offset: () => 0, inspected: true },
+  { part: 'the header', at: () => [8, 16, 32, 48, 72, 80, 100, 4095], offset: () => 0, inspected: true },
   { part: 'the gap behind the header', at: () => [4096, 30_000, 65535], inspected: false },
   {
     part: 'a first page',
@@ -66,7 +67,7 @@ const places: Place[] = [
   },
   {
     part: 'the index',
-    at: () => [image.indexAt + 8, image.indexAt + 16],
+    at: () => [image.indexAt + entry.present, image.indexAt + entry.zero, image.indexAt + entry.checksum],
     offset: () => image.indexAt,
     inspected: true,
   },
@@ -85,7 +86,7 @@ const places: Place[] = [
   { part: 'the padding of the tail', at: () => [image.metadataEnd, image.trailerAt - 1], inspected: true },
   {
     part: 'the trailer',
-    at: () => [0, 8, 24, 112, 119, 120, 4095].map((byte) => image.trailerAt + byte),
+    at: () => [0, 8, 24, 64, 72, 87, 144, 151, 152, 4095].map((byte) => image.trailerAt + byte),
     offset: () => image.trailerAt,
     inspected: true,
   },
@@ -135,6 +136,29 @@ it('a section that is not asked for counts as well: the file is checked as a who
   await expect(restore(path, { sections: ['first'] })).rejects.toMatchObject({
     code: 'ERR_STILLFRAME_CORRUPT',
     section: 'zero then some',
+  })
+})
+
+describe.each([
+  ['the first sum', 'first', () => [image.sumsAt, image.sumsAt]],
+  ['the last sum', 'last', () => [image.sectionsAt - 16, image.sectionsAt - 1]],
+] as const)('a damaged byte in %s', (_, section, placeOf) => {
+  it('is reported, and nobody can build on the file; the memory does not depend on it', async () => {
+    const path = await fresh()
+    const [offset, byte] = placeOf()
+    flipByte(path, byte as number)
+    expect(await verify(path)).toMatchObject({
+      ok: false,
+      problems: [{ offset, section }, { offset: image.sumsAt }],
+    })
+    const delta = snapshot(contents, inDirectory('delta'), { parent: path })
+    expect(await rejectionOf(delta.done)).toMatchObject({ code: 'ERR_STILLFRAME_PARENT' })
+    for (const mode of ['map', 'copy'] as const) {
+      using restored = await restore(path, { mode })
+      for (const [name, bytes] of Object.entries(contents)) {
+        expect(new Uint8Array(restored.regions[name]?.buffer as ArrayBuffer)).toEqual(bytes)
+      }
+    }
   })
 })
 

@@ -8,7 +8,7 @@ import { beforeEach, describe, expect, it } from 'vitest'
 import { XXHash3 } from 'xxhash-addon'
 import { flipByte } from '../support/damage.js'
 import { rejectionOf } from '../support/expect-error.js'
-import { EditableImage, entry, section, trailer } from '../support/image-editor.js'
+import { EditableImage, entry, section, sizes, trailer } from '../support/image-editor.js'
 import { useTemporaryDirectory } from '../support/temporary-directory.js'
 
 const inDirectory = useTemporaryDirectory()
@@ -28,11 +28,9 @@ beforeEach(async () => {
   image = new EditableImage(path)
 })
 
-const field = (index: number, offset: number): number =>
-  Number(image.bytes.readBigUInt64LE(image.indexAt + index * 40 + offset))
 const placeOf = (index: number): { start: number; length: number } => ({
-  start: field(index, entry.fileOffset),
-  length: image.bytes.readUInt32LE(image.indexAt + index * 40 + entry.storedLength),
+  start: Number(image.entryField(index, entry.fileOffset)),
+  length: image.bytes.readUInt32LE(image.indexAt + index * sizes.entry + entry.storedLength),
 })
 
 /** The errors of each way of reading, and whether memory that was to be filled has changed. */
@@ -136,7 +134,7 @@ const bombs: [string, (image: EditableImage) => void][] = [
       frame.copy(image.bytes, start)
       image.bytes.writeUInt32LE(frame.length, image.indexAt + entry.storedLength)
       const sum = XXHash3.hash(Buffer.from(frame)).readBigUInt64BE()
-      image.setEntry(0, 16, sum)
+      image.setEntry(0, entry.checksum, sum)
     },
   ],
 ]

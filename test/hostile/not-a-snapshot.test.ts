@@ -150,10 +150,10 @@ const cases: Case[] = [
     message: /layout 9.*newer version/,
   },
   {
-    what: 'an incremental file',
+    what: 'a delta in the layout of full files',
     make: () => edited((image) => image.bytes.fill(1, header.parentId, header.parentId + 16)),
-    code: 'VERSION',
-    message: /builds on another one.*newer version/,
+    code: 'CORRUPT',
+    message: /names a parent that it cannot have/,
   },
 ]
 

@@ -9,15 +9,16 @@ export const contents = {
   'zero then some': new Uint8Array(262_144 + 300).fill(5, 262_144),
   last: Uint8Array.of(7),
 } satisfies Record<string, Uint8Array>
+const sample: Record<string, Uint8Array> = contents
 
 export async function writeSample(path: string): Promise<void> {
   await snapshot(contents, path, { metadata: { epoch: 7 } }).done
 }
 
-/** Fresh memory for each section of the sample, filled with a mark. */
-function marked(): Record<string, Uint8Array> {
+/** Fresh memory for each section, filled with a mark. */
+function marked(sections: Record<string, Uint8Array>): Record<string, Uint8Array> {
   return Object.fromEntries(
-    Object.entries(contents).map(([name, bytes]) => [name, new Uint8Array(bytes.length).fill(0xaa)]),
+    Object.entries(sections).map(([name, bytes]) => [name, new Uint8Array(bytes.length).fill(0xaa)]),
   )
 }
 
@@ -28,9 +29,9 @@ export interface Refusal {
   touched: boolean
 }
 
-/** Opens a file in every way there is; all of them must reject. */
-export async function refusalOf(path: string, inspects = true): Promise<Refusal> {
-  const into = marked()
+/** Opens a file of these sections in every way there is; all of them must reject. */
+export async function refusalOf(path: string, inspects = true, sections = sample): Promise<Refusal> {
+  const into = marked(sections)
   const ways: RestoreOptions[] = [{ mode: 'map' }, { mode: 'copy' }, { into }]
   const errors: CodedError[] = []
   for (const options of ways) errors.push(await rejectionOf(restore(path, options)))

@@ -6,32 +6,61 @@ import { XXHash3 } from 'xxhash-addon'
 const pageSize = 4096
 
 /** Offsets of the fields that tests change; see docs/FORMAT.md. */
-export const header = { versionMajor: 8, versionMinor: 10, parentId: 32, layout: 48, pageSize: 52 } as const
+export const header = {
+  versionMajor: 8,
+  versionMinor: 10,
+  id: 16,
+  parentId: 32,
+  layout: 48,
+  pageSize: 52,
+  parentChecksum: 72,
+  checksum: 80,
+} as const
 export const trailer = {
+  id: 8,
   fileLength: 24,
   indexOffset: 32,
   indexCount: 40,
-  sectionsOffset: 56,
-  sectionCount: 64,
-  namesLength: 72,
-  metadataOffset: 88,
-  metadataLength: 96,
+  indexChecksum: 48,
+  sumCount: 56,
+  sumsChecksum: 64,
+  state: 72,
+  sectionsOffset: 88,
+  sectionCount: 96,
+  namesLength: 104,
+  sectionsChecksum: 112,
+  metadataOffset: 120,
+  metadataLength: 128,
+  metadataChecksum: 136,
+  checksum: 144,
 } as const
-export const section = { byteLength: 0, dataOffset: 8, nameOffset: 32, nameLength: 36 } as const
+export const section = {
+  byteLength: 0,
+  dataOffset: 8,
+  firstEntry: 16,
+  entryCount: 24,
+  nameOffset: 32,
+  nameLength: 36,
+} as const
 export const entry = {
   fileOffset: 0,
   present: 8,
-  section: 24,
-  block: 28,
-  storedLength: 32,
-  codec: 36,
+  zero: 16,
+  checksum: 24,
+  section: 32,
+  block: 36,
+  storedLength: 40,
+  codec: 44,
 } as const
+/** Bytes of the structs. */
+export const sizes = { header: 88, entry: 48, sum: 16, section: 64, trailer: 152 } as const
 
 /** An image in memory. Positions are of the file as it was read; the trailer's fields may then say otherwise. */
 export class EditableImage {
   readonly bytes: Buffer
   readonly trailerAt: number
   readonly indexAt: number
+  readonly sumsAt: number
   readonly sectionsAt: number
   readonly namesAt: number
   readonly metadataAt: number
@@ -41,8 +70,9 @@ export class EditableImage {
     this.bytes = readFileSync(path)
     this.trailerAt = this.bytes.length - pageSize
     this.indexAt = this.#number(trailer.indexOffset)
+    this.sumsAt = this.indexAt + sizes.entry * this.#number(trailer.indexCount)
     this.sectionsAt = this.#number(trailer.sectionsOffset)
-    this.namesAt = this.sectionsAt + 64 * this.#number(trailer.sectionCount)
+    this.namesAt = this.sectionsAt + sizes.section * this.#number(trailer.sectionCount)
     this.metadataAt = this.#number(trailer.metadataOffset)
     this.metadataEnd = this.metadataAt + this.#number(trailer.metadataLength)
   }
@@ -58,21 +88,27 @@ export class EditableImage {
 
   /** Sets a field of eight bytes of a section record. */
   setSection(index: number, field: number, value: bigint): void {
-    this.bytes.writeBigUInt64LE(BigInt.asUintN(64, value), this.sectionsAt + index * 64 + field)
+    this.bytes.writeBigUInt64LE(BigInt.asUintN(64, value), this.sectionsAt + index * sizes.section + field)
   }
 
   /** Sets a field of eight bytes of an index entry. */
   setEntry(index: number, field: number, value: bigint): void {
-    this.bytes.writeBigUInt64LE(BigInt.asUintN(64, value), this.indexAt + index * 40 + field)
+    this.bytes.writeBigUInt64LE(BigInt.asUintN(64, value), this.indexAt + index * sizes.entry + field)
   }
 
-  /** Repairs the checksums of the five parts and writes the file. */
+  /** A field of eight bytes of an index entry. */
+  entryField(index: number, field: number): bigint {
+    return this.bytes.readBigUInt64LE(this.indexAt + index * sizes.entry + field)
+  }
+
+  /** Repairs the checksums of the six parts and writes the file. */
   save(path: string): void {
-    this.#seal(this.trailerAt + 48, this.indexAt, this.sectionsAt)
-    this.#seal(this.trailerAt + 80, this.sectionsAt, this.metadataAt)
-    this.#seal(this.trailerAt + 104, this.metadataAt, this.metadataEnd)
-    this.#seal(72, 0, pageSize)
-    this.#seal(this.trailerAt + 112, this.trailerAt, this.bytes.length)
+    this.#seal(this.trailerAt + trailer.indexChecksum, this.indexAt, this.sumsAt)
+    this.#seal(this.trailerAt + trailer.sumsChecksum, this.sumsAt, this.sectionsAt)
+    this.#seal(this.trailerAt + trailer.sectionsChecksum, this.sectionsAt, this.metadataAt)
+    this.#seal(this.trailerAt + trailer.metadataChecksum, this.metadataAt, this.metadataEnd)
+    this.#seal(header.checksum, 0, pageSize)
+    this.#seal(this.trailerAt + trailer.checksum, this.trailerAt, this.bytes.length)
     writeFileSync(path, this.bytes)
   }
 

@@ -37,6 +37,32 @@ function noise(length) {
   return bytes
 }
 
+/** So many bytes of pages that differ from each other, of which some are zero. */
+function paged(length, mark, ...zeroPages) {
+  const bytes = new Uint8Array(length).map((_, i) => 1 + (((i >>> 12) + mark) % 255))
+  for (const page of zeroPages) bytes.fill(0, page * 4096, (page + 1) * 4096)
+  return bytes
+}
+
+/** Copies with single bytes changed. */
+function changed(bytes, ...offsets) {
+  const copy = bytes.slice()
+  for (const offset of offsets) copy[offset] ^= 255
+  return copy
+}
+
+/** A longer copy: threes up to byte 8192 and at the end, zeros between. */
+function grown(bytes, length) {
+  const copy = new Uint8Array(length).fill(3, bytes.length, 8192).fill(3, length - 1)
+  copy.set(bytes)
+  return copy
+}
+
+/** Three states of one memory, of which each is a file of the golden chain. */
+const before = paged(270_000, 0, 3, 4)
+const between = changed(paged(270_000, 0, 2, 4), 4096, 269_999)
+const after = changed(paged(270_000, 0, 3), 4097, 65_536)
+
 export const golden = {
   /** Format 1.0, flat: a partial page, blocks of zeros, zero pages within a block, an empty section, UTF-8. */
   'flat-1.0': {
@@ -73,5 +99,52 @@ export const golden = {
       apart: sparse(13_000_000, 4_194_303, 8_388_608, 12_999_999),
     },
     metadata: { epoch: 9 },
+  },
+  /** Format 1.0, flat: what the deltas below build on. */
+  'chain-1.0': {
+    version: { major: 1, minor: 0 },
+    layout: 'flat',
+    sections: {
+      kept: numbered(600_000),
+      pages: before,
+      grown: pattern(5000),
+      shrunk: numbered(600_000),
+      dropped: pattern(3000),
+    },
+    metadata: { epoch: 10 },
+  },
+  /**
+   * Format 1.0, a delta without a codec: pages that have changed, have become zero and have become data; a section that
+   * has grown within its last block and by a block of zeros and one of data, one that has shrunk, one that is gone, one
+   * that is new and stands before the others, and one without any change.
+   */
+  'delta-none-1.0': {
+    version: { major: 1, minor: 0 },
+    layout: 'packed',
+    parent: 'chain-1.0',
+    sections: {
+      added: sparse(300_000, 4096, 270_000),
+      shrunk: numbered(300_000),
+      pages: between,
+      grown: grown(pattern(5000), 600_001),
+      kept: numbered(600_000),
+    },
+    metadata: { epoch: 11 },
+  },
+  /** Format 1.0, a delta on a delta, with zstd: the same again, and a section that the full file has but not the parent. */
+  'delta-zstd-1.0': {
+    version: { major: 1, minor: 0 },
+    layout: 'packed',
+    compression: { codec: 'zstd', level: 3 },
+    parent: 'delta-none-1.0',
+    sections: {
+      added: sparse(300_000, 4096, 270_000),
+      shrunk: numbered(600_000),
+      pages: after,
+      grown: numbered(1_000_000),
+      kept: numbered(600_000),
+      dropped: pattern(3000),
+    },
+    metadata: undefined,
   },
 }
