@@ -28,6 +28,7 @@ export {
 export type { ReadLimits } from './restore/limits.js'
 export type { ParentOptions } from './restore/parents.js'
 export { Restored, type RestoreOptions, type RestoreTarget, restore } from './restore/restore.js'
+export { type CompactOptions, compact } from './snapshot/compact.js'
 export type { FileOptions } from './snapshot/file-options.js'
 export type { Compression, ParentSnapshot, SnapshotOptions } from './snapshot/options.js'
 export { type Preflight, preflight } from './snapshot/preflight.js'

@@ -101,9 +101,11 @@ export interface CapturePlan {
    * The engine to use, and what answers its faults; `lib/machine/engines.ts` has resolved 'auto'
    * already.
    */
-  engine: EngineName
+  engine: EngineName | 'none'
   faultHandling: FaultHandling
   sources: NativeSource[]
+  /** From `openChain()`: what is saved in the place of sources, with engine 'none'. */
+  chain: unknown
   /** 16 bytes. */
   id: Uint8Array
   /** JSON text, or undefined for none. */
@@ -226,6 +228,27 @@ export interface InspectPlan {
   limits: NativeReadLimits
 }
 
+export interface ComparePlan {
+  from: string
+  to: string
+  parents: readonly string[]
+  limits: NativeReadLimits
+  /** Into how many pieces each section is divided at most. */
+  pieces: number
+}
+
+/** How a section of two frames differs. */
+export interface SectionDifference {
+  name: string
+  /** Undefined: the frame does not have it. */
+  fromBytes: number | undefined
+  toBytes: number | undefined
+  changedPages: number
+  pagesPerPiece: number
+  /** Pages that differ, of each piece of the longer one. */
+  pieces: number[]
+}
+
 export interface RestorePlan {
   path: string
   parents: readonly string[]
@@ -314,6 +337,10 @@ export interface Addon {
     callback: Callback<{ problems: ImageProblem[]; info: ImageInfo | undefined }>,
   ): ReadJob
   restore(plan: RestorePlan, callback: Callback<NativeRestored>): ReadJob
+  /** Compares two frames by the sums of their pages; no page data is read. */
+  compare(plan: ComparePlan, callback: Callback<SectionDifference[]>): ReadJob
+  /** Opens a frame with all that it builds on. It stays open for as long as `chain` lives. */
+  openChain(plan: InspectPlan, callback: Callback<{ chain: unknown; info: ImageInfo }>): ReadJob
   capabilities(): NativeCapabilities
   /**
    * Only what the choice of an engine depends on, since the first capture pays for it in its pause.

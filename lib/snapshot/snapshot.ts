@@ -39,7 +39,8 @@ export interface SnapshotResult {
   scannedBytes: number
   /** Absolute. */
   path: string
-  engine: EngineName
+  /** `'none'`: it was made of files, by `compact()`. */
+  engine: EngineName | 'none'
   faultHandling: FaultHandling
   /** Bytes of memory captured. */
   byteLength: number
@@ -190,6 +191,7 @@ export class Snapshot extends CaptureJob<SnapshotProgress, SnapshotResult> {
     const plan: CapturePlan = {
       ...choice,
       sources: toNativeSources(sources, addon),
+      chain: undefined,
       id: idToBytes(this.id),
       metadata,
       parent: parent?.path,

@@ -5,9 +5,11 @@
 
 #include "addon/builder.h"
 #include "addon/describe_image.h"
+#include "addon/read_jobs.h"
 #include "addon/failure.h"
 #include "addon/plan.h"
 #include "addon/sources.h"
+#include "capture/chain_engine.h"
 #include "freeze/fork_engine.h"
 #include "freeze/mprotect_engine.h"
 #include "freeze/userfaultfd_engine.h"
@@ -27,8 +29,12 @@ Result<CapturePlan> ReadPlan(Reader* plan) {
   CapturePlan result;
   const std::string engine = plan->String("engine");
   result.engine = MakeEngine(engine, plan->String("faultHandling"));
-  if (!result.engine) {
+  if (!result.engine && engine != "none") {
     return Fail(FailureCode::kEngineUnavailable, "there is no engine '" + engine + "'");
+  }
+  if (const napi_value chain = plan->Get("chain"); plan->TypeOf(chain) == napi_external) {
+    result.chain = FrameOf(Napi::Value(plan->env(), chain));
+    result.engine = std::make_unique<ChainEngine>(result.chain);
   }
   Result<std::vector<CaptureSource>> sources = plan->Group("sources", ReadSources);
   if (!sources.ok()) return sources.failure();

@@ -4,7 +4,14 @@
 
 #include <napi.h>
 
+#include <memory>
+
+#include "image/image_file.h"
+
 namespace stillframe {
+
+// What openChain() has handed to JavaScript.
+std::shared_ptr<const ImageFile> FrameOf(const Napi::Value& chain);
 
 void DefineReadJobs(Napi::Env env, Napi::Object exports);
 

@@ -14,6 +14,7 @@
 #include "base/thread.h"
 #include "capture/parent_sums.h"
 #include "image/file_sink.h"
+#include "image/parent_search.h"
 #include "image/tail.h"
 #include "memory/huge_pages.h"
 #include "memory/mapping_list.h"
@@ -66,7 +67,9 @@ Result<std::unique_ptr<Capture>> Capture::Start(CapturePlan plan, OnEnd on_end) 
   Status ready = capture->Prepare();
   if (ready.ok()) {
     supervisor.NoteInstant();
-    work.image.frozen_at_ns = supervisor.frozen_at_ns();
+    const ImageFile* chain = capture->plan_.chain.get();
+    work.image.frozen_at_ns =
+        chain != nullptr ? chain->header().frozen_at_ns : supervisor.frozen_at_ns();
     ready = work.engine->Freeze();
   }
   capture->pid_ = work.engine->pid();
@@ -91,6 +94,17 @@ Status Capture::Prepare() {
   Work& work = *work_;
   work.image.id = plan_.id;
   work.image.metadata = std::move(plan_.metadata);
+  if (plan_.chain) {
+    if (IsOfChain(*plan_.chain, plan_.target.path)) {
+      return Fail(FailureCode::kParent,
+                  "a compaction makes a new file, and takes the place of none that it is made of");
+    }
+    work.image.metadata = plan_.chain->metadata();
+    work.image.expected_state = plan_.chain->trailer().state;
+    for (const auto& section : plan_.chain->sections()) {
+      work.image.sections.push_back({section.name, section.byte_length});
+    }
+  }
   for (const CaptureSource& source : work.sources) {
     work.image.sections.push_back({source.name, source.byte_length});
     work.plan.sources.push_back({source.data, source.byte_length, source.dont_fork,
@@ -139,9 +153,10 @@ Status Capture::Prepare() {
   work.plan.memory_limit = plan_.limits.MemoryLimit();
   work.plan.at_limit = plan_.limits.at_limit;
   // Nobody knows beforehand how much compressed pages will take.
-  if (!packed) {
+  if (!packed && !plan_.chain) {
+    constexpr uint64_t kOverheadOfABlock = sizeof(BlockEntry) + kPagesPerBlock * sizeof(PageSum);
     space_.emplace(supervisor_.target().fd(), work.plan.sources,
-                   layout.block_count * sizeof(BlockEntry));
+                   layout.block_count * kOverheadOfABlock);
     work.plan.will_peek = !space_->finished();
   }
   if (Status prepared = work.engine->Prepare(work.plan); !prepared.ok()) return prepared;

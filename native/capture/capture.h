@@ -24,6 +24,7 @@
 #include "capture/supervisor.h"
 #include "freeze/engine.h"
 #include "image/control_block.h"
+#include "image/image_file.h"
 #include "image/image_layout.h"
 #include "image/pacing.h"
 #include "memory/region.h"
@@ -41,6 +42,8 @@ struct CaptureSource {
 struct CapturePlan {
   std::unique_ptr<Engine> engine;
   std::vector<CaptureSource> sources;
+  // In the place of sources: a frame that lies in files, which becomes one full file.
+  std::shared_ptr<const ImageFile> chain;
   TargetPlan target;
   std::array<uint8_t, 16> id{};
   std::string metadata;

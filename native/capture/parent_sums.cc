@@ -1,12 +1,9 @@
 #include "capture/parent_sums.h"
 
-#include <fcntl.h>
-
 #include <algorithm>
 #include <cstring>
 #include <utility>
 
-#include "base/sys.h"
 #include "image/image_file.h"
 #include "image/page_sums.h"
 #include "image/parent_search.h"
@@ -21,14 +18,6 @@ Failure ParentFailure(const std::string& path, const Failure& reason) {
   failure.code = FailureCode::kParent;
   failure.message = "cannot build on " + path + ": " + reason.message;
   return failure;
-}
-
-bool IsSameFile(const ImageFile& file, const std::string& path) {
-  struct stat one {};
-  struct stat other {};
-  if (sys::Fstat(file.source().fd(), &one) < 0) return false;
-  if (sys::Fstatat(AT_FDCWD, path.c_str(), &other, 0) < 0) return false;
-  return one.st_dev == other.st_dev && one.st_ino == other.st_ino;
 }
 
 class SumsReader {
@@ -86,11 +75,11 @@ Result<ParentMark> Read(const ParentRequest& request) {
     return Fail(FailureCode::kParent,
                 request.path + " is another snapshot by now than the one to build on");
   }
+  if (IsOfChain(parent, request.target_path)) {
+    return Fail(FailureCode::kParent,
+                "a snapshot cannot take the place of one that it builds on; give it another path");
+  }
   for (const ImageFile* file = &parent; file != nullptr; file = file->parent()) {
-    if (IsSameFile(*file, request.target_path)) {
-      return Fail(FailureCode::kParent,
-                  "a snapshot cannot take the place of one that it builds on; give it another path");
-    }
     if (request.cancelled()) return ReadingAborted();
     if (Status sums = file->CheckSums(); !sums.ok()) return sums.failure();
   }

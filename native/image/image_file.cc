@@ -64,17 +64,28 @@ uint64_t ImageFile::PagesAboveBase(uint32_t section, uint64_t block) const {
          (deeper ? parent_->PagesAboveBase(in_parent_[section], block) : 0);
 }
 
-// Blocks that the parent does not have are listed: so no file can claim more memory than it has entries for.
+// Pages that the parent does not have are listed: so no file can claim more memory than it has entries for.
 Status ImageFile::CheckCover() const {
   for (uint32_t i = 0; i < sections_.size(); i++) {
     const Section& section = sections_[i];
     const Section* in_parent = parent_ ? InParent(i) : nullptr;
-    const uint64_t have = in_parent != nullptr ? in_parent->block_count : 0;
-    if (have >= section.block_count) continue;
-    const uint64_t beyond = section.block_count - have;
-    if (EntriesOf(section, have, beyond).size() == beyond) continue;
+    const uint64_t have =
+        in_parent != nullptr ? DivideRoundingUp(in_parent->byte_length, kPageSize) : 0;
+    if (have >= DivideRoundingUp(section.byte_length, kPageSize)) continue;
+    const uint64_t first = have / kPagesPerBlock;
+    const uint64_t count = section.block_count - first;
+    const std::span<const BlockEntry> entries = EntriesOf(section, first, count);
+    bool covers = entries.size() == count;
+    // Of the first of these blocks the parent may have some pages.
+    uint64_t theirs = (uint64_t{1} << have % kPagesPerBlock) - 1;
+    for (const BlockEntry& entry : entries) {
+      const uint64_t told = entry.present | entry.zero | theirs;
+      covers = covers && told == (PagesOfBlock(section.byte_length, entry.block) | theirs);
+      theirs = 0;
+    }
+    if (covers) continue;
     return Corrupt(trailer_.sections_offset, section.name,
-                   "the section has blocks that are neither in this file nor in its parent");
+                   "the section has pages that are neither in this file nor in its parent");
   }
   return Success{};
 }

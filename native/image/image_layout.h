@@ -21,6 +21,7 @@ struct ParentMark {
 struct ImageDescription {
   std::array<uint8_t, 16> id{};
   std::optional<ParentMark> parent;
+  std::optional<PageSum> expected_state;  // what is saved has to add up to it
   int64_t frozen_at_ns = 0;
   std::string metadata;  // JSON, empty: none
   struct Section {

@@ -108,22 +108,19 @@ Status PackedLayout::CheckPlaces(const ImageFile& image) const {
         image.sections()[entry.section].name,
         "block " + std::to_string(entry.block) + " lies where no writer would put it");
   };
-  for (const ImageSection& section : image.sections()) {
-    for (uint64_t chunk = 0; chunk < section.block_count; chunk += kBlocksPerChunk) {
-      const BlockEntry* first = nullptr;
-      uint64_t at = 0;
-      for (const BlockEntry& entry : image.EntriesOf(section, chunk, kBlocksPerChunk)) {
-        if (StateOf(entry) != BlockState::kHere) continue;
-        if (first == nullptr) {
-          first = &entry;
-          at = entry.file_offset;
-        }
-        // Bounded before it is added to.
-        if (entry.file_offset != at || at > index_offset) return refuse(entry);
-        at += entry.stored_length;
-      }
-      if (first != nullptr) pieces.push_back({first->file_offset, at, first});
-    }
+  // By entries: of a delta most chunks have none.
+  const BlockEntry* last = nullptr;
+  for (uint64_t i = 0; i < image.trailer().index_count; i++) {
+    const BlockEntry& entry = image.entries()[i];
+    if (StateOf(entry) != BlockState::kHere) continue;
+    const bool same = last != nullptr && last->section == entry.section &&
+                      last->block / kBlocksPerChunk == entry.block / kBlocksPerChunk;
+    // Bounded before it is added to.
+    if (entry.file_offset > index_offset) return refuse(entry);
+    if (!same) pieces.push_back({entry.file_offset, entry.file_offset, &entry});
+    if (entry.file_offset != pieces.back().end) return refuse(entry);
+    pieces.back().end += entry.stored_length;
+    last = &entry;
   }
   std::sort(pieces.begin(), pieces.end(),
             [](const Piece& a, const Piece& b) { return a.start < b.start; });

@@ -99,6 +99,17 @@ Result<std::unique_ptr<ImageFile>> ParentSearch::Find(const ImageFile& child,
   return Fail(FailureCode::kParent, message + tried + ". Put it there, or say in `parents` where it is");
 }
 
+bool IsOfChain(const ImageFile& frame, const std::string& path) {
+  struct stat other {};
+  if (sys::Fstatat(AT_FDCWD, path.c_str(), &other, 0) < 0) return false;
+  for (const ImageFile* file = &frame; file != nullptr; file = file->parent()) {
+    struct stat one {};
+    if (sys::Fstat(file->source().fd(), &one) < 0) continue;
+    if (one.st_dev == other.st_dev && one.st_ino == other.st_ino) return true;
+  }
+  return false;
+}
+
 Result<ImageFile> OpenFrame(const std::string& path, const std::vector<std::string>& places,
                             const ReadLimits& limits) {
   ParentSearch search(places);
@@ -127,7 +138,13 @@ Result<ImageFile> OpenFrame(const std::string& path, const std::vector<std::stri
     chain.pop_back();
     ImageFile& child = *chain.back().file;
     child.BuildOn(std::move(parent.file), std::move(parent.path));
-    if (Status covers = child.CheckCover(); !covers.ok()) return covers.failure();
+    if (Status covers = child.CheckCover(); !covers.ok()) {
+      Failure failure = covers.failure();
+      if (chain.size() > 1) {
+        failure.message = "in the parent file " + chain.back().path + ": " + failure.message;
+      }
+      return failure;
+    }
   }
   return std::move(*chain.front().file);
 }

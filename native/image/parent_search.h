@@ -27,6 +27,9 @@ class ParentSearch {
   std::map<std::string, ById> known_;  // by place
 };
 
+// Whether the path names a file that has to be there to read the frame.
+bool IsOfChain(const ImageFile& frame, const std::string& path);
+
 // kParent, too, when a chain is longer than any that can be meant.
 Result<ImageFile> OpenFrame(const std::string& path, const std::vector<std::string>& places,
                             const ReadLimits& limits);

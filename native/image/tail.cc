@@ -217,6 +217,10 @@ void Tail::WriteTrailer() {
 
 Result<uint64_t> Tail::Write() {
   WriteIndex();
+  if (image_.expected_state && trailer_.state != *image_.expected_state) {
+    return Fail(FailureCode::kCorrupt,
+                "the files do not add up to the memory that was frozen; nothing was written");
+  }
   WriteSums();
   WriteSections();
   WriteMetadata();

@@ -1,0 +1,175 @@
+/** Making one full file of a frame and all that it builds on. */
+
+import { AsyncResource } from 'node:async_hooks'
+import { performance } from 'node:perf_hooks'
+import type { Addon, CaptureHandle, CapturePlan, ImageInfo, NativeCaptureResult } from '../addon/addon.js'
+import { loadAddon } from '../addon/load.js'
+import { CallSite, fromNative } from '../base/errors.js'
+import type { NativeFailure } from '../base/native-failure.js'
+import { checkPath } from '../base/path.js'
+import { estimateMs, type SnapshotProgress } from '../base/progress.js'
+import { idToBytes, newId } from '../base/snapshot-id.js'
+import { checkOptions } from '../base/validate.js'
+import { checkLimits, type ReadLimits } from '../restore/limits.js'
+import { checkParents, type ParentOptions } from '../restore/parents.js'
+import { type JobCallback, runJob } from '../restore/read-job.js'
+import { abortError, CaptureJob } from './capture-job.js'
+import { fileOptionNames } from './file-options.js'
+import { type CheckedSnapshotOptions, checkSnapshotOptions, type SnapshotOptions } from './options.js'
+import type { SnapshotResult } from './snapshot.js'
+
+/** Options of {@link compact}; they mean the same as those of `snapshot()` and of `restore()`. */
+export interface CompactOptions
+  extends ParentOptions,
+    Pick<
+      SnapshotOptions,
+      | 'overwrite'
+      | 'mode'
+      | 'durable'
+      | 'compression'
+      | 'maxBytesPerSecond'
+      | 'nice'
+      | 'stallTimeoutMs'
+      | 'signal'
+      | 'onProgress'
+    > {
+  /** What the files may ask for. */
+  limits?: ReadLimits | undefined
+}
+
+const ofSnapshot = [
+  ...fileOptionNames,
+  'compression',
+  'maxBytesPerSecond',
+  'nice',
+  'stallTimeoutMs',
+  'signal',
+  'onProgress',
+] as const
+
+/**
+ * Makes one full file of a frame and all that it builds on. It is a new snapshot, with an id of its
+ * own, of the same instant (`frozenAt`) and with the same metadata; frames that build on `path` go
+ * on building on it. Every byte is checked while it is read, and the whole of it before the new
+ * file appears. It reads and writes in pieces: besides the index, it takes some 10 MiB of memory
+ * and one 256th of the size of the sections.
+ *
+ * Rejects with TypeError or RangeError for wrong arguments, with the signal's reason, and with a
+ * StillframeError: `PARENT`, `CORRUPT`, `FORMAT`, `VERSION`, `EXISTS`, `NO_SPACE`, `IO`, `STALLED`.
+ *
+ * @param path - the newest frame of the chain. A full file is copied.
+ * @param to - the file to write, which is none of the chain.
+ */
+export async function compact(
+  path: string | URL,
+  to: string | URL,
+  options?: CompactOptions,
+): Promise<SnapshotResult> {
+  const callSite = new CallSite(compact)
+  const file = checkPath(path, 'read')
+  const target = checkPath(to, 'write', 'to')
+  const given = checkOptions(options, [...ofSnapshot, 'parents', 'limits'])
+  const { parents, limits, ...rest } = given
+  const checked = checkSnapshotOptions(rest)
+  const plan = { path: file, parents: checkParents(parents), limits: checkLimits(limits) }
+  const addon = loadAddon()
+  const opened = await runJob({
+    path: file,
+    callSite,
+    signal: checked.signal,
+    onProgress: undefined,
+    start: (callback: JobCallback<Opened>) => addon.openChain(plan, callback),
+    discard: undefined,
+  })
+  let compaction: Compaction
+  try {
+    compaction = new Compaction({ addon, opened, target, options: checked, callSite })
+  } catch (error) {
+    throw fromNative(error, target, callSite)
+  }
+  return await compaction.done
+}
+
+type Opened = { chain: unknown; info: ImageInfo }
+
+interface CompactRequest {
+  readonly addon: Addon
+  readonly opened: Opened
+  readonly target: string
+  readonly options: CheckedSnapshotOptions
+  readonly callSite: CallSite
+}
+
+class Compaction extends CaptureJob<SnapshotProgress, SnapshotResult> {
+  readonly #request: CompactRequest
+  readonly #id = newId()
+  readonly #startedAt = performance.now()
+  readonly #counters = new Float64Array(4)
+  #capture: CaptureHandle | undefined
+
+  constructor(request: CompactRequest) {
+    super()
+    this.#request = request
+    const { addon, opened, target, options } = request
+    const { file, encoding, pacing, limits } = options
+    const plan: CapturePlan = {
+      engine: 'none',
+      faultHandling: 'kernel',
+      sources: [],
+      chain: opened.chain,
+      id: idToBytes(this.#id),
+      metadata: undefined,
+      parent: undefined,
+      parentId: undefined,
+      target: { path: target, ...file },
+      encoding,
+      pacing,
+      limits,
+    }
+    this.#capture = new addon.Capture(
+      plan,
+      AsyncResource.bind((failure: NativeFailure | null, result?: NativeCaptureResult) =>
+        this.#end(failure, result),
+      ),
+    )
+    this.begin(this.#capture, options)
+  }
+
+  get progress(): SnapshotProgress {
+    this.#capture?.progress(this.#counters)
+    const [bytesDone = 0, bytesTotal = 0, bytesWritten = 0] = this.#counters
+    const progress: SnapshotProgress = { bytesDone, bytesTotal, bytesWritten, copiedBytes: 0 }
+    const etaMs = estimateMs(performance.now() - this.#startedAt, bytesDone, bytesTotal)
+    if (etaMs !== undefined) progress.etaMs = etaMs
+    return progress
+  }
+
+  #end(failure: NativeFailure | null, result?: NativeCaptureResult): void {
+    this.#capture?.progress(this.#counters)
+    this.#capture = undefined
+    const { target, callSite } = this.#request
+    if (result !== undefined && failure === null) this.complete(this.#resultOf(result))
+    else if (failure?.failure === 'ABORTED') this.fail(abortError())
+    else this.fail(fromNative(failure, target, callSite))
+  }
+
+  #resultOf(native: NativeCaptureResult): SnapshotResult {
+    const byteLength = this.#request.opened.info.sections.reduce((sum, section) => sum + section.byteLength, 0)
+    return {
+      id: this.#id,
+      kind: 'full',
+      path: this.#request.target,
+      engine: 'none',
+      faultHandling: 'kernel',
+      byteLength,
+      changedBytes: byteLength,
+      scannedBytes: 0,
+      fileSize: native.fileSize,
+      allocatedBytes: native.allocatedBytes,
+      pauseMs: 0,
+      durationMs: native.durationMs,
+      pages: { total: native.pagesTotal, zero: native.pagesZero, copied: 0 },
+      copiedBytesPeak: 0,
+    }
+  }
+}

@@ -1,0 +1,52 @@
+// In the place of an engine for memory: the saver reads the frozen state from files, a chain that becomes one full file.
+// Nothing is frozen, and no memory is taken but what the savers work in.
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <vector>
+
+#include "base/thread.h"
+#include "base/unique_fd.h"
+#include "freeze/engine.h"
+#include "image/image_file.h"
+
+namespace stillframe {
+
+class ChainEngine final : public Engine, private PageSource {
+ public:
+  explicit ChainEngine(std::shared_ptr<const ImageFile> chain) : chain_(std::move(chain)) {}
+  ~ChainEngine() override;
+
+  Status Prepare(const FreezePlan& plan) override;
+  Status Freeze() override;
+  Status Attach() override { return Success{}; }
+  int wait_fd() const override { return ended_.get(); }
+  Result<CopyCost> Cost() override { return CopyCost{}; }
+  void Peek(uint32_t source, uint64_t offset, uint64_t length, std::byte* out) override;
+  void Stop() override;
+  Status Collect() override;
+  bool keeps_limit() const override { return true; }
+  int pid() const override { return 0; }
+
+ private:
+  // PageSource
+  void CopyFrozen(uint32_t section, uint64_t offset, size_t length, std::byte* out) override;
+  void Release(uint32_t /*section*/, uint64_t /*offset*/, size_t /*length*/) override {}
+
+  void Save();
+  std::unique_ptr<ReadScratch> TakeScratch();
+  void Fail(const Failure& failure);
+
+  const std::shared_ptr<const ImageFile> chain_;
+  SavePlan save_{};
+  UniqueFd ended_;  // eventfd
+  SaveEnd end_ = SaveEnd::kAborted;
+  std::mutex mutex_;  // guards what follows
+  std::vector<std::unique_ptr<ReadScratch>> free_;
+  std::optional<Failure> failure_;
+  Thread saver_;  // last: joined before anything it uses goes
+};
+
+}  // namespace stillframe
