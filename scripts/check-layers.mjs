@@ -45,6 +45,7 @@ const houses = [
       ['region'],
       ['machine'],
       ['snapshot', 'restore'],
+      ['compact'],
       ['index.ts'],
       ['heap'],
       ['cli'],
@@ -61,6 +62,7 @@ const houses = [
     floors: [
       ['support'],
       ['api', 'cli', 'consistency', 'crash', 'engines', 'heap', 'host', 'hostile', 'large', 'restore'],
+      ['deltas'],
     ],
   },
 ]

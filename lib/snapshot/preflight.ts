@@ -146,7 +146,14 @@ function overheadBytes(sources: readonly ResolvedSource[], metadata: string | un
   const sections = sources.reduce((sum, { name, byteLength }) => {
     const blocks = Math.ceil(byteLength / blockBytes)
     const pages = Math.ceil(byteLength / pageBytes)
-    return sum + blocks * blockEntryBytes + pages * pageSumBytes + sectionRecordBytes + Buffer.byteLength(name) + pageBytes
+    return (
+      sum +
+      blocks * blockEntryBytes +
+      pages * pageSumBytes +
+      sectionRecordBytes +
+      Buffer.byteLength(name) +
+      pageBytes
+    )
   }, 0)
   return headerAndTail + sections + Buffer.byteLength(metadata ?? '')
 }

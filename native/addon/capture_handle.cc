@@ -5,9 +5,9 @@
 
 #include "addon/builder.h"
 #include "addon/describe_image.h"
-#include "addon/read_jobs.h"
 #include "addon/failure.h"
 #include "addon/plan.h"
+#include "addon/read_jobs.h"
 #include "addon/sources.h"
 #include "capture/chain_engine.h"
 #include "freeze/fork_engine.h"

@@ -24,7 +24,8 @@ Napi::Value Inspect(const Napi::CallbackInfo& info) {
   const std::vector<std::string> parents = ParentsOf(&plan);
   if (!plan.ok()) return {};
   return ReadJob::Run(
-      info, info[1].As<Napi::Function>(), [path, parents, limits](ReadJob&) -> Result<ReadJob::ToValue> {
+      info, info[1].As<Napi::Function>(),
+      [path, parents, limits](ReadJob&) -> Result<ReadJob::ToValue> {
         Result<ImageFile> image = OpenFrame(path, parents, limits);
         if (!image.ok()) return image.failure();
         auto shared = std::make_shared<ImageFile>(std::move(image.value()));
@@ -39,7 +40,8 @@ Napi::Value Verify(const Napi::CallbackInfo& info) {
   const ReadLimits limits = LimitsOf(&plan);
   const std::vector<std::string> parents = ParentsOf(&plan);
   if (!plan.ok()) return {};
-  const auto work = [path, parents, limits, max_problems](ReadJob& job) -> Result<ReadJob::ToValue> {
+  const auto work = [path, parents, limits,
+                     max_problems](ReadJob& job) -> Result<ReadJob::ToValue> {
     Result<ImageFile> image = OpenFrame(path, parents, limits);
     if (!image.ok()) {
       const Failure& failure = image.failure();
@@ -73,22 +75,21 @@ Napi::Value OpenChain(const Napi::CallbackInfo& info) {
   const ReadLimits limits = LimitsOf(&plan);
   const std::vector<std::string> parents = ParentsOf(&plan);
   if (!plan.ok()) return {};
-  return ReadJob::Run(
-      info, info[1].As<Napi::Function>(),
-      [path, parents, limits](ReadJob& /*job*/) -> Result<ReadJob::ToValue> {
-        Result<ImageFile> image = OpenFrame(path, parents, limits);
-        if (!image.ok()) return image.failure();
-        auto shared = std::make_shared<const ImageFile>(std::move(image.value()));
-        return ReadJob::ToValue([shared](Napi::Env env) {
-          using Held = std::shared_ptr<const ImageFile>;
-          const auto chain = Napi::External<Held>::New(
-              env, new Held(shared), [](Napi::Env, Held* held) { delete held; });
-          return ObjectBuilder(env)
-              .Value("chain", chain)
-              .Value("info", DescribeImage(env, *shared))
-              .object();
-        });
-      });
+  return ReadJob::Run(info, info[1].As<Napi::Function>(),
+                      [path, parents, limits](ReadJob& /*job*/) -> Result<ReadJob::ToValue> {
+                        Result<ImageFile> image = OpenFrame(path, parents, limits);
+                        if (!image.ok()) return image.failure();
+                        auto shared = std::make_shared<const ImageFile>(std::move(image.value()));
+                        return ReadJob::ToValue([shared](Napi::Env env) {
+                          using Held = std::shared_ptr<const ImageFile>;
+                          const auto chain = Napi::External<Held>::New(
+                              env, new Held(shared), [](Napi::Env, Held* held) { delete held; });
+                          return ObjectBuilder(env)
+                              .Value("chain", chain)
+                              .Value("info", DescribeImage(env, *shared))
+                              .object();
+                        });
+                      });
 }
 
 Napi::Value Compare(const Napi::CallbackInfo& info) {

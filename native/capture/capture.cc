@@ -166,8 +166,7 @@ Status Capture::Prepare() {
 Status Capture::Attach() {
   schedule_.emplace(work_->plan.memory_limit);
   if (!work_->parent.path.empty()) {
-    Status reads =
-        Thread::StartDetached("sf-parent", [work = work_] { ReadParent(work.get()); });
+    Status reads = Thread::StartDetached("sf-parent", [work = work_] { ReadParent(work.get()); });
     if (!reads.ok()) return reads;
   }
   if (Status attached = work_->engine->Attach(); !attached.ok()) return attached;
@@ -288,8 +287,8 @@ Status Capture::FinishFile(Work* work, int target_fd, PublishTurn* turn) {
   // Pairs with the end of ReadParent(), which has written down what this builds on.
   control.header()->sums_ready.load(std::memory_order_acquire);
   FileSink sink(target_fd);
-  Result<uint64_t> length = WriteHeaderAndTail(
-      &sink, work->image, layout, {control.index(), control.sums()}, tail_offset);
+  Result<uint64_t> length = WriteHeaderAndTail(&sink, work->image, layout,
+                                               {control.index(), control.sums()}, tail_offset);
   if (!length.ok()) return length.failure();
   work->outcome.file_length = length.value();
   Result<uint64_t> allocated = AllocatedBytes(target_fd);

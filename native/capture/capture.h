@@ -47,7 +47,7 @@ struct CapturePlan {
   TargetPlan target;
   std::array<uint8_t, 16> id{};
   std::string metadata;
-  std::string parent;  // path of the file to build on; empty: none
+  std::string parent;                                // path of the file to build on; empty: none
   std::optional<std::array<uint8_t, 16>> parent_id;  // that it has to have
   JobLimits limits;
   Encoding encoding;

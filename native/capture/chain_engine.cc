@@ -76,9 +76,9 @@ void ChainEngine::Fail(const Failure& failure) {
 void ChainEngine::CopyFrozen(uint32_t section, uint64_t offset, size_t length, std::byte* out) {
   std::unique_ptr<ReadScratch> scratch = TakeScratch();
   if (scratch == nullptr) return;
-  Status read = chain_->ReadBlocks(section, offset / kBlockSize,
-                                   DivideRoundingUp(length, kBlockSize), out,
-                                   ReadCheck::kChecksums, scratch.get());
+  Status read =
+      chain_->ReadBlocks(section, offset / kBlockSize, DivideRoundingUp(length, kBlockSize), out,
+                         ReadCheck::kChecksums, scratch.get());
   if (!read.ok()) Fail(read.failure());
   const std::lock_guard lock(mutex_);
   free_.push_back(std::move(scratch));

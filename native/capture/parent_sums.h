@@ -13,7 +13,7 @@
 namespace stillframe {
 
 struct ParentRequest {
-  std::string path;         // of the parent
+  std::string path;                           // of the parent
   std::optional<std::array<uint8_t, 16>> id;  // that it has to have
   std::string target_path;  // of the delta: it may not take the place of a file that it builds on
   const ImageDescription* image = nullptr;

@@ -35,8 +35,8 @@ class BlockLayout {
   // Behind the methods of ImageFile of the same names. With `wanted`, the pages of each block that are asked for, the
   // others hold anything afterwards if the file is a full one, and are left alone if it is a delta.
   virtual Status ReadBlocks(const ImageFile& image, uint32_t section, uint64_t first,
-                            uint64_t count, const uint64_t* wanted, std::byte* out,
-                            ReadCheck check, ReadScratch* scratch) const = 0;
+                            uint64_t count, const uint64_t* wanted, std::byte* out, ReadCheck check,
+                            ReadScratch* scratch) const = 0;
   virtual Status CheckGapsOfChunk(const ImageFile& image, uint32_t section, uint64_t first,
                                   uint64_t count, ReadScratch* scratch) const = 0;
   virtual Status CheckOuterGaps(const ImageFile& image, ReadScratch* scratch) const = 0;

@@ -43,8 +43,8 @@ struct ControlHeader {
   std::atomic<uint64_t> bytes_written;  // bytes handed to the file
   std::atomic<uint64_t> zero_pages;
   std::atomic<uint64_t> changed_pages;  // that are not as in the parent; without one: all
-  std::atomic<uint64_t> next_chunk;  // the next one that a saver takes
-  std::atomic<uint64_t> file_tail;   // where the next blocks of a packed file go
+  std::atomic<uint64_t> next_chunk;     // the next one that a saver takes
+  std::atomic<uint64_t> file_tail;      // where the next blocks of a packed file go
   std::atomic<int64_t>
       next_write_ns;  // of the monotonic clock: when the rate limit allows the next write
   std::atomic<uint32_t> helpers;  // a futex: savers at work beside the first one
@@ -57,7 +57,7 @@ struct ControlHeader {
   // Written by the parent, read by the saver.
   std::atomic<uint32_t> abort_requested;
   std::atomic<uint32_t> parent_ready;  // a futex: the child may stop being readable by the parent
-  std::atomic<uint32_t> sums_ready;  // a futex: of a delta, the sums are those of the parent
+  std::atomic<uint32_t> sums_ready;    // a futex: of a delta, the sums are those of the parent
 };
 static_assert(std::atomic<uint64_t>::is_always_lock_free &&
               std::atomic<SaveStep>::is_always_lock_free);

@@ -16,7 +16,8 @@ class FlatLayout final : public BlockLayout {
                   const BlockEntry& entry) const override;
   Status CheckPlaces(const ImageFile& image) const override;
   Status ReadBlocks(const ImageFile& image, uint32_t section, uint64_t first, uint64_t count,
-                    const uint64_t* wanted, std::byte* out, ReadCheck check, ReadScratch* scratch) const override;
+                    const uint64_t* wanted, std::byte* out, ReadCheck check,
+                    ReadScratch* scratch) const override;
   Status CheckGapsOfChunk(const ImageFile& image, uint32_t section, uint64_t first, uint64_t count,
                           ReadScratch* scratch) const override;
   Status CheckOuterGaps(const ImageFile& image, ReadScratch* scratch) const override;

@@ -71,11 +71,11 @@ static_assert(sizeof(FileHeader) == 88 && offsetof(FileHeader, checksum) == 80);
 // in the parent. A page is in the file (present), zero, or, in a delta, as in the parent (neither).
 struct BlockEntry {
   uint64_t file_offset;  // 0 when present is 0
-  uint64_t present;      // bit i: page i of the block is in the file; it has a byte that is not zero
-  uint64_t zero;         // bit i: page i of the block is all zero
-  uint64_t checksum;     // XXH3-64 of the block as it is stored; 0 when present is 0
-  uint32_t section;      // index into the section table
-  uint32_t block;        // position in the section, in blocks
+  uint64_t present;   // bit i: page i of the block is in the file; it has a byte that is not zero
+  uint64_t zero;      // bit i: page i of the block is all zero
+  uint64_t checksum;  // XXH3-64 of the block as it is stored; 0 when present is 0
+  uint32_t section;   // index into the section table
+  uint32_t block;     // position in the section, in blocks
   uint32_t
       stored_length;  // bytes in the file, 0 when present is 0; flat: all pages; packed: present ones, encoded
   Codec codec;

@@ -265,7 +265,9 @@ std::span<const BlockEntry> ImageFile::EntriesOf(const Section& section, uint64_
                                                  uint64_t count) const {
   const std::span<const BlockEntry> all(entries() + section.first_entry, section.entry_count);
   if (!is_delta()) return all.subspan(first, std::min(count, all.size() - first));
-  const auto is_before = [](const BlockEntry& entry, uint64_t block) { return entry.block < block; };
+  const auto is_before = [](const BlockEntry& entry, uint64_t block) {
+    return entry.block < block;
+  };
   const auto from = std::lower_bound(all.begin(), all.end(), first, is_before);
   const auto to = std::lower_bound(from, all.end(), first + count, is_before);
   return {from, to};
@@ -329,13 +331,11 @@ Result<std::vector<ImageProblem>> ImageFile::Verify(size_t max_problems,
   std::vector<ImageProblem> problems;
   for (const ImageFile* file = this; file != nullptr; file = file->parent()) {
     if (problems.size() == max_problems) return problems;
-    Result<std::vector<ImageProblem>> found =
-        ImageSweep(*file).Run(ImageSweep::Extent::kOwn, Check::kChecksums,
-                              max_problems - problems.size(), control);
+    Result<std::vector<ImageProblem>> found = ImageSweep(*file).Run(
+        ImageSweep::Extent::kOwn, Check::kChecksums, max_problems - problems.size(), control);
     if (!found.ok()) return found;
     for (ImageProblem& problem : found.value()) {
-      problem.reason =
-          file->Named(Corrupt(0, "", std::move(problem.reason))).failure().message;
+      problem.reason = file->Named(Corrupt(0, "", std::move(problem.reason))).failure().message;
       problems.push_back(std::move(problem));
     }
   }

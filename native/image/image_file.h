@@ -139,8 +139,8 @@ class ImageFile {
   std::string metadata_;
   Mapping index_;
   std::unique_ptr<ImageFile> parent_;
-  std::string path_;                 // of a parent
-  std::vector<uint32_t> in_parent_;  // by section: the number of the one of its name; kNowhere
+  std::string path_;                  // of a parent
+  std::vector<uint32_t> in_parent_;   // by section: the number of the one of its name; kNowhere
   std::vector<uint64_t> first_sums_;  // of every kBlocksPerChunk-th entry
 };
 

@@ -133,8 +133,8 @@ Status ImageOpener::CheckTail() const {
   const bool counts_bounded =
       trailer_.section_count >= 1 && trailer_.section_count <= kMaxSections &&
       trailer_.names_length <= trailer_.section_count * kMaxNameLength &&
-      trailer_.metadata_length <= kMaxMetadataLength &&
-      trailer_.index_count <= kMaxSectionLength && trailer_.sum_count <= kMaxSectionLength;
+      trailer_.metadata_length <= kMaxMetadataLength && trailer_.index_count <= kMaxSectionLength &&
+      trailer_.sum_count <= kMaxSectionLength;
   if (!counts_bounded) return Corrupt(trailer_at, "", "the trailer has counts beyond all limits");
   const uint64_t records_length = trailer_.section_count * sizeof(SectionRecord);
   const uint64_t index_length = trailer_.index_count * sizeof(BlockEntry);
@@ -215,8 +215,8 @@ Status ImageOpener::PlaceSections(const std::vector<SectionRecord>& records,
     const SectionRecord& record = records[i];
     const SaveSection& planned = layout.sections[i];
     const uint64_t block_count = BlockCount(record.byte_length);
-    const bool lists = IsDelta(header_) ? record.entry_count <= block_count
-                                        : record.entry_count == block_count;
+    const bool lists =
+        IsDelta(header_) ? record.entry_count <= block_count : record.entry_count == block_count;
     if (record.data_offset != planned.data_offset || record.first_entry != entries || !lists ||
         record.entry_count > trailer_.index_count - entries) {
       return Corrupt(trailer_.sections_offset + i * sizeof record, described[i].name,

@@ -184,7 +184,8 @@ Result<std::vector<ImageProblem>> ImageSweep::Run(Extent extent, ImageFile::Chec
   if (gaps_) {
     Status sums = image_.CheckSums();
     compare_sums_ = sums.ok();
-    if (!Note(tasks_.size(), std::move(sums))) return failure_.failure();  // they lie behind the pages
+    if (!Note(tasks_.size(), std::move(sums)))
+      return failure_.failure();  // they lie behind the pages
   }
   {
     std::vector<Thread> helpers(ReaderCount(control->bytes_total));

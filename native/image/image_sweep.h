@@ -22,7 +22,7 @@ class ImageSweep {
   enum class Way : uint8_t {
     kStraight,   // fresh memory, all zero, that the kernel may write into: nobody else has it yet
     kAboveBase,  // the same, over a mapping of the full file: only pages that are not as there
-    kByHand,     // it may be write-protected by a capture, where only our own writes are let through
+    kByHand,  // it may be write-protected by a capture, where only our own writes are let through
   };
   // The section goes to `memory`, of at least its length. Bytes behind it are left alone.
   void Fill(uint32_t section, std::byte* memory, Way way);
@@ -61,8 +61,8 @@ class ImageSweep {
   Extent extent_ = Extent::kFile;
   std::vector<Task> tasks_;
   ImageFile::Check check_ = ImageFile::Check::kNone;
-  bool gaps_ = false;   // are checked too
-  bool state_ = false;  // so is the sum of all memory
+  bool gaps_ = false;          // are checked too
+  bool state_ = false;         // so is the sum of all memory
   bool compare_sums_ = false;  // with those of the pages
   size_t max_problems_ = 0;
   ReadControl* control_ = nullptr;

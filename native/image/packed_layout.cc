@@ -30,8 +30,7 @@ Status CheckDense(const ImageFile& image, uint32_t section_index, const BlockEnt
   }
   // Only the last page of the section can go beyond its end.
   const uint64_t length = PaddedBlockLength(section.byte_length, entry.block);
-  const uint64_t used =
-      std::min(length, section.byte_length - uint64_t{entry.block} * kBlockSize);
+  const uint64_t used = std::min(length, section.byte_length - uint64_t{entry.block} * kBlockSize);
   if (used == length || (entry.present >> (length / kPageSize - 1) & 1) == 0) return Success{};
   const uint64_t behind = length - used;
   if (FirstNotZero(dense + dense_length - behind, behind) == behind) return Success{};

@@ -71,8 +71,7 @@ const ParentSearch::ById& ParentSearch::FilesIn(const std::string& place) {
 
 Result<std::unique_ptr<ImageFile>> ParentSearch::Find(const ImageFile& child,
                                                       const std::string& child_path,
-                                                      const ReadLimits& limits,
-                                                      std::string* path) {
+                                                      const ReadLimits& limits, std::string* path) {
   const std::vector<std::string> beside = {DirectoryOf(child_path)};
   const std::vector<std::string>& places = places_.empty() ? beside : places_;
   std::string tried;
@@ -96,7 +95,8 @@ Result<std::unique_ptr<ImageFile>> ParentSearch::Find(const ImageFile& child,
   std::string message = child_path + " holds only what differs from the snapshot " +
                         Uuid(child.header().parent_id) + ", which is not in";
   for (const std::string& place : places) message += " " + place;
-  return Fail(FailureCode::kParent, message + tried + ". Put it there, or say in `parents` where it is");
+  return Fail(FailureCode::kParent,
+              message + tried + ". Put it there, or say in `parents` where it is");
 }
 
 bool IsOfChain(const ImageFile& frame, const std::string& path) {
@@ -123,8 +123,8 @@ Result<ImageFile> OpenFrame(const std::string& path, const std::vector<std::stri
   chain.push_back({std::make_unique<ImageFile>(std::move(newest.value())), path});
   while (chain.back().file->is_delta()) {
     if (chain.size() == kLongestChain) {
-      return Fail(FailureCode::kParent, path + " builds on more than " +
-                                            std::to_string(kLongestChain) + " files");
+      return Fail(FailureCode::kParent,
+                  path + " builds on more than " + std::to_string(kLongestChain) + " files");
     }
     std::string parent_path;
     Result<std::unique_ptr<ImageFile>> parent =

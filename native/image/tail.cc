@@ -192,7 +192,8 @@ void Tail::WriteSections() {
     trailer_.names_length += records_[i].name_length;
     out_->Append(&records_[i], sizeof records_[i]);
   }
-  for (const auto& section : image_.sections) out_->Append(section.name.data(), section.name.size());
+  for (const auto& section : image_.sections)
+    out_->Append(section.name.data(), section.name.size());
   trailer_.sections_checksum = out_->PartChecksum();
 }
 
@@ -234,15 +235,14 @@ Result<uint64_t> Tail::Write() {
 Result<uint64_t> WriteHeaderAndTail(ByteSink* sink, const ImageDescription& image,
                                     const ImageLayout& layout, const SavedBlocks& saved,
                                     uint64_t tail_offset) {
-  Result<Mapping> window =
-      Mapping::Anonymous(kWindow, MAP_PRIVATE, "the tail of a snapshot file");
+  Result<Mapping> window = Mapping::Anonymous(kWindow, MAP_PRIVATE, "the tail of a snapshot file");
   if (!window.ok()) return window.failure();
   TailWriter out(sink, window.value().data(), tail_offset);
   Result<uint64_t> length = Tail(image, layout, saved, &out).Write();
   if (!length.ok()) return length;
   FillHeader(image, layout, window.value().data());
-  Status wrote = WritePart(sink, window.value().data(), kPageSize, 0,
-                           "cannot write the header of the file");
+  Status wrote =
+      WritePart(sink, window.value().data(), kPageSize, 0, "cannot write the header of the file");
   if (!wrote.ok()) return wrote.failure();
   return length;
 }

@@ -50,8 +50,9 @@ class Delta : public ::testing::Test {
     Saved saved{directory_.File(name)};
     if (is_delta) {
       Result<ParentMark> mark =
-          ReadParentSums({parent, {}, saved.path, &image, &plan_layout, control.value().sums(),
-                          [] { return false; }});
+          ReadParentSums({parent, {}, saved.path, &image, &plan_layout, control.value().sums(), [] {
+                            return false;
+                          }});
       if (!mark.ok()) {
         ADD_FAILURE() << mark.failure().message;
         return saved;
@@ -118,8 +119,7 @@ class Delta : public ::testing::Test {
     for (uint32_t i = 0; i < sections.size(); i++) {
       Bytes memory(sections[i].bytes.size());
       ReadControl control;
-      ASSERT_TRUE(
-          FillMemory(image, i, memory.data(), ImageFile::Check::kChecksums, &control).ok());
+      ASSERT_TRUE(FillMemory(image, i, memory.data(), ImageFile::Check::kChecksums, &control).ok());
       ASSERT_TRUE(memory == sections[i].bytes) << path << ", section " << sections[i].name;
     }
     ReadControl control;
@@ -167,14 +167,17 @@ TEST_F(Delta, OfNothingIsEmptyAndRestoresAll) {
 TEST_F(Delta, EveryFrameOfAHistoryComesBackAsItWas) {
   for (const uint32_t seed : {1U, 2U, 3U, 4U}) {
     std::mt19937 random(seed);
-    const auto below = [&](uint64_t n) { return std::uniform_int_distribution<uint64_t>(0, n - 1)(random); };
+    const auto below = [&](uint64_t n) {
+      return std::uniform_int_distribution<uint64_t>(0, n - 1)(random);
+    };
     Sections sections = {{"a", Pattern(20 * kBlockSize + 1, seed)}, {"b", Bytes(2 * kBlockSize)}};
     std::vector<std::pair<std::string, Sections>> frames;
     std::string parent;
     for (int frame = 0; frame < 14; frame++) {
       const bool zstd = below(2) == 0;
       const Layout layout = seed % 2 == 0 ? Layout::kPacked : Layout::kFlat;
-      const Codec codec = zstd && (frame > 0 || layout == Layout::kPacked) ? Codec::kZstd : Codec::kNone;
+      const Codec codec =
+          zstd && (frame > 0 || layout == Layout::kPacked) ? Codec::kZstd : Codec::kNone;
       const std::string name = std::to_string(seed) + "-" + std::to_string(frame);
       parent = Save(name, sections, parent, layout, codec).path;
       frames.emplace_back(parent, sections);
@@ -191,7 +194,8 @@ TEST_F(Delta, EveryFrameOfAHistoryComesBackAsItWas) {
         }
       }
       if (below(3) == 0) sections[0].bytes.resize(1 + below(24 * kBlockSize));
-      if (below(4) == 0) sections.push_back({"new" + std::to_string(frame), Pattern(below(kBlockSize), frame)});
+      if (below(4) == 0)
+        sections.push_back({"new" + std::to_string(frame), Pattern(below(kBlockSize), frame)});
       if (below(5) == 0 && sections.size() > 2) sections.erase(sections.begin() + 1);
       if (below(5) == 0) std::swap(sections.front(), sections.back());
     }
@@ -263,8 +267,8 @@ TEST_F(ParentRefused, WhenTheDeltaWouldTakeItsPlace) {
   const ImageLayout layout = PlanLayout(image.sections, Layout::kPacked);
   std::vector<PageSum> sums(layout.block_count * kPagesPerBlock);
   for (const std::string& target : {base_, middle_, newest_}) {
-    Result<ParentMark> mark = ReadParentSums(
-        {newest_, {}, target, &image, &layout, sums.data(), [] { return false; }});
+    Result<ParentMark> mark =
+        ReadParentSums({newest_, {}, target, &image, &layout, sums.data(), [] { return false; }});
     ASSERT_FALSE(mark.ok());
     EXPECT_EQ(mark.failure().code, FailureCode::kParent);
   }
@@ -281,8 +285,8 @@ TEST_F(ParentRefused, WhenItsSumsAreDamaged) {
   image.sections = {{"main", sections_[0].bytes.size()}};
   const ImageLayout layout = PlanLayout(image.sections, Layout::kPacked);
   std::vector<PageSum> sums(layout.block_count * kPagesPerBlock);
-  Result<ParentMark> mark = ReadParentSums({newest_, {}, directory_.File("next"), &image, &layout,
-                                            sums.data(), [] { return false; }});
+  Result<ParentMark> mark = ReadParentSums(
+      {newest_, {}, directory_.File("next"), &image, &layout, sums.data(), [] { return false; }});
   ASSERT_FALSE(mark.ok());
   EXPECT_EQ(mark.failure().code, FailureCode::kParent);
 }

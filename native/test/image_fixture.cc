@@ -136,8 +136,8 @@ uint64_t WriteImage(int fd, const std::vector<SampleSection>& sections, const st
   EXPECT_EQ(SaveChunks(plan), SaveEnd::kComplete);
   const uint64_t tail_offset =
       packed ? RoundUp(plan.control->file_tail.load(), kPartAlignment) : layout.data_end;
-  Result<uint64_t> length = WriteHeaderAndTail(
-      &sink, image, layout, {plan.index, plan.sums}, tail_offset);
+  Result<uint64_t> length =
+      WriteHeaderAndTail(&sink, image, layout, {plan.index, plan.sums}, tail_offset);
   EXPECT_TRUE(length.ok());
   return length.ok() ? length.value() : 0;
 }

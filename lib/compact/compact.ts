@@ -13,10 +13,14 @@ import { checkOptions } from '../base/validate.js'
 import { checkLimits, type ReadLimits } from '../restore/limits.js'
 import { checkParents, type ParentOptions } from '../restore/parents.js'
 import { type JobCallback, runJob } from '../restore/read-job.js'
-import { abortError, CaptureJob } from './capture-job.js'
-import { fileOptionNames } from './file-options.js'
-import { type CheckedSnapshotOptions, checkSnapshotOptions, type SnapshotOptions } from './options.js'
-import type { SnapshotResult } from './snapshot.js'
+import { abortError, CaptureJob } from '../snapshot/capture-job.js'
+import { fileOptionNames } from '../snapshot/file-options.js'
+import {
+  type CheckedSnapshotOptions,
+  checkSnapshotOptions,
+  type SnapshotOptions,
+} from '../snapshot/options.js'
+import type { SnapshotResult } from '../snapshot/snapshot.js'
 
 /** Options of {@link compact}; they mean the same as those of `snapshot()` and of `restore()`. */
 export interface CompactOptions
@@ -154,7 +158,10 @@ class Compaction extends CaptureJob<SnapshotProgress, SnapshotResult> {
   }
 
   #resultOf(native: NativeCaptureResult): SnapshotResult {
-    const byteLength = this.#request.opened.info.sections.reduce((sum, section) => sum + section.byteLength, 0)
+    const byteLength = this.#request.opened.info.sections.reduce(
+      (sum, section) => sum + section.byteLength,
+      0,
+    )
     return {
       id: this.#id,
       kind: 'full',
