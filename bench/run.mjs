@@ -4,6 +4,7 @@ import os from 'node:os'
 import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
+import { bench as deltas } from './deltas.mjs'
 import { bench as eventLoop } from './event-loop.mjs'
 import { bench as firstWrite } from './first-write.mjs'
 import { bench as freeze } from './freeze.mjs'
@@ -40,6 +41,7 @@ const benches = [
   firstWrite,
   eventLoop,
   secondSnapshot,
+  deltas,
   memory,
   independence,
   heap,

@@ -149,8 +149,9 @@ async function examine(directory, { largest, kind, until }) {
   const isAlone = () => readdirSync(directory).length === published().length
   while ((published().length === 0 || !isAlone()) && Date.now() < until) {
     if (kind === 'snapshot' && published().length === 0 && !copyRuns(directory)) {
-      await sleep(500)
-      if (published().length === 0) return `no snapshot, but ${readdirSync(directory)}`
+      // Between its fork and the moment at which it has a name of its own it cannot be seen.
+      await sleep(5000)
+      if (published().length === 0 && !copyRuns(directory)) return `no snapshot, but ${readdirSync(directory)}`
     }
     await sleep(50)
   }

@@ -167,7 +167,7 @@ const says = {
   tail: /the trailer does not describe this file/,
   counts: /counts beyond all limits/,
   sums: /more or fewer sums than pages/,
-  nowhere: /blocks that are neither in this file nor in its parent/,
+  nowhere: /pages that are neither in this file nor in its parent/,
 }
 const rules: [string, Name, RegExp, (image: EditableImage) => void][] = [
   [
@@ -345,9 +345,10 @@ it('a page that is neither in a delta nor in its parent is not handed out', asyn
     for (const verify of [true, false]) {
       const error = await rejectionOf(restore(path, { mode, verify }))
       expect(error).toMatchObject({ code: 'ERR_STILLFRAME_CORRUPT', path, section: 'pages' })
-      expect(error.message).toContain('a page that is neither in this file nor in its parent')
+      expect(error.message).toContain('pages that are neither in this file nor in its parent')
     }
   }
+  expect((await verify(path)).ok).toBe(false)
 })
 
 it('several may read a chain at once', async () => {

@@ -1,0 +1,184 @@
+// What a delta saves, and what it does not: a full snapshot and a delta of the same region in one run, for each engine
+// and for two ways in which memory changes; and how long a chain takes to come back, beside one full file.
+import { setTimeout as sleep } from 'node:timers/promises'
+import { restore, snapshot } from 'stillframe'
+import { runIfMain } from './support/alone.mjs'
+import { engineOptions, usableEngines } from './support/engines.mjs'
+import { GIB, HUGE_PAGE, MIB, PAGE, touchedRegion } from './support/pages.mjs'
+import { shuffled } from './support/random.mjs'
+import { whyNoRoom } from './support/room.mjs'
+import { tryScenario } from './support/scenario.mjs'
+import { summary } from './support/statistics.mjs'
+import { number, ratio, size } from './support/table.mjs'
+
+/** How memory changes between two frames: pages to write, in the order of a seed. */
+const changes = {
+  '1 % of 2 MiB units': (pages, seed) => {
+    const each = HUGE_PAGE / PAGE
+    const units = shuffled(pages.count / each, seed).subarray(0, Math.ceil(pages.count / each / 100))
+    return Array.from(units, (unit) => Array.from({ length: each }, (_, page) => unit * each + page)).flat()
+  },
+  '10,000 random pages': (pages, seed) => shuffled(pages.count, seed).subarray(0, 10_000),
+}
+
+/** Pages of which no two are alike, so that nothing is zero or repeated. */
+const filled = (byteLength) => {
+  const made = touchedRegion(byteLength, true)
+  for (let page = 0; page < made.pages.count; page++) made.pages.write(page, page % 251)
+  return made
+}
+
+export const scenarios = {
+  /** A full snapshot and a delta by turns, each with as many writes since the one before. */
+  async pair({ engine, change, byteLength, rounds, seed, directory }) {
+    const { region, pages } = filled(byteLength)
+    const options = { ...engineOptions[engine], memoryLimit: byteLength, durable: false }
+    let value = 0
+    const write = (round) => {
+      value = (value + 1) % 250
+      for (const page of changes[change](pages, seed + round)) pages.write(page, value)
+    }
+    const take = async (name, more) => {
+      const started = performance.now()
+      const running = snapshot(region, `${directory}/${name}`, { ...options, ...more })
+      const pauseMs = performance.now() - started
+      return { ...(await running.done), pauseMs }
+    }
+    let parent = await take('0')
+    const taken = { full: [], delta: [] }
+    for (let round = 0; round < rounds; round++) {
+      write(2 * round)
+      taken.full.push(await take('full'))
+      write(2 * round + 1)
+      parent = await take(String(round + 1), { parent })
+      taken.delta.push(parent)
+      await sleep(200)
+    }
+    const median = (kind, of) => summary(taken[kind].map(of)).p50
+    return Object.fromEntries(
+      ['full', 'delta'].map((kind) => [
+        kind,
+        {
+          pauseMs: median(kind, ({ pauseMs }) => pauseMs),
+          durationMs: median(kind, ({ durationMs }) => durationMs),
+          allocatedBytes: median(kind, ({ allocatedBytes }) => allocatedBytes),
+          changedBytes: median(kind, ({ changedBytes }) => changedBytes),
+          scannedBytes: median(kind, ({ scannedBytes }) => scannedBytes),
+        },
+      ]),
+    )
+  },
+
+  /** A chain and one full file of the same memory, restored by turns. */
+  async chain({ change, byteLength, length, rounds, seed, directory }) {
+    const { region, pages } = filled(byteLength)
+    const options = { ...engineOptions.fork, memoryLimit: byteLength, durable: false }
+    let parent = await snapshot(region, `${directory}/0`, options).done
+    for (let frame = 1; frame <= length; frame++) {
+      for (const page of changes[change](pages, seed + frame)) pages.write(page, frame)
+      parent = await snapshot(region, `${directory}/${frame}`, { ...options, parent }).done
+    }
+    await snapshot(region, `${directory}/full`, options).done
+    region.close()
+    const timeOf = async (path, mode) => {
+      const started = performance.now()
+      const restored = await restore(path, { mode, verify: mode === 'copy' })
+      const first = new Uint8Array(restored.regions.main.buffer, 0, 1)[0]
+      const ms = performance.now() - started
+      restored.close()
+      return first === undefined ? Number.NaN : ms
+    }
+    const times = { 'chain copy': [], 'full copy': [], 'chain map': [], 'full map': [] }
+    for (let round = 0; round < rounds; round++) {
+      for (const mode of ['copy', 'map']) {
+        times[`chain ${mode}`].push(await timeOf(parent.path, mode))
+        times[`full ${mode}`].push(await timeOf(`${directory}/full`, mode))
+      }
+    }
+    return Object.fromEntries(Object.entries(times).map(([name, ms]) => [name, summary(ms).p50]))
+  },
+}
+
+const measure = async (settings, { seed, directory, note, skipped }) => {
+  const { byteLength, chainBytes, chainLength, rounds } = settings
+  const need = { memory: 1.2 * byteLength, disk: 3 * byteLength }
+  const reason = whyNoRoom(directory, need)
+  if (reason !== undefined) {
+    skipped.push({ what: `a region of ${size(byteLength)}`, reason })
+    return { pairs: [], chains: [] }
+  }
+  const pairs = []
+  const chains = []
+  for (const change of Object.keys(changes)) {
+    for (const engine of await usableEngines(directory, skipped)) {
+      const what = `${change}, ${engine}`
+      note(`deltas: ${what}`)
+      const options = { engine, change, byteLength, rounds, seed, directory }
+      const found = await tryScenario(skipped, what, import.meta.url, 'pair', options)
+      if (found !== undefined) pairs.push({ change, engine, ...found })
+    }
+    note(`deltas: ${change}, a chain of ${chainLength}`)
+    const options = { change, byteLength: chainBytes, length: chainLength, rounds, seed, directory }
+    const found = await tryScenario(skipped, `${change}, chain`, import.meta.url, 'chain', options)
+    if (found !== undefined) chains.push({ change, ...found })
+  }
+  return { pairs, chains }
+}
+
+const pairTable = (pairs, { byteLength, rounds }) => ({
+  title: `A delta beside a full snapshot, region of ${size(byteLength)} in huge pages`,
+  columns: [
+    'written between frames',
+    'engine',
+    'pause ms',
+    'to full',
+    'duration ms',
+    'to full',
+    'on the disk',
+    'to the changed pages',
+    'read to find them',
+  ],
+  rows: pairs.map(({ change, engine, full, delta }) => [
+    change,
+    engine,
+    number(delta.pauseMs),
+    ratio(delta.pauseMs, full.pauseMs),
+    number(delta.durationMs),
+    ratio(delta.durationMs, full.durationMs),
+    size(delta.allocatedBytes),
+    ratio(delta.allocatedBytes, delta.changedBytes),
+    size(delta.scannedBytes),
+  ]),
+  note: `Medians of ${rounds} pairs, taken by turns. Changes are found by content: all of the memory is read.`,
+})
+
+const chainTable = (chains, { chainBytes, chainLength, rounds }) => ({
+  title: `A full file and ${chainLength} deltas restored, beside one full file, ${size(chainBytes)}`,
+  columns: ['written between frames', 'copy, ms', 'to full', 'map to the first read, ms', 'to full'],
+  rows: chains.map((row) => [
+    row.change,
+    number(row['chain copy']),
+    ratio(row['chain copy'], row['full copy']),
+    number(row['chain map']),
+    ratio(row['chain map'], row['full map']),
+  ]),
+  note: `Medians of ${rounds}, taken by turns. Copies are checked, mappings are not. Files are in the page cache or not, as the machine has it.`,
+})
+
+export const bench = {
+  name: 'deltas',
+  title: 'Frames that build on one another',
+  about: 'Takes deltas and full snapshots by turns, and restores a chain beside one full file.',
+  settings: {
+    full: { byteLength: 2 * GIB, chainBytes: 2 * GIB, chainLength: 16, rounds: 5 },
+    quick: { byteLength: 256 * MIB, chainBytes: 256 * MIB, chainLength: 4, rounds: 2 },
+  },
+  measure,
+  tables: ({ rows, settings }) => [
+    ...(rows.pairs.length > 0 ? [pairTable(rows.pairs, settings)] : []),
+    ...(rows.chains.length > 0 ? [chainTable(rows.chains, settings)] : []),
+  ],
+  plots: () => [],
+}
+
+runIfMain(import.meta.url, bench)
