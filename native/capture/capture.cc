@@ -166,7 +166,7 @@ Status Capture::Prepare() {
 Status Capture::Attach() {
   schedule_.emplace(work_->plan.memory_limit);
   if (!work_->parent.path.empty()) {
-    Status reads = Thread::StartDetached("sf-parent", [work = work_] { ReadParent(work.get()); });
+    Status reads = Thread::StartDetached("stillframe-sums", [work = work_] { ReadParent(work.get()); });
     if (!reads.ok()) return reads;
   }
   if (Status attached = work_->engine->Attach(); !attached.ok()) return attached;
@@ -242,6 +242,7 @@ void Capture::Ended(Status ended) {
     }
     work_->sources.clear();
     work_->plan.sources.clear();
+    work_->control->DropSums();
     CollapseInBackground(std::move(regions));
   }
   on_end_(std::move(outcome));

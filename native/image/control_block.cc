@@ -5,6 +5,8 @@
 #include <new>
 #include <utility>
 
+#include "base/sys.h"
+
 namespace stillframe {
 namespace {
 
@@ -66,6 +68,11 @@ Result<ControlBlock> ControlBlock::Create(uint64_t block_count, const SaverNeeds
     block.buffers_.push_back(buffers);
   }
   return block;
+}
+
+void ControlBlock::DropSums() {
+  const uint64_t length = RoundUp(block_count_ * kPagesPerBlock * sizeof(PageSum), kPageSize);
+  if (length > 0) sys::Madvise(sums(), length, MADV_REMOVE);
 }
 
 }  // namespace stillframe

@@ -90,6 +90,8 @@ class ControlBlock {
   PageSum* sums() const {
     return reinterpret_cast<PageSum*>(mapping_.data() + SumsOffset(block_count_));
   }
+  // Gives back the memory of the sums. Whoever ends a job does it here, so that it does not hold up the JS thread.
+  void DropSums();
   uint64_t block_count() const { return block_count_; }
   const SaverBuffers* buffers() const { return buffers_.data(); }  // [saver_count()]
   uint32_t saver_count() const { return static_cast<uint32_t>(buffers_.size()); }
