@@ -5,6 +5,7 @@ import { printable } from '../base/printable.js'
 import { type VerifyProblem, verify as verifyFile } from '../index.js'
 import { type Command, UsageError } from './command.js'
 import type { Io } from './io.js'
+import { parentsOption, readParents } from './parents.js'
 import { renderTable } from './table.js'
 import { count, formatBytes, formatCount, formatDuration, formatNumber, formatOffset } from './units.js'
 import { checkValues, inspectValues, type ValuesInfo } from './values.js'
@@ -23,11 +24,13 @@ export const verify: Command = {
       placeholder: 'N',
       help: `stop after so many problems (default ${defaultMaxProblems})`,
     },
+    parents: parentsOption,
   },
   details: `
 Reads the whole file and compares it with its checksums. Problems are listed with the section and the
-offset in the file. Of a file of values (snapshotState) every value is read; its first problem is its
-last, too. Exit status 0 when there are none, 1 otherwise.`,
+offset in the file. Of a delta all that it builds on is checked as well, and that they belong together.
+Of a file of values (snapshotState) every value is read; its first problem is its last, too. Exit
+status 0 when there are none, 1 otherwise.`,
 
   async run(args, io) {
     const path = args.positional(0)
@@ -39,6 +42,7 @@ last, too. Exit status 0 when there are none, 1 otherwise.`,
     const report = await verifyFile(path, {
       signal: io.signal,
       maxProblems,
+      ...readParents(args),
       onProgress: ({ bytesDone, bytesTotal }) => bar.update(bytesDone, bytesTotal),
     }).finally(() => bar.stop())
     const durationMs = performance.now() - begunMs
