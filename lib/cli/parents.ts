@@ -6,7 +6,7 @@ export const parentsOption: OptionSpec = {
   type: 'string',
   placeholder: 'PLACE',
   multiple: true,
-  help: 'where parents of deltas are: a file or directory (default: beside each); repeatable',
+  help: 'where parents are: a file or directory (default: beside each); repeatable',
 }
 
 /** The option of the library; none: beside each file. */
