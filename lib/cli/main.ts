@@ -20,6 +20,7 @@ import {
 } from './command.js'
 import { compact } from './compact.js'
 import { demo } from './demo.js'
+import { diff } from './diff.js'
 import { doctor } from './doctor.js'
 import { extract } from './extract.js'
 import { heapDiff } from './heap-diff.js'
@@ -34,6 +35,7 @@ const commands: readonly Command[] = [
   inspect,
   verify,
   extract,
+  diff,
   compact,
   heapSummary,
   heapDiff,

@@ -51,6 +51,8 @@ const commands: string[][] = [
   ['inspect', orphan],
   ['verify', orphan],
   ['extract', orphan, 'table', '-f', '-o', out],
+  ['compact', orphan, '-f', '-o', out],
+  ['diff', orphan, orphan],
 ]
 
 describe.each(commands)('%s %s', (...command) => {
