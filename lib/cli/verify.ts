@@ -2,7 +2,7 @@
 
 import { performance } from 'node:perf_hooks'
 import { printable } from '../base/printable.js'
-import { type VerifyProblem, verify as verifyFile } from '../index.js'
+import { type SnapshotInfo, type VerifyProblem, verify as verifyFile } from '../index.js'
 import { type Command, UsageError } from './command.js'
 import type { Io } from './io.js'
 import { parentsOption, readParents } from './parents.js'
@@ -49,7 +49,7 @@ status 0 when there are none, 1 otherwise.`,
 
     const { ok, problems, info } = report
     const lines = ok
-      ? describeSound(path, info?.fileSize ?? 0, info?.byteLength ?? 0, durationMs, io)
+      ? describeSound(path, info, durationMs, io)
       : describeProblems(path, problems, maxProblems, io)
     await io.report({ file: path, ok, durationMs, problems, info }, lines)
     return ok ? 0 : 1
@@ -77,14 +77,10 @@ function readCount(text: string | undefined): number {
   return count
 }
 
-function describeSound(
-  path: string,
-  fileSize: number,
-  byteLength: number,
-  durationMs: number,
-  io: Io,
-): string[] {
-  const speed = formatNumber(fileSize / 1e6 / (durationMs / 1000))
+function describeSound(path: string, info: SnapshotInfo | undefined, durationMs: number, io: Io): string[] {
+  const { fileSize = 0, byteLength = 0, parentId } = info ?? {}
+  // A delta is a small part of what was read.
+  const speed = formatNumber((parentId === undefined ? fileSize : byteLength) / 1e6 / (durationMs / 1000))
   return [
     `${io.style.good('✓')} ${printable(path)}: every byte is as it was written ` +
       io.style.dim(`(${formatBytes(byteLength)} of memory, ${formatDuration(durationMs)}, ${speed} MB/s)`),
