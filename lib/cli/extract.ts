@@ -7,11 +7,12 @@ import { performance } from 'node:perf_hooks'
 import process from 'node:process'
 import { printable } from '../base/printable.js'
 import { inspect, restore } from '../index.js'
-import { type Arguments, type Command, CommandError, isStillframeError, UsageError } from './command.js'
+import { type Arguments, type Command, CommandError, UsageError } from './command.js'
 import { type ByteSink, openFileSink, openStdoutSink } from './extract/sink.js'
 import type { Io } from './io.js'
+import { parentsOption, readParents } from './parents.js'
 import { formatBytes, formatDuration, formatNumber } from './units.js'
-import { inspectValues } from './values.js'
+import { explainValues } from './values.js'
 
 /** Written in such pieces: typed arrays end at 4 GiB on Node 20, sections do not. */
 const windowBytes = 2 ** 22
@@ -28,6 +29,7 @@ export const extract: Command = {
       help: "file to write; '-' is stdout (default: stdout)",
     },
     force: { type: 'boolean', short: 'f', help: 'replace OUT if it exists' },
+    parents: parentsOption,
   },
   details: `
 The section is checked against its checksums first; nothing is written when it is damaged. OUT appears
@@ -36,13 +38,14 @@ a file; --json needs -o OUT, since stdout then carries the document.`,
 
   async run(args, io) {
     const output = readOutput(args, io)
-    const [path, name] = [args.positional(0), args.positional(1)]
-    const byteLength = await findSection(path, name)
+    const section: Section = { path: args.positional(0), name: args.positional(1), ...readParents(args) }
+    const { path, name } = section
+    const byteLength = await findSection(section)
     // Opened before the check, which may take minutes: whether OUT can be written shows in no time.
     await using sink =
       output === undefined ? openStdoutSink(io.signal) : await openFileSink(output, args.flag('force'))
     const begunMs = performance.now()
-    await copySection(path, name, byteLength, sink, io)
+    await copySection(section, byteLength, sink, io)
     await sink.commit()
     const durationMs = performance.now() - begunMs
     if (output === undefined) return 0
@@ -57,6 +60,13 @@ a file; --json needs -o OUT, since stdout then carries the document.`,
   },
 }
 
+/** What is extracted. */
+interface Section {
+  readonly path: string
+  readonly name: string
+  readonly parents?: string[]
+}
+
 /** Where the bytes go: a path, or undefined for stdout. */
 function readOutput(args: Arguments, io: Io): string | undefined {
   const output = args.value('output')
@@ -69,11 +79,8 @@ function readOutput(args: Arguments, io: Io): string | undefined {
 }
 
 /** Size of the section. @throws CommandError that lists the sections there are. */
-async function findSection(path: string, name: string): Promise<number> {
-  const { sections } = await inspect(path).catch(async (error: unknown) => {
-    if (!isStillframeError(error, 'FORMAT') || (await inspectValues(path)) === undefined) throw error
-    throw new CommandError(`${path} is a file of values and has no sections. Read it with readValues()`)
-  })
+async function findSection({ path, name, ...parents }: Section): Promise<number> {
+  const { sections } = await inspect(path, parents).catch((error) => explainValues(path, error))
   const section = sections.find((candidate) => candidate.name === name)
   if (section === undefined) {
     const names = sections.map((candidate) => `'${printable(candidate.name)}'`).join(', ')
@@ -84,8 +91,7 @@ async function findSection(path: string, name: string): Promise<number> {
 
 /** Verifies the section, then writes it window by window. */
 async function copySection(
-  path: string,
-  name: string,
+  { path, name, ...parents }: Section,
   byteLength: number,
   sink: ByteSink,
   io: Io,
@@ -94,7 +100,7 @@ async function copySection(
   try {
     const { signal } = io
     // In the mode that suits the file: compressed ones cannot be mapped.
-    const restored = await restore(path, { sections: [name], verify: true, signal })
+    const restored = await restore(path, { sections: [name], verify: true, signal, ...parents })
     try {
       const buffer = restored.regions[name]?.buffer
       if (buffer === undefined) throw new CommandError(`section '${printable(name)}' was not restored`)

@@ -4,6 +4,7 @@ import { printable, printableLines } from '../base/printable.js'
 import { inspect as readInfo, type SnapshotInfo } from '../index.js'
 import { type Command, isStillframeError } from './command.js'
 import type { Io, Style } from './io.js'
+import { parentsOption, readParents } from './parents.js'
 import { renderTable } from './table.js'
 import { count, formatBytes, formatCount, formatOffset } from './units.js'
 import { inspectValues, type ValuesInfo } from './values.js'
@@ -12,17 +13,17 @@ export const inspect: Command = {
   name: 'inspect',
   summary: 'show header, sections and metadata of a snapshot',
   positionals: ['FILE'],
-  options: {},
+  options: { parents: parentsOption },
   details: `
 Reads and checks the header, the list of sections and the metadata. It reads no page data, so it is
-quick for any size: 'stillframe verify' is what checks every byte. Of a file of values (snapshotState)
-it says how many there are.`,
+quick for any size: 'stillframe verify' is what checks every byte. Of a delta it says on which snapshot
+it builds, which has to be there. Of a file of values (snapshotState) it says how many there are.`,
 
   async run(args, io) {
     const path = args.positional(0)
     try {
-      const info = await readInfo(path)
-      await io.report({ file: path, ...info }, describeInfo(path, info, io))
+      const info = await readInfo(path, readParents(args))
+      await io.report({ file: path, kind: kindOf(info), ...info }, describeInfo(path, info, io))
     } catch (error) {
       const values = isStillframeError(error, 'FORMAT') ? await inspectValues(path) : undefined
       if (values === undefined) throw error
@@ -43,10 +44,16 @@ function describeValues(path: string, { fileSize, values }: ValuesInfo, style: S
   ]
 }
 
+/** As in a SnapshotResult. */
+export function kindOf({ parentId }: SnapshotInfo): 'full' | 'delta' {
+  return parentId === undefined ? 'full' : 'delta'
+}
+
 /** What `inspect` prints of a snapshot. */
 export function describeInfo(path: string, info: SnapshotInfo, { style, tableWidth }: Io): string[] {
   const facts: [label: string, value: string][] = [
     ['id', info.id],
+    ...describeParent(info),
     ['frozen at', info.frozenAt.toISOString()],
     ['format', `${info.version.major}.${info.version.minor}, ${printable(info.layout)}`],
     ['memory', `${formatBytes(info.byteLength)} in ${count(info.sections.length, 'section')}`],
@@ -80,6 +87,14 @@ export function describeInfo(path: string, info: SnapshotInfo, { style, tableWid
     ),
     '',
     ...describeMetadata(info, style),
+  ]
+}
+
+function describeParent({ parentId }: SnapshotInfo): [label: string, value: string][] {
+  if (parentId === undefined) return []
+  return [
+    ['kind', 'delta: holds only what differs from its parent'],
+    ['parent', parentId],
   ]
 }
 

@@ -18,7 +18,9 @@ import {
   parseArguments,
   UsageError,
 } from './command.js'
+import { compact } from './compact.js'
 import { demo } from './demo.js'
+import { diff } from './diff.js'
 import { doctor } from './doctor.js'
 import { extract } from './extract.js'
 import { heapDiff } from './heap-diff.js'
@@ -28,7 +30,17 @@ import { inspect } from './inspect.js'
 import { createIo, Interrupted, isBrokenPipe, styleFor, writeText } from './io.js'
 import { verify } from './verify.js'
 
-const commands: readonly Command[] = [demo, inspect, verify, extract, heapSummary, heapDiff, doctor]
+const commands: readonly Command[] = [
+  demo,
+  inspect,
+  verify,
+  extract,
+  diff,
+  compact,
+  heapSummary,
+  heapDiff,
+  doctor,
+]
 
 async function main(argv: readonly string[]): Promise<number> {
   const [first] = argv

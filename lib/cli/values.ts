@@ -6,7 +6,7 @@
 import { Buffer } from 'node:buffer'
 import { type FileHandle, open } from 'node:fs/promises'
 import { encodeEnd, readValues } from '../heap/values.js'
-import { isStillframeError } from './command.js'
+import { CommandError, isStillframeError } from './command.js'
 
 /** What a file of values says of itself. */
 export interface ValuesInfo {
@@ -36,6 +36,15 @@ export async function inspectValues(path: string): Promise<ValuesInfo | undefine
   } finally {
     await file.close()
   }
+}
+
+/**
+ * Throws the error of a command that reads snapshots only; of a file of values it says that it is
+ * one.
+ */
+export async function explainValues(path: string, error: unknown): Promise<never> {
+  if (!isStillframeError(error, 'FORMAT') || (await inspectValues(path)) === undefined) throw error
+  throw new CommandError(`${path} is a file of values and has no sections. Read it with readValues()`)
 }
 
 /** Reads every value and its checksum; undefined when all is well. */

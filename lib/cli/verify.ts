@@ -2,9 +2,10 @@
 
 import { performance } from 'node:perf_hooks'
 import { printable } from '../base/printable.js'
-import { type VerifyProblem, verify as verifyFile } from '../index.js'
+import { type SnapshotInfo, type VerifyProblem, verify as verifyFile } from '../index.js'
 import { type Command, UsageError } from './command.js'
 import type { Io } from './io.js'
+import { parentsOption, readParents } from './parents.js'
 import { renderTable } from './table.js'
 import { count, formatBytes, formatCount, formatDuration, formatNumber, formatOffset } from './units.js'
 import { checkValues, inspectValues, type ValuesInfo } from './values.js'
@@ -23,11 +24,13 @@ export const verify: Command = {
       placeholder: 'N',
       help: `stop after so many problems (default ${defaultMaxProblems})`,
     },
+    parents: parentsOption,
   },
   details: `
 Reads the whole file and compares it with its checksums. Problems are listed with the section and the
-offset in the file. Of a file of values (snapshotState) every value is read; its first problem is its
-last, too. Exit status 0 when there are none, 1 otherwise.`,
+offset in the file. Of a delta all that it builds on is checked as well, and that they belong together.
+Of a file of values (snapshotState) every value is read; its first problem is its last, too. Exit
+status 0 when there are none, 1 otherwise.`,
 
   async run(args, io) {
     const path = args.positional(0)
@@ -39,13 +42,14 @@ last, too. Exit status 0 when there are none, 1 otherwise.`,
     const report = await verifyFile(path, {
       signal: io.signal,
       maxProblems,
+      ...readParents(args),
       onProgress: ({ bytesDone, bytesTotal }) => bar.update(bytesDone, bytesTotal),
     }).finally(() => bar.stop())
     const durationMs = performance.now() - begunMs
 
     const { ok, problems, info } = report
     const lines = ok
-      ? describeSound(path, info?.fileSize ?? 0, info?.byteLength ?? 0, durationMs, io)
+      ? describeSound(path, info, durationMs, io)
       : describeProblems(path, problems, maxProblems, io)
     await io.report({ file: path, ok, durationMs, problems, info }, lines)
     return ok ? 0 : 1
@@ -73,14 +77,10 @@ function readCount(text: string | undefined): number {
   return count
 }
 
-function describeSound(
-  path: string,
-  fileSize: number,
-  byteLength: number,
-  durationMs: number,
-  io: Io,
-): string[] {
-  const speed = formatNumber(fileSize / 1e6 / (durationMs / 1000))
+function describeSound(path: string, info: SnapshotInfo | undefined, durationMs: number, io: Io): string[] {
+  const { fileSize = 0, byteLength = 0, parentId } = info ?? {}
+  // A delta is a small part of what was read.
+  const speed = formatNumber((parentId === undefined ? fileSize : byteLength) / 1e6 / (durationMs / 1000))
   return [
     `${io.style.good('✓')} ${printable(path)}: every byte is as it was written ` +
       io.style.dim(`(${formatBytes(byteLength)} of memory, ${formatDuration(durationMs)}, ${speed} MB/s)`),

@@ -85,9 +85,11 @@ export async function compact(
     start: (callback: JobCallback<Opened>) => addon.openChain(plan, callback),
     discard: undefined,
   })
+  // Between the end of the job and here other code may have run.
+  if (checked.signal?.aborted) throw checked.signal.reason
   let compaction: Compaction
   try {
-    compaction = new Compaction({ addon, opened, target, options: checked, callSite })
+    compaction = new Compaction({ addon, opened, file, target, options: checked, callSite })
   } catch (error) {
     throw fromNative(error, target, callSite)
   }
@@ -99,6 +101,9 @@ type Opened = { chain: unknown; info: ImageInfo }
 interface CompactRequest {
   readonly addon: Addon
   readonly opened: Opened
+  /** Absolute: the newest file of the chain. */
+  readonly file: string
+  /** Absolute: the file to write. */
   readonly target: string
   readonly options: CheckedSnapshotOptions
   readonly callSite: CallSite
@@ -151,10 +156,11 @@ class Compaction extends CaptureJob<SnapshotProgress, SnapshotResult> {
   #end(failure: NativeFailure | null, result?: NativeCaptureResult): void {
     this.#capture?.progress(this.#counters)
     this.#capture = undefined
-    const { target, callSite } = this.#request
+    const { file, target, callSite } = this.#request
     if (result !== undefined && failure === null) this.complete(this.#resultOf(result))
     else if (failure?.failure === 'ABORTED') this.fail(abortError())
-    else this.fail(fromNative(failure, target, callSite))
+    // Only what is read can be damaged.
+    else this.fail(fromNative(failure, failure?.failure === 'CORRUPT' ? file : target, callSite))
   }
 
   #resultOf(native: NativeCaptureResult): SnapshotResult {

@@ -156,11 +156,14 @@ export const image: ImageInfo = {
   ],
 }
 
+type OpenedChain = { chain: unknown; info: ImageInfo }
+
 /** The fake, and what it was asked. */
 export class FakeAddon {
   inspectJob: FakeJob<ImageInfo> | undefined
   verifyJob: FakeJob<{ problems: ImageProblem[]; info: ImageInfo | undefined }> | undefined
   restoreJob: FakeJob<NativeRestored> | undefined
+  openChainJob: FakeJob<OpenedChain> | undefined
   restorePlan: RestorePlan | undefined
   verifyPlan: VerifyPlan | undefined
   /** Answer of `inspect`, given at once; undefined leaves the job to the test. */
@@ -198,6 +201,12 @@ export class FakeAddon {
         fake.restorePlan = plan
         const job = new FakeJob(callback)
         fake.restoreJob = job
+        return job
+      },
+      compare: (_plan, callback) => new FakeJob(callback),
+      openChain(_plan, callback) {
+        const job = new FakeJob<OpenedChain>(callback)
+        fake.openChainJob = job
         return job
       },
       capabilities: (): NativeCapabilities => ({

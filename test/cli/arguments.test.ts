@@ -7,7 +7,17 @@ import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
 import { run } from './run.js'
 
-const commands = ['demo', 'inspect', 'verify', 'extract', 'heap summary', 'heap diff', 'doctor']
+const commands = [
+  'demo',
+  'inspect',
+  'verify',
+  'extract',
+  'diff',
+  'compact',
+  'heap summary',
+  'heap diff',
+  'doctor',
+]
 
 describe('help', () => {
   it.each([
@@ -84,6 +94,7 @@ describe('a wrong command line', () => {
       /--help/,
     ],
     ['a missing argument', ['inspect'], /FILE is missing/, /inspect --help/],
+    ['a missing second file', ['diff', 'f'], /B is missing/, /diff --help/],
     ['a missing second argument', ['extract', 'f'], /SECTION is missing/, /extract --help/],
     ['a surplus argument', ['verify', 'a', 'b'], /unexpected argument 'b'/, /verify --help/],
     ['a missing value', ['extract', 'f', 's', '-o'], /'-o' needs a value/, /extract --help/],
@@ -116,6 +127,12 @@ describe('a wrong command line', () => {
     ['no seed', ['demo', '--seed', '-0.5']],
     ['no engine', ['demo', '--engine', 'steam']],
     ['no count', ['verify', 'f', '--max-problems', '0']],
+    ['no output', ['compact', 'f']],
+    ['no output but stdout', ['compact', 'f', '-o', '-']],
+    ['no codec', ['compact', 'f', '-o', 'o', '--compress', 'gzip']],
+    ['no level', ['compact', 'f', '-o', 'o', '--compress', 'zstd:']],
+    ['no such level', ['compact', 'f', '-o', 'o', '--compress', 'zstd:23']],
+    ['none that is as low', ['compact', 'f', '-o', 'o', '--compress', 'zstd:-51']],
   ])('%s: exit 2 and nothing on stdout', async (_, args) => {
     const { status, stdout, stderr } = await run(args)
     expect(status).toBe(2)

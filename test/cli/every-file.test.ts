@@ -63,97 +63,106 @@ beforeAll(async () => {
   mkdirSync(at('directory'))
 })
 
-/** Exit status and a word of the answer, of inspect, verify and extract. */
+/** Exit status and a word of the answer, of inspect, verify, extract, compact, and diff with itself. */
 type Expected = [status: number, says: RegExp]
 const sound = (says: RegExp): Expected[] => [
   [0, says],
   [0, /every byte is as it was written/],
   [0, /checked and written/],
+  [0, /one full snapshot/],
+  [0, /no page differs/],
 ]
 const noSnapshot: Expected[] = [
   [1, /ERR_STILLFRAME_FORMAT/],
   [1, /1 problem/],
   [1, /ERR_STILLFRAME_FORMAT/],
+  [1, /ERR_STILLFRAME_FORMAT/],
+  [1, /ERR_STILLFRAME_FORMAT/],
 ]
+const all = (says: RegExp): Expected[] => Array.from({ length: 5 }, () => [1, says])
 const expected: Record<string, Expected[]> = {
   flat: sound(/2 sections/),
   packed: sound(/packed/),
   delta: sound(/2 sections/),
-  'elsewhere/orphan': [
-    [1, /ERR_STILLFRAME_PARENT/],
-    [1, /ERR_STILLFRAME_PARENT/],
-    [1, /ERR_STILLFRAME_PARENT/],
-  ],
+  'elsewhere/orphan': all(/ERR_STILLFRAME_PARENT/),
   'many sections': sound(/300 sections/),
   'empty section': sound(/main +0 +0 B/),
   values: [
     [0, /2 values/],
     [0, /all 2 values can be read/],
     [1, /values.*readValues\(\)/],
+    [1, /values.*readValues\(\)/],
+    [1, /values.*readValues\(\)/],
   ],
   damaged: [
     [0, /2 sections/],
     [1, /main .*checksum/],
     [1, /ERR_STILLFRAME_CORRUPT/],
+    [1, /ERR_STILLFRAME_CORRUPT/],
+    // It reads no pages.
+    [0, /no page differs/],
   ],
   'cut short': [
     [1, /ERR_STILLFRAME_CORRUPT/],
     [1, /1 problem/],
+    [1, /ERR_STILLFRAME_CORRUPT/],
+    [1, /ERR_STILLFRAME_CORRUPT/],
     [1, /ERR_STILLFRAME_CORRUPT/],
   ],
   'damaged values': [
     [0, /2 values/],
     [1, /checksum/],
     [1, /readValues\(\)/],
+    [1, /readValues\(\)/],
+    [1, /readValues\(\)/],
   ],
   'cut values': [
     [0, /cut short/],
     [1, /1 problem/],
     [1, /readValues\(\)/],
+    [1, /readValues\(\)/],
+    [1, /readValues\(\)/],
   ],
   text: noSnapshot,
   nothing: noSnapshot,
-  directory: [
-    [1, /EISDIR|regular file|directory/],
-    [1, /EISDIR|regular file|directory/],
-    [1, /EISDIR|regular file|directory/],
-  ],
-  missing: [
-    [1, /ENOENT: no such file or directory/],
-    [1, /ENOENT: no such file or directory/],
-    [1, /ENOENT: no such file or directory/],
-  ],
+  directory: all(/EISDIR|regular file|directory/),
+  missing: all(/ENOENT: no such file or directory/),
 }
 
-describe.each(Object.entries(expected))('%s', (kind, [inspected, verified, extracted]) => {
-  const commands: [string[], Expected | undefined][] = [
-    [['inspect', at(kind)], inspected],
-    [['verify', at(kind)], verified],
-    [['extract', at(kind), 'main', '-f', '-o', at(`${kind} out`)], extracted],
-  ]
-  it.each(commands)('%o', async (args, [status, says] = [2, /never/]) => {
-    for (const json of [false, true]) {
-      const outcome = await run(json ? [...args, '--json'] : args)
-      const said = `${outcome.stdout}${outcome.stderr}`
-      expect({ said, status: outcome.status }).toEqual({ said, status })
-      if (!json) expect(said).toMatch(says)
-      else expect(JSON.parse(outcome.stdout.toString())).toBeTypeOf('object')
-      // No stack: nothing that was not foreseen.
-      expect(said).not.toMatch(/\n\s+at .*:\d+:\d+/)
-    }
-    if (args[0] === 'extract' && status === 0) {
-      const length = { 'many sections': 1000, 'empty section': 0 }[kind] ?? main.length
-      expect(readFileSync(at(`${kind} out`)).equals(main.subarray(0, length))).toBe(true)
-    }
-  })
+describe.each(Object.entries(expected))(
+  '%s',
+  (kind, [inspected, verified, extracted, compacted, compared]) => {
+    const commands: [string[], Expected | undefined][] = [
+      [['inspect', at(kind)], inspected],
+      [['verify', at(kind)], verified],
+      [['extract', at(kind), 'main', '-f', '-o', at(`${kind} out`)], extracted],
+      [['compact', at(kind), '-f', '-o', at(`${kind} full`)], compacted],
+      [['diff', at(kind), at(kind)], compared],
+    ]
+    it.each(commands)('%o', async (args, [status, says] = [2, /never/]) => {
+      for (const json of [false, true]) {
+        const outcome = await run(json ? [...args, '--json'] : args)
+        const said = `${outcome.stdout}${outcome.stderr}`
+        expect({ said, status: outcome.status }).toEqual({ said, status })
+        if (!json) expect(said).toMatch(says)
+        else expect(JSON.parse(outcome.stdout.toString())).toBeTypeOf('object')
+        // No stack: nothing that was not foreseen.
+        expect(said).not.toMatch(/\n\s+at .*:\d+:\d+/)
+      }
+      if (args[0] === 'extract' && status === 0) {
+        const length = { 'many sections': 1000, 'empty section': 0 }[kind] ?? main.length
+        expect(readFileSync(at(`${kind} out`)).equals(main.subarray(0, length))).toBe(true)
+      }
+    })
 
-  it('extract to a pipe', async () => {
-    const { status, stdout } = await run(['extract', at(kind), 'main'])
-    const length = { 'many sections': 1000, 'empty section': 0 }[kind] ?? main.length
-    expect(status).toBe(extracted?.[0])
-    expect(stdout.length).toBe(status === 0 ? length : 0)
-  })
-})
+    it('extract to a pipe', async () => {
+      const { status, stdout } = await run(['extract', at(kind), 'main'])
+      const length = { 'many sections': 1000, 'empty section': 0 }[kind] ?? main.length
+      expect(status).toBe(extracted?.[0])
+      expect(stdout.length).toBe(status === 0 ? length : 0)
+    })
+  },
+)
 
 describe('what a terminal would obey or be misled by is escaped', () => {
   const files = ['evil names', 'evil twice']
@@ -162,6 +171,11 @@ describe('what a terminal would obey or be misled by is escaped', () => {
     ['verify', at(file)],
     ['extract', at(file), 'other'],
     ['extract', at(file), evil, '-f', '-o', at(`${evil} out`)],
+    ['compact', at(file), '-f', '-o', at(`${evil} full`)],
+    ['compact', at(file), '-o', at('flat')],
+    ['diff', at(file), at('flat')],
+    ['diff', at('flat'), at(`${evil} none`)],
+    ['inspect', at(file), '--parents', at(evil)],
     ['verify', at(`${evil} none`)],
     ['inspect', at(file), `--${evil}`],
     [evil],

@@ -6,6 +6,7 @@
 import { spawnSync } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { stripVTControlCharacters } from 'node:util'
 import { beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { Region, snapshot } from '../../lib/index.js'
 import { needsTools } from '../support/needs.js'
@@ -104,6 +105,25 @@ describe('a terminal', () => {
   it('gets colours on stdout', () => {
     const { screen } = inTerminal(`'${process.execPath}' '${mainPath}' inspect '${path}'`)
     expect(screen).toContain('\u001b[')
+  })
+
+  it('gets maps that fill its width, with what differs standing out', async () => {
+    const [before, after] = [join(directory, 'before.sf'), join(directory, 'after.sf')]
+    await snapshot(Buffer.alloc(2 ** 22, 1), before, { durable: false }).done
+    await snapshot(Buffer.alloc(2 ** 22, 1).fill(2, 0, 2 ** 21), after, { durable: false }).done
+    for (const [columns, characters] of [
+      [80, 56],
+      [120, 96],
+    ]) {
+      const command = `stty cols ${columns}; '${process.execPath}' '${mainPath}' diff '${before}' '${after}'`
+      const { screen } = inTerminal(command)
+      const lines = stripVTControlCharacters(screen).split(/\r?\n/)
+      const map = lines.filter((line) => /^ +0x/.test(line))
+      expect(map.length).toBeGreaterThan(1)
+      expect(map[0]).toMatch(new RegExp(` █{${characters}} `))
+      for (const line of map) expect(line.length).toBeLessThanOrEqual(columns ?? 0)
+      expect(screen).toContain('\u001b[2m··')
+    }
   })
 
   it('gets no raw bytes', () => {

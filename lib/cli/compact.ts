@@ -1,0 +1,78 @@
+/** `stillframe compact FILE -o OUT`: makes one full file of a frame and all that it builds on. */
+
+import { printable } from '../base/printable.js'
+import { type Compression, compact as compactFrame } from '../index.js'
+import { type Arguments, type Command, CommandError, isStillframeError, UsageError } from './command.js'
+import { parentsOption, readParents } from './parents.js'
+import { formatBytes, formatDuration, formatNumber } from './units.js'
+import { explainValues } from './values.js'
+
+export const compact: Command = {
+  name: 'compact',
+  summary: 'make one full snapshot of a delta and all that it builds on',
+  positionals: ['FILE'],
+  options: {
+    output: { type: 'string', short: 'o', placeholder: 'OUT', help: 'file to write; needed' },
+    force: { type: 'boolean', short: 'f', help: 'replace OUT if it exists' },
+    compress: {
+      type: 'string',
+      placeholder: 'zstd[:LEVEL]',
+      help: 'compress OUT; LEVEL is -50 (fast) to 22 (small), 1 by default',
+    },
+    parents: parentsOption,
+  },
+  details: `
+OUT is a new snapshot, with an id of its own, of the same instant and with the same metadata. Every byte
+is checked while it is read, and the whole of it before OUT appears. OUT may be none of the files that
+it is made of; those stay, and what builds on FILE goes on building on it. A full FILE is copied.`,
+
+  async run(args, io) {
+    const path = args.positional(0)
+    const output = readOutput(args)
+    const compression = readCompression(args.value('compress'))
+    const bar = io.progress('compacting')
+    const result = await compactFrame(path, output, {
+      ...readParents(args),
+      overwrite: args.flag('force'),
+      compression,
+      signal: io.signal,
+      onProgress: ({ bytesDone, bytesTotal }) => bar.update(bytesDone, bytesTotal),
+    })
+      .catch((error) => explainFailure(path, output, error))
+      .finally(() => bar.stop())
+
+    const { byteLength, fileSize, allocatedBytes, durationMs } = result
+    const speed = `${formatNumber(byteLength / 1e6 / (durationMs / 1000))} MB/s`
+    const size = `${formatBytes(fileSize)}, ${formatBytes(allocatedBytes)} of it on disk`
+    await io.report({ file: path, output, ...result }, [
+      `${io.style.good('✓')} ${printable(output)}: one full snapshot of ${formatBytes(byteLength)} of memory, ${size} ` +
+        io.style.dim(`(${formatDuration(durationMs)}, ${speed})`),
+    ])
+    return 0
+  },
+}
+
+function readOutput(args: Arguments): string {
+  const output = args.value('output')
+  const hint = "Try 'stillframe compact FILE -o OUT'."
+  if (output === undefined) throw new UsageError('-o OUT is missing', hint)
+  if (output === '-') throw new UsageError('a snapshot is not written to stdout', hint)
+  return output
+}
+
+function readCompression(text: string | undefined): Compression {
+  if (text === undefined) return 'none'
+  const [, level] = /^zstd(?::(-?\d{1,2}))?$/.exec(text) ?? [text, 'none']
+  if (level === undefined) return 'zstd'
+  const number = Number(level)
+  if (!(number >= -50 && number <= 22))
+    throw new UsageError(`--compress must be zstd or zstd:LEVEL, with a level from -50 to 22, not '${text}'`)
+  return { codec: 'zstd', level: number }
+}
+
+/** What the library says of its own options, said of those of the command. */
+async function explainFailure(path: string, output: string, error: unknown): Promise<never> {
+  if (isStillframeError(error, 'EXISTS'))
+    throw new CommandError(`${printable(output)} exists; --force replaces it`)
+  return await explainValues(path, error)
+}

@@ -1,0 +1,71 @@
+/** Which pages two frames do not have in common. */
+
+import type { ComparePlan, SectionDifference } from '../addon/addon.js'
+import { loadAddon } from '../addon/load.js'
+import { CallSite } from '../base/errors.js'
+import { checkPath } from '../base/path.js'
+import type { ReadProgress } from '../base/progress.js'
+import { checkLimits, type ReadLimits } from './limits.js'
+import { checkParents, type ParentOptions } from './parents.js'
+import { type JobCallback, runJob } from './read-job.js'
+
+export type { SectionDifference } from '../addon/addon.js'
+
+/** Options of {@link compareFrames}. */
+export interface CompareOptions extends ParentOptions {
+  /** Into how many pieces of whole pages each section is divided at most; an integer >= 1. */
+  pieces: number
+  /** Aborts the comparison, which rejects with the signal's reason. */
+  signal?: AbortSignal | undefined
+  /** Called about every 100 ms, and once at the end; in bytes of memory. */
+  onProgress?: ((progress: ReadProgress) => void) | undefined
+  /** What the files may ask for. */
+  limits?: ReadLimits | undefined
+}
+
+/**
+ * Compares two frames by the sums of their pages; no page is read, so that it takes 1/256 of the
+ * time that reading both would take, and says nothing about damage to the pages. Sections are the
+ * same if their names are: those of `to` come first, in its order, then those that only `from` has.
+ * A page that one of them does not have differs unless the other one's is zero.
+ *
+ * Rejects with the signal's reason, and with a StillframeError that names the file which cannot be
+ * compared: `PARENT`, `CORRUPT`, `FORMAT`, `VERSION`, `IO`.
+ */
+export async function compareFrames(
+  from: string | URL,
+  to: string | URL,
+  options: CompareOptions,
+): Promise<SectionDifference[]> {
+  const callSite = new CallSite(compareFrames)
+  const { pieces, signal, onProgress } = options
+  const plan: ComparePlan = {
+    from: checkPath(from, 'read', 'from'),
+    to: checkPath(to, 'read', 'to'),
+    parents: checkParents(options.parents),
+    limits: checkLimits(options.limits),
+    pieces,
+  }
+  const addon = loadAddon()
+  const run = (
+    one: ComparePlan,
+    report: ((progress: ReadProgress) => void) | undefined,
+  ): Promise<SectionDifference[]> =>
+    runJob({
+      path: one.from,
+      callSite,
+      signal,
+      onProgress: report,
+      start: (callback: JobCallback<SectionDifference[]>) => addon.compare(one, callback),
+      discard: undefined,
+    })
+  try {
+    return await run(plan, onProgress)
+  } catch (error) {
+    if (signal?.aborted) throw error
+    // Native code does not say which of both it is about: the one that cannot be compared with
+    // itself either.
+    for (const path of [plan.from, plan.to]) await run({ ...plan, from: path, to: path }, undefined)
+    throw error
+  }
+}
