@@ -135,7 +135,7 @@ Napi::Value Compare(const Napi::CallbackInfo& info) {
 }  // namespace
 
 std::shared_ptr<const ImageFile> FrameOf(const Napi::Value& chain) {
-  return *chain.As<Napi::External<std::shared_ptr<const ImageFile>>>().Data();
+  return std::move(*chain.As<Napi::External<std::shared_ptr<const ImageFile>>>().Data());
 }
 
 void DefineReadJobs(Napi::Env env, Napi::Object exports) {

@@ -10,7 +10,7 @@
 
 namespace stillframe {
 
-// What openChain() has handed to JavaScript.
+// Takes back what openChain() has handed to JavaScript, whose garbage collector would keep the files open.
 std::shared_ptr<const ImageFile> FrameOf(const Napi::Value& chain);
 
 void DefineReadJobs(Napi::Env env, Napi::Object exports);

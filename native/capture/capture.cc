@@ -166,7 +166,8 @@ Status Capture::Prepare() {
 Status Capture::Attach() {
   schedule_.emplace(work_->plan.memory_limit);
   if (!work_->parent.path.empty()) {
-    Status reads = Thread::StartDetached("stillframe-sums", [work = work_] { ReadParent(work.get()); });
+    Status reads =
+        Thread::StartDetached("stillframe-sums", [work = work_] { ReadParent(work.get()); });
     if (!reads.ok()) return reads;
   }
   if (Status attached = work_->engine->Attach(); !attached.ok()) return attached;

@@ -102,8 +102,11 @@ Status ImageFile::ReadBlocks(uint32_t section, uint64_t first, uint64_t count, s
 
 // Damage in a parent is not in the file that was asked for.
 Status ImageFile::Named(Status status) const {
-  if (!status.ok() && !path_.empty()) {
-    status.failure().message = "in the parent file " + path_ + ": " + status.failure().message;
+  constexpr std::string_view kNamed = "in the parent file ";
+  if (status.ok() || path_.empty()) return status;
+  std::string& message = status.failure().message;
+  if (message.compare(0, kNamed.size(), kNamed) != 0) {
+    message = std::string(kNamed) + path_ + ": " + message;
   }
   return status;
 }
@@ -257,8 +260,8 @@ Status ImageFile::CheckSums() const {
     done += count;
   }
   if (checksum.Value() == trailer_.sums_checksum) return Success{};
-  return Corrupt(trailer_.index_offset + trailer_.index_count * sizeof(BlockEntry), "",
-                 "the sums of the pages do not match their checksum");
+  return Named(Corrupt(trailer_.index_offset + trailer_.index_count * sizeof(BlockEntry), "",
+                       "the sums of the pages do not match their checksum"));
 }
 
 std::span<const BlockEntry> ImageFile::EntriesOf(const Section& section, uint64_t first,

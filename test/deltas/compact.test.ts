@@ -10,6 +10,7 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  readlinkSync,
   statSync,
   writeFileSync,
 } from 'node:fs'
@@ -329,4 +330,20 @@ describe('wrong arguments', () => {
   ])('%j: RangeError', async (given) => {
     expect(await rejectionOf(compact(good, good, given))).toBeInstanceOf(RangeError)
   })
+})
+
+test('no file of the chain stays open', async () => {
+  const { newest } = await takeChain()
+  const open = (): string[] =>
+    readdirSync('/proc/self/fd').flatMap((fd) => {
+      try {
+        return [readlinkSync(`/proc/self/fd/${fd}`)].filter((path) => path.includes(inDirectory()))
+      } catch {
+        return []
+      }
+    })
+  await compact(newest.path, inDirectory('full.sf'), quick)
+  expect(open()).toEqual([])
+  await expect(compact(newest.path, newest.path, quick)).rejects.toThrow()
+  expect(open()).toEqual([])
 })

@@ -153,7 +153,8 @@ async function examine(directory, { largest, kind, until }) {
     if (kind === 'snapshot' && published().length === 0 && !copyRuns(directory)) {
       // Between its fork and the moment at which it has a name of its own it cannot be seen.
       await sleep(5000)
-      if (published().length === 0 && !copyRuns(directory)) return `no snapshot, but ${readdirSync(directory)}`
+      if (published().length === 0 && !copyRuns(directory))
+        return `no snapshot, but ${readdirSync(directory)}`
     }
     await sleep(50)
   }
