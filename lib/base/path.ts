@@ -19,14 +19,28 @@ import { isWellFormed } from './validate.js'
  *   throws; Error `ERR_ACCESS_DENIED`, as from Node's own functions.
  */
 export function checkPath(value: unknown, access: 'read' | 'write', name = 'path'): string {
+  const text = checkText(value, name)
+  // resolve() would drop the slash, and turn what was meant to be a directory into a file.
+  if (text.endsWith('/')) throw invalidArgValue(`${name} must name a file, not a directory: '${text}'`)
+  return absolute(text, access)
+}
+
+/** The same for what may be a directory, to be read. */
+export function checkPlace(value: unknown, name: string): string {
+  return absolute(checkText(value, name), 'read')
+}
+
+function checkText(value: unknown, name: string): string {
   const text = isUrl(value) ? fileURLToPath(value.href) : value
   if (typeof text !== 'string') throw invalidArgType(name, 'a string or a file: URL', value)
   if (text === '') throw invalidArgValue(`${name} must not be empty`)
   if (text.includes('\0')) throw invalidArgValue(`${name} must not contain NUL characters`)
   // A path with lone surrogates would be written under another file name than the one asked for.
   if (!isWellFormed(text)) throw invalidArgValue(`${name} must not contain lone surrogates`)
-  // resolve() would drop the slash, and turn what was meant to be a directory into a file.
-  if (text.endsWith('/')) throw invalidArgValue(`${name} must name a file, not a directory: '${text}'`)
+  return text
+}
+
+function absolute(text: string, access: 'read' | 'write'): string {
   const path = resolve(text)
   checkPermission(path, access)
   return path

@@ -1,6 +1,6 @@
 /** Where to look for the files that a snapshot builds on. */
 
-import { checkPath } from '../base/path.js'
+import { checkPlace } from '../base/path.js'
 
 /** Options of everything that reads a snapshot. */
 export interface ParentOptions {
@@ -17,10 +17,4 @@ export function checkParents(value: unknown): string[] {
   if (value === undefined) return []
   if (!Array.isArray(value)) return [checkPlace(value, 'options.parents')]
   return value.map((place, index) => checkPlace(place, `options.parents[${index}]`))
-}
-
-function checkPlace(value: unknown, name: string): string {
-  // Unlike the path of a snapshot it may end in a slash.
-  const text = typeof value === 'string' && value.length > 1 ? value.replace(/\/+$/, '') : value
-  return checkPath(text === '' ? '/.' : text, 'read', name)
 }

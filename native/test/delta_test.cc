@@ -112,7 +112,7 @@ class Delta : public ::testing::Test {
         ASSERT_EQ(restored.value().regions[i].section, sections[i].name);
         const auto& memory = *restored.value().regions[i].memory;
         ASSERT_EQ(memory.byte_length(), expected.size());
-        ASSERT_EQ(memcmp(memory.data(), expected.data(), expected.size()), 0)
+        ASSERT_TRUE(std::equal(expected.begin(), expected.end(), memory.data()))
             << path << ", section " << sections[i].name;
       }
     }

@@ -384,10 +384,12 @@ TEST_F(ResealedPackedImage, ASectionRecordHasNoFreedomButForReservedBytesAndZero
     const SectionRecord original = image_.records[i];
     ChangeEachByte(&image_.records[i], "section record " + std::to_string(i), [&](size_t at) {
       if (at >= offsetof(SectionRecord, reserved)) return true;
-      // A section that ends elsewhere in its last block is another file, and as good a one, if only zeros come or go.
+      // A section that ends elsewhere in its last page is another file, and as good a one, if only zeros come or go.
       const uint64_t length = image_.records[i].byte_length;
       const Bytes& bytes = sections_[i].bytes;
-      if (length == original.byte_length || BlockCount(length) != original.entry_count)
+      // Of each page the index says where it is.
+      if (length == original.byte_length ||
+          DivideRoundingUp(length, kPageSize) != DivideRoundingUp(original.byte_length, kPageSize))
         return false;
       return std::all_of(
           bytes.begin() + static_cast<int64_t>(std::min<uint64_t>(length, bytes.size())),

@@ -140,21 +140,23 @@ it('a section that is not asked for counts as well: the file is checked as a who
 })
 
 describe.each([
-  ['the first sum', 'first', () => [image.sumsAt, image.sumsAt]],
-  ['the last sum', 'last', () => [image.sectionsAt - 16, image.sectionsAt - 1]],
-] as const)('a damaged byte in %s', (_, section, placeOf) => {
+  ['the first sum', () => image.sumsAt],
+  ['the last sum', () => image.sectionsAt - 1],
+] as const)('a damaged byte in %s', (_, byte) => {
   it('is reported, and nobody can build on the file; the memory does not depend on it', async () => {
     const path = await fresh()
-    const [offset, byte] = placeOf()
-    flipByte(path, byte as number)
-    expect(await verify(path)).toMatchObject({
-      ok: false,
-      problems: [{ offset, section }, { offset: image.sumsAt }],
-    })
+    flipByte(path, byte())
+    const { ok, problems } = await verify(path)
+    expect(ok).toBe(false)
+    expect(problems).toMatchObject([{ offset: image.sumsAt }])
     const delta = snapshot(contents, inDirectory('delta'), { parent: path })
     expect(await rejectionOf(delta.done)).toMatchObject({ code: 'ERR_STILLFRAME_PARENT' })
     for (const mode of ['map', 'copy'] as const) {
-      using restored = await restore(path, { mode })
+      expect(await rejectionOf(restore(path, { mode }))).toMatchObject({
+        code: 'ERR_STILLFRAME_CORRUPT',
+        offset: image.sumsAt,
+      })
+      using restored = await restore(path, { mode, verify: false })
       for (const [name, bytes] of Object.entries(contents)) {
         expect(new Uint8Array(restored.regions[name]?.buffer as ArrayBuffer)).toEqual(bytes)
       }
