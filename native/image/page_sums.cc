@@ -27,7 +27,7 @@ PageSum SumOfPage(const std::byte* page) {
 void StateSum::Add(uint32_t section, uint64_t block, const PageSum* sums) {
   const auto is_zero = [](const PageSum& sum) { return sum == PageSum{0, 0}; };
   if (std::all_of(sums, sums + kPagesPerBlock, is_zero)) return;
-  PlacedSums placed;
+  PlacedSums placed{};
   placed.section = section;
   placed.block = static_cast<uint32_t>(block);
   memcpy(placed.pages, sums, sizeof placed.pages);

@@ -113,40 +113,37 @@ bool IsOfChain(const ImageFile& frame, const std::string& path) {
 Result<ImageFile> OpenFrame(const std::string& path, const std::vector<std::string>& places,
                             const ReadLimits& limits) {
   ParentSearch search(places);
-  struct Link {
-    std::unique_ptr<ImageFile> file;
-    std::string path;
-  };
-  std::vector<Link> chain;
+  // From the newest on.
+  std::vector<ImageFile> files;
+  std::vector<std::string> paths = {path};
   Result<ImageFile> newest = ImageFile::Open(path, limits);
   if (!newest.ok()) return newest;
-  chain.push_back({std::make_unique<ImageFile>(std::move(newest.value())), path});
-  while (chain.back().file->is_delta()) {
-    if (chain.size() == kLongestChain) {
+  files.push_back(std::move(newest.value()));
+  while (files.back().is_delta()) {
+    if (files.size() == kLongestChain) {
       return Fail(FailureCode::kParent,
                   path + " builds on more than " + std::to_string(kLongestChain) + " files");
     }
     std::string parent_path;
     Result<std::unique_ptr<ImageFile>> parent =
-        search.Find(*chain.back().file, chain.back().path, limits, &parent_path);
+        search.Find(files.back(), paths.back(), limits, &parent_path);
     if (!parent.ok()) return parent.failure();
-    chain.push_back({std::move(parent.value()), std::move(parent_path)});
+    files.push_back(std::move(*parent.value()));
+    paths.push_back(std::move(parent_path));
   }
   // From the full file on.
-  while (chain.size() > 1) {
-    Link parent = std::move(chain.back());
-    chain.pop_back();
-    ImageFile& child = *chain.back().file;
-    child.BuildOn(std::move(parent.file), std::move(parent.path));
+  for (size_t i = files.size() - 1; i > 0; i--) {
+    ImageFile& child = files[i - 1];
+    child.BuildOn(std::make_unique<ImageFile>(std::move(files[i])), paths[i]);
     if (Status covers = child.CheckCover(); !covers.ok()) {
       Failure failure = covers.failure();
-      if (chain.size() > 1) {
-        failure.message = "in the parent file " + chain.back().path + ": " + failure.message;
+      if (i > 1) {
+        failure.message = "in the parent file " + paths[i - 1] + ": " + failure.message;
       }
       return failure;
     }
   }
-  return std::move(*chain.front().file);
+  return std::move(files.front());
 }
 
 }  // namespace stillframe

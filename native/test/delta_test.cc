@@ -128,7 +128,7 @@ class Delta : public ::testing::Test {
     for (const ImageProblem& problem : problems.value()) ADD_FAILURE() << path << problem.reason;
   }
 
-  static FailureCode CodeOf(const std::string& path, std::vector<std::string> places = {}) {
+  static FailureCode CodeOf(const std::string& path, const std::vector<std::string>& places = {}) {
     Result<ImageFile> image = OpenFrame(path, places, {});
     return image.ok() ? FailureCode::kNoSection : image.failure().code;
   }
