@@ -80,6 +80,7 @@
         "native/freeze/in_process_engine.cc",
         "native/freeze/mprotect_engine.cc",
         "native/freeze/own_pages.cc",
+        "native/freeze/saver_threads.cc",
         "native/freeze/slot_pool.cc",
         "native/freeze/userfaultfd_engine.cc",
         "native/image/block_check.cc",

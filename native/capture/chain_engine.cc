@@ -3,12 +3,11 @@
 #include <sys/eventfd.h>
 
 #include <cstring>
-#include <string>
 #include <utility>
 
 #include "base/sys.h"
+#include "freeze/saver_threads.h"
 #include "image/control_block.h"
-#include "image/saver.h"
 
 namespace stillframe {
 
@@ -31,22 +30,7 @@ Status ChainEngine::Freeze() {
 }
 
 void ChainEngine::Save() {
-  struct Helper {
-    Thread thread;
-    SaveEnd end = SaveEnd::kComplete;
-  };
-  Helper helpers[kMaxSavers];
-  for (uint32_t number = 1; number < save_.saver_count; number++) {
-    Helper& helper = helpers[number];
-    const Status started = helper.thread.Start(
-        "stillframe-save", [this, &helper, number] { helper.end = SaveChunks(save_, number); });
-    if (!started.ok()) break;  // fewer do it too
-  }
-  end_ = SaveChunks(save_);
-  for (Helper& helper : helpers) {
-    helper.thread.Join();
-    end_ = WorseEnd(end_, helper.end);
-  }
+  end_ = SaveWithThreads(save_);
   const uint64_t one = 1;
   sys::Write(ended_.get(), &one, sizeof one);
 }
@@ -97,19 +81,7 @@ void ChainEngine::Stop() {
 Status ChainEngine::Collect() {
   saver_.Join();
   if (failure_) return *failure_;
-  switch (end_) {
-    case SaveEnd::kComplete:
-      return Success{};
-    case SaveEnd::kFailed: {
-      const ControlHeader* control = save_.control;
-      const SaveStep step = control->error_step.load(std::memory_order_relaxed);
-      return SystemFailure(step == SaveStep::kWriting ? "pwrite" : "",
-                           control->error_number.load(std::memory_order_acquire),
-                           std::string("failed while ") + SaveStepName(step));
-    }
-    default:
-      return stillframe::Fail(FailureCode::kAborted, "the compaction was aborted");
-  }
+  return DescribeEnd(end_, save_.control, "the compaction was aborted");
 }
 
 }  // namespace stillframe

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "freeze/own_pages.h"
+#include "freeze/saver_threads.h"
 
 namespace stillframe {
 namespace {
@@ -49,31 +50,11 @@ Status InProcessEngine::Freeze() {
   return frozen;
 }
 
-SaveEnd InProcessEngine::SaveWithHelpers() {
-  struct Helper {
-    Thread thread;
-    SaveEnd end = SaveEnd::kComplete;
-  };
-  Helper helpers[kMaxSavers];
-  for (uint32_t number = 1; number < save_.saver_count; number++) {
-    Helper& helper = helpers[number];
-    const Status started = helper.thread.Start(
-        "stillframe-save", [this, &helper, number] { helper.end = SaveChunks(save_, number); });
-    if (!started.ok()) break;  // fewer do it too
-  }
-  SaveEnd end = SaveChunks(save_);
-  for (Helper& helper : helpers) {
-    helper.thread.Join();
-    end = WorseEnd(end, helper.end);
-  }
-  return end;
-}
-
 void InProcessEngine::Save() {
   phase_.wait(Phase::kPreparing);
   if (phase_ == Phase::kFrozen) {
     OnFrozen();
-    end_ = SaveWithHelpers();
+    end_ = SaveWithThreads(save_);
   }
   const uint64_t one = 1;
   sys::Write(ended_.get(), &one, sizeof one);
@@ -118,20 +99,7 @@ Status InProcessEngine::Collect() {
                                                std::to_string(plan_->memory_limit) +
                                                " bytes (memoryLimit)");
   }
-  switch (end_) {
-    case SaveEnd::kComplete:
-      return Success{};
-    case SaveEnd::kFailed: {
-      const ControlHeader* control = save_.control;
-      const SaveStep step = control->error_step.load(std::memory_order_relaxed);
-      return SystemFailure(step == SaveStep::kWriting ? "pwrite" : "",
-                           control->error_number.load(std::memory_order_acquire),
-                           std::string("failed while ") + SaveStepName(step));
-    }
-    default: {
-      return Fail(FailureCode::kAborted, "the capture was aborted");
-    }
-  }
+  return DescribeEnd(end_, save_.control, "the capture was aborted");
 }
 
 void InProcessEngine::Shutdown() {

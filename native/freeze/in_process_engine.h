@@ -49,7 +49,6 @@ class InProcessEngine : public Engine {
  private:
   void Save();
   int LiftForGood();  // 0, or an errno
-  SaveEnd SaveWithHelpers();
 
   const FaultSignal signal_;
   const FreezePlan* plan_ = nullptr;

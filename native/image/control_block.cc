@@ -46,8 +46,7 @@ const char* SaveStepName(SaveStep step) {
 }
 
 Result<ControlBlock> ControlBlock::Create(uint64_t block_count, const SaverNeeds& needs) {
-  const uint64_t buffers_offset =
-      SumsOffset(block_count) + RoundUp(block_count * kPagesPerBlock * sizeof(PageSum), kPageSize);
+  const uint64_t buffers_offset = SumsOffset(block_count) + SumsLength(block_count);
   const bool packed = needs.encoding.layout == Layout::kPacked;
   const uint64_t workspace_bytes = RoundUp(CodecWorkspaceBytes(needs.encoding), kPageSize);
   const uint64_t each = kChunkSize + (packed ? kChunkSize : 0) + workspace_bytes + kStackBytes;
@@ -71,8 +70,7 @@ Result<ControlBlock> ControlBlock::Create(uint64_t block_count, const SaverNeeds
 }
 
 void ControlBlock::DropSums() {
-  const uint64_t length = RoundUp(block_count_ * kPagesPerBlock * sizeof(PageSum), kPageSize);
-  if (length > 0) sys::Madvise(sums(), length, MADV_REMOVE);
+  if (block_count_ > 0) sys::Madvise(sums(), SumsLength(block_count_), MADV_REMOVE);
 }
 
 }  // namespace stillframe

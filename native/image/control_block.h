@@ -100,6 +100,9 @@ class ControlBlock {
   static constexpr uint64_t SumsOffset(uint64_t block_count) {
     return kPageSize + RoundUp(block_count * sizeof(BlockEntry), kPageSize);
   }
+  static constexpr uint64_t SumsLength(uint64_t block_count) {
+    return RoundUp(block_count * kPagesPerBlock * sizeof(PageSum), kPageSize);
+  }
   ControlBlock(Mapping mapping, uint64_t block_count)
       : mapping_(std::move(mapping)), block_count_(block_count) {}
   Mapping mapping_;

@@ -63,13 +63,13 @@ Result<std::vector<SectionDifference>> CompareFrames(const ImageFile& from, cons
                                   std::vector<PageSum>(kPagesPerChunk)};
   for (SectionDifference& section : sections) {
     const uint64_t pages = PagesOf(std::max(section.byte_lengths[0], section.byte_lengths[1]));
+    const uint32_t numbers[2] = {Find(from, section.name), Find(to, section.name)};
     section.pages_per_piece = std::max<uint64_t>(DivideRoundingUp(pages, pieces), 1);
     section.pieces.resize(DivideRoundingUp(pages, section.pages_per_piece));
     for (uint64_t start = 0; start < pages; start += kPagesPerChunk) {
       if (control->cancelled) return ReadingAborted();
       for (int i = 0; i < 2; i++) {
-        Status read = ReadChunk(*frames[i], Find(*frames[i], section.name), start / kPagesPerBlock,
-                                sums[i].data());
+        Status read = ReadChunk(*frames[i], numbers[i], start / kPagesPerBlock, sums[i].data());
         if (!read.ok()) return read.failure();
       }
       const uint64_t count = std::min(kPagesPerChunk, pages - start);

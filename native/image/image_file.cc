@@ -186,15 +186,9 @@ Status ImageFile::ReadSumsOfChunk(uint32_t section_index, uint64_t first, uint64
     }
   }
   const std::span<const BlockEntry> entries = EntriesOf(section, first, count);
-  if (entries.empty()) return Success{};
-  uint64_t stored = 0;
-  for (const BlockEntry& entry : entries) {
-    stored += static_cast<uint64_t>(std::popcount(entry.present));
-  }
-  std::vector<PageSum> sums(stored);
-  Status read = ReadSums(FirstSumOf(entries.front()), stored, sums.data());
-  if (!read.ok()) return read;
-  auto next = sums.begin();
+  Result<std::vector<PageSum>> sums = SumsOf(entries);
+  if (!sums.ok()) return sums.failure();
+  auto next = sums.value().begin();
   for (const BlockEntry& entry : entries) {
     PageSum* of_block = out + (entry.block - first) * kPagesPerBlock;
     for (uint64_t page = 0; page < kPagesPerBlock; page++) {
@@ -213,19 +207,16 @@ Status ImageFile::ReadOwnBlocks(uint32_t section, uint64_t first, uint64_t count
 Status ImageFile::CheckOwnSums(uint32_t section_index, uint64_t first, uint64_t count,
                                const std::byte* bytes) const {
   const Section& section = sections_[section_index];
-  std::vector<PageSum> sums(kPagesPerBlock);
-  for (const BlockEntry& entry : EntriesOf(section, first, count)) {
-    const auto stored = static_cast<uint64_t>(std::popcount(entry.present));
-    const uint64_t first_sum = FirstSumOf(entry);
-    if (Status read = ReadSums(first_sum, stored, sums.data()); !read.ok()) return read;
-    auto next = sums.begin();
+  const std::span<const BlockEntry> entries = EntriesOf(section, first, count);
+  Result<std::vector<PageSum>> sums = SumsOf(entries);
+  if (!sums.ok()) return sums.failure();
+  auto next = sums.value().begin();
+  for (const BlockEntry& entry : entries) {
     const std::byte* block = bytes + (entry.block - first) * kBlockSize;
     for (uint64_t left = entry.present; left != 0; left &= left - 1) {
       const auto page = static_cast<uint64_t>(std::countr_zero(left));
       if (SumOfPage(block + page * kPageSize) == *next++) continue;
-      return Corrupt(trailer_.index_offset + trailer_.index_count * sizeof(BlockEntry) +
-                         first_sum * sizeof(PageSum),
-                     section.name,
+      return Corrupt(sums_offset() + FirstSumOf(entry) * sizeof(PageSum), section.name,
                      "block " + std::to_string(entry.block) + " has pages of other sums");
     }
   }
@@ -260,8 +251,7 @@ Status ImageFile::CheckSums() const {
     done += count;
   }
   if (checksum.Value() == trailer_.sums_checksum) return Success{};
-  return Named(Corrupt(trailer_.index_offset + trailer_.index_count * sizeof(BlockEntry), "",
-                       "the sums of the pages do not match their checksum"));
+  return Named(Corrupt(sums_offset(), "", "the sums of the pages do not match their checksum"));
 }
 
 std::span<const BlockEntry> ImageFile::EntriesOf(const Section& section, uint64_t first,
@@ -292,10 +282,20 @@ uint64_t ImageFile::FirstSumOf(const BlockEntry& entry) const {
 }
 
 Status ImageFile::ReadSums(uint64_t first, uint64_t count, PageSum* out) const {
-  if (count == 0) return Success{};
-  const uint64_t sums_offset = trailer_.index_offset + trailer_.index_count * sizeof(BlockEntry);
   return source_->Read(reinterpret_cast<std::byte*>(out), count * sizeof(PageSum),
-                       sums_offset + first * sizeof(PageSum), "");
+                       sums_offset() + first * sizeof(PageSum), "");
+}
+
+Result<std::vector<PageSum>> ImageFile::SumsOf(std::span<const BlockEntry> entries) const {
+  uint64_t count = 0;
+  for (const BlockEntry& entry : entries) {
+    count += static_cast<uint64_t>(std::popcount(entry.present));
+  }
+  std::vector<PageSum> sums(count);
+  if (count == 0) return sums;
+  Status read = ReadSums(FirstSumOf(entries.front()), count, sums.data());
+  if (!read.ok()) return read.failure();
+  return sums;
 }
 
 bool ImageFile::AllZero(uint32_t section, uint64_t first, uint64_t count) const {

@@ -52,9 +52,7 @@ class ImageFile {
                                         uint64_t count) const;
   // Where the sums of the entry's pages begin, in sums.
   uint64_t FirstSumOf(const BlockEntry& entry) const;
-  // Sums [first, first + count) of the file, without a check.
-  Status ReadSums(uint64_t first, uint64_t count, PageSum* out) const;
-  // Whether sections can be mapped, from source().fd(). Of a delta, those of the full file that it goes back to.
+  // Whether sections can be mapped, from source().fd(). Of a delta nothing can; of base() perhaps.
   bool mappable() const { return layout_->mappable() && source_->fd() >= 0; }
   const std::string& metadata() const { return metadata_; }  // JSON, empty: none
   uint64_t file_length() const { return trailer_.file_length; }
@@ -128,6 +126,13 @@ class ImageFile {
   static constexpr uint32_t kNowhere = UINT32_MAX;
   ImageFile() = default;
   Status Named(Status status) const;
+  uint64_t sums_offset() const {
+    return trailer_.index_offset + trailer_.index_count * sizeof(BlockEntry);
+  }
+  // Sums [first, first + count) of the file, without a check.
+  Status ReadSums(uint64_t first, uint64_t count, PageSum* out) const;
+  // Those of the pages that these entries, one behind the other in the index, have in the file.
+  Result<std::vector<PageSum>> SumsOf(std::span<const BlockEntry> entries) const;
   Status ReadFromParent(uint32_t section, uint64_t first, uint64_t count, const uint64_t* wanted,
                         std::byte* out, Check check, Scratch* scratch) const;
 
