@@ -4,6 +4,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -25,9 +26,13 @@ namespace {
 
 // The most captures by write protection at a time.
 constexpr size_t kMaxArmed = 64;
-// The most late faults at one address that are believed in a row; a page that stays protected is a
-// real fault.
-constexpr int kMaxLateFaults = 64;
+// How many late faults at one address in a row are believed at once, and for how long they are
+// after that, with a rest before each. Protection that is given up as a whole ends when the last
+// call to the kernel that is under way for it has ended, and a saver with its low priority may be
+// off its processor in the middle of one. What comes after that is a real fault.
+constexpr int kLateFaultsAtOnce = 64;
+constexpr int64_t kLongestLateNs = 1'000'000'000;
+constexpr timespec kBetweenLateFaults{0, 1'000'000};
 
 // The last words of a process that could only hang. They go to stderr, since nothing else can be
 // said from there.
@@ -87,6 +92,7 @@ __attribute__((tls_model("initial-exec"))) thread_local int chaining = 0;
 __attribute__((tls_model("initial-exec"))) thread_local const void* late_address = nullptr;
 __attribute__((tls_model("initial-exec"))) thread_local int late_count = 0;
 __attribute__((tls_model("initial-exec"))) thread_local uint32_t late_generation = 0;
+__attribute__((tls_model("initial-exec"))) thread_local int64_t late_since_ns = 0;
 
 // Runs each(memory) for the memory that is armed for this signal and holds the address; false if
 // there is none.
@@ -113,7 +119,11 @@ bool BelievedLate(const void* address) {
   late_count = address == late_address && now == late_generation ? late_count + 1 : 0;
   late_address = address;
   late_generation = now;
-  return late_count < kMaxLateFaults;
+  if (late_count == 0) late_since_ns = sys::MonotonicNanoseconds();
+  if (late_count < kLateFaultsAtOnce) return true;
+  if (sys::MonotonicNanoseconds() - late_since_ns > kLongestLateNs) return false;
+  nanosleep(&kBetweenLateFaults, nullptr);
+  return true;
 }
 
 bool WasArmed(const void* address) {

@@ -1,7 +1,7 @@
-// No damaged byte of an image file goes unnoticed, and the report names the place. Proved
-// exhaustively on a small file: every byte that carries something with five other values, every
-// length that it can be cut to, bytes added, and every byte of every struct once more with all
-// checksums repaired behind it.
+// No damaged byte of an image file goes unnoticed, and the report names the place. Proved on a small
+// file: every byte of the header, the tables and the trailer, and a sample of all others, with five
+// other values, every length that it can be cut to, bytes added, and every byte of every struct once
+// more with all checksums repaired behind it.
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -89,14 +89,15 @@ class DamagedImage : public ::testing::Test {
     ASSERT_EQ(length_, bytes_.size());
   }
 
-  // The positions of a part to damage: all, but of long runs of zeros only those near borders and
-  // some between.
+  // The positions of a part to damage: all, but of long runs of zeros, and of bytes that one checksum
+  // covers and nothing else, only those near borders and some between.
   static std::vector<uint64_t> Positions(const Part& part) {
-    constexpr uint64_t kStride = 101;  // prime, so that all offsets in a page occur
+    // Primes, so that all offsets in a page occur.
+    const uint64_t stride = part.kind == Kind::kZeros ? 101 : part.kind == Kind::kBlock ? 17 : 1;
     std::vector<uint64_t> positions;
     for (uint64_t at = part.start; at < part.end; at++) {
       const bool border = at < part.start + 64 || at + 64 >= part.end || (at + 2) % kPageSize < 4;
-      if (part.kind != Kind::kZeros || border || at % kStride == 0) positions.push_back(at);
+      if (border || at % stride == 0) positions.push_back(at);
     }
     return positions;
   }
@@ -176,7 +177,7 @@ TEST_F(DamagedImage, EveryChangedByteIsFoundAndNamed) {
   }
   EXPECT_FALSE(Examine(file_.path()).has_value());
   RecordProperty("damaged", static_cast<int>(damaged));
-  EXPECT_GT(damaged, 100'000U / kEvery);
+  EXPECT_GT(damaged, 20'000U / kEvery);
 }
 
 TEST_F(DamagedImage, NoDamagedByteOfASectionIsHandedOut) {

@@ -8,6 +8,7 @@ import { readdirSync } from 'node:fs'
 import { inspect, snapshot, verify } from 'stillframe'
 import { describe, expect, type TestContext, test } from 'vitest'
 import { startFixture } from '../support/fixture.js'
+import { longMode } from '../support/long-mode.mjs'
 import { needsStrace, needsVariant } from '../support/needs.js'
 import { runningInSession, waitUntil } from '../support/processes.mjs'
 import { useTemporaryDirectory } from '../support/temporary-directory.js'
@@ -50,7 +51,7 @@ const ways: { variant: Variant; options?: object; moments: Moment[]; disabled: s
   {
     variant: 'fork',
     moments: [...inChild, ...ending],
-    disabled: ['', 'o_tmpfile', 'exchange', 'o_tmpfile,exchange'],
+    disabled: ['', ...(longMode ? ['o_tmpfile', 'exchange'] : []), 'o_tmpfile,exchange'],
   },
   ...inProcessVariants.map((variant) => ({
     variant,

@@ -22,7 +22,7 @@ const generations = new URL('fixtures/generations.mjs', import.meta.url)
 
 /** The ways to the published name: a nameless file, a temporary name, and a file system that cannot exchange. */
 const ways: { variant: Variant; disabled: string }[] = [
-  ...['', 'o_tmpfile', 'exchange', 'o_tmpfile,exchange'].map((disabled) => ({
+  ...['', ...(longMode ? ['o_tmpfile', 'exchange'] : []), 'o_tmpfile,exchange'].map((disabled) => ({
     variant: 'fork' as const,
     disabled,
   })),

@@ -34,16 +34,16 @@ const sleepForEver = (): unknown => Atomics.wait(new Int32Array(new SharedArrayB
 
 describe('many forks', () => {
   test('under all loads, from the main thread and from worker threads, end well', async () => {
-    const { endedWell, failed, leftBehind } = await manyForks('--count', '50')
-    expect(endedWell).toBeGreaterThanOrEqual(50)
+    const { endedWell, failed, leftBehind } = await manyForks('--count', '30')
+    expect(endedWell).toBeGreaterThanOrEqual(30)
     expect(failed).toEqual([])
     expect(leftBehind).toEqual([])
   })
 
   test("of a busy main thread need nothing of V8's own threads", async () => {
     const loads = 'young,old,large,jit,wasm,pool,timers'
-    const { endedWell, retried } = await manyForks('--count', '40', '--kinds', 'json', '--loads', loads)
-    expect(endedWell).toBe(40)
+    const { endedWell, retried } = await manyForks('--count', '20', '--kinds', 'json', '--loads', loads)
+    expect(endedWell).toBe(20)
     // Nothing but worker_threads holds locks of V8 for any time.
     expect(retried).toBeLessThanOrEqual(1)
   })

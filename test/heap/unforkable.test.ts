@@ -31,7 +31,7 @@ function startRemapping(armed: 1 | 2, count: number): ReturnType<typeof startFix
 
 test("memory that another thread unmaps and maps while V8's is looked for is not taken for it", async (context) => {
   needsTools(context, 'cc')
-  const fixture = startRemapping(1, longMode ? 1000 : 150)
+  const fixture = startRemapping(1, longMode ? 1000 : 50)
   expect(await fixture.report()).toMatchObject({
     kept: 0,
     forkable: 0,
