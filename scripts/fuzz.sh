@@ -33,17 +33,21 @@ sources=(native/test/fuzz_image_file.cc
   native/image/{block_check,block_codec,block_layout,checksum,direct_reader,file_source,flat_layout,gap_check}.cc
   native/image/{image_file,image_layout,image_opener,image_sweep,packed_layout,page_presence,page_sums,read_scratch}.cc
   native/base/{disabled_steps,mapping,result,sys,thread}.cc)
-objects=()
 for source in "$zstd"/{common,compress,decompress}/*.c "$zstd"/decompress/*.S; do
   case "$source" in */pool.c | */threading.c | */zstdmt_compress.c) continue ;; esac
-  object="$out/zstd-$(basename "$source").o"
-  objects+=("$object")
-  [ -e "$object" ] || clang -g -O1 -w -fsanitize=fuzzer-no-link,address,undefined -DXXH_NAMESPACE=ZSTD_ \
-    -include native/image/zstd_without_malloc.h -c -o "$object" "$source"
+  sources+=("$source")
 done
-clang++ -std=c++20 -g -O1 -fno-omit-frame-pointer -D_FILE_OFFSET_BITS=64 -pthread \
-  -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -Inative -isystem "$xxhash" \
-  -isystem "$zstd" -o "$out/fuzz_image_file" "${sources[@]}" "${objects[@]}"
+flags='-g -O1 -fno-omit-frame-pointer -D_FILE_OFFSET_BITS=64 -pthread -fsanitize=fuzzer-no-link,address,undefined'
+rm -f "$out"/*.o
+# shellcheck disable=SC2016 # the inner shell expands
+printf '%s\n' "${sources[@]}" | flags="$flags" out="$out" xxhash="$xxhash" zstd="$zstd" xargs -P "$(nproc)" -n 1 bash -euc '
+  object="$out/$(basename "$0").o"
+  case "$0" in
+    *.cc) clang++ -std=c++20 $flags -fno-sanitize-recover=all -Inative -isystem "$xxhash" -isystem "$zstd" -c -o "$object" "$0" ;;
+    *) clang $flags -w -DXXH_NAMESPACE=ZSTD_ -include native/image/zstd_without_malloc.h -c -o "$object" "$0" ;;
+  esac
+'
+clang++ -pthread -fsanitize=fuzzer,address,undefined -o "$out/fuzz_image_file" "$out"/*.o
 
 # malloc_limit_mb: no size that a file claims is taken on trust. timeout: no loop is as long as it says.
 limits=(-rss_limit_mb=1024 -malloc_limit_mb=128 -timeout=10 -max_len=16384)

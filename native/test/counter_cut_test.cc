@@ -149,7 +149,7 @@ TEST_P(CounterCut, NoCaptureIsTornAndNoWriteIsLost) {
         << "TSan has a thread of its own that blocks all signals, which is a reason to refuse";
   }
 #endif
-  const int captures = LongMode() ? 10'000 : 300;
+  const int captures = LongMode() ? 10'000 : 100;
   const Watchdog watchdog(std::chrono::seconds(LongMode() ? 1800 : 240));
   std::minstd_rand random(4711);
   StartWriters();

@@ -187,7 +187,8 @@ TEST(UniqueFd, ClosesWhatItOwnsAndOnlyThat) {
     moved.Reset(second);
     EXPECT_FALSE(is_open(first));
     first = second;
-    moved = std::move(moved);  // NOLINT: to itself
+    UniqueFd& same = moved;
+    moved = std::move(same);  // NOLINT: to itself
     EXPECT_TRUE(is_open(first));
   }
   EXPECT_FALSE(is_open(first));
