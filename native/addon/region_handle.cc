@@ -6,6 +6,7 @@
 #include "addon/failure.h"
 #include "addon/large_buffer.h"
 #include "freeze/fault_router.h"
+#include "freeze/tracked_region.h"
 
 namespace stillframe {
 
@@ -16,7 +17,8 @@ Napi::Function RegionHandle::Define(Napi::Env env) {
                    InstanceMethod<&RegionHandle::Close>("close"),
                    InstanceMethod<&RegionHandle::PrepareWrite>("prepareWrite"),
                    InstanceAccessor<&RegionHandle::ByteLength>("byteLength"),
-                   InstanceAccessor<&RegionHandle::Busy>("busy")});
+                   InstanceAccessor<&RegionHandle::Busy>("busy"),
+                   InstanceAccessor<&RegionHandle::Tracked>("tracked")});
   Environment::Of(env)->region_constructor = Napi::Persistent(constructor);
   return constructor;
 }
@@ -86,6 +88,10 @@ Napi::Value RegionHandle::Busy(const Napi::CallbackInfo& info) {
   return Napi::Boolean::New(info.Env(), memory_ && memory_->busy());
 }
 
+Napi::Value RegionHandle::Tracked(const Napi::CallbackInfo& info) {
+  return Napi::Boolean::New(info.Env(), memory_ && TrackedRegion::Of(*memory_) != nullptr);
+}
+
 void RegionHandle::PrepareWrite(const Napi::CallbackInfo& info) {
   if (!memory_) return;
   const auto offset = static_cast<uint64_t>(info[0].As<Napi::Number>().DoubleValue());
@@ -104,6 +110,8 @@ void RegionHandle::Close(const Napi::CallbackInfo& info) {
     napi_detach_arraybuffer(info.Env(), buffer);
     buffer_.Reset();
   }
+  // Nobody can take a frame of it any more, however long its memory lives.
+  memory_->SetCompanion(nullptr);
   // The garbage collector frees the buffer at some time; the pages should not wait for that.
   if (!reachable) memory_->Discard();
   memory_.reset();
