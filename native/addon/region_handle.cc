@@ -45,7 +45,7 @@ RegionHandle::RegionHandle(const Napi::CallbackInfo& info) : ObjectWrap(info) {
 
 Napi::Value RegionHandle::Buffer(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
-  if (!buffer_.IsEmpty()) return buffer_.Value();
+  if (const Napi::ArrayBuffer buffer = LivingBuffer(); !buffer.IsEmpty()) return buffer;
   if (!memory_) {
     Throw(env, Fail(FailureCode::kClosed, "the region is closed"));
     return env.Undefined();
@@ -60,8 +60,12 @@ Napi::Value RegionHandle::Buffer(const Napi::CallbackInfo& info) {
     return env.Undefined();
   }
   const Napi::ArrayBuffer buffer(env, value);
-  buffer_ = Napi::Persistent(buffer);
+  buffer_ = Napi::Weak(buffer);
   return buffer;
+}
+
+Napi::ArrayBuffer RegionHandle::LivingBuffer() const {
+  return buffer_.IsEmpty() ? Napi::ArrayBuffer() : buffer_.Value();
 }
 
 // The buffer owns the memory too: it may outlive the handle, and be moved to another thread.
@@ -102,8 +106,7 @@ void RegionHandle::PrepareWrite(const Napi::CallbackInfo& info) {
 void RegionHandle::Close(const Napi::CallbackInfo& info) {
   if (!memory_) return;
   bool reachable = false;
-  if (!buffer_.IsEmpty()) {
-    const Napi::ArrayBuffer buffer = buffer_.Value();
+  if (const Napi::ArrayBuffer buffer = LivingBuffer(); !buffer.IsEmpty()) {
     // It is detached already: it was transferred, and somebody else uses the memory from now on.
     reachable = buffer.IsDetached();
     // From here on views of the buffer have length 0.

@@ -28,7 +28,12 @@ class RegionHandle : public Napi::ObjectWrap<RegionHandle> {
   void PrepareWrite(const Napi::CallbackInfo& info);
   void Close(const Napi::CallbackInfo& info);
 
+  // Empty if there is none, or none any more.
+  Napi::ArrayBuffer LivingBuffer() const;
+
   std::shared_ptr<RegionMemory> memory_;
+  // Weak: from the buffer there is a way to its Region and from that to this handle, which a strong
+  // one would close to a circle that is never collected. The Region holds the buffer.
   Napi::Reference<Napi::ArrayBuffer> buffer_;
 };
 

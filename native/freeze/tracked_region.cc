@@ -145,6 +145,8 @@ std::vector<uint8_t> TrackedRegion::UnchangedSince(const FrameId& id, const std:
 void TrackedRegion::EndCapture() {
   capture_.store(nullptr, std::memory_order_seq_cst);
   while (using_.load(std::memory_order_seq_cst) > 0) sched_yield();
+  // A writer may have lifted a page behind the last Release. A refusal does no harm here.
+  Release(data_, length_);
 }
 
 int TrackedRegion::Lift(std::byte* start, size_t length) {
