@@ -5,7 +5,7 @@
  */
 
 import { spawnSync } from 'node:child_process'
-import { closeSync, openSync, readSync, writeFileSync } from 'node:fs'
+import { closeSync, constants, openSync, readSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import {
@@ -18,7 +18,7 @@ import {
   snapshot,
   verify,
 } from 'stillframe'
-import { afterEach, expect, test } from 'vitest'
+import { afterEach, expect, type TestContext, test } from 'vitest'
 import { clearFaults, injectFault } from '../support/faults.mjs'
 import { needsVariant } from '../support/needs.js'
 import { Random, testSeed } from '../support/random.mjs'
@@ -407,6 +407,62 @@ test('it is taken for memory that the kernel does not write to as well', async (
     expect(result.scannedBytes).toBe(unitBytes)
     await expectHolds(result.path, expected)
   }
+  region.close()
+})
+
+/** A descriptor that direct reads can come from. */
+function openDirect(context: TestContext): number {
+  const path = join(directory, 'direct')
+  writeFileSync(path, new Uint8Array(pageBytes))
+  try {
+    return openSync(path, constants.O_RDONLY | constants.O_DIRECT)
+  } catch (error) {
+    return context.skip(`the filesystem of the temporary directory does not take O_DIRECT: ${error}`)
+  }
+}
+
+test('no record begins while direct reads may pass it by, and one that has begun goes on', async (context) => {
+  needsVariant(context, 'userfaultfd thread')
+  const { region, bytes } = filled(8 * MiB)
+  const { result: base } = await take({ region })
+  increment(bytes, 0)
+  let fd = openDirect(context)
+  const forked = await take({ region }, { parent: base })
+  expect(forked.result).toMatchObject({ engine: 'fork', scannedBytes: bytes.length })
+  await expectHolds(forked.result.path, forked.expected)
+  closeSync(fd)
+  increment(bytes, unitBytes)
+  const next = await take({ region }, { parent: base })
+  expect(next.result).toMatchObject({ engine: 'userfaultfd', scannedBytes: 2 * unitBytes })
+  await expectHolds(next.result.path, next.expected)
+
+  // The caller says that nothing is read during the capture, which tells nothing of later.
+  fd = openDirect(context)
+  const quiet = await take({ region }, { parent: next.result, kernelWrites: false })
+  expect(quiet.result).toMatchObject({ engine: 'userfaultfd', scannedBytes: bytes.length })
+  await expectHolds(quiet.result.path, quiet.expected)
+  const again = await take({ region }, { parent: quiet.result, kernelWrites: false })
+  expect(again.result).toMatchObject({ scannedBytes: bytes.length, changedBytes: 0 })
+  closeSync(fd)
+  region.close()
+})
+
+test('a capture that can no longer handle faults fails, and the next frame is right', async (context) => {
+  needsVariant(context, 'userfaultfd thread')
+  const { region, bytes } = filled(16 * MiB)
+  const { result: base } = await take({ region })
+  new Random(2).fill(bytes)
+  const running = start({ region }, { parent: base, maxBytesPerSecond: 4 * MiB })
+  injectFault('ioctl', 1, 'ENOMEM', true)
+  for (let at = bytes.length - pageBytes; at > 8 * MiB; at -= 100 * pageBytes) increment(bytes, at)
+  await expect(running.done).rejects.toMatchObject({ code: 'ERR_STILLFRAME_IO' })
+  clearFaults()
+  increment(bytes, 0)
+  const { result, expected } = await take({ region }, { parent: base })
+  expect(result.scannedBytes).toBe(bytes.length)
+  await expectHolds(result.path, expected)
+  const next = await take({ region }, { parent: result })
+  expect(next.result.scannedBytes).toBe(0)
   region.close()
 })
 
