@@ -291,8 +291,7 @@ CaptureOutcome Capture::Outcome() const {
   outcome.changed_bytes = outcome.parent
                               ? header.changed_pages.load(std::memory_order_relaxed) * kPageSize
                               : work_->layout.byte_length;
-  outcome.scanned_bytes =
-      outcome.parent ? header.scanned_bytes.load(std::memory_order_relaxed) : 0;
+  outcome.scanned_bytes = outcome.parent ? header.scanned_bytes.load(std::memory_order_relaxed) : 0;
   return outcome;
 }
 

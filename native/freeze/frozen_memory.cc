@@ -273,7 +273,8 @@ int FrozenMemory::LiftWritable(const Span& span, uint64_t page) {
   const uint64_t end = std::min(first + pages, span.page_count);
   bool whole = true;
   for (uint64_t each = first; each < end && whole; each++) whole = IsWritable(span, each);
-  if (whole) return protection_->Lift(span.start + first * page_bytes_, (end - first) * page_bytes_);
+  if (whole)
+    return protection_->Lift(span.start + first * page_bytes_, (end - first) * page_bytes_);
   return protection_->Lift(span.start + page * page_bytes_, page_bytes_);
 }
 

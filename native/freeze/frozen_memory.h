@@ -56,7 +56,7 @@ namespace stillframe {
 class WriteProtection {
  public:
   virtual ~WriteProtection() = default;
-  virtual const char* CallName() const = 0;                  // of the system call behind both
+  virtual const char* CallName() const = 0;  // of the system call behind both
   // Once for each freeze, before the first Protect: from here on faults are for the capture.
   virtual void BeginFreeze() {}
   virtual int Protect(std::byte* start, size_t length) = 0;  // 0 or -errno
@@ -163,7 +163,8 @@ class FrozenMemory final : public PageSource {
   Attempt TryCapture(const Span& span, uint64_t page, Wish wish);
   bool IsWritable(const Span& span, uint64_t page) const;
   bool IsUnchanged(const Span& span, uint64_t page) const {
-    return !unchanged_.empty() && unchanged_[span.first_unit + page * page_bytes_ / unit_bytes_] != 0;
+    return !unchanged_.empty() &&
+           unchanged_[span.first_unit + page * page_bytes_ / unit_bytes_] != 0;
   }
   // What the state of a page means for whoever comes to it.
   uint8_t StateNow(const Span& span, uint64_t page) const {

@@ -87,8 +87,7 @@ void TrackedRegion::Answer(const void* address) {
 }
 
 void TrackedRegion::GiveUp(int error_number) {
-  WithCapture([this] { DropAll(); },
-              [&](FrozenMemory* capture) { capture->GiveUp(error_number); });
+  WithCapture([this] { DropAll(); }, [&](FrozenMemory* capture) { capture->GiveUp(error_number); });
 }
 
 void TrackedRegion::BeginFreeze(FrozenMemory* capture) {
@@ -168,9 +167,7 @@ int TrackedRegion::Release(std::byte* start, size_t length) {
   });
 }
 
-void TrackedRegion::DropAll() {
-  userfaultfd_.DropAll();
-}
+void TrackedRegion::DropAll() { userfaultfd_.DropAll(); }
 
 void TrackedRegion::BecomeBase(uint64_t frame, const FrameId& id, const std::string& section) {
   const std::lock_guard lock(mutex_);

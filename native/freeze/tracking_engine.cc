@@ -50,9 +50,9 @@ int TrackingEngine::Protect(std::byte* start, size_t /*length*/) {
 }
 
 TrackingEngine::Part& TrackingEngine::PartOf(const std::byte* address) {
-  const auto after =
-      std::upper_bound(parts_.begin(), parts_.end(), address,
-                       [](const std::byte* at, const Part& part) { return at < part.source->data; });
+  const auto after = std::upper_bound(
+      parts_.begin(), parts_.end(), address,
+      [](const std::byte* at, const Part& part) { return at < part.source->data; });
   return *(after - 1);
 }
 
@@ -62,8 +62,7 @@ const TrackingEngine::Part& TrackingEngine::PartOf(const std::byte* address) con
 
 bool TrackingEngine::Unchanged(const std::byte* unit) const {
   const Part& part = PartOf(unit);
-  const auto number =
-      static_cast<size_t>(unit - part.source->data) / TrackedRegion::kUnitBytes;
+  const auto number = static_cast<size_t>(unit - part.source->data) / TrackedRegion::kUnitBytes;
   return !part.unchanged.empty() && part.unchanged[number] != 0;
 }
 

@@ -114,7 +114,8 @@ Status Userfaultfd::Register(std::byte* start, size_t length) {
   range.range.start = reinterpret_cast<uint64_t>(start);
   range.range.len = RoundUp(length, SystemPageSize());
   range.mode = UFFDIO_REGISTER_MODE_WP;
-  const int refused = sys::Ioctl(faults_.get(), UFFDIO_REGISTER, reinterpret_cast<uint64_t>(&range));
+  const int refused =
+      sys::Ioctl(faults_.get(), UFFDIO_REGISTER, reinterpret_cast<uint64_t>(&range));
   if (refused >= 0) {
     registered_.push_back({start, range.range.len});
     return Success{};

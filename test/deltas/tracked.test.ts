@@ -339,7 +339,10 @@ test('every other engine works beside a record, which goes on from its base', as
   for (const engine of ['fork', 'mprotect'] as const) {
     increment(bytes, unit++ * unitBytes)
     const before = copyOf({ region })
-    const running = start({ region }, { parent: base, engine, ...(engine === 'mprotect' && { kernelWrites: false }) })
+    const running = start(
+      { region },
+      { parent: base, engine, ...(engine === 'mprotect' && { kernelWrites: false }) },
+    )
     increment(bytes, unit++ * unitBytes)
     const result = await running.done
     expect(result).toMatchObject({ engine, scannedBytes: bytes.length })
