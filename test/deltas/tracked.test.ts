@@ -358,7 +358,7 @@ test('a fork that runs beside a tracked capture disturbs neither', async (contex
   needsVariant(context, 'userfaultfd thread')
   const { region, bytes } = filled(16 * MiB)
   const { result: base } = await take({ region })
-  new Random(2).fill(bytes.subarray(0, 8 * MiB))
+  new Random(2).fill(bytes)
   const expected = copyOf({ region })
   const slow = { parent: base, maxBytesPerSecond: 8 * MiB } as const
   const tracked = start({ region }, slow)
@@ -367,9 +367,10 @@ test('a fork that runs beside a tracked capture disturbs neither', async (contex
   const beside = copyOf({ region })
   const forked = start({ region }, { ...slow, trackChanges: undefined })
   expect(forked.engine).toBe('fork')
-  increment(bytes, 2 * unitBytes)
+  // Of what is read last nothing has been read yet.
+  increment(bytes, 15 * MiB)
   const [result, other] = await Promise.all([tracked.done, forked.done])
-  expect(result.scannedBytes).toBe(8 * MiB)
+  expect(result.scannedBytes).toBe(16 * MiB)
   await expectHolds(result.path, expected)
   await expectHolds(other.path, beside)
   const next = await take({ region }, { parent: result })
@@ -447,6 +448,10 @@ test('no record begins while direct reads may pass it by, and one that has begun
   const again = await take({ region }, { parent: quiet.result, kernelWrites: false })
   expect(again.result).toMatchObject({ scannedBytes: bytes.length, changedBytes: 0 })
   closeSync(fd)
+  const first = await take({ region }, { parent: again.result, kernelWrites: false })
+  expect(first.result.scannedBytes).toBe(bytes.length)
+  const second = await take({ region }, { parent: first.result, kernelWrites: false })
+  expect(second.result.scannedBytes).toBe(0)
   region.close()
 })
 
