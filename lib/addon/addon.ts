@@ -17,6 +17,8 @@ export interface RegionHandle {
   readonly byteLength: number
   /** True while a capture (or a restore into it) uses the memory. */
   readonly busy: boolean
+  /** True while a record is kept of what is written to it. */
+  readonly tracked: boolean
   /** The ArrayBuffer over the whole memory; always the same object. */
   buffer(): ArrayBuffer
   /** Lets running captures keep these bytes, so that the kernel can write there. */
@@ -114,6 +116,13 @@ export interface CapturePlan {
   parent: string | undefined
   /** 16 bytes that this file must have as its id; undefined: any. */
   parentId: Uint8Array | undefined
+  /**
+   * What becomes of the record of what is written to the regions: it begins anew with this frame,
+   * ends with it, or goes on as it is.
+   */
+  tracking: 'start' | 'stop' | 'keep'
+  /** A direct read may be filling a source: the frame is no beginning of a record. */
+  mayBePinned: boolean
   target: TargetPlan
   encoding: EncodingPlan
   pacing: PacingPlan

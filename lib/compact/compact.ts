@@ -130,6 +130,8 @@ class Compaction extends CaptureJob<SnapshotProgress, SnapshotResult> {
       metadata: undefined,
       parent: undefined,
       parentId: undefined,
+      tracking: 'keep',
+      mayBePinned: false,
       target: { path: target, ...file },
       encoding,
       pacing,

@@ -23,6 +23,8 @@ export interface EngineWish {
   readonly onMemoryLimit: MemoryLimitAction | undefined
   /** Undefined if the caller did not say: `'auto'` then allows for them. */
   readonly kernelWrites: KernelWrites | undefined
+  /** Whether record is to be kept of writes from now on; undefined if the caller did not say. */
+  readonly trackChanges?: boolean | undefined
   readonly sources: readonly ResolvedSource[]
 }
 
@@ -171,10 +173,18 @@ function whyNotUserfaultfd({ kernelWrites, sources }: EngineWish, machine: Machi
 }
 
 /** For an engine that has not been refused. */
-function handlingOf(engine: EngineName, { kernelWrites }: EngineWish, machine: Machine): FaultHandling {
+function handlingOf(engine: EngineName, wish: EngineWish, machine: Machine): FaultHandling {
   if (engine === 'fork') return 'kernel'
-  if (engine === 'mprotect' || kernelWrites === false) return 'signal'
+  if (engine === 'mprotect' || (wish.kernelWrites === false && !isTracking(wish))) return 'signal'
   return feature(machine, 'userfaultfd_thread').available ? 'thread' : 'signal'
+}
+
+/**
+ * Whether record is kept of what is written to a source, or is to be from now on. Only the fault
+ * thread can do that: between captures the kernel writes, too, and no signal is ours.
+ */
+export function isTracking({ trackChanges, sources }: Pick<EngineWish, 'trackChanges' | 'sources'>): boolean {
+  return trackChanges === true || sources.some(({ region }) => region?.tracked)
 }
 
 function feature(machine: Machine, wanted: string): EngineProbe {

@@ -61,6 +61,8 @@ export class Region {
   /** In bytes, as asked for; may exceed 4 GiB. It can still be read after `close()`. */
   readonly byteLength: number
   #handle: RegionHandle | undefined
+  /** Held here, since the handle does not hold it: so it is the same one for as long as the region lives. */
+  #buffer: ArrayBuffer | undefined
   readonly #origin: Origin
 
   static {
@@ -76,7 +78,8 @@ export class Region {
     this.byteLength = handle.byteLength
     this.#handle = handle
     this.#origin = origin
-    regionsByBuffer.set(handle.buffer(), this)
+    this.#buffer = handle.buffer()
+    regionsByBuffer.set(this.#buffer, this)
   }
 
   /**
@@ -144,6 +147,7 @@ export class Region {
     }
     this.#handle.close()
     this.#handle = undefined
+    this.#buffer = undefined
   }
 
   /** The same as {@link Region.close}, for `using`. */

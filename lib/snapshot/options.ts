@@ -106,6 +106,17 @@ export interface SnapshotOptions<Meta = JsonValue> extends FileOptions {
    * is refused with `ERR_STILLFRAME_PARENT`. See docs/DELTAS.md.
    */
   parent?: string | URL | ParentSnapshot | undefined
+  /**
+   * `true`: from this instant on, record is kept of what is written to the Regions among the
+   * sources. A frame whose `parent` is this one then freezes and reads only what was written since
+   * (`scannedBytes`). `false`: the record ends with this capture. Not given: it stays as it is, and
+   * goes on from the frame that it began with.
+   *
+   * It takes engine `userfaultfd` with the fault thread, and whole Regions that are not mapped from
+   * a file. Where that cannot be had, no record is kept, and frames are compared by content as
+   * without this option. See docs/DELTAS.md.
+   */
+  trackChanges?: boolean | undefined
   /** Aborts the capture: `done` rejects with the signal's reason. */
   signal?: AbortSignal | undefined
   /**
@@ -127,6 +138,7 @@ export interface CheckedSnapshotOptions {
   readonly file: CheckedFileOptions
   /** Path and id of the file to build on; undefined for none. */
   readonly parent: { readonly path: string; readonly id: string | undefined } | undefined
+  readonly trackChanges: boolean | undefined
   readonly encoding: EncodingPlan
   readonly pacing: PacingPlan
   readonly limits: LimitsPlan
@@ -144,6 +156,7 @@ const known = [
   'nice',
   'metadata',
   'parent',
+  'trackChanges',
   ...fileOptionNames,
   'stallTimeoutMs',
   'signal',
@@ -190,6 +203,10 @@ export function checkSnapshotOptions(options: unknown): CheckedSnapshotOptions {
     metadata: encodeMetadata(given.metadata),
     file: checkFileOptions(given),
     parent: checkParent(given.parent),
+    trackChanges:
+      given.trackChanges === undefined
+        ? undefined
+        : checkBoolean(given.trackChanges, 'options.trackChanges', false),
     signal: checkSignal(given.signal, 'options.signal'),
     onProgress: checkCallback<(progress: SnapshotProgress) => void>(given.onProgress, 'options.onProgress'),
   }

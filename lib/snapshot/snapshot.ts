@@ -20,6 +20,7 @@ import {
   type EngineName,
   type FaultHandling,
   fallbackOf,
+  isTracking,
 } from '../machine/engines.js'
 import { type ResolvedSource, resolveSources, type Source, toNativeSources } from '../region/source.js'
 import { abortError, CaptureJob } from './capture-job.js'
@@ -35,7 +36,10 @@ export interface SnapshotResult {
   parentId?: string
   /** Bytes of the pages that are not as in the parent; without one, of all memory. */
   changedBytes: number
-  /** Bytes that were read to find the changes; 0 without a parent. */
+  /**
+   * Bytes that were read to find the changes: all of memory, or with `trackChanges` what was
+   * written since the parent, in units of 2 MiB. 0 without a parent.
+   */
   scannedBytes: number
   /** Absolute. */
   path: string
@@ -138,6 +142,15 @@ interface CaptureRequest {
   readonly options: CheckedSnapshotOptions
 }
 
+/**
+ * Whether a direct read may have pinned pages of a source whose writes are kept record of: what it
+ * brings later would pass the record by. Where the kernel may write, no such engine is chosen then.
+ */
+function mayBePinned({ addon, choice, sources, options }: CaptureRequest): boolean {
+  if (choice.faultHandling !== 'thread' || options.kernelWrites !== false) return false
+  return isTracking({ trackChanges: options.trackChanges, sources }) && addon.directReads() !== ''
+}
+
 let startSnapshot: (request: CaptureRequest) => Snapshot
 let isComplete: (snapshot: Snapshot) => boolean
 
@@ -187,7 +200,7 @@ export class Snapshot extends CaptureJob<SnapshotProgress, SnapshotResult> {
     this.faultHandling = choice.faultHandling
     this.#sources = sources
     this.#callSite = new CallSite(snapshot)
-    const { metadata, file, parent, encoding, pacing, limits } = options
+    const { metadata, file, parent, trackChanges, encoding, pacing, limits } = options
     const plan: CapturePlan = {
       ...choice,
       sources: toNativeSources(sources, addon),
@@ -196,6 +209,8 @@ export class Snapshot extends CaptureJob<SnapshotProgress, SnapshotResult> {
       metadata,
       parent: parent?.path,
       parentId: parent?.id === undefined ? undefined : idToBytes(parent.id),
+      tracking: trackChanges === undefined ? 'keep' : trackChanges ? 'start' : 'stop',
+      mayBePinned: mayBePinned(request),
       target: { path, ...file },
       encoding,
       pacing,

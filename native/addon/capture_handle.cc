@@ -1,5 +1,6 @@
 #include "addon/capture_handle.h"
 
+#include <algorithm>
 #include <cstring>
 #include <utility>
 
@@ -12,6 +13,7 @@
 #include "capture/chain_engine.h"
 #include "freeze/fork_engine.h"
 #include "freeze/mprotect_engine.h"
+#include "freeze/tracking_engine.h"
 #include "freeze/userfaultfd_engine.h"
 
 namespace stillframe {
@@ -25,10 +27,23 @@ std::unique_ptr<Engine> MakeEngine(const std::string& name, const std::string& f
                                                                         : FaultVariant::kSignal);
 }
 
+Tracking ReadTracking(Reader* plan) {
+  const std::string tracking = plan->String("tracking");
+  if (tracking == "start") return Tracking::kStart;
+  return tracking == "stop" ? Tracking::kStop : Tracking::kAsItIs;
+}
+
+bool IsTracked(const std::vector<CaptureSource>& sources) {
+  return std::any_of(sources.begin(), sources.end(), [](const CaptureSource& source) {
+    return source.region.get() != nullptr && TrackedRegion::Of(*source.region.get()) != nullptr;
+  });
+}
+
 Result<CapturePlan> ReadPlan(Reader* plan) {
   CapturePlan result;
   const std::string engine = plan->String("engine");
-  result.engine = MakeEngine(engine, plan->String("faultHandling"));
+  const std::string fault_handling = plan->String("faultHandling");
+  result.engine = MakeEngine(engine, fault_handling);
   if (!result.engine && engine != "none") {
     return Fail(FailureCode::kEngineUnavailable, "there is no engine '" + engine + "'");
   }
@@ -39,6 +54,12 @@ Result<CapturePlan> ReadPlan(Reader* plan) {
   Result<std::vector<CaptureSource>> sources = plan->Group("sources", ReadSources);
   if (!sources.ok()) return sources.failure();
   result.sources = std::move(sources.value());
+  result.tracking = ReadTracking(plan);
+  result.may_be_pinned = plan->Bool("mayBePinned");
+  if (engine == "userfaultfd" && fault_handling == "thread" &&
+      (result.tracking == Tracking::kStart || IsTracked(result.sources))) {
+    result.engine = std::make_unique<TrackingEngine>();
+  }
   const std::byte* id = plan->Address(plan->Get("id"));
   if (id != nullptr) memcpy(result.id.data(), id, result.id.size());
   const napi_value metadata = plan->Get("metadata");

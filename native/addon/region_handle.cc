@@ -6,6 +6,7 @@
 #include "addon/failure.h"
 #include "addon/large_buffer.h"
 #include "freeze/fault_router.h"
+#include "freeze/tracked_region.h"
 
 namespace stillframe {
 
@@ -16,7 +17,8 @@ Napi::Function RegionHandle::Define(Napi::Env env) {
                    InstanceMethod<&RegionHandle::Close>("close"),
                    InstanceMethod<&RegionHandle::PrepareWrite>("prepareWrite"),
                    InstanceAccessor<&RegionHandle::ByteLength>("byteLength"),
-                   InstanceAccessor<&RegionHandle::Busy>("busy")});
+                   InstanceAccessor<&RegionHandle::Busy>("busy"),
+                   InstanceAccessor<&RegionHandle::Tracked>("tracked")});
   Environment::Of(env)->region_constructor = Napi::Persistent(constructor);
   return constructor;
 }
@@ -43,7 +45,7 @@ RegionHandle::RegionHandle(const Napi::CallbackInfo& info) : ObjectWrap(info) {
 
 Napi::Value RegionHandle::Buffer(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
-  if (!buffer_.IsEmpty()) return buffer_.Value();
+  if (const Napi::ArrayBuffer buffer = LivingBuffer(); !buffer.IsEmpty()) return buffer;
   if (!memory_) {
     Throw(env, Fail(FailureCode::kClosed, "the region is closed"));
     return env.Undefined();
@@ -58,8 +60,12 @@ Napi::Value RegionHandle::Buffer(const Napi::CallbackInfo& info) {
     return env.Undefined();
   }
   const Napi::ArrayBuffer buffer(env, value);
-  buffer_ = Napi::Persistent(buffer);
+  buffer_ = Napi::Weak(buffer);
   return buffer;
+}
+
+Napi::ArrayBuffer RegionHandle::LivingBuffer() const {
+  return buffer_.IsEmpty() ? Napi::ArrayBuffer() : buffer_.Value();
 }
 
 // The buffer owns the memory too: it may outlive the handle, and be moved to another thread.
@@ -86,6 +92,10 @@ Napi::Value RegionHandle::Busy(const Napi::CallbackInfo& info) {
   return Napi::Boolean::New(info.Env(), memory_ && memory_->busy());
 }
 
+Napi::Value RegionHandle::Tracked(const Napi::CallbackInfo& info) {
+  return Napi::Boolean::New(info.Env(), memory_ && TrackedRegion::Of(*memory_) != nullptr);
+}
+
 void RegionHandle::PrepareWrite(const Napi::CallbackInfo& info) {
   if (!memory_) return;
   const auto offset = static_cast<uint64_t>(info[0].As<Napi::Number>().DoubleValue());
@@ -96,14 +106,15 @@ void RegionHandle::PrepareWrite(const Napi::CallbackInfo& info) {
 void RegionHandle::Close(const Napi::CallbackInfo& info) {
   if (!memory_) return;
   bool reachable = false;
-  if (!buffer_.IsEmpty()) {
-    const Napi::ArrayBuffer buffer = buffer_.Value();
+  if (const Napi::ArrayBuffer buffer = LivingBuffer(); !buffer.IsEmpty()) {
     // It is detached already: it was transferred, and somebody else uses the memory from now on.
     reachable = buffer.IsDetached();
     // From here on views of the buffer have length 0.
     napi_detach_arraybuffer(info.Env(), buffer);
     buffer_.Reset();
   }
+  // Nobody can take a frame of it any more, however long its memory lives.
+  memory_->SetCompanion(nullptr);
   // The garbage collector frees the buffer at some time; the pages should not wait for that.
   if (!reachable) memory_->Discard();
   memory_.reset();

@@ -24,10 +24,16 @@ class RegionHandle : public Napi::ObjectWrap<RegionHandle> {
   Napi::Value Buffer(const Napi::CallbackInfo& info);
   Napi::Value ByteLength(const Napi::CallbackInfo& info);
   Napi::Value Busy(const Napi::CallbackInfo& info);
+  Napi::Value Tracked(const Napi::CallbackInfo& info);
   void PrepareWrite(const Napi::CallbackInfo& info);
   void Close(const Napi::CallbackInfo& info);
 
+  // Empty if there is none, or none any more.
+  Napi::ArrayBuffer LivingBuffer() const;
+
   std::shared_ptr<RegionMemory> memory_;
+  // Weak: from the buffer there is a way to its Region and from that to this handle, which a strong
+  // one would close to a circle that is never collected. The Region holds the buffer.
   Napi::Reference<Napi::ArrayBuffer> buffer_;
 };
 

@@ -72,6 +72,7 @@ Result<std::unique_ptr<Capture>> Capture::Start(CapturePlan plan, OnEnd on_end) 
         chain != nullptr ? chain->header().frozen_at_ns : supervisor.frozen_at_ns();
     ready = work.engine->Freeze();
   }
+  if (ready.ok()) capture->record_ = work.engine->TakeRecord();
   capture->pid_ = work.engine->pid();
   supervisor.Frozen(ready.ok());
   if (!ready.ok()) return ready.failure();
@@ -122,6 +123,7 @@ Status Capture::Prepare() {
   work.control = std::make_unique<ControlBlock>(std::move(control.value()));
   if (!plan_.parent.empty()) {
     work.parent.path = plan_.parent;
+    PrepareRecord();
     work.parent.id = plan_.parent_id;
     work.parent.target_path = plan_.target.path;
     work.parent.image = &work.image;
@@ -152,6 +154,7 @@ Status Capture::Prepare() {
   save.sink = &work.sink;
   work.plan.memory_limit = plan_.limits.MemoryLimit();
   work.plan.at_limit = plan_.limits.at_limit;
+  work.plan.track.may_be_pinned = plan_.may_be_pinned;
   // Nobody knows beforehand how much compressed pages will take.
   if (!packed && !plan_.chain) {
     constexpr uint64_t kOverheadOfABlock = sizeof(BlockEntry) + kPagesPerBlock * sizeof(PageSum);
@@ -172,6 +175,30 @@ Status Capture::Attach() {
   }
   if (Status attached = work_->engine->Attach(); !attached.ok()) return attached;
   return CheckSources();
+}
+
+// The record is of use for a delta of the frame that it begins with, which has to be known before
+// the freeze. Should the file be another one when its sums are read, the capture fails.
+void Capture::PrepareRecord() {
+  const auto is_tracked = [](const CaptureSource& source) {
+    return source.region.get() != nullptr && TrackedRegion::Of(*source.region.get()) != nullptr;
+  };
+  const std::vector<CaptureSource>& sources = work_->sources;
+  if (!std::any_of(sources.begin(), sources.end(), is_tracked)) return;
+  if (!plan_.parent_id) plan_.parent_id = IdOfFile(plan_.parent);
+  work_->plan.track.parent = plan_.parent_id;
+}
+
+// Before anybody is told of the end, since the next frame may build on this one at once.
+void Capture::EndRecord(bool complete) {
+  const bool becomes_base =
+      complete && plan_.tracking == Tracking::kStart && !plan_.may_be_pinned && record_ != nullptr;
+  if (becomes_base) record_->BecomeBase(plan_.id);
+  record_.reset();
+  if (plan_.tracking != Tracking::kStop) return;
+  for (const CaptureSource& source : work_->sources) {
+    if (source.region.get() != nullptr) source.region.get()->SetCompanion(nullptr);
+  }
 }
 
 int Capture::wait_fd() const { return work_->engine->wait_fd(); }
@@ -232,6 +259,7 @@ DiskWork::LastSteps Capture::LastSteps() {
 
 void Capture::Ended(Status ended) {
   work_->given_up = true;
+  EndRecord(ended.ok());
   Result<CaptureOutcome> outcome =
       ended.ok() ? Result<CaptureOutcome>(Outcome()) : Result<CaptureOutcome>(ended.failure());
   // What the disk holds up is released when the disk goes on; the memory stays busy until then.
@@ -263,7 +291,7 @@ CaptureOutcome Capture::Outcome() const {
   outcome.changed_bytes = outcome.parent
                               ? header.changed_pages.load(std::memory_order_relaxed) * kPageSize
                               : work_->layout.byte_length;
-  outcome.scanned_bytes = outcome.parent ? work_->layout.byte_length : 0;
+  outcome.scanned_bytes = outcome.parent ? header.scanned_bytes.load(std::memory_order_relaxed) : 0;
   return outcome;
 }
 

@@ -23,6 +23,7 @@
 #include "capture/space_check.h"
 #include "capture/supervisor.h"
 #include "freeze/engine.h"
+#include "freeze/frame_record.h"
 #include "image/control_block.h"
 #include "image/image_file.h"
 #include "image/image_layout.h"
@@ -39,6 +40,10 @@ struct CaptureSource {
   RegionUse region;  // keeps a region's memory alive and busy; empty for other sources
 };
 
+// What becomes of the record of what is written to the regions: nothing, or it begins anew with this
+// frame, or it ends with it.
+enum class Tracking : uint8_t { kAsItIs, kStart, kStop };
+
 struct CapturePlan {
   std::unique_ptr<Engine> engine;
   std::vector<CaptureSource> sources;
@@ -49,6 +54,8 @@ struct CapturePlan {
   std::string metadata;
   std::string parent;                                // path of the file to build on; empty: none
   std::optional<std::array<uint8_t, 16>> parent_id;  // that it has to have
+  Tracking tracking = Tracking::kAsItIs;
+  bool may_be_pinned = false;  // see TrackPlan
   JobLimits limits;
   Encoding encoding;
   Pacing pacing;
@@ -105,6 +112,8 @@ class Capture final : private Supervised {
   // Finds out how the saving ended; then writes header and tail, unless that is no longer wanted.
   static Status FinishFile(Work* work, int target_fd, PublishTurn* turn);
   Status CheckSources() const;
+  void PrepareRecord();
+  void EndRecord(bool complete);
   void RecordCost(const CopyCost& cost);
   static void ReadParent(Work* work);
 
@@ -112,6 +121,7 @@ class Capture final : private Supervised {
   OnEnd on_end_;
   // What saving and publishing go on using, even after the capture has given up on them.
   std::shared_ptr<Work> work_;
+  std::shared_ptr<FrameRecord> record_;  // null if the engine has none
   std::optional<SpaceCheck> space_;
   std::optional<CostSchedule> schedule_;
   int pid_ = 0;

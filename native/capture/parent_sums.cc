@@ -4,6 +4,7 @@
 #include <cstring>
 #include <utility>
 
+#include "image/file_source.h"
 #include "image/image_file.h"
 #include "image/page_sums.h"
 #include "image/parent_search.h"
@@ -94,6 +95,19 @@ Result<ParentMark> Read(const ParentRequest& request) {
 }
 
 }  // namespace
+
+std::optional<std::array<uint8_t, 16>> IdOfFile(const std::string& path) {
+  Result<std::unique_ptr<FileSource>> file = FileSource::Open(path);
+  if (!file.ok()) return std::nullopt;
+  FileHeader header{};
+  Status read = file.value()->Read(reinterpret_cast<std::byte*>(&header), sizeof header, 0, "");
+  if (!read.ok() || memcmp(header.magic, kHeaderMagic, sizeof kHeaderMagic) != 0) {
+    return std::nullopt;
+  }
+  std::array<uint8_t, 16> id{};
+  memcpy(id.data(), header.id, id.size());
+  return id;
+}
 
 Result<ParentMark> ReadParentSums(const ParentRequest& request) {
   Result<ParentMark> mark = Read(request);

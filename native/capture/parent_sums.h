@@ -23,6 +23,9 @@ struct ParentRequest {
   std::function<bool()> cancelled;
 };
 
+// The id that the file has now, if it is a snapshot at all. ReadParentSums() finds out the rest.
+std::optional<std::array<uint8_t, 16>> IdOfFile(const std::string& path);
+
 // Sections are the same if their names are. Of pages that the parent does not have the sum is kUnknownPage. Returns what
 // the delta has to write down. kParent when the parent, or one of those that it builds on, is missing or cannot be read.
 Result<ParentMark> ReadParentSums(const ParentRequest& request);

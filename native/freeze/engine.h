@@ -16,16 +16,22 @@
 // child or a protected page behind.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "base/result.h"
 #include "image/saver.h"
+#include "memory/region.h"
 
 namespace stillframe {
+
+class FrameRecord;
+using FrameId = std::array<uint8_t, 16>;
 
 struct FreezeSource {
   std::byte* data;
@@ -33,7 +39,7 @@ struct FreezeSource {
   bool dont_fork;  // the mapping is MADV_DONTFORK
   // Keeps a region mapped for as long as its pages are protected; empty if that is somebody else's
   // business.
-  std::shared_ptr<void> region = nullptr;
+  std::shared_ptr<RegionMemory> region = nullptr;
   // Not the memory of a Region, so others may have decided what a fork makes of it; and its
   // section, for messages about it.
   bool foreign = false;
@@ -43,12 +49,20 @@ struct FreezeSource {
 // What happens to a write that would need more than the memory limit.
 enum class AtLimit : uint8_t { kWait, kAbort };
 
+// What a frame has to do with the record of what was written to its sources since an earlier one.
+struct TrackPlan {
+  std::optional<FrameId> parent;  // the frame that this one is compared with, if that is known yet
+  // A read that passes by the page table may be under way.
+  bool may_be_pinned = false;
+};
+
 struct FreezePlan {
   std::vector<FreezeSource> sources;  // in the order of the sections
   SavePlan save;                      // `pages` is set by the engine
   uint64_t memory_limit = 0;          // bytes that copy-on-write may take at most
   AtLimit at_limit = AtLimit::kWait;
   bool will_peek = false;  // Peek() is going to be called
+  TrackPlan track;
 };
 
 // What copy-on-write costs, as exactly as the engine can tell.
@@ -65,6 +79,8 @@ class Engine {
   // The plan, and everything it points to, outlives the engine.
   virtual Status Prepare(const FreezePlan& plan) = 0;
   virtual Status Freeze() = 0;
+  // After the freeze, once: what is to be told how the frame ended. Null if nothing is.
+  virtual std::shared_ptr<FrameRecord> TakeRecord() { return nullptr; }
   // Fails if what was frozen is not what the sources hold.
   virtual Status Attach() = 0;
   // Becomes readable when saving has ended, well or not.

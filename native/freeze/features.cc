@@ -14,7 +14,7 @@
 #include "freeze/fault_router.h"
 #include "freeze/fork_probe.h"
 #include "freeze/mprotect_engine.h"
-#include "freeze/userfaultfd_engine.h"
+#include "freeze/userfaultfd.h"
 #include "memory/available_memory.h"
 #include "memory/cgroup.h"
 #include "memory/huge_pages.h"
@@ -79,8 +79,8 @@ MachineReport ProbeEngines() {
   report.engines.push_back(KnownFork());
   report.engines.push_back(MprotectEngine::Probe());
   // The variant that everybody may use decides whether the engine is there at all.
-  const Feature by_thread = UserfaultfdEngine::Probe(FaultVariant::kThread);
-  const Feature by_signal = UserfaultfdEngine::Probe(FaultVariant::kSignal);
+  const Feature by_thread = Userfaultfd::Probe(FaultVariant::kThread);
+  const Feature by_signal = Userfaultfd::Probe(FaultVariant::kSignal);
   report.engines.push_back(
       {"userfaultfd", by_thread.available || by_signal.available, by_signal.reason});
   report.features.push_back(by_thread);

@@ -85,13 +85,16 @@ Result<std::unique_ptr<FrozenMemory>> FrozenMemory::Create(
   frozen->page_bytes_ = page;
   frozen->at_limit_ = at_limit;
   frozen->protection_ = std::move(protection);
+  frozen->unit_bytes_ = std::max(frozen->protection_->UnitBytes(), page);
   uint64_t pages = 0;
+  uint64_t units = 0;
   uint64_t bytes = 0;
   for (const FreezeSource& source : sources) {
     const uint64_t count = DivideRoundingUp(source.byte_length, page);
-    frozen->spans_.push_back({source.data, count, pages, frozen->chunk_count_});
+    frozen->spans_.push_back({source.data, count, pages, frozen->chunk_count_, units});
     frozen->regions_.push_back(source.region);
     pages += count;
+    units += DivideRoundingUp(count * page, frozen->unit_bytes_);
     bytes += source.byte_length;
     frozen->chunk_count_ += DivideRoundingUp(source.byte_length, kChunkSize);
   }
@@ -117,6 +120,7 @@ Result<std::unique_ptr<FrozenMemory>> FrozenMemory::Create(
 }
 
 Status FrozenMemory::ProtectAll() {
+  protection_->BeginFreeze();
   for (const Span& span : spans_) {
     if (span.page_count == 0) continue;
     if (const int error = protection_->Protect(span.start, span.page_count * page_bytes_);
@@ -125,9 +129,19 @@ Status FrozenMemory::ProtectAll() {
       return SystemFailure(protection_->CallName(), -error, "cannot write-protect a region");
     }
   }
+  FindUnchanged();
   gate_open_.store(1, std::memory_order_release);
   sys::Futex(&gate_open_, FUTEX_WAKE_PRIVATE, INT_MAX, nullptr);
   return Success{};
+}
+
+void FrozenMemory::FindUnchanged() {
+  if (protection_->UnitBytes() == 0) return;
+  for (const Span& span : spans_) {
+    for (std::byte* unit = span.start; unit < span.end(page_bytes_); unit += unit_bytes_) {
+      unchanged_.push_back(protection_->Unchanged(unit) ? 1 : 0);
+    }
+  }
 }
 
 int FrozenMemory::LiftAll() {
@@ -137,7 +151,7 @@ int FrozenMemory::LiftAll() {
   int refused = 0;
   for (const Span& span : spans_) {
     if (span.page_count == 0) continue;
-    const int error = protection_->Lift(span.start, span.page_count * page_bytes_);
+    const int error = protection_->Release(span.start, span.page_count * page_bytes_);
     if (error < 0) refused = -error;
   }
   if (refused != 0 && protection_->CanDropAll()) {
@@ -214,7 +228,7 @@ void FrozenMemory::WaitForChange(uint32_t seen) {
 
 FrozenMemory::Attempt FrozenMemory::TryCapture(const Span& span, uint64_t page, Wish wish) {
   std::atomic<uint8_t>& state = StateOf(span.first_page + page);
-  const uint8_t found = state.load(std::memory_order_acquire);
+  const uint8_t found = StateNow(span, page);
   if (found == kCaptured || found == kSaved || found == kFree) return Attempt::kLate;
   if (found == kCapturing || (found == kSaving && wish == Wish::kOnTheWay)) return Attempt::kAgain;
   const uint32_t slot = pool_.Take();
@@ -247,9 +261,21 @@ FrozenMemory::Attempt FrozenMemory::TryCapture(const Span& span, uint64_t page, 
 }
 
 bool FrozenMemory::IsWritable(const Span& span, uint64_t page) const {
-  const uint8_t state = StateOf(span.first_page + page).load(std::memory_order_acquire);
+  const uint8_t state = StateNow(span, page);
   return state == kCaptured || state == kSaved || state == kFree ||
          lifted_.load(std::memory_order_acquire) != 0;
+}
+
+int FrozenMemory::LiftWritable(const Span& span, uint64_t page) {
+  // A page that is writable stays so: what was seen of the others holds.
+  const uint64_t pages = unit_bytes_ / page_bytes_;
+  const uint64_t first = RoundDown(page, pages);
+  const uint64_t end = std::min(first + pages, span.page_count);
+  bool whole = true;
+  for (uint64_t each = first; each < end && whole; each++) whole = IsWritable(span, each);
+  if (whole)
+    return protection_->Lift(span.start + first * page_bytes_, (end - first) * page_bytes_);
+  return protection_->Lift(span.start + page * page_bytes_, page_bytes_);
 }
 
 Resolved FrozenMemory::ResolveWrite(const void* address) {
@@ -265,7 +291,7 @@ Resolved FrozenMemory::ResolveWrite(const void* address) {
     const uint32_t seen = changes_.load(std::memory_order_acquire);
     if (IsWritable(*span, page)) {
       // The saver has yet to lift it, or was refused.
-      const int error = protection_->Lift(span->start + page * page_bytes_, page_bytes_);
+      const int error = LiftWritable(*span, page);
       if (error >= 0) return Resolved::kWritable;
       if (++refused > kRefusalsInPassing) GiveUp(-error);
       if (refusals.InVain()) return Resolved::kRefused;
@@ -354,10 +380,17 @@ void FrozenMemory::Peek(uint32_t section, uint64_t offset, uint64_t length, std:
   std::atomic_thread_fence(std::memory_order_acquire);
   const bool lifted = lifted_.load(std::memory_order_acquire) != 0;
   for (uint64_t at = 0; at < length; at += page_bytes_) {
-    const uint64_t page = span.first_page + (offset + at) / page_bytes_;
-    if (!lifted && StateOf(page).load(std::memory_order_acquire) == kProtected) continue;
+    if (!lifted && StateNow(span, (offset + at) / page_bytes_) == kProtected) continue;
     memset(out + at, 0, std::min<uint64_t>(page_bytes_, length - at));
   }
+}
+
+bool FrozenMemory::Unchanged(uint32_t section, uint64_t offset, uint64_t length) const {
+  if (unchanged_.empty() || length == 0) return false;
+  const uint8_t* first = unchanged_.data() + spans_[section].first_unit + offset / unit_bytes_;
+  const uint8_t* end = unchanged_.data() + spans_[section].first_unit +
+                       DivideRoundingUp(offset + length, unit_bytes_);
+  return std::all_of(first, end, [](uint8_t unchanged) { return unchanged != 0; });
 }
 
 bool FrozenMemory::TakeCaptured(const Span& span, uint64_t page, uint64_t bytes, std::byte* out) {
@@ -399,7 +432,7 @@ bool FrozenMemory::SaveRun(const Span& span, uint64_t first, uint64_t end, uint6
   // All of it is lifted at once, so that a huge page stays one and mappings join again. If that is
   // refused, it stays as it is: a writer lifts its own page of it, and the end of the capture lifts
   // everything.
-  if (protection_->Lift(from, (end - first) * page_bytes_) < 0) return true;
+  if (protection_->Release(from, (end - first) * page_bytes_) < 0) return true;
   for (uint64_t page = first; page < end; page++) {
     StateOf(span.first_page + page).store(kFree, std::memory_order_release);
   }

@@ -28,6 +28,11 @@
 // capture is given up by it, so that writes go on. If there is none, and the kernel does not change
 // its mind, the writer is told so.
 //
+// An engine that knows what was written since the frame that this one builds on says which units (of
+// UnitBytes) were not. They are as if saved already: nobody copies them, and a writer's fault only
+// lifts their protection. Such an engine keeps memory protected after it is saved, so that the next
+// write is noticed, too: Release then lifts less than Lift does.
+//
 // When the pool is full the writer waits until the saver has given slots back (onMemoryLimit
 // 'wait'), or the whole capture is lifted and fails ('abort').
 //
@@ -51,9 +56,21 @@ namespace stillframe {
 class WriteProtection {
  public:
   virtual ~WriteProtection() = default;
-  virtual const char* CallName() const = 0;                  // of the system call behind both
+  virtual const char* CallName() const = 0;  // of the system call behind both
+  // Once for each freeze, before the first Protect: from here on faults are for the capture.
+  virtual void BeginFreeze() {}
   virtual int Protect(std::byte* start, size_t length) = 0;  // 0 or -errno
+  // Somebody wants to write there.
   virtual int Lift(std::byte* start, size_t length) = 0;
+  // The bytes are saved, or nobody wants them any more. Whoever then writes there may still fault,
+  // and calls Lift.
+  virtual int Release(std::byte* start, size_t length) { return Lift(start, length); }
+  // How much to lift for one writer where nothing is frozen any more: a power of two, counted from
+  // the start of a source, and at least a page.
+  virtual size_t UnitBytes() const { return 0; }
+  // Whether the unit at this address is as in the frame that this one builds on. Asked once for
+  // each unit, after the last Protect.
+  virtual bool Unchanged(const std::byte* /*unit*/) const { return false; }
   // How many bytes around a fault to capture at once, a power of two and at least a page, after so
   // many isolated pieces have been lifted already: engines that pay for each piece take larger ones
   // as their means run out. 0: the writer must wait for the saver.
@@ -98,6 +115,7 @@ class FrozenMemory final : public PageSource {
 
   // PageSource
   uint64_t NextChunk(ControlHeader* control, uint64_t chunk_count) override;
+  bool Unchanged(uint32_t section, uint64_t offset, uint64_t length) const override;
   void CopyFrozen(uint32_t section, uint64_t offset, size_t length, std::byte* out) override;
   void Release(uint32_t section, uint64_t offset, size_t length) override;
 
@@ -124,6 +142,7 @@ class FrozenMemory final : public PageSource {
     uint64_t page_count;
     uint64_t first_page;   // index of its first page in states_
     uint64_t first_chunk;  // of the capture
+    uint64_t first_unit;   // in unchanged_
     std::byte* end(size_t page_bytes) const { return start + page_count * page_bytes; }
   };
 
@@ -143,6 +162,18 @@ class FrozenMemory final : public PageSource {
   enum class Wish : uint8_t { kWanted, kOnTheWay };
   Attempt TryCapture(const Span& span, uint64_t page, Wish wish);
   bool IsWritable(const Span& span, uint64_t page) const;
+  bool IsUnchanged(const Span& span, uint64_t page) const {
+    return !unchanged_.empty() &&
+           unchanged_[span.first_unit + page * page_bytes_ / unit_bytes_] != 0;
+  }
+  // What the state of a page means for whoever comes to it.
+  uint8_t StateNow(const Span& span, uint64_t page) const {
+    if (IsUnchanged(span, page)) return kFree;
+    return StateOf(span.first_page + page).load(std::memory_order_acquire);
+  }
+  void FindUnchanged();
+  // Lifts the protection of a writable page: with all of its unit, if nothing of that is frozen.
+  int LiftWritable(const Span& span, uint64_t page);
   // The saver's part of CopyFrozen: pages [first, end) of a span, all of which it has moved to
   // kSaving. False: everything has been lifted.
   bool SaveRun(const Span& span, uint64_t first, uint64_t end, uint64_t bytes, std::byte* out);
@@ -169,6 +200,8 @@ class FrozenMemory final : public PageSource {
   size_t page_bytes_ = 0;
   AtLimit at_limit_ = AtLimit::kWait;
   std::shared_ptr<WriteProtection> protection_;
+  size_t unit_bytes_ = 0;
+  std::vector<uint8_t> unchanged_;  // by unit; empty: none is. Written before the gate opens
 
   std::atomic<uint32_t> gate_open_{0};  // a futex
   std::atomic<uint32_t> lifted_{0};

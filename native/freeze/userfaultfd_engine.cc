@@ -1,195 +1,20 @@
 #include "freeze/userfaultfd_engine.h"
 
-#include <fcntl.h>
-#include <linux/userfaultfd.h>
-#include <sys/eventfd.h>
-#include <sys/ioctl.h>
-#include <time.h>
-
-#include <cerrno>
-
-#include "base/disabled_steps.h"
-#include "base/sys.h"
 #include "memory/page.h"
 
-// It is newer than the headers of Debian 12 (Linux 6.1).
-#ifndef UFFD_USER_MODE_ONLY
-#define UFFD_USER_MODE_ONLY 1
-#endif
-#ifndef UFFD_FEATURE_WP_UNPOPULATED
-#define UFFD_FEATURE_WP_UNPOPULATED (1 << 13)
-#endif
-#ifndef USERFAULTFD_IOC_NEW
-#define USERFAULTFD_IOC_NEW _IO(0xAA, 0x00)
-#endif
-
 namespace stillframe {
-namespace {
-
-constexpr timespec kBreath{0, 1'000'000};
-// How often in a row faults that cannot be read are taken for trouble that passes.
-constexpr int kUnreadInPassing = 100;
-// The same for a change of protection: another change of the address space was under way, or a
-// signal came.
-constexpr int kTriesAtOnce = 1000;
-
-// A descriptor, or -errno.
-int OpenUserfaultfd(FaultVariant variant) {
-  if (StepDisabled("userfaultfd")) return -ENOSYS;
-  const unsigned flags = O_CLOEXEC | O_NONBLOCK;
-  if (variant == FaultVariant::kSignal) return sys::Userfaultfd(flags | UFFD_USER_MODE_ONLY);
-  if (StepDisabled("userfaultfd_thread")) return -EPERM;
-  const int fd = sys::Userfaultfd(flags);
-  if (fd != -EPERM) return fd;
-  const UniqueFd device(sys::Open(AT_FDCWD, "/dev/userfaultfd", O_RDWR | O_CLOEXEC, 0));
-  return device.valid() ? sys::Ioctl(device.get(), USERFAULTFD_IOC_NEW, flags) : -EPERM;
-}
-
-// 0, or -errno.
-int Negotiate(int fd, FaultVariant variant) {
-  uffdio_api api{};
-  api.api = UFFD_API;
-  api.features = UFFD_FEATURE_PAGEFAULT_FLAG_WP | UFFD_FEATURE_WP_UNPOPULATED;
-  if (variant == FaultVariant::kSignal) api.features |= UFFD_FEATURE_SIGBUS;
-  return sys::Ioctl(fd, UFFDIO_API, reinterpret_cast<uint64_t>(&api));
-}
-
-std::string WhyNot(int error, FaultVariant variant) {
-  if (error == EPERM && variant == FaultVariant::kThread) {
-    return "not allowed to see faults of the kernel: needs CAP_SYS_PTRACE, or sysctl "
-           "vm.unprivileged_userfaultfd=1, or access to /dev/userfaultfd; or say kernelWrites: "
-           "false";
-  }
-  if (error == EPERM) return "a seccomp filter or a security module does not allow userfaultfd";
-  if (error == ENOSYS)
-    return "the kernel has no userfaultfd (CONFIG_USERFAULTFD), or a filter hides it";
-  if (error == EINVAL)
-    return "this kernel's userfaultfd cannot protect never-touched pages (Linux 6.4 or newer)";
-  return "userfaultfd failed with errno " + std::to_string(error);
-}
-
-}  // namespace
-
-Feature UserfaultfdEngine::Probe(FaultVariant variant) {
-  Feature feature;
-  feature.name = variant == FaultVariant::kThread ? "userfaultfd_thread" : "userfaultfd_signal";
-  const UniqueFd fd(OpenUserfaultfd(variant));
-  const int error = fd.valid() ? Negotiate(fd.get(), variant) : fd.get();
-  feature.available = error >= 0;
-  if (!feature.available) feature.reason = WhyNot(-error, variant);
-  feature.passing = error == -EMFILE || error == -ENFILE || error == -ENOMEM || error == -EINTR;
-  return feature;
-}
 
 Status UserfaultfdEngine::PrepareProtection(const FreezePlan& plan) {
-  const int fd = OpenUserfaultfd(variant_);
-  const int error = fd >= 0 ? Negotiate(fd, variant_) : fd;
-  if (fd >= 0) faults_.Reset(fd);
-  if (error < 0) {
-    Failure failure = SystemFailure("userfaultfd", -error, WhyNot(-error, variant_));
-    failure.code = FailureCode::kEngineUnavailable;
-    return failure;
-  }
-  const int end = sys::Eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-  if (end < 0) return SystemFailure("eventfd2", -end, "cannot prepare the handling of faults");
-  end_.Reset(end);
+  if (Status open = userfaultfd_.Open(variant_); !open.ok()) return open;
   for (const FreezeSource& source : plan.sources) {
     if (source.byte_length == 0) continue;
-    uffdio_register range{};
-    range.range.start = reinterpret_cast<uint64_t>(source.data);
-    range.range.len = RoundUp(source.byte_length, SystemPageSize());
-    range.mode = UFFDIO_REGISTER_MODE_WP;
-    const int refused = sys::Ioctl(fd, UFFDIO_REGISTER, reinterpret_cast<uint64_t>(&range));
-    if (refused < 0) {
-      // EBUSY means that some other userfaultfd has it: ours of another capture, or one of the
-      // host's.
-      const bool busy = refused == -EBUSY;
-      Failure failure =
-          SystemFailure("ioctl", -refused,
-                        busy ? kAlreadyProtected
-                             : "userfaultfd does not take a source's memory: it must be anonymous "
-                               "(a region restored with mode 'map' is not)");
-      failure.code = busy ? FailureCode::kBusy : FailureCode::kEngineUnavailable;
-      return failure;
-    }
-    registered_.push_back(source);
+    Status registered = userfaultfd_.Register(source.data, source.byte_length);
+    if (!registered.ok()) return registered;
   }
   if (variant_ == FaultVariant::kSignal) return Success{};
-  return fault_thread_.Start("stillframe-flt", [this] { AnswerFaults(); });
-}
-
-void UserfaultfdEngine::AnswerFaults() {
-  int unread = 0;
-  for (;;) {
-    pollfd events[2] = {{faults_.get(), POLLIN, 0}, {end_.get(), POLLIN, 0}};
-    // It looks again now and then, in case the call fails or an event is lost.
-    const timespec patience{0, 100'000'000};
-    if (sys::Ppoll(events, 2, &patience) < 0) nanosleep(&kBreath, nullptr);
-    if (ending_.load(std::memory_order_acquire) || dropped_.load(std::memory_order_acquire)) return;
-    uffd_msg message{};
-    int64_t got = 0;
-    while ((got = sys::Read(faults_.get(), &message, sizeof message)) == sizeof message) {
-      // It is a fault, since no other event was asked for. Lifting the protection wakes the threads
-      // that wait for the page.
-      frozen()->ResolveWrite(reinterpret_cast<const void*>(message.arg.pagefault.address));
-    }
-    if (got >= 0 || got == -EAGAIN || got == -EINTR) {
-      unread = 0;
-    } else if (++unread > kUnreadInPassing) {
-      // Writers would wait for ever.
-      frozen()->GiveUp(static_cast<int>(-got));
-      return;
-    } else {
-      nanosleep(&kBreath, nullptr);
-    }
-  }
-}
-
-void UserfaultfdEngine::DropAll() {
-  dropped_.store(true, std::memory_order_release);
-  // A userfaultfd goes with its last descriptor, and all protection goes with it; waiting threads
-  // are woken. The number stays ours, since others may be using it at this moment.
-  sys::Dup3(end_.get(), faults_.get(), O_CLOEXEC);
-  const uint64_t one = 1;
-  sys::Write(end_.get(), &one, sizeof one);
-}
-
-void UserfaultfdEngine::EndProtection() {
-  ending_.store(true, std::memory_order_release);
-  const uint64_t one = 1;
-  if (end_.valid()) sys::Write(end_.get(), &one, sizeof one);
-  fault_thread_.Join();
-  for (const FreezeSource& source : registered_) {
-    uffdio_range range{reinterpret_cast<uint64_t>(source.data),
-                       RoundUp(source.byte_length, SystemPageSize())};
-    sys::Ioctl(faults_.get(), UFFDIO_UNREGISTER, reinterpret_cast<uint64_t>(&range));
-  }
-  registered_.clear();
-  faults_.Reset();
-}
-
-namespace {
-
-int ChangeProtection(int fd, std::byte* start, size_t length, uint64_t mode) {
-  for (int tries = 1;; tries++) {
-    uffdio_writeprotect change{};
-    change.range.start = reinterpret_cast<uint64_t>(start);
-    change.range.len = RoundUp(length, SystemPageSize());
-    change.mode = mode;
-    const int error = sys::Ioctl(fd, UFFDIO_WRITEPROTECT, reinterpret_cast<uint64_t>(&change));
-    if ((error != -EAGAIN && error != -EINTR) || tries == kTriesAtOnce) return error;
-  }
-}
-
-}  // namespace
-
-int UserfaultfdEngine::Protect(std::byte* start, size_t length) {
-  return ChangeProtection(faults_.get(), start, length, UFFDIO_WRITEPROTECT_MODE_WP);
-}
-
-int UserfaultfdEngine::Lift(std::byte* start, size_t length) {
-  const int error = ChangeProtection(faults_.get(), start, length, 0);
-  return dropped_.load(std::memory_order_acquire) ? 0 : error;
+  return userfaultfd_.Answer(
+      {.fault = [this](const void* address) { frozen()->ResolveWrite(address); },
+       .unreadable = [this](int error_number) { frozen()->GiveUp(error_number); }});
 }
 
 size_t UserfaultfdEngine::PieceBytes(uint64_t /*isolated_pieces*/) { return SystemPageSize(); }

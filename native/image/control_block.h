@@ -43,6 +43,7 @@ struct ControlHeader {
   std::atomic<uint64_t> bytes_written;  // bytes handed to the file
   std::atomic<uint64_t> zero_pages;
   std::atomic<uint64_t> changed_pages;  // that are not as in the parent; without one: all
+  std::atomic<uint64_t> scanned_bytes;  // that were read
   std::atomic<uint64_t> next_chunk;     // the next one that a saver takes
   std::atomic<uint64_t> file_tail;      // where the next blocks of a packed file go
   std::atomic<int64_t>

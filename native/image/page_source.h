@@ -16,6 +16,8 @@ class PageSource {
   // The chunk to save next, one that no other saver has; chunk_count or more when all are taken. By default
   // one after the other.
   virtual uint64_t NextChunk(ControlHeader* control, uint64_t chunk_count);
+  // Of a delta: whether these bytes are known to be as in the parent, without a look at them.
+  virtual bool Unchanged(uint32_t section, uint64_t offset, uint64_t length) const;
   // Copies [offset, offset + length) of a section, as it was at the freeze.
   virtual void CopyFrozen(uint32_t section, uint64_t offset, size_t length, std::byte* out) = 0;
   // These bytes are saved: whatever their frozen copy costs may be given back.

@@ -56,6 +56,8 @@ class Saver {
   void CopyPiece(uint64_t start, uint64_t at, uint64_t length);
   BlockEntry* BeginEntry(const SaveSection& section, uint64_t block);
   void Examine(const std::byte* bytes, uint64_t length, BlockEntry* entry);
+  // Of a block that is as in the parent: nothing of it is read, and the parent's sums are its own.
+  void TakeOver(uint64_t length, const BlockEntry* entry);
   // Encodes the pages of one block behind what is in `packed` already; returns how long they are there.
   uint64_t Pack(std::byte* bytes, uint64_t length, BlockEntry* entry, std::byte* out);
   void Pace(uint64_t bytes);
@@ -69,6 +71,7 @@ class Saver {
   uint32_t section_index_ = 0;
   uint64_t zero_pages_ = 0;     // of this chunk
   uint64_t changed_pages_ = 0;  // of this chunk
+  uint64_t scanned_bytes_ = 0;  // of this chunk
   // Where it is, for the report of an error.
   SaveStep step_ = SaveStep::kNone;
   uint64_t offset_ = 0;
@@ -157,8 +160,9 @@ const SaveSection& SectionOfChunk(const SavePlan& plan, uint64_t chunk, uint32_t
 
 void Saver::CopyPiece(uint64_t start, uint64_t at, uint64_t length) {
   if (at % kCopySize != 0) return;
-  plan_.pages->CopyFrozen(section_index_, start + at, std::min(kCopySize, length - at),
-                          buffers_.bounce + at);
+  const uint64_t piece = std::min(kCopySize, length - at);
+  plan_.pages->CopyFrozen(section_index_, start + at, piece, buffers_.bounce + at);
+  scanned_bytes_ += piece;
 }
 
 BlockEntry* Saver::BeginEntry(const SaveSection& section, uint64_t block) {
@@ -217,6 +221,13 @@ void Saver::Examine(const std::byte* bytes, uint64_t length, BlockEntry* entry) 
   changed_pages_ += static_cast<uint64_t>(std::popcount(changed));
 }
 
+void Saver::TakeOver(uint64_t length, const BlockEntry* entry) {
+  PageSum* sums = plan_.sums + static_cast<uint64_t>(entry - plan_.index) * kPagesPerBlock;
+  PageSum* const end = sums + length / kPageSize;
+  zero_pages_ += static_cast<uint64_t>(std::count(sums, end, PageSum{0, 0}));
+  std::fill(end, sums + kPagesPerBlock, PageSum{0, 0});  // of pages that it does not have
+}
+
 uint64_t Saver::Pack(std::byte* bytes, uint64_t length, BlockEntry* entry, std::byte* out) {
   if (entry->present == 0) return 0;
   // Only pages that are not zero, and not as in the parent, are stored: push them together.
@@ -240,11 +251,21 @@ uint64_t Saver::Pack(std::byte* bytes, uint64_t length, BlockEntry* entry, std::
 
 int Saver::SavePacked(const SaveSection& section, uint64_t start, uint64_t length) {
   uint64_t packed = 0;
+  bool unchanged = false;
   for (uint64_t at = 0; at < length; at += kBlockSize) {
-    CopyPiece(start, at, length);
+    if (at % kCopySize == 0) {
+      unchanged = plan_.delta && plan_.pages->Unchanged(section_index_, start + at,
+                                                        std::min(kCopySize, length - at));
+    }
     const uint64_t block = (start + at) / kBlockSize;
     BlockEntry* entry = BeginEntry(section, block);
     const uint64_t block_length = PaddedBlockLength(section.byte_length, block);
+    if (unchanged) {
+      TakeOver(block_length, entry);
+      Beat();
+      continue;
+    }
+    CopyPiece(start, at, length);
     Examine(buffers_.bounce + at, block_length, entry);
     const uint64_t stored =
         Pack(buffers_.bounce + at, block_length, entry, buffers_.packed + packed);
@@ -270,6 +291,7 @@ int Saver::SaveChunk(uint64_t chunk) {
   const uint64_t length = std::min(section.byte_length - start, kChunkSize);
   zero_pages_ = 0;
   changed_pages_ = 0;
+  scanned_bytes_ = 0;
   Enter(SaveStep::kReading, start);
   memset(buffers_.bounce + length, 0, RoundUp(length, kPageSize) - length);
   const int error = plan_.encoding.layout == Layout::kPacked ? SavePacked(section, start, length)
@@ -279,6 +301,7 @@ int Saver::SaveChunk(uint64_t chunk) {
   plan_.pages->Release(section_index_, start, length);
   control_->zero_pages.fetch_add(zero_pages_, std::memory_order_relaxed);
   control_->changed_pages.fetch_add(changed_pages_, std::memory_order_relaxed);
+  control_->scanned_bytes.fetch_add(scanned_bytes_, std::memory_order_relaxed);
   control_->bytes_done.fetch_add(length, std::memory_order_relaxed);
   return 0;
 }
@@ -322,6 +345,10 @@ SaveEnd Saver::Run() {
 
 uint64_t PageSource::NextChunk(ControlHeader* control, uint64_t /*chunk_count*/) {
   return control->next_chunk.fetch_add(1, std::memory_order_relaxed);
+}
+
+bool PageSource::Unchanged(uint32_t /*section*/, uint64_t /*offset*/, uint64_t /*length*/) const {
+  return false;
 }
 
 SaveEnd SaveChunks(const SavePlan& plan, uint32_t saver) {

@@ -45,8 +45,20 @@ RegionMemory::RegionMemory(Mapping mapping, size_t byte_length, bool huge_pages)
 }
 
 RegionMemory::~RegionMemory() {
+  companion_.reset();
   const std::lock_guard lock(AllRegions().mutex);
   AllRegions().ranges.erase(reinterpret_cast<uintptr_t>(mapping_.data()));
+}
+
+void RegionMemory::SetCompanion(std::shared_ptr<void> companion) {
+  const std::lock_guard lock(companion_mutex_);
+  companion_.swap(companion);
+  // The one before is destroyed with the argument, behind the lock.
+}
+
+std::shared_ptr<void> RegionMemory::companion() const {
+  const std::lock_guard lock(companion_mutex_);
+  return companion_;
 }
 
 void RegionMemory::ListRanges(void (*add)(void* to, AddressRange range), void* to) {
@@ -92,6 +104,7 @@ Result<std::shared_ptr<RegionMemory>> RegionMemory::MapFile(int fd, uint64_t off
 
 void RegionMemory::Discard() {
   discarded_.store(true, std::memory_order_relaxed);
+  SetCompanion(nullptr);
   sys::Madvise(mapping_.data(), mapping_.length(), MADV_DONTNEED);
 }
 

@@ -17,6 +17,7 @@
 #include <atomic>
 #include <cstddef>
 #include <memory>
+#include <mutex>
 #include <vector>
 
 #include "base/mapping.h"
@@ -46,6 +47,11 @@ class RegionMemory {
   void Discard();
   bool discarded() const { return discarded_.load(std::memory_order_relaxed); }
 
+  // Something that goes with the memory, and is destroyed before it is unmapped: what keeps record
+  // of the writes to it, of which this room knows nothing. Any thread.
+  void SetCompanion(std::shared_ptr<void> companion);
+  std::shared_ptr<void> companion() const;
+
   ~RegionMemory();
   std::byte* data() const { return mapping_.data(); }
   size_t byte_length() const { return byte_length_; }
@@ -70,6 +76,8 @@ class RegionMemory {
   std::atomic<bool> collapsing_{false};
   std::atomic<bool> discarded_{false};
   std::atomic<int> users_{0};
+  mutable std::mutex companion_mutex_;
+  std::shared_ptr<void> companion_;
 };
 
 // Holds a region busy (close() is refused) and its memory alive. Move-only.

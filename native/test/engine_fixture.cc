@@ -48,9 +48,9 @@ std::unique_ptr<Engine> MakeEngine(Variant variant) {
 
 std::string Missing(Variant variant) {
   if (variant == Variant::kUserfaultfdThread)
-    return UserfaultfdEngine::Probe(FaultVariant::kThread).reason;
+    return Userfaultfd::Probe(FaultVariant::kThread).reason;
   if (variant == Variant::kUserfaultfdSignal)
-    return UserfaultfdEngine::Probe(FaultVariant::kSignal).reason;
+    return Userfaultfd::Probe(FaultVariant::kSignal).reason;
   return "";
 }
 

@@ -44,6 +44,7 @@ export const captureResult: NativeCaptureResult = {
 
 export class FakeRegion implements RegionHandle {
   busy = false
+  tracked = false
   readonly byteLength: number
   #buffer: ArrayBuffer
 
