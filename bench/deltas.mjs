@@ -1,5 +1,6 @@
 // What a delta saves, and what it does not: a full snapshot and a delta of the same region in one run, for each engine
-// and for two ways in which memory changes; and how long a chain takes to come back, beside one full file.
+// and for two ways in which memory changes; what keeping record of the writes saves, by the size of the region; and how
+// long a chain takes to come back, beside one full file.
 import { setTimeout as sleep } from 'node:timers/promises'
 import { restore, snapshot } from 'stillframe'
 import { runIfMain } from './support/alone.mjs'
@@ -22,8 +23,8 @@ const changes = {
 }
 
 /** Pages of which no two are alike, so that nothing is zero or repeated. */
-const filled = (byteLength) => {
-  const made = touchedRegion(byteLength, true)
+const filled = (byteLength, hugePages = true) => {
+  const made = touchedRegion(byteLength, hugePages)
   for (let page = 0; page < made.pages.count; page++) made.pages.write(page, page % 251)
   return made
 }
@@ -69,6 +70,44 @@ export const scenarios = {
     )
   },
 
+  /** Full snapshots, then deltas with a record of what was written, each with as many 2 MiB units written before. */
+  async tracked({ byteLength, units, hugePages, rounds, seed, directory }) {
+    const { region, pages } = filled(byteLength, hugePages)
+    const options = { ...engineOptions['userfaultfd thread'], memoryLimit: byteLength, durable: false }
+    const each = HUGE_PAGE / PAGE
+    let value = 0
+    const write = (round) => {
+      value = (value + 1) % 250
+      for (const unit of shuffled(pages.count / each, seed + round).subarray(0, units)) {
+        for (let page = 0; page < each; page++) pages.write(unit * each + page, value)
+      }
+    }
+    const take = async (taken, name, more = {}) => {
+      await sleep(200)
+      const result = await snapshot(region, `${directory}/${name}`, { ...options, ...more }).done
+      taken.push(result)
+      return result
+    }
+    const taken = { full: [], delta: [] }
+    for (let round = 0; round < rounds; round++) {
+      write(round)
+      await take(taken.full, 'full')
+    }
+    let parent = await take([], '0', { trackChanges: true })
+    for (let round = 1; round <= rounds; round++) {
+      write(rounds + round)
+      parent = await take(taken.delta, String(round), { parent, trackChanges: true })
+    }
+    const median = (kind, name) => summary(taken[kind].map((result) => result[name])).p50
+    const names = ['pauseMs', 'durationMs', 'allocatedBytes', 'changedBytes', 'scannedBytes']
+    return Object.fromEntries(
+      ['full', 'delta'].map((kind) => [
+        kind,
+        Object.fromEntries(names.map((name) => [name, median(kind, name)])),
+      ]),
+    )
+  },
+
   /** A chain and one full file of the same memory, restored by turns. */
   async chain({ change, byteLength, length, rounds, seed, directory }) {
     const { region, pages } = filled(byteLength)
@@ -101,11 +140,12 @@ export const scenarios = {
 
 const measure = async (settings, { seed, directory, note, skipped }) => {
   const { byteLength, chainBytes, chainLength, rounds } = settings
+  const tracked = await measureTracked(settings, { seed, directory, note, skipped })
   const need = { memory: 1.2 * byteLength, disk: 3 * byteLength }
   const reason = whyNoRoom(directory, need)
   if (reason !== undefined) {
     skipped.push({ what: `a region of ${size(byteLength)}`, reason })
-    return { pairs: [], chains: [] }
+    return { tracked, pairs: [], chains: [] }
   }
   const pairs = []
   const chains = []
@@ -122,7 +162,28 @@ const measure = async (settings, { seed, directory, note, skipped }) => {
     const found = await tryScenario(skipped, `${change}, chain`, import.meta.url, 'chain', options)
     if (found !== undefined) chains.push({ change, ...found })
   }
-  return { pairs, chains }
+  return { tracked, pairs, chains }
+}
+
+/** As many units in a small region and in a large one, so that what depends on the size can be told. */
+const measureTracked = async (settings, { seed, directory, note, skipped }) => {
+  const { trackedBytes, trackedUnits: units, trackedRounds: rounds } = settings
+  const rows = []
+  for (const hugePages of [true, false]) {
+    for (const byteLength of trackedBytes) {
+      const what = `record of ${size(byteLength)} in ${hugePages ? 'huge' : 'small'} pages`
+      const reason = whyNoRoom(directory, { memory: 1.2 * byteLength, disk: 2.5 * byteLength })
+      if (reason !== undefined) {
+        skipped.push({ what, reason })
+        continue
+      }
+      note(`deltas: ${what}`)
+      const options = { byteLength, units, hugePages, rounds, seed, directory }
+      const found = await tryScenario(skipped, what, import.meta.url, 'tracked', options)
+      if (found !== undefined) rows.push({ byteLength, hugePages, ...found })
+    }
+  }
+  return rows
 }
 
 const pairTable = (pairs, { byteLength, rounds }) => ({
@@ -152,6 +213,33 @@ const pairTable = (pairs, { byteLength, rounds }) => ({
   note: `Medians of ${rounds} pairs, taken by turns. Changes are found by content: all of the memory is read.`,
 })
 
+const trackedTable = (rows, { trackedUnits, trackedRounds }) => ({
+  title: `Deltas of a region of which record is kept, with ${trackedUnits} units of 2 MiB written before each`,
+  columns: [
+    'region',
+    'pages',
+    'pause ms',
+    'to full',
+    'duration ms',
+    'to full',
+    'on the disk',
+    'to the changed pages',
+    'read to find them',
+  ],
+  rows: rows.map(({ byteLength, hugePages, full, delta }) => [
+    size(byteLength),
+    hugePages ? '2 MiB' : '4 KiB',
+    number(delta.pauseMs),
+    ratio(delta.pauseMs, full.pauseMs),
+    number(delta.durationMs),
+    ratio(delta.durationMs, full.durationMs),
+    size(delta.allocatedBytes),
+    ratio(delta.allocatedBytes, delta.changedBytes),
+    size(delta.scannedBytes),
+  ]),
+  note: `Engine userfaultfd with the fault thread. Medians of ${trackedRounds} full snapshots without a record, and of as many deltas with it after that.`,
+})
+
 const chainTable = (chains, { chainBytes, chainLength, rounds }) => ({
   title: `A full file and ${chainLength} deltas restored, beside one full file, ${size(chainBytes)}`,
   columns: ['written between frames', 'copy, ms', 'to full', 'map to the first read, ms', 'to full'],
@@ -170,11 +258,18 @@ export const bench = {
   title: 'Frames that build on one another',
   about: 'Takes deltas and full snapshots by turns, and restores a chain beside one full file.',
   settings: {
-    full: { byteLength: 2 * GIB, chainBytes: 2 * GIB, chainLength: 16, rounds: 5 },
-    quick: { byteLength: 256 * MIB, chainBytes: 256 * MIB, chainLength: 4, rounds: 2 },
+    full: {
+      ...{ byteLength: 2 * GIB, chainBytes: 2 * GIB, chainLength: 16, rounds: 5 },
+      ...{ trackedBytes: [GIB, 8 * GIB], trackedUnits: 41, trackedRounds: 5 },
+    },
+    quick: {
+      ...{ byteLength: 256 * MIB, chainBytes: 256 * MIB, chainLength: 4, rounds: 2 },
+      ...{ trackedBytes: [128 * MIB, 512 * MIB], trackedUnits: 3, trackedRounds: 3 },
+    },
   },
   measure,
   tables: ({ rows, settings }) => [
+    ...(rows.tracked.length > 0 ? [trackedTable(rows.tracked, settings)] : []),
     ...(rows.pairs.length > 0 ? [pairTable(rows.pairs, settings)] : []),
     ...(rows.chains.length > 0 ? [chainTable(rows.chains, settings)] : []),
   ],

@@ -117,6 +117,43 @@ const heapPausePerGB = (results) => {
   return row && heapPause(row) / (row.runs[0].heapUsed / 1e9)
 }
 
+/** The largest region of which record is kept, by the size of its pages; and the smallest one. */
+const trackedOf = (results, hugePages) => {
+  const rows = rowsOf(results, 'deltas')?.tracked.filter((row) => row.hugePages === hugePages) ?? []
+  return rows.length < 2 ? undefined : { smallest: rows[0], largest: rows.at(-1) }
+}
+const trackedGoals = [true, false].flatMap((hugePages) => {
+  const pages = hugePages ? 'huge pages' : '4 KiB pages'
+  const of = (value) => (results) => {
+    const found = trackedOf(results, hugePages)
+    return found && value(found.largest, found.smallest)
+  }
+  const bench = 'deltas'
+  return [
+    {
+      ...{ what: `recorded delta, ${pages}: pause`, bench, unit: 'ms', most: 0.3 },
+      of: of(({ delta }) => delta.pauseMs),
+    },
+    {
+      ...{
+        what: `recorded delta, ${pages}: pause to that of the smallest region`,
+        bench,
+        unit: '×',
+        most: 1.2,
+      },
+      of: of(({ delta }, smallest) => delta.pauseMs / smallest.delta.pauseMs),
+    },
+    {
+      ...{ what: `recorded delta, ${pages}: duration to a full one`, bench, unit: '×', most: 0.03 },
+      of: of(({ delta, full }) => delta.durationMs / full.durationMs),
+    },
+    {
+      ...{ what: `recorded delta, ${pages}: file to the changed pages`, bench, unit: '×', most: 1.1 },
+      of: of(({ delta }) => delta.allocatedBytes / delta.changedBytes),
+    },
+  ]
+})
+
 /** `most` or `least` is the goal, `of` says what has been measured, `bench` where. */
 const goals = [
   ...inProcess.map((engine) => ({
@@ -225,6 +262,7 @@ const goals = [
     most: 60,
     of: heapPausePerGB,
   },
+  ...trackedGoals,
 ]
 
 const withUnit = (text, unit) => (unit === '×' ? `×${text}` : `${text} ${unit}`)
