@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { restore, type SnapshotResult, snapshot, type WebAssemblyMemory } from 'stillframe'
 import { beforeAll, describe, expect, it } from 'vitest'
+import { longMode } from '../support/long-mode.mjs'
 import { Random } from '../support/random.mjs'
 import { sharedTemporaryDirectory } from '../support/temporary-directory.js'
 import { digestOf, integrityOf, startSqlite } from './sqlite-database.mjs'
@@ -57,9 +58,9 @@ async function writeUntilDone(random: Random, done: Promise<SnapshotResult>): Pr
   return batches
 }
 
-/** Back to the snapshot, in the instance that lives now. */
-async function goBack(): Promise<void> {
-  const { info } = await restore(path, { into: { main: memory } })
+/** Back to a snapshot, in the instance that lives now. */
+async function goBack(from = path): Promise<void> {
+  const { info } = await restore(from, { into: { main: memory } })
   // What has been added since was never there: fresh WebAssembly memory is zero.
   new Uint8Array(memory.buffer, info.byteLength).fill(0)
 }
@@ -133,5 +134,32 @@ describe('a live SQLite database of more than 100 MB', () => {
     db.exec('COMMIT')
     expect(digestOf(db)).toBe(within)
     expect(integrityOf(db)).toBe('ok')
+  })
+
+  it('is as it was at each of many calls, each of which saved what had changed since the one before', async () => {
+    const random = new Random(3)
+    const count = longMode ? 60 : 4
+    const frames: { frame: string; oracle: unknown; kind: string }[] = []
+    let parent: SnapshotResult | undefined
+    for (let number = 0; number < count; number++) {
+      const frame = join(directory, `${number}.snap`)
+      const oracle = digestOf(db)
+      const { done } = snapshot(memory, frame, { parent })
+      await writeUntilDone(random, done)
+      parent = await done
+      frames.push({ frame, oracle, kind: parent.kind })
+      if (parent.kind === 'delta') expect(parent.changedBytes).toBeLessThan(parent.byteLength)
+      write(random, 200)
+    }
+    expect(frames.map(({ kind }) => kind)).toEqual(['full', ...Array(count - 1).fill('delta')])
+    expect(new Set(frames.map(({ oracle }) => oracle)).size).toBe(frames.length)
+
+    // In any order.
+    frames.sort(() => random.below(3) - 1)
+    for (const { frame, oracle } of frames) {
+      await goBack(frame)
+      expect(integrityOf(db), frame).toBe('ok')
+      expect(digestOf(db), frame).toBe(oracle)
+    }
   })
 })
