@@ -5,6 +5,7 @@
 #   npm run test:new-user                     Node 20 and 24, at the same time
 #   npm run test:new-user -- 26               only this version
 #   npm run test:new-user -- --root 24        as root
+#   npm run test:new-user -- --shard 2/3 24   only this part of the tests, as vitest divides them
 #
 # The clone is of HEAD: what is not committed is not tried. Debian is the smallest that debootstrap makes, with git,
 # g++, make and python3: no procps, no gdb, no strace, neither a terminal nor /dev/shm. It is made once, in
@@ -20,10 +21,14 @@ cd "$(dirname "$0")/.."
 
 user=newcomer
 versions=()
-for argument in "$@"; do
+test_command='npm ci && npm test'
+while [ $# -gt 0 ]; do
+  argument="$1"
+  shift
   case "$argument" in
     -h | --help) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//p}' "$0"; exit 0 ;;
     --root) user=root ;;
+    --shard) test_command+=" -- --shard=$1"; shift ;;
     *) versions+=("$argument") ;;
   esac
 done
@@ -112,7 +117,7 @@ type_commands() {
   cd ~/stillframe
   echo "== $(node -p '`Node ${process.version}`'), npm $(npm -v), $(id -un), $(git log -1 --format='%h %s')"
   if type -P kill ps gdb strace redis-server; then echo 'this is no bare Debian' >&2; return 1; fi
-  for command in 'npm ci && npm run demo' 'npm ci && npm test'; do
+  for command in 'npm ci && npm run demo' "$test_command"; do
     echo "== \$ $command"
     SECONDS=0
     local status=0
@@ -152,7 +157,7 @@ inside() {
   # node-gyp would download the headers, from a host that may be out of reach here.
   timeout --kill-after=20 40m chroot --userspec="$user" "$debian" env -i "HOME=/home/$user" "USER=$user" NO_COLOR=1 \
     PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin npm_config_nodedir=/usr/local "CI=${CI:-}" "${settings[@]}" \
-    bash -euo pipefail -c "$(declare -f type_commands); type_commands" < /dev/null || status=$?
+    bash -euo pipefail -c "$(declare -p test_command); $(declare -f type_commands); type_commands" < /dev/null || status=$?
   # What was killed at the end of the last test may not have ended yet.
   for ((tenth = 0; tenth < 100; tenth++)); do
     left="$(others)"
@@ -176,7 +181,7 @@ try() {
   git -C "$run/home/$user/stillframe" checkout --quiet --detach "$commit"
   if [ -f "$work/npmrc" ]; then cp "$work/npmrc" "$run/home/$user/.npmrc"; fi
   chown -R "$(chroot "$debian" id -u "$user"):$(chroot "$debian" id -g "$user")" "$run/home/$user"
-  exec unshare --mount --pid --fork --kill-child -- bash -euo pipefail -c "$(declare -p debian user settings)
+  exec unshare --mount --pid --fork --kill-child -- bash -euo pipefail -c "$(declare -p debian user settings test_command)
     $(declare -f type_commands others inside); inside '$run'"
 }
 
