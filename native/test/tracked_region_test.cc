@@ -254,6 +254,11 @@ class MovingWriters {
 class TrackedRegionTest : public ::testing::Test {
  protected:
   void SetUp() override {
+#if defined(__SANITIZE_THREAD__)
+    GTEST_SKIP()
+        << "a write that faults inside of TSan holds a lock of TSan's, and the thread that "
+           "answers the fault waits for it";
+#endif
     if (const std::string why = Missing(Variant::kUserfaultfdThread); !why.empty()) {
       GTEST_SKIP() << why;
     }
