@@ -13,6 +13,10 @@
 #include <cstring>
 #include <type_traits>
 
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#endif
+
 namespace stillframe::sys {
 namespace {
 
@@ -215,6 +219,9 @@ constexpr bool kMapThroughLibc = true;
 constexpr bool kMapThroughLibc = false;
 #endif
 
+bool IsError(const void* mmap_result) {
+  return reinterpret_cast<uint64_t>(mmap_result) >= static_cast<uint64_t>(-4095);
+}
 void* Mmap(void* address, size_t length, int protection, int flags, int fd, uint64_t offset) {
   if (kMapThroughLibc) {
     int64_t error = InjectedError(Call::kMmap);
@@ -225,11 +232,14 @@ void* Mmap(void* address, size_t length, int protection, int flags, int fd, uint
     }
     return reinterpret_cast<void*>(-error);
   }
-  return reinterpret_cast<void*>(Invoke(Call::kMmap, SYS_mmap, address, length, protection, flags,
-                                        static_cast<int64_t>(fd), offset));
-}
-bool IsError(const void* mmap_result) {
-  return reinterpret_cast<uint64_t>(mmap_result) >= static_cast<uint64_t>(-4095);
+  void* mapped = reinterpret_cast<void*>(Invoke(Call::kMmap, SYS_mmap, address, length, protection,
+                                                flags, static_cast<int64_t>(fd), offset));
+#if defined(__SANITIZE_ADDRESS__)
+  // ASan does not see that a mapping is new: what a thread had poisoned of its stack, when there was one
+  // at this address, would still count.
+  if (!IsError(mapped)) __asan_unpoison_memory_region(mapped, length);
+#endif
+  return mapped;
 }
 int Munmap(void* address, size_t length) {
   if (kMapThroughLibc) {
