@@ -12,13 +12,6 @@
 #include "memory/page.h"
 #include "test/engine_fixture.h"
 
-// The race between the threads and the saver is settled by page protection, which TSan does not see.
-#if defined(__SANITIZE_THREAD__)
-#define WRITES_MEMORY __attribute__((no_sanitize("thread"), noinline))
-#else
-#define WRITES_MEMORY __attribute__((noinline))
-#endif
-
 namespace stillframe::test {
 namespace {
 

@@ -18,6 +18,14 @@
 #include "image/tail.h"
 #include "memory/region.h"
 
+// For functions that write to what is captured. The race between them and the saver is settled by page protection,
+// which TSan does not see.
+#if defined(__SANITIZE_THREAD__)
+#define WRITES_MEMORY __attribute__((no_sanitize("thread"), noinline))
+#else
+#define WRITES_MEMORY __attribute__((noinline))
+#endif
+
 namespace stillframe::test {
 
 enum class Variant : uint8_t { kFork, kMprotect, kUserfaultfdThread, kUserfaultfdSignal };

@@ -300,9 +300,9 @@ TEST(PackedImage, NoDamagedByteGoesUnnoticed) {
   const uint64_t data_end = image.index[4].file_offset + kPageSize;
   const uint64_t noise = image.index[2].file_offset;
   const auto carries = [&](uint64_t at) {
-    // Of bytes that are covered by one checksum and nothing else, some stand for all; and of all others, where there is
-    // no time for each.
+    // Each opens and reads a file, for which there is not always time.
     if (!LongMode() && at % 5 != 0) return false;
+    // Of bytes that are covered by one checksum and nothing else, some stand for all.
     if (at > noise + 64 && at < noise + image.index[2].stored_length - 64) return at % 17 == 0;
     return at < sizeof(FileHeader) || (at >= kPartAlignment && at < data_end) ||
            at >= image.trailer.index_offset || at % 997 == 0;

@@ -23,13 +23,6 @@
 #include "test/engine_fixture.h"
 #include "test/image_fixture.h"
 
-// The race between the threads and the saver is settled by page protection, which TSan does not see.
-#if defined(__SANITIZE_THREAD__)
-#define WRITES_MEMORY __attribute__((no_sanitize("thread"), noinline))
-#else
-#define WRITES_MEMORY __attribute__((noinline))
-#endif
-
 namespace stillframe::test {
 namespace {
 
@@ -254,11 +247,6 @@ class MovingWriters {
 class TrackedRegionTest : public ::testing::Test {
  protected:
   void SetUp() override {
-#if defined(__SANITIZE_THREAD__)
-    GTEST_SKIP()
-        << "a write that faults inside of TSan holds a lock of TSan's, and the thread that "
-           "answers the fault waits for it";
-#endif
     if (const std::string why = Missing(Variant::kUserfaultfdThread); !why.empty()) {
       GTEST_SKIP() << why;
     }
