@@ -1,6 +1,5 @@
 #include "addon/capture_handle.h"
 
-#include <algorithm>
 #include <cstring>
 #include <utility>
 
@@ -33,12 +32,6 @@ Tracking ReadTracking(Reader* plan) {
   return tracking == "stop" ? Tracking::kStop : Tracking::kAsItIs;
 }
 
-bool IsTracked(const std::vector<CaptureSource>& sources) {
-  return std::any_of(sources.begin(), sources.end(), [](const CaptureSource& source) {
-    return source.region.get() != nullptr && TrackedRegion::Of(*source.region.get()) != nullptr;
-  });
-}
-
 Result<CapturePlan> ReadPlan(Reader* plan) {
   CapturePlan result;
   const std::string engine = plan->String("engine");
@@ -57,7 +50,7 @@ Result<CapturePlan> ReadPlan(Reader* plan) {
   result.tracking = ReadTracking(plan);
   result.may_be_pinned = plan->Bool("mayBePinned");
   if (engine == "userfaultfd" && fault_handling == "thread" &&
-      (result.tracking == Tracking::kStart || IsTracked(result.sources))) {
+      (result.tracking == Tracking::kStart || AnyTracked(result.sources))) {
     result.engine = std::make_unique<TrackingEngine>();
   }
   const std::byte* id = plan->Address(plan->Get("id"));

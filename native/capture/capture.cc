@@ -54,6 +54,12 @@ struct Capture::Work {
   std::optional<Failure> parent_failure;  // written before the flag
 };
 
+bool AnyTracked(const std::vector<CaptureSource>& sources) {
+  return std::any_of(sources.begin(), sources.end(), [](const CaptureSource& source) {
+    return source.region.get() != nullptr && TrackedRegion::Of(*source.region.get()) != nullptr;
+  });
+}
+
 Capture::Capture(CapturePlan plan, OnEnd on_end)
     : plan_(std::move(plan)), on_end_(std::move(on_end)), work_(std::make_shared<Work>()) {
   work_->sources = std::move(plan_.sources);
@@ -180,11 +186,7 @@ Status Capture::Attach() {
 // The record is of use for a delta of the frame that it begins with, which has to be known before
 // the freeze. Should the file be another one when its sums are read, the capture fails.
 void Capture::PrepareRecord() {
-  const auto is_tracked = [](const CaptureSource& source) {
-    return source.region.get() != nullptr && TrackedRegion::Of(*source.region.get()) != nullptr;
-  };
-  const std::vector<CaptureSource>& sources = work_->sources;
-  if (!std::any_of(sources.begin(), sources.end(), is_tracked)) return;
+  if (!AnyTracked(work_->sources)) return;
   if (!plan_.parent_id) plan_.parent_id = IdOfFile(plan_.parent);
   work_->plan.track.parent = plan_.parent_id;
 }

@@ -44,6 +44,9 @@ struct CaptureSource {
 // frame, or it ends with it.
 enum class Tracking : uint8_t { kAsItIs, kStart, kStop };
 
+// Whether record is kept of what is written to any of them.
+bool AnyTracked(const std::vector<CaptureSource>& sources);
+
 struct CapturePlan {
   std::unique_ptr<Engine> engine;
   std::vector<CaptureSource> sources;

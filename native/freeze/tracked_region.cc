@@ -46,8 +46,6 @@ std::shared_ptr<TrackedRegion> TrackedRegion::Of(const RegionMemory& region) {
   return tracked && !tracked->userfaultfd_.dropped() ? tracked : nullptr;
 }
 
-TrackedRegion::~TrackedRegion() { userfaultfd_.End(); }
-
 size_t TrackedRegion::UnitLength(size_t unit) const {
   return std::min(kUnitBytes, length_ - unit * kUnitBytes);
 }

@@ -57,8 +57,6 @@ class TrackedRegion {
   static Result<std::shared_ptr<TrackedRegion>> Create(const RegionMemory& region);
   // That of the region; null if its writes are not kept record of, or no longer can be.
   static std::shared_ptr<TrackedRegion> Of(const RegionMemory& region);
-  // Called while the memory is still mapped.
-  ~TrackedRegion();
 
   // One capture at a time. In this order, by the capture: BeginFreeze of all its regions, then
   // TakeWritten of each; EndCapture when nobody of the capture touches the memory any more.
@@ -124,7 +122,8 @@ class TrackedRegion {
   FrameId base_id_{};
   std::string base_section_;
 
-  Userfaultfd userfaultfd_;  // last: its thread uses all of it
+  // Last: its thread uses all of it. It ends while the memory is still mapped.
+  Userfaultfd userfaultfd_;
 };
 
 }  // namespace stillframe
