@@ -2,6 +2,7 @@
 
 import { constants } from 'node:os'
 import { loadAddon } from '../../dist/addon/load.js'
+import { longMode } from './long-mode.mjs'
 
 /**
  * @param {string} call - such as `'pwrite'`.
@@ -14,6 +15,18 @@ export function injectFault(call, nth, error, forever = false, addon = loadAddon
   const number = { ...constants.errno, NOTHING: -1 }[error]
   if (number === undefined) throw new Error(`no such error: ${error}`)
   addon.injectFault(call, nth, number, forever)
+}
+
+/**
+ * Which call is to fail after the nth one: each, or in CI the first ones and then ever fewer.
+ *
+ * @param {number} nth
+ * @param {boolean} forever - whether all later ones fail, too: then fewer tell something new.
+ * @param {number} step - how far it goes on at least.
+ */
+export function nextToFail(nth, forever, step) {
+  if (longMode || (nth < 6 && !forever)) return nth + step
+  return Math.max(Math.ceil(nth * (forever ? 2 : 1.5)), nth + step)
 }
 
 /**
