@@ -12,13 +12,18 @@ import { tryScenario } from './support/scenario.mjs'
 import { summary } from './support/statistics.mjs'
 import { number, ratio, size } from './support/table.mjs'
 
+const PAGES_OF_UNIT = HUGE_PAGE / PAGE
+
+/** All pages of so many units of 2 MiB, in the order of a seed. */
+const pagesOfUnits = (pages, units, seed) =>
+  Array.from(shuffled(pages.count / PAGES_OF_UNIT, seed).subarray(0, units), (unit) =>
+    Array.from({ length: PAGES_OF_UNIT }, (_, page) => unit * PAGES_OF_UNIT + page),
+  ).flat()
+
 /** How memory changes between two frames: pages to write, in the order of a seed. */
 const changes = {
-  '1 % of 2 MiB units': (pages, seed) => {
-    const each = HUGE_PAGE / PAGE
-    const units = shuffled(pages.count / each, seed).subarray(0, Math.ceil(pages.count / each / 100))
-    return Array.from(units, (unit) => Array.from({ length: each }, (_, page) => unit * each + page)).flat()
-  },
+  '1 % of 2 MiB units': (pages, seed) =>
+    pagesOfUnits(pages, Math.ceil(pages.count / PAGES_OF_UNIT / 100), seed),
   '10,000 random pages': (pages, seed) => shuffled(pages.count, seed).subarray(0, 10_000),
 }
 
@@ -27,6 +32,19 @@ const filled = (byteLength, hugePages = true) => {
   const made = touchedRegion(byteLength, hugePages)
   for (let page = 0; page < made.pages.count; page++) made.pages.write(page, page % 251)
   return made
+}
+
+const measured = ['pauseMs', 'durationMs', 'allocatedBytes', 'changedBytes', 'scannedBytes']
+
+/** Of the results of full snapshots and of deltas. */
+const mediansOf = (taken) => {
+  const median = (results, name) => summary(results.map((result) => result[name])).p50
+  return Object.fromEntries(
+    Object.entries(taken).map(([kind, results]) => [
+      kind,
+      Object.fromEntries(measured.map((name) => [name, median(results, name)])),
+    ]),
+  )
 }
 
 export const scenarios = {
@@ -55,32 +73,17 @@ export const scenarios = {
       taken.delta.push(parent)
       await sleep(200)
     }
-    const median = (kind, of) => summary(taken[kind].map(of)).p50
-    return Object.fromEntries(
-      ['full', 'delta'].map((kind) => [
-        kind,
-        {
-          pauseMs: median(kind, ({ pauseMs }) => pauseMs),
-          durationMs: median(kind, ({ durationMs }) => durationMs),
-          allocatedBytes: median(kind, ({ allocatedBytes }) => allocatedBytes),
-          changedBytes: median(kind, ({ changedBytes }) => changedBytes),
-          scannedBytes: median(kind, ({ scannedBytes }) => scannedBytes),
-        },
-      ]),
-    )
+    return mediansOf(taken)
   },
 
   /** Full snapshots, then deltas with a record of what was written, each with as many 2 MiB units written before. */
   async tracked({ byteLength, units, hugePages, rounds, seed, directory }) {
     const { region, pages } = filled(byteLength, hugePages)
     const options = { ...engineOptions['userfaultfd thread'], memoryLimit: byteLength, durable: false }
-    const each = HUGE_PAGE / PAGE
     let value = 0
     const write = (round) => {
       value = (value + 1) % 250
-      for (const unit of shuffled(pages.count / each, seed + round).subarray(0, units)) {
-        for (let page = 0; page < each; page++) pages.write(unit * each + page, value)
-      }
+      for (const page of pagesOfUnits(pages, units, seed + round)) pages.write(page, value)
     }
     const take = async (taken, name, more = {}) => {
       await sleep(200)
@@ -98,14 +101,7 @@ export const scenarios = {
       write(rounds + round)
       parent = await take(taken.delta, String(round), { parent, trackChanges: true })
     }
-    const median = (kind, name) => summary(taken[kind].map((result) => result[name])).p50
-    const names = ['pauseMs', 'durationMs', 'allocatedBytes', 'changedBytes', 'scannedBytes']
-    return Object.fromEntries(
-      ['full', 'delta'].map((kind) => [
-        kind,
-        Object.fromEntries(names.map((name) => [name, median(kind, name)])),
-      ]),
-    )
+    return mediansOf(taken)
   },
 
   /** A chain and one full file of the same memory, restored by turns. */
@@ -186,56 +182,40 @@ const measureTracked = async (settings, { seed, directory, note, skipped }) => {
   return rows
 }
 
+const comparedColumns = [
+  'pause ms',
+  'to full',
+  'duration ms',
+  'to full',
+  'on the disk',
+  'to the changed pages',
+  'read to find them',
+]
+
+const comparedCells = (full, delta) => [
+  number(delta.pauseMs),
+  ratio(delta.pauseMs, full.pauseMs),
+  number(delta.durationMs),
+  ratio(delta.durationMs, full.durationMs),
+  size(delta.allocatedBytes),
+  ratio(delta.allocatedBytes, delta.changedBytes),
+  size(delta.scannedBytes),
+]
+
 const pairTable = (pairs, { byteLength, rounds }) => ({
   title: `A delta beside a full snapshot, region of ${size(byteLength)} in huge pages`,
-  columns: [
-    'written between frames',
-    'engine',
-    'pause ms',
-    'to full',
-    'duration ms',
-    'to full',
-    'on the disk',
-    'to the changed pages',
-    'read to find them',
-  ],
-  rows: pairs.map(({ change, engine, full, delta }) => [
-    change,
-    engine,
-    number(delta.pauseMs),
-    ratio(delta.pauseMs, full.pauseMs),
-    number(delta.durationMs),
-    ratio(delta.durationMs, full.durationMs),
-    size(delta.allocatedBytes),
-    ratio(delta.allocatedBytes, delta.changedBytes),
-    size(delta.scannedBytes),
-  ]),
+  columns: ['written between frames', 'engine', ...comparedColumns],
+  rows: pairs.map(({ change, engine, full, delta }) => [change, engine, ...comparedCells(full, delta)]),
   note: `Medians of ${rounds} pairs, taken by turns. Changes are found by content: all of the memory is read.`,
 })
 
 const trackedTable = (rows, { trackedUnits, trackedRounds }) => ({
   title: `Deltas of a region of which record is kept, with ${trackedUnits} units of 2 MiB written before each`,
-  columns: [
-    'region',
-    'pages',
-    'pause ms',
-    'to full',
-    'duration ms',
-    'to full',
-    'on the disk',
-    'to the changed pages',
-    'read to find them',
-  ],
+  columns: ['region', 'pages', ...comparedColumns],
   rows: rows.map(({ byteLength, hugePages, full, delta }) => [
     size(byteLength),
     hugePages ? '2 MiB' : '4 KiB',
-    number(delta.pauseMs),
-    ratio(delta.pauseMs, full.pauseMs),
-    number(delta.durationMs),
-    ratio(delta.durationMs, full.durationMs),
-    size(delta.allocatedBytes),
-    ratio(delta.allocatedBytes, delta.changedBytes),
-    size(delta.scannedBytes),
+    ...comparedCells(full, delta),
   ]),
   note: `Engine userfaultfd with the fault thread. Medians of ${trackedRounds} full snapshots without a record, and of as many deltas with it after that.`,
 })
