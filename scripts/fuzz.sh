@@ -37,17 +37,23 @@ for source in "$zstd"/{common,compress,decompress}/*.c "$zstd"/decompress/*.S; d
   case "$source" in */pool.c | */threading.c | */zstdmt_compress.c) continue ;; esac
   sources+=("$source")
 done
-flags='-g -O1 -fno-omit-frame-pointer -D_FILE_OFFSET_BITS=64 -pthread -fsanitize=fuzzer-no-link,address,undefined'
-rm -f "$out"/*.o
-# shellcheck disable=SC2016 # the inner shell expands
-printf '%s\n' "${sources[@]}" | flags="$flags" out="$out" xxhash="$xxhash" zstd="$zstd" xargs -P "$(nproc)" -n 1 bash -euc '
-  object="$out/$(basename "$0").o"
-  case "$0" in
-    *.cc) clang++ -std=c++20 $flags -fno-sanitize-recover=all -Inative -isystem "$xxhash" -isystem "$zstd" -c -o "$object" "$0" ;;
-    *) clang $flags -w -DXXH_NAMESPACE=ZSTD_ -include native/image/zstd_without_malloc.h -c -o "$object" "$0" ;;
+objects=()
+for source in "${sources[@]}"; do objects+=("$out/$(basename "$source").o"); done
+export out xxhash zstd
+export flags='-g -O1 -fno-omit-frame-pointer -D_FILE_OFFSET_BITS=64 -pthread -fsanitize=fuzzer-no-link,address,undefined'
+# What is not ours stays as it is, and is compiled once.
+compile() {
+  local object="$out/${1##*/}.o"
+  case "$1" in
+    *.cc) clang++ -std=c++20 $flags -fno-sanitize-recover=all -Inative -isystem "$xxhash" -isystem "$zstd" \
+      -c -o "$object" "$1" ;;
+    *) [ -e "$object" ] || clang $flags -w -DXXH_NAMESPACE=ZSTD_ -include native/image/zstd_without_malloc.h \
+      -c -o "$object" "$1" ;;
   esac
-'
-clang++ -pthread -fsanitize=fuzzer,address,undefined -o "$out/fuzz_image_file" "$out"/*.o
+}
+export -f compile
+printf '%s\n' "${sources[@]}" | xargs -P "$(nproc)" -I{} bash -euc 'compile {}'
+clang++ -pthread -fsanitize=fuzzer,address,undefined -o "$out/fuzz_image_file" "${objects[@]}"
 
 # malloc_limit_mb: no size that a file claims is taken on trust. timeout: no loop is as long as it says.
 limits=(-rss_limit_mb=1024 -malloc_limit_mb=128 -timeout=10 -max_len=16384)
