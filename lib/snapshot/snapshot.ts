@@ -38,7 +38,8 @@ export interface SnapshotResult {
   changedBytes: number
   /**
    * Bytes that were read to find the changes: all of memory, or with `trackChanges` what was
-   * written since the parent, in units of 2 MiB. 0 without a parent.
+   * written since the parent, in units of 2 MiB; of mapped regions what was written since the
+   * restore, in blocks of 256 KiB. 0 without a parent.
    */
   scannedBytes: number
   /** Absolute. */

@@ -135,6 +135,11 @@ Status Capture::Prepare() {
     work.parent.image = &work.image;
     work.parent.layout = &work.layout;
     work.parent.sums = work.control->sums();
+    for (const CaptureSource& source : work.sources) {
+      const RegionMemory* region = source.region.get();
+      work.parent.mapped_from.push_back(region != nullptr ? region->mapped_from() : std::nullopt);
+      if (work.parent.mapped_from.back()) work.parent.as_in_base = work.control->as_in_base();
+    }
     // While it reads nobody saves, and the supervisor takes that for a stall.
     work.parent.cancelled = [&work] {
       work.control->header()->heartbeat.fetch_add(1, std::memory_order_relaxed);
@@ -151,6 +156,7 @@ Status Capture::Prepare() {
   save.index = work.control->index();
   save.sums = work.control->sums();
   save.delta = !plan_.parent.empty();
+  save.as_in_base = work.parent.as_in_base;
   save.encoding = plan_.encoding;
   save.data_end = layout.data_end;
   save.buffers = work.control->buffers();

@@ -6,9 +6,11 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/result.h"
 #include "image/image_layout.h"
+#include "memory/region.h"
 
 namespace stillframe {
 
@@ -21,6 +23,10 @@ struct ParentRequest {
   PageSum* sums = nullptr;  // of all blocks of the layout: filled
   // Called again and again; true ends the reading.
   std::function<bool()> cancelled;
+  // By section, where it is a mapping of a section of some frame; and for each block the pages that the parent has as they
+  // are there, filled if that is the full file at the end of the chain.
+  std::vector<std::optional<MappedSection>> mapped_from;
+  uint64_t* as_in_base = nullptr;
 };
 
 // The id that the file has now, if it is a snapshot at all. ReadParentSums() finds out the rest.

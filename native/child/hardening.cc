@@ -119,6 +119,10 @@ void HardenChild(const HardeningPlan& plan) {
   control->step.store(SaveStep::kHardening, std::memory_order_relaxed);
   BecomeOomVictim();
   CloseAllBut(plan);
+  // Not later: a process that is not dumpable may not look at itself, unless it is root's.
+  if (plan.pagemap_fd != nullptr) {
+    *plan.pagemap_fd = sys::Open(AT_FDCWD, "/proc/self/pagemap", O_RDONLY | O_CLOEXEC, 0);
+  }
   control->step.store(SaveStep::kWaitForParent, std::memory_order_relaxed);
   WaitUntilParentReady(plan);
   control->step.store(SaveStep::kHardening, std::memory_order_relaxed);

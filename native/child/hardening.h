@@ -21,6 +21,8 @@ struct HardeningPlan {
   // The child goes on when the parent has ended, and publishes its file itself.
   bool outlives_parent = false;
   int directory_fd = -1;  // stays open then: that of the target
+  // In the child: gets a descriptor of its own page map, or -1. Null: it needs none.
+  int* pagemap_fd = nullptr;
 };
 
 // All signals are blocked when it is called; afterwards all are that others may send. From outside

@@ -82,7 +82,9 @@ Status ForkEngine::Prepare(const FreezePlan& plan) {
   plan_ = &plan;
   const std::vector<uint8_t> releasable = FindReleasable(plan.sources);
   for (size_t i = 0; i < plan.sources.size(); i++) {
-    forked_sources_.push_back({plan.sources[i].data, releasable[i] != 0});
+    const RegionMemory* region = plan.sources[i].region.get();
+    const bool of_file = region != nullptr && region->mapped_from().has_value();
+    forked_sources_.push_back({plan.sources[i].data, releasable[i] != 0, of_file});
   }
   left_forkable_.reserve(plan.sources.size());
   pages_.sources = forked_sources_.data();
@@ -90,6 +92,9 @@ Status ForkEngine::Prepare(const FreezePlan& plan) {
   Result<HardeningPlan> hardening = process_.Prepare(plan.save.control, plan.save.sink->fd());
   if (!hardening.ok()) return hardening.failure();
   child_.hardening = hardening.value();
+  const bool any_of_file = std::any_of(forked_sources_.begin(), forked_sources_.end(),
+                                       [](const ForkedSource& source) { return source.of_file; });
+  if (plan.save.delta && any_of_file) child_.hardening.pagemap_fd = &pages_.pagemap_fd;
   child_.save = plan.save;
   child_.save.pages = &pages_;
   LeaveTheCopyAlone();

@@ -18,6 +18,8 @@ class PageSource {
   virtual uint64_t NextChunk(ControlHeader* control, uint64_t chunk_count);
   // Of a delta: whether these bytes are known to be as in the parent, without a look at them.
   virtual bool Unchanged(uint32_t section, uint64_t offset, uint64_t length) const;
+  // Whether these bytes, of a source that is a private mapping of a file, are the file's still.
+  virtual bool StillOfFile(uint32_t section, uint64_t offset, uint64_t length) const;
   // Copies [offset, offset + length) of a section, as it was at the freeze.
   virtual void CopyFrozen(uint32_t section, uint64_t offset, size_t length, std::byte* out) = 0;
   // These bytes are saved: whatever their frozen copy costs may be given back.

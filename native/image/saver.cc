@@ -54,6 +54,9 @@ class Saver {
   int SavePacked(const SaveSection& section, uint64_t start, uint64_t length);
   // Copies the frozen bytes from `at` on, if it begins a piece that is copied at once.
   void CopyPiece(uint64_t start, uint64_t at, uint64_t length);
+  void Copy(uint64_t start, uint64_t at, uint64_t length);
+  // The blocks of a piece, a bit for each, that are known to be as in the parent.
+  uint64_t UnchangedBlocks(const SaveSection& section, uint64_t offset, uint64_t length) const;
   BlockEntry* BeginEntry(const SaveSection& section, uint64_t block);
   void Examine(const std::byte* bytes, uint64_t length, BlockEntry* entry);
   // Of a block that is as in the parent: nothing of it is read, and the parent's sums are its own.
@@ -160,9 +163,31 @@ const SaveSection& SectionOfChunk(const SavePlan& plan, uint64_t chunk, uint32_t
 
 void Saver::CopyPiece(uint64_t start, uint64_t at, uint64_t length) {
   if (at % kCopySize != 0) return;
-  const uint64_t piece = std::min(kCopySize, length - at);
-  plan_.pages->CopyFrozen(section_index_, start + at, piece, buffers_.bounce + at);
-  scanned_bytes_ += piece;
+  Copy(start, at, std::min(kCopySize, length - at));
+}
+
+void Saver::Copy(uint64_t start, uint64_t at, uint64_t length) {
+  plan_.pages->CopyFrozen(section_index_, start + at, length, buffers_.bounce + at);
+  scanned_bytes_ += length;
+}
+
+uint64_t Saver::UnchangedBlocks(const SaveSection& section, uint64_t offset,
+                                uint64_t length) const {
+  if (!plan_.delta) return 0;
+  if (plan_.pages->Unchanged(section_index_, offset, length)) return ~uint64_t{0};
+  if (plan_.as_in_base == nullptr) return 0;
+  uint64_t unchanged = 0;
+  const uint64_t first = offset / kBlockSize;
+  for (uint64_t i = 0; i < BlockCount(length); i++) {
+    const uint64_t block = first + i;
+    const uint64_t in_block = std::min(kBlockSize, offset + length - block * kBlockSize);
+    // Pages of the file that the parent has as they are in the file.
+    const uint64_t all = PagesOfBlock(section.byte_length, block);
+    if ((plan_.as_in_base[section.first_entry + block] & all) != all) continue;
+    if (!plan_.pages->StillOfFile(section_index_, block * kBlockSize, in_block)) continue;
+    unchanged |= uint64_t{1} << i;
+  }
+  return unchanged;
 }
 
 BlockEntry* Saver::BeginEntry(const SaveSection& section, uint64_t block) {
@@ -251,21 +276,24 @@ uint64_t Saver::Pack(std::byte* bytes, uint64_t length, BlockEntry* entry, std::
 
 int Saver::SavePacked(const SaveSection& section, uint64_t start, uint64_t length) {
   uint64_t packed = 0;
-  bool unchanged = false;
+  uint64_t unchanged = 0;  // blocks of this piece
   for (uint64_t at = 0; at < length; at += kBlockSize) {
     if (at % kCopySize == 0) {
-      unchanged = plan_.delta && plan_.pages->Unchanged(section_index_, start + at,
-                                                        std::min(kCopySize, length - at));
+      unchanged = UnchangedBlocks(section, start + at, std::min(kCopySize, length - at));
     }
     const uint64_t block = (start + at) / kBlockSize;
     BlockEntry* entry = BeginEntry(section, block);
     const uint64_t block_length = PaddedBlockLength(section.byte_length, block);
-    if (unchanged) {
+    if ((unchanged >> at % kCopySize / kBlockSize & 1) != 0) {
       TakeOver(block_length, entry);
       Beat();
       continue;
     }
-    CopyPiece(start, at, length);
+    if (unchanged == 0) {
+      CopyPiece(start, at, length);
+    } else {
+      Copy(start, at, std::min(kBlockSize, length - at));
+    }
     Examine(buffers_.bounce + at, block_length, entry);
     const uint64_t stored =
         Pack(buffers_.bounce + at, block_length, entry, buffers_.packed + packed);
@@ -348,6 +376,10 @@ uint64_t PageSource::NextChunk(ControlHeader* control, uint64_t /*chunk_count*/)
 }
 
 bool PageSource::Unchanged(uint32_t /*section*/, uint64_t /*offset*/, uint64_t /*length*/) const {
+  return false;
+}
+
+bool PageSource::StillOfFile(uint32_t /*section*/, uint64_t /*offset*/, uint64_t /*length*/) const {
   return false;
 }
 

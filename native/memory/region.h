@@ -14,10 +14,14 @@
 // page tables.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
+#include <string>
 #include <vector>
 
 #include "base/mapping.h"
@@ -25,6 +29,12 @@
 #include "memory/mapping_list.h"
 
 namespace stillframe {
+
+// Which section of which frame a region is a mapping of.
+struct MappedSection {
+  std::array<uint8_t, 16> frame;
+  std::string name;
+};
 
 class RegionMemory {
  public:
@@ -57,6 +67,10 @@ class RegionMemory {
   size_t byte_length() const { return byte_length_; }
   size_t mapped_length() const { return mapping_.length(); }
 
+  // Set once, before others get the region. Pages that nobody has written to since are the section's.
+  void SetMappedFrom(MappedSection section) { mapped_from_ = std::move(section); }
+  const std::optional<MappedSection>& mapped_from() const { return mapped_from_; }
+
   // Whether huge pages were asked for.
   bool huge_pages() const { return huge_pages_; }
   // Only one thread at a time puts huge pages together (memory/huge_pages.h).
@@ -73,6 +87,7 @@ class RegionMemory {
   Mapping mapping_;
   size_t byte_length_;
   bool huge_pages_;
+  std::optional<MappedSection> mapped_from_;
   std::atomic<bool> collapsing_{false};
   std::atomic<bool> discarded_{false};
   std::atomic<int> users_{0};

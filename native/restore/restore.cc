@@ -1,5 +1,6 @@
 #include "restore/restore.h"
 
+#include <cstring>
 #include <string_view>
 #include <unordered_map>
 #include <utility>
@@ -74,6 +75,11 @@ Status RestoreWork::MakeRegion(uint32_t index) {
                                   section.byte_length)
           : RegionMemory::Allocate(section.byte_length, true);
   if (!memory.ok()) return memory.failure();
+  if (map) {
+    MappedSection from{{}, in_base->name};
+    memcpy(from.frame.data(), image_.base().header().id, from.frame.size());
+    memory.value()->SetMappedFrom(std::move(from));
+  }
   if (!map || image_.parent() != nullptr) {
     sweep_.Fill(index, memory.value()->data(),
                 map ? ImageSweep::Way::kAboveBase : ImageSweep::Way::kStraight);

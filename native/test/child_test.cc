@@ -253,7 +253,7 @@ class PagesOfACopy : public ::testing::Test {
   std::byte* memory() const { return memory_.value().data(); }
   bool IsThere(size_t page) const { return memory()[page * page_] == std::byte{1}; }
   void Release(bool releasable) const {
-    const ForkedSource source{memory() + 100, releasable};
+    const ForkedSource source{memory() + 100, releasable, false};
     ForkedPages pages;
     pages.sources = &source;
     pages.page_size = page_;
