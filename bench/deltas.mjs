@@ -1,12 +1,14 @@
 // What a delta saves, and what it does not: a full snapshot and a delta of the same region in one run, for each engine
-// and for two ways in which memory changes; what keeping record of the writes saves, by the size of the region; and how
-// long a chain takes to come back, beside one full file.
+// and for two ways in which memory changes; what keeping record of the writes saves, by the size of the region; how a
+// service fares that writes here and there and takes a frame each second; and how long a chain takes to come back, beside
+// one full file.
 import { setTimeout as sleep } from 'node:timers/promises'
 import { restore, snapshot } from 'stillframe'
 import { runIfMain } from './support/alone.mjs'
 import { engineOptions, usableEngines } from './support/engines.mjs'
 import { GIB, HUGE_PAGE, MIB, PAGE, touchedRegion } from './support/pages.mjs'
-import { shuffled } from './support/random.mjs'
+import { hugePageBytes } from './support/proc-memory.mjs'
+import { randomIntegers, shuffled } from './support/random.mjs'
 import { whyNoRoom } from './support/room.mjs'
 import { tryScenario } from './support/scenario.mjs'
 import { summary } from './support/statistics.mjs'
@@ -45,6 +47,37 @@ const mediansOf = (taken) => {
       Object.fromEntries(measured.map((name) => [name, median(results, name)])),
     ]),
   )
+}
+
+/**
+ * Writes random pages, so many a second, on the thread that it lives on. A turn that comes late is not made up for: then
+ * it writes less.
+ */
+class SteadyWriter {
+  static #everyMs = 5
+  #written = 0
+  #seen = { written: 0, at: performance.now() }
+  #timer
+
+  constructor(pages, writesPerSecond, seed) {
+    const random = randomIntegers(seed)
+    const share = (writesPerSecond * SteadyWriter.#everyMs) / 1000
+    this.#timer = setInterval(() => {
+      for (let i = 0; i < share; i++) pages.write(random(pages.count), ++this.#written % 250)
+    }, SteadyWriter.#everyMs)
+  }
+
+  /** Writes a second since the last call. */
+  speed() {
+    const now = { written: this.#written, at: performance.now() }
+    const since = ((now.written - this.#seen.written) / (now.at - this.#seen.at)) * 1000
+    this.#seen = now
+    return since
+  }
+
+  stop() {
+    clearInterval(this.#timer)
+  }
 }
 
 export const scenarios = {
@@ -104,6 +137,48 @@ export const scenarios = {
     return mediansOf(taken)
   },
 
+  /** Random pages written at a steady rate, first alone, then with a frame that builds on the last one each period. */
+  async steady({ byteLength, frames, writesPerSecond, everyMs, recorded, seed, directory }) {
+    const hugeBefore = hugePageBytes()
+    const { region, pages } = filled(byteLength)
+    const hugeBytes = hugePageBytes() - hugeBefore
+    const options = {
+      ...engineOptions[recorded ? 'userfaultfd thread' : 'fork'],
+      memoryLimit: byteLength,
+      durable: false,
+    }
+    const writer = new SteadyWriter(pages, writesPerSecond, seed)
+    await sleep(2 * everyMs)
+    writer.speed()
+    await sleep(5 * everyMs)
+    const alone = writer.speed()
+    const recording = recorded ? { trackChanges: true } : {}
+    let parent = await snapshot(region, `${directory}/0`, { ...options, ...recording }).done
+    writer.speed()
+    const pauses = []
+    const durations = []
+    for (let frame = 1; frame <= frames; frame++) {
+      const next = performance.now() + everyMs
+      parent = await snapshot(region, `${directory}/${frame}`, { ...options, ...recording, parent }).done
+      pauses.push(parent.pauseMs)
+      durations.push(parent.durationMs)
+      await sleep(Math.max(0, next - performance.now()))
+    }
+    const beside = writer.speed()
+    writer.stop()
+    const endedAt = performance.now()
+    const isWhole = () => hugePageBytes() - hugeBefore >= 0.99 * hugeBytes
+    while (!isWhole() && performance.now() < endedAt + 10_000) await sleep(50)
+    const tenth = Math.ceil(frames / 10)
+    return {
+      firstPauseMs: summary(pauses.slice(0, tenth)).p50,
+      lastPauseMs: summary(pauses.slice(-tenth)).p50,
+      durationMs: summary(durations).p50,
+      writerToAlone: beside / alone,
+      wholeAgainMs: isWhole() ? performance.now() - endedAt : undefined,
+    }
+  },
+
   /** A chain and one full file of the same memory, restored by turns. */
   async chain({ change, byteLength, length, rounds, seed, directory }) {
     const { region, pages } = filled(byteLength)
@@ -137,11 +212,12 @@ export const scenarios = {
 const measure = async (settings, { seed, directory, note, skipped }) => {
   const { byteLength, chainBytes, chainLength, rounds } = settings
   const tracked = await measureTracked(settings, { seed, directory, note, skipped })
+  const steady = await measureSteady(settings, { seed, directory, note, skipped })
   const need = { memory: 1.2 * byteLength, disk: 3 * byteLength }
   const reason = whyNoRoom(directory, need)
   if (reason !== undefined) {
     skipped.push({ what: `a region of ${size(byteLength)}`, reason })
-    return { tracked, pairs: [], chains: [] }
+    return { tracked, steady, pairs: [], chains: [] }
   }
   const pairs = []
   const chains = []
@@ -158,7 +234,7 @@ const measure = async (settings, { seed, directory, note, skipped }) => {
     const found = await tryScenario(skipped, `${change}, chain`, import.meta.url, 'chain', options)
     if (found !== undefined) chains.push({ change, ...found })
   }
-  return { tracked, pairs, chains }
+  return { tracked, steady, pairs, chains }
 }
 
 /** As many units in a small region and in a large one, so that what depends on the size can be told. */
@@ -178,6 +254,25 @@ const measureTracked = async (settings, { seed, directory, note, skipped }) => {
       const found = await tryScenario(skipped, what, import.meta.url, 'tracked', options)
       if (found !== undefined) rows.push({ byteLength, hugePages, ...found })
     }
+  }
+  return rows
+}
+
+const measureSteady = async (settings, { seed, directory, note, skipped }) => {
+  const { steadyBytes: byteLength, steadyFrames: frames, writesPerSecond, everyMs } = settings
+  const changed = (frames * writesPerSecond * PAGE * everyMs) / 1000
+  const reason = whyNoRoom(directory, { memory: 1.5 * byteLength, disk: byteLength + changed })
+  if (reason !== undefined) {
+    skipped.push({ what: 'a frame each period', reason })
+    return []
+  }
+  const rows = []
+  for (const recorded of [true, false]) {
+    const what = `a frame each ${everyMs} ms, ${recorded ? 'recorded' : 'compared by content'}`
+    note(`deltas: ${what}`)
+    const options = { byteLength, frames, writesPerSecond, everyMs, recorded, seed, directory }
+    const found = await tryScenario(skipped, what, import.meta.url, 'steady', options)
+    if (found !== undefined) rows.push({ recorded, ...found })
   }
   return rows
 }
@@ -220,6 +315,29 @@ const trackedTable = (rows, { trackedUnits, trackedRounds }) => ({
   note: `Engine userfaultfd with the fault thread. Medians of ${trackedRounds} full snapshots without a record, and of as many deltas with it after that.`,
 })
 
+const steadyTable = (rows, { steadyBytes, steadyFrames, writesPerSecond, everyMs }) => ({
+  title: `${steadyFrames} frames, one each ${everyMs} ms, of ${size(steadyBytes)}, with ${number(writesPerSecond)} random pages written a second`,
+  columns: [
+    'changes are',
+    'pause of the first tenth, ms',
+    'of the last, ms',
+    'to the first',
+    'duration ms',
+    "writer's speed, to alone",
+    'huge pages whole again after, ms',
+  ],
+  rows: rows.map((row) => [
+    row.recorded ? 'recorded (userfaultfd thread)' : 'found by content (fork)',
+    number(row.firstPauseMs),
+    number(row.lastPauseMs),
+    ratio(row.lastPauseMs, row.firstPauseMs),
+    number(row.durationMs),
+    ratio(row.writerToAlone, 1),
+    row.wholeAgainMs === undefined ? 'not within 10 s' : number(row.wholeAgainMs),
+  ]),
+  note: 'Each frame builds on the one before. Speed: writes made a second, on the thread that takes the frames; a turn that comes late is lost.',
+})
+
 const chainTable = (chains, { chainBytes, chainLength, rounds }) => ({
   title: `A full file and ${chainLength} deltas restored, beside one full file, ${size(chainBytes)}`,
   columns: ['written between frames', 'copy, ms', 'to full', 'map to the first read, ms', 'to full'],
@@ -239,17 +357,20 @@ export const bench = {
   about: 'Takes deltas and full snapshots by turns, and restores a chain beside one full file.',
   settings: {
     full: {
-      ...{ byteLength: 2 * GIB, chainBytes: 2 * GIB, chainLength: 16, rounds: 5 },
+      ...{ byteLength: 2 * GIB, chainBytes: 4 * GIB, chainLength: 16, rounds: 5 },
       ...{ trackedBytes: [GIB, 8 * GIB], trackedUnits: 41, trackedRounds: 5 },
+      ...{ steadyBytes: GIB, steadyFrames: 100, writesPerSecond: 10_000, everyMs: 1000 },
     },
     quick: {
       ...{ byteLength: 256 * MIB, chainBytes: 256 * MIB, chainLength: 4, rounds: 2 },
       ...{ trackedBytes: [128 * MIB, 512 * MIB], trackedUnits: 3, trackedRounds: 3 },
+      ...{ steadyBytes: 128 * MIB, steadyFrames: 10, writesPerSecond: 10_000, everyMs: 300 },
     },
   },
   measure,
   tables: ({ rows, settings }) => [
     ...(rows.tracked.length > 0 ? [trackedTable(rows.tracked, settings)] : []),
+    ...(rows.steady.length > 0 ? [steadyTable(rows.steady, settings)] : []),
     ...(rows.pairs.length > 0 ? [pairTable(rows.pairs, settings)] : []),
     ...(rows.chains.length > 0 ? [chainTable(rows.chains, settings)] : []),
   ],

@@ -154,6 +154,45 @@ const trackedGoals = [true, false].flatMap((hugePages) => {
   ]
 })
 
+/** A frame each second, by how the changes are found. */
+const steadyGoals = [true, false].flatMap((recorded) => {
+  const what = `a frame each second, ${recorded ? 'recorded' : 'compared by content'}`
+  const of = (value) => (results) => {
+    const row = rowsOf(results, 'deltas')?.steady.find((each) => each.recorded === recorded)
+    return row && value(row)
+  }
+  return [
+    {
+      ...{ what: `${what}: pause of the last tenth to the first`, bench: 'deltas', unit: '×', most: 1.3 },
+      of: of(({ firstPauseMs, lastPauseMs }) => lastPauseMs / firstPauseMs),
+    },
+    {
+      ...{ what: `${what}: speed of the writer to alone`, bench: 'deltas', unit: '×', least: 0.9 },
+      of: of(({ writerToAlone }) => writerToAlone),
+    },
+    {
+      ...{ what: `${what}: huge pages whole again after`, bench: 'deltas', unit: 'ms', most: 3000 },
+      of: of(({ wholeAgainMs }) => wholeAgainMs ?? Number.POSITIVE_INFINITY),
+    },
+  ]
+})
+
+/** A chain beside one full file, where what newer files have is in large pieces. */
+const chainOf = (value) => (results) => {
+  const row = rowsOf(results, 'deltas')?.chains[0]
+  return row && value(row)
+}
+const chainGoals = [
+  {
+    ...{ what: 'chain of deltas restored, copy to one full file', bench: 'deltas', unit: '×', most: 1.2 },
+    of: chainOf((row) => row['chain copy'] / row['full copy']),
+  },
+  {
+    ...{ what: 'chain of deltas restored, map to the first read', bench: 'deltas', unit: 'ms', most: 50 },
+    of: chainOf((row) => row['chain map']),
+  },
+]
+
 /** `most` or `least` is the goal, `of` says what has been measured, `bench` where. */
 const goals = [
   ...inProcess.map((engine) => ({
@@ -263,6 +302,8 @@ const goals = [
     of: heapPausePerGB,
   },
   ...trackedGoals,
+  ...steadyGoals,
+  ...chainGoals,
 ]
 
 const withUnit = (text, unit) => (unit === '×' ? `×${text}` : `${text} ${unit}`)
