@@ -2,13 +2,21 @@
 
 import { AsyncResource } from 'node:async_hooks'
 import { performance } from 'node:perf_hooks'
-import type { Addon, CaptureHandle, CapturePlan, ImageInfo, NativeCaptureResult } from '../addon/addon.js'
+import type {
+  Addon,
+  CaptureHandle,
+  CapturePlan,
+  ImageInfo,
+  InspectPlan,
+  NativeCaptureResult,
+} from '../addon/addon.js'
 import { loadAddon } from '../addon/load.js'
 import { CallSite, fromNative } from '../base/errors.js'
 import type { NativeFailure } from '../base/native-failure.js'
 import { checkPath } from '../base/path.js'
 import { estimateMs, type SnapshotProgress } from '../base/progress.js'
 import { idToBytes, newId } from '../base/snapshot-id.js'
+import { type Traced, Tracer } from '../base/tracing.js'
 import { checkOptions } from '../base/validate.js'
 import { checkLimits, type ReadLimits } from '../restore/limits.js'
 import { checkParents, type ParentOptions } from '../restore/parents.js'
@@ -40,6 +48,19 @@ export interface CompactOptions
   /** What the files may ask for. */
   limits?: ReadLimits | undefined
 }
+
+/**
+ * Context of the events of `tracing:stillframe.compact:*`. `start` comes when the options have been
+ * checked, `asyncStart` and `asyncEnd` when the new file is there or the compaction has failed.
+ */
+export interface CompactTrace extends Traced<SnapshotResult> {
+  /** Absolute: the newest frame of the chain. */
+  path: string
+  /** Absolute: the file that is written. */
+  to: string
+}
+
+const compactions = new Tracer<CompactTrace>('compact')
 
 const ofSnapshot = [
   ...fileOptionNames,
@@ -76,6 +97,20 @@ export async function compact(
   const { parents, limits, ...rest } = given
   const checked = checkSnapshotOptions(rest)
   const plan = { path: file, parents: checkParents(parents), limits: checkLimits(limits) }
+  return await compactions.promise(
+    () => ({ path: file, to: target }),
+    checked.signal,
+    () => compactAs(plan, target, checked, callSite),
+  )
+}
+
+async function compactAs(
+  plan: InspectPlan,
+  target: string,
+  checked: CheckedSnapshotOptions,
+  callSite: CallSite,
+): Promise<SnapshotResult> {
+  const file = plan.path
   const addon = loadAddon()
   const opened = await runJob({
     path: file,

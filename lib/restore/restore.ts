@@ -6,6 +6,7 @@ import { CallSite, invalidArgType, invalidArgValue, StillframeError } from '../b
 import type { JsonValue } from '../base/metadata.js'
 import { checkPath } from '../base/path.js'
 import type { ReadProgress } from '../base/progress.js'
+import { type Traced, Tracer } from '../base/tracing.js'
 import {
   checkBoolean,
   checkCallback,
@@ -28,6 +29,17 @@ import { checkParents, type ParentOptions } from './parents.js'
 import { type JobCallback, runJob } from './read-job.js'
 
 export type { RestoreTarget } from './destination.js'
+
+/**
+ * Context of the events of `tracing:stillframe.restore:*`. `start` comes when the options have been
+ * checked, `asyncStart` and `asyncEnd` when the memory is there or the restore has failed.
+ */
+export interface RestoreTrace extends Traced<Restored<unknown>> {
+  /** Absolute. */
+  path: string
+}
+
+const restores = new Tracer<RestoreTrace>('restore')
 
 /** Options of {@link restore}. */
 export interface RestoreOptions extends ParentOptions {
@@ -92,7 +104,14 @@ export async function restore<Meta = JsonValue>(
   const callSite = new CallSite(restore)
   const file = checkPath(path, 'read')
   const wish = checkRestoreOptions(options)
+  return await restores.promise(
+    () => ({ path: file }),
+    wish.signal,
+    () => restoreAs<Meta>(file, wish, callSite),
+  )
+}
 
+async function restoreAs<Meta>(file: string, wish: RestoreWish, callSite: CallSite): Promise<Restored<Meta>> {
   const addon = loadAddon()
   // If looking for the memory threw, that error is the reason; native code only knows that
   // something was thrown.
