@@ -7,7 +7,7 @@
  * operation is touched here: a failure that only listeners have heard of is still unhandled.
  */
 
-import { type TracingChannel, tracingChannel } from 'node:diagnostics_channel'
+import { channel, type TracingChannel, tracingChannel } from 'node:diagnostics_channel'
 
 /**
  * What every event of an operation carries besides what is known of it: one object for all events of
@@ -129,4 +129,17 @@ async function watch<Context extends Traced<unknown>, Result extends Context['re
 
 function isReasonOf(signal: AbortSignal | undefined, error: unknown): boolean {
   return signal?.aborted === true && error === signal.reason
+}
+
+/** Message of the channel `stillframe.schedule.skipped`. */
+export interface SkippedTick {
+  /** Directory of the archive, absolute, or its name at its store. */
+  archive: string
+}
+
+const skippedTicks = channel('stillframe.schedule.skipped')
+
+/** A schedule leaves out a capture, since the one before has not ended. */
+export function tellSkippedTick(archive: string): void {
+  if (skippedTicks.hasSubscribers) skippedTicks.publish({ archive } satisfies SkippedTick)
 }

@@ -26,7 +26,7 @@ import {
   StillframeError,
 } from '../base/errors.js'
 import type { NativeFailure } from '../base/native-failure.js'
-import { abortError, CaptureJob, type CaptureTrace } from '../snapshot/capture-job.js'
+import { abortError, CaptureJob, type JobTrace } from '../snapshot/capture-job.js'
 import { deserializeThrown } from './in-copy.js'
 import type { CheckedForkOptions, ForkProgress } from './options.js'
 import { StreamTarget } from './stream-target.js'
@@ -76,7 +76,7 @@ export interface ForkRequest {
   /** The exported function that was called. */
   readonly entry: (...args: never[]) => unknown
   /** Undefined if nobody listens. */
-  readonly trace?: CaptureTrace<ForkResult> | undefined
+  readonly trace?: JobTrace<ForkResult> | undefined
 }
 
 /** A failure whose cause cannot be proved is tried once more. */

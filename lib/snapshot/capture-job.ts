@@ -22,7 +22,7 @@ export interface CaptureListeners<Progress> {
 }
 
 /** Hears how the capture ends. Hearing of a failure there is not looking at it. */
-export type CaptureTrace<Result> = Pick<Trace<Traced<Result>>, 'succeeded' | 'failed'>
+export type JobTrace<Result> = Pick<Trace<Traced<Result>>, 'succeeded' | 'failed'>
 
 /** How a capture is doing. */
 export type CaptureState = 'running' | 'complete' | 'failed'
@@ -34,7 +34,7 @@ export abstract class CaptureJob<Progress, Result> {
   /** Undefined after the end, so that native memory can go. */
   #native: NativeCapture | undefined
   #listeners: CaptureListeners<Progress> = { signal: undefined, onProgress: undefined }
-  #trace: CaptureTrace<Result> | undefined
+  #trace: JobTrace<Result> | undefined
   readonly #clock = new ProgressClock()
 
   readonly #done: Promise<Result>
@@ -130,7 +130,7 @@ export abstract class CaptureJob<Progress, Result> {
   protected begin(
     native: NativeCapture,
     listeners: CaptureListeners<Progress>,
-    trace?: CaptureTrace<Result>,
+    trace?: JobTrace<Result>,
   ): void {
     this.#native = native
     this.#listeners = listeners

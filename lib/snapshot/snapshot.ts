@@ -23,7 +23,7 @@ import {
   isTracking,
 } from '../machine/engines.js'
 import { type ResolvedSource, resolveSources, type Source, toNativeSources } from '../region/source.js'
-import { abortError, CaptureJob, type CaptureTrace } from './capture-job.js'
+import { abortError, CaptureJob, type JobTrace } from './capture-job.js'
 import { refuseInFrozenCopy } from './frozen-copy.js'
 import { type CheckedSnapshotOptions, checkSnapshotOptions, type SnapshotOptions } from './options.js'
 import { type SnapshotTrace, snapshots } from './trace.js'
@@ -169,7 +169,7 @@ interface CaptureRequest {
   readonly path: string
   readonly options: CheckedSnapshotOptions
   /** Undefined if nobody listens. */
-  readonly trace: CaptureTrace<SnapshotResult> | undefined
+  readonly trace: JobTrace<SnapshotResult> | undefined
 }
 
 /**
