@@ -11,7 +11,8 @@ export { StillframeError, type StillframeErrorCode, type StillframeErrorDetails 
 export type { JsonOf, JsonValue } from './base/metadata.js'
 export type { ReadProgress, SnapshotProgress } from './base/progress.js'
 export type { Traced } from './base/tracing.js'
-export { type CompactOptions, type CompactTrace, compact } from './compact/compact.js'
+export { type CompactOptions, compact } from './compact/compact.js'
+export type { CompactTrace } from './compact/trace.js'
 export { type Capabilities, capabilities, type FeatureInfo, type Hazard } from './machine/capabilities.js'
 export type { EngineName, EngineProbe, FaultHandling, MemoryLimitAction } from './machine/engines.js'
 export type { WebAssemblyMemory } from './region/extent.js'
@@ -33,9 +34,9 @@ export {
   Restored,
   type RestoreOptions,
   type RestoreTarget,
-  type RestoreTrace,
   restore,
 } from './restore/restore.js'
+export type { RestoreTrace } from './restore/trace.js'
 export type { FileOptions } from './snapshot/file-options.js'
 export type { Compression, ParentSnapshot, SnapshotOptions } from './snapshot/options.js'
 export { type Preflight, preflight } from './snapshot/preflight.js'

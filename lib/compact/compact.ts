@@ -16,7 +16,6 @@ import type { NativeFailure } from '../base/native-failure.js'
 import { checkPath } from '../base/path.js'
 import { estimateMs, type SnapshotProgress } from '../base/progress.js'
 import { idToBytes, newId } from '../base/snapshot-id.js'
-import { type Traced, Tracer } from '../base/tracing.js'
 import { checkOptions } from '../base/validate.js'
 import { checkLimits, type ReadLimits } from '../restore/limits.js'
 import { checkParents, type ParentOptions } from '../restore/parents.js'
@@ -29,6 +28,7 @@ import {
   type SnapshotOptions,
 } from '../snapshot/options.js'
 import type { SnapshotResult } from '../snapshot/snapshot.js'
+import { compactions } from './trace.js'
 
 /** Options of {@link compact}; they mean the same as those of `snapshot()` and of `restore()`. */
 export interface CompactOptions
@@ -48,19 +48,6 @@ export interface CompactOptions
   /** What the files may ask for. */
   limits?: ReadLimits | undefined
 }
-
-/**
- * Context of the events of `tracing:stillframe.compact:*`. `start` comes when the options have been
- * checked, `asyncStart` and `asyncEnd` when the new file is there or the compaction has failed.
- */
-export interface CompactTrace extends Traced<SnapshotResult> {
-  /** Absolute: the newest frame of the chain. */
-  path: string
-  /** Absolute: the file that is written. */
-  to: string
-}
-
-const compactions = new Tracer<CompactTrace>('compact')
 
 const ofSnapshot = [
   ...fileOptionNames,

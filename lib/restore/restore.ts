@@ -6,7 +6,6 @@ import { CallSite, invalidArgType, invalidArgValue, StillframeError } from '../b
 import type { JsonValue } from '../base/metadata.js'
 import { checkPath } from '../base/path.js'
 import type { ReadProgress } from '../base/progress.js'
-import { type Traced, Tracer } from '../base/tracing.js'
 import {
   checkBoolean,
   checkCallback,
@@ -27,19 +26,9 @@ import { type SnapshotInfo, toSnapshotInfo } from './inspect.js'
 import { checkLimits, type ReadLimits } from './limits.js'
 import { checkParents, type ParentOptions } from './parents.js'
 import { type JobCallback, runJob } from './read-job.js'
+import { restores } from './trace.js'
 
 export type { RestoreTarget } from './destination.js'
-
-/**
- * Context of the events of `tracing:stillframe.restore:*`. `start` comes when the options have been
- * checked, `asyncStart` and `asyncEnd` when the memory is there or the restore has failed.
- */
-export interface RestoreTrace extends Traced<Restored<unknown>> {
-  /** Absolute. */
-  path: string
-}
-
-const restores = new Tracer<RestoreTrace>('restore')
 
 /** Options of {@link restore}. */
 export interface RestoreOptions extends ParentOptions {
