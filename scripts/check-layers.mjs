@@ -48,6 +48,7 @@ const houses = [
       ['compact'],
       ['index.ts'],
       ['heap'],
+      ['metrics'],
       ['cli'],
     ],
   },
@@ -62,7 +63,7 @@ const houses = [
     floors: [
       ['support'],
       ['api', 'cli', 'consistency', 'crash', 'engines', 'heap', 'host', 'hostile', 'large', 'restore'],
-      ['deltas'],
+      ['deltas', 'metrics'],
     ],
   },
 ]

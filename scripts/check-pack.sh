@@ -6,8 +6,8 @@
 # 1. npm pack; the list of files holds what it must and nothing else; no lifecycle script runs on install; every link in
 #    its documents leads somewhere
 # 2. publint and @arethetypeswrong/cli (an ESM-only package) find nothing
-# 3. installed into an empty project, without any script: import, require, types and command line work, stillframe/heap
-#    and its signal too
+# 3. installed into an empty project, without any script: import, require, types and command line work, stillframe/heap,
+#    its signal and stillframe/metrics too
 # 4. installed on "macOS" by npm, and without a compiler by Yarn and pnpm, which compile what looks as if it wanted it
 # 5. bundled by esbuild, Rollup, webpack and Vite: scripts/check-bundlers.mjs
 # 6. what npm makes of a clone that is installed from git has its addons
@@ -44,7 +44,7 @@ if ldd --version 2>&1 | grep -qi musl; then libc=musl; fi
 prebuilt="prebuilds/linux-$(node -p process.arch)-$libc"
 heap_addon="stillframe_heap-node$(node -p 'process.versions.node.split(".")[0]').node"
 for needed in package.json README.md LICENSE CHANGELOG.md source/binding.gyp dist/index.js dist/index.d.ts \
-  dist/cli/main.js dist/heap/index.js dist/heap/index.d.ts dist/heap/signal.js dist/heap/signal.d.ts \
+  dist/cli/main.js dist/heap/index.js dist/heap/index.d.ts dist/heap/signal.js dist/heap/signal.d.ts dist/metrics/index.js dist/metrics/index.d.ts \
   source/native/heap/heap_addon.cc source/native/child/hardening.cc source/vendor/xxhash/xxhash.h source/vendor/xxhash/LICENSE \
   source/vendor/zstd/zstd.h source/vendor/zstd/LICENSE \
   "$prebuilt/stillframe.node" "$prebuilt/$heap_addon"; do
@@ -97,6 +97,19 @@ node --import stillframe/heap/signal --input-type=module -e "
     await new Promise((resolve) => setTimeout(resolve, 20))
   }
 " 2> signal.log || { cat signal.log >&2; fail 'stillframe/heap/signal is broken'; }
+if [ -e node_modules/prom-client ]; then fail 'the optional prom-client is installed by itself'; fi
+if node --input-type=module -e "import 'stillframe/metrics'" 2> metrics.log; then fail 'it has a prom-client from elsewhere'; fi
+grep -q "Cannot find package 'prom-client'" metrics.log || { cat metrics.log >&2; fail 'a missing prom-client is not named'; }
+npm install --ignore-scripts --no-audit --no-fund --loglevel=error prom-client@15
+node --input-type=commonjs -e "
+  const { register } = require('prom-client')
+  const { registerMetrics } = require('stillframe/metrics')
+  const { snapshot } = require('stillframe')
+  registerMetrics({ register })
+  snapshot(new ArrayBuffer(4096), 'counted.sf').done.then(() => register.metrics()).then((text) => {
+    if (!text.includes('stillframe_changed_bytes_total{operation=\"snapshot\"} 4096')) throw new Error(text)
+  })
+"
 version="$(npx --no-install stillframe --version)"
 [[ "$version" == *"$(node -p "require('$root/package.json').version")"* ]] || fail "--version says '$version'"
 
@@ -105,6 +118,8 @@ cat > consumer.mts << 'TS'
 import { Region, type SnapshotResult, type StillframeError, restore, snapshot } from 'stillframe'
 import { type ForkJob, readValues, snapshotState, writeHeapSnapshot } from 'stillframe/heap'
 import 'stillframe/heap/signal'
+import { register } from 'prom-client'
+import { registerMetrics } from 'stillframe/metrics'
 
 const region: Region = Region.allocate(4096, { name: 'main' })
 const result: SnapshotResult = await snapshot({ main: region }, 'x.sf', { engine: 'auto' }).done
@@ -119,6 +134,9 @@ const size: number = (await job.done).fileSize
 for await (const value of readValues(job.path)) console.log(size, value)
 // @ts-expect-error an unknown option
 writeHeapSnapshot(undefined, { engine: 'fork' })
+registerMetrics({ register, prefix: 'x_' }).unregister()
+// @ts-expect-error an unknown option
+registerMetrics({ register, prefx: 'x_' })
 TS
 # CommonJS may require() it: the same types by the other road.
 cat > consumer.cts << 'TS'

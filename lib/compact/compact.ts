@@ -2,7 +2,14 @@
 
 import { AsyncResource } from 'node:async_hooks'
 import { performance } from 'node:perf_hooks'
-import type { Addon, CaptureHandle, CapturePlan, ImageInfo, NativeCaptureResult } from '../addon/addon.js'
+import type {
+  Addon,
+  CaptureHandle,
+  CapturePlan,
+  ImageInfo,
+  InspectPlan,
+  NativeCaptureResult,
+} from '../addon/addon.js'
 import { loadAddon } from '../addon/load.js'
 import { CallSite, fromNative } from '../base/errors.js'
 import type { NativeFailure } from '../base/native-failure.js'
@@ -21,6 +28,7 @@ import {
   type SnapshotOptions,
 } from '../snapshot/options.js'
 import type { SnapshotResult } from '../snapshot/snapshot.js'
+import { compactions } from './trace.js'
 
 /** Options of {@link compact}; they mean the same as those of `snapshot()` and of `restore()`. */
 export interface CompactOptions
@@ -76,6 +84,20 @@ export async function compact(
   const { parents, limits, ...rest } = given
   const checked = checkSnapshotOptions(rest)
   const plan = { path: file, parents: checkParents(parents), limits: checkLimits(limits) }
+  return await compactions.promise(
+    () => ({ path: file, to: target }),
+    checked.signal,
+    () => compactAs(plan, target, checked, callSite),
+  )
+}
+
+async function compactAs(
+  plan: InspectPlan,
+  target: string,
+  checked: CheckedSnapshotOptions,
+  callSite: CallSite,
+): Promise<SnapshotResult> {
+  const file = plan.path
   const addon = loadAddon()
   const opened = await runJob({
     path: file,

@@ -26,7 +26,7 @@ import {
   StillframeError,
 } from '../base/errors.js'
 import type { NativeFailure } from '../base/native-failure.js'
-import { abortError, CaptureJob } from '../snapshot/capture-job.js'
+import { abortError, CaptureJob, type JobTrace } from '../snapshot/capture-job.js'
 import { deserializeThrown } from './in-copy.js'
 import type { CheckedForkOptions, ForkProgress } from './options.js'
 import { StreamTarget } from './stream-target.js'
@@ -75,6 +75,8 @@ export interface ForkRequest {
   readonly callSite: CallSite
   /** The exported function that was called. */
   readonly entry: (...args: never[]) => unknown
+  /** Undefined if nobody listens. */
+  readonly trace?: JobTrace<ForkResult> | undefined
 }
 
 /** A failure whose cause cannot be proved is tried once more. */
@@ -144,7 +146,7 @@ export class ForkJob extends CaptureJob<ForkProgress, ForkResult> {
     this.path = request.path
     this.#stream = request.stream && new StreamTarget(request.stream)
     this.#freeze(request.calledAt)
-    this.begin({ abort: () => this.#abort() }, request.options)
+    this.begin({ abort: () => this.#abort() }, request.options, request.trace)
     this.#pauseMs = performance.now() - request.calledAt
   }
 

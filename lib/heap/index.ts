@@ -16,7 +16,7 @@ import { loadHeapAddon } from '../addon/heap-addon.js'
 import { CallSite, invalidArgType } from '../base/errors.js'
 import { checkPath } from '../base/path.js'
 import { refuseInFrozenCopy } from '../snapshot/frozen-copy.js'
-import { type ForkJob, forkJob } from './fork-job.js'
+import type { ForkJob } from './fork-job.js'
 import { refuseWhatCannotWork, serializeThrown } from './in-copy.js'
 import {
   checkForkOptions,
@@ -29,6 +29,7 @@ import {
 } from './options.js'
 import { type NothingLater, type StateWriter, stateWriter } from './state-writer.js'
 import { isWritable } from './stream-target.js'
+import { tracedForkJob } from './trace.js'
 import { refuseUnfinished } from './unfinished.js'
 
 export type { PauseParts } from '../addon/heap-addon.js'
@@ -45,6 +46,7 @@ export type { ForkOptions, ForkProgress, HeapSnapshotOptions, HeapSummaryOptions
 export { type HeapPreflight, type HeapPreflightOptions, preflightHeap } from './preflight.js'
 export type { NothingLater, StateWriter } from './state-writer.js'
 export type { ClassCount, HeapSpace, HeapSummary, LargeString, ObjectCount } from './summary.js'
+export type { HeapTrace } from './trace.js'
 export { type ReadValuesOptions, readValues } from './values.js'
 
 /**
@@ -67,10 +69,10 @@ export function writeHeapSnapshot(to?: string | URL | Writable, options?: HeapSn
   refuseInFrozenCopy('writeHeapSnapshot')
   const checked = checkHeapSnapshotOptions(options)
   const target = checkTarget(to === undefined ? defaultName() : to, options)
-  const addon = loadHeapAddon()
   const callSite = new CallSite(writeHeapSnapshot)
   const entry = writeHeapSnapshot
-  return forkJob({ calledAt, addon, ...target, options: checked, run: undefined, callSite, entry })
+  const request = { calledAt, ...target, options: checked, run: undefined, callSite, entry }
+  return tracedForkJob('writeHeapSnapshot', request)
 }
 
 function checkTarget(to: unknown, options: object | undefined): { path: string; stream?: Writable } {
@@ -94,12 +96,12 @@ export function writeHeapSummary(to: string | URL | Writable, options?: HeapSumm
   refuseInFrozenCopy('writeHeapSummary')
   const checked = checkHeapSummaryOptions(options)
   const target = checkTarget(to, options)
-  const addon = loadHeapAddon()
   const callSite = new CallSite(writeHeapSummary)
   const entry = writeHeapSummary
   const thread = checked.thread || threadId
   const summary = { trigger: 'call', pid: process.pid, thread, redact: checked.redact }
-  return forkJob({ calledAt, addon, ...target, options: checked, run: undefined, summary, callSite, entry })
+  const request = { calledAt, ...target, options: checked, run: undefined, summary, callSite, entry }
+  return tracedForkJob('writeHeapSummary', request)
 }
 
 /**
@@ -130,12 +132,11 @@ export function snapshotState<Returned>(
   const checked = checkForkOptions(options)
   const file = checkPath(path, 'write')
   if (typeof write !== 'function') throw invalidArgType('write', 'a function', write)
-  const addon = loadHeapAddon()
   const callSite = new CallSite(snapshotState)
   const run = (emit: (bytes: Uint8Array) => boolean, fail: (bytes: Uint8Array) => void): void => {
     try {
       refuseWhatCannotWork()
-      const { out, finish } = stateWriter(addon, emit)
+      const { out, finish } = stateWriter(loadHeapAddon(), emit)
       refuseUnfinished(write(out))
       finish()
     } catch (error) {
@@ -143,7 +144,7 @@ export function snapshotState<Returned>(
     }
   }
   const entry = snapshotState
-  return forkJob({ calledAt, addon, path: file, options: checked, run, callSite, entry })
+  return tracedForkJob('snapshotState', { calledAt, path: file, options: checked, run, callSite, entry })
 }
 
 // At import, so that V8's worker threads have been counted by the first call. If the addon is

@@ -26,6 +26,7 @@ import { type SnapshotInfo, toSnapshotInfo } from './inspect.js'
 import { checkLimits, type ReadLimits } from './limits.js'
 import { checkParents, type ParentOptions } from './parents.js'
 import { type JobCallback, runJob } from './read-job.js'
+import { restores } from './trace.js'
 
 export type { RestoreTarget } from './destination.js'
 
@@ -92,7 +93,14 @@ export async function restore<Meta = JsonValue>(
   const callSite = new CallSite(restore)
   const file = checkPath(path, 'read')
   const wish = checkRestoreOptions(options)
+  return await restores.promise(
+    () => ({ path: file }),
+    wish.signal,
+    () => restoreAs<Meta>(file, wish, callSite),
+  )
+}
 
+async function restoreAs<Meta>(file: string, wish: RestoreWish, callSite: CallSite): Promise<Restored<Meta>> {
   const addon = loadAddon()
   // If looking for the memory threw, that error is the reason; native code only knows that
   // something was thrown.

@@ -8,6 +8,7 @@
  */
 
 import { notify, ProgressClock } from '../base/progress.js'
+import type { Trace, Traced } from '../base/tracing.js'
 
 /** The native side, until the end. */
 export interface NativeCapture {
@@ -20,6 +21,9 @@ export interface CaptureListeners<Progress> {
   readonly onProgress: ((progress: Progress) => void) | undefined
 }
 
+/** Hears how the capture ends. Hearing of a failure there is not looking at it. */
+export type JobTrace<Result> = Pick<Trace<Traced<Result>>, 'succeeded' | 'failed'>
+
 /** How a capture is doing. */
 export type CaptureState = 'running' | 'complete' | 'failed'
 
@@ -30,6 +34,7 @@ export abstract class CaptureJob<Progress, Result> {
   /** Undefined after the end, so that native memory can go. */
   #native: NativeCapture | undefined
   #listeners: CaptureListeners<Progress> = { signal: undefined, onProgress: undefined }
+  #trace: JobTrace<Result> | undefined
   readonly #clock = new ProgressClock()
 
   readonly #done: Promise<Result>
@@ -122,9 +127,14 @@ export abstract class CaptureJob<Progress, Result> {
   }
 
   /** @internal The job is under way. */
-  protected begin(native: NativeCapture, listeners: CaptureListeners<Progress>): void {
+  protected begin(
+    native: NativeCapture,
+    listeners: CaptureListeners<Progress>,
+    trace?: JobTrace<Result>,
+  ): void {
     this.#native = native
     this.#listeners = listeners
+    this.#trace = trace
     listeners.signal?.addEventListener('abort', this.#onAbort, { once: true })
     if (listeners.onProgress !== undefined) this.#clock.add(this.#onProgress)
   }
@@ -144,6 +154,9 @@ export abstract class CaptureJob<Progress, Result> {
     this.#end()
     this.#clock.stop()
     this.#resolve(result)
+    // After it, so that nothing can come between; whoever awaits `done` runs later all the same.
+    this.#trace?.succeeded(result)
+    this.#trace = undefined
   }
 
   /** @internal Ends the job when it failed; the reason of an abort takes precedence. */
@@ -154,6 +167,8 @@ export abstract class CaptureJob<Progress, Result> {
     if (this.#iterations > 0) this.#done.catch(ignore)
     this.#clock.stop()
     this.#reject(this.#failure.reason)
+    this.#trace?.failed(this.#failure.reason, this.#abortion !== undefined)
+    this.#trace = undefined
   }
 
   readonly #onAbort = (): void => this.abort(this.#listeners.signal?.reason)

@@ -23,9 +23,10 @@ import {
   isTracking,
 } from '../machine/engines.js'
 import { type ResolvedSource, resolveSources, type Source, toNativeSources } from '../region/source.js'
-import { abortError, CaptureJob } from './capture-job.js'
+import { abortError, CaptureJob, type JobTrace } from './capture-job.js'
 import { refuseInFrozenCopy } from './frozen-copy.js'
 import { type CheckedSnapshotOptions, checkSnapshotOptions, type SnapshotOptions } from './options.js'
+import { type SnapshotTrace, snapshots } from './trace.js'
 
 /** What {@link Snapshot.done} resolves to. The snapshot is then complete and published. */
 export interface SnapshotResult {
@@ -88,27 +89,52 @@ export function snapshot<Meta = JsonValue>(
   refuseInFrozenCopy('snapshot')
   const checked = checkSnapshotOptions(options)
   const file = checkPath(path, 'write')
-  refuseUnfinished(options?.parent)
-  const sources = resolveSources(source)
-  if (checked.signal?.aborted) throw checked.signal.reason
+  const id = newId()
+  return snapshots.call(
+    () => ({ id, path: file }),
+    checked.signal,
+    (trace) => {
+      refuseUnfinished(options?.parent)
+      const sources = resolveSources(source)
+      if (checked.signal?.aborted) throw checked.signal.reason
+      const request = { calledAt, id, sources, path: file, options: checked, trace }
+      const shot = startBestEngine(request)
+      if (trace !== undefined) tellFrozen(trace.context, shot, sources)
+      return shot
+    },
+  )
+}
+
+/** Freezes with the engine that is chosen, or with the one to fall back on. */
+function startBestEngine(request: Omit<CaptureRequest, 'addon' | 'choice'>): Snapshot {
+  const { sources, path, options } = request
   const addon = loadAddon()
-  const wish = { ...checked, sources }
+  const wish = { ...options, sources }
   const machine = knownMachine(addon)
   const choice = chooseEngine(wish, machine)
-  const start = (by: EngineChoice): Snapshot =>
-    startSnapshot({ calledAt, addon, choice: by, sources, path: file, options: checked })
   try {
-    return start(choice)
+    return startSnapshot({ ...request, addon, choice })
   } catch (error) {
     const fallback = isRefusal(error) ? fallbackOf(wish, choice, machine) : undefined
-    if (typeof fallback === 'string') throw fromNative(withoutFallback(error, fallback), file, snapshot)
-    if (fallback === undefined) throw fromNative(error, file, snapshot)
+    if (typeof fallback === 'string') throw fromNative(withoutFallback(error, fallback), path, snapshot)
+    if (fallback === undefined) throw fromNative(error, path, snapshot)
     try {
-      return start(fallback)
+      return startSnapshot({ ...request, addon, choice: fallback })
     } catch (again) {
-      throw fromNative(again, file, snapshot)
+      throw fromNative(again, path, snapshot)
     }
   }
+}
+
+function tellFrozen(context: SnapshotTrace, shot: Snapshot, sources: readonly ResolvedSource[]): void {
+  const { engine, faultHandling, pauseMs, frozenAt } = shot
+  const byteLength = bytesOf(sources)
+  const sections = sources.map(({ name }) => name)
+  Object.assign(context, { engine, faultHandling, sections, byteLength, pauseMs, frozenAt })
+}
+
+function bytesOf(sources: readonly ResolvedSource[]): number {
+  return sources.reduce((sum, { byteLength }) => sum + byteLength, 0)
 }
 
 /** What is still being written cannot be built on. */
@@ -136,11 +162,15 @@ function withoutFallback(error: unknown, reason: string): unknown {
 interface CaptureRequest {
   /** `performance.now()` on entry: the pause begins here. */
   readonly calledAt: number
+  /** UUID of the snapshot. */
+  readonly id: string
   readonly addon: Addon
   readonly choice: EngineChoice
   readonly sources: readonly ResolvedSource[]
   readonly path: string
   readonly options: CheckedSnapshotOptions
+  /** Undefined if nobody listens. */
+  readonly trace: JobTrace<SnapshotResult> | undefined
 }
 
 /**
@@ -194,8 +224,8 @@ export class Snapshot extends CaptureJob<SnapshotProgress, SnapshotResult> {
     if (request?.calledAt === undefined)
       throw new TypeError('Snapshot has no public constructor: use snapshot()')
     super()
-    const { addon, choice, sources, path, options } = request
-    this.id = newId()
+    const { id, addon, choice, sources, path, options } = request
+    this.id = id
     this.path = path
     this.engine = choice.engine
     this.faultHandling = choice.faultHandling
@@ -226,7 +256,7 @@ export class Snapshot extends CaptureJob<SnapshotProgress, SnapshotResult> {
     )
     this.#frozenAtClock = performance.now()
     this.frozenAt = new Date(this.#capture.frozenAtMs)
-    this.begin(this.#capture, options)
+    this.begin(this.#capture, options, request.trace)
     this.pauseMs = performance.now() - request.calledAt
   }
 
@@ -251,7 +281,7 @@ export class Snapshot extends CaptureJob<SnapshotProgress, SnapshotResult> {
   #end(failure: NativeFailure | null, result?: NativeCaptureResult): void {
     this.#capture?.progress(this.#counters)
     this.#capture = undefined
-    const byteLength = this.#sources.reduce((sum, source) => sum + source.byteLength, 0)
+    const byteLength = bytesOf(this.#sources)
     this.#sources = []
     if (result !== undefined && failure === null) this.complete(this.#resultOf(result, byteLength))
     else this.fail(this.#reasonOf(failure))

@@ -37,7 +37,13 @@ test('it has every document and every export', () => {
   for (const name of documents)
     expect(rows.map(({ url }) => url)).toContain(`documents/docs_${name.replace(/md$/, 'html')}`)
   expect(rows.map(({ name }) => name)).toEqual(
-    expect.arrayContaining([...Object.keys(main), 'snapshotState', 'writeHeapSnapshot', 'Restore modes']),
+    expect.arrayContaining([
+      ...Object.keys(main),
+      'snapshotState',
+      'writeHeapSnapshot',
+      'registerMetrics',
+      'Restore modes',
+    ]),
   )
 })
 

@@ -37,6 +37,7 @@ const strictest: ts.CompilerOptions = {
     stillframe: [join(root, 'lib/index.ts')],
     'stillframe/heap': [join(root, 'lib/heap/index.ts')],
     'stillframe/heap/signal': [join(root, 'lib/heap/signal.ts')],
+    'stillframe/metrics': [join(root, 'lib/metrics/index.ts')],
   },
 }
 

@@ -1,0 +1,176 @@
+/**
+ * The metrics themselves: their names, their meaning, and what of an operation goes into which.
+ *
+ * Labels are few, and have few values: `operation` (8), `engine` (4), `code` (about 20), and
+ * `archive`, of which a service has as many as it has opened.
+ */
+
+import {
+  Counter,
+  Gauge,
+  Histogram,
+  type Metric,
+  type OpenMetricsContentType,
+  type PrometheusContentType,
+  type Registry,
+} from 'prom-client'
+import { invalidArgValue } from '../base/errors.js'
+import { failureCode, type Seen, type SeenResult } from './seen.js'
+
+/** A register of prom-client, in either format. */
+export type Register = Registry<PrometheusContentType> | Registry<OpenMetricsContentType>
+
+/** Seconds: from what small memory takes to what a stalled service takes. */
+const pauseBuckets = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5]
+/** Seconds: from a small file on a fast disk to hundreds of GiB on a slow one. */
+const durationBuckets = [0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600]
+
+/** Milliseconds of the results, in seconds as Prometheus has them. */
+const inSeconds = (ms: number): number => ms / 1000
+
+/** All metrics of one call of `registerMetrics()`. */
+export class MetricSet {
+  readonly #made = new Map<string, Metric>()
+  readonly #lastSuccess: Gauge
+  readonly #pause: Histogram
+  readonly #duration: Histogram
+  readonly #writtenBytes: Counter
+  readonly #changedBytes: Counter
+  readonly #extraMemoryPeak: Gauge
+  readonly #failures: Counter
+  readonly #archiveFrames: Gauge
+  readonly #archiveBytes: Gauge
+  readonly #skippedTicks: Counter
+
+  /** @throws TypeError, before anything is registered, if a name is taken. */
+  constructor(register: Register, prefix: string) {
+    const pending: (() => void)[] = []
+    const make = <Made extends Metric>(
+      kind: new (configuration: {
+        name: string
+        help: string
+        labelNames: string[]
+        registers: Register[]
+        buckets: number[]
+      }) => Made,
+      name: string,
+      help: string,
+      labelNames: string[],
+      buckets: number[] = [],
+    ): Made => {
+      const fullName = `${prefix}${name}`
+      if (register.getSingleMetric(fullName) !== undefined) {
+        throw invalidArgValue(
+          `the register already has a metric '${fullName}'. Register the metrics once, or with another prefix`,
+        )
+      }
+      const metric = new kind({ name: fullName, help, labelNames, registers: [], buckets })
+      pending.push(() => register.registerMetric(metric))
+      this.#made.set(fullName, metric)
+      return metric
+    }
+    this.#lastSuccess = make(
+      Gauge,
+      'last_success_timestamp_seconds',
+      'When the last operation of its kind succeeded, in seconds since 1970',
+      ['operation', 'archive'],
+    )
+    this.#pause = make(
+      Histogram,
+      'pause_seconds',
+      'How long freezing the memory blocked the thread',
+      ['operation', 'engine'],
+      pauseBuckets,
+    )
+    this.#duration = make(
+      Histogram,
+      'duration_seconds',
+      'How long operations took: captures from the freeze to the published file',
+      ['operation', 'engine'],
+      durationBuckets,
+    )
+    this.#writtenBytes = make(
+      Counter,
+      'written_bytes_total',
+      'Bytes that the published files take on the disk',
+      ['operation'],
+    )
+    this.#changedBytes = make(
+      Counter,
+      'changed_bytes_total',
+      'Bytes of the pages that were not as in the parent; without a parent, of all memory',
+      ['operation'],
+    )
+    this.#extraMemoryPeak = make(
+      Gauge,
+      'extra_memory_peak_bytes',
+      'The most extra memory that the last capture took at any one time',
+      ['operation'],
+    )
+    this.#failures = make(Counter, 'failures_total', 'Operations that failed, by the code of the error', [
+      'operation',
+      'code',
+      'archive',
+    ])
+    this.#archiveFrames = make(Gauge, 'archive_frames', 'Frames in the archive', ['archive'])
+    this.#archiveBytes = make(Gauge, 'archive_bytes', 'Bytes of the files of the archive', ['archive'])
+    this.#skippedTicks = make(
+      Counter,
+      'skipped_ticks_total',
+      'Captures that a schedule left out, since the one before had not ended',
+      ['archive'],
+    )
+    for (const put of pending) put()
+  }
+
+  /** An operation went well. @param elapsedMs - from its start, where the result does not say. */
+  succeeded(channel: string, context: Seen, elapsedMs: number | undefined): void {
+    const operation = context.operation ?? channel
+    const result = (context.result ?? {}) as SeenResult
+    const engine = result.engine ?? (channel === 'heap' ? 'fork' : 'none')
+    this.#lastSuccess.set({ operation, ...archiveOf(context) }, inSeconds(Date.now()))
+    ifNumber(result.durationMs ?? elapsedMs, (ms) =>
+      this.#duration.observe({ operation, engine }, inSeconds(ms)),
+    )
+    ifNumber(result.allocatedBytes, (bytes) => this.#writtenBytes.inc({ operation }, bytes))
+    // A compaction freezes no memory.
+    if (engine === 'none') return
+    ifNumber(result.pauseMs, (ms) => this.#pause.observe({ operation, engine }, inSeconds(ms)))
+    ifNumber(result.changedBytes, (bytes) => this.#changedBytes.inc({ operation }, bytes))
+    ifNumber(result.copiedBytesPeak, (bytes) => this.#extraMemoryPeak.set({ operation }, bytes))
+  }
+
+  /** An operation failed or was aborted. */
+  failed(channel: string, context: Seen): void {
+    const operation = context.operation ?? channel
+    this.#failures.inc({ operation, code: failureCode(context), ...archiveOf(context) })
+  }
+
+  /** An operation on an archive has ended, and may say what the archive holds. */
+  archiveIs({ archive, frames, bytes }: Seen): void {
+    if (archive === undefined) return
+    ifNumber(frames, (count) => this.#archiveFrames.set({ archive }, count))
+    ifNumber(bytes, (sum) => this.#archiveBytes.set({ archive }, sum))
+  }
+
+  /** A schedule has left out a capture. */
+  skippedTick(archive: string): void {
+    this.#skippedTicks.inc({ archive })
+  }
+
+  /** Takes out what is still there and from here: the register may have been cleared and filled anew. */
+  removeFrom(register: Register): void {
+    for (const [name, metric] of this.#made) {
+      if (register.getSingleMetric(name) === metric) register.removeSingleMetric(name)
+    }
+  }
+}
+
+function archiveOf({ archive }: Seen): { archive?: string } {
+  return archive === undefined ? {} : { archive }
+}
+
+/** prom-client throws at other values, and what a listener throws ends the service. */
+function ifNumber(value: number | undefined, use: (value: number) => void): void {
+  if (typeof value === 'number' && Number.isFinite(value) && value >= 0) use(value)
+}
