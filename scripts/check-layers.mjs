@@ -48,6 +48,7 @@ const houses = [
       ['compact'],
       ['index.ts'],
       ['heap'],
+      ['archive'],
       ['cli'],
     ],
   },
@@ -63,6 +64,7 @@ const houses = [
       ['support'],
       ['api', 'cli', 'consistency', 'crash', 'engines', 'heap', 'host', 'hostile', 'large', 'restore'],
       ['deltas'],
+      ['archive'],
     ],
   },
 ]
