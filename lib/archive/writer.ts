@@ -248,10 +248,10 @@ export class ArchiveWriter {
    */
   async compact(signal: AbortSignal | undefined): Promise<KnownEntry | undefined> {
     this.#refuseClosed()
-    signal?.throwIfAborted()
     // The one that is under way is of an older frame, or does the same.
-    await this.#compacting?.done
+    while (this.#compacting !== undefined) await this.#compacting.done
     this.#refuseClosed()
+    signal?.throwIfAborted()
     return await this.#compact(2, signal)
   }
 
