@@ -4,14 +4,23 @@ import { inspect as inspectValue } from 'node:util'
 import { CallSite, invalidArgType, invalidArgValue, StillframeError } from '../base/errors.js'
 import type { JsonValue } from '../base/metadata.js'
 import { checkDirectory } from '../base/path.js'
-import { checkBoolean, checkCallback, checkChoice, checkOptions, checkSignal } from '../base/validate.js'
+import {
+  checkBoolean,
+  checkCallback,
+  checkChoice,
+  checkInteger,
+  checkOptions,
+  checkSignal,
+  optionalInteger,
+  type UncheckedOptions,
+} from '../base/validate.js'
 import type { NothingLater, StateWriter } from '../heap/state-writer.js'
-import type { Source } from '../region/source.js'
+import { resolveSources, type Source } from '../region/source.js'
 import type { RestoreOptions } from '../restore/restore.js'
 import { checkSnapshotOptions, type SnapshotOptions } from '../snapshot/options.js'
 import type { Snapshot } from '../snapshot/snapshot.js'
 import { type Frame, toFrame } from './frame.js'
-import { isKnown } from './frame-table.js'
+import { isKnown, type KnownEntry } from './frame-table.js'
 import { readTable } from './listing.js'
 import { openForReading } from './open.js'
 import {
@@ -28,8 +37,9 @@ import {
   type RestoreWish,
   restoreFrame,
 } from './restore.js'
+import { type Schedule, type ScheduledSources, startSchedule } from './schedule.js'
 import { type ArchiveReport, type ArchiveVerifyOptions, verifyFrames } from './verify.js'
-import { ArchiveWriter } from './writer.js'
+import { ArchiveWriter, type CaptureWish } from './writer.js'
 
 /** Options of `archive.capture()`: those of `snapshot()` that make sense for a frame, and its objects. */
 export interface CaptureOptions<Returned = unknown, Meta = JsonValue>
@@ -41,6 +51,26 @@ export interface CaptureOptions<Returned = unknown, Meta = JsonValue>
   state?: ((out: StateWriter) => Returned & NothingLater<Returned>) | undefined
   /** True: the frame builds on no other one. Default false. */
   full?: boolean | undefined
+}
+
+/**
+ * Options of `archive.schedule()`, and all of `capture()` but `onProgress`. `signal` ends the schedule, and aborts what is
+ * being captured.
+ */
+export interface ScheduleOptions<Returned = unknown, Meta = JsonValue>
+  extends Omit<CaptureOptions<Returned, Meta>, 'onProgress'> {
+  /** Milliseconds from one frame to the next, an integer from 10 to 2^31 - 1. The first is taken after that time. */
+  everyMs: number
+  /**
+   * A frame is taken earlier when so many bytes have been written to, an integer >= 1. What counts are units of 2 MiB of
+   * Regions whose writes are recorded (`trackChanges`): one byte in a unit counts for all of it. Sources of another kind, and
+   * machines that cannot record writes, count for nothing: there frames are taken by time alone.
+   */
+  orChangedBytes?: number | undefined
+  /** Called with each frame that has been taken. */
+  onFrame?: ((frame: Frame) => void) | undefined
+  /** Called when a frame could not be taken. The schedule goes on. Default: a warning of the process. */
+  onError?: ((error: unknown) => void) | undefined
 }
 
 /** Options of `archive.frames()`. */
@@ -104,6 +134,7 @@ export class Archive {
   readonly readOnly: boolean
   readonly #options: CheckedArchiveOptions
   readonly #writer: ArchiveWriter | undefined
+  #schedule: Schedule | undefined
   #closed = false
 
   static {
@@ -133,16 +164,60 @@ export class Archive {
     sources: Source | Record<string, Source>,
     options?: CaptureOptions<Returned, Meta>,
   ): Snapshot {
-    const given = checkOptions(options, captureOptionNames)
-    const { state, full, trackChanges = true, ...rest } = given
-    const checked = checkSnapshotOptions({ ...rest, trackChanges, overwrite: false })
-    return this.#writing('capture').capture({
+    const checked = checkCapture(checkOptions(options, captureOptionNames))
+    return this.#writing('capture').capture({ sources, ...checked, entry: this.capture })
+  }
+
+  /**
+   * Takes a frame every `everyMs`, until it is stopped. Never are two captured at once: a time that comes while the frame before
+   * is still being captured is skipped, and counted. A frame that fails for a reason which passes by itself is tried again at once,
+   * a few times; one that fails for good does not end the schedule.
+   *
+   * The timer does not keep the process alive. `close()` ends the schedule as `stop()` does.
+   *
+   * @param sources - memory, or a function that is called for each frame: say, because regions come and go.
+   * @throws TypeError, RangeError for wrong arguments; StillframeError `ERR_STILLFRAME_BUSY` if there is a schedule already.
+   */
+  schedule<Returned = unknown, Meta = JsonValue>(
+    sources: ScheduledSources,
+    options: ScheduleOptions<Returned, Meta>,
+  ): Schedule {
+    const given = checkOptions(options, [...captureOptionNames, ...scheduleOptionNames])
+    const { everyMs, orChangedBytes, onFrame, onError, signal, onProgress, ...rest } = given
+    if (onProgress !== undefined) throw invalidArgValue('options.onProgress is not for schedules')
+    if (orChangedBytes !== undefined && rest.trackChanges === false) {
+      throw invalidArgValue(
+        'options.orChangedBytes needs a record of writes, which trackChanges: false rules out',
+      )
+    }
+    checkCapture(rest)
+    const request = {
       sources,
-      options: checked,
-      state: checkCallback<(out: StateWriter) => unknown>(state, 'options.state'),
-      full: checkBoolean(full, 'options.full', false),
-      entry: this.capture,
+      everyMs: checkInteger(everyMs, 'options.everyMs', 10, 2 ** 31 - 1),
+      orChangedBytes: optionalInteger(orChangedBytes, 'options.orChangedBytes', 1, Number.MAX_SAFE_INTEGER),
+      signal: checkSignal(signal, 'options.signal'),
+      onFrame: checkCallback<(frame: Frame) => void>(onFrame, 'options.onFrame'),
+      onError: checkCallback<(error: unknown) => void>(onError, 'options.onError'),
+    }
+    if (typeof sources !== 'function') resolveSources(sources)
+    const writer = this.#writing('schedule')
+    request.signal?.throwIfAborted()
+    if (this.#schedule !== undefined) {
+      throw new StillframeError(
+        'ERR_STILLFRAME_BUSY',
+        `${this.directory}: there is a schedule already. Stop it first: frames build on one another, and one has all that is needed`,
+        { path: this.directory },
+      )
+    }
+    this.#schedule = startSchedule({
+      ...request,
+      capture: (memory) => this.capture(memory, rest as CaptureOptions),
+      frameOf: ({ id }) => toFrame(writer.table.byId(id) as KnownEntry, ['newest']),
+      onStopped: () => {
+        this.#schedule = undefined
+      },
     })
+    return this.#schedule
   }
 
   /**
@@ -242,11 +317,12 @@ export class Archive {
   }
 
   /**
-   * Waits for the capture that is running, ends a compaction, and lets the next writer in. What has been restored stays
+   * Stops the schedule, waits for the capture that is running, ends a compaction, and lets the next writer in. What has been restored stays
    * as it is. Closing a closed archive does nothing.
    */
   async close(): Promise<void> {
     this.#closed = true
+    await this.#schedule?.stop()
     await this.#writer?.close()
   }
 
@@ -281,6 +357,20 @@ export class Archive {
     )
   }
 }
+
+/** @throws TypeError, RangeError. */
+function checkCapture(
+  given: UncheckedOptions<(typeof captureOptionNames)[number]>,
+): Omit<CaptureWish, 'sources' | 'entry'> {
+  const { state, full, trackChanges = true, ...rest } = given
+  return {
+    options: checkSnapshotOptions({ ...rest, trackChanges, overwrite: false }),
+    state: checkCallback<(out: StateWriter) => unknown>(state, 'options.state'),
+    full: checkBoolean(full, 'options.full', false),
+  }
+}
+
+const scheduleOptionNames = ['everyMs', 'orChangedBytes', 'onFrame', 'onError'] as const
 
 const captureOptionNames = [
   'engine',

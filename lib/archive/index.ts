@@ -11,8 +11,10 @@ export {
   openArchive,
   type PruneOptions,
   type PruneReport,
+  type ScheduleOptions,
 } from './archive.js'
 export type { Frame } from './frame.js'
 export type { ArchiveOptions, Duration, Retention } from './options.js'
 export type { ArchiveRestored, ArchiveRestoreOptions, SkippedFrame } from './restore.js'
+export { Schedule, type ScheduledSources, type StopOptions } from './schedule.js'
 export type { ArchiveProblem, ArchiveReport, ArchiveVerifyOptions, FrameReport } from './verify.js'

@@ -22,7 +22,8 @@ function pathOf(place: string, number: number): string {
 
 async function chainLengths(archive: Archive): Promise<number[]> {
   const lengths = new Map<string, number>()
-  for (const { id, parentId } of await listOf(archive)) lengths.set(id, (lengths.get(parentId ?? '') ?? 0) + 1)
+  for (const { id, parentId } of await listOf(archive))
+    lengths.set(id, (lengths.get(parentId ?? '') ?? 0) + 1)
   return [...lengths.values()]
 }
 
@@ -47,7 +48,11 @@ test('a compacted frame is the same frame, and those before and behind it come b
     keptBecause: expect.any(Array),
   })
   expect(after[5]).toMatchObject({ kind: 'delta', parentNumber: 5 })
-  expect(await inspect(pathOf(place, 5))).toMatchObject({ id: before[4]?.id, frozenAt: before[4]?.frozenAt, metadata: 5 })
+  expect(await inspect(pathOf(place, 5))).toMatchObject({
+    id: before[4]?.id,
+    frozenAt: before[4]?.frozenAt,
+    metadata: 5,
+  })
   expect(await history.wrongOf(archive, after)).toEqual([])
   expect(await chainLengths(archive)).toEqual([1, 2, 3, 4, 1, 2])
   await archive.close()
@@ -62,7 +67,10 @@ test('chains are compacted by themselves, and what nothing builds on any more go
   const history = new History()
   await using archive = await openArchive(place, { retention: { last: 2 }, fullEvery: 4 })
   for (let n = 1; n <= 20; n++) await history.take(archive)
-  await waitUntil(() => readdirSync(place).filter((name) => name.endsWith('.sf')).length <= 16, 'files are removed')
+  await waitUntil(
+    () => readdirSync(place).filter((name) => name.endsWith('.sf')).length <= 16,
+    'files are removed',
+  )
   expect(await history.wrongOf(archive, await listOf(archive))).toEqual([])
   await archive.compact()
   await archive.prune()
@@ -104,11 +112,14 @@ test('a capture beside a compaction takes no memory for it', async () => {
   const history = new History(64 << 20)
   await using archive = await openArchive(inDirectory('archive'), { fullEvery: 200 })
   for (let n = 1; n <= 3; n++) await history.take(archive)
-  const anonymous = (): number => Number(/RssAnon:\s+(\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))?.[1]) * 1024
+  const anonymous = (): number =>
+    Number(/RssAnon:\s+(\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))?.[1]) * 1024
   const before = anonymous()
   let most = 0
   const compacting = archive.compact()
-  const running = archive.capture(history.region, { onProgress: () => (most = Math.max(most, anonymous() - before)) })
+  const running = archive.capture(history.region, {
+    onProgress: () => (most = Math.max(most, anonymous() - before)),
+  })
   await running.done
   await compacting
   most = Math.max(most, anonymous() - before)
@@ -123,7 +134,9 @@ test('who reads a frame while it is compacted keeps what he reads', async () => 
   const bytes = Buffer.from(new Uint8Array(mapped.regions['main']?.buffer as ArrayBuffer))
   await archive.compact()
   await archive.prune({ retention: { last: 1 } })
-  expect(Buffer.compare(bytes, Buffer.from(new Uint8Array(mapped.regions['main']?.buffer as ArrayBuffer)))).toBe(0)
+  expect(
+    Buffer.compare(bytes, Buffer.from(new Uint8Array(mapped.regions['main']?.buffer as ArrayBuffer))),
+  ).toBe(0)
   mapped.close()
   await archive.prune({ retention: { last: 1 } })
   expect(await history.wrongOf(archive, await listOf(archive))).toEqual([])

@@ -23,7 +23,11 @@ async function take(archive: Archive, region: Region, number: number, options: o
 }
 
 /** Restores while the writer does something between the plan and the locks. */
-async function restoredWhile(reader: Archive, action: () => Promise<unknown>, options = {}): Promise<[number, number?]> {
+async function restoredWhile(
+  reader: Archive,
+  action: () => Promise<unknown>,
+  options = {},
+): Promise<[number, number | undefined]> {
   vi.mocked(leases.takeLease).mockImplementationOnce(async (paths) => {
     await action()
     return await takeLease(paths)
