@@ -65,7 +65,10 @@ test(`an archive does not age, seed ${testSeed}`, { timeout: longMode ? 3_600_00
     for (const { id } of listed) {
       const restored = await archive.restore<number>({ id })
       const expected = fillFrame(new ArrayBuffer(64 * 1024), restored.metadata as number)
-      expect(Buffer.compare(new Uint8Array(restored.regions['main']?.buffer as ArrayBuffer), expected), what).toBe(0)
+      expect(
+        Buffer.compare(new Uint8Array(restored.regions['main']?.buffer as ArrayBuffer), expected),
+        what,
+      ).toBe(0)
       for await (const value of restored.state()) expect(value, what).toBe(restored.metadata)
       restored.close()
     }

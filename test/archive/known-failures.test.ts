@@ -68,22 +68,33 @@ test('one gap takes no more with it than what builds on it, and the archive goes
   const newest = await archive.restore()
   expect([newest.frame.number, newest.skipped]).toEqual([7, []])
   newest.close()
-  expect((await archive.verify()).frames.map(({ ok }) => ok)).toEqual([true, true, true, false, false, false, true])
+  expect((await archive.verify()).frames.map(({ ok }) => ok)).toEqual([
+    true,
+    true,
+    true,
+    false,
+    false,
+    false,
+    true,
+  ])
   await archive.close()
 })
 
-test.each(['memory', 'objects'])('a copy that outlives its service does not hold the lock: of %s', async (what) => {
-  const place = inDirectory('archive')
-  const fixture = startFixture(holding, [place, what])
-  const { pid } = (await fixture.report()) as { pid: number }
-  // Its copy is stopped: it cannot notice that it is alone.
-  fixture.child.kill('SIGKILL')
-  await fixture.end
-  try {
-    const archive = await openArchive(place)
-    await archive.close()
-  } finally {
-    process.kill(pid, 'SIGKILL')
-  }
-  await waitUntil(() => readdirSync(place).length >= 2, 'the archive is there')
-})
+test.each(['memory', 'objects'])(
+  'a copy that outlives its service does not hold the lock: of %s',
+  async (what) => {
+    const place = inDirectory('archive')
+    const fixture = startFixture(holding, [place, what])
+    const { pid } = (await fixture.report()) as { pid: number }
+    // Its copy is stopped: it cannot notice that it is alone.
+    fixture.child.kill('SIGKILL')
+    await fixture.end
+    try {
+      const archive = await openArchive(place)
+      await archive.close()
+    } finally {
+      process.kill(pid, 'SIGKILL')
+    }
+    await waitUntil(() => readdirSync(place).length >= 2, 'the archive is there')
+  },
+)

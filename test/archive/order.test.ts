@@ -39,9 +39,11 @@ function callsIn(trace: string): Call[] {
     const quoted = [...call.matchAll(/"([^"]*)"/g)].map(([, text]) => basename(text as string))
     if (name === 'fsync') calls.push({ name: 'sync', file: basename(file) })
     else if (name === 'pwrite64') calls.push({ name: 'write', file: basename(file) })
-    else if (call.startsWith('rename(')) calls.push({ name: 'rename', from: quoted[0] as string, file: quoted[1] as string })
+    else if (call.startsWith('rename('))
+      calls.push({ name: 'rename', from: quoted[0] as string, file: quoted[1] as string })
     else if (call.startsWith('unlink(')) calls.push({ name: 'unlink', file: quoted[0] as string })
-    else if (name === 'write' && call.startsWith('write(1<')) calls.push({ name: 'report', file: '', text: call })
+    else if (name === 'write' && call.startsWith('write(1<'))
+      calls.push({ name: 'report', file: '', text: call })
   }
   return calls
 }
@@ -58,13 +60,16 @@ test('each file is on the disk before its name, each name before it is told or r
   await fixture.end
   const calls = callsIn(readFileSync(inDirectory('trace'), 'utf8'))
   const renames = calls.flatMap((call, at) => (call.name === 'rename' ? [{ ...call, at }] : []))
-  const lastBefore = (at: number, matches: (call: Call) => boolean): number => calls.slice(0, at).findLastIndex(matches)
+  const lastBefore = (at: number, matches: (call: Call) => boolean): number =>
+    calls.slice(0, at).findLastIndex(matches)
   const syncOf = (file: string) => (call: Call) => call.name === 'sync' && call.file === file
 
   // A manifest is brought to the disk before it is renamed. (The memory is by native code, which has tests of its own.)
   for (const { file, from = '', at } of renames.filter(({ file }) => file.endsWith('.json'))) {
     const synced = lastBefore(at, syncOf(from))
-    expect(synced, `${file} has been synced`).toBeGreaterThan(lastBefore(at, (call) => call.name === 'write' && call.file === from))
+    expect(synced, `${file} has been synced`).toBeGreaterThan(
+      lastBefore(at, (call) => call.name === 'write' && call.file === from),
+    )
     expect(synced, `${file} has been written`).toBeGreaterThan(-1)
   }
   expect(renames.length).toBeGreaterThan(12)
@@ -78,7 +83,9 @@ test('each file is on the disk before its name, each name before it is told or r
   }
 
   // No file goes before the manifests that say so are on the disk.
-  const removed = calls.flatMap((call, at) => (call.name === 'unlink' && call.file.endsWith('.sf') ? [at] : []))
+  const removed = calls.flatMap((call, at) =>
+    call.name === 'unlink' && call.file.endsWith('.sf') ? [at] : [],
+  )
   expect(removed.length).toBeGreaterThan(3)
   for (const at of removed) {
     const named = lastBefore(at, (call) => call.name === 'rename' && call.file.endsWith('.json'))
@@ -97,7 +104,9 @@ test('each file is on the disk before its name, each name before it is told or r
   // Of a frame the manifest goes last.
   for (const at of removed) {
     const { file = '' } = calls[at] ?? {}
-    const manifest = calls.findIndex((call) => call.name === 'unlink' && call.file === file.replace('.sf', '.json'))
+    const manifest = calls.findIndex(
+      (call) => call.name === 'unlink' && call.file === file.replace('.sf', '.json'),
+    )
     expect(manifest).toBeGreaterThan(at)
   }
 })
