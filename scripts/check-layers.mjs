@@ -48,6 +48,7 @@ const houses = [
       ['compact'],
       ['index.ts'],
       ['heap'],
+      ['archive'],
       ['metrics'],
       ['cli'],
     ],
@@ -64,6 +65,7 @@ const houses = [
       ['support'],
       ['api', 'cli', 'consistency', 'crash', 'engines', 'heap', 'host', 'hostile', 'large', 'restore'],
       ['deltas', 'metrics'],
+      ['archive'],
     ],
   },
 ]

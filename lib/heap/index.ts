@@ -17,7 +17,6 @@ import { CallSite, invalidArgType } from '../base/errors.js'
 import { checkPath } from '../base/path.js'
 import { refuseInFrozenCopy } from '../snapshot/frozen-copy.js'
 import type { ForkJob } from './fork-job.js'
-import { refuseWhatCannotWork, serializeThrown } from './in-copy.js'
 import {
   checkForkOptions,
   checkHeapSnapshotOptions,
@@ -27,10 +26,10 @@ import {
   type HeapSummaryOptions,
   refuseFileOptions,
 } from './options.js'
-import { type NothingLater, type StateWriter, stateWriter } from './state-writer.js'
+import { stateRun } from './state-job.js'
+import type { NothingLater, StateWriter } from './state-writer.js'
 import { isWritable } from './stream-target.js'
 import { tracedForkJob } from './trace.js'
-import { refuseUnfinished } from './unfinished.js'
 
 export type { PauseParts } from '../addon/heap-addon.js'
 export { ForkJob, type ForkResult } from './fork-job.js'
@@ -132,18 +131,9 @@ export function snapshotState<Returned>(
   const checked = checkForkOptions(options)
   const file = checkPath(path, 'write')
   if (typeof write !== 'function') throw invalidArgType('write', 'a function', write)
-  const callSite = new CallSite(snapshotState)
-  const run = (emit: (bytes: Uint8Array) => boolean, fail: (bytes: Uint8Array) => void): void => {
-    try {
-      refuseWhatCannotWork()
-      const { out, finish } = stateWriter(loadHeapAddon(), emit)
-      refuseUnfinished(write(out))
-      finish()
-    } catch (error) {
-      fail(serializeThrown(error))
-    }
-  }
   const entry = snapshotState
+  const callSite = new CallSite(entry)
+  const run = stateRun(write)
   return tracedForkJob('snapshotState', { calledAt, path: file, options: checked, run, callSite, entry })
 }
 

@@ -96,18 +96,45 @@ export function snapshot<Meta = JsonValue>(
     (trace) => {
       refuseUnfinished(options?.parent)
       const sources = resolveSources(source)
-      if (checked.signal?.aborted) throw checked.signal.reason
       const request = { calledAt, id, sources, path: file, options: checked, trace }
-      const shot = startBestEngine(request)
+      const shot = beginSnapshot({ ...request, sequel: undefined, entry: snapshot })
       if (trace !== undefined) tellFrozen(trace.context, shot, sources)
       return shot
     },
   )
 }
 
-/** Freezes with the engine that is chosen, or with the one to fall back on. */
-function startBestEngine(request: Omit<CaptureRequest, 'addon' | 'choice'>): Snapshot {
-  const { sources, path, options } = request
+/** @internal A snapshot whose arguments have been checked. */
+export interface SnapshotRequest {
+  /** `performance.now()` on entry: the pause begins here. */
+  readonly calledAt: number
+  /** UUID of the snapshot. */
+  readonly id: string
+  readonly sources: readonly ResolvedSource[]
+  /** Absolute. */
+  readonly path: string
+  readonly options: CheckedSnapshotOptions
+  /** Undefined if nobody listens. */
+  readonly trace: JobTrace<SnapshotResult> | undefined
+  readonly sequel: Sequel | undefined
+  /** The exported function that was called: stacks of errors begin at its caller. */
+  readonly entry: (...args: never[]) => unknown
+}
+
+/** @internal What belongs to a capture besides its file, and is published after it. */
+export interface Sequel {
+  /** The file is there. The capture is complete when this resolves, and fails if it rejects. */
+  commit(result: SnapshotResult): Promise<void>
+  /** The capture has failed, or `commit()` has: nothing may be left of it. It never rejects. */
+  discard(reason: unknown): Promise<void>
+  /** The caller has aborted the capture. */
+  abort(): void
+}
+
+/** @internal Freezes with the engine that is chosen, or with the one to fall back on. */
+export function beginSnapshot(request: SnapshotRequest): Snapshot {
+  const { sources, path, options, entry } = request
+  if (options.signal?.aborted) throw options.signal.reason
   const addon = loadAddon()
   const wish = { ...options, sources }
   const machine = knownMachine(addon)
@@ -116,17 +143,18 @@ function startBestEngine(request: Omit<CaptureRequest, 'addon' | 'choice'>): Sna
     return startSnapshot({ ...request, addon, choice })
   } catch (error) {
     const fallback = isRefusal(error) ? fallbackOf(wish, choice, machine) : undefined
-    if (typeof fallback === 'string') throw fromNative(withoutFallback(error, fallback), path, snapshot)
-    if (fallback === undefined) throw fromNative(error, path, snapshot)
+    if (typeof fallback === 'string') throw fromNative(withoutFallback(error, fallback), path, entry)
+    if (fallback === undefined) throw fromNative(error, path, entry)
     try {
       return startSnapshot({ ...request, addon, choice: fallback })
     } catch (again) {
-      throw fromNative(again, path, snapshot)
+      throw fromNative(again, path, entry)
     }
   }
 }
 
-function tellFrozen(context: SnapshotTrace, shot: Snapshot, sources: readonly ResolvedSource[]): void {
+/** @internal What is known once the memory is frozen. */
+export function tellFrozen(context: SnapshotTrace, shot: Snapshot, sources: readonly ResolvedSource[]): void {
   const { engine, faultHandling, pauseMs, frozenAt } = shot
   const byteLength = bytesOf(sources)
   const sections = sources.map(({ name }) => name)
@@ -135,6 +163,11 @@ function tellFrozen(context: SnapshotTrace, shot: Snapshot, sources: readonly Re
 
 function bytesOf(sources: readonly ResolvedSource[]): number {
   return sources.reduce((sum, { byteLength }) => sum + byteLength, 0)
+}
+
+/** @internal Ends a capture early: `done` rejects with `reason`, which its owner did not ask for. */
+export function giveUpSnapshot(snapshot: Snapshot, reason: unknown): void {
+  giveUp(snapshot, reason)
 }
 
 /** What is still being written cannot be built on. */
@@ -159,18 +192,9 @@ function withoutFallback(error: unknown, reason: string): unknown {
 }
 
 /** A capture that is ready to be started. */
-interface CaptureRequest {
-  /** `performance.now()` on entry: the pause begins here. */
-  readonly calledAt: number
-  /** UUID of the snapshot. */
-  readonly id: string
+interface CaptureRequest extends SnapshotRequest {
   readonly addon: Addon
   readonly choice: EngineChoice
-  readonly sources: readonly ResolvedSource[]
-  readonly path: string
-  readonly options: CheckedSnapshotOptions
-  /** Undefined if nobody listens. */
-  readonly trace: JobTrace<SnapshotResult> | undefined
 }
 
 /**
@@ -184,6 +208,7 @@ function mayBePinned({ addon, choice, sources, options }: CaptureRequest): boole
 
 let startSnapshot: (request: CaptureRequest) => Snapshot
 let isComplete: (snapshot: Snapshot) => boolean
+let giveUp: (snapshot: Snapshot, reason: unknown) => void
 
 /**
  * A running or finished capture; see {@link snapshot}.
@@ -211,6 +236,9 @@ export class Snapshot extends CaptureJob<SnapshotProgress, SnapshotResult> {
   /** Held until the end, so that no source is collected while it is being saved. */
   #sources: readonly ResolvedSource[]
   readonly #callSite: CallSite
+  readonly #sequel: Sequel | undefined
+  /** Why the capture was given up, if not by its owner. */
+  #cause: { readonly reason: unknown } | undefined
   readonly #frozenAtClock: number
 
   readonly #counters = new Float64Array(4)
@@ -218,19 +246,21 @@ export class Snapshot extends CaptureJob<SnapshotProgress, SnapshotResult> {
   static {
     startSnapshot = (request) => new Snapshot(request)
     isComplete = (snapshot) => snapshot.state === 'complete'
+    giveUp = (snapshot, reason) => snapshot.#giveUp(reason)
   }
 
   private constructor(request: CaptureRequest) {
     if (request?.calledAt === undefined)
       throw new TypeError('Snapshot has no public constructor: use snapshot()')
     super()
-    const { id, addon, choice, sources, path, options } = request
+    const { id, addon, choice, sources, path, options, sequel, entry } = request
     this.id = id
     this.path = path
     this.engine = choice.engine
     this.faultHandling = choice.faultHandling
     this.#sources = sources
-    this.#callSite = new CallSite(snapshot)
+    this.#callSite = new CallSite(entry)
+    this.#sequel = sequel
     const { metadata, file, parent, trackChanges, encoding, pacing, limits } = options
     const plan: CapturePlan = {
       ...choice,
@@ -256,7 +286,7 @@ export class Snapshot extends CaptureJob<SnapshotProgress, SnapshotResult> {
     )
     this.#frozenAtClock = performance.now()
     this.frozenAt = new Date(this.#capture.frozenAtMs)
-    this.begin(this.#capture, options, request.trace)
+    this.begin({ abort: () => this.#abort() }, options, request.trace)
     this.pauseMs = performance.now() - request.calledAt
   }
 
@@ -283,8 +313,35 @@ export class Snapshot extends CaptureJob<SnapshotProgress, SnapshotResult> {
     this.#capture = undefined
     const byteLength = bytesOf(this.#sources)
     this.#sources = []
-    if (result !== undefined && failure === null) this.complete(this.#resultOf(result, byteLength))
-    else this.fail(this.#reasonOf(failure))
+    if (result !== undefined && failure === null) this.#conclude(this.#resultOf(result, byteLength))
+    else this.#fail(this.#reasonOf(failure))
+  }
+
+  #abort(): void {
+    this.#capture?.abort()
+    this.#sequel?.abort()
+  }
+
+  #giveUp(reason: unknown): void {
+    this.#cause ??= { reason }
+    this.#capture?.abort()
+  }
+
+  #conclude(result: SnapshotResult): void {
+    if (this.#sequel === undefined) {
+      this.complete(result)
+      return
+    }
+    this.#sequel.commit(result).then(
+      () => this.complete(result),
+      (reason: unknown) => this.#fail(reason),
+    )
+  }
+
+  #fail(reason: unknown): void {
+    const why = this.#cause === undefined ? reason : this.#cause.reason
+    if (this.#sequel === undefined) this.fail(why)
+    else void this.#sequel.discard(why).then(() => this.fail(why))
   }
 
   #reasonOf(failure: NativeFailure | null): unknown {

@@ -1,0 +1,20 @@
+/** What runs in a forked copy for `snapshotState()`: a callback, and what it writes becomes a file. */
+
+import { type ForkPlan, loadHeapAddon } from '../addon/heap-addon.js'
+import { refuseWhatCannotWork, serializeThrown } from './in-copy.js'
+import { type StateWriter, stateWriter } from './state-writer.js'
+import { refuseUnfinished } from './unfinished.js'
+
+/** @internal What runs in the copy. */
+export function stateRun(write: (out: StateWriter) => unknown): ForkPlan['run'] {
+  return (emit, fail) => {
+    try {
+      refuseWhatCannotWork()
+      const { out, finish } = stateWriter(loadHeapAddon(), emit)
+      refuseUnfinished(write(out))
+      finish()
+    } catch (error) {
+      fail(serializeThrown(error))
+    }
+  }
+}
