@@ -98,9 +98,13 @@ export class ArchiveWriter {
     return new ArchiveWriter(directory, options, await openForWriting(directory, callSite))
   }
 
-  /** Somebody has found that this frame cannot be read: nothing may build on it. */
+  /**
+   * Somebody has found that this frame cannot be read: nothing may build on it. It may be a file further down that is
+   * damaged, on which others build as well, so the next frame builds on none of them.
+   */
   distrust(number: number): void {
     this.#distrusted.add(number)
+    this.#startAnew = true
   }
 
   /** True while a capture runs. */

@@ -105,3 +105,17 @@ test('nothing is written by those who only read', async () => {
   expect(await listOf(reader)).toHaveLength(3)
   expect(contents()).toEqual(before)
 })
+
+test('after damage was found the next frame builds on nothing that may be part of it', async () => {
+  const place = inDirectory('archive')
+  const history = new History()
+  await using archive = await openArchive(place)
+  for (let n = 0; n < 3; n++) await history.take(archive)
+  damages['a flipped byte']?.(join(place, '0000000001.sf'))
+  const [, , third] = await listOf(archive)
+  // Only the third is known to be damaged now; the second builds on the same file.
+  await rejectionOf(archive.restore({ id: third?.id }))
+  const id = await history.take(archive)
+  expect((await listOf(archive)).at(-1)).toMatchObject({ id, kind: 'full' })
+  ;(await archive.restore({ id })).close()
+})
