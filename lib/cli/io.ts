@@ -6,7 +6,7 @@
 
 import process from 'node:process'
 import { printableLines } from '../base/printable.js'
-import { type ProgressBar, startProgressBar } from './progress.js'
+import { type ProgressBar, type StepBar, startProgressBar, startStepBar } from './progress.js'
 
 /** Anything that JSON can say. `undefined` members are left out, as JSON.stringify does. */
 export type JsonDocument = Readonly<Record<string, unknown>>
@@ -37,6 +37,8 @@ export interface Io {
   report(document: JsonDocument, lines: readonly string[]): Promise<void>
   /** A progress bar on stderr; draws nothing unless stderr is a terminal. */
   progress(label: string, bytesTotal?: number): ProgressBar
+  /** The same for work that is counted in frames. */
+  steps(label: string): StepBar
 }
 
 /** The reason of `Io.signal` when a signal asks the process to end. */
@@ -65,6 +67,7 @@ export function createIo(json: boolean, signal: AbortSignal): Io {
         json ? `${printableLines(JSON.stringify(document, undefined, 2))}\n` : `${lines.join('\n')}\n`,
       ),
     progress: (label, bytesTotal = 0) => startProgressBar(label, bytesTotal),
+    steps: (label) => startStepBar(label),
   }
 }
 

@@ -28,6 +28,7 @@ import { heapSummary } from './heap-summary.js'
 import { commandHelp, globalHelp } from './help.js'
 import { inspect } from './inspect.js'
 import { createIo, Interrupted, isBrokenPipe, styleFor, writeText } from './io.js'
+import { report } from './report.js'
 import { verify } from './verify.js'
 
 const commands: readonly Command[] = [
@@ -37,6 +38,7 @@ const commands: readonly Command[] = [
   extract,
   diff,
   compact,
+  report,
   heapSummary,
   heapDiff,
   doctor,
