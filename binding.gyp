@@ -155,6 +155,7 @@
         "native/addon/environment.cc",
         "native/addon/failure.cc",
         "native/addon/fault_injection.cc",
+        "native/addon/file_lock.cc",
         "native/addon/large_buffer.cc",
         "native/addon/machine.cc",
         "native/addon/plan.cc",

@@ -48,6 +48,7 @@ const houses = [
       ['compact'],
       ['index.ts'],
       ['heap'],
+      ['archive'],
       ['report'],
       ['cli'],
     ],
@@ -76,6 +77,7 @@ const houses = [
         'restore',
       ],
       ['deltas'],
+      ['archive'],
     ],
   },
 ]

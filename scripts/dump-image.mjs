@@ -34,7 +34,7 @@ export const structs = {
     ['block_size', 4, 'number'],
     ['reserved', 4, 'number'],
     ['frozen_at_ns', 8, 'time'],
-    ['parent_checksum', 8, 'hex64'],
+    ['parent_state', 16, 'hex128'],
     ['checksum', 8, 'hex64'],
   ],
   entry: [
@@ -335,8 +335,8 @@ function parseChain([file, ...parents]) {
   const image = parseImage(file)
   if (!image.isDelta || parents.length === 0) return image
   const parent = parseChain(parents)
-  const { parent_id, parent_checksum } = image.header.values
-  const named = parent?.header.values.id === parent_id && parent.trailer.values.checksum === parent_checksum
+  const { parent_id, parent_state } = image.header.values
+  const named = parent?.header.values.id === parent_id && parent.trailer.values.state === parent_state
   return named ? parseImage(file, parent) : undefined
 }
 

@@ -19,6 +19,11 @@ export interface RegionHandle {
   readonly busy: boolean
   /** True while a record is kept of what is written to it. */
   readonly tracked: boolean
+  /**
+   * Bytes of the units of 2 MiB that were written since the frame that the record begins with;
+   * undefined if there is no such record.
+   */
+  readonly writtenBytes: number | undefined
   /** The ArrayBuffer over the whole memory; always the same object. */
   buffer(): ArrayBuffer
   /** Lets running captures keep these bytes, so that the kernel can write there. */
@@ -350,6 +355,13 @@ export interface Addon {
   compare(plan: ComparePlan, callback: Callback<SectionDifference[]>): ReadJob
   /** Opens a frame with all that it builds on. It stays open for as long as `chain` lives. */
   openChain(plan: InspectPlan, callback: Callback<{ chain: unknown; info: ImageInfo }>): ReadJob
+  /**
+   * flock(2) on an open descriptor, without waiting. It holds until every copy of the descriptor is
+   * closed.
+   *
+   * @returns false if somebody else holds a lock that does not go with it.
+   */
+  flock(fd: number, kind: 'shared' | 'exclusive'): boolean
   capabilities(): NativeCapabilities
   /**
    * Only what the choice of an engine depends on, since the first capture pays for it in its pause.

@@ -28,6 +28,9 @@ import { printable } from './printable.js'
  * - `VERSION`: a snapshot file of a newer format.
  * - `CORRUPT`: a damaged snapshot file; see `section` and `offset`.
  * - `PARENT`: the snapshot that another one builds on is missing, or is not the recorded one.
+ * - `GAP`: an archive has no whole frame at or before the time that was asked for.
+ * - `NOT_FOUND`: there is no such archive, or no such frame in it.
+ * - `FENCED`: another writer has taken an archive over; reserved.
  */
 export type StillframeErrorCode =
   | 'ERR_STILLFRAME_UNSUPPORTED_PLATFORM'
@@ -47,6 +50,9 @@ export type StillframeErrorCode =
   | 'ERR_STILLFRAME_VERSION'
   | 'ERR_STILLFRAME_CORRUPT'
   | 'ERR_STILLFRAME_PARENT'
+  | 'ERR_STILLFRAME_GAP'
+  | 'ERR_STILLFRAME_NOT_FOUND'
+  | 'ERR_STILLFRAME_FENCED'
 
 /** What a {@link StillframeError} carries besides its message. */
 export interface StillframeErrorDetails {

@@ -30,6 +30,11 @@ export function checkPlace(value: unknown, name: string): string {
   return absolute(checkText(value, name), 'read')
 }
 
+/** The same for a directory; a slash at the end is no matter. */
+export function checkDirectory(value: unknown, access: 'read' | 'write', name: string): string {
+  return absolute(checkText(value, name), access)
+}
+
 function checkText(value: unknown, name: string): string {
   const text = isUrl(value) ? fileURLToPath(value.href) : value
   if (typeof text !== 'string') throw invalidArgType(name, 'a string or a file: URL', value)

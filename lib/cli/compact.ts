@@ -22,9 +22,9 @@ export const compact: Command = {
     parents: parentsOption,
   },
   details: `
-OUT is a new snapshot, with an id of its own, of the same instant and with the same metadata. Every byte
-is checked while it is read, and the whole of it before OUT appears. OUT may be none of the files that
-it is made of; those stay, and what builds on FILE goes on building on it. A full FILE is copied.`,
+OUT is the same frame in one piece: with its id, its instant and its metadata. Every byte is checked
+while it is read, and the whole of it before OUT appears. OUT may be none of the files that it is made
+of; those stay, and what builds on FILE can be read with either of both. A full FILE is copied.`,
 
   async run(args, io) {
     const path = args.positional(0)

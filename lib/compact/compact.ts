@@ -8,7 +8,7 @@ import { CallSite, fromNative } from '../base/errors.js'
 import type { NativeFailure } from '../base/native-failure.js'
 import { checkPath } from '../base/path.js'
 import { estimateMs, type SnapshotProgress } from '../base/progress.js'
-import { idToBytes, newId } from '../base/snapshot-id.js'
+import { idFromBytes } from '../base/snapshot-id.js'
 import { checkOptions } from '../base/validate.js'
 import { checkLimits, type ReadLimits } from '../restore/limits.js'
 import { checkParents, type ParentOptions } from '../restore/parents.js'
@@ -52,9 +52,9 @@ const ofSnapshot = [
 ] as const
 
 /**
- * Makes one full file of a frame and all that it builds on. It is a new snapshot, with an id of its
- * own, of the same instant (`frozenAt`) and with the same metadata; frames that build on `path` go
- * on building on it. Every byte is checked while it is read, and the whole of it before the new
+ * Makes one full file of a frame and all that it builds on. It is the same frame, in one piece: it
+ * has the frame's id, instant (`frozenAt`) and metadata, and frames that build on `path` can be read
+ * with either of both files. Every byte is checked while it is read, and the whole of it before the new
  * file appears. It reads and writes in pieces: besides the index, it takes some 10 MiB of memory
  * and one 256th of the size of the sections.
  *
@@ -111,7 +111,6 @@ interface CompactRequest {
 
 class Compaction extends CaptureJob<SnapshotProgress, SnapshotResult> {
   readonly #request: CompactRequest
-  readonly #id = newId()
   readonly #startedAt = performance.now()
   readonly #counters = new Float64Array(4)
   #capture: CaptureHandle | undefined
@@ -126,7 +125,7 @@ class Compaction extends CaptureJob<SnapshotProgress, SnapshotResult> {
       faultHandling: 'kernel',
       sources: [],
       chain: opened.chain,
-      id: idToBytes(this.#id),
+      id: opened.info.id,
       metadata: undefined,
       parent: undefined,
       parentId: undefined,
@@ -171,7 +170,7 @@ class Compaction extends CaptureJob<SnapshotProgress, SnapshotResult> {
       0,
     )
     return {
-      id: this.#id,
+      id: idFromBytes(this.#request.opened.info.id),
       kind: 'full',
       path: this.#request.target,
       engine: 'none',

@@ -17,7 +17,6 @@ import { CallSite, invalidArgType } from '../base/errors.js'
 import { checkPath } from '../base/path.js'
 import { refuseInFrozenCopy } from '../snapshot/frozen-copy.js'
 import { type ForkJob, forkJob } from './fork-job.js'
-import { refuseWhatCannotWork, serializeThrown } from './in-copy.js'
 import {
   checkForkOptions,
   checkHeapSnapshotOptions,
@@ -27,9 +26,9 @@ import {
   type HeapSummaryOptions,
   refuseFileOptions,
 } from './options.js'
-import { type NothingLater, type StateWriter, stateWriter } from './state-writer.js'
+import { stateJob } from './state-job.js'
+import type { NothingLater, StateWriter } from './state-writer.js'
 import { isWritable } from './stream-target.js'
-import { refuseUnfinished } from './unfinished.js'
 
 export type { PauseParts } from '../addon/heap-addon.js'
 export { ForkJob, type ForkResult } from './fork-job.js'
@@ -130,20 +129,8 @@ export function snapshotState<Returned>(
   const checked = checkForkOptions(options)
   const file = checkPath(path, 'write')
   if (typeof write !== 'function') throw invalidArgType('write', 'a function', write)
-  const addon = loadHeapAddon()
-  const callSite = new CallSite(snapshotState)
-  const run = (emit: (bytes: Uint8Array) => boolean, fail: (bytes: Uint8Array) => void): void => {
-    try {
-      refuseWhatCannotWork()
-      const { out, finish } = stateWriter(addon, emit)
-      refuseUnfinished(write(out))
-      finish()
-    } catch (error) {
-      fail(serializeThrown(error))
-    }
-  }
   const entry = snapshotState
-  return forkJob({ calledAt, addon, path: file, options: checked, run, callSite, entry })
+  return stateJob({ calledAt, path: file, write, options: checked, callSite: new CallSite(entry), entry })
 }
 
 // At import, so that V8's worker threads have been counted by the first call. If the addon is

@@ -81,37 +81,50 @@ export async function* readValues<Value = unknown>(
     throw fromSystem(error, name)
   })
   try {
-    const about = await file.stat()
-    // Reading a directory fails and says what it is; anything else would be taken for an empty
-    // file.
-    if (!about.isFile() && !about.isDirectory()) throw notValues(name, 'this is not a regular file')
-    const size = about.isFile() ? about.size : headLength
-    const reader = new ReadAhead(file, name, size)
-    for (let at = 0, count = 0; at < size; count++) {
-      if (size - at < headLength) throw damagedHead(name, at, 'the file ends in the middle of a value')
-      const head = await reader.look(at, headLength)
-      if (count > 0 && head.subarray(0, endMagic.length).equals(endMagic)) {
-        checkEnd(name, at, head, count, size)
-        return
-      }
-      if (!head.subarray(0, magic.length).equals(magic)) throw damagedHead(name, at, 'no value begins here')
-      const sum = head.readUInt32LE(4)
-      const length = Number(head.readBigUInt64LE(8))
-      if (length > size - at - headLength) throw corrupt(name, at, 'the file ends in the middle of a value')
-      if (length > maxPayloadBytes) throw corrupt(name, at, 'a value is longer than any that can be checked')
-      if (length > budget) {
-        throw rangeError(
-          `${name}: the value at byte ${at} of the file has ${length} bytes, more than options.maxValueBytes`,
-        )
-      }
-      const payload = await reader.own(at + headLength, length)
-      if (crc32(payload) !== sum) throw corrupt(name, at, 'the checksum of a value is wrong')
-      yield decode(name, at, payload) as Value
-      at += headLength + length
-      if (at === size) throw corrupt(name, at, 'the file has been cut short after a value')
-    }
+    yield* valuesIn<Value>(file, name, budget)
   } finally {
     await file.close()
+  }
+}
+
+/**
+ * @internal The same of a file that is open, and stays so. Several may read it at once.
+ *
+ * @param name - for messages.
+ */
+export async function* valuesIn<Value>(
+  file: FileHandle,
+  name: string,
+  budget = maxPayloadBytes,
+): AsyncGenerator<Value, void, undefined> {
+  const about = await file.stat()
+  // Reading a directory fails and says what it is; anything else would be taken for an empty
+  // file.
+  if (!about.isFile() && !about.isDirectory()) throw notValues(name, 'this is not a regular file')
+  const size = about.isFile() ? about.size : headLength
+  const reader = new ReadAhead(file, name, size)
+  for (let at = 0, count = 0; at < size; count++) {
+    if (size - at < headLength) throw damagedHead(name, at, 'the file ends in the middle of a value')
+    const head = await reader.look(at, headLength)
+    if (count > 0 && head.subarray(0, endMagic.length).equals(endMagic)) {
+      checkEnd(name, at, head, count, size)
+      return
+    }
+    if (!head.subarray(0, magic.length).equals(magic)) throw damagedHead(name, at, 'no value begins here')
+    const sum = head.readUInt32LE(4)
+    const length = Number(head.readBigUInt64LE(8))
+    if (length > size - at - headLength) throw corrupt(name, at, 'the file ends in the middle of a value')
+    if (length > maxPayloadBytes) throw corrupt(name, at, 'a value is longer than any that can be checked')
+    if (length > budget) {
+      throw rangeError(
+        `${name}: the value at byte ${at} of the file has ${length} bytes, more than options.maxValueBytes`,
+      )
+    }
+    const payload = await reader.own(at + headLength, length)
+    if (crc32(payload) !== sum) throw corrupt(name, at, 'the checksum of a value is wrong')
+    yield decode(name, at, payload) as Value
+    at += headLength + length
+    if (at === size) throw corrupt(name, at, 'the file has been cut short after a value')
   }
 }
 

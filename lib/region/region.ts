@@ -148,6 +148,7 @@ export class Region {
     this.#handle.close()
     this.#handle = undefined
     this.#buffer = undefined
+    released.get(this)?.()
   }
 
   /** The same as {@link Region.close}, for `using`. */
@@ -180,6 +181,27 @@ export function wantsHugePages(region: Region): boolean {
 /** True when the memory is not a mapping of a file. */
 export function isAnonymous(region: Region): boolean {
   return originOf(region).anonymous
+}
+
+/** What is to be done when a region is closed, and when it is collected. */
+const released = new WeakMap<Region, () => void>()
+const collected = new FinalizationRegistry<() => void>((release) => release())
+
+/**
+ * Calls `release` when the region is closed, and when nobody refers to it any more: at least once, and maybe twice.
+ * It must not refer to the region.
+ */
+export function whenReleased(region: Region, release: () => void): void {
+  released.set(region, release)
+  collected.register(region, release)
+}
+
+/**
+ * Bytes of the units of 2 MiB that were written since the frame that the record of the region begins with; undefined
+ * if there is none.
+ */
+export function writtenBytes(region: Region): number | undefined {
+  return handleOf(region)?.writtenBytes
 }
 
 /** True while a capture or a restore uses the memory. */

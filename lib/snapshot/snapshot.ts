@@ -89,25 +89,65 @@ export function snapshot<Meta = JsonValue>(
   const file = checkPath(path, 'write')
   refuseUnfinished(options?.parent)
   const sources = resolveSources(source)
-  if (checked.signal?.aborted) throw checked.signal.reason
+  return beginSnapshot({
+    calledAt,
+    sources,
+    path: file,
+    options: checked,
+    sequel: undefined,
+    entry: snapshot,
+  })
+}
+
+/** @internal A snapshot whose arguments have been checked. */
+export interface SnapshotRequest {
+  /** `performance.now()` on entry: the pause begins here. */
+  readonly calledAt: number
+  readonly sources: readonly ResolvedSource[]
+  /** Absolute. */
+  readonly path: string
+  readonly options: CheckedSnapshotOptions
+  readonly sequel: Sequel | undefined
+  /** The exported function that was called: stacks of errors begin at its caller. */
+  readonly entry: (...args: never[]) => unknown
+}
+
+/** @internal What belongs to a capture besides its file, and is published after it. */
+export interface Sequel {
+  /** The file is there. The capture is complete when this resolves, and fails if it rejects. */
+  commit(result: SnapshotResult): Promise<void>
+  /** The capture has failed, or `commit()` has: nothing may be left of it. It never rejects. */
+  discard(reason: unknown): Promise<void>
+  /** The caller has aborted the capture. */
+  abort(): void
+}
+
+/** @internal Freezes with the best engine that does not refuse. */
+export function beginSnapshot(request: SnapshotRequest): Snapshot {
+  const { sources, path, options, entry } = request
+  if (options.signal?.aborted) throw options.signal.reason
   const addon = loadAddon()
-  const wish = { ...checked, sources }
+  const wish = { ...options, sources }
   const machine = knownMachine(addon)
   const choice = chooseEngine(wish, machine)
-  const start = (by: EngineChoice): Snapshot =>
-    startSnapshot({ calledAt, addon, choice: by, sources, path: file, options: checked })
+  const start = (by: EngineChoice): Snapshot => startSnapshot({ ...request, addon, choice: by })
   try {
     return start(choice)
   } catch (error) {
     const fallback = isRefusal(error) ? fallbackOf(wish, choice, machine) : undefined
-    if (typeof fallback === 'string') throw fromNative(withoutFallback(error, fallback), file, snapshot)
-    if (fallback === undefined) throw fromNative(error, file, snapshot)
+    if (typeof fallback === 'string') throw fromNative(withoutFallback(error, fallback), path, entry)
+    if (fallback === undefined) throw fromNative(error, path, entry)
     try {
       return start(fallback)
     } catch (again) {
-      throw fromNative(again, file, snapshot)
+      throw fromNative(again, path, entry)
     }
   }
+}
+
+/** @internal Ends a capture early: `done` rejects with `reason`, which its owner did not ask for. */
+export function giveUpSnapshot(snapshot: Snapshot, reason: unknown): void {
+  giveUp(snapshot, reason)
 }
 
 /** What is still being written cannot be built on. */
@@ -132,14 +172,9 @@ function withoutFallback(error: unknown, reason: string): unknown {
 }
 
 /** A capture that is ready to be started. */
-interface CaptureRequest {
-  /** `performance.now()` on entry: the pause begins here. */
-  readonly calledAt: number
+interface CaptureRequest extends SnapshotRequest {
   readonly addon: Addon
   readonly choice: EngineChoice
-  readonly sources: readonly ResolvedSource[]
-  readonly path: string
-  readonly options: CheckedSnapshotOptions
 }
 
 /**
@@ -153,6 +188,7 @@ function mayBePinned({ addon, choice, sources, options }: CaptureRequest): boole
 
 let startSnapshot: (request: CaptureRequest) => Snapshot
 let isComplete: (snapshot: Snapshot) => boolean
+let giveUp: (snapshot: Snapshot, reason: unknown) => void
 
 /**
  * A running or finished capture; see {@link snapshot}.
@@ -180,6 +216,9 @@ export class Snapshot extends CaptureJob<SnapshotProgress, SnapshotResult> {
   /** Held until the end, so that no source is collected while it is being saved. */
   #sources: readonly ResolvedSource[]
   readonly #callSite: CallSite
+  readonly #sequel: Sequel | undefined
+  /** Why the capture was given up, if not by its owner. */
+  #cause: { readonly reason: unknown } | undefined
   readonly #frozenAtClock: number
 
   readonly #counters = new Float64Array(4)
@@ -187,19 +226,21 @@ export class Snapshot extends CaptureJob<SnapshotProgress, SnapshotResult> {
   static {
     startSnapshot = (request) => new Snapshot(request)
     isComplete = (snapshot) => snapshot.state === 'complete'
+    giveUp = (snapshot, reason) => snapshot.#giveUp(reason)
   }
 
   private constructor(request: CaptureRequest) {
     if (request?.calledAt === undefined)
       throw new TypeError('Snapshot has no public constructor: use snapshot()')
     super()
-    const { addon, choice, sources, path, options } = request
+    const { addon, choice, sources, path, options, sequel, entry } = request
     this.id = newId()
     this.path = path
     this.engine = choice.engine
     this.faultHandling = choice.faultHandling
     this.#sources = sources
-    this.#callSite = new CallSite(snapshot)
+    this.#callSite = new CallSite(entry)
+    this.#sequel = sequel
     const { metadata, file, parent, trackChanges, encoding, pacing, limits } = options
     const plan: CapturePlan = {
       ...choice,
@@ -225,7 +266,7 @@ export class Snapshot extends CaptureJob<SnapshotProgress, SnapshotResult> {
     )
     this.#frozenAtClock = performance.now()
     this.frozenAt = new Date(this.#capture.frozenAtMs)
-    this.begin(this.#capture, options)
+    this.begin({ abort: () => this.#abort() }, options)
     this.pauseMs = performance.now() - request.calledAt
   }
 
@@ -252,8 +293,35 @@ export class Snapshot extends CaptureJob<SnapshotProgress, SnapshotResult> {
     this.#capture = undefined
     const byteLength = this.#sources.reduce((sum, source) => sum + source.byteLength, 0)
     this.#sources = []
-    if (result !== undefined && failure === null) this.complete(this.#resultOf(result, byteLength))
-    else this.fail(this.#reasonOf(failure))
+    if (result !== undefined && failure === null) this.#conclude(this.#resultOf(result, byteLength))
+    else this.#fail(this.#reasonOf(failure))
+  }
+
+  #abort(): void {
+    this.#capture?.abort()
+    this.#sequel?.abort()
+  }
+
+  #giveUp(reason: unknown): void {
+    this.#cause ??= { reason }
+    this.#capture?.abort()
+  }
+
+  #conclude(result: SnapshotResult): void {
+    if (this.#sequel === undefined) {
+      this.complete(result)
+      return
+    }
+    this.#sequel.commit(result).then(
+      () => this.complete(result),
+      (reason: unknown) => this.#fail(reason),
+    )
+  }
+
+  #fail(reason: unknown): void {
+    const why = this.#cause === undefined ? reason : this.#cause.reason
+    if (this.#sequel === undefined) this.fail(why)
+    else void this.#sequel.discard(why).then(() => this.fail(why))
   }
 
   #reasonOf(failure: NativeFailure | null): unknown {

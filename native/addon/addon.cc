@@ -3,6 +3,7 @@
 
 #include "addon/capture_handle.h"
 #include "addon/environment.h"
+#include "addon/file_lock.h"
 #include "addon/machine.h"
 #include "addon/read_jobs.h"
 #include "addon/region_handle.h"
@@ -18,6 +19,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("Capture", CaptureHandle::Define(env));
   DefineReadJobs(env, exports);
   DefineMachine(env, exports);
+  DefineFileLock(env, exports);
   return exports;
 }
 

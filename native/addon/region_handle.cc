@@ -1,5 +1,6 @@
 #include "addon/region_handle.h"
 
+#include <optional>
 #include <utility>
 
 #include "addon/environment.h"
@@ -18,7 +19,8 @@ Napi::Function RegionHandle::Define(Napi::Env env) {
                    InstanceMethod<&RegionHandle::PrepareWrite>("prepareWrite"),
                    InstanceAccessor<&RegionHandle::ByteLength>("byteLength"),
                    InstanceAccessor<&RegionHandle::Busy>("busy"),
-                   InstanceAccessor<&RegionHandle::Tracked>("tracked")});
+                   InstanceAccessor<&RegionHandle::Tracked>("tracked"),
+                   InstanceAccessor<&RegionHandle::WrittenBytes>("writtenBytes")});
   Environment::Of(env)->region_constructor = Napi::Persistent(constructor);
   return constructor;
 }
@@ -94,6 +96,13 @@ Napi::Value RegionHandle::Busy(const Napi::CallbackInfo& info) {
 
 Napi::Value RegionHandle::Tracked(const Napi::CallbackInfo& info) {
   return Napi::Boolean::New(info.Env(), memory_ && TrackedRegion::Of(*memory_) != nullptr);
+}
+
+Napi::Value RegionHandle::WrittenBytes(const Napi::CallbackInfo& info) {
+  const std::shared_ptr<TrackedRegion> tracked = memory_ ? TrackedRegion::Of(*memory_) : nullptr;
+  const std::optional<uint64_t> bytes = tracked ? tracked->WrittenBytes() : std::nullopt;
+  if (!bytes) return info.Env().Undefined();
+  return Napi::Number::New(info.Env(), static_cast<double>(*bytes));
 }
 
 void RegionHandle::PrepareWrite(const Napi::CallbackInfo& info) {

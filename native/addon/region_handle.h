@@ -25,6 +25,7 @@ class RegionHandle : public Napi::ObjectWrap<RegionHandle> {
   Napi::Value ByteLength(const Napi::CallbackInfo& info);
   Napi::Value Busy(const Napi::CallbackInfo& info);
   Napi::Value Tracked(const Napi::CallbackInfo& info);
+  Napi::Value WrittenBytes(const Napi::CallbackInfo& info);
   void PrepareWrite(const Napi::CallbackInfo& info);
   void Close(const Napi::CallbackInfo& info);
 

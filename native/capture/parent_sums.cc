@@ -90,7 +90,7 @@ Result<ParentMark> Read(const ParentRequest& request) {
   }
   ParentMark mark;
   memcpy(mark.id.data(), parent.header().id, mark.id.size());
-  mark.checksum = parent.trailer().checksum;
+  mark.state = parent.trailer().state;
   return mark;
 }
 

@@ -139,6 +139,19 @@ std::vector<uint8_t> TrackedRegion::UnchangedSince(const FrameId& id, const std:
   return unchanged;
 }
 
+std::optional<uint64_t> TrackedRegion::WrittenBytes() {
+  const std::lock_guard lock(mutex_);
+  if (!has_base_) return std::nullopt;
+  uint64_t bytes = 0;
+  for (size_t unit = 0; unit < unit_count_; unit++) {
+    const bool is_written = changed_[unit].load(std::memory_order_relaxed) != 0 ||
+                            std::any_of(written_.begin(), written_.end(),
+                                        [&](const Written& one) { return one.units[unit] != 0; });
+    if (is_written) bytes += UnitLength(unit);
+  }
+  return bytes;
+}
+
 void TrackedRegion::EndCapture() {
   capture_.store(nullptr, std::memory_order_seq_cst);
   while (using_.load(std::memory_order_seq_cst) > 0) sched_yield();

@@ -35,6 +35,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -66,6 +67,8 @@ class TrackedRegion {
   // Of each unit, whether it was not written since the base; empty if the base is not this section
   // of this frame.
   std::vector<uint8_t> UnchangedSince(const FrameId& id, const std::string& section);
+  // The bytes of the units that were written since the base, so far; none without a base.
+  std::optional<uint64_t> WrittenBytes();
   void EndCapture();
 
   // For the protection of a capture, from any thread: see WriteProtection.

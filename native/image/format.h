@@ -43,6 +43,14 @@ inline constexpr uint64_t kMaxSectionLength = uint64_t{1} << 47;  // an address 
 enum class Layout : uint32_t { kFlat = 0, kPacked = 1 };
 enum class Codec : uint16_t { kNone = 0, kZstd = 1 };  // kZstd: in packed files only
 
+// XXH3-128 of a page; of one that is all zero, zero. Equal sums let a page be left out of a delta.
+struct PageSum {
+  uint64_t low;
+  uint64_t high;
+  bool operator==(const PageSum&) const = default;
+};
+static_assert(sizeof(PageSum) == 16);
+
 // At offset 0, the rest of its page zero.
 struct FileHeader {
   uint8_t magic[8];
@@ -55,9 +63,9 @@ struct FileHeader {
   uint32_t page_size;   // kPageSize
   uint32_t block_size;  // kBlockSize
   uint32_t reserved;
-  int64_t frozen_at_ns;      // since the epoch
-  uint64_t parent_checksum;  // of the parent's trailer; 0: none
-  uint64_t checksum;         // XXH3-64 of the page with this field zero
+  int64_t frozen_at_ns;  // since the epoch
+  PageSum parent_state;  // the parent's `state`; 0: none
+  uint64_t checksum;     // XXH3-64 of the page with this field zero
 };
 constexpr bool IsDelta(const FileHeader& header) {
   for (const uint8_t byte : header.parent_id) {
@@ -65,7 +73,7 @@ constexpr bool IsDelta(const FileHeader& header) {
   }
   return false;
 }
-static_assert(sizeof(FileHeader) == 88 && offsetof(FileHeader, checksum) == 80);
+static_assert(sizeof(FileHeader) == 96 && offsetof(FileHeader, checksum) == 88);
 
 // In the order of sections and positions: one per block in a full file; in a delta, of blocks with a page that is not as
 // in the parent. A page is in the file (present), zero, or, in a delta, as in the parent (neither).
@@ -82,14 +90,6 @@ struct BlockEntry {
   uint16_t reserved;
 };
 static_assert(sizeof(BlockEntry) == 48 && offsetof(BlockEntry, codec) == 44);
-
-// XXH3-128 of a page; of one that is all zero, zero. Equal sums let a page be left out of a delta.
-struct PageSum {
-  uint64_t low;
-  uint64_t high;
-  bool operator==(const PageSum&) const = default;
-};
-static_assert(sizeof(PageSum) == 16);
 
 // Where those pages of a block are that an entry speaks of. Whoever asks switches over it without a default, so that a compiler finds what a new
 // state has to be told.

@@ -15,7 +15,7 @@ namespace stillframe {
 // The file that a delta builds on, as it is written down.
 struct ParentMark {
   std::array<uint8_t, 16> id{};
-  uint64_t checksum = 0;  // of its trailer
+  PageSum state{};  // its checksum of the memory
 };
 
 struct ImageDescription {

@@ -98,7 +98,7 @@ Status ImageOpener::ReadHeader() {
   }
   const bool builds_on_itself = memcmp(header_.parent_id, header_.id, sizeof header_.id) == 0;
   if (IsDelta(header_) ? header_.layout != Layout::kPacked || builds_on_itself
-                       : header_.parent_checksum != 0) {
+                       : header_.parent_state != PageSum{}) {
     return Corrupt(0, "", "the header names a parent that it cannot have");
   }
   return Success{};

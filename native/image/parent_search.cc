@@ -75,6 +75,7 @@ Result<std::unique_ptr<ImageFile>> ParentSearch::Find(const ImageFile& child,
   const std::vector<std::string> beside = {DirectoryOf(child_path)};
   const std::vector<std::string>& places = places_.empty() ? beside : places_;
   std::string tried;
+  std::unique_ptr<ImageFile> found;
   for (const std::string& place : places) {
     const auto [from, to] = FilesIn(place).equal_range(IdOf(child.header().parent_id));
     for (auto candidate = from; candidate != to; ++candidate) {
@@ -83,15 +84,19 @@ Result<std::unique_ptr<ImageFile>> ParentSearch::Find(const ImageFile& child,
         tried += "; " + candidate->second + " has its id, but " + opened.failure().message;
         continue;
       }
-      if (opened.value().trailer().checksum != child.header().parent_checksum) {
+      if (opened.value().trailer().state != child.header().parent_state) {
         tried += "; " + candidate->second +
-                 " has its id, but is not the file that it was when this one was written";
+                 " has its id, but not the memory that it had when this one was written";
         continue;
       }
+      // A frame may lie there twice: as it was taken, and as the one file that its chain was made of.
+      if (found != nullptr && opened.value().is_delta()) continue;
+      found = std::make_unique<ImageFile>(std::move(opened.value()));
       *path = candidate->second;
-      return std::make_unique<ImageFile>(std::move(opened.value()));
+      if (!found->is_delta()) return found;
     }
   }
+  if (found != nullptr) return found;
   std::string message = child_path + " holds only what differs from the snapshot " +
                         Uuid(child.header().parent_id) + ", which is not in";
   for (const std::string& place : places) message += " " + place;

@@ -106,7 +106,7 @@ void FillHeader(const ImageDescription& image, const ImageLayout& layout, std::b
   memcpy(header.id, image.id.data(), sizeof header.id);
   if (image.parent) {
     memcpy(header.parent_id, image.parent->id.data(), sizeof header.parent_id);
-    header.parent_checksum = image.parent->checksum;
+    header.parent_state = image.parent->state;
   }
   header.layout = layout.layout;
   header.page_size = kPageSize;

@@ -35,9 +35,9 @@ TEST(Format, FieldsLieWhereTheDocumentSays) {
   EXPECT_EQ(offsetof(FileHeader, block_size), 56U);
   EXPECT_EQ(offsetof(FileHeader, reserved), 60U);
   EXPECT_EQ(offsetof(FileHeader, frozen_at_ns), 64U);
-  EXPECT_EQ(offsetof(FileHeader, parent_checksum), 72U);
-  EXPECT_EQ(offsetof(FileHeader, checksum), 80U);
-  EXPECT_EQ(sizeof(FileHeader), 88U);
+  EXPECT_EQ(offsetof(FileHeader, parent_state), 72U);
+  EXPECT_EQ(offsetof(FileHeader, checksum), 88U);
+  EXPECT_EQ(sizeof(FileHeader), 96U);
 
   EXPECT_EQ(offsetof(BlockEntry, file_offset), 0U);
   EXPECT_EQ(offsetof(BlockEntry, present), 8U);

@@ -131,7 +131,7 @@ const Rule kHeaderRules[] = {
     {"UnknownLayout", [](I i) { i->header.layout = static_cast<Layout>(77); }, kVersion,
      "layout 77"},
     {"ParentOfAFlatFile", [](I i) { i->header.parent_id[15] = 1; }, kCorrupt, kNoParent},
-    {"ParentChecksumWithoutAParent", [](I i) { i->header.parent_checksum = 1; }, kCorrupt,
+    {"ParentStateWithoutAParent", [](I i) { i->header.parent_state.high = 1; }, kCorrupt,
      kNoParent},
     {"HeaderLength", [](I i) { i->header.header_length = 8192; }, kCorrupt, kSizes},
     {"PageSize", [](I i) { i->header.page_size = 16384; }, kCorrupt, kSizes},

@@ -45,6 +45,7 @@ export const captureResult: NativeCaptureResult = {
 export class FakeRegion implements RegionHandle {
   busy = false
   tracked = false
+  readonly writtenBytes = undefined
   readonly byteLength: number
   #buffer: ArrayBuffer
 
@@ -233,6 +234,9 @@ export class FakeAddon {
           storedBytes: residentBytes,
           hazards: [],
         }
+      },
+      flock() {
+        return true
       },
       isDontFork(head) {
         fake.dontForkAsked.push(head)

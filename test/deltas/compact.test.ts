@@ -11,6 +11,8 @@ import {
   readdirSync,
   readFileSync,
   readlinkSync,
+  renameSync,
+  rmSync,
   statSync,
   writeFileSync,
 } from 'node:fs'
@@ -129,7 +131,7 @@ describe.each(['none', 'zstd'] as const)('a chain with compression %s', (compres
     const info = await inspect(out)
     expect(info).toMatchObject({ id: result.id, layout, metadata, frozenAt: chain.frozenAt })
     expect(info).not.toHaveProperty('parentId')
-    expect(result.id).not.toBe(chain.newest.id)
+    expect(result.id).toBe(chain.newest.id)
     // Alone in its directory: it needs none of the others.
     await expectContents(out, chain.contents)
   })
@@ -153,6 +155,35 @@ test('a full file is copied, with the permissions that the call says', async () 
         Buffer.from(original.regions[name]?.buffer ?? new ArrayBuffer(0)),
       ),
     ).toBe(0)
+})
+
+test('it is the same frame: what builds on it is read with either file, from the full one where it is there', async () => {
+  const chain = await takeChain()
+  using table = Region.allocate(3 * MiB + 4097)
+  new Uint8Array(table.buffer).set(chain.contents['table'] as Uint8Array)
+  const contents = { table: new Uint8Array(table.buffer) }
+  contents.table.fill(7, 5000, 9000)
+  const after = await snapshot({ table }, inDirectory('5.sf'), { ...options, parent: chain.newest }).done
+  mkdirSync(inDirectory('elsewhere'))
+  const full = inDirectory('elsewhere/full.sf')
+  await compact(newestOf(chain), full, quick)
+  await expectContents(after.path, contents)
+  // The chain that it was made of is damaged in what the frame needs: only the full file can give it.
+  flipByte(
+    chain.paths[0] ?? '',
+    ((await inspect(chain.paths[0] ?? '')).sections[0]?.fileOffset ?? 0) + 2 * MiB - pageBytes,
+  )
+  expect(await rejectionOf(restore(after.path))).toMatchObject({ code: 'ERR_STILLFRAME_CORRUPT' })
+  for (const parents of [[full], [inDirectory(), full], [full, inDirectory()], [inDirectory('elsewhere')]]) {
+    using restored = await restore(after.path, { parents })
+    expect(
+      Buffer.compare(Buffer.from(restored.regions['table']?.buffer ?? new ArrayBuffer(0)), contents.table),
+    ).toBe(0)
+  }
+  // In the place of the old one, with all that it was made of gone.
+  renameSync(full, newestOf(chain))
+  for (const path of chain.paths.slice(0, -1)) rmSync(path)
+  await expectContents(after.path, contents)
 })
 
 test('what builds on the old file goes on building on it, and new frames build on the new one', async () => {

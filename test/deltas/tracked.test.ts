@@ -281,10 +281,10 @@ test('with another parent than the base, everything is read', async (context) =>
   const fourth = await take({ region }, { parent: third.result.path })
   expect(fourth.result.scannedBytes).toBe(unitBytes)
   await expectHolds(fourth.result.path, fourth.expected)
-  // A compaction is another frame.
+  // A compaction is the same frame, so that the record goes on from it.
   const full = await compact(fourth.result.path, join(directory, 'compacted'), { durable: false })
   const fifth = await take({ region }, { parent: full })
-  expect(fifth.result).toMatchObject({ scannedBytes: bytes.length, changedBytes: 0 })
+  expect(fifth.result).toMatchObject({ scannedBytes: 0, changedBytes: 0 })
   await expectHolds(fifth.result.path, fifth.expected)
   region.close()
 })

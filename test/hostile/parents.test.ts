@@ -128,7 +128,7 @@ describe.each(['middle', 'full'] as const)('another snapshot with the id of %s',
     await forge(name, inDirectory(name))
     await expectRefused(
       'PARENT',
-      new RegExp(`${inDirectory(name)} has its id, but is not the file that it was`),
+      new RegExp(`${inDirectory(name)} has its id, but not the memory that it had`),
     )
   })
 
@@ -148,7 +148,8 @@ it('files that build on each other are refused', async () => {
     const image = new EditableImage(inDirectory(name))
     const from = new EditableImage(inDirectory(other))
     from.bytes.copy(image.bytes, header.parentId, header.id, header.id + 16)
-    from.bytes.copy(image.bytes, header.parentChecksum, from.trailerAt + trailer.checksum, from.bytes.length)
+    const stateAt = from.trailerAt + trailer.state
+    from.bytes.copy(image.bytes, header.parentState, stateAt, stateAt + 16)
     image.save(inDirectory(name))
   }
   const { memory } = await costOf(() => expectRefused('PARENT', /more than 1000 files/))
@@ -177,12 +178,7 @@ const rules: [string, Name, RegExp, (image: EditableImage) => void][] = [
     ({ bytes }) => bytes.copy(bytes, header.parentId, header.id, header.id + 16),
   ],
   ['a delta that is flat', 'newest', says.parent, ({ bytes }) => bytes.writeUInt32LE(0, header.layout)],
-  [
-    'a checksum of no parent',
-    'full',
-    says.parent,
-    ({ bytes }) => bytes.writeUInt32LE(1, header.parentChecksum),
-  ],
+  ['a state of no parent', 'full', says.parent, ({ bytes }) => bytes.writeUInt32LE(1, header.parentState)],
   ['an entry that tells nothing', 'middle', says.entry, (image) => image.setEntry(3, entry.zero, 0n)],
   [
     'a page both here and zero',

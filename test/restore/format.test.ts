@@ -113,7 +113,7 @@ describe.each<[string, () => Promise<Buffer[]> | Buffer[], State]>([
     const { header } = parseImage(files.at(-1) as Buffer)
     const below = files.at(-2) && parseImage(files.at(-2) as Buffer)
     expect(header.values.parent_id).toBe(below?.header.values.id ?? '0'.repeat(32))
-    expect(header.values.parent_checksum).toBe(below?.trailer.values.checksum ?? 0n)
+    expect(header.values.parent_state).toBe(below?.trailer.values.state ?? 0n)
   })
 
   it('is aligned, without gaps that are not zero', async () => {

@@ -13,8 +13,8 @@ export const header = {
   parentId: 32,
   layout: 48,
   pageSize: 52,
-  parentChecksum: 72,
-  checksum: 80,
+  parentState: 72,
+  checksum: 88,
 } as const
 export const trailer = {
   id: 8,
@@ -53,7 +53,7 @@ export const entry = {
   codec: 44,
 } as const
 /** Bytes of the structs. */
-export const sizes = { header: 88, entry: 48, sum: 16, section: 64, trailer: 152 } as const
+export const sizes = { header: 96, entry: 48, sum: 16, section: 64, trailer: 152 } as const
 
 /** An image in memory. Positions are of the file as it was read; the trailer's fields may then say otherwise. */
 export class EditableImage {

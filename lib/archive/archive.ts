@@ -1,0 +1,423 @@
+/** The archive as its users see it. */
+
+import { inspect as inspectValue } from 'node:util'
+import { CallSite, invalidArgType, invalidArgValue, StillframeError } from '../base/errors.js'
+import type { JsonValue } from '../base/metadata.js'
+import { checkDirectory } from '../base/path.js'
+import {
+  checkBoolean,
+  checkCallback,
+  checkChoice,
+  checkInteger,
+  checkOptions,
+  checkSignal,
+  optionalInteger,
+  type UncheckedOptions,
+} from '../base/validate.js'
+import type { NothingLater, StateWriter } from '../heap/state-writer.js'
+import { resolveSources, type Source } from '../region/source.js'
+import type { RestoreOptions } from '../restore/restore.js'
+import { checkSnapshotOptions, type SnapshotOptions } from '../snapshot/options.js'
+import type { Snapshot } from '../snapshot/snapshot.js'
+import { type Frame, toFrame } from './frame.js'
+import { isKnown, type KnownEntry } from './frame-table.js'
+import { readTable } from './listing.js'
+import { openForReading } from './open.js'
+import {
+  type ArchiveOptions,
+  type CheckedArchiveOptions,
+  checkArchiveOptions,
+  checkRetention,
+  type Retention,
+} from './options.js'
+import { judgeFrames } from './prune.js'
+import {
+  type ArchiveRestored,
+  type ArchiveRestoreOptions,
+  type RestoreWish,
+  restoreFrame,
+} from './restore.js'
+import { type Schedule, type ScheduledSources, startSchedule } from './schedule.js'
+import { type ArchiveReport, type ArchiveVerifyOptions, verifyFrames } from './verify.js'
+import { ArchiveWriter, type CaptureWish } from './writer.js'
+
+/** Options of `archive.capture()`: those of `snapshot()` that make sense for a frame, and its objects. */
+export interface CaptureOptions<Returned = unknown, Meta = JsonValue>
+  extends Omit<SnapshotOptions<Meta>, 'parent' | 'overwrite' | 'mode' | 'durable'> {
+  /**
+   * Writes the JavaScript objects of the frame. It runs in a forked copy of the process, at the instant at which the
+   * memory is frozen: see `snapshotState()` of `stillframe/heap` for what it may do.
+   */
+  state?: ((out: StateWriter) => Returned & NothingLater<Returned>) | undefined
+  /** True: the frame builds on no other one. Default false. */
+  full?: boolean | undefined
+}
+
+/**
+ * Options of `archive.schedule()`, and all of `capture()` but `onProgress`. `signal` ends the schedule, and aborts what is
+ * being captured.
+ */
+export interface ScheduleOptions<Returned = unknown, Meta = JsonValue>
+  extends Omit<CaptureOptions<Returned, Meta>, 'onProgress'> {
+  /** Milliseconds from one frame to the next, an integer from 10 to 2^31 - 1. The first is taken after that time. */
+  everyMs: number
+  /**
+   * A frame is taken earlier when so many bytes have been written to, an integer >= 1. What counts are units of 2 MiB of
+   * Regions whose writes are recorded (`trackChanges`): one byte in a unit counts for all of it. Sources of another kind, and
+   * machines that cannot record writes, count for nothing: there frames are taken by time alone.
+   */
+  orChangedBytes?: number | undefined
+  /** Called with each frame that has been taken. */
+  onFrame?: ((frame: Frame) => void) | undefined
+  /** Called when a frame could not be taken. The schedule goes on. Default: a warning of the process. */
+  onError?: ((error: unknown) => void) | undefined
+}
+
+/** Options of `archive.frames()`. */
+export interface FramesOptions {
+  /** Only frames that were frozen then or later. */
+  from?: Date | undefined
+  /** Only frames that were frozen then or earlier. */
+  to?: Date | undefined
+}
+
+/** Options of `archive.prune()`. */
+export interface PruneOptions {
+  /** True: nothing is done; the report says what would be. Default false. */
+  dryRun?: boolean | undefined
+  /** What is kept, this time. Default: the `retention` of the archive. */
+  retention?: Retention | undefined
+}
+
+/** What `archive.prune()` did, or would do. */
+export interface PruneReport {
+  /** In order of number, as `frames()` lists them from now on. */
+  kept: Frame[]
+  givenUp: Frame[]
+  /**
+   * Bytes of the disk that have been set free. A file that a younger frame builds on goes when that frame is given
+   * up, or has been compacted.
+   */
+  freedBytes: number
+}
+
+let makeArchive: (
+  directory: string,
+  options: CheckedArchiveOptions,
+  writer: ArchiveWriter | undefined,
+) => Archive
+
+/**
+ * Opens the archive in a directory. A writer makes the directory if only the last part of the path is missing, removes
+ * what an earlier writer has left half-made, and holds a lock until `close()`.
+ *
+ * Rejects with TypeError or RangeError for wrong arguments, and with a StillframeError: `BUSY` if there is another writer,
+ * `NOT_FOUND` if there is nothing to read, `FORMAT` or `VERSION` if it is no archive of ours, `IO`.
+ *
+ * @param place - a directory; relative paths and `file:` URLs are resolved at the call.
+ */
+export async function openArchive(place: string | URL, options?: ArchiveOptions): Promise<Archive> {
+  const callSite = new CallSite(openArchive)
+  const checked = checkArchiveOptions(options)
+  const directory = checkDirectory(place, checked.readOnly ? 'read' : 'write', 'place')
+  if (checked.readOnly) {
+    await openForReading(directory)
+    return makeArchive(directory, checked, undefined)
+  }
+  return makeArchive(directory, checked, await ArchiveWriter.open(directory, checked, callSite))
+}
+
+/** The memory of a service with a past: a directory of frames; see {@link openArchive}. */
+export class Archive {
+  /** Absolute. */
+  readonly directory: string
+  readonly readOnly: boolean
+  readonly #options: CheckedArchiveOptions
+  readonly #writer: ArchiveWriter | undefined
+  #schedule: Schedule | undefined
+  #closed = false
+
+  static {
+    makeArchive = (...args) => new Archive(...args)
+  }
+
+  private constructor(directory: string, options: CheckedArchiveOptions, writer: ArchiveWriter | undefined) {
+    if (options === undefined) throw new TypeError('Archive has no public constructor: use openArchive()')
+    this.directory = directory
+    this.readOnly = options.readOnly
+    this.#options = options
+    this.#writer = writer
+  }
+
+  /**
+   * Captures memory, and the objects that `state` writes, as one frame of this instant. Like `snapshot()` it blocks
+   * until all is frozen. The frame is in the archive when `done` resolves; before, and if it rejects, there is none.
+   *
+   * It builds on the newest frame, and holds only what differs from that. Changes are recorded between frames where that is
+   * possible (`trackChanges`, which is true by default here).
+   *
+   * @throws TypeError, RangeError for wrong arguments; the signal's reason if it is aborted already; StillframeError for
+   *   what fails up to the freeze, such as `ERR_STILLFRAME_BUSY` while another frame is captured, or if `state` is given and
+   *   V8's threads are not at rest. Later failures reject `done`.
+   */
+  capture<Returned = unknown, Meta = JsonValue>(
+    sources: Source | Record<string, Source>,
+    options?: CaptureOptions<Returned, Meta>,
+  ): Snapshot {
+    const checked = checkCapture(checkOptions(options, captureOptionNames))
+    return this.#writing('capture').capture({ sources, ...checked, entry: this.capture })
+  }
+
+  /**
+   * Takes a frame every `everyMs`, until it is stopped. Never are two captured at once: a time that comes while the frame before
+   * is still being captured is skipped, and counted. A frame that fails for a reason which passes by itself is tried again at once,
+   * a few times; one that fails for good does not end the schedule.
+   *
+   * The timer does not keep the process alive. `close()` ends the schedule as `stop()` does.
+   *
+   * @param sources - memory, or a function that is called for each frame: say, because regions come and go.
+   * @throws TypeError, RangeError for wrong arguments; StillframeError `ERR_STILLFRAME_BUSY` if there is a schedule already.
+   */
+  schedule<Returned = unknown, Meta = JsonValue>(
+    sources: ScheduledSources,
+    options: ScheduleOptions<Returned, Meta>,
+  ): Schedule {
+    const given = checkOptions(options, [...captureOptionNames, ...scheduleOptionNames])
+    const { everyMs, orChangedBytes, onFrame, onError, signal, onProgress, ...rest } = given
+    if (onProgress !== undefined) throw invalidArgValue('options.onProgress is not for schedules')
+    if (orChangedBytes !== undefined && rest.trackChanges === false) {
+      throw invalidArgValue(
+        'options.orChangedBytes needs a record of writes, which trackChanges: false rules out',
+      )
+    }
+    checkCapture(rest)
+    const request = {
+      sources,
+      everyMs: checkInteger(everyMs, 'options.everyMs', 10, 2 ** 31 - 1),
+      orChangedBytes: optionalInteger(orChangedBytes, 'options.orChangedBytes', 1, Number.MAX_SAFE_INTEGER),
+      signal: checkSignal(signal, 'options.signal'),
+      onFrame: checkCallback<(frame: Frame) => void>(onFrame, 'options.onFrame'),
+      onError: checkCallback<(error: unknown) => void>(onError, 'options.onError'),
+    }
+    if (typeof sources !== 'function') resolveSources(sources)
+    const writer = this.#writing('schedule')
+    request.signal?.throwIfAborted()
+    if (this.#schedule !== undefined) {
+      throw new StillframeError(
+        'ERR_STILLFRAME_BUSY',
+        `${this.directory}: there is a schedule already. Stop it first: frames build on one another, and one has all that is needed`,
+        { path: this.directory },
+      )
+    }
+    this.#schedule = startSchedule({
+      ...request,
+      capture: (memory) => this.capture(memory, rest as CaptureOptions),
+      frameOf: ({ id }) => toFrame(writer.table.byId(id) as KnownEntry, ['newest']),
+      onStopped: () => {
+        this.#schedule = undefined
+      },
+    })
+    return this.#schedule
+  }
+
+  /**
+   * The frames that are there, in order of number. A writer is not disturbed; a frame that it gives up meanwhile may be
+   * among them or not.
+   *
+   * @throws TypeError for wrong arguments; StillframeError.
+   */
+  async *frames(options?: FramesOptions): AsyncGenerator<Frame, void, undefined> {
+    const { from, to } = checkOptions(options, ['from', 'to'])
+    const fromMs = from === undefined ? Number.NEGATIVE_INFINITY : checkDate(from, 'options.from')
+    const toMs = to === undefined ? Number.POSITIVE_INFINITY : checkDate(to, 'options.to')
+    this.#refuseClosed()
+    const table = this.#writer?.table ?? (await readTable(this.directory))
+    const reasons =
+      (await this.#writer?.reasons()) ??
+      (await judgeFrames(this.directory, table, this.#options.retention)).reasons
+    for (const entry of table.listed()) {
+      if (!isKnown(entry)) continue
+      const { frozenAtMs } = entry.manifest
+      if (frozenAtMs < fromMs || frozenAtMs > toMs) continue
+      yield toFrame(entry, reasons.get(entry.number) ?? ['not pruned yet'])
+    }
+  }
+
+  /**
+   * Restores a frame, as `restore()` does a file: the newest at or before `at`, or that with `id`. A frame that is damaged
+   * is passed over (`skipped`), unless `onDamage` is `'throw'`. Until the restore is over the frame is not given up; with
+   * mode `'map'`, until its regions are closed or collected.
+   *
+   * Rejects as `restore()` does, and with a StillframeError: `GAP` if there is no whole frame at or before `at`, `NOT_FOUND`
+   * if there is none with `id`.
+   */
+  async restore<Meta = JsonValue>(options?: ArchiveRestoreOptions): Promise<ArchiveRestored<Meta>> {
+    const { at, id, onDamage, ...rest } = checkOptions(options, restoreOptionNames)
+    const wish = checkWish(at, id)
+    const otherwise = 'id' in wish ? 'throw' : 'older'
+    this.#refuseClosed()
+    return await restoreFrame<Meta>({
+      directory: this.directory,
+      wish,
+      onDamage:
+        onDamage === undefined ? otherwise : checkChoice(onDamage, 'options.onDamage', ['older', 'throw']),
+      options: rest as RestoreOptions,
+      onDamaged: (number) => this.#writer?.distrust(number),
+    })
+  }
+
+  /**
+   * Gives up the frames that no rule of the retention keeps. The newest frame stays, and so do the newest that is whole, and
+   * those that somebody is reading.
+   *
+   * Rejects with TypeError or RangeError for wrong arguments, and with a StillframeError: `IO`, `NO_SPACE`, `CLOSED`.
+   */
+  async prune(options?: PruneOptions): Promise<PruneReport> {
+    const given = checkOptions(options, ['dryRun', 'retention'])
+    const dryRun = checkBoolean(given.dryRun, 'options.dryRun', false)
+    const rules =
+      given.retention === undefined ? undefined : checkRetention(given.retention, 'options.retention')
+    const { kept, givenUp, freedBytes } = await this.#writing('prune').prune(rules, dryRun)
+    return {
+      kept: kept.map(({ entry, because }) => toFrame(entry, because)),
+      givenUp: givenUp.map((entry) => toFrame(entry, [])),
+      freedBytes,
+    }
+  }
+
+  /**
+   * Makes one full file of the newest frame and all that it builds on, in its place: the frame stays what it is. Archives do
+   * that by themselves (`fullEvery`).
+   *
+   * @returns the frame; undefined if there was nothing to do.
+   */
+  async compact(options?: { signal?: AbortSignal | undefined }): Promise<Frame | undefined> {
+    const given = checkOptions(options, ['signal'])
+    const signal = checkSignal(given.signal, 'options.signal')
+    const compacted = await this.#writing('compact').compact(signal)
+    return compacted && toFrame(compacted, [])
+  }
+
+  /**
+   * Reads every byte of every frame. Damage is not an error: the report says what is damaged, frame by frame. Rejects with the
+   * signal's reason, with TypeError for wrong arguments, and with a StillframeError if there is no archive any more.
+   */
+  async verify(options?: ArchiveVerifyOptions): Promise<ArchiveReport> {
+    const given = checkOptions(options, ['signal', 'onProgress'])
+    this.#refuseClosed()
+    return await verifyFrames({
+      directory: this.directory,
+      signal: checkSignal(given.signal, 'options.signal'),
+      onProgress: checkCallback<NonNullable<ArchiveVerifyOptions['onProgress']>>(
+        given.onProgress,
+        'options.onProgress',
+      ),
+      onDamaged: (number) => this.#writer?.distrust(number),
+    })
+  }
+
+  /**
+   * Stops the schedule, waits for the capture that is running, ends a compaction, and lets the next writer in. What has been restored stays
+   * as it is. Closing a closed archive does nothing.
+   */
+  async close(): Promise<void> {
+    this.#closed = true
+    await this.#schedule?.stop()
+    await this.#writer?.close()
+  }
+
+  /** The same as {@link Archive.close}, for `await using`. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
+  /** @internal */
+  [inspectValue.custom](_depth: number, options: object): string {
+    const { directory, readOnly } = this
+    const state = this.#closed ? 'closed' : 'open'
+    return `Archive ${inspectValue({ directory, readOnly, state }, options)}`
+  }
+
+  #writing(what: string): ArchiveWriter {
+    this.#refuseClosed()
+    if (this.#writer === undefined) {
+      throw invalidArgValue(`${what}() needs an archive that was opened for writing, without readOnly: true`)
+    }
+    return this.#writer
+  }
+
+  #refuseClosed(): void {
+    if (!this.#closed) return
+    throw new StillframeError(
+      'ERR_STILLFRAME_CLOSED',
+      `${this.directory}: the archive is closed. Open it again`,
+      {
+        path: this.directory,
+      },
+    )
+  }
+}
+
+/** @throws TypeError, RangeError. */
+function checkCapture(
+  given: UncheckedOptions<(typeof captureOptionNames)[number]>,
+): Omit<CaptureWish, 'sources' | 'entry'> {
+  const { state, full, trackChanges = true, ...rest } = given
+  return {
+    options: checkSnapshotOptions({ ...rest, trackChanges, overwrite: false }),
+    state: checkCallback<(out: StateWriter) => unknown>(state, 'options.state'),
+    full: checkBoolean(full, 'options.full', false),
+  }
+}
+
+const scheduleOptionNames = ['everyMs', 'orChangedBytes', 'onFrame', 'onError'] as const
+
+const captureOptionNames = [
+  'engine',
+  'memoryLimit',
+  'onMemoryLimit',
+  'kernelWrites',
+  'compression',
+  'maxBytesPerSecond',
+  'nice',
+  'metadata',
+  'trackChanges',
+  'stallTimeoutMs',
+  'signal',
+  'onProgress',
+  'state',
+  'full',
+] as const satisfies readonly (keyof CaptureOptions)[]
+
+const restoreOptionNames = [
+  'at',
+  'id',
+  'onDamage',
+  'mode',
+  'prefetch',
+  'verify',
+  'into',
+  'sections',
+  'maxBytes',
+  'limits',
+  'signal',
+  'onProgress',
+] as const satisfies readonly (keyof ArchiveRestoreOptions)[]
+
+function checkWish(at: unknown, id: unknown): RestoreWish {
+  if (id !== undefined) {
+    if (typeof id !== 'string') throw invalidArgType('options.id', 'a string', id)
+    if (at !== undefined) throw invalidArgValue('options.id and options.at cannot be given both')
+    return { id }
+  }
+  if (at === undefined || at === 'latest') return { latest: true }
+  return { atMs: checkDate(at, 'options.at') }
+}
+
+/** Of any realm. */
+function checkDate(value: unknown, name: string): number {
+  const time: unknown = (value as Partial<Date> | null)?.getTime?.()
+  if (typeof time !== 'number') throw invalidArgType(name, 'a Date', value)
+  if (Number.isNaN(time)) throw invalidArgValue(`${name} is an invalid Date`)
+  return time
+}

@@ -1,0 +1,20 @@
+/**
+ * The memory of a service with a past: frames in a directory, of which the newest, or that of any time, comes back.
+ *
+ * @module stillframe/archive
+ */
+
+export {
+  Archive,
+  type CaptureOptions,
+  type FramesOptions,
+  openArchive,
+  type PruneOptions,
+  type PruneReport,
+  type ScheduleOptions,
+} from './archive.js'
+export type { Frame } from './frame.js'
+export type { ArchiveOptions, Duration, Retention } from './options.js'
+export type { ArchiveRestored, ArchiveRestoreOptions, SkippedFrame } from './restore.js'
+export { Schedule, type ScheduledSources, type StopOptions } from './schedule.js'
+export type { ArchiveProblem, ArchiveReport, ArchiveVerifyOptions, FrameReport } from './verify.js'

@@ -1,0 +1,79 @@
+/**
+ * The manifest of a frame: one line of JSON, whose last member is the CRC-32 of what is before it.
+ *
+ *   {"format":1,"number":12,"id":"…", … ,"crc32":"0a1b2c3d"}
+ *
+ * Members that this version does not know are kept out of the way of those that it does: newer ones may be added.
+ */
+
+import { crc32 } from 'node:zlib'
+import type { FaultHandling } from '../addon/addon.js'
+import type { SnapshotResult } from '../snapshot/snapshot.js'
+
+const format = 1
+
+/** What a manifest says. Sizes are in bytes, times in milliseconds. */
+export interface Manifest {
+  readonly number: number
+  readonly id: string
+  /** Of the frame that it builds on; absent: it is full. */
+  readonly parentId?: string
+  readonly parentNumber?: number
+  /** Milliseconds since the epoch, with fractions. */
+  readonly frozenAtMs: number
+  readonly byteLength: number
+  readonly changedBytes: number
+  readonly scannedBytes: number
+  /** Of the file of its memory. */
+  readonly fileSize: number
+  readonly allocatedBytes: number
+  readonly engine: SnapshotResult['engine']
+  readonly faultHandling: FaultHandling
+  readonly pauseMs: number
+  readonly durationMs: number
+  readonly copiedBytesPeak: number
+  readonly sections: readonly { readonly name: string; readonly byteLength: number }[]
+  /** How the file is compressed, as the caller wished; absent: not at all. */
+  readonly compression?: { readonly codec: 'zstd'; readonly level: number }
+  /** Absent: it has no objects. */
+  readonly state?: { readonly fileSize: number; readonly crc32: string }
+  /** When a full file was made of its chain. */
+  readonly compactedAtMs?: number
+  /** When it was given up: it is listed no more, and its files go when nothing builds on them. */
+  readonly retiredAtMs?: number
+}
+
+/** Ends the text in front of the checksum. */
+const seal = /,"crc32":"([0-9a-f]{8})"\}\n$/
+
+/** The text of a manifest. */
+export function encodeManifest(manifest: Manifest): string {
+  // The time is there for people too.
+  const frozenAt = new Date(manifest.frozenAtMs).toISOString()
+  const body = JSON.stringify({ format, frozenAt, ...manifest }).slice(0, -1)
+  return `${body},"crc32":"${sumOf(body)}"}\n`
+}
+
+function sumOf(text: string): string {
+  return crc32(text).toString(16).padStart(8, '0')
+}
+
+/**
+ * @param number - of the frame that it has to be of.
+ * @throws Error with the reason why it cannot be believed.
+ */
+export function decodeManifest(text: string, number: number): Manifest {
+  const [sealed, sum] = seal.exec(text) ?? []
+  if (sealed === undefined) throw new Error('it does not end as a manifest does')
+  if (sumOf(text.slice(0, -sealed.length)) !== sum) throw new Error('its checksum is wrong')
+  const { format: written, ...manifest } = JSON.parse(text) as Manifest & { format: unknown }
+  if (written !== format) throw new Error(`it is of format ${written}, which this version cannot read`)
+  if (manifest.number !== number) throw new Error(`it is the manifest of frame ${manifest.number}`)
+  if (
+    typeof manifest.id !== 'string' ||
+    !Number.isFinite(manifest.frozenAtMs) ||
+    !Array.isArray(manifest.sections)
+  )
+    throw new Error('it lacks what every manifest has')
+  return manifest
+}

@@ -1,0 +1,154 @@
+/**
+ * Giving frames up. Each step leaves an archive that is sound:
+ *
+ *   1. The manifest says that the frame has been given up. From here on it is not listed.
+ *   2. When no listed frame builds on it, its files go: the memory and the objects first, the manifest last.
+ *
+ * A writer that dies in between leaves frames that are given up and still there; the next one goes on with step 2.
+ */
+
+import { stat } from 'node:fs/promises'
+import { removeFile, replaceFile, syncDirectory } from './durable-file.js'
+import { type Entry, type FrameTable, isKnown } from './frame-table.js'
+import { listDirectory } from './listing.js'
+import { lockForRemoval } from './lock.js'
+import { encodeManifest } from './manifest.js'
+import { pathOf } from './names.js'
+import { keptFrames, type RetentionRules } from './retention.js'
+
+/** What is to become of the frames that are listed. */
+export interface Judgement {
+  readonly kept: readonly Entry[]
+  readonly givenUp: readonly Entry[]
+  /** Of those that are kept, by number. */
+  readonly reasons: Map<number, string[]>
+}
+
+export async function judgeFrames(
+  directory: string,
+  table: FrameTable,
+  rules: RetentionRules | undefined,
+  distrusted: ReadonlySet<number> = new Set(),
+): Promise<Judgement> {
+  const { memories } = await listDirectory(directory)
+  let before = 0
+  // From here on nothing is waited for: a frame that is published meanwhile is not judged.
+  const listed = table.listed()
+  const frames = listed.map((entry) => {
+    // What is not known of a damaged one: it is not older than those before it.
+    before = entry.manifest?.frozenAtMs ?? before
+    return { number: entry.number, frozenAtMs: before, whole: isWhole(entry, table, memories, distrusted) }
+  })
+  const reasons = keptFrames(frames, rules)
+  return {
+    kept: listed.filter(({ number }) => reasons.has(number)),
+    givenUp: listed.filter(({ number }) => !reasons.has(number)),
+    reasons,
+  }
+}
+
+/** Whether nothing is known that stands against restoring a frame. No file is read. */
+function isWhole(
+  entry: Entry,
+  table: FrameTable,
+  memories: ReadonlySet<number>,
+  distrusted: ReadonlySet<number>,
+): boolean {
+  if (entry.damage !== undefined || !isKnown(entry)) return false
+  const { entries, missing } = table.chainOf(entry)
+  if (missing !== undefined) return false
+  return entries.every(({ number }) => memories.has(number) && !distrusted.has(number))
+}
+
+/** Step 1. @returns those that are in use, and stay. */
+export async function retireFrames(
+  directory: string,
+  table: FrameTable,
+  entries: readonly Entry[],
+): Promise<Entry[]> {
+  const inUse: Entry[] = []
+  let retired = 0
+  for (const entry of entries) {
+    const lock = await lockForRemoval(pathOf(directory, entry.number, 'memory'))
+    if (lock === 'held by another') {
+      inUse.push(entry)
+      continue
+    }
+    try {
+      if (!isKnown(entry)) continue
+      const manifest = { ...entry.manifest, retiredAtMs: Date.now() }
+      await replaceFile(pathOf(directory, entry.number, 'manifest'), encodeManifest(manifest))
+      table.put({ number: entry.number, manifest })
+      retired++
+    } finally {
+      if (lock !== 'not there') await lock.close()
+    }
+  }
+  // No file may be gone while the disk still has the older manifest, which lists it.
+  if (retired > 0) await syncDirectory(directory)
+  return inUse
+}
+
+/** Step 2, for all that can go. @returns how many bytes of the disk that has set free. */
+export async function removeRetired(directory: string, table: FrameTable): Promise<number> {
+  const needed = table.needed()
+  let freed = 0
+  for (const entry of table.retired()) {
+    if (!needed.has(entry.number)) freed += await removeFrame(directory, table, entry)
+  }
+  return freed
+}
+
+/**
+ * Removes frames of which nothing is known but that they are damaged. Not while a frame is missing on which another one
+ * builds: it may be this one.
+ */
+export async function removeUnknown(
+  directory: string,
+  table: FrameTable,
+  entries: readonly Entry[],
+): Promise<number> {
+  const isMissed = table.all().some((entry) => isKnown(entry) && table.chainOf(entry).missing !== undefined)
+  let freed = 0
+  for (const entry of entries)
+    if (!isKnown(entry) && !isMissed) freed += await removeFrame(directory, table, entry)
+  return freed
+}
+
+/** @returns how many bytes that has set free: none if somebody reads the file. */
+async function removeFrame(directory: string, table: FrameTable, entry: Entry): Promise<number> {
+  const lock = await lockForRemoval(pathOf(directory, entry.number, 'memory'))
+  if (lock === 'held by another') return 0
+  let freed = 0
+  try {
+    for (const part of ['memory', 'state'] as const) {
+      const path = pathOf(directory, entry.number, part)
+      const bytes = await allocatedBytes(path)
+      await removeFile(path)
+      freed += bytes
+    }
+    await removeFile(pathOf(directory, entry.number, 'manifest'))
+    table.remove(entry)
+    return freed
+  } finally {
+    if (lock !== 'not there') await lock.close()
+  }
+}
+
+/** What giving these frames up would set free at once: files that others build on stay. */
+export function bytesToFree(table: FrameTable, { kept, givenUp }: Judgement): number {
+  const needed = new Set(
+    kept.filter(isKnown).flatMap((entry) => table.chainOf(entry).entries.map(({ number }) => number)),
+  )
+  return givenUp
+    .filter(isKnown)
+    .filter(({ number }) => !needed.has(number))
+    .reduce((sum, { manifest }) => sum + manifest.allocatedBytes + (manifest.state?.fileSize ?? 0), 0)
+}
+
+async function allocatedBytes(path: string): Promise<number> {
+  return await stat(path).then(
+    ({ blocks }) => blocks * 512,
+    () => 0,
+  )
+}

@@ -1,0 +1,110 @@
+/**
+ * How a frame is published: its memory and its objects are written under the names that they keep, and brought to the
+ * disk; then the manifest makes a frame of them. Whatever fails before, there is no frame, and nothing is left.
+ */
+
+import type { Buffer } from 'node:buffer'
+import { createReadStream } from 'node:fs'
+import { crc32 } from 'node:zlib'
+import type { ForkJob } from '../heap/fork-job.js'
+import { giveUpSnapshot, type Sequel, type Snapshot, type SnapshotResult } from '../snapshot/snapshot.js'
+import { fromFile, removeFile, replaceFile, syncDirectory } from './durable-file.js'
+import type { KnownEntry } from './frame-table.js'
+import { encodeManifest, type Manifest } from './manifest.js'
+import { pathOf } from './names.js'
+
+export interface PublicationRequest {
+  readonly directory: string
+  readonly number: number
+  /** What the frame is captured upon; undefined: it is full. */
+  readonly parent: KnownEntry | undefined
+  /** The job that writes the objects of the same instant, if there are any. */
+  readonly state: ForkJob | undefined
+  readonly sections: Manifest['sections']
+  readonly compression: Manifest['compression']
+  /** The frame is on the disk. */
+  onPublished(manifest: Manifest): void
+  /** Nothing of it is left. */
+  onDiscarded(reason: unknown): void
+}
+
+export class Publication implements Sequel {
+  readonly #request: PublicationRequest
+  #snapshot: Snapshot | undefined
+
+  constructor(request: PublicationRequest) {
+    this.#request = request
+  }
+
+  /** The capture has begun. If the objects cannot be had, it is of no use. */
+  follow(snapshot: Snapshot): void {
+    this.#snapshot = snapshot
+    this.#request.state?.done.catch((reason: unknown) => giveUpSnapshot(snapshot, reason))
+  }
+
+  async commit(result: SnapshotResult): Promise<void> {
+    const { directory, number, state } = this.#request
+    const written = await state?.done
+    const path = pathOf(directory, number, 'state')
+    const manifest = this.#manifestOf(
+      result,
+      written && { fileSize: written.fileSize, crc32: await checksumOfFile(path) },
+    )
+    await replaceFile(pathOf(directory, number, 'manifest'), encodeManifest(manifest))
+    await syncDirectory(directory)
+    this.#request.onPublished(manifest)
+  }
+
+  async discard(reason: unknown): Promise<void> {
+    const { directory, number, state } = this.#request
+    state?.abort()
+    await state?.done.catch(() => {})
+    // The manifest first: without it there is no frame, whatever else is left.
+    for (const part of ['manifest', 'memory', 'state'] as const) {
+      await removeFile(pathOf(directory, number, part)).catch(() => {})
+    }
+    this.#request.onDiscarded(reason)
+  }
+
+  abort(): void {
+    this.#request.state?.abort()
+  }
+
+  #manifestOf(result: SnapshotResult, state: Manifest['state']): Manifest {
+    const { number, parent, sections, compression } = this.#request
+    const { id, parentId, byteLength, changedBytes, scannedBytes, fileSize, allocatedBytes } = result
+    const { engine, faultHandling, pauseMs, durationMs, copiedBytesPeak } = result
+    return {
+      number,
+      id,
+      ...(parentId !== undefined && { parentId }),
+      ...(parentId !== undefined && parent !== undefined && { parentNumber: parent.number }),
+      frozenAtMs: this.#snapshot?.frozenAt.getTime() ?? 0,
+      byteLength,
+      changedBytes,
+      scannedBytes,
+      fileSize,
+      allocatedBytes,
+      engine,
+      faultHandling,
+      pauseMs,
+      durationMs,
+      copiedBytesPeak,
+      sections,
+      ...(compression !== undefined && { compression }),
+      ...(state !== undefined && { state }),
+    }
+  }
+}
+
+/** CRC-32 of a file, in hexadecimal digits. It is read in pieces, each of which takes the thread for a moment. */
+export async function checksumOfFile(path: string, fd?: number): Promise<string> {
+  const options = { highWaterMark: 2 ** 20, ...(fd !== undefined && { fd, start: 0, autoClose: false }) }
+  let sum = 0
+  try {
+    for await (const piece of createReadStream(path, options)) sum = crc32(piece as Buffer, sum)
+  } catch (error) {
+    throw fromFile(error, path)
+  }
+  return sum.toString(16).padStart(8, '0')
+}

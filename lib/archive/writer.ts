@@ -1,0 +1,377 @@
+/**
+ * The one writer of an archive: takes frames, gives others up, and makes full files of chains that have grown long. It
+ * knows all frames by heart, since nobody else changes them.
+ *
+ * One capture at a time. What is done about older frames (`#tidy`) is done one after the other, beside the captures;
+ * a compaction reads and writes beside both, and only takes its turn to put its file in place.
+ */
+
+import { existsSync } from 'node:fs'
+import type { FileHandle } from 'node:fs/promises'
+import { performance } from 'node:perf_hooks'
+import process from 'node:process'
+import { CallSite, isError, messageOf, StillframeError } from '../base/errors.js'
+import { checkForkOptions } from '../heap/options.js'
+import { stateJob } from '../heap/state-job.js'
+import type { StateWriter } from '../heap/state-writer.js'
+import { resolveSources } from '../region/source.js'
+import { refuseInFrozenCopy } from '../snapshot/frozen-copy.js'
+import type { CheckedSnapshotOptions } from '../snapshot/options.js'
+import { beginSnapshot, type Snapshot } from '../snapshot/snapshot.js'
+import { compactFrame } from './compaction.js'
+import { type Entry, type FrameTable, isKnown, type KnownEntry } from './frame-table.js'
+import { pathOf } from './names.js'
+import { openForWriting } from './open.js'
+import type { CheckedArchiveOptions } from './options.js'
+import { bytesToFree, judgeFrames, removeRetired, removeUnknown, retireFrames } from './prune.js'
+import { Publication } from './publication.js'
+import type { RetentionRules } from './retention.js'
+
+/** A capture whose options have been checked. */
+export interface CaptureWish {
+  readonly sources: unknown
+  readonly options: CheckedSnapshotOptions
+  readonly state: ((out: StateWriter) => unknown) | undefined
+  /** True: the frame builds on no other. */
+  readonly full: boolean
+  /** The exported method that was called. */
+  readonly entry: (...args: never[]) => unknown
+}
+
+/** What `prune()` did, or would do. */
+export interface Pruned {
+  readonly kept: readonly { readonly entry: KnownEntry; readonly because: readonly string[] }[]
+  readonly givenUp: readonly KnownEntry[]
+  /** Bytes of the disk. */
+  readonly freedBytes: number
+}
+
+/**
+ * A chain may become so many times as long as it should before the next frame has to be a full one: where frames come
+ * faster than they are compacted, it would grow for ever.
+ */
+const longestChainFactor = 4
+
+export class ArchiveWriter {
+  readonly directory: string
+  readonly table: FrameTable
+  readonly #options: CheckedArchiveOptions
+  readonly #lock: FileHandle
+  #nextNumber: number
+  /** The capture that is running, with all that belongs to it. */
+  #capture: Promise<void> | undefined
+  /** Frames that could not be read when it was tried. */
+  readonly #distrusted = new Set<number>()
+  /** Those that somebody was reading when they were to be given up. */
+  #inUse = new Set<number>()
+  /** The next frame builds on no other, since that has just failed. */
+  #startAnew = false
+  #tidying: Promise<unknown> = Promise.resolve()
+  #compacting: { readonly done: Promise<unknown>; abort(reason: unknown): void } | undefined
+  /** No compaction begins by itself before the chain is so long. */
+  #compactFrom: number
+  #closed: Promise<void> | undefined
+
+  private constructor(
+    directory: string,
+    options: CheckedArchiveOptions,
+    opened: Awaited<ReturnType<typeof openForWriting>>,
+  ) {
+    this.directory = directory
+    this.#options = options
+    this.#lock = opened.lock
+    this.table = opened.table
+    this.#nextNumber = opened.nextNumber
+    this.#compactFrom = options.fullEvery
+  }
+
+  static async open(
+    directory: string,
+    options: CheckedArchiveOptions,
+    callSite: CallSite,
+  ): Promise<ArchiveWriter> {
+    return new ArchiveWriter(directory, options, await openForWriting(directory, callSite))
+  }
+
+  /** Somebody has found that this frame cannot be read: nothing may build on it. */
+  distrust(number: number): void {
+    this.#distrusted.add(number)
+  }
+
+  /** True while a capture runs. */
+  get capturing(): boolean {
+    return this.#capture !== undefined
+  }
+
+  capture({ sources: given, options, state, full, entry }: CaptureWish): Snapshot {
+    const calledAt = performance.now()
+    refuseInFrozenCopy('capture')
+    this.#refuseClosed()
+    const sources = resolveSources(given)
+    if (this.#capture !== undefined) {
+      throw new StillframeError(
+        'ERR_STILLFRAME_BUSY',
+        `${this.directory}: a frame is being captured. Await its 'done' first, or abort it`,
+        { path: this.directory },
+      )
+    }
+    if (options.signal?.aborted) throw options.signal.reason
+    const number = this.#nextNumber++
+    const parent = full ? undefined : this.#parentOfNext()
+    // First, since this is what may be refused. No JavaScript runs until the memory is frozen as well.
+    const job =
+      state &&
+      stateJob({
+        calledAt,
+        path: pathOf(this.directory, number, 'state'),
+        write: state,
+        options: checkForkOptions({
+          retry: false,
+          overwrite: false,
+          nice: options.pacing.nice,
+          ...(options.limits.memoryLimit > 0 && { memoryLimit: options.limits.memoryLimit }),
+        }),
+        callSite: new CallSite(entry),
+        entry,
+      })
+    let ended: () => void = () => {}
+    const publication = new Publication({
+      directory: this.directory,
+      number,
+      parent,
+      state: job,
+      sections: sources.map(({ name, byteLength }) => ({ name, byteLength })),
+      compression:
+        options.encoding.codec === 'zstd' ? { codec: 'zstd', level: options.encoding.level } : undefined,
+      onPublished: (manifest) => {
+        this.table.put({ number, manifest })
+        this.#startAnew = false
+        this.#capture = undefined
+        ended()
+        this.#tidyUp()
+      },
+      onDiscarded: (reason) => {
+        this.#startAnew ||= isOfParent(reason)
+        this.#capture = undefined
+        ended()
+      },
+    })
+    this.#capture = new Promise((resolve) => {
+      ended = resolve
+    })
+    try {
+      const snapshot = beginSnapshot({
+        calledAt,
+        sources,
+        path: pathOf(this.directory, number, 'memory'),
+        options: {
+          ...options,
+          parent: parent && {
+            path: pathOf(this.directory, parent.number, 'memory'),
+            id: parent.manifest.id,
+          },
+        },
+        sequel: publication,
+        entry,
+      })
+      publication.follow(snapshot)
+      return snapshot
+    } catch (error) {
+      void publication.discard(error)
+      throw error
+    }
+  }
+
+  /** The newest frame that can be read, as far as that can be told without reading it. */
+  #parentOfNext(): KnownEntry | undefined {
+    if (this.#startAnew) return undefined
+    const newest = this.#newestWhole()
+    if (newest === undefined) return undefined
+    const { entries } = this.table.chainOf(newest)
+    return entries.length < this.#options.fullEvery * longestChainFactor ? newest : undefined
+  }
+
+  #newestWhole(): KnownEntry | undefined {
+    return this.table
+      .listed()
+      .filter(isKnown)
+      .findLast((entry) => {
+        if (entry.damage !== undefined) return false
+        const { entries, missing } = this.table.chainOf(entry)
+        if (missing !== undefined || entries.some(({ number }) => this.#distrusted.has(number))) return false
+        return existsSync(pathOf(this.directory, entry.number, 'memory'))
+      })
+  }
+
+  /** Why each listed frame is kept. */
+  async reasons(): Promise<Map<number, string[]>> {
+    const { reasons, givenUp } = await judgeFrames(
+      this.directory,
+      this.table,
+      this.#options.retention,
+      this.#distrusted,
+    )
+    for (const { number } of givenUp) {
+      reasons.set(number, [this.#inUse.has(number) ? 'in use' : 'not pruned yet'])
+    }
+    return reasons
+  }
+
+  /** @param rules - undefined: those of the archive. */
+  async prune(rules: RetentionRules | undefined, dryRun: boolean): Promise<Pruned> {
+    this.#refuseClosed()
+    return await this.#inTurn(() => this.#prune(rules ?? this.#options.retention, dryRun))
+  }
+
+  async #prune(rules: RetentionRules | undefined, dryRun: boolean): Promise<Pruned> {
+    const { directory, table } = this
+    const judgement = await judgeFrames(directory, table, rules, this.#distrusted)
+    const { kept, givenUp, reasons } = judgement
+    if (dryRun) return prunedOf(kept, givenUp, reasons, bytesToFree(table, judgement))
+    const inUse = await retireFrames(directory, table, givenUp)
+    this.#inUse = new Set(inUse.map(({ number }) => number))
+    const gone = givenUp.filter(({ number }) => !this.#inUse.has(number))
+    for (const { number } of inUse) reasons.set(number, ['in use'])
+    const freed = (await removeUnknown(directory, table, gone)) + (await removeRetired(directory, table))
+    return prunedOf(
+      [...kept, ...inUse].sort((a, b) => a.number - b.number),
+      gone,
+      reasons,
+      freed,
+    )
+  }
+
+  /**
+   * Makes a full file of the newest frame and all that it builds on.
+   *
+   * @returns the frame; undefined if there is none, or if it is full.
+   */
+  async compact(signal: AbortSignal | undefined): Promise<KnownEntry | undefined> {
+    this.#refuseClosed()
+    // The one that is under way is of an older frame, or does the same.
+    while (this.#compacting !== undefined) await this.#compacting.done
+    this.#refuseClosed()
+    signal?.throwIfAborted()
+    return await this.#compact(2, signal)
+  }
+
+  async #compact(fromLength: number, signal: AbortSignal | undefined): Promise<KnownEntry | undefined> {
+    const newest = this.#newestWhole()
+    if (newest === undefined) return undefined
+    const chain = this.table.chainOf(newest).entries
+    if (chain.length < fromLength) return undefined
+    const controller = new AbortController()
+    const forward = (): void => controller.abort(signal?.reason)
+    signal?.addEventListener('abort', forward, { once: true })
+    const done = compactFrame({
+      directory: this.directory,
+      table: this.table,
+      chain,
+      signal: controller.signal,
+      inTurn: (step) => this.#inTurn(step),
+    })
+    this.#compacting = { done: done.catch(() => {}), abort: (reason) => controller.abort(reason) }
+    try {
+      return await done
+    } catch (error) {
+      // A chain that cannot be read is not worth building on.
+      if (isOfParent(error)) this.#startAnew = true
+      throw error
+    } finally {
+      signal?.removeEventListener('abort', forward)
+      this.#compacting = undefined
+    }
+  }
+
+  /** After each frame. What fails is told as a warning: the frame itself is safe. */
+  #tidyUp(): void {
+    if (this.#options.retention !== undefined) this.#inTurn(() => this.#pruneByItself()).catch(warn)
+    const newest = this.#newestWhole()
+    const length = newest === undefined ? 0 : this.table.chainOf(newest).entries.length
+    if (length < this.#compactFrom || this.#compacting !== undefined || this.#closed !== undefined) return
+    this.#compact(this.#compactFrom, undefined).then(
+      () => {
+        this.#compactFrom = this.#options.fullEvery
+        // What the frame was made of may go now.
+        if (this.#closed === undefined)
+          this.#inTurn(() => removeRetired(this.directory, this.table)).catch(warn)
+      },
+      (error: unknown) => {
+        if (this.#closed !== undefined) return
+        // A disk that is full now will be full after the next frame as well.
+        this.#compactFrom = length + this.#options.fullEvery
+        warn(error)
+      },
+    )
+  }
+
+  async #pruneByItself(): Promise<void> {
+    if (this.#closed === undefined) await this.#prune(this.#options.retention, false)
+  }
+
+  /** Runs one step after the other. */
+  async #inTurn<Value>(step: () => Promise<Value>): Promise<Value> {
+    const turn = this.#tidying.then(step)
+    this.#tidying = turn.catch(() => {})
+    return await turn
+  }
+
+  #refuseClosed(): void {
+    if (this.#closed === undefined) return
+    throw new StillframeError(
+      'ERR_STILLFRAME_CLOSED',
+      `${this.directory}: the archive is closed. Open it again`,
+      {
+        path: this.directory,
+      },
+    )
+  }
+
+  /** Waits for the capture that runs, ends the compaction, and gives the lock free. */
+  close(): Promise<void> {
+    this.#closed ??= this.#close()
+    return this.#closed
+  }
+
+  async #close(): Promise<void> {
+    this.#compacting?.abort(
+      new StillframeError('ERR_STILLFRAME_CLOSED', `${this.directory}: the archive was closed`),
+    )
+    await this.#capture
+    await this.#compacting?.done
+    await this.#tidying
+    await this.#lock.close()
+  }
+}
+
+function prunedOf(
+  kept: readonly Entry[],
+  givenUp: readonly Entry[],
+  reasons: ReadonlyMap<number, string[]>,
+  freedBytes: number,
+): Pruned {
+  return {
+    kept: kept.filter(isKnown).map((entry) => ({ entry, because: reasons.get(entry.number) ?? [] })),
+    givenUp: givenUp.filter(isKnown),
+    freedBytes,
+  }
+}
+
+/** What a frame builds on is missing or damaged. */
+function isOfParent(error: unknown): boolean {
+  const { code } = (error ?? {}) as { code?: unknown }
+  return (
+    code === 'ERR_STILLFRAME_PARENT' || code === 'ERR_STILLFRAME_CORRUPT' || code === 'ERR_STILLFRAME_FORMAT'
+  )
+}
+
+/** What goes wrong in the background, with no promise to reject. */
+function warn(error: unknown): void {
+  process.emitWarning(`stillframe: ${messageOf(error)}`, {
+    type: 'StillframeArchiveWarning',
+    ...(isError(error) && {
+      code: String((error as { code?: unknown }).code ?? ''),
+      detail: String(error.stack),
+    }),
+  })
+}
