@@ -35,6 +35,8 @@ export interface Io {
   print(lines: readonly string[]): Promise<void>
   /** The command's result, in the form that was asked for. Called once. */
   report(document: JsonDocument, lines: readonly string[]): Promise<void>
+  /** Lines on stderr, for people. */
+  remark(lines: readonly string[]): void
   /** A progress bar on stderr; draws nothing unless stderr is a terminal. */
   progress(label: string, bytesTotal?: number): ProgressBar
   /** The same for work that is counted in frames. */
@@ -66,6 +68,9 @@ export function createIo(json: boolean, signal: AbortSignal): Io {
         // JSON leaves characters as they are that a terminal obeys: people read it, too.
         json ? `${printableLines(JSON.stringify(document, undefined, 2))}\n` : `${lines.join('\n')}\n`,
       ),
+    remark: (lines) => {
+      process.stderr.write(`${lines.join('\n')}\n`)
+    },
     progress: (label, bytesTotal = 0) => startProgressBar(label, bytesTotal),
     steps: (label) => startStepBar(label),
   }

@@ -3,9 +3,12 @@
 import { Buffer } from 'node:buffer'
 import { stat } from 'node:fs/promises'
 import { printable } from '../base/printable.js'
+import { type ArchiveReportOptions, reportArchive } from '../report/archive.js'
 import type { ReportData } from '../report/data.js'
-import { type ReportOptions, reportChain, reportDirectory } from '../report/files.js'
+import type { ReportOptions } from '../report/examine.js'
+import { reportChain, reportDirectory } from '../report/files.js'
 import { renderPage } from '../report/page.js'
+import { isArchive, isDirectory, keepOptions, readRetention } from './archive.js'
 import { type Arguments, type Command, CommandError, UsageError } from './command.js'
 import { openFileSink } from './extract/sink.js'
 import type { Io } from './io.js'
@@ -26,21 +29,31 @@ export const report: Command = {
     last: { type: 'string', placeholder: 'N', help: `show the newest N frames (default ${defaultLast})` },
     verify: { type: 'boolean', help: 'check every byte of each frame' },
     parents: parentsOption,
+    ...keepOptions,
   },
   details: `
-PLACE is a directory with snapshots, or one snapshot, which is shown with all that it builds on. OUT is one
-file that loads nothing else: it can be mailed, printed, and opened without a network. It shows
-chains, sizes and damage, and where the memory changed between one frame and the next. For that the
-sums of the pages are read, 1/256 of the memory of each frame. Exit status 1 if a frame is damaged.`,
+PLACE is an archive, another directory with snapshots, or one snapshot, which is shown with all that it
+builds on. OUT is one file that loads nothing else: it can be mailed, printed, and opened without a network.
+It shows chains, sizes, pauses and damage, and where the memory changed between one frame and the next. For
+that the sums of the pages are read, 1/256 of the memory of each frame. With --keep-last and its kin it shows
+which frames of an archive these rules keep. Exit status 1 if a frame is damaged.`,
 
   async run(args, io) {
     const place = args.positional(0)
     const output = readOutput(args)
-    const last = readLast(args.value('last'))
+    const options = {
+      ...readParents(args),
+      last: readLast(args.value('last')),
+      verify: args.flag('verify'),
+      retention: readRetention(args),
+    }
     // Nobody waits for a report that has no place to go.
     await using sink = await openFileSink(output, args.flag('force'))
-    const data = await collect(place, { ...readParents(args), last, verify: args.flag('verify') }, io)
-    if (data.frames.length === 0) throw new CommandError(`${printable(place)} has no snapshots`)
+    const data = await collect(place, options, io)
+    if (data.frames.length === 0)
+      throw new CommandError(
+        `${printable(place)} has no ${(await isArchive(place)) ? 'frames' : 'snapshots'}`,
+      )
     const page = Buffer.from(renderPage(data))
     await sink.write(page)
     await sink.commit()
@@ -84,17 +97,18 @@ function readLast(text: string | undefined): number {
 /** Reads what the page shows, with a bar for each of the steps. */
 async function collect(
   place: string,
-  options: Omit<ReportOptions, 'signal' | 'onProgress'>,
+  options: Omit<ReportOptions & ArchiveReportOptions, 'signal' | 'onProgress'>,
   io: Io,
 ): Promise<ReportData> {
-  const isDirectory = await stat(place).then(
-    (stats) => stats.isDirectory(),
-    (error: Error) => {
-      throw new CommandError(`${printable(place)} cannot be read: ${error.message}`)
-    },
-  )
+  await stat(place).catch((error: Error) => {
+    throw new CommandError(`${printable(place)} cannot be read: ${error.message}`)
+  })
   const bar = io.steps('opening')
-  const collectFrom = isDirectory ? reportDirectory : reportChain
+  const collectFrom = (await isArchive(place))
+    ? reportArchive
+    : (await isDirectory(place))
+      ? reportDirectory
+      : reportChain
   return await collectFrom(place, {
     ...options,
     signal: io.signal,

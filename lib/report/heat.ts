@@ -16,13 +16,13 @@ const mostSections = 8
 
 /** One frame in the order of time. */
 export interface HeatFrame {
-  /** Undefined: it cannot be read, and the next one is compared with the one before it. */
-  path: string | undefined
+  path: string
+  /** The files that it builds on, and where others of them may be. */
+  parents: readonly string[]
 }
 
 /** Options of {@link measureHeat}. */
 export interface HeatOptions {
-  parents?: readonly string[] | undefined
   signal?: AbortSignal | undefined
   /** In comparisons. */
   onProgress?: ((done: number, total: number) => void) | undefined
@@ -42,24 +42,28 @@ export interface Heat {
 }
 
 /**
- * Compares each frame with the last one before it that can be read. No page is read, but the sums of
- * both frames' pages, 1/256 of their memory.
+ * Compares each frame with the last one before it that can be read; undefined is one that cannot. No
+ * page is read, but the sums of both frames' pages, 1/256 of their memory.
  *
  * Rejects only with the signal's reason.
  */
-export async function measureHeat(frames: readonly HeatFrame[], options: HeatOptions = {}): Promise<Heat> {
-  const { parents, signal, onProgress } = options
-  const readable = frames.flatMap(({ path }, index) => (path === undefined ? [] : [{ path, index }]))
+export async function measureHeat(
+  frames: readonly (HeatFrame | undefined)[],
+  { signal, onProgress }: HeatOptions = {},
+): Promise<Heat> {
+  const readable = frames.flatMap((frame, index) => (frame === undefined ? [] : [{ ...frame, index }]))
   const piecesPerFrame = Math.max(8, Math.floor(mostCells / Math.max(1, frames.length)))
   const differences = new Map<number, SectionDifference[]>()
   const changedBytes = new Map<number, number>()
   const failures = new Map<number, Error>()
-  const compare = (from: string, to: string): Promise<SectionDifference[]> =>
-    compareFrames(from, to, { pieces: mostPieces, signal, ...(parents && { parents }) })
-  let before: { path: string; index: number } | undefined
+  const compare = (from: HeatFrame, to: HeatFrame): Promise<SectionDifference[]> => {
+    const parents = [...new Set([...to.parents, ...from.parents, from.path])]
+    return compareFrames(from.path, to.path, { pieces: mostPieces, signal, parents })
+  }
+  let before: (HeatFrame & { index: number }) | undefined
   for (const [done, frame] of readable.entries()) {
     try {
-      const found = await compare((before ?? frame).path, frame.path)
+      const found = await compare(before ?? frame, frame)
       if (before !== undefined) {
         differences.set(frame.index, found)
         changedBytes.set(frame.index, pageBytes * sum(found.map(({ changedPages }) => changedPages)))

@@ -8,7 +8,8 @@ import { join } from 'node:path'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { type SnapshotResult, snapshot } from '../../lib/index.js'
 import type { ReportData } from '../../lib/report/data.js'
-import { type ReportOptions, reportChain, reportDirectory } from '../../lib/report/files.js'
+import type { ReportOptions } from '../../lib/report/examine.js'
+import { reportChain, reportDirectory } from '../../lib/report/files.js'
 import { measureHeat, shares } from '../../lib/report/heat.js'
 import { flipByte } from '../support/damage.js'
 import { rejectionOf } from '../support/expect-error.js'
@@ -187,8 +188,8 @@ describe('damage', () => {
   })
 
   it('of the first frame does not hide what changed between those after it', async () => {
-    const paths = [1, 0, 3, 4].map((n) => ({ path: join(frames, `${n}.sf`) }))
-    const heat = await measureHeat([{ path: join(frames, 'notes.txt') }, ...paths])
+    const paths = [1, 0, 3, 4].map((n) => ({ path: join(frames, `${n}.sf`), parents: [frames] }))
+    const heat = await measureHeat([{ path: join(frames, 'notes.txt'), parents: [] }, ...paths])
     expect([...heat.failures.keys()]).toEqual([0])
     expect([...heat.changedBytes.keys()]).toEqual([2, 3, 4])
   })

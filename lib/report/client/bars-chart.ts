@@ -110,7 +110,7 @@ function logarithmic(least: number, most: number, base: 10 | 1024): Scale {
   const first = Math.floor(Math.log(least) / Math.log(step) - 1e-9)
   const last = Math.log(most) / Math.log(step)
   const ticks: number[] = []
-  for (let power = first + 1; power <= last; power++) ticks.push(step ** power)
+  for (let power = first; power <= last; power++) ticks.push(step ** power)
   const every = Math.ceil(ticks.length / 4)
   return {
     ticks: ticks.filter((_, index) => (ticks.length - 1 - index) % every === 0),

@@ -68,7 +68,7 @@ export class Plot {
 
 /** Narrow pages have less room for labels. */
 export function plotLeft(width: number): number {
-  return width < 520 ? 52 : 84
+  return width < 520 ? 52 : 92
 }
 
 /** Free on the right, so that marks at the end are whole. */

@@ -41,9 +41,9 @@ export function retentionChart(frames: readonly Frame[]): Chart | undefined {
   }
 }
 
-/** `daily 2026-11-30` is kept by the rule `daily`. */
+/** `daily 2026-11-30` is kept by the rule `daily`; behind a comma stands more about it. */
 function ruleOf(reason: string): string {
-  return reason.replace(/\s+\d.*$/, '')
+  return reason.replace(/(?:\s+\d|,).*$/, '')
 }
 
 function rank(rule: string): number {
