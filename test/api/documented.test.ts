@@ -5,6 +5,7 @@
 
 import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
+import * as archive from '../../lib/archive/index.js'
 import * as heap from '../../lib/heap/index.js'
 import * as main from '../../lib/index.js'
 import { fileOptionNames } from '../../lib/snapshot/file-options.js'
@@ -42,4 +43,5 @@ test('every export is in docs/API.md', () => {
     )
   expect(missing(main, '^\\| ')).toEqual([])
   expect(missing(heap, '')).toEqual([])
+  expect(missing(archive, '')).toEqual([])
 })

@@ -36,6 +36,7 @@ const strictest: ts.CompilerOptions = {
   paths: {
     stillframe: [join(root, 'lib/index.ts')],
     'stillframe/heap': [join(root, 'lib/heap/index.ts')],
+    'stillframe/archive': [join(root, 'lib/archive/index.ts')],
     'stillframe/heap/signal': [join(root, 'lib/heap/signal.ts')],
   },
 }

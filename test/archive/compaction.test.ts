@@ -4,9 +4,9 @@
  * captures, readers and pruning, and with chains that cannot be read.
  */
 
-import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { readdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { inspect } from 'stillframe'
+import { compact, inspect } from 'stillframe'
 import { type Archive, openArchive } from 'stillframe/archive'
 import { expect, test } from 'vitest'
 import { rejectionOf } from '../support/expect-error.js'
@@ -185,4 +185,21 @@ test('a chain that cannot be read is not compacted, and the next frame begins an
   // One that is damaged does not make the others so.
   expect(await history.wrongOf(archive, frames.slice(3))).toEqual([])
   expect((await archive.verify()).frames.map(({ ok }) => ok)).toEqual([false, false, false, true])
+})
+
+test('a writer that died between the file and its manifest has left a full frame', async () => {
+  const place = inDirectory('archive')
+  const history = new History()
+  let archive = await openArchive(place)
+  for (let n = 1; n <= 3; n++) await history.take(archive)
+  await archive.close()
+  await compact(pathOf(place, 3), pathOf(place, 9))
+  renameSync(pathOf(place, 9), pathOf(place, 3))
+  archive = await openArchive(place)
+  const [frame] = (await listOf(archive)).slice(-1)
+  expect(frame).toMatchObject({ number: 3, kind: 'full', fileSize: statSync(pathOf(place, 3)).size })
+  await archive.prune({ retention: { last: 1 } })
+  expect(readdirSync(place).filter((name) => name.endsWith('.sf'))).toEqual(['0000000003.sf'])
+  expect(await history.wrongOf(archive, await listOf(archive))).toEqual([])
+  await archive.close()
 })

@@ -3,14 +3,17 @@
  * that are given up, compacted or removed at that moment are planned with anew. Proved with a writer that acts exactly there.
  */
 
+import { open } from 'node:fs/promises'
 import { afterEach, expect, test, vi } from 'vitest'
 import { type Archive, openArchive } from '../../lib/archive/index.js'
 import * as leases from '../../lib/archive/lease.js'
+import * as locks from '../../lib/archive/lock.js'
 import { Region } from '../../lib/index.js'
 import { rejectionOf } from '../support/expect-error.js'
 import { useTemporaryDirectory } from '../support/temporary-directory.js'
 
 vi.mock(import('../../lib/archive/lease.js'), { spy: true })
+vi.mock(import('../../lib/archive/lock.js'), { spy: true })
 const { takeLease } = await vi.importActual<typeof leases>('../../lib/archive/lease.js')
 
 const inDirectory = useTemporaryDirectory()
@@ -123,5 +126,21 @@ test('a frame is given up while its bytes are read: it stays until they have bee
   expect(into.every((byte) => byte === 1)).toBe(true)
   vi.mocked(leases.takeLease).mockReset()
   expect((await archive.prune({ retention: { last: 1 } })).kept.map(({ number }) => number)).toEqual([2])
+  region.close()
+})
+
+test('the file is removed between its opening and its lock: the newest frame is restored', async () => {
+  const region = Region.allocate(64 * 1024)
+  await using archive = await openArchive(inDirectory('archive'))
+  await take(archive, region, 1)
+  vi.mocked(locks.lockForReading).mockImplementationOnce(async (path) => {
+    const file = await open(path)
+    await take(archive, region, 2, { full: true })
+    await archive.prune({ retention: { last: 1 } })
+    return file
+  })
+  const restored = await archive.restore()
+  expect([restored.frame.number, restored.skipped]).toEqual([2, []])
+  restored.close()
   region.close()
 })
