@@ -40,6 +40,12 @@ beforeEach(needsBrowser)
 const open = (name: keyof typeof pages, options: Parameters<typeof openPage>[2] = desk): Promise<Opened> =>
   openPage(browser, join(directory, `${name}.html`), options)
 
+/** The table is made when it is opened. */
+async function openTable(page: Page): Promise<void> {
+  await page.locator('details.frames > summary').click()
+  await page.locator('tbody tr').first().waitFor()
+}
+
 /** What the page says is in sight, such as `120 frames` or `frames 3 – 40 of 120`. */
 const inSight = (page: Page): Promise<string | null> => page.locator('.state').textContent()
 
@@ -102,7 +108,7 @@ describe('every page', () => {
   it.each(Object.keys(pages) as (keyof typeof pages)[])('%s draws, and asks for nothing', async (name) => {
     await using opened = await open(name)
     const { page, requests, said } = opened
-    await page.locator('details.frames > summary').click()
+    await openTable(page)
     expect(await page.locator('tbody tr').count()).toBe(pages[name].frames.length)
     expect(await emptyCharts(page)).toEqual([])
     expect(said).toEqual([])
@@ -112,7 +118,7 @@ describe('every page', () => {
   it.each(Object.keys(pages) as (keyof typeof pages)[])('%s fits a phone', async (name) => {
     await using opened = await open(name, phone)
     const { page } = opened
-    await page.locator('details.frames > summary').tap()
+    await openTable(page)
     await page.locator('.toggle').tap()
     const widths = await page.evaluate(() => [
       document.documentElement.scrollWidth,
@@ -128,7 +134,7 @@ describe('every page', () => {
     ] as const) {
       await using opened = await open(name, { ...size, colorScheme })
       const { page } = opened
-      await page.locator('details.frames > summary').click()
+      await openTable(page)
       expect(await faintText(page)).toEqual([])
       const surface = await page.evaluate(
         () => getComputedStyle(document.querySelector('.panel') as Element).backgroundColor,
@@ -144,7 +150,7 @@ describe('every page', () => {
     ] as const) {
       await using opened = await open(name, options)
       const { page } = opened
-      await page.locator('details.frames > summary').click()
+      await openTable(page)
       await page.evaluate(axe)
       const violations = await page.evaluate(async () => {
         const { axe: rules } = globalThis as unknown as {
@@ -253,7 +259,7 @@ describe('frames', () => {
   it('that are damaged say why', async () => {
     await using opened = await open('many')
     const { page } = opened
-    await page.locator('details.frames > summary').click()
+    await openTable(page)
     await page.getByRole('button', { name: 'frame 112', exact: true }).click()
     expect(await page.locator('.damage-note').textContent()).toContain('is not as it was written')
     await page.getByRole('button', { name: 'frame 92', exact: true }).click()
