@@ -45,7 +45,7 @@ prebuilt="prebuilds/linux-$(node -p process.arch)-$libc"
 heap_addon="stillframe_heap-node$(node -p 'process.versions.node.split(".")[0]').node"
 for needed in package.json README.md LICENSE CHANGELOG.md source/binding.gyp dist/index.js dist/index.d.ts \
   dist/cli/main.js dist/heap/index.js dist/heap/index.d.ts dist/heap/signal.js dist/heap/signal.d.ts dist/metrics/index.js dist/metrics/index.d.ts \
-  dist/archive/index.js dist/archive/index.d.ts \
+  dist/archive/index.js dist/archive/index.d.ts dist/report/client.js dist/report/client.css \
   source/native/heap/heap_addon.cc source/native/child/hardening.cc source/vendor/xxhash/xxhash.h source/vendor/xxhash/LICENSE \
   source/vendor/zstd/zstd.h source/vendor/zstd/LICENSE \
   "$prebuilt/stillframe.node" "$prebuilt/$heap_addon"; do
@@ -53,7 +53,7 @@ for needed in package.json README.md LICENSE CHANGELOG.md source/binding.gyp dis
 done
 expected='^((package\.json|README\.md|LICENSE|CHANGELOG\.md|SECURITY\.md)$'
 expected+='|examples/.+\.(mjs|md|sh)$'
-expected+='|dist/.+\.(js|js\.map|d\.ts|d\.ts\.map)$|docs/.+\.(md|svg|png)$'
+expected+='|dist/.+\.(js|js\.map|d\.ts|d\.ts\.map)$|dist/report/client\.css$|docs/.+\.(md|svg|png)$'
 rooms="$(find native -mindepth 1 -maxdepth 1 -type d ! -name test -printf '|%f')"
 expected+="|source/binding\.gyp\$|source/native/(${rooms#|})/[a-z0-9_]+\.(cc|h)\$"
 expected+='|prebuilds/linux-(x64|arm64)-(glibc|musl)/stillframe(_heap-node[0-9]+)?\.node$'

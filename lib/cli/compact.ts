@@ -1,8 +1,13 @@
-/** `stillframe compact FILE -o OUT`: makes one full file of a frame and all that it builds on. */
+/**
+ * `stillframe compact FILE -o OUT`: makes one full file of a frame and all that it builds on; `compact PLACE` does so with
+ * the newest frame of an archive, in its place.
+ */
 
 import { printable } from '../base/printable.js'
 import { type Compression, compact as compactFrame } from '../index.js'
+import { isDirectory, openToWrite } from './archive.js'
 import { type Arguments, type Command, CommandError, isStillframeError, UsageError } from './command.js'
+import type { Io } from './io.js'
 import { parentsOption, readParents } from './parents.js'
 import { formatBytes, formatDuration, formatNumber } from './units.js'
 import { explainValues } from './values.js'
@@ -12,7 +17,12 @@ export const compact: Command = {
   summary: 'make one full snapshot of a delta and all that it builds on',
   positionals: ['FILE'],
   options: {
-    output: { type: 'string', short: 'o', placeholder: 'OUT', help: 'file to write; needed' },
+    output: {
+      type: 'string',
+      short: 'o',
+      placeholder: 'OUT',
+      help: 'file to write; needed, but not for an archive',
+    },
     force: { type: 'boolean', short: 'f', help: 'replace OUT if it exists' },
     compress: {
       type: 'string',
@@ -28,6 +38,7 @@ of; those stay, and what builds on FILE can be read with either of both. A full 
 
   async run(args, io) {
     const path = args.positional(0)
+    if (await isDirectory(path)) return await compactArchive(path, args, io)
     const output = readOutput(args)
     const compression = readCompression(args.value('compress'))
     const bar = io.progress('compacting')
@@ -50,6 +61,22 @@ of; those stay, and what builds on FILE can be read with either of both. A full 
     ])
     return 0
   },
+}
+
+async function compactArchive(place: string, args: Arguments, io: Io): Promise<number> {
+  for (const option of ['output', 'force', 'compress', 'parents']) {
+    if (args.flag(option)) {
+      throw new UsageError(`--${option} is not for an archive, which is compacted in its place`)
+    }
+  }
+  await using archive = await openToWrite(place)
+  const frame = await archive.compact({ signal: io.signal })
+  await io.report({ place, frame: frame ?? null }, [
+    frame === undefined
+      ? `${printable(place)}: nothing to compact, the newest frame is a full one`
+      : `${io.style.good('✓')} ${printable(place)}: frame ${frame.number} is full now, ${formatBytes(frame.allocatedBytes)} on the disk`,
+  ])
+  return 0
 }
 
 function readOutput(args: Arguments): string {

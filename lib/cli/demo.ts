@@ -7,6 +7,7 @@ import { join, resolve } from 'node:path'
 import process from 'node:process'
 import { capabilities, type EngineName, Region } from '../index.js'
 import { type Arguments, type Command, CommandError, UsageError } from './command.js'
+import { frameCount, showArchive } from './demo/archive.js'
 import { snapshotWith } from './demo/engine.js'
 import { type Measurement, measure, measureAlone, type Stage } from './demo/measure.js'
 import { copyInTurns, fillSeeded } from './demo/memory.js'
@@ -46,7 +47,8 @@ A service changes random pages the whole time, ${formatCount(targetWritesPerSeco
 loop that is measured. Its memory is saved by each engine, and once by copying all of it and writing
 the copy: in one run, under the same load. Every file is read back and compared byte for byte with the
 memory as it was at the call. Needs ${copiesInMemory} times the size in memory, and takes less where
-memory or disk is short.`,
+memory or disk is short. At last a small service is captured ${frameCount} times into an archive, and a page is made
+of it, which stays.`,
 
   async run(args, io) {
     const request = readRequest(args)
@@ -139,7 +141,9 @@ async function runDemo(request: DemoRequest, directory: string, io: Io): Promise
     // One file at a time: there may be room for only one.
     if (!kept) await rm(path, { force: true })
   }
-  await io.report(outcomeDocument(setting, { alone, ways }), describeOutcome(setting, { alone, ways }, io))
+  const archive = await showArchive(join(directory, 'archive'), `${directory}.html`, seed, io)
+  const measured = { alone, ways, archive }
+  await io.report(outcomeDocument(setting, measured), describeOutcome(setting, measured, io))
   return isRight(ways) ? 0 : 1
 }
 

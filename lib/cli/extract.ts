@@ -4,31 +4,22 @@
  */
 
 import { performance } from 'node:perf_hooks'
-import process from 'node:process'
 import { printable } from '../base/printable.js'
 import { inspect, restore } from '../index.js'
-import { type Arguments, type Command, CommandError, UsageError } from './command.js'
+import { type Command, CommandError } from './command.js'
+import { copyMemory, outputOptions, readOutput } from './extract/copy.js'
 import { type ByteSink, openFileSink, openStdoutSink } from './extract/sink.js'
 import type { Io } from './io.js'
 import { parentsOption, readParents } from './parents.js'
 import { formatBytes, formatDuration, formatNumber } from './units.js'
 import { explainValues } from './values.js'
 
-/** Written in such pieces: typed arrays end at 4 GiB on Node 20, sections do not. */
-const windowBytes = 2 ** 22
-
 export const extract: Command = {
   name: 'extract',
   summary: 'write the raw bytes of one section to a file or a pipe',
   positionals: ['FILE', 'SECTION'],
   options: {
-    output: {
-      type: 'string',
-      short: 'o',
-      placeholder: 'OUT',
-      help: "file to write; '-' is stdout (default: stdout)",
-    },
-    force: { type: 'boolean', short: 'f', help: 'replace OUT if it exists' },
+    ...outputOptions,
     parents: parentsOption,
   },
   details: `
@@ -37,7 +28,7 @@ with its whole contents or not at all, and with permissions 0600. Without -o, st
 a file; --json needs -o OUT, since stdout then carries the document.`,
 
   async run(args, io) {
-    const output = readOutput(args, io)
+    const output = readOutput(args, io, 'stillframe extract FILE SECTION -o OUT')
     const section: Section = { path: args.positional(0), name: args.positional(1), ...readParents(args) }
     const { path, name } = section
     const byteLength = await findSection(section)
@@ -67,17 +58,6 @@ interface Section {
   readonly parents?: string[]
 }
 
-/** Where the bytes go: a path, or undefined for stdout. */
-function readOutput(args: Arguments, io: Io): string | undefined {
-  const output = args.value('output')
-  const hint = "Give a file: 'stillframe extract FILE SECTION -o OUT'."
-  if (output !== undefined && output !== '-') return output
-  if (io.json) throw new UsageError('--json needs -o OUT: stdout cannot carry both', hint)
-  if (args.flag('force')) throw new UsageError('--force needs -o OUT', hint)
-  if (process.stdout.isTTY) throw new UsageError('raw bytes are not written to a terminal', hint)
-  return undefined
-}
-
 /** Size of the section. @throws CommandError that lists the sections there are. */
 async function findSection({ path, name, ...parents }: Section): Promise<number> {
   const { sections } = await inspect(path, parents).catch((error) => explainValues(path, error))
@@ -104,12 +84,7 @@ async function copySection(
     try {
       const buffer = restored.regions[name]?.buffer
       if (buffer === undefined) throw new CommandError(`section '${printable(name)}' was not restored`)
-      for (let offset = 0; offset < buffer.byteLength; offset += windowBytes) {
-        signal.throwIfAborted()
-        const length = Math.min(windowBytes, buffer.byteLength - offset)
-        await sink.write(new Uint8Array(buffer, offset, length))
-        bar.update(offset + length)
-      }
+      await copyMemory(buffer, sink, signal, (bytesDone) => bar.update(bytesDone))
     } finally {
       restored.close()
     }

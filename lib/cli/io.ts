@@ -6,7 +6,7 @@
 
 import process from 'node:process'
 import { printableLines } from '../base/printable.js'
-import { type ProgressBar, startProgressBar } from './progress.js'
+import { type ProgressBar, type StepBar, startProgressBar, startStepBar } from './progress.js'
 
 /** Anything that JSON can say. `undefined` members are left out, as JSON.stringify does. */
 export type JsonDocument = Readonly<Record<string, unknown>>
@@ -35,8 +35,12 @@ export interface Io {
   print(lines: readonly string[]): Promise<void>
   /** The command's result, in the form that was asked for. Called once. */
   report(document: JsonDocument, lines: readonly string[]): Promise<void>
+  /** Lines on stderr, for people. */
+  remark(lines: readonly string[]): void
   /** A progress bar on stderr; draws nothing unless stderr is a terminal. */
   progress(label: string, bytesTotal?: number): ProgressBar
+  /** The same for work that is counted in frames. */
+  steps(label: string): StepBar
 }
 
 /** The reason of `Io.signal` when a signal asks the process to end. */
@@ -64,7 +68,11 @@ export function createIo(json: boolean, signal: AbortSignal): Io {
         // JSON leaves characters as they are that a terminal obeys: people read it, too.
         json ? `${printableLines(JSON.stringify(document, undefined, 2))}\n` : `${lines.join('\n')}\n`,
       ),
+    remark: (lines) => {
+      process.stderr.write(`${lines.join('\n')}\n`)
+    },
     progress: (label, bytesTotal = 0) => startProgressBar(label, bytesTotal),
+    steps: (label) => startStepBar(label),
   }
 }
 

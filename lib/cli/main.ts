@@ -23,11 +23,15 @@ import { demo } from './demo.js'
 import { diff } from './diff.js'
 import { doctor } from './doctor.js'
 import { extract } from './extract.js'
+import { frames } from './frames.js'
 import { heapDiff } from './heap-diff.js'
 import { heapSummary } from './heap-summary.js'
 import { commandHelp, globalHelp } from './help.js'
 import { inspect } from './inspect.js'
 import { createIo, Interrupted, isBrokenPipe, styleFor, writeText } from './io.js'
+import { prune } from './prune.js'
+import { report } from './report.js'
+import { restore } from './restore.js'
 import { verify } from './verify.js'
 
 const commands: readonly Command[] = [
@@ -36,7 +40,11 @@ const commands: readonly Command[] = [
   verify,
   extract,
   diff,
+  frames,
+  restore,
+  prune,
   compact,
+  report,
   heapSummary,
   heapDiff,
   doctor,

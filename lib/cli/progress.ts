@@ -16,7 +16,19 @@ export interface ProgressBar {
   stop(): void
 }
 
-const silent: ProgressBar = { update: () => {}, stop: () => {} }
+const silent: ProgressBar & StepBar = { update: () => {}, stop: () => {} }
+
+const looks = {
+  barCompleteChar: '━',
+  barIncompleteChar: '─',
+  barsize: 28,
+  fps: 8,
+  hideCursor: true,
+  clearOnComplete: true,
+  emptyOnZero: true,
+  // Signals are main.ts's business: it aborts the work, and the work stops its bar.
+  gracefulExit: false,
+} as const
 
 /** Starts a bar on stderr, or does nothing when stderr is not a terminal. */
 export function startProgressBar(label: string, bytesTotal: number): ProgressBar {
@@ -26,15 +38,7 @@ export function startProgressBar(label: string, bytesTotal: number): ProgressBar
   const bar = new cliProgress.SingleBar({
     stream: process.stderr,
     format: `  ${label} {bar} {percentage}%  {done} of {all}  {speed}`,
-    barCompleteChar: '━',
-    barIncompleteChar: '─',
-    barsize: 28,
-    fps: 8,
-    hideCursor: true,
-    clearOnComplete: true,
-    emptyOnZero: true,
-    // Signals are main.ts's business: it aborts the work, and the work stops its bar.
-    gracefulExit: false,
+    ...looks,
   })
   const payload = (bytesDone: number): object => {
     const seconds = (performance.now() - begunMs) / 1000
@@ -59,6 +63,36 @@ export function startProgressBar(label: string, bytesTotal: number): ProgressBar
         bar.setTotal(total)
       }
       bar.update(Math.min(bytesDone, total), payload(bytesDone))
+    },
+    stop,
+  }
+}
+
+/** A bar that counts steps of several kinds, one kind after the other. */
+export interface StepBar {
+  update(label: string, done: number, total: number): void
+  /** As that of a {@link ProgressBar}. */
+  stop(): void
+}
+
+/** Starts such a bar on stderr, or does nothing when stderr is not a terminal. */
+export function startStepBar(label: string): StepBar {
+  if (!process.stderr.isTTY) return silent
+  const bar = new cliProgress.SingleBar({
+    stream: process.stderr,
+    format: '  {label} {bar} {value} of {total} frames',
+    ...looks,
+  })
+  const stop = (): void => {
+    process.removeListener('exit', stop)
+    bar.stop()
+  }
+  process.once('exit', stop)
+  bar.start(0, 0, { label })
+  return {
+    update(label, done, total) {
+      bar.setTotal(total)
+      bar.update(done, { label })
     },
     stop,
   }

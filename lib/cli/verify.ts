@@ -1,8 +1,9 @@
-/** `stillframe verify FILE`: checks every byte of a snapshot file. */
+/** `stillframe verify FILE`: checks every byte of a snapshot file, or of all frames of an archive. */
 
 import { performance } from 'node:perf_hooks'
 import { printable } from '../base/printable.js'
 import { type SnapshotInfo, type VerifyProblem, verify as verifyFile } from '../index.js'
+import { isDirectory, openToRead } from './archive.js'
 import { type Command, UsageError } from './command.js'
 import type { Io } from './io.js'
 import { parentsOption, readParents } from './parents.js'
@@ -16,7 +17,7 @@ const largestMaxProblems = 1_000_000
 
 export const verify: Command = {
   name: 'verify',
-  summary: 'check every byte of a snapshot',
+  summary: 'check every byte of a snapshot, or of an archive',
   positionals: ['FILE'],
   options: {
     'max-problems': {
@@ -29,12 +30,14 @@ export const verify: Command = {
   details: `
 Reads the whole file and compares it with its checksums. Problems are listed with the section and the
 offset in the file. Of a delta all that it builds on is checked as well, and that they belong together.
-Of a file of values (snapshotState) every value is read; its first problem is its last, too. Exit
-status 0 when there are none, 1 otherwise.`,
+Of a file of values (snapshotState) every value is read; its first problem is its last, too. FILE may be
+the directory of an archive: then every frame is checked, and a service that captures into it is not
+disturbed. Exit status 0 when there are no problems, 1 otherwise.`,
 
   async run(args, io) {
     const path = args.positional(0)
     const maxProblems = readCount(args.value('max-problems'))
+    if (await isDirectory(path)) return await verifyArchive(path, io)
     const values = await inspectValues(path).catch(() => undefined)
     if (values !== undefined) return await verifyValues(path, values, io)
     const bar = io.progress('verifying')
@@ -54,6 +57,52 @@ status 0 when there are none, 1 otherwise.`,
     await io.report({ file: path, ok, durationMs, problems, info }, lines)
     return ok ? 0 : 1
   },
+}
+
+async function verifyArchive(place: string, io: Io): Promise<number> {
+  await using archive = await openToRead(place)
+  const bar = io.steps('verifying')
+  const begunMs = performance.now()
+  const { ok, frames } = await archive
+    .verify({
+      signal: io.signal,
+      onProgress: ({ framesDone, framesTotal }) => bar.update('verifying', framesDone, framesTotal),
+    })
+    .finally(() => bar.stop())
+  const durationMs = performance.now() - begunMs
+  const damaged = frames.filter((frame) => !frame.ok)
+  const lines = ok
+    ? [
+        `${io.style.good('✓')} ${printable(place)}: every byte of ${count(frames.length, 'frame')} is as it was written ` +
+          io.style.dim(`(${formatDuration(durationMs)})`),
+      ]
+    : [
+        io.style.bad(
+          `✗ ${printable(place)}: ${formatCount(damaged.length)} of ${count(frames.length, 'frame')} cannot be restored`,
+        ),
+        '',
+        ...renderTable(
+          [
+            { title: 'frame', align: 'right' },
+            { title: 'section', align: 'left', optional: 1 },
+            { title: 'what is wrong', align: 'left' },
+          ],
+          damaged.flatMap(({ number, problems }) =>
+            problems
+              .slice(0, 1)
+              .map(({ section, reason }) => [
+                String(number),
+                section === undefined ? '–' : printable(section),
+                printable(reason) +
+                  (problems.length > 1 ? ` (and ${formatCount(problems.length - 1)} more)` : ''),
+              ]),
+          ),
+          io.style.dim,
+          io.tableWidth,
+        ),
+      ]
+  await io.report({ place, ok, durationMs, frames }, lines)
+  return ok ? 0 : 1
 }
 
 async function verifyValues(path: string, info: ValuesInfo, io: Io): Promise<number> {

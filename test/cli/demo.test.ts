@@ -1,9 +1,9 @@
 /**
  * Promise: the demo's figures are measured and its files proved on every engine this machine has, and it
- * leaves nothing behind. The tests run it on little memory in a directory of their own.
+ * leaves nothing behind but the page of its archive. The tests run it on little memory in a directory of their own.
  */
 
-import { existsSync, readdirSync, rmSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { capabilities, inspect } from '../../lib/index.js'
@@ -15,6 +15,15 @@ const small = ['demo', '--size', '32MiB', '--dir', directory]
 const available = Object.entries(capabilities().engines).flatMap(([name, probe]) =>
   probe.available ? [name] : [],
 )
+
+/** All that stays: the page of the archive, beside what has been removed. */
+function removePage(path: string): void {
+  expect(readFileSync(path, 'utf8')).toMatch(
+    /^<!doctype html>[\s\S]*Every byte of every frame was read and checked/,
+  )
+  expect(join(path, '..')).toBe(directory)
+  rmSync(path)
+}
 
 describe('demo', () => {
   it('proves the file of every available engine, and that of the naive way', async () => {
@@ -34,6 +43,9 @@ describe('demo', () => {
       const reopenings = (way['comparisons'] as unknown as Json[]).map(({ reopening }) => reopening)
       expect(reopenings).toEqual(way['engine'] === undefined ? ['read'] : ['map', 'copy'])
     }
+    expect(json['archive']).toMatchObject({ frames: 20, byteLength: 20 * 36 * 2 ** 20 })
+    expect(json['archive']?.['fileSize']).toBeLessThan(json['archive']?.['byteLength'] ?? 0)
+    removePage(String(json['archive']?.['page']))
     expect(readdirSync(directory)).toEqual([])
   })
 
@@ -48,6 +60,7 @@ describe('demo', () => {
       expect(text).toContain(title)
     }
     expect(text).not.toContain('\u001b')
+    removePage(/Its page is (.*)$/m.exec(text)?.[1] ?? '')
   })
 
   it('keeps the files with --keep and says where they are', async () => {
@@ -59,7 +72,9 @@ describe('demo', () => {
       expect(info.byteLength).toBe(2 ** 25)
     }
     expect(existsSync(join(kept, 'naive.bin'))).toBe(true)
+    expect(await inspect(join(kept, 'archive', '0000000020.sf'))).toMatchObject({ byteLength: 36 * 2 ** 20 })
     rmSync(kept, { recursive: true })
+    removePage(String(json['archive']?.['page']))
     expect(readdirSync(directory)).toEqual([])
   })
 

@@ -1,10 +1,12 @@
 /** What the demo says: before it begins, and when all has been measured. */
 
 import { availableParallelism } from 'node:os'
+import { printable } from '../../base/printable.js'
 import type { Io } from '../io.js'
 import { describeMachine, type FileSystem } from '../machine.js'
 import { wrap } from '../table.js'
-import { formatBytes, formatCount, formatNumber } from '../units.js'
+import { formatBytes, formatCount, formatMs, formatNumber } from '../units.js'
+import type { ShownArchive } from './archive.js'
 import type { Measurement } from './measure.js'
 import { figuresTable, footnotes, ratiosTable, ratiosTo } from './report.js'
 import type { Room } from './room.js'
@@ -27,6 +29,7 @@ export interface Measured {
   alone: ServiceReport
   /** The naive way first. */
   ways: readonly Measurement[]
+  archive: ShownArchive
 }
 
 /** What is about to be done, and where: said before it is done. */
@@ -55,7 +58,7 @@ export function describeSetting(setting: Setting, io: Io): string[] {
 }
 
 /** The outcome as lines for people. */
-export function describeOutcome(setting: Setting, { alone, ways }: Measured, io: Io): string[] {
+export function describeOutcome(setting: Setting, { alone, ways, archive }: Measured, io: Io): string[] {
   const [naive, ...others] = ways
   return [
     ...figuresTable(alone, ways, io),
@@ -67,11 +70,27 @@ export function describeOutcome(setting: Setting, { alone, ways }: Measured, io:
     '',
     ...footnotes(ways, io).map(io.style.dim),
     '',
+    ...describeArchive(archive, io),
+    '',
+  ]
+}
+
+function describeArchive(
+  { page, frames, byteLength, fileSize, pauseMs }: ShownArchive,
+  { style }: Io,
+): string[] {
+  const sizes = `${formatBytes(byteLength)} of memory, ${formatBytes(fileSize)} on the disk`
+  return [
+    `  ${style.bold(`An archive of ${frames} frames`)} of a small service: ${sizes}, pauses of ${formatMs(pauseMs)} ms at most.`,
+    `  Its page is ${printable(page)}`,
   ]
 }
 
 /** The outcome as a document. */
-export function outcomeDocument(setting: Setting, { alone, ways }: Measured): Record<string, unknown> {
+export function outcomeDocument(
+  setting: Setting,
+  { alone, ways, archive }: Measured,
+): Record<string, unknown> {
   const { room, wantedBytes, seed, directory, disk, loadAverage, kept } = setting
   const naive = ways[0]
   return {
@@ -87,6 +106,7 @@ export function outcomeDocument(setting: Setting, { alone, ways }: Measured): Re
     fileSystem: disk,
     kept,
     serviceAlone: alone,
+    archive,
     ways: ways.map((way) =>
       naive === undefined || way === naive ? way : { ...way, timesBetterThanNaive: ratiosTo(naive, way) },
     ),

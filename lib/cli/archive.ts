@@ -1,0 +1,105 @@
+/** What the commands that work on archives share. */
+
+import { access, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { type Archive, type Frame, openArchive, type Retention } from '../archive/index.js'
+import { markName } from '../archive/names.js'
+import { printable } from '../base/printable.js'
+import { type Arguments, CommandError, isStillframeError, type OptionSpec, UsageError } from './command.js'
+
+/** The rules of retention, in restic's words. */
+export const keepOptions: Readonly<Record<string, OptionSpec>> = {
+  'keep-last': { type: 'string', placeholder: 'N', help: 'keep the last N frames' },
+  'keep-within': {
+    type: 'string',
+    placeholder: 'TIME',
+    help: "keep what is younger than that: '30m', '12h', '7d', '2w'",
+  },
+  'keep-hourly': { type: 'string', placeholder: 'N', help: 'keep the newest of each of the last N hours' },
+  'keep-daily': { type: 'string', placeholder: 'N', help: 'the same of days (UTC)' },
+  'keep-weekly': { type: 'string', placeholder: 'N', help: 'the same of weeks, from Monday on' },
+}
+
+/** Undefined if no rule is given. @throws UsageError. */
+export function readRetention(args: Arguments): Retention | undefined {
+  const retention: { -readonly [key in keyof Retention]: Retention[key] } = {}
+  for (const rule of ['last', 'hourly', 'daily', 'weekly'] as const) {
+    const text = args.value(`keep-${rule}`)
+    if (text === undefined) continue
+    if (!/^[1-9]\d{0,8}$/.test(text)) {
+      throw new UsageError(`--keep-${rule} must be a whole number from 1 on, not '${text}'`)
+    }
+    retention[rule] = Number(text)
+  }
+  const within = args.value('keep-within')
+  if (within !== undefined) {
+    if (!/^[1-9]\d{0,8}[smhdw]$/.test(within)) {
+      throw new UsageError(`--keep-within must be a time such as 30m, 12h, 7d or 2w, not '${within}'`)
+    }
+    retention.within = within
+  }
+  return Object.keys(retention).length === 0 ? undefined : retention
+}
+
+/** True for a directory that an archive is in. */
+export async function isArchive(place: string): Promise<boolean> {
+  return await access(join(place, markName)).then(
+    () => true,
+    () => false,
+  )
+}
+
+/** True for a directory of any kind. */
+export async function isDirectory(place: string): Promise<boolean> {
+  return await stat(place).then(
+    (stats) => stats.isDirectory(),
+    () => false,
+  )
+}
+
+/** Opens an archive to look at it: a writer is not disturbed. */
+export async function openToRead(place: string, retention?: Retention): Promise<Archive> {
+  return await openArchive(place, { readOnly: true, ...(retention !== undefined && { retention }) })
+}
+
+/** Opens an archive that is there to change it. A mistyped place does not become one. */
+export async function openToWrite(place: string): Promise<Archive> {
+  await (await openToRead(place)).close()
+  try {
+    return await openArchive(place)
+  } catch (error) {
+    if (isStillframeError(error, 'BUSY')) {
+      throw new CommandError(
+        `${printable(place)} has a writer: the service that captures into it. It applies its own retention and ` +
+          'compacts by itself; ask it, or stop it first',
+      )
+    }
+    throw error
+  }
+}
+
+/** All of them, in order of number. */
+export async function framesOf(archive: Archive, range: { from?: Date; to?: Date } = {}): Promise<Frame[]> {
+  const frames: Frame[] = []
+  for await (const frame of archive.frames(range)) frames.push(frame)
+  return frames
+}
+
+/**
+ * Reads `2026-11-30T09:30Z`, with or without seconds. Without a zone it is UTC, in which all commands
+ * print times.
+ *
+ * @throws UsageError.
+ */
+export function readInstant(text: string, option: string): Date {
+  const [, day, time, zone = 'Z'] =
+    /^(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?) ?(Z|UTC|[+-]\d\d:\d\d)?$/.exec(text) ?? []
+  const instant = new Date(`${day}T${time}${zone === 'UTC' ? 'Z' : zone}`)
+  if (Number.isNaN(instant.getTime())) {
+    throw new UsageError(
+      `${option} must be a time, not '${text}'`,
+      "Write it like '2026-11-30T09:30' or '2026-11-30T09:30:00.250+01:00'; without a zone it is UTC.",
+    )
+  }
+  return instant
+}

@@ -1,0 +1,89 @@
+/** `stillframe frames PLACE`: the frames of an archive. */
+
+import type { Frame } from '../archive/index.js'
+import { printable } from '../base/printable.js'
+import { framesOf, keepOptions, openToRead, readInstant, readRetention } from './archive.js'
+import type { Command } from './command.js'
+import type { Io } from './io.js'
+import { renderTable } from './table.js'
+import { count, formatBytes, formatMs } from './units.js'
+
+export const frames: Command = {
+  name: 'frames',
+  summary: 'list the frames of an archive',
+  positionals: ['PLACE'],
+  options: {
+    from: { type: 'string', placeholder: 'TIME', help: 'only frames of then or later' },
+    to: { type: 'string', placeholder: 'TIME', help: 'only frames of then or earlier' },
+    ...keepOptions,
+  },
+  details: `
+Lists what can be restored, from the oldest to the newest; a service that captures is not disturbed. With
+--keep-last and its kin it says which of these rules keep a frame, and which frames none does: those
+'stillframe prune' with the same options would give up. TIME is like 2026-11-30T09:30, in UTC if no zone
+is given. Exit status 1 if a frame is known to be damaged; 'stillframe verify PLACE' finds out.`,
+
+  async run(args, io) {
+    const place = args.positional(0)
+    const [from, to] = (['from', 'to'] as const).map((name) => {
+      const text = args.value(name)
+      return text === undefined ? undefined : readInstant(text, `--${name}`)
+    })
+    const retention = readRetention(args)
+    await using archive = await openToRead(place, retention)
+    const found = await framesOf(archive, { ...(from && { from }), ...(to && { to }) })
+    const damaged = found.filter(({ damage }) => damage !== undefined)
+    await io.report({ place, frames: found }, describe(place, found, retention !== undefined, io))
+    return damaged.length === 0 ? 0 : 1
+  },
+}
+
+function describe(place: string, found: readonly Frame[], hasRules: boolean, io: Io): string[] {
+  const { style } = io
+  if (found.length === 0) return [`${printable(place)}: no frames`]
+  const stored = found.reduce((sum, frame) => sum + storedBytes(frame), 0)
+  const damaged = found.filter(({ damage }) => damage !== undefined)
+  return [
+    style.bold(printable(place)),
+    '',
+    ...framesTable(found, hasRules, io),
+    '',
+    `${count(found.length, 'frame')}, ${formatBytes(stored)} on the disk`,
+    ...damaged.map(({ number, damage = '' }) => style.bad(`✗ frame ${number}: ${printable(damage)}`)),
+  ]
+}
+
+/** Lines of a table; with why each frame is kept if there are rules. */
+export function framesTable(found: readonly Frame[], hasRules: boolean, { style, tableWidth }: Io): string[] {
+  return renderTable(
+    [
+      { title: 'frame', align: 'right' },
+      { title: 'frozen at', align: 'left' },
+      { title: 'kind', align: 'left' },
+      { title: 'memory', align: 'right', optional: 2 },
+      { title: 'changed', align: 'right', optional: 3 },
+      { title: 'on disk', align: 'right' },
+      { title: 'pause', align: 'right', optional: 4 },
+      { title: 'objects', align: 'left', optional: 5 },
+      ...(hasRules ? [{ title: 'kept because', align: 'left' as const, optional: 1 }] : []),
+    ],
+    found.map((frame) => [
+      String(frame.number),
+      frame.frozenAt.toISOString(),
+      frame.damage === undefined ? frame.kind : style.bad('damaged'),
+      formatBytes(frame.byteLength),
+      formatBytes(frame.changedBytes),
+      formatBytes(storedBytes(frame)),
+      `${formatMs(frame.pauseMs)} ms`,
+      frame.hasState ? 'yes' : '',
+      ...(hasRules ? [frame.keptBecause.map(printable).join(', ')] : []),
+    ]),
+    style.dim,
+    tableWidth,
+  )
+}
+
+/** What its files take on the disk. */
+export function storedBytes({ allocatedBytes, stateSize = 0 }: Frame): number {
+  return allocatedBytes + stateSize
+}

@@ -1,0 +1,37 @@
+/** The few facts at the beginning of a snapshot file, for files that cannot be opened as a whole. */
+
+import { Buffer } from 'node:buffer'
+import { open } from 'node:fs/promises'
+import { idFromBytes } from '../base/snapshot-id.js'
+
+/** See FileHeader in docs/FORMAT.md. */
+const magic = Buffer.from('89534652414d0d0a', 'hex')
+const headerBytes = 88
+
+/** What the header says. */
+export interface FileHeader {
+  id: string
+  /** Absent: a full file. */
+  parentId?: string
+  frozenAt: Date
+}
+
+/**
+ * Reads the header without checking it: good for the order of files and for what is said about one
+ * that is damaged, never for its memory. Undefined if the file is no snapshot.
+ *
+ * @throws what node:fs throws.
+ */
+export async function readHeader(path: string): Promise<FileHeader | undefined> {
+  await using file = await open(path)
+  const { buffer, bytesRead } = await file.read(Buffer.alloc(headerBytes), 0, headerBytes, 0)
+  if (bytesRead < headerBytes || !buffer.subarray(0, magic.length).equals(magic)) return undefined
+  const parentId = buffer.subarray(32, 48)
+  const frozenAt = new Date(Number(buffer.readBigInt64LE(64) / 1_000_000n))
+  return {
+    id: idFromBytes(buffer.subarray(16, 32)),
+    ...(parentId.some((byte) => byte !== 0) && { parentId: idFromBytes(parentId) }),
+    // What no Date can say was not written by a clock.
+    frozenAt: Number.isNaN(frozenAt.getTime()) ? new Date(0) : frozenAt,
+  }
+}
