@@ -8,11 +8,8 @@ const longest = 160
 /** At most so many characters, all of them visible. */
 export function shown(text: string, length = longest): string {
   // Cut twice: characters that are made visible grow, and a long text need not be read to its end.
-  const visible = printable(
-    Array.from(text.slice(0, 2 * length))
-      .slice(0, length)
-      .join(''),
-  )
+  const start = Array.from(text.slice(0, 2 * length)).slice(0, length)
+  const visible = printable(start.join(''))
   return visible.length < text.length || visible.length > length
     ? `${visible.slice(0, length - 1)}…`
     : visible
