@@ -10,6 +10,7 @@ import { Region, StillframeError } from 'stillframe'
 import { type Archive, type Frame, openArchive, type Schedule } from 'stillframe/archive'
 import { expect, test, vi } from 'vitest'
 import { rejectionOf, thrownBy } from '../support/expect-error.js'
+import { clearFaults, injectFault } from '../support/faults.mjs'
 import { startFixture } from '../support/fixture.js'
 import { needsVariant } from '../support/needs.js'
 import { waitUntil } from '../support/processes.mjs'
@@ -159,19 +160,21 @@ test('a frame that fails is not tried over and over because much has been writte
   bytes.fill(1)
   await archive.capture(region).done
   const errors: unknown[] = []
-  const schedule = archive.schedule(region, {
-    everyMs: never,
-    orChangedBytes: 1,
-    onError: (error) => void errors.push(error),
-    state() {
-      throw new Error('mine')
-    },
-  })
-  bytes[0] = 2
-  await waitUntil(() => errors.length > 0, 'it has failed')
-  await setTimeout(400)
-  expect(errors.length).toBe(1)
-  await schedule.stop()
+  injectFault('fsync', 1, 'EIO', true)
+  try {
+    const schedule = archive.schedule(region, {
+      everyMs: never,
+      orChangedBytes: 1,
+      onError: (error) => void errors.push(error),
+    })
+    bytes[0] = 2
+    await waitUntil(() => errors.length > 0, 'it has failed')
+    await setTimeout(500)
+    expect(errors).toMatchObject([{ code: 'ERR_STILLFRAME_IO' }])
+    await schedule.stop()
+  } finally {
+    clearFaults()
+  }
   await archive.close()
 })
 
