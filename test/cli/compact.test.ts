@@ -3,7 +3,15 @@
  * chains, by what other commands say of the new file, and by what is left when it fails.
  */
 
-import { copyFileSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import {
+  copyFileSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { Region, snapshot } from '../../lib/index.js'
@@ -131,10 +139,10 @@ describe('compact', () => {
     const args = ['compact', big, '-o', join(place, 'out'), '--compress', 'zstd:19']
     const { status, stdout, stderr } = await run(args, {
       meanwhile: (child) => {
-        // As soon as there is a file that could be left behind; some filesystems show none before the end.
+        // As soon as there is a file that could be left behind, which need not have a name yet.
         let waits = 0
         const timer = setInterval(() => {
-          if (readdirSync(place).length === 0 && ++waits < 300) return
+          if (!hasOpenIn(child.pid, place) && ++waits < 5000) return
           clearInterval(timer)
           child.kill('SIGINT')
         }, 2)
@@ -145,3 +153,14 @@ describe('compact', () => {
     expect(readdirSync(place)).toEqual([])
   })
 })
+
+/** Whether a process has a file of this directory open, with a name or without. */
+function hasOpenIn(pid: number | undefined, place: string): boolean {
+  return readdirSync(`/proc/${pid}/fd`).some((fd) => {
+    try {
+      return readlinkSync(`/proc/${pid}/fd/${fd}`).startsWith(`${place}/`)
+    } catch {
+      return false // closed meanwhile
+    }
+  })
+}
