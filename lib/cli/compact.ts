@@ -66,7 +66,9 @@ of; those stay, and what builds on FILE can be read with either of both. A full 
 async function compactArchive(place: string, args: Arguments, io: Io): Promise<number> {
   for (const option of ['output', 'force', 'compress', 'parents']) {
     if (args.flag(option)) {
-      throw new UsageError(`--${option} is not for an archive, which is compacted in its place`)
+      throw new CommandError(
+        `${printable(place)} is a directory: an archive is compacted in its place, without --${option}; else name a file`,
+      )
     }
   }
   await using archive = await openToWrite(place)
