@@ -232,20 +232,20 @@ void* Mmap(void* address, size_t length, int protection, int flags, int fd, uint
     }
     return reinterpret_cast<void*>(-error);
   }
-  void* mapped = reinterpret_cast<void*>(Invoke(Call::kMmap, SYS_mmap, address, length, protection,
-                                                flags, static_cast<int64_t>(fd), offset));
-#if defined(__SANITIZE_ADDRESS__)
-  // ASan does not see that a mapping is new: what a thread had poisoned of its stack, when there was one
-  // at this address, would still count.
-  if (!IsError(mapped)) __asan_unpoison_memory_region(mapped, length);
-#endif
-  return mapped;
+  return reinterpret_cast<void*>(Invoke(Call::kMmap, SYS_mmap, address, length, protection, flags,
+                                        static_cast<int64_t>(fd), offset));
 }
 int Munmap(void* address, size_t length) {
   if (kMapThroughLibc) {
     if (const int error = InjectedError(Call::kMunmap)) return -error;
     return munmap(address, length) == 0 ? 0 : -errno;
   }
+#if defined(__SANITIZE_ADDRESS__)
+  // ASan does not see that a mapping goes: what a bare thread has poisoned of its stack would count for
+  // whatever comes to lie there next. Stacks lie in small mappings; of large ones it would take as long
+  // as writing to an eighth of them.
+  if (length <= size_t{1} << 30) __asan_unpoison_memory_region(address, length);
+#endif
   return static_cast<int>(Invoke(Call::kMunmap, SYS_munmap, address, length));
 }
 int Madvise(void* address, size_t length, int advice) {
