@@ -24,7 +24,7 @@ const {
   VECTOR_ARCHIVE = 'vectors.frames',
   VECTOR_MEGABYTES = '512', // ignored when there is a frame
   VECTOR_DIMENSIONS = '128',
-  VECTOR_RESTORE_MODE = 'copy', // 'map': memory comes from the files, which the archive then keeps; frames cost more
+  VECTOR_RESTORE_MODE = 'copy', // 'map': pages stay the files' until they are written; writes are not recorded then
   VECTOR_FRAME_SECONDS = '5',
 } = process.env
 
