@@ -4,6 +4,7 @@ import os from 'node:os'
 import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
+import { bench as archive } from './archive.mjs'
 import { bench as deltas } from './deltas.mjs'
 import { bench as eventLoop } from './event-loop.mjs'
 import { bench as firstWrite } from './first-write.mjs'
@@ -42,6 +43,7 @@ const benches = [
   eventLoop,
   secondSnapshot,
   deltas,
+  archive,
   memory,
   independence,
   heap,

@@ -1,33 +1,44 @@
-// A cache of JavaScript objects, and the file that it is saved to and loaded from.
+// A cache of JavaScript objects, and how a frame of it is written and read.
 //
-// The file holds values, as `out.value()` of stillframe/heap writes them: first a head, { sequence, size }, then batches
-// of entries, arrays of [key, entry].
+// A frame has the objects as values, as `out.value()` writes them: first a head, { sequence, size }, then batches of
+// entries, arrays of [key, entry]. And it has memory, here only the sequence number once more. Both are of one instant,
+// and load() checks that they are: a service with big tables in Regions and an index in JavaScript relies on it.
 
-import { existsSync } from 'node:fs'
-import { readValues } from 'stillframe/heap'
+import { Region } from 'stillframe'
 
 // One value of a million entries would have to be in memory whole, as bytes, on both sides; a value for each entry
 // would be mostly overhead.
 const entriesInBatch = 1_000
 
 export class Cache {
+  /** What to capture, besides what save() writes. */
+  regions = { counter: Region.allocate(8) }
   /** Writes so far: grows by one with each. */
   sequence = 0
+  #counter = new Float64Array(this.regions.counter.buffer)
   #entries = new Map()
 
-  /** The cache as it was at the last complete save, or undefined when there is none. */
-  static async load(path) {
-    if (!existsSync(path)) return undefined
-    const values = readValues(path)
-    const { value: head } = await values.next()
+  /** The cache of the newest frame that is whole, or undefined when the archive is new. */
+  static async load(archive) {
+    const { done: isNew } = await archive.frames().next()
+    if (isNew) return undefined
     const cache = new Cache()
-    cache.sequence = head.sequence
+    const restored = await archive.restore({ into: cache.regions })
+    for (const { number, reason } of restored.skipped) console.error(`frame ${number} is damaged: ${reason}`)
+    const values = restored.state()
+    const { value: head } = await values.next()
     for await (const batch of values) for (const [key, entry] of batch) cache.#entries.set(key, entry)
-    if (cache.size !== head.size) throw new Error(`${path} has ${cache.size} entries instead of ${head.size}`)
+    restored.close()
+    cache.sequence = head.sequence
+    const isOneInstant = cache.sequence === cache.#counter[0] && cache.size === head.size
+    if (!isOneInstant) throw new Error(`memory and objects of frame ${restored.frame.number} do not agree`)
     return cache
   }
 
-  /** Runs in the forked copy of the process, where nobody changes the cache meanwhile. */
+  /**
+   * Runs in the forked copy of the process, where nobody changes the cache meanwhile. Regions cannot be read there:
+   * they are captured beside it.
+   */
   save(out) {
     out.value({ sequence: this.sequence, size: this.size })
     let batch = []
@@ -51,16 +62,14 @@ export class Cache {
 
   /** Returns the sequence number of the write. */
   set(key, value) {
-    this.sequence += 1
-    this.#entries.set(key, { value, sequence: this.sequence, storedAt: new Date() })
-    return this.sequence
+    const sequence = this.#count()
+    this.#entries.set(key, { value, sequence, storedAt: new Date() })
+    return sequence
   }
 
   /** Returns the sequence number of the write; undefined when there was nothing to delete. */
   delete(key) {
-    if (!this.#entries.delete(key)) return undefined
-    this.sequence += 1
-    return this.sequence
+    return this.#entries.delete(key) ? this.#count() : undefined
   }
 
   /** So many entries, for something to save. */
@@ -73,5 +82,11 @@ export class Cache {
         tags: ['new', 'sale'],
       })
     }
+  }
+
+  #count() {
+    this.sequence += 1
+    this.#counter[0] = this.sequence
+    return this.sequence
   }
 }

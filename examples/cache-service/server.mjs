@@ -7,27 +7,60 @@
 //   curl -X DELETE localhost:8080/entries/apple
 //   curl           localhost:8080/status
 //
-// While it answers, it saves the whole cache every few seconds, each time as it is at one instant. However it ends,
-// even by SIGKILL in the middle of a save, it starts again from the last complete one. See README.md.
+// While it answers, it takes a frame of the whole cache every few seconds, each as it is at one instant. However it ends,
+// even by SIGKILL in the middle of a frame, it starts again from the last complete one. See README.md.
 
 import { createServer } from 'node:http'
 import process from 'node:process'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { openArchive } from 'stillframe/archive'
 import { Cache } from './cache.mjs'
-import { Saves } from './saves.mjs'
 
 const {
   PORT = '8080',
-  CACHE_FILE = 'cache.values',
-  CACHE_OBJECTS = '1000000', // what a new cache is filled with; ignored when there is a file
-  CACHE_SAVE_SECONDS = '5',
+  CACHE_ARCHIVE = 'cache.frames',
+  CACHE_OBJECTS = '1000000', // what a new cache is filled with; ignored when there is a frame
+  CACHE_FRAME_SECONDS = '30',
 } = process.env
 
+const archive = await openArchive(CACHE_ARCHIVE, { retention: { last: 3 } })
 const started = performance.now()
-const loaded = await Cache.load(CACHE_FILE)
+const loaded = await Cache.load(archive)
 const loadMs = loaded && performance.now() - started
 const cache = loaded ?? new Cache()
 if (loaded === undefined) cache.fill(Number(CACHE_OBJECTS))
-const saves = new Saves(cache, CACHE_FILE, Number(CACHE_SAVE_SECONDS) * 1000, loaded?.sequence ?? 0)
+
+const state = (out) => cache.save(out)
+let captured // the sequence number in the frame that is being captured
+let last
+const schedule = archive.schedule(
+  () => {
+    captured = cache.sequence
+    return cache.regions
+  },
+  {
+    everyMs: Number(CACHE_FRAME_SECONDS) * 1000,
+    state,
+    onFrame({ number, pauseMs, durationMs, stateSize }) {
+      last = { number, sequence: captured, pauseMs, durationMs, stateSize }
+    },
+    // The service goes on, with the last complete frame; the next turn tries again.
+    onError: (error) => console.error(`no frame: ${error.message}`),
+  },
+)
+
+/** One last frame. A schedule tries again what passes by itself, such as a busy thread of V8; here it is up to us. */
+async function captureLast() {
+  const signal = AbortSignal.timeout(60_000)
+  for (let tries = 1; ; tries++) {
+    try {
+      return await archive.capture(cache.regions, { state, signal }).done
+    } catch (error) {
+      if (tries === 5) throw error
+      await sleep(100)
+    }
+  }
+}
 
 const largestBody = 2 ** 20
 
@@ -55,8 +88,8 @@ async function answer(request) {
   }
   if (pathname === '/status' && request.method === 'GET') {
     const { sequence, size } = cache
-    const { completed, last, progress } = saves
-    return { sequence, size, loadMs, saves: { completed, last, progress } }
+    const { taken, failed, skipped, capturing } = schedule
+    return { sequence, size, loadMs, frames: { taken, failed, skipped, capturing, last } }
   }
   return undefined
 }
@@ -83,7 +116,9 @@ for (const signal of ['SIGTERM', 'SIGINT']) {
   process.once(signal, async () => {
     server.close()
     server.closeAllConnections()
-    await saves.end()
+    await schedule.stop({ withinMs: 20_000 })
+    await captureLast()
+    await archive.close()
     process.exit()
   })
 }

@@ -9,31 +9,49 @@
 //   curl -X POST localhost:8080/search -d '{"vector": [0.1, 0.2, ...], "count": 10}'
 //   curl         localhost:8080/status
 //
-// While it answers, it saves all vectors every few seconds, each time as they are at one instant. However it
-// ends, even by SIGKILL in the middle of a snapshot, it starts again from the last complete one. What was written
-// after that one is lost: a service that may lose nothing keeps a log of its writes, and replays those with a
-// sequence number above the snapshot's.
+// While it answers, it takes a frame of all vectors every few seconds, each as they are at one instant; a frame holds
+// what has changed since the one before. However it ends, even by SIGKILL in the middle of a frame, it starts again
+// from the last complete one. What was written after that one is lost: a service that may lose nothing keeps a log of
+// its writes, and replays those with a sequence number above the frame's.
 
 import { createServer } from 'node:http'
 import process from 'node:process'
-import { Snapshots } from './snapshots.mjs'
+import { openArchive } from 'stillframe/archive'
 import { Table } from './table.mjs'
 
 const {
   PORT = '8080',
-  VECTOR_FILE = 'vectors.snapshot',
-  VECTOR_MEGABYTES = '512', // ignored when there is a snapshot
+  VECTOR_ARCHIVE = 'vectors.frames',
+  VECTOR_MEGABYTES = '512', // ignored when there is a frame
   VECTOR_DIMENSIONS = '128',
-  VECTOR_RESTORE_MODE = 'map', // 'copy': reads everything at the start, and does not need the file afterwards
-  VECTOR_SNAPSHOT_SECONDS = '5',
+  VECTOR_RESTORE_MODE = 'copy', // 'map': pages stay the files' until they are written; writes are not recorded then
+  VECTOR_FRAME_SECONDS = '5',
 } = process.env
 
+const archive = await openArchive(VECTOR_ARCHIVE, { retention: { last: 3, hourly: 24, daily: 7 } })
 const started = performance.now()
-const restored = await Table.restore(VECTOR_FILE, VECTOR_RESTORE_MODE)
+const restored = await Table.restore(archive, VECTOR_RESTORE_MODE)
 const table = restored ?? Table.allocate(Number(VECTOR_MEGABYTES) * 2 ** 20, Number(VECTOR_DIMENSIONS))
 const restoreMs = restored && performance.now() - started
-const everyMs = Number(VECTOR_SNAPSHOT_SECONDS) * 1000
-const snapshots = new Snapshots(table, VECTOR_FILE, everyMs, restored?.sequence ?? 0)
+const { regions, metadata } = table
+
+let captured // the sequence number in the frame that is being captured
+let last
+const schedule = archive.schedule(
+  () => {
+    captured = table.sequence
+    return regions
+  },
+  {
+    everyMs: Number(VECTOR_FRAME_SECONDS) * 1000,
+    metadata,
+    onFrame({ id, number, kind, changedBytes, pauseMs, durationMs }) {
+      last = { id, number, sequence: captured, kind, changedBytes, pauseMs, durationMs }
+    },
+    // The service goes on, with the last complete frame; the next turn tries again.
+    onError: (error) => console.error(`no frame: ${error.message}`),
+  },
+)
 
 const largestBody = 16 * 2 ** 20
 
@@ -67,8 +85,9 @@ async function answer(request) {
   }
   if (request.method === 'GET' && pathname === '/status') {
     const { sequence, used, capacity, dimensions } = table
-    const { completed, last, progress } = snapshots
-    return { sequence, used, capacity, dimensions, restoreMs, snapshots: { completed, last, progress } }
+    const { taken, failed, skipped, capturing } = schedule
+    const frames = { taken, failed, skipped, capturing, last }
+    return { sequence, used, capacity, dimensions, restoreMs, frames }
   }
   return undefined
 }
@@ -97,7 +116,10 @@ for (const signal of ['SIGTERM', 'SIGINT']) {
   process.once(signal, async () => {
     server.close()
     server.closeAllConnections()
-    await snapshots.end()
+    await schedule.stop({ withinMs: 20_000 })
+    // What was written since the last frame.
+    await archive.capture(regions, { metadata, signal: AbortSignal.timeout(60_000) }).done
+    await archive.close()
     process.exit()
   })
 }

@@ -1,7 +1,6 @@
-// A table of vectors in two Regions, which one call of snapshot() freezes at the same instant.
+// A table of vectors in two Regions, which are frozen at the same instant.
 
-import { existsSync } from 'node:fs'
-import { Region, restore } from 'stillframe'
+import { Region } from 'stillframe'
 
 // The first numbers of the region `slots`; behind them, the sequence number of each slot (0: nothing there).
 const sequenceAt = 0
@@ -13,7 +12,7 @@ export class Table {
   dimensions
   /** Vectors that there is room for. */
   capacity
-  /** What to take a snapshot of. */
+  /** What to capture. */
   regions
   #vectors
   #slots
@@ -34,14 +33,13 @@ export class Table {
     return new Table({ vectors, slots }, dimensions)
   }
 
-  /** The table of the last complete snapshot, or undefined when there is none. */
-  static async restore(path, mode) {
-    if (!existsSync(path)) return undefined
-    const { regions, metadata } = await restore(path, { mode })
-    const table = new Table(regions, metadata.dimensions)
-    // Metadata and memory are of the same instant.
-    if (table.sequence !== metadata.sequence) throw new Error('the snapshot does not fit its metadata')
-    return table
+  /** The table of the newest frame that is whole, or undefined when the archive is new. */
+  static async restore(archive, mode) {
+    const { done: isNew } = await archive.frames().next()
+    if (isNew) return undefined
+    const { regions, metadata, skipped } = await archive.restore({ mode })
+    for (const { number, reason } of skipped) console.error(`frame ${number} is damaged: ${reason}`)
+    return new Table(regions, metadata.dimensions)
   }
 
   /** Vectors written so far: grows by one with each. */
@@ -54,9 +52,9 @@ export class Table {
     return this.#slots[usedAt]
   }
 
-  /** What a snapshot of this instant should say of itself. */
+  /** What a frame says of itself. The sequence number is in its memory. */
   get metadata() {
-    return { sequence: this.sequence, dimensions: this.dimensions }
+    return { dimensions: this.dimensions }
   }
 
   /** Writes vectors, one behind the other, into the slots from `first` on. Returns the sequence number of the last. */

@@ -124,9 +124,9 @@ describe('examples', () => {
       })
       return stdout + stderr
     }
-    expect(snippets.filter(({ place }) => place.startsWith('README.md')).map(run)).toEqual(['1\n', ''])
+    expect(snippets.filter(({ place }) => place.startsWith('README.md')).map(run)).toEqual(['1\n', '', ''])
     expect(readdirSync(inDirectory())).toEqual(
-      expect.arrayContaining(['scores.stillframe', 'service.heapsnapshot', 'sessions.values']),
+      expect.arrayContaining(['frames', 'scores.stillframe', 'service.heapsnapshot', 'sessions.values']),
     )
   })
 })

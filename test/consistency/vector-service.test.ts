@@ -1,12 +1,13 @@
-// Promise I1 and I2 in a whole service: examples/vector-service answers requests while it saves itself, and after
-// a SIGKILL in the middle of a snapshot it starts again from the last complete one. Proved over a real socket:
-// a journal of all writes says what every slot must hold at the sequence number in the snapshot's metadata.
+// Promise I1, I2 and I15 in a whole service: examples/vector-service answers requests while it takes frames of itself, and
+// after a SIGKILL in the middle of a frame it starts again from the last complete one. Proved over a real socket: a
+// journal of all writes says what every slot must hold at the sequence number in each frame's memory.
 
-import { readdirSync } from 'node:fs'
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { inspect, type Region, restore } from 'stillframe'
+import type { Region } from 'stillframe'
+import { type Archive, type Frame, openArchive } from 'stillframe/archive'
 import { afterEach, describe, expect, it } from 'vitest'
+import { strayFilesOf } from '../support/archive-files.js'
 import { Random } from '../support/random.mjs'
 import { sharedTemporaryDirectory } from '../support/temporary-directory.js'
 import { fillVector, Journal, Service, type Status } from './vector-service.js'
@@ -24,7 +25,7 @@ async function start(environment: Record<string, string>): Promise<Service> {
   const service = await Service.start({
     ...environment,
     VECTOR_DIMENSIONS: String(dimensions),
-    VECTOR_SNAPSHOT_SECONDS: '0.1',
+    VECTOR_FRAME_SECONDS: '0.1',
   })
   services.push(service)
   return service
@@ -71,37 +72,69 @@ function keepSearching(service: Service, journal: Journal, random: Random, capac
   }
 }
 
-/** Waits for a write that was answered while one and the same snapshot was under way, before and after it. */
-async function untilWrittenDuringSnapshot(service: Service): Promise<void> {
+/** Waits for a write that was answered while one and the same frame was being captured, before and after it. */
+async function untilWrittenDuringCapture(service: Service): Promise<void> {
   let before: Status | undefined
   await service.until((status) => {
-    const same = before?.snapshots.progress && before.snapshots.completed === status.snapshots.completed
-    const written =
-      same && status.snapshots.progress !== undefined && status.sequence > (before?.sequence ?? 0)
+    const same = before?.frames.capturing && before.frames.taken === status.frames.taken
+    const written = same && status.frames.capturing && status.sequence > (before?.sequence ?? 0)
     if (!same) before = status
     return written === true
   })
 }
 
-/** Compares all of a file with the journal. Returns the first slot that is wrong, in words. */
-async function wrongSlotIn(path: string, journal: Journal, capacity: number): Promise<string | undefined> {
-  using restored = await restore(path, { mode: 'map' })
-  const { sequence } = restored.metadata as { sequence: number }
-  const { versions, sequences } = journal.stateAt(sequence, capacity)
+/** The sequence number of a frame's memory, and the first slot that is not as in the journal, in words. */
+async function comparedWithJournal(
+  archive: Archive,
+  { id }: Frame,
+  journal: Journal,
+  capacity: number,
+): Promise<{ sequence: number; wrong?: string }> {
+  using restored = await archive.restore({ id, mode: 'map' })
   const slots = new Float64Array((restored.regions['slots'] as Region).buffer)
   const vectors = new Float32Array((restored.regions['vectors'] as Region).buffer)
-  if (slots[0] !== sequence) return `the memory is of write ${slots[0]}, the metadata of ${sequence}`
+  const sequence = slots[0] as number
+  const { versions, sequences } = journal.stateAt(sequence, capacity)
   const wanted = new Float32Array(dimensions)
   for (let slot = 0; slot < capacity; slot++) {
     if (slots[2 + slot] !== sequences[slot]) {
-      return `slot ${slot} is of write ${slots[2 + slot]} instead of ${sequences[slot]}`
+      return { sequence, wrong: `slot ${slot} is of write ${slots[2 + slot]} instead of ${sequences[slot]}` }
     }
     if (versions[slot] === -1) wanted.fill(0)
     else fillVector(wanted, slot, versions[slot] as number)
     const found = vectors.subarray(slot * dimensions, (slot + 1) * dimensions)
-    if (!found.every((value, index) => value === wanted[index])) return `slot ${slot} holds other contents`
+    if (!found.every((value, index) => value === wanted[index])) {
+      return { sequence, wrong: `slot ${slot} holds other contents` }
+    }
   }
-  return undefined
+  return { sequence }
+}
+
+/**
+ * Looks through all that a service that has ended has left: no more than frames, each as it was at its instant.
+ *
+ * @param told - sequence numbers by id, of the frames that the service has told of.
+ * @returns the newest one, and the sequence number of its memory.
+ */
+async function soundNewestOf(
+  place: string,
+  journal: Journal,
+  capacity: number,
+  told: ReadonlyMap<string, number>,
+): Promise<{ id: string; sequence: number }> {
+  // As a writer: the lock of the one that was killed is free, and what it left half-made goes.
+  await using archive = await openArchive(place)
+  expect(strayFilesOf(place)).toEqual([])
+  let newest: { id: string; sequence: number } | undefined
+  for await (const frame of archive.frames()) {
+    const { sequence, wrong } = await comparedWithJournal(archive, frame, journal, capacity)
+    expect(wrong, `frame ${frame.number}`).toBeUndefined()
+    expect(sequence).toBe(told.get(frame.id) ?? sequence)
+    expect(sequence).toBeGreaterThanOrEqual(newest?.sequence ?? 0)
+    newest = { id: frame.id, sequence }
+  }
+  if (newest === undefined) throw new Error('there is no frame')
+  return newest
 }
 
 /** Asks for some slots, and compares with the journal. */
@@ -132,17 +165,18 @@ describe.each([
   { megabytes: 48, kills: 4, mode: 'map' },
   { megabytes: 512, kills: 1, mode: 'copy' },
 ])('a service with a table of $megabytes MiB', ({ megabytes, kills, mode }) => {
-  it(`is after a kill in the middle of a snapshot (${kills} times) as at the instant of its last complete snapshot`, async () => {
+  it(`is after a kill in the middle of a frame (${kills} times) as at the instant of its last complete frame`, async () => {
     const own = join(directory, String(megabytes))
     await mkdir(own)
-    const path = join(own, 'vectors.snapshot')
+    const place = join(own, 'frames')
     const environment = {
-      VECTOR_FILE: path,
+      VECTOR_ARCHIVE: place,
       VECTOR_MEGABYTES: String(megabytes),
       VECTOR_RESTORE_MODE: mode,
     }
     const journal = new Journal(dimensions)
     const random = new Random(megabytes)
+    const told = new Map<string, number>()
     let service = await start(environment)
     const { capacity } = await service.status()
     expect(capacity * dimensions * 4).toBe(megabytes * 2 ** 20)
@@ -153,29 +187,29 @@ describe.each([
     let inTheMiddle = 0
     for (let kill = 0; kill < kills; kill++) {
       const full = journal.answeredSequence
-      await service.until(({ snapshots, sequence }) => (snapshots.last?.sequence ?? sequence) >= full)
+      await service.until(({ frames, sequence }) => (frames.last?.sequence ?? sequence) >= full)
       const writing = keepWriting(service, journal, random, capacity)
       const searching = keepSearching(service, journal, random, capacity)
-      await untilWrittenDuringSnapshot(service)
+      await untilWrittenDuringCapture(service)
       await service.until(() => searching.answered() > 0)
-      const { completed } = (await service.status()).snapshots
-      const { snapshots } = await service.until((status) => {
-        return status.snapshots.completed > completed && (status.snapshots.progress?.bytesDone ?? 0) > 0
+      const { taken } = (await service.status()).frames
+      const { frames } = await service.until((status) => {
+        const { last, capturing } = status.frames
+        if (last !== undefined) told.set(last.id, last.sequence)
+        return status.frames.taken > taken && capturing
       })
       expect(await service.end('SIGKILL')).toBeNull()
       await Promise.all([writing.stop(), searching.stop()])
       expect(searching.wrong).toEqual([])
+      expect(frames.failed).toBe(0)
 
-      const { id, metadata } = await inspect(path)
-      const { sequence } = metadata as { sequence: number }
+      const { id, sequence } = await soundNewestOf(place, journal, capacity, told)
       // Unless the running one was completed after all, between the answer and the signal.
-      if (id === snapshots.last?.id) {
+      if (id === frames.last?.id) {
         inTheMiddle++
-        expect(sequence).toBe(snapshots.last.sequence)
+        expect(sequence).toBe(frames.last.sequence)
         expect(sequence).toBeLessThan(journal.answeredSequence)
       }
-      expect(await wrongSlotIn(path, journal, capacity)).toBeUndefined()
-      expect(readdirSync(own)).toEqual(['vectors.snapshot'])
 
       journal.forgetAfter(sequence)
       service = await start(environment)
@@ -184,10 +218,10 @@ describe.each([
     }
     expect(inTheMiddle).toBeGreaterThan(0)
 
-    // Asked politely, it ends with a snapshot of all that was written.
+    // Asked politely, it ends with a frame of all that was written.
     await journal.write(service, 0, 3)
     expect(await service.end('SIGTERM')).toBe(0)
-    expect((await inspect(path)).metadata).toMatchObject({ sequence: journal.answeredSequence })
-    expect(await wrongSlotIn(path, journal, capacity)).toBeUndefined()
+    const { sequence } = await soundNewestOf(place, journal, capacity, told)
+    expect(sequence).toBe(journal.answeredSequence)
   })
 })

@@ -13,10 +13,11 @@ export interface Status {
   capacity: number
   dimensions: number
   restoreMs?: number
-  snapshots: {
-    completed: number
+  frames: {
+    taken: number
+    failed: number
+    capturing: boolean
     last?: { id: string; sequence: number }
-    progress?: { bytesDone: number; bytesTotal: number }
   }
 }
 

@@ -1,27 +1,34 @@
 /**
- * Promise: a service that saves its JavaScript objects with snapshotState() is, after a SIGKILL in the middle of a save,
- * as it was at the instant of its last complete save. Proved on examples/cache-service over a real socket: a journal of
- * all writes says what each entry must be at the sequence number that the restarted service tells.
+ * Promise: a service that keeps frames of its JavaScript objects is, after a SIGKILL in the middle of a frame, as it was at
+ * the instant of its last complete one, with memory and objects of that instant. Proved on examples/cache-service over a real
+ * socket: a journal of all writes says what each entry must be at the sequence number that the restarted service tells.
  */
 
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { readdirSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
-import { expect, onTestFinished, test } from 'vitest'
+import { Region } from 'stillframe'
+import { openArchive } from 'stillframe/archive'
+import type { StateWriter } from 'stillframe/heap'
+import { afterEach, expect, test } from 'vitest'
+import { strayFilesOf } from '../support/archive-files.js'
 import { childrenOf, hasEnded, nameOf, stateOf, waitUntil } from '../support/processes.mjs'
 import { useTemporaryDirectory } from '../support/temporary-directory.js'
 
 const inDirectory = useTemporaryDirectory()
+const children: ChildProcess[] = []
+afterEach(async () => {
+  for (const child of children.splice(0)) await ended(child, 'SIGKILL')
+})
 const server = fileURLToPath(new URL('../../examples/cache-service/server.mjs', import.meta.url))
-/** The last batch of a save is not whole. */
+/** The last batch of a frame is not whole. */
 const objects = 20_500
 
 interface Status {
   sequence: number
   size: number
-  saves: { completed: number; last?: { sequence: number }; progress?: object }
+  frames: { taken: number; failed: number; capturing: boolean; last?: { number: number; sequence: number } }
 }
 
 class Service {
@@ -32,18 +39,22 @@ class Service {
     this.#port = port
   }
 
+  static environment(): NodeJS.ProcessEnv {
+    return {
+      ...process.env,
+      PORT: '0',
+      CACHE_ARCHIVE: inDirectory('frames'),
+      CACHE_OBJECTS: String(objects),
+      CACHE_FRAME_SECONDS: '0.05',
+    }
+  }
+
   static async start(): Promise<Service> {
     const child = spawn(process.execPath, [server], {
-      env: {
-        ...process.env,
-        PORT: '0',
-        CACHE_FILE: inDirectory('cache.values'),
-        CACHE_OBJECTS: String(objects),
-        CACHE_SAVE_SECONDS: '0.05',
-      },
+      env: Service.environment(),
       stdio: ['ignore', 'pipe', 'inherit'],
     })
-    onTestFinished(() => void child.kill('SIGKILL'))
+    children.push(child)
     const [line] = (await Promise.race([
       once(createInterface({ input: child.stdout }), 'line'),
       once(child, 'exit').then(([status]) => Promise.reject(new Error(`the service ended: ${status}`))),
@@ -69,15 +80,15 @@ class Service {
     return (await this.request('GET', '/status')) as Status
   }
 
-  async untilSaved(sequence: number): Promise<void> {
+  async untilCaptured(sequence: number): Promise<void> {
     const end = performance.now() + 30_000
-    while (((await this.status()).saves.last?.sequence ?? 0) < sequence) {
-      if (performance.now() > end) throw new Error(`write ${sequence} was not saved`)
+    while (((await this.status()).frames.last?.sequence ?? 0) < sequence) {
+      if (performance.now() > end) throw new Error(`write ${sequence} is in no frame`)
     }
   }
 
-  /** Stops a copy in the middle of a save, writing until there is one to stop. */
-  async holdSave(write: () => Promise<void>): Promise<number> {
+  /** Stops a copy in the middle of a frame, writing until there is one to stop. */
+  async holdCapture(write: () => Promise<void>): Promise<number> {
     const end = performance.now() + 30_000
     while (performance.now() < end) {
       await write()
@@ -92,9 +103,15 @@ class Service {
   }
 
   async end(signal: NodeJS.Signals): Promise<void> {
-    this.process.kill(signal)
-    await once(this.process, 'exit')
+    await ended(this.process, signal)
   }
+}
+
+async function ended(child: ChildProcess, signal: NodeJS.Signals): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return
+  const exit = once(child, 'exit')
+  child.kill(signal)
+  await exit
 }
 
 /** All writes, each with the sequence number that the service gave it; undefined stands for a deletion. */
@@ -159,34 +176,45 @@ async function wrongEntry(service: Service, journal: Journal, sequence: number):
   return undefined
 }
 
-test('after a kill in the middle of a save (3 times) it is as at its last complete save', async () => {
+/** Looks at all that a service that has ended has left: no more than frames. Returns their numbers. */
+async function numbersOfFrames(): Promise<number[]> {
+  // As a writer: the lock of the one that was killed is free, and what it left half-made goes.
+  await using archive = await openArchive(inDirectory('frames'))
+  expect(strayFilesOf(inDirectory('frames'))).toEqual([])
+  const { ok, frames } = await archive.verify()
+  expect(ok).toBe(true)
+  expect(frames.every(({ frame }) => frame?.hasState)).toBe(true)
+  return frames.map(({ number }) => number)
+}
+
+test('after a kill in the middle of a frame (3 times) it is as at its last complete frame', async () => {
   const journal = new Journal()
   let service = await Service.start()
   expect(await service.status()).toMatchObject({ sequence: objects, size: objects })
   for (let kill = 1; kill <= 3; kill++) {
     for (let write = 0; write < 50; write++) await journal.write(service)
-    await service.untilSaved(journal.sequence)
-    const copy = await service.holdSave(() => journal.write(service))
+    await service.untilCaptured(journal.sequence)
+    const copy = await service.holdCapture(() => journal.write(service))
     for (let write = 0; write < 20; write++) await journal.write(service)
-    const { sequence, saves } = await service.status()
-    const saved = saves.last?.sequence as number
-    expect(saves.progress).toBeDefined()
+    const { sequence, frames } = await service.status()
+    const last = frames.last as NonNullable<typeof frames.last>
+    expect(frames).toMatchObject({ capturing: true, failed: 0 })
     expect(sequence).toBe(journal.sequence)
-    expect(saved).toBeLessThan(sequence)
+    expect(last.sequence).toBeLessThan(sequence)
 
     await service.end('SIGKILL')
     await waitUntil(() => hasEnded(copy), 'the copy had ended with the service')
-    expect(readdirSync(inDirectory())).toEqual(['cache.values'])
+    expect((await numbersOfFrames()).at(-1)).toBe(last.number)
 
     service = await Service.start()
     const after = await service.status()
-    expect(after.sequence).toBe(saved)
-    const present = [...journal.stateAt(saved)].map(
+    expect(after.sequence).toBe(last.sequence)
+    const present = [...journal.stateAt(last.sequence)].map(
       ([key, entry]) => Number(!!entry) - Number(!!original(key)),
     )
     expect(after.size).toBe(present.reduce((sum, change) => sum + change, objects))
-    expect(await wrongEntry(service, journal, saved)).toBeUndefined()
-    journal.forgetAfter(saved)
+    expect(await wrongEntry(service, journal, last.sequence)).toBeUndefined()
+    journal.forgetAfter(last.sequence)
   }
 })
 
@@ -196,7 +224,28 @@ test('after SIGTERM it is as it was at the end', async () => {
   for (let write = 0; write < 50; write++) await journal.write(service)
   await service.end('SIGTERM')
   expect(service.process.exitCode).toBe(0)
+  await numbersOfFrames()
   service = await Service.start()
   expect((await service.status()).sequence).toBe(journal.sequence)
   expect(await wrongEntry(service, journal, journal.sequence)).toBeUndefined()
+})
+
+test('it does not start with memory and objects of two instants', async () => {
+  // As the example writes it, but for the number in memory.
+  const archive = await openArchive(inDirectory('frames'))
+  const counter = Region.allocate(8)
+  new Float64Array(counter.buffer)[0] = 2
+  const state = (out: StateWriter): void => {
+    out.value({ sequence: 1, size: 1 })
+    out.value([['key', { value: 1, sequence: 1 }]])
+  }
+  await archive.capture({ counter }, { state }).done
+  await archive.close()
+  const { status, stderr } = spawnSync(process.execPath, [server], {
+    env: Service.environment(),
+    encoding: 'utf8',
+    timeout: 30_000,
+  })
+  expect(status).toBe(1)
+  expect(stderr).toContain('memory and objects of frame 1 do not agree')
 })
