@@ -102,9 +102,8 @@ async function comparedWithJournal(
     }
     if (versions[slot] === -1) wanted.fill(0)
     else fillVector(wanted, slot, versions[slot] as number)
-    const found = vectors.subarray(slot * dimensions, (slot + 1) * dimensions)
-    if (!found.every((value, index) => value === wanted[index])) {
-      return { sequence, wrong: `slot ${slot} holds other contents` }
+    for (let i = 0, at = slot * dimensions; i < dimensions; i++, at++) {
+      if (vectors[at] !== wanted[i]) return { sequence, wrong: `slot ${slot} holds other contents` }
     }
   }
   return { sequence }
