@@ -20,10 +20,9 @@ export class Cache {
 
   /** The cache of the newest frame that is whole, or undefined when the archive is new. */
   static async load(archive) {
-    const { done: isNew } = await archive.frames().next()
-    if (isNew) return undefined
     const cache = new Cache()
-    const restored = await archive.restore({ into: cache.regions })
+    const restored = await archive.restore({ into: cache.regions }).catch(unlessThereIsNone)
+    if (restored === undefined) return undefined
     for (const { number, reason } of restored.skipped) console.error(`frame ${number} is damaged: ${reason}`)
     const values = restored.state()
     const { value: head } = await values.next()
@@ -89,4 +88,9 @@ export class Cache {
     this.#counter[0] = this.sequence
     return this.sequence
   }
+}
+
+/** Where frames are there, but damaged, the service must not begin anew. */
+function unlessThereIsNone(error) {
+  if (error.code !== 'ERR_STILLFRAME_NOT_FOUND') throw error
 }

@@ -35,9 +35,9 @@ export class Table {
 
   /** The table of the newest frame that is whole, or undefined when the archive is new. */
   static async restore(archive, mode) {
-    const { done: isNew } = await archive.frames().next()
-    if (isNew) return undefined
-    const { regions, metadata, skipped } = await archive.restore({ mode })
+    const restored = await archive.restore({ mode }).catch(unlessThereIsNone)
+    if (restored === undefined) return undefined
+    const { regions, metadata, skipped } = restored
     for (const { number, reason } of skipped) console.error(`frame ${number} is damaged: ${reason}`)
     return new Table(regions, metadata.dimensions)
   }
@@ -118,4 +118,9 @@ export class Table {
   #vectorOf(slot) {
     return this.#vectors.subarray(slot * this.dimensions, (slot + 1) * this.dimensions)
   }
+}
+
+/** Where frames are there, but damaged, the service must not begin anew. */
+function unlessThereIsNone(error) {
+  if (error.code !== 'ERR_STILLFRAME_NOT_FOUND') throw error
 }

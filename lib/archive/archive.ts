@@ -251,7 +251,7 @@ export class Archive {
    * mode `'map'`, until its regions are closed or collected.
    *
    * Rejects as `restore()` does, and with a StillframeError: `GAP` if there is no whole frame at or before `at`, `NOT_FOUND`
-   * if there is none with `id`.
+   * if there is none with `id`, or none at all yet.
    */
   async restore<Meta = JsonValue>(options?: ArchiveRestoreOptions): Promise<ArchiveRestored<Meta>> {
     const { at, id, onDamage, ...rest } = checkOptions(options, restoreOptionNames)

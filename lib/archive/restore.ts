@@ -70,7 +70,10 @@ export async function restoreFrame<Meta>(request: RestoreRequest): Promise<Archi
   for (let plans = 1; ; plans++) {
     const table = await readTable(request.directory)
     const entry = candidates(table, request.wish).find(({ number }) => !passed.has(number))
-    if (entry === undefined) throw nothingThere(request, skipped)
+    if (entry === undefined) {
+      // A service may begin anew where there is nothing, but not where nothing can be read.
+      throw table.listed().length === 0 ? nothingYet(request) : nothingThere(request, skipped)
+    }
     const outcome = await tryFrame<Meta>(request, table, entry, plans === maxPlans)
     if (outcome === 'changed') continue
     if ('restored' in outcome) return finish(request.directory, outcome, skipped)
@@ -181,6 +184,12 @@ function isDamage(error: unknown): error is StillframeError {
   if (!(error instanceof StillframeError)) return false
   if (codesOfDamage.has(error.code)) return true
   return error.code === 'ERR_STILLFRAME_IO' && errnosOfDamage.has(error.errnoName ?? '')
+}
+
+function nothingYet({ directory }: RestoreRequest): StillframeError {
+  return new StillframeError('ERR_STILLFRAME_NOT_FOUND', `${directory}: there is no frame yet`, {
+    path: directory,
+  })
 }
 
 function nothingThere(

@@ -29,7 +29,7 @@ import { printable } from './printable.js'
  * - `CORRUPT`: a damaged snapshot file; see `section` and `offset`.
  * - `PARENT`: the snapshot that another one builds on is missing, or is not the recorded one.
  * - `GAP`: an archive has no whole frame at or before the time that was asked for.
- * - `NOT_FOUND`: there is no such archive, or no such frame in it.
+ * - `NOT_FOUND`: there is no such archive, no such frame in it, or no frame at all yet.
  * - `FENCED`: another writer has taken an archive over; reserved.
  */
 export type StillframeErrorCode =

@@ -76,6 +76,18 @@ test('frames are ordinary snapshots, for their owner only', async () => {
     expect([name, statSync(join(inDirectory('archive'), name)).mode & 0o777]).toEqual([name, 0o600])
 })
 
+test('no frame yet is told from none that is whole', async () => {
+  await using archive = await openArchive(inDirectory('archive'))
+  for (const wish of [{}, { at: new Date() }])
+    expect(await rejectionOf(archive.restore(wish))).toMatchObject({ code: 'ERR_STILLFRAME_NOT_FOUND' })
+  await new History().take(archive)
+  // Nothing is left of it that can be read.
+  for (const end of ['sf', 'json'])
+    writeFileSync(join(inDirectory('archive'), `0000000001.${end}`), 'no frame')
+  await using reader = await openArchive(inDirectory('archive'), { readOnly: true })
+  expect(await rejectionOf(reader.restore())).toMatchObject({ code: 'ERR_STILLFRAME_GAP' })
+})
+
 test('the time is at or before, never after', async () => {
   const history = new History()
   await using archive = await openArchive(inDirectory('archive'))
