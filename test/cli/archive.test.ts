@@ -167,7 +167,10 @@ describe('compact', () => {
 
   it('takes no options of a file', async () => {
     for (const option of [['-o', output()], ['--force'], ['--compress', 'zstd']])
-      expect(await run(['compact', place(), ...option])).toMatchObject({ status: 2 })
+      expect(await run(['compact', place(), ...option])).toMatchObject({
+        status: 1,
+        stderr: expect.stringContaining('is a directory'),
+      })
   })
 })
 
