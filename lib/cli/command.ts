@@ -26,6 +26,8 @@ export interface Command {
   summary: string
   /** Names of the arguments; all of them are required. */
   positionals: readonly string[]
+  /** One more, which may be left out. */
+  optional?: string
   options: Readonly<Record<string, OptionSpec>>
   /** Paragraphs for `--help`, below the options. */
   details: string
@@ -140,7 +142,8 @@ export function parseArguments(command: Command, argv: readonly string[]): Argum
   if (!values.has('help')) {
     const missing = command.positionals[positionals.length]
     if (missing !== undefined) throw new UsageError(`${missing} is missing`, hint)
-    const surplus = positionals[command.positionals.length]
+    const most = command.positionals.length + (command.optional === undefined ? 0 : 1)
+    const surplus = positionals[most]
     if (surplus !== undefined) throw new UsageError(`unexpected argument '${surplus}'`, hint)
   }
   return new Arguments(positionals, values)

@@ -1,5 +1,5 @@
 /**
- * `stillframe compact FILE -o OUT`: makes one full file of a frame and all that it builds on; `compact PLACE` does so with
+ * `stillframe compact FILE OUT`: makes one full file of a frame and all that it builds on; `compact PLACE` does so with
  * the newest frame of an archive, in its place.
  */
 
@@ -16,12 +16,13 @@ export const compact: Command = {
   name: 'compact',
   summary: 'make one full snapshot of a delta and all that it builds on',
   positionals: ['FILE'],
+  optional: 'OUT',
   options: {
     output: {
       type: 'string',
       short: 'o',
       placeholder: 'OUT',
-      help: 'file to write; needed, but not for an archive',
+      help: 'the same as OUT',
     },
     force: { type: 'boolean', short: 'f', help: 'replace OUT if it exists' },
     compress: {
@@ -32,6 +33,8 @@ export const compact: Command = {
     parents: parentsOption,
   },
   details: `
+FILE may be an archive, whose newest frame is made full in its place, without OUT.
+
 OUT is the same frame in one piece: with its id, its instant and its metadata. Every byte is checked
 while it is read, and the whole of it before OUT appears. OUT may be none of the files that it is made
 of; those stay, and what builds on FILE can be read with either of both. A full FILE is copied.`,
@@ -64,12 +67,12 @@ of; those stay, and what builds on FILE can be read with either of both. A full 
 }
 
 async function compactArchive(place: string, args: Arguments, io: Io): Promise<number> {
-  for (const option of ['output', 'force', 'compress', 'parents']) {
-    if (args.flag(option)) {
-      throw new CommandError(
-        `${printable(place)} is a directory: an archive is compacted in its place, without --${option}; else name a file`,
-      )
-    }
+  const given = ['output', 'force', 'compress', 'parents'].find((option) => args.flag(option))
+  const surplus = args.positionals[1] === undefined ? given && `--${given}` : 'OUT'
+  if (surplus !== undefined) {
+    throw new CommandError(
+      `${printable(place)} is a directory: an archive is compacted in its place, without ${surplus}; else name a file`,
+    )
   }
   await using archive = await openToWrite(place)
   const frame = await archive.compact({ signal: io.signal })
@@ -82,9 +85,11 @@ async function compactArchive(place: string, args: Arguments, io: Io): Promise<n
 }
 
 function readOutput(args: Arguments): string {
-  const output = args.value('output')
-  const hint = "Try 'stillframe compact FILE -o OUT'."
-  if (output === undefined) throw new UsageError('-o OUT is missing', hint)
+  const output = args.positionals[1] ?? args.value('output')
+  const hint = "Try 'stillframe compact FILE OUT'."
+  if (output === undefined) throw new UsageError('OUT is missing', hint)
+  if (args.positionals[1] !== undefined && args.flag('output'))
+    throw new UsageError('OUT is given twice', hint)
   if (output === '-') throw new UsageError('a snapshot is not written to stdout', hint)
   return output
 }

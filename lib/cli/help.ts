@@ -43,7 +43,8 @@ export function commandHelp(command: Command): string {
 }
 
 function synopsis(command: Command): string {
-  return [command.name, ...command.positionals].join(' ')
+  const optional = command.optional === undefined ? [] : [`[${command.optional}]`]
+  return [command.name, ...command.positionals, ...optional].join(' ')
 }
 
 function optionLabel(name: string, spec: OptionSpec): string {

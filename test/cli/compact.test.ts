@@ -83,6 +83,18 @@ describe('compact', () => {
     expect((await tableOf(out)).equals(chain.table)).toBe(true)
   })
 
+  it('takes the file to write as an argument or as an option, and not twice', async () => {
+    const out = join(place, 'out')
+    expect(await run(['compact', newest, out])).toMatchObject({ status: 0 })
+    expect((await tableOf(out)).equals(chain.table)).toBe(true)
+    for (const args of [[newest], [newest, out, '-o', out], [newest, out, out]])
+      expect(await run(['compact', ...args, '--force'])).toMatchObject({ status: 2 })
+    expect(await run(['compact', place, out])).toMatchObject({
+      status: 1,
+      stderr: expect.stringContaining('is a directory'),
+    })
+  })
+
   it('copies a full snapshot', async () => {
     const out = join(place, 'out')
     expect(await run(['compact', chain.paths[0], '-o', out])).toMatchObject({ status: 0 })
