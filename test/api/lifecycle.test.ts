@@ -10,7 +10,7 @@ import timers from 'node:timers'
 import { inspect } from 'node:util'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
-import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
+import { beforeEach, describe, expect, test, vi } from 'vitest'
 import {
   Snapshot,
   type SnapshotOptions,
@@ -19,6 +19,7 @@ import {
   snapshot,
 } from '../../lib/index.js'
 import { rejectionOf, thrownBy } from '../support/expect-error.js'
+import { catchUnseen } from '../support/unseen.js'
 import { captureResult, FakeAddon, FakeCapture, lastPlan, nativeFailure, settle } from './fake-addon.js'
 
 let fake = new FakeAddon()
@@ -35,28 +36,10 @@ const diskFull = nativeFailure('NO_SPACE', {
 })
 
 /** Reasons of promises that nobody has looked at, and errors that nobody has caught. */
-let unhandled: unknown[] = []
-let uncaught: unknown[] = []
-const saved = { unhandledRejection: [] as unknown[], uncaughtException: [] as unknown[] }
+const { unhandled, uncaught } = catchUnseen()
 
 beforeEach(() => {
   fake = new FakeAddon()
-  unhandled = []
-  uncaught = []
-  // The test runner listens too, and would call the very thing that is tested a failure.
-  for (const event of ['unhandledRejection', 'uncaughtException'] as const) {
-    saved[event] = process.listeners(event as 'uncaughtException')
-    process.removeAllListeners(event)
-  }
-  process.on('unhandledRejection', (reason) => unhandled.push(reason))
-  process.on('uncaughtException', (error) => uncaught.push(error))
-})
-
-afterEach(() => {
-  for (const event of ['unhandledRejection', 'uncaughtException'] as const) {
-    process.removeAllListeners(event)
-    for (const listener of saved[event]) process.on(event, listener as (error: unknown) => void)
-  }
 })
 
 /** Counts the interval timers that are made and not cleared from here on. */

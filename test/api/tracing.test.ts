@@ -17,6 +17,7 @@ import {
   snapshot,
 } from '../../lib/index.js'
 import { rejectionOf, thrownBy } from '../support/expect-error.js'
+import { catchUnseen } from '../support/unseen.js'
 import { FakeAddon, FakeCapture, nativeFailure, settle } from './fake-addon.js'
 
 let fake = new FakeAddon()
@@ -31,30 +32,15 @@ const channels = tracingChannel<unknown, SnapshotTrace>('stillframe.snapshot')
 const events = ['start', 'end', 'asyncStart', 'asyncEnd', 'error'] as const
 type Listener = (message: unknown) => void
 let subscribed: [event: (typeof events)[number], listener: Listener][] = []
-let unhandled: unknown[] = []
-let uncaught: unknown[] = []
-const saved = { unhandledRejection: [] as unknown[], uncaughtException: [] as unknown[] }
+const { unhandled, uncaught } = catchUnseen()
 
 beforeEach(() => {
   fake = new FakeAddon()
-  unhandled = []
-  uncaught = []
-  // The test runner listens too, and would call the very thing that is tested a failure.
-  for (const event of ['unhandledRejection', 'uncaughtException'] as const) {
-    saved[event] = process.listeners(event as 'uncaughtException')
-    process.removeAllListeners(event)
-  }
-  process.on('unhandledRejection', (reason) => unhandled.push(reason))
-  process.on('uncaughtException', (error) => uncaught.push(error))
 })
 
 afterEach(() => {
   for (const [event, listener] of subscribed) channels[event].unsubscribe(listener)
   subscribed = []
-  for (const event of ['unhandledRejection', 'uncaughtException'] as const) {
-    process.removeAllListeners(event)
-    for (const listener of saved[event]) process.on(event, listener as (error: unknown) => void)
-  }
 })
 
 function on(event: (typeof events)[number], listener: (context: SnapshotTrace) => void): void {
