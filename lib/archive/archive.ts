@@ -17,8 +17,8 @@ import {
 } from '../base/validate.js'
 import type { NothingLater, StateWriter } from '../heap/state-writer.js'
 import { resolveSources, type Source } from '../region/source.js'
-import type { RestoreOptions } from '../restore/restore.js'
-import { checkSnapshotOptions, type SnapshotOptions } from '../snapshot/options.js'
+import { type RestoreOptions, restoreOptionNames } from '../restore/restore.js'
+import { captureOptionNames, checkSnapshotOptions, type SnapshotOptions } from '../snapshot/options.js'
 import type { Snapshot } from '../snapshot/snapshot.js'
 import { type Frame, toFrame } from './frame.js'
 import { isKnown, type KnownEntry } from './frame-table.js'
@@ -31,7 +31,7 @@ import {
   checkRetention,
   type Retention,
 } from './options.js'
-import { judgeFrames } from './prune.js'
+import { judgeFrames, type Pruned } from './prune.js'
 import {
   type ArchiveRestored,
   type ArchiveRestoreOptions,
@@ -102,6 +102,15 @@ export interface PruneReport {
   freedBytes: number
 }
 
+/** @internal */
+export function toPruneReport({ kept, givenUp, freedBytes }: Pruned): PruneReport {
+  return {
+    kept: kept.map(({ entry, because }) => toFrame(entry, because)),
+    givenUp: givenUp.map((entry) => toFrame(entry, [])),
+    freedBytes,
+  }
+}
+
 let makeArchive: (
   directory: string,
   options: CheckedArchiveOptions,
@@ -165,7 +174,7 @@ export class Archive {
     sources: Source | Record<string, Source>,
     options?: CaptureOptions<Returned, Meta>,
   ): Snapshot {
-    const checked = checkCapture(checkOptions(options, captureOptionNames))
+    const checked = checkCapture(checkOptions(options, frameOptionNames))
     return this.#writing('capture').capture({ sources, ...checked, entry: this.capture })
   }
 
@@ -183,7 +192,7 @@ export class Archive {
     sources: ScheduledSources,
     options: ScheduleOptions<Returned, Meta>,
   ): Schedule {
-    const given = checkOptions(options, [...captureOptionNames, ...scheduleOptionNames])
+    const given = checkOptions(options, [...frameOptionNames, ...scheduleOptionNames])
     const { everyMs, orChangedBytes, onFrame, onError, signal, onProgress, ...rest } = given
     if (onProgress !== undefined) throw invalidArgValue('options.onProgress is not for schedules')
     if (orChangedBytes !== undefined && rest.trackChanges === false) {
@@ -254,7 +263,7 @@ export class Archive {
    * if there is none with `id`, or none at all yet.
    */
   async restore<Meta = JsonValue>(options?: ArchiveRestoreOptions): Promise<ArchiveRestored<Meta>> {
-    const { at, id, onDamage, ...rest } = checkOptions(options, restoreOptionNames)
+    const { at, id, onDamage, ...rest } = checkOptions(options, [...wishNames, ...restoreOptionNames])
     const wish = checkWish(at, id)
     const otherwise = 'id' in wish ? 'throw' : 'older'
     this.#refuseClosed()
@@ -279,12 +288,7 @@ export class Archive {
     const dryRun = checkBoolean(given.dryRun, 'options.dryRun', false)
     const rules =
       given.retention === undefined ? undefined : checkRetention(given.retention, 'options.retention')
-    const { kept, givenUp, freedBytes } = await this.#writing('prune').prune(rules, dryRun)
-    return {
-      kept: kept.map(({ entry, because }) => toFrame(entry, because)),
-      givenUp: givenUp.map((entry) => toFrame(entry, [])),
-      freedBytes,
-    }
+    return toPruneReport(await this.#writing('prune').prune(rules, dryRun))
   }
 
   /**
@@ -362,7 +366,7 @@ export class Archive {
 
 /** @throws TypeError, RangeError. */
 function checkCapture(
-  given: UncheckedOptions<(typeof captureOptionNames)[number]>,
+  given: UncheckedOptions<(typeof frameOptionNames)[number]>,
 ): Omit<CaptureWish, 'sources' | 'entry'> {
   const { state, full, trackChanges = true, ...rest } = given
   return {
@@ -374,37 +378,13 @@ function checkCapture(
 
 const scheduleOptionNames = ['everyMs', 'orChangedBytes', 'onFrame', 'onError'] as const
 
-const captureOptionNames = [
-  'engine',
-  'memoryLimit',
-  'onMemoryLimit',
-  'kernelWrites',
-  'compression',
-  'maxBytesPerSecond',
-  'nice',
-  'metadata',
-  'trackChanges',
-  'stallTimeoutMs',
-  'signal',
-  'onProgress',
+const frameOptionNames = [
+  ...captureOptionNames,
   'state',
   'full',
 ] as const satisfies readonly (keyof CaptureOptions)[]
 
-const restoreOptionNames = [
-  'at',
-  'id',
-  'onDamage',
-  'mode',
-  'prefetch',
-  'verify',
-  'into',
-  'sections',
-  'maxBytes',
-  'limits',
-  'signal',
-  'onProgress',
-] as const satisfies readonly (keyof ArchiveRestoreOptions)[]
+const wishNames = ['at', 'id', 'onDamage'] as const satisfies readonly (keyof ArchiveRestoreOptions)[]
 
 function checkWish(at: unknown, id: unknown): RestoreWish {
   if (id !== undefined) {

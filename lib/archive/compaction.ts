@@ -10,7 +10,7 @@ import { rename, stat } from 'node:fs/promises'
 import { compact } from '../compact/compact.js'
 import { fromFile, removeFile, replaceFile, syncDirectory } from './durable-file.js'
 import type { FrameTable, KnownEntry } from './frame-table.js'
-import { encodeManifest } from './manifest.js'
+import { asCompacted, encodeManifest } from './manifest.js'
 import { pathOf, temporarySuffix } from './names.js'
 
 export interface CompactionRequest {
@@ -59,8 +59,7 @@ async function putInPlace(
   })
   // Before the manifest says that nothing else is needed.
   await syncDirectory(directory)
-  const { parentId: _, parentNumber: __, ...rest } = entry.manifest
-  const manifest = { ...rest, fileSize, allocatedBytes: blocks * 512, compactedAtMs: Date.now() }
+  const manifest = asCompacted(entry.manifest, { fileSize, allocatedBytes: blocks * 512 })
   await replaceFile(pathOf(directory, number, 'manifest'), encodeManifest(manifest))
   await syncDirectory(directory)
   const compacted = { number, manifest }

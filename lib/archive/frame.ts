@@ -3,6 +3,7 @@
 import type { FaultHandling } from '../addon/addon.js'
 import type { SnapshotResult } from '../snapshot/snapshot.js'
 import type { KnownEntry } from './frame-table.js'
+import { measurementsOf } from './manifest.js'
 
 /** One instant in an archive. Sizes are in bytes. */
 export interface Frame {
@@ -50,9 +51,7 @@ export interface Frame {
 
 /** @internal */
 export function toFrame({ number, manifest, damage }: KnownEntry, keptBecause: readonly string[]): Frame {
-  const { id, parentId, parentNumber, frozenAtMs, state, compactedAtMs } = manifest
-  const { byteLength, changedBytes, scannedBytes, fileSize, allocatedBytes } = manifest
-  const { engine, faultHandling, pauseMs, durationMs, copiedBytesPeak, sections } = manifest
+  const { id, parentId, parentNumber, frozenAtMs, sections, state, compactedAtMs } = manifest
   return {
     id,
     number,
@@ -60,16 +59,7 @@ export function toFrame({ number, manifest, damage }: KnownEntry, keptBecause: r
     kind: parentId === undefined ? 'full' : 'delta',
     ...(parentId !== undefined && { parentId }),
     ...(parentId !== undefined && parentNumber !== undefined && { parentNumber }),
-    byteLength,
-    changedBytes,
-    scannedBytes,
-    fileSize,
-    allocatedBytes,
-    engine,
-    faultHandling,
-    pauseMs,
-    durationMs,
-    copiedBytesPeak,
+    ...measurementsOf(manifest),
     sections: sections.map((section) => ({ ...section })),
     hasState: state !== undefined,
     ...(state !== undefined && { stateSize: state.fileSize }),

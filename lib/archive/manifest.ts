@@ -7,13 +7,47 @@
  */
 
 import { crc32 } from 'node:zlib'
-import type { FaultHandling } from '../addon/addon.js'
 import type { SnapshotResult } from '../snapshot/snapshot.js'
 
 const format = 1
 
-/** What a manifest says. Sizes are in bytes, times in milliseconds. */
-export interface Manifest {
+/** What a capture has measured, as its result, its manifest and its frame tell it. */
+type Measurements = Readonly<
+  Pick<
+    SnapshotResult,
+    | 'byteLength'
+    | 'changedBytes'
+    | 'scannedBytes'
+    | 'fileSize'
+    | 'allocatedBytes'
+    | 'engine'
+    | 'faultHandling'
+    | 'pauseMs'
+    | 'durationMs'
+    | 'copiedBytesPeak'
+  >
+>
+
+/** Only these of what has more. */
+export function measurementsOf(measured: Measurements): Measurements {
+  const { byteLength, changedBytes, scannedBytes, fileSize, allocatedBytes } = measured
+  const { engine, faultHandling, pauseMs, durationMs, copiedBytesPeak } = measured
+  return {
+    byteLength,
+    changedBytes,
+    scannedBytes,
+    fileSize,
+    allocatedBytes,
+    engine,
+    faultHandling,
+    pauseMs,
+    durationMs,
+    copiedBytesPeak,
+  }
+}
+
+/** What a manifest says. Sizes are in bytes, times in milliseconds; `fileSize` is of the file of the memory. */
+export interface Manifest extends Measurements {
   readonly number: number
   readonly id: string
   /** Of the frame that it builds on; absent: it is full. */
@@ -21,17 +55,6 @@ export interface Manifest {
   readonly parentNumber?: number
   /** Milliseconds since the epoch, with fractions. */
   readonly frozenAtMs: number
-  readonly byteLength: number
-  readonly changedBytes: number
-  readonly scannedBytes: number
-  /** Of the file of its memory. */
-  readonly fileSize: number
-  readonly allocatedBytes: number
-  readonly engine: SnapshotResult['engine']
-  readonly faultHandling: FaultHandling
-  readonly pauseMs: number
-  readonly durationMs: number
-  readonly copiedBytesPeak: number
   readonly sections: readonly { readonly name: string; readonly byteLength: number }[]
   /** How the file is compressed, as the caller wished; absent: not at all. */
   readonly compression?: { readonly codec: 'zstd'; readonly level: number }
@@ -41,6 +64,19 @@ export interface Manifest {
   readonly compactedAtMs?: number
   /** When it was given up: it is listed no more, and its files go when nothing builds on them. */
   readonly retiredAtMs?: number
+}
+
+/** Of a frame whose file has become a full one, in the place of the delta. */
+export function asCompacted(
+  { parentId: _, parentNumber: __, ...rest }: Manifest,
+  file: Pick<Manifest, 'fileSize' | 'allocatedBytes'>,
+): Manifest {
+  return { ...rest, ...file, compactedAtMs: Date.now() }
+}
+
+/** What the files of a frame take on the disk. */
+export function diskBytesOf({ allocatedBytes, state }: Manifest): number {
+  return allocatedBytes + (state?.fileSize ?? 0)
 }
 
 /** Ends the text in front of the checksum. */

@@ -1,7 +1,7 @@
 /** Opening the directory of an archive, and putting it in order after a writer that died. */
 
 import { constants } from 'node:fs'
-import { type FileHandle, mkdir, open, readFile } from 'node:fs/promises'
+import { type FileHandle, lstat, mkdir, open, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { loadAddon } from '../addon/load.js'
 import { type CallSite, StillframeError } from '../base/errors.js'
@@ -10,7 +10,7 @@ import { fromFile, removeFile, replaceFile, syncDirectory, syncName } from './du
 import { type FrameTable, isKnown } from './frame-table.js'
 import { type Listing, listDirectory, readFrames } from './listing.js'
 import { lockForWriting } from './lock.js'
-import { encodeManifest } from './manifest.js'
+import { asCompacted, encodeManifest } from './manifest.js'
 import { isNativeTemporary, markName, pathOf, temporarySuffix } from './names.js'
 import { removeRetired } from './prune.js'
 
@@ -170,9 +170,8 @@ async function believeFiles(directory: string, table: FrameTable): Promise<void>
     if (size === undefined || size === manifest.fileSize) continue
     const info = await inspect(path).catch(() => undefined)
     if (info === undefined || info.id !== manifest.id || info.parentId !== undefined) continue
-    const { parentId: _, parentNumber: __, ...rest } = manifest
     const { fileSize, allocatedBytes } = info
-    const full = { ...rest, fileSize, allocatedBytes, compactedAtMs: Date.now() }
+    const full = asCompacted(manifest, { fileSize, allocatedBytes })
     await replaceFile(pathOf(directory, number, 'manifest'), encodeManifest(full))
     table.put({ number, manifest: full })
   }
@@ -180,12 +179,6 @@ async function believeFiles(directory: string, table: FrameTable): Promise<void>
 }
 
 async function sizeOf(path: string): Promise<number | undefined> {
-  const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK).catch(
-    () => undefined,
-  )
-  try {
-    return (await file?.stat())?.size
-  } finally {
-    await file?.close()
-  }
+  const stats = await lstat(path).catch(() => undefined)
+  return stats?.isFile() ? stats.size : undefined
 }

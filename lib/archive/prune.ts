@@ -9,12 +9,20 @@
 
 import { stat } from 'node:fs/promises'
 import { removeFile, replaceFile, syncDirectory } from './durable-file.js'
-import { type Entry, type FrameTable, isKnown } from './frame-table.js'
+import { type Entry, type FrameTable, isKnown, type KnownEntry } from './frame-table.js'
 import { listDirectory } from './listing.js'
 import { lockForRemoval } from './lock.js'
-import { encodeManifest } from './manifest.js'
+import { diskBytesOf, encodeManifest } from './manifest.js'
 import { pathOf } from './names.js'
 import { keptFrames, type RetentionRules } from './retention.js'
+
+/** What `prune()` did, or would do. */
+export interface Pruned {
+  readonly kept: readonly { readonly entry: KnownEntry; readonly because: readonly string[] }[]
+  readonly givenUp: readonly KnownEntry[]
+  /** Bytes of the disk. */
+  readonly freedBytes: number
+}
 
 /** What is to become of the frames that are listed. */
 export interface Judgement {
@@ -58,6 +66,31 @@ function isWhole(
   const { entries, missing } = table.chainOf(entry)
   if (missing !== undefined) return false
   return entries.every(({ number }) => memories.has(number) && !distrusted.has(number))
+}
+
+export function prunedOf(
+  kept: readonly Entry[],
+  givenUp: readonly Entry[],
+  reasons: ReadonlyMap<number, string[]>,
+  freedBytes: number,
+): Pruned {
+  return {
+    kept: kept.filter(isKnown).map((entry) => ({ entry, because: reasons.get(entry.number) ?? [] })),
+    givenUp: givenUp.filter(isKnown),
+    freedBytes,
+  }
+}
+
+/** What giving up would come to. Nothing is done, and no lock is needed. */
+export async function foreseePrune(
+  directory: string,
+  table: FrameTable,
+  rules: RetentionRules | undefined,
+  distrusted?: ReadonlySet<number>,
+): Promise<Pruned> {
+  const judgement = await judgeFrames(directory, table, rules, distrusted)
+  const { kept, givenUp, reasons } = judgement
+  return prunedOf(kept, givenUp, reasons, bytesToFree(table, judgement))
 }
 
 /** Step 1. @returns those that are in use, and stay. */
@@ -136,14 +169,14 @@ async function removeFrame(directory: string, table: FrameTable, entry: Entry): 
 }
 
 /** What giving these frames up would set free at once: files that others build on stay. */
-export function bytesToFree(table: FrameTable, { kept, givenUp }: Judgement): number {
+function bytesToFree(table: FrameTable, { kept, givenUp }: Judgement): number {
   const needed = new Set(
     kept.filter(isKnown).flatMap((entry) => table.chainOf(entry).entries.map(({ number }) => number)),
   )
   return givenUp
     .filter(isKnown)
     .filter(({ number }) => !needed.has(number))
-    .reduce((sum, { manifest }) => sum + manifest.allocatedBytes + (manifest.state?.fileSize ?? 0), 0)
+    .reduce((sum, { manifest }) => sum + diskBytesOf(manifest), 0)
 }
 
 async function allocatedBytes(path: string): Promise<number> {

@@ -10,7 +10,7 @@ import type { ForkJob } from '../heap/fork-job.js'
 import { giveUpSnapshot, type Sequel, type Snapshot, type SnapshotResult } from '../snapshot/snapshot.js'
 import { fromFile, removeFile, replaceFile, syncDirectory } from './durable-file.js'
 import type { KnownEntry } from './frame-table.js'
-import { encodeManifest, type Manifest } from './manifest.js'
+import { encodeManifest, type Manifest, measurementsOf } from './manifest.js'
 import { pathOf } from './names.js'
 
 export interface PublicationRequest {
@@ -72,24 +72,14 @@ export class Publication implements Sequel {
 
   #manifestOf(result: SnapshotResult, state: Manifest['state']): Manifest {
     const { number, parent, sections, compression } = this.#request
-    const { id, parentId, byteLength, changedBytes, scannedBytes, fileSize, allocatedBytes } = result
-    const { engine, faultHandling, pauseMs, durationMs, copiedBytesPeak } = result
+    const { id, parentId } = result
     return {
       number,
       id,
       ...(parentId !== undefined && { parentId }),
       ...(parentId !== undefined && parent !== undefined && { parentNumber: parent.number }),
       frozenAtMs: this.#snapshot?.frozenAt.getTime() ?? 0,
-      byteLength,
-      changedBytes,
-      scannedBytes,
-      fileSize,
-      allocatedBytes,
-      engine,
-      faultHandling,
-      pauseMs,
-      durationMs,
-      copiedBytesPeak,
+      ...measurementsOf(result),
       sections,
       ...(compression !== undefined && { compression }),
       ...(state !== undefined && { state }),

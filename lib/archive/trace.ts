@@ -2,7 +2,8 @@
 
 import { type Traced, Tracer } from '../base/tracing.js'
 import type { SnapshotTrace } from '../snapshot/trace.js'
-import type { FrameTable } from './frame-table.js'
+import { type FrameTable, isKnown } from './frame-table.js'
+import { diskBytesOf } from './manifest.js'
 
 /** What an archive is when an operation on it has ended. */
 export interface ArchiveNow {
@@ -49,8 +50,6 @@ export function tellArchive(context: ArchiveNow, table: FrameTable): void {
   context.frames = table.listed().length
   context.bytes = table
     .all()
-    .reduce(
-      (sum, { manifest }) => sum + (manifest?.allocatedBytes ?? 0) + (manifest?.state?.fileSize ?? 0),
-      0,
-    )
+    .filter(isKnown)
+    .reduce((sum, { manifest }) => sum + diskBytesOf(manifest), 0)
 }

@@ -23,11 +23,19 @@ import { refuseInFrozenCopy } from '../snapshot/frozen-copy.js'
 import type { CheckedSnapshotOptions } from '../snapshot/options.js'
 import { beginSnapshot, type Snapshot, tellFrozen } from '../snapshot/snapshot.js'
 import { compactFrame } from './compaction.js'
-import { type Entry, type FrameTable, isKnown, type KnownEntry } from './frame-table.js'
+import { type FrameTable, isKnown, type KnownEntry } from './frame-table.js'
 import { pathOf } from './names.js'
 import { openForWriting } from './open.js'
 import type { CheckedArchiveOptions } from './options.js'
-import { bytesToFree, judgeFrames, removeRetired, removeUnknown, retireFrames } from './prune.js'
+import {
+  foreseePrune,
+  judgeFrames,
+  type Pruned,
+  prunedOf,
+  removeRetired,
+  removeUnknown,
+  retireFrames,
+} from './prune.js'
 import { Publication } from './publication.js'
 import type { RetentionRules } from './retention.js'
 import { type CaptureTrace, captures, prunes, tellArchive } from './trace.js'
@@ -41,14 +49,6 @@ export interface CaptureWish {
   readonly full: boolean
   /** The exported method that was called. */
   readonly entry: (...args: never[]) => unknown
-}
-
-/** What `prune()` did, or would do. */
-export interface Pruned {
-  readonly kept: readonly { readonly entry: KnownEntry; readonly because: readonly string[] }[]
-  readonly givenUp: readonly KnownEntry[]
-  /** Bytes of the disk. */
-  readonly freedBytes: number
 }
 
 /**
@@ -252,13 +252,9 @@ export class ArchiveWriter {
   async prune(rules: RetentionRules | undefined, dryRun: boolean): Promise<Pruned> {
     this.#refuseClosed()
     const wanted = rules ?? this.#options.retention
-    return await this.#inTurn(() => (dryRun ? this.#wouldPrune(wanted) : this.#prune(wanted)))
-  }
-
-  async #wouldPrune(rules: RetentionRules | undefined): Promise<Pruned> {
-    const judgement = await judgeFrames(this.directory, this.table, rules, this.#distrusted)
-    const { kept, givenUp, reasons } = judgement
-    return prunedOf(kept, givenUp, reasons, bytesToFree(this.table, judgement))
+    return await this.#inTurn(() =>
+      dryRun ? foreseePrune(this.directory, this.table, wanted, this.#distrusted) : this.#prune(wanted),
+    )
   }
 
   #prune(rules: RetentionRules | undefined): Promise<Pruned> {
@@ -399,19 +395,6 @@ export class ArchiveWriter {
     await this.#compacting?.done
     await this.#tidying
     await this.#lock.close()
-  }
-}
-
-function prunedOf(
-  kept: readonly Entry[],
-  givenUp: readonly Entry[],
-  reasons: ReadonlyMap<number, string[]>,
-  freedBytes: number,
-): Pruned {
-  return {
-    kept: kept.filter(isKnown).map((entry) => ({ entry, because: reasons.get(entry.number) ?? [] })),
-    givenUp: givenUp.filter(isKnown),
-    freedBytes,
   }
 }
 

@@ -1,11 +1,10 @@
 /** `stillframe prune PLACE`: gives up the frames of an archive that no rule keeps. */
 
-import { toFrame } from '../archive/frame.js'
-import { isKnown } from '../archive/frame-table.js'
+import { toPruneReport } from '../archive/archive.js'
 import type { PruneReport, Retention } from '../archive/index.js'
 import { readTable } from '../archive/listing.js'
 import { checkRetention } from '../archive/options.js'
-import { bytesToFree, judgeFrames } from '../archive/prune.js'
+import { foreseePrune } from '../archive/prune.js'
 import { printable } from '../base/printable.js'
 import { keepOptions, openToRead, openToWrite, readRetention } from './archive.js'
 import { type Command, UsageError } from './command.js'
@@ -58,14 +57,8 @@ async function giveUp(place: string, retention: Retention): Promise<PruneReport>
 async function foresee(place: string, retention: Retention): Promise<PruneReport> {
   await using archive = await openToRead(place)
   const table = await readTable(archive.directory)
-  const judgement = await judgeFrames(archive.directory, table, checkRetention(retention, 'retention'))
-  return {
-    kept: judgement.kept
-      .filter(isKnown)
-      .map((entry) => toFrame(entry, judgement.reasons.get(entry.number) ?? [])),
-    givenUp: judgement.givenUp.filter(isKnown).map((entry) => toFrame(entry, [])),
-    freedBytes: bytesToFree(table, judgement),
-  }
+  const rules = checkRetention(retention, 'retention')
+  return toPruneReport(await foreseePrune(archive.directory, table, rules))
 }
 
 function describeFreed(bytes: number, dryRun: boolean): string {

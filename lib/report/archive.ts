@@ -3,6 +3,7 @@
 import { openArchive } from '../archive/archive.js'
 import { type FrameTable, isKnown, type KnownEntry } from '../archive/frame-table.js'
 import { readTable } from '../archive/listing.js'
+import { diskBytesOf } from '../archive/manifest.js'
 import { pathOf } from '../archive/names.js'
 import type { Retention } from '../archive/options.js'
 import type { ReportData, ReportFrame } from './data.js'
@@ -41,10 +42,9 @@ export async function reportArchive(directory: string, options: ArchiveReportOpt
     }
   }
   const reasons = new Map<number, readonly string[]>()
-  for await (const { number, keptBecause } of archive.frames()) {
-    // Without rules there is nothing to say.
-    if (retention !== undefined) reasons.set(number, keptBecause)
-  }
+  // Without rules there is nothing to say.
+  if (retention !== undefined)
+    for await (const { number, keptBecause } of archive.frames()) reasons.set(number, keptBecause)
   const table = await readTable(directory)
   const needed = table.needed()
   const all = table.all().filter(({ number }) => needed.has(number))
@@ -84,7 +84,7 @@ function toFrame(
   keptBecause: readonly string[],
   damage: string | undefined,
 ): ReportFrame {
-  const { id, parentId, frozenAtMs, byteLength, changedBytes, allocatedBytes, state } = manifest
+  const { id, parentId, frozenAtMs, byteLength, changedBytes, state } = manifest
   const { engine, pauseMs, durationMs, sections, retiredAtMs } = manifest
   // What the file of the memory says itself does not include these.
   const measured = engine === 'none' ? {} : { changedBytes, pauseMs, durationMs, engine }
@@ -97,7 +97,7 @@ function toFrame(
     kind: parentId === undefined ? 'full' : 'delta',
     byteLength,
     ...measured,
-    fileSize: allocatedBytes + (state?.fileSize ?? 0),
+    fileSize: diskBytesOf(manifest),
     hasState: state !== undefined,
     keptBecause: retiredAtMs === undefined ? keptBecause : [neededByOthers],
     ...(damage !== undefined && { damage }),

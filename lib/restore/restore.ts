@@ -213,8 +213,8 @@ interface RestoreWish {
   readonly onProgress: ((progress: ReadProgress) => void) | undefined
 }
 
-const known = [
-  'parents',
+/** @internal What a restore is asked for, apart from where the files are. */
+export const restoreOptionNames = [
   'mode',
   'verify',
   'prefetch',
@@ -225,6 +225,8 @@ const known = [
   'signal',
   'onProgress',
 ] as const satisfies readonly (keyof RestoreOptions)[]
+
+const known = ['parents', ...restoreOptionNames] as const satisfies readonly (keyof RestoreOptions)[]
 
 function checkRestoreOptions(options: unknown): RestoreWish {
   const given = checkOptions(options, known)

@@ -146,7 +146,8 @@ export interface CheckedSnapshotOptions {
   readonly onProgress: ((progress: SnapshotProgress) => void) | undefined
 }
 
-const known = [
+/** @internal What a capture is asked for, apart from its parent and its file. */
+export const captureOptionNames = [
   'engine',
   'memoryLimit',
   'onMemoryLimit',
@@ -155,12 +156,16 @@ const known = [
   'maxBytesPerSecond',
   'nice',
   'metadata',
-  'parent',
   'trackChanges',
-  ...fileOptionNames,
   'stallTimeoutMs',
   'signal',
   'onProgress',
+] as const satisfies readonly (keyof SnapshotOptions)[]
+
+const known = [
+  ...captureOptionNames,
+  'parent',
+  ...fileOptionNames,
 ] as const satisfies readonly (keyof SnapshotOptions)[]
 
 // Chosen so that a disk with a long queue, or one that has to spin up, is not taken for a dead one.
