@@ -6,7 +6,7 @@ import { idFromBytes } from '../base/snapshot-id.js'
 
 /** See FileHeader in docs/FORMAT.md. */
 const magic = Buffer.from('89534652414d0d0a', 'hex')
-const headerBytes = 88
+const headerBytes = 96
 
 /** What the header says. */
 export interface FileHeader {

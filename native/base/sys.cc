@@ -219,9 +219,6 @@ constexpr bool kMapThroughLibc = true;
 constexpr bool kMapThroughLibc = false;
 #endif
 
-bool IsError(const void* mmap_result) {
-  return reinterpret_cast<uint64_t>(mmap_result) >= static_cast<uint64_t>(-4095);
-}
 void* Mmap(void* address, size_t length, int protection, int flags, int fd, uint64_t offset) {
   if (kMapThroughLibc) {
     int64_t error = InjectedError(Call::kMmap);
@@ -234,6 +231,9 @@ void* Mmap(void* address, size_t length, int protection, int flags, int fd, uint
   }
   return reinterpret_cast<void*>(Invoke(Call::kMmap, SYS_mmap, address, length, protection, flags,
                                         static_cast<int64_t>(fd), offset));
+}
+bool IsError(const void* mmap_result) {
+  return reinterpret_cast<uint64_t>(mmap_result) >= static_cast<uint64_t>(-4095);
 }
 int Munmap(void* address, size_t length) {
   if (kMapThroughLibc) {
