@@ -1,7 +1,7 @@
 /** `stillframe demo`: saves live memory in every way this machine can, side by side in one run. */
 
 import { rmSync } from 'node:fs'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { access, constants, mkdtemp, rm } from 'node:fs/promises'
 import { loadavg } from 'node:os'
 import { join, resolve } from 'node:path'
 import process from 'node:process'
@@ -21,6 +21,7 @@ import { defaultDirectory, fileSystemOf } from './machine.js'
 import { formatBytes, formatCount, parseBytes } from './units.js'
 
 const defaultBytes = 2 ** 30
+const pageName = 'stillframe-demo.html'
 
 export const demo: Command = {
   name: 'demo',
@@ -48,7 +49,7 @@ loop that is measured. Its memory is saved by each engine, and once by copying a
 the copy: in one run, under the same load. Every file is read back and compared byte for byte with the
 memory as it was at the call. Needs ${copiesInMemory} times the size in memory, and takes less where
 memory or disk is short. At last a small service is captured ${frameCount} times into an archive, and a page is made
-of it, which stays.`,
+of it, which stays: ${pageName} in the directory of --dir, or in the current one.`,
 
   async run(args, io) {
     const request = readRequest(args)
@@ -58,7 +59,8 @@ of it, which stays.`,
     const remove = (): void => rmSync(directory, { recursive: true, force: true })
     process.once('exit', remove)
     try {
-      const status = await runDemo(request, directory, io)
+      const page = join(await pageDirectory(request, parent), pageName)
+      const status = await runDemo(request, directory, page, io)
       if (request.keep) process.removeListener('exit', remove)
       else remove()
       return status
@@ -67,6 +69,16 @@ of it, which stays.`,
       throw error
     }
   },
+}
+
+/** Where a user finds the page again: the temporary directory is for what goes away. */
+async function pageDirectory({ directory }: DemoRequest, otherwise: string): Promise<string> {
+  if (directory !== undefined) return otherwise
+  const here = process.cwd()
+  return access(here, constants.W_OK).then(
+    () => here,
+    () => otherwise,
+  )
 }
 
 /** What the user asked for, checked. */
@@ -114,7 +126,7 @@ function chooseEngines(asked: readonly string[]): EngineName[] {
   return chosen
 }
 
-async function runDemo(request: DemoRequest, directory: string, io: Io): Promise<number> {
+async function runDemo(request: DemoRequest, directory: string, page: string, io: Io): Promise<number> {
   const { bytes: wantedBytes, seed, keep: kept } = request
   const engines = chooseEngines(request.engines)
   const disk = await fileSystemOf(directory)
@@ -141,7 +153,7 @@ async function runDemo(request: DemoRequest, directory: string, io: Io): Promise
     // One file at a time: there may be room for only one.
     if (!kept) await rm(path, { force: true })
   }
-  const archive = await showArchive(join(directory, 'archive'), `${directory}.html`, seed, io)
+  const archive = await showArchive(join(directory, 'archive'), page, seed, io)
   const measured = { alone, ways, archive }
   await io.report(outcomeDocument(setting, measured), describeOutcome(setting, measured, io))
   return isRight(ways) ? 0 : 1

@@ -35,7 +35,7 @@ export interface ShownArchive {
  * now and then.
  *
  * @param directory - of the archive; made anew.
- * @param page - path of the page to write.
+ * @param page - path of the page to write; that of an earlier demo is replaced.
  */
 export async function showArchive(
   directory: string,
@@ -57,7 +57,7 @@ export async function showArchive(
     await sleep(pauseMs, undefined, { signal })
   }
   const data = await reportArchive(directory, { last: frameCount, verify: true, signal })
-  await writeFile(page, renderPage(data), { flag: 'wx' })
+  await writeFile(page, renderPage(data))
   const sum = (of: 'byteLength' | 'fileSize'): number =>
     data.frames.reduce((so, frame) => so + (frame[of] ?? 0), 0)
   return {
