@@ -38,9 +38,10 @@ export async function openForWriting(directory: string, callSite: CallSite): Pro
       await syncDirectory(directory)
     }
     const table = await readFrames(directory, listing.manifests)
-    await removeLeftovers(directory, listing, table)
     await believeFiles(directory, table)
+    // What only these have built on is a leftover then.
     await removeRetired(directory, table)
+    await removeLeftovers(directory, listing, table)
     return { lock, table, nextNumber: listing.highest + 1 }
   } catch (error) {
     await lock.close()

@@ -4,16 +4,13 @@
  * writer removes what was left. Proved with strace, which kills a service at the N-th of each call, and with the next one.
  */
 
-import { readdirSync, rmSync } from 'node:fs'
-import { openArchive } from 'stillframe/archive'
 import { expect, test } from 'vitest'
 import { nextToFail } from '../support/faults.mjs'
 import { startFixture } from '../support/fixture.js'
 import { needsStrace } from '../support/needs.js'
 import { runningInSession, waitUntil } from '../support/processes.mjs'
 import { useTemporaryDirectory } from '../support/temporary-directory.js'
-import { fillFrame } from './fixtures/frame-memory.mjs'
-import { listOf } from './history.js'
+import { checkAfterCrash, type Told } from './after-crash.js'
 
 const inDirectory = useTemporaryDirectory()
 const turns = new URL('fixtures/turns.mjs', import.meta.url)
@@ -30,13 +27,6 @@ const calls = [
   'ftruncate',
   'flock',
 ]
-
-interface Told {
-  /** Seeds of frames by id. */
-  complete: Map<string, number>
-  givingUp: Set<string>
-  end: boolean
-}
 
 async function runUntilKilled(call: string, nth: number): Promise<Told> {
   const fixture = startFixture(turns, [inDirectory('archive')], {
@@ -70,61 +60,9 @@ for (const call of calls)
     for (let nth = 1; ; nth = nextToFail(nth, true, 1)) {
       const what = `${call} ${nth}`
       const told = await runUntilKilled(call, nth)
-      await check(told, what)
+      await checkAfterCrash(inDirectory('archive'), told, what)
       if (told.end) break
       killed++
     }
     if (['pwrite64', 'fsync', 'rename', 'unlink'].includes(call)) expect(killed).toBeGreaterThan(2)
   }, 900_000)
-
-async function check(told: Told, what: string): Promise<void> {
-  const place = inDirectory('archive')
-  // A reader comes first, while everything is as the dead writer has left it.
-  if (readdirSync(inDirectory()).includes('archive') && readdirSync(place).includes('archive.json')) {
-    const reader = await openArchive(place, { readOnly: true })
-    await checkFrames(reader, told, `${what}, read only`)
-    await reader.close()
-  }
-  const archive = await openArchive(place)
-  await checkFrames(archive, told, what)
-  const listed = await listOf(archive)
-  const next = Math.max(0, ...listed.map(({ number }) => number)) + 1
-  const region = new ArrayBuffer(128 * 1024)
-  fillFrame(region, 1)
-  await archive.capture(region, { metadata: 1, full: true }).done
-  const [last] = (await listOf(archive)).slice(-1)
-  expect(last?.number, what).toBeGreaterThanOrEqual(next)
-  await archive.prune({ retention: { last: 1 } })
-  await archive.close()
-  const left = readdirSync(place).filter((name) => !name.startsWith(String(last?.number).padStart(10, '0')))
-  expect(left, what).toEqual(['archive.json', 'writer.lock'])
-  rmSync(place, { recursive: true })
-}
-
-async function checkFrames(
-  archive: Awaited<ReturnType<typeof openArchive>>,
-  told: Told,
-  what: string,
-): Promise<void> {
-  const listed = await listOf(archive)
-  const ids = listed.map(({ id }) => id)
-  for (const id of told.complete.keys()) {
-    if (!told.givingUp.has(id)) expect(ids, `${what}: ${id} was told complete`).toContain(id)
-  }
-  // At most one more, whose end nobody could be told of.
-  expect(ids.filter((id) => !told.complete.has(id)).length, what).toBeLessThanOrEqual(1)
-  for (const { id } of listed) {
-    const restored = await archive.restore<number>({ id })
-    const seed = restored.metadata as number
-    if (told.complete.has(id)) expect(seed, what).toBe(told.complete.get(id))
-    const expected = fillFrame(new ArrayBuffer(128 * 1024), seed)
-    expect(
-      Buffer.compare(new Uint8Array(restored.regions['main']?.buffer as ArrayBuffer), expected),
-      what,
-    ).toBe(0)
-    const objects: unknown[] = []
-    for await (const value of restored.state()) objects.push(value)
-    expect(objects, what).toEqual(seed % 3 === 0 ? [{ turn: seed }] : [])
-    restored.close()
-  }
-}

@@ -13,6 +13,7 @@ import { readValues } from 'stillframe/heap'
 import { describe, expect, type TestContext, test } from 'vitest'
 import { startFixture } from '../support/fixture.js'
 import { needsStrace } from '../support/needs.js'
+import { callsOf, lossesOf } from '../support/power-loss.js'
 import { useTemporaryDirectory } from '../support/temporary-directory.js'
 
 const inDirectory = useTemporaryDirectory()
@@ -155,7 +156,7 @@ async function statesAfterPowerLoss(context: TestContext, way: string, options: 
     namings++
   }
 
-  for (const line of joined(readFileSync(inDirectory('trace'), 'utf8'))) {
+  for (const line of callsOf(readFileSync(inDirectory('trace'), 'utf8'))) {
     const call = /^(\w+)\((.*)\) = (-?\d+)(.*)$/.exec(line)
     if (!call || Number(call[3]) < 0) continue
     const [, syscall, args = '', result, opened = ''] = call
@@ -211,25 +212,4 @@ async function statesAfterPowerLoss(context: TestContext, way: string, options: 
   }
   expect(saved).toBe(2)
   return { states: [...states.values()], writes, names: namings }
-}
-
-/** Of some writes: none is lost, all, each alone, all but each one. */
-function lossesOf<Write>(writes: readonly Write[]): Write[][] {
-  const butOne = writes.map((one) => writes.filter((other) => other !== one))
-  return [[], [...writes], ...writes.map((one) => [one]), ...butOne]
-}
-
-/** The calls of a trace, each at the moment when it had returned, without who made it. */
-function joined(trace: string): string[] {
-  const begun = new Map<string, string>()
-  const calls: string[] = []
-  for (const line of trace.split('\n')) {
-    const [, thread = '', text = ''] = /^(\d+) +(.*)$/.exec(line) ?? []
-    const unfinished = /^(.*?) *<unfinished \.\.\.>$/.exec(text)
-    const resumed = /^<\.\.\. \w+ resumed>(.*)$/.exec(text)
-    if (unfinished) begun.set(thread, unfinished[1] as string)
-    else if (resumed) calls.push((begun.get(thread) ?? '') + resumed[1])
-    else calls.push(text)
-  }
-  return calls.map((call) => call.replace(/ +=/, ' ='))
 }

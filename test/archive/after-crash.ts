@@ -1,0 +1,70 @@
+/** What has to hold for the archive of fixtures/turns.mjs after its end, whatever that was. */
+
+import { existsSync, readdirSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { openArchive } from 'stillframe/archive'
+import { expect } from 'vitest'
+import { fillFrame } from './fixtures/frame-memory.mjs'
+import { listOf } from './history.js'
+
+/** What the service had told before its end. */
+export interface Told {
+  /** Seeds of frames by id. */
+  complete: Map<string, number>
+  givingUp: Set<string>
+  end: boolean
+}
+
+/**
+ * The frames that were told complete are there, each that is listed is whole, and the next writer removes what was left. The archive
+ * is removed.
+ */
+export async function checkAfterCrash(place: string, told: Told, what: string): Promise<void> {
+  // A reader comes first, while everything is as the dead writer has left it.
+  if (existsSync(join(place, 'archive.json'))) {
+    await using reader = await openArchive(place, { readOnly: true })
+    await checkFrames(reader, told, `${what}, read only`)
+  }
+  await using archive = await openArchive(place)
+  await checkFrames(archive, told, what)
+  const listed = await listOf(archive)
+  const next = Math.max(0, ...listed.map(({ number }) => number)) + 1
+  const region = new ArrayBuffer(128 * 1024)
+  fillFrame(region, 1)
+  await archive.capture(region, { metadata: 1, full: true }).done
+  const [last] = (await listOf(archive)).slice(-1)
+  expect(last?.number, what).toBeGreaterThanOrEqual(next)
+  await archive.prune({ retention: { last: 1 } })
+  await archive.close()
+  const left = readdirSync(place).filter((name) => !name.startsWith(String(last?.number).padStart(10, '0')))
+  expect(left, what).toEqual(['archive.json', 'writer.lock'])
+  rmSync(place, { recursive: true })
+}
+
+async function checkFrames(
+  archive: Awaited<ReturnType<typeof openArchive>>,
+  told: Told,
+  what: string,
+): Promise<void> {
+  const listed = await listOf(archive)
+  const ids = listed.map(({ id }) => id)
+  for (const id of told.complete.keys()) {
+    if (!told.givingUp.has(id)) expect(ids, `${what}: ${id} was told complete`).toContain(id)
+  }
+  // At most one more, whose end nobody could be told of.
+  expect(ids.filter((id) => !told.complete.has(id)).length, what).toBeLessThanOrEqual(1)
+  for (const { id } of listed) {
+    const restored = await archive.restore<number>({ id })
+    const seed = restored.metadata as number
+    if (told.complete.has(id)) expect(seed, what).toBe(told.complete.get(id))
+    const expected = fillFrame(new ArrayBuffer(128 * 1024), seed)
+    expect(
+      Buffer.compare(new Uint8Array(restored.regions['main']?.buffer as ArrayBuffer), expected),
+      what,
+    ).toBe(0)
+    const objects: unknown[] = []
+    for await (const value of restored.state()) objects.push(value)
+    expect(objects, what).toEqual(seed % 3 === 0 ? [{ turn: seed }] : [])
+    restored.close()
+  }
+}
