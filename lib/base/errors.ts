@@ -31,6 +31,7 @@ import { printable } from './printable.js'
  * - `GAP`: an archive has no whole frame at or before the time that was asked for.
  * - `NOT_FOUND`: there is no such archive, no such frame in it, or no frame at all yet.
  * - `FENCED`: another writer has taken an archive over; reserved.
+ * - `KEY`: what is encrypted is so with another key than the one that was given.
  */
 export type StillframeErrorCode =
   | 'ERR_STILLFRAME_UNSUPPORTED_PLATFORM'
@@ -53,6 +54,7 @@ export type StillframeErrorCode =
   | 'ERR_STILLFRAME_GAP'
   | 'ERR_STILLFRAME_NOT_FOUND'
   | 'ERR_STILLFRAME_FENCED'
+  | 'ERR_STILLFRAME_KEY'
 
 /** What a {@link StillframeError} carries besides its message. */
 export interface StillframeErrorDetails {

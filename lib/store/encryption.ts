@@ -1,0 +1,121 @@
+/** The keys that objects are sealed with: whose they are, and how they are told from one another. */
+
+import { createHmac, createSecretKey, KeyObject } from 'node:crypto'
+import { invalidArgType, invalidArgValue, messageOf, StillframeError } from '../base/errors.js'
+import { checkOptions } from '../base/validate.js'
+
+/** A key of AES-256, with the name by which it is found again. */
+export interface EncryptionKey {
+  /** 1 to 32 letters, digits, `.`, `_` and `-`. It is not secret: every object that is sealed with the key has it. */
+  readonly id: string
+  /** 32 bytes. */
+  readonly key: Uint8Array | KeyObject
+}
+
+/**
+ * Asked for a key by its id, and with `undefined` for the one that new objects are to be sealed with. To rotate keys, answer
+ * with another one from now on, and keep the older ones for as long as there are objects that are sealed with them.
+ *
+ * @returns undefined if there is none with this id.
+ */
+export type KeyProvider = (
+  id: string | undefined,
+) => EncryptionKey | undefined | Promise<EncryptionKey | undefined>
+
+/** One of both. */
+export interface EncryptionOptions {
+  /** 32 bytes, for everything. Its id follows from it. */
+  readonly key?: Uint8Array | KeyObject | undefined
+  readonly keyProvider?: KeyProvider | undefined
+}
+
+/** @internal */
+export interface CheckedKey {
+  readonly id: string
+  readonly secret: KeyObject
+}
+
+const keyBytes = 32
+
+/** @internal @throws TypeError, RangeError. */
+export function checkEncryption(value: unknown, name = 'options.encryption'): Keys {
+  const { key, keyProvider } = checkOptions(value, ['key', 'keyProvider'], name)
+  if ((key === undefined) === (keyProvider === undefined)) {
+    throw invalidArgValue(`${name} must have either key or keyProvider`)
+  }
+  if (key !== undefined) {
+    const secret = toSecret(key, `${name}.key`)
+    const known = { id: idOf(secret), secret }
+    return new Keys((id) => (id === undefined || id === known.id ? known : undefined))
+  }
+  if (typeof keyProvider !== 'function') throw invalidArgType(`${name}.keyProvider`, 'a function', keyProvider)
+  return new Keys(async (id) => await checkedAnswer(keyProvider as KeyProvider, id))
+}
+
+function toSecret(key: unknown, name: string): KeyObject {
+  const secret = key instanceof Uint8Array ? createSecretKey(key) : key
+  if (!(secret instanceof KeyObject) || secret.type !== 'secret') {
+    throw invalidArgType(name, `a Uint8Array of ${keyBytes} bytes or a secret KeyObject`, key)
+  }
+  if (secret.symmetricKeySize !== keyBytes) {
+    throw invalidArgValue(`${name} must have ${keyBytes} bytes, as AES-256 asks for, not ${secret.symmetricKeySize}`)
+  }
+  return secret
+}
+
+/** Says nothing about the key. */
+function idOf(secret: KeyObject): string {
+  return createHmac('sha256', secret).update('stillframe key id').digest('hex').slice(0, 16)
+}
+
+async function checkedAnswer(provider: KeyProvider, id: string | undefined): Promise<CheckedKey | undefined> {
+  const asked = id === undefined ? 'the key to seal with' : `key '${id}'`
+  let answer: unknown
+  try {
+    answer = await provider(id)
+  } catch (error) {
+    throw new StillframeError('ERR_STILLFRAME_CALLBACK', `keyProvider threw for ${asked}: ${messageOf(error)}`, {
+      cause: error,
+    })
+  }
+  if (answer === undefined) return undefined
+  const { id: found, key } = checkOptions(answer, ['id', 'key'], 'the answer of keyProvider')
+  if (typeof found !== 'string' || !isKeyId(found)) {
+    throw invalidArgValue(`keyProvider must answer with an id of 1 to 32 letters, digits, '.', '_' and '-'`)
+  }
+  if (id !== undefined && found !== id) {
+    throw invalidArgValue(`keyProvider was asked for ${asked}, and must not answer with '${found}'`)
+  }
+  return { id: found, secret: toSecret(key, 'the key of keyProvider') }
+}
+
+/** @internal */
+export function isKeyId(value: string): boolean {
+  return /^[A-Za-z0-9._-]{1,32}$/.test(value)
+}
+
+/** @internal The keys of one store. */
+export class Keys {
+  readonly #find: (id: string | undefined) => CheckedKey | undefined | Promise<CheckedKey | undefined>
+
+  constructor(find: (id: string | undefined) => CheckedKey | undefined | Promise<CheckedKey | undefined>) {
+    this.#find = find
+  }
+
+  /** The one to seal with. @throws StillframeError `ERR_STILLFRAME_KEY`. */
+  async current(): Promise<CheckedKey> {
+    const key = await this.#find(undefined)
+    if (key !== undefined) return key
+    throw new StillframeError('ERR_STILLFRAME_KEY', 'keyProvider has no key to seal with: it must answer undefined with one')
+  }
+
+  /** @param what - names what is sealed with it, in the error. @throws StillframeError `ERR_STILLFRAME_KEY`. */
+  async byId(id: string, what: string): Promise<CheckedKey> {
+    const key = await this.#find(id)
+    if (key !== undefined) return key
+    throw new StillframeError(
+      'ERR_STILLFRAME_KEY',
+      `${what} is sealed with key '${id}', which is not the one that was given. Pass that key, or a keyProvider that has it`,
+    )
+  }
+}

@@ -1,0 +1,129 @@
+/**
+ * The form of a sealed object: a head, and blocks of 64 KiB, each sealed by itself, so that a range can be read without
+ * the rest.
+ *
+ *   head    64 bytes: magic, salt, id of the key
+ *   block   up to 64 KiB of ciphertext, 16 bytes of tag; all but the last one are full, and the last may be empty
+ *
+ * AES-256-GCM. Each object has a key of its own, which HKDF-SHA-256 makes of the key that was given and the random salt.
+ * So the nonces, which count the blocks, never come twice under one key. The last block has another nonce than it would have
+ * in the middle: an object that is cut, or longer, is found. The name of the object and its head are authenticated with each
+ * block: so is the order of blocks, and that none is from another object.
+ */
+
+import { Buffer } from 'node:buffer'
+import { createCipheriv, createDecipheriv, hkdfSync, type KeyObject, randomBytes } from 'node:crypto'
+import { StillframeError } from '../base/errors.js'
+import { type CheckedKey, isKeyId } from './encryption.js'
+
+export const headBytes = 64
+export const blockBytes = 65_536
+export const tagBytes = 16
+const sealedBlockBytes = blockBytes + tagBytes
+const saltBytes = 16
+const magic = Buffer.from('\x89SFSEAL\x01', 'latin1')
+const idAt = magic.length + saltBytes
+
+/** What blocks of one object are sealed and opened with. */
+export interface ObjectSeal {
+  readonly head: Buffer
+  readonly key: Buffer
+  /** Authenticated with each block. */
+  readonly context: Buffer
+}
+
+/** Of a new object. @param name - under which it is stored. */
+export function newSeal({ id, secret }: CheckedKey, name: string): ObjectSeal {
+  const head = Buffer.alloc(headBytes)
+  magic.copy(head)
+  randomBytes(saltBytes).copy(head, magic.length)
+  head.write(id, idAt, 'latin1')
+  return sealOf(secret, head, name)
+}
+
+/** Of an object that is there. */
+export function sealOf(secret: KeyObject, head: Buffer, name: string): ObjectSeal {
+  const salt = head.subarray(magic.length, idAt)
+  const key = Buffer.from(hkdfSync('sha256', secret, salt, 'stillframe sealed object', 32))
+  return { head, key, context: Buffer.concat([head, Buffer.from(name)]) }
+}
+
+/** The id of the key in a head. @throws StillframeError `ERR_STILLFRAME_CORRUPT`. */
+export function keyIdIn(head: Buffer, name: string): string {
+  const id = head.subarray(idAt, headBytes).toString('latin1').replace(/\0+$/, '')
+  if (head.length !== headBytes || !head.subarray(0, magic.length).equals(magic) || !isKeyId(id)) {
+    throw damaged(name, 'it is not sealed, or its head is damaged')
+  }
+  return id
+}
+
+/** Bytes of an object that holds so many. */
+export function sealedSize(size: number): number {
+  return headBytes + size + blockCount(size) * tagBytes
+}
+
+/** Whether a sealed object can be so long. */
+export function isSealedSize(sealed: number): boolean {
+  const size = sizeIn(sealed)
+  return size >= 0 && sealedSize(size) === sealed
+}
+
+/** What an object of so many bytes holds. @throws StillframeError `ERR_STILLFRAME_CORRUPT`. */
+export function plainSize(sealed: number, name: string): number {
+  if (!isSealedSize(sealed)) throw damaged(name, `it has ${sealed} bytes, as no sealed object has`)
+  return sizeIn(sealed)
+}
+
+function sizeIn(sealed: number): number {
+  const blocks = Math.ceil((sealed - headBytes) / sealedBlockBytes)
+  return sealed - headBytes - blocks * tagBytes
+}
+
+/** At least one. */
+export function blockCount(size: number): number {
+  return Math.max(1, Math.ceil(size / blockBytes))
+}
+
+/** Where a block begins in the object. */
+export function blockOffset(index: number): number {
+  return headBytes + index * sealedBlockBytes
+}
+
+function nonceOf(index: number, isLast: boolean): Buffer {
+  const nonce = Buffer.alloc(12)
+  nonce.writeBigUInt64LE(BigInt(index), 0)
+  nonce.writeUInt32LE(isLast ? 1 : 0, 8)
+  return nonce
+}
+
+/** @returns ciphertext and tag. */
+export function sealBlock({ key, context }: ObjectSeal, index: number, isLast: boolean, plain: Uint8Array): Buffer[] {
+  const cipher = createCipheriv('aes-256-gcm', key, nonceOf(index, isLast))
+  cipher.setAAD(context)
+  return [cipher.update(plain), cipher.final(), cipher.getAuthTag()]
+}
+
+/** @param name - of the object, for the error. @throws StillframeError `ERR_STILLFRAME_CORRUPT`. */
+export function openBlock(
+  { key, context }: ObjectSeal,
+  index: number,
+  isLast: boolean,
+  sealed: Buffer,
+  name: string,
+): Buffer {
+  const decipher = createDecipheriv('aes-256-gcm', key, nonceOf(index, isLast), { authTagLength: tagBytes })
+  const end = sealed.length - tagBytes
+  decipher.setAAD(context)
+  decipher.setAuthTag(sealed.subarray(end))
+  const plain = decipher.update(sealed.subarray(0, end))
+  try {
+    decipher.final()
+  } catch (error) {
+    throw damaged(name, `block ${index} is not what was sealed: it was changed, moved or cut off`, error)
+  }
+  return plain
+}
+
+export function damaged(name: string, what: string, cause?: unknown): StillframeError {
+  return new StillframeError('ERR_STILLFRAME_CORRUPT', `Object '${name}': ${what}`, { cause })
+}

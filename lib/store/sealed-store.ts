@@ -1,0 +1,197 @@
+/** A store whose objects are sealed before they leave the process, and opened and checked when they come back. */
+
+import { Buffer } from 'node:buffer'
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import type { Keys } from './encryption.js'
+import {
+  blockBytes,
+  blockCount,
+  blockOffset,
+  damaged,
+  headBytes,
+  isSealedSize,
+  keyIdIn,
+  newSeal,
+  type ObjectSeal,
+  openBlock,
+  plainSize,
+  sealBlock,
+  sealedSize,
+  sealOf,
+  tagBytes,
+} from './seal.js'
+import {
+  checkBytes,
+  checkGet,
+  checkUpload,
+  type FetchedObject,
+  type GetOptions,
+  type ListedObject,
+  type ObjectStore,
+  type PutOptions,
+  type StoredObject,
+  type StoreOptions,
+  storeFailure,
+  type UploadOptions,
+} from './store.js'
+
+/** So many blocks are sealed or opened before others get their turn: a millisecond or so. */
+const blocksAtOnce = 16
+/** Of how many objects the head is remembered. */
+const rememberedHeads = 1000
+
+/** What is known of an object that ranges are read of. */
+interface KnownObject {
+  readonly etag: string
+  /** Of what was sealed. */
+  readonly size: number
+  readonly seal: ObjectSeal
+}
+
+export class SealedStore implements ObjectStore {
+  readonly #store: ObjectStore
+  readonly #keys: Keys
+  /** By key. */
+  readonly #known = new Map<string, KnownObject>()
+
+  constructor(store: ObjectStore, keys: Keys) {
+    this.#store = store
+    this.#keys = keys
+  }
+
+  async put(key: string, body: Uint8Array, options?: PutOptions): Promise<{ etag: string }> {
+    checkBytes(body, 'body')
+    const pieces: Uint8Array[] = []
+    for await (const piece of this.#sealed(key, [body])) pieces.push(piece)
+    return await this.#store.put(key, Buffer.concat(pieces), options)
+  }
+
+  async get(key: string, options?: GetOptions): Promise<FetchedObject> {
+    const { range, signal } = checkGet(options)
+    if (range !== undefined) return await this.#getRange(key, range, signal)
+    const fetched = await this.#store.get(key, { signal })
+    const { seal, size } = await this.#understand(key, fetched)
+    const blocks = toBuffer(fetched.body).subarray(headBytes)
+    return { ...fetched, size, body: await openBlocks(key, { seal, size }, 0, blocks, signal) }
+  }
+
+  async #getRange(
+    key: string,
+    [start, end]: readonly [number, number],
+    signal: AbortSignal | undefined,
+  ): Promise<FetchedObject> {
+    const first = Math.floor(start / blockBytes)
+    // Twice, if another object has come into its place.
+    for (let isLastTry = false; ; isLastTry = true) {
+      const known = this.#known.get(key) ?? (await this.#readHead(key, signal))
+      const { etag, size } = known
+      if (end > size) throw storeFailure(key, `it has ${size} bytes, and was asked for those up to ${end}`)
+      const until = Math.min(blockOffset(Math.ceil(end / blockBytes)), sealedSize(size))
+      const fetched = await this.#store.get(key, { range: [blockOffset(first), until], signal })
+      if (fetched.etag !== etag && !isLastTry) {
+        this.#known.delete(key)
+        continue
+      }
+      const plain = await openBlocks(key, known, first, toBuffer(fetched.body), signal)
+      const from = first * blockBytes
+      return { ...fetched, size, body: plain.subarray(start - from, end - from) }
+    }
+  }
+
+  async #readHead(key: string, signal: AbortSignal | undefined): Promise<KnownObject> {
+    const fetched = await this.#store.get(key, { range: [0, headBytes], signal })
+    const known = await this.#understand(key, fetched)
+    if (this.#known.size >= rememberedHeads) this.#known.delete(this.#known.keys().next().value as string)
+    this.#known.set(key, known)
+    return known
+  }
+
+  /** @param fetched - begins with the head. */
+  async #understand(key: string, { body, size, etag }: FetchedObject): Promise<KnownObject> {
+    const head = Buffer.from(body.subarray(0, headBytes))
+    const { secret } = await this.#keys.byId(keyIdIn(head, key), `Object '${key}'`)
+    return { etag, size: plainSize(size, key), seal: sealOf(secret, head, key) }
+  }
+
+  async head(key: string, options?: StoreOptions): Promise<StoredObject | undefined> {
+    const found = await this.#store.head(key, options)
+    return found && { ...found, size: plainSize(found.size, key) }
+  }
+
+  /** Of what is not sealed, it tells the size that it has. */
+  async *list(prefix: string, options?: StoreOptions): AsyncIterable<ListedObject> {
+    for await (const found of this.#store.list(prefix, options)) {
+      yield isSealedSize(found.size) ? { ...found, size: plainSize(found.size, found.key) } : found
+    }
+  }
+
+  async delete(key: string, options?: StoreOptions): Promise<void> {
+    await this.#store.delete(key, options)
+  }
+
+  async upload(
+    key: string,
+    stream: AsyncIterable<Uint8Array>,
+    options?: UploadOptions,
+  ): Promise<{ etag: string; size: number }> {
+    const { size, signal } = checkUpload(stream, options)
+    const { etag, size: stored } = await this.#store.upload(key, this.#sealed(key, stream), {
+      signal,
+      ...(size !== undefined && { size: sealedSize(size) }),
+    })
+    return { etag, size: plainSize(stored, key) }
+  }
+
+  async *#sealed(
+    key: string,
+    stream: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+  ): AsyncGenerator<Uint8Array, void, undefined> {
+    const seal = newSeal(await this.#keys.current(), key)
+    yield seal.head
+    let index = 0
+    // Which block is the last one is only known when there is nothing behind it.
+    let held = Buffer.alloc(0)
+    for await (const given of stream) {
+      let rest = toBuffer(given)
+      while (held.length + rest.length > blockBytes) {
+        const missing = blockBytes - held.length
+        const block = held.length === 0 ? rest.subarray(0, blockBytes) : Buffer.concat([held, rest.subarray(0, missing)])
+        rest = rest.subarray(missing)
+        held = Buffer.alloc(0)
+        yield* sealBlock(seal, index++, false, block)
+        if (index % blocksAtOnce === 0) await nextTurn()
+      }
+      // A copy: the stream may use its memory again.
+      held = Buffer.concat([held, rest])
+    }
+    yield* sealBlock(seal, index, true, held)
+  }
+}
+
+/** @param first - index of the first block that `sealed` has. */
+async function openBlocks(
+  key: string,
+  { seal, size }: Pick<KnownObject, 'seal' | 'size'>,
+  first: number,
+  sealed: Buffer,
+  signal: AbortSignal | undefined,
+): Promise<Buffer> {
+  const last = blockCount(size) - 1
+  const plain: Buffer[] = []
+  for (let index = first, at = 0; at < sealed.length; index++) {
+    const end = Math.min(at + blockBytes + tagBytes, sealed.length)
+    if (end - at < tagBytes) throw damaged(key, 'it ends within a block')
+    plain.push(openBlock(seal, index, index === last, sealed.subarray(at, end), key))
+    at = end
+    if ((index + 1) % blocksAtOnce === 0) {
+      await nextTurn()
+      signal?.throwIfAborted()
+    }
+  }
+  return Buffer.concat(plain)
+}
+
+/** The same memory. */
+function toBuffer({ buffer, byteOffset, byteLength }: Uint8Array): Buffer {
+  return Buffer.from(buffer, byteOffset, byteLength)
+}
