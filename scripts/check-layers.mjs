@@ -42,6 +42,8 @@ const houses = [
     floors: [
       ['base'],
       ['addon', 'heap-file'],
+      ['files'],
+      ['store'],
       ['region'],
       ['machine'],
       ['snapshot', 'restore'],

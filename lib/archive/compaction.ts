@@ -8,10 +8,10 @@
 
 import { rename, stat } from 'node:fs/promises'
 import { compact } from '../compact/compact.js'
-import { fromFile, removeFile, replaceFile, syncDirectory } from './durable-file.js'
+import { fromFile, removeFile, replaceFile, syncDirectory, temporarySuffix } from '../files/durable-file.js'
 import type { FrameTable, KnownEntry } from './frame-table.js'
 import { asCompacted, encodeManifest } from './manifest.js'
-import { pathOf, temporarySuffix } from './names.js'
+import { pathOf } from './names.js'
 
 export interface CompactionRequest {
   readonly directory: string

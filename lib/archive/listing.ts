@@ -2,8 +2,8 @@
 
 import { readdir, readFile } from 'node:fs/promises'
 import { messageOf, StillframeError } from '../base/errors.js'
+import { fromFile } from '../files/durable-file.js'
 import { inspect } from '../restore/inspect.js'
-import { fromFile } from './durable-file.js'
 import { type Entry, FrameTable } from './frame-table.js'
 import { decodeManifest, type Manifest } from './manifest.js'
 import { isNativeTemporary, parseName, pathOf } from './names.js'

@@ -9,10 +9,10 @@ import { type FileHandle, open } from 'node:fs/promises'
 import { join } from 'node:path'
 import { performance } from 'node:perf_hooks'
 import { setTimeout } from 'node:timers/promises'
-import { loadAddon } from '../addon/load.js'
 import type { CallSite } from '../base/errors.js'
-import { fromNative, StillframeError } from '../base/errors.js'
-import { fromFile } from './durable-file.js'
+import { StillframeError } from '../base/errors.js'
+import { fromFile } from '../files/durable-file.js'
+import { type Locked, lockNow, tryLock } from '../files/file-lock.js'
 import { lockName } from './names.js'
 
 /** Takes the archive for writing. @throws StillframeError `ERR_STILLFRAME_BUSY` if somebody else has it. */
@@ -36,9 +36,6 @@ export async function lockForWriting(directory: string, callSite: CallSite): Pro
     { path },
   )
 }
-
-/** What came of it: the file, which is locked for as long as it is open, or why there is none. */
-export type Locked = FileHandle | 'held by another' | 'not there'
 
 /** Locks a file for removing it, unless somebody reads it. It does not wait. */
 export async function lockForRemoval(path: string): Promise<Locked> {
@@ -64,36 +61,5 @@ export async function lockForReading(path: string): Promise<FileHandle | 'not th
       )
     }
     await setTimeout(intervalMs)
-  }
-}
-
-async function lockNow(path: string, flags: number, kind: 'shared' | 'exclusive'): Promise<Locked> {
-  let file: FileHandle
-  try {
-    file = await open(path, flags | constants.O_NOFOLLOW | constants.O_NONBLOCK)
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return 'not there'
-    throw fromFile(error, path)
-  }
-  try {
-    if (tryLock(file, path, kind, undefined)) return file
-  } catch (error) {
-    await file.close()
-    throw error
-  }
-  await file.close()
-  return 'held by another'
-}
-
-function tryLock(
-  file: FileHandle,
-  path: string,
-  kind: 'shared' | 'exclusive',
-  callSite: CallSite | undefined,
-): boolean {
-  try {
-    return loadAddon().flock(file.fd, kind)
-  } catch (error) {
-    throw fromNative(error, path, callSite ?? lockForReading)
   }
 }

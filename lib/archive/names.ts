@@ -14,7 +14,6 @@ import { join } from 'node:path'
 
 export const lockName = 'writer.lock'
 export const markName = 'archive.json'
-export const temporarySuffix = '.tmp'
 
 /** What a file is of its frame. */
 export type Part = 'memory' | 'state' | 'manifest'

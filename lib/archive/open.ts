@@ -5,13 +5,20 @@ import { type FileHandle, lstat, mkdir, open, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { loadAddon } from '../addon/load.js'
 import { type CallSite, StillframeError } from '../base/errors.js'
+import {
+  fromFile,
+  removeFile,
+  replaceFile,
+  syncDirectory,
+  syncName,
+  temporarySuffix,
+} from '../files/durable-file.js'
 import { inspect } from '../restore/inspect.js'
-import { fromFile, removeFile, replaceFile, syncDirectory, syncName } from './durable-file.js'
 import { type FrameTable, isKnown } from './frame-table.js'
 import { type Listing, listDirectory, readFrames } from './listing.js'
 import { lockForWriting } from './lock.js'
 import { asCompacted, encodeManifest } from './manifest.js'
-import { isNativeTemporary, markName, pathOf, temporarySuffix } from './names.js'
+import { isNativeTemporary, markName, pathOf } from './names.js'
 import { removeRetired } from './prune.js'
 
 const mark = 'stillframeArchive'

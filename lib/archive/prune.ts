@@ -8,7 +8,7 @@
  */
 
 import { stat } from 'node:fs/promises'
-import { removeFile, replaceFile, syncDirectory } from './durable-file.js'
+import { removeFile, replaceFile, syncDirectory } from '../files/durable-file.js'
 import { type Entry, type FrameTable, isKnown, type KnownEntry } from './frame-table.js'
 import { listDirectory } from './listing.js'
 import { lockForRemoval } from './lock.js'

@@ -17,7 +17,7 @@ import { printable } from './printable.js'
  * - `BUSY`: the memory is in use by a capture or a restore, or the file by a capture; or V8's
  *   threads did not come to rest.
  * - `CLOSED`: the memory was closed or detached.
- * - `EXISTS`: the file exists and `overwrite` is false.
+ * - `EXISTS`: the file exists and `overwrite` is false; or the condition of a `put` does not hold.
  * - `MEMORY_LIMIT`: copy-on-write has taken `memoryLimit`.
  * - `NO_SPACE`: the disk is full, or a quota or the file size limit is reached.
  * - `IO`: any other system call that failed; see `errnoName`, `errno` and `syscall`.
@@ -29,8 +29,9 @@ import { printable } from './printable.js'
  * - `CORRUPT`: a damaged snapshot file; see `section` and `offset`.
  * - `PARENT`: the snapshot that another one builds on is missing, or is not the recorded one.
  * - `GAP`: an archive has no whole frame at or before the time that was asked for.
- * - `NOT_FOUND`: there is no such archive, no such frame in it, or no frame at all yet.
+ * - `NOT_FOUND`: there is no such archive, no such frame in it, or no frame at all yet; or no such object in a store.
  * - `FENCED`: another writer has taken an archive over; reserved.
+ * - `UNSUPPORTED_STORE`: an object store lacks what is asked of it, such as conditional writes.
  * - `KEY`: what is encrypted is so with another key than the one that was given.
  */
 export type StillframeErrorCode =
@@ -54,6 +55,7 @@ export type StillframeErrorCode =
   | 'ERR_STILLFRAME_GAP'
   | 'ERR_STILLFRAME_NOT_FOUND'
   | 'ERR_STILLFRAME_FENCED'
+  | 'ERR_STILLFRAME_UNSUPPORTED_STORE'
   | 'ERR_STILLFRAME_KEY'
 
 /** What a {@link StillframeError} carries besides its message. */

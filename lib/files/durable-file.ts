@@ -5,7 +5,9 @@ import { constants } from 'node:fs'
 import { type FileHandle, open, rename, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { fromSystem, StillframeError } from '../base/errors.js'
-import { temporarySuffix } from './names.js'
+
+/** Behind the name of what is being written. */
+export const temporarySuffix = '.tmp'
 
 const noSpace = new Set(['ENOSPC', 'EDQUOT', 'EFBIG'])
 
