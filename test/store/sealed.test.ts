@@ -52,7 +52,7 @@ describe.each(sizes)('an object of %d bytes', (size) => {
     expect(whole.size).toBe(size)
     expect(bytes.equals(whole.body)).toBe(true)
     expect(await store.head('a/b')).toMatchObject({ key: 'a/b', size })
-    expect(inner.bodyOf('a/b').length).toBeGreaterThan(size)
+    expect(bodyOf(inner, 'a/b').length).toBeGreaterThan(size)
     const borders = [0, 1, block - 1, block, block + 1, 2 * block, size - 1, size].filter((at) => at >= 0 && at <= size)
     for (const start of borders) {
       for (const end of borders.filter((at) => at > start)) {
@@ -67,7 +67,7 @@ describe.each(sizes)('an object of %d bytes', (size) => {
   test('is refused when it was cut off or goes on', async () => {
     const inner = new MemoryStore()
     await seal(inner).put('a', bytes)
-    const sealed = Buffer.from(inner.bodyOf('a'))
+    const sealed = Buffer.from(bodyOf(inner, 'a'))
     const cuts = [0, 1, 63, 64, 79, 80, sealed.length - 1, sealed.length - 16, sealed.length - 17]
     for (let at = 64; at < sealed.length; at += block + 16) cuts.push(at)
     for (const cut of cuts.filter((at) => at >= 0 && at < sealed.length)) {
@@ -85,7 +85,7 @@ test('every byte that is changed is found, also by reading a range', async () =>
   const inner = new MemoryStore()
   const bytes = bytesOf(40)
   await seal(inner).put('a', bytes)
-  const sealed = Buffer.from(inner.bodyOf('a'))
+  const sealed = Buffer.from(bodyOf(inner, 'a'))
   for (let at = 0; at < sealed.length; at++) {
     for (const bit of [1, 0x80]) {
       const changed = Buffer.from(sealed)
@@ -102,7 +102,7 @@ test('every byte that is changed is found, also by reading a range', async () =>
 test('blocks that have changed places, within an object or between two, are found', async () => {
   const inner = new MemoryStore()
   for (const name of ['a', 'b']) await seal(inner).put(name, bytesOf(3 * block, name.charCodeAt(0)))
-  const [a, b] = ['a', 'b'].map((name) => Buffer.from(inner.bodyOf(name))) as [Buffer, Buffer]
+  const [a, b] = ['a', 'b'].map((name) => Buffer.from(bodyOf(inner, name))) as [Buffer, Buffer]
   const blockOf = (sealed: Buffer, index: number): Buffer => sealed.subarray(64 + index * (block + 16), 64 + (index + 1) * (block + 16))
   const together = (head: Buffer, ...blocks: Buffer[]): Buffer => Buffer.concat([head.subarray(0, 64), ...blocks])
   for (const [what, object] of [
@@ -124,10 +124,10 @@ test('nothing of the content is in what leaves the process, and the same content
   const bytes = Buffer.concat(Array.from({ length: 10_000 }, () => secret))
   await store.put('a', bytes)
   await store.upload('b', pieces(bytes, 3))
-  for (const name of ['a', 'b']) expect(inner.bodyOf(name).includes(secret.subarray(0, 6)), name).toBe(false)
-  const blockIn = (name: string): Buffer => Buffer.from(inner.bodyOf(name).subarray(64, 64 + block))
+  for (const name of ['a', 'b']) expect(bodyOf(inner, name).includes(secret.subarray(0, 6)), name).toBe(false)
+  const blockIn = (name: string): Buffer => Buffer.from(bodyOf(inner, name).subarray(64, 64 + block))
   expect(blockIn('a').equals(blockIn('b'))).toBe(false)
-  expect(Buffer.from(inner.bodyOf('a')).includes(key)).toBe(false)
+  expect(Buffer.from(bodyOf(inner, 'a')).includes(key)).toBe(false)
 })
 
 test('what is put again in the place of an object is read, also in ranges', async () => {
