@@ -125,6 +125,7 @@
         "native/publish/target_reservation.cc",
         "native/publish/temporary_name.cc",
         "native/publish/write_some.cc",
+        "native/restore/overlay.cc",
         "native/restore/restore.cc",
         "native/restore/section_choice.cc"
       ]

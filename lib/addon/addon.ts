@@ -121,6 +121,8 @@ export interface CapturePlan {
   parent: string | undefined
   /** 16 bytes that this file must have as its id; undefined: any. */
   parentId: Uint8Array | undefined
+  /** Files and directories to look in for what that builds on; none: beside it. */
+  parents: readonly string[]
   /**
    * What becomes of the record of what is written to the regions: it begins anew with this frame,
    * ends with it, or goes on as it is.

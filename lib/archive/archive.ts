@@ -131,8 +131,8 @@ export async function openArchive(place: string | URL, options?: ArchiveOptions)
   const checked = checkArchiveOptions(options)
   const directory = checkDirectory(place, checked.readOnly ? 'read' : 'write', 'place')
   if (checked.readOnly) {
-    await openForReading(directory)
-    return makeArchive(directory, checked, undefined)
+    const { retention } = await openForReading(directory)
+    return makeArchive(directory, { ...checked, retention: checked.retention ?? retention }, undefined)
   }
   return makeArchive(directory, checked, await ArchiveWriter.open(directory, checked, callSite))
 }

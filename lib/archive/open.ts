@@ -1,7 +1,7 @@
 /** Opening the directory of an archive, and putting it in order after a writer that died. */
 
 import { constants } from 'node:fs'
-import { type FileHandle, lstat, mkdir, open, readFile } from 'node:fs/promises'
+import { type FileHandle, lstat, mkdir, open } from 'node:fs/promises'
 import { join } from 'node:path'
 import { loadAddon } from '../addon/load.js'
 import { type CallSite, StillframeError } from '../base/errors.js'
@@ -18,11 +18,9 @@ import { type FrameTable, isKnown } from './frame-table.js'
 import { type Listing, listDirectory, readFrames } from './listing.js'
 import { lockForWriting } from './lock.js'
 import { asCompacted, encodeManifest } from './manifest.js'
+import { isSameMark, type Mark, readMark, writeMark } from './mark.js'
 import { isNativeTemporary, markName, pathOf } from './names.js'
 import { removeRetired } from './prune.js'
-
-const mark = 'stillframeArchive'
-const version = 1
 
 /** What a writer begins with. */
 export interface OpenedForWriting {
@@ -34,16 +32,18 @@ export interface OpenedForWriting {
 }
 
 /** Makes the directory if there is none, takes the lock, and removes what an earlier writer has left half-made. */
-export async function openForWriting(directory: string, callSite: CallSite): Promise<OpenedForWriting> {
+export async function openForWriting(
+  directory: string,
+  mark: Mark,
+  callSite: CallSite,
+): Promise<OpenedForWriting> {
   await makeDirectory(directory)
   const lock = await lockForWriting(directory, callSite)
   try {
     const listing = await listDirectory(directory)
-    if (!(await hasMark(directory))) {
-      refuseForeign(directory, listing)
-      await replaceFile(join(directory, markName), `${JSON.stringify({ [mark]: version })}\n`)
-      await syncDirectory(directory)
-    }
+    const found = await readMark(directory)
+    if (found === undefined) refuseForeign(directory, listing)
+    if (found === undefined || !isSameMark(found, mark)) await writeMark(directory, mark)
     const table = await readFrames(directory, listing.manifests)
     await believeFiles(directory, table)
     // What only these have built on is a leftover then.
@@ -57,9 +57,10 @@ export async function openForWriting(directory: string, callSite: CallSite): Pro
 }
 
 /** @throws StillframeError `ERR_STILLFRAME_NOT_FOUND` if there is no archive. */
-export async function openForReading(directory: string): Promise<void> {
+export async function openForReading(directory: string): Promise<Mark> {
   await listDirectory(directory)
-  if (await hasMark(directory)) return
+  const mark = await readMark(directory)
+  if (mark !== undefined) return mark
   throw new StillframeError(
     'ERR_STILLFRAME_NOT_FOUND',
     `${directory}: there is no archive here: it has no ${markName}. Check the path`,
@@ -78,48 +79,13 @@ async function makeDirectory(directory: string): Promise<void> {
   await syncName(directory)
 }
 
-async function hasMark(directory: string): Promise<boolean> {
-  const path = join(directory, markName)
-  let text: string
-  try {
-    text = await readFile(path, 'utf8')
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false
-    throw fromFile(error, path)
-  }
-  const found = markIn(text)
-  if (found === version) return true
-  if (typeof found === 'number' && found > version) {
-    throw new StillframeError(
-      'ERR_STILLFRAME_VERSION',
-      `${path}: an archive of version ${found}, and this version of stillframe knows ${version}. Use a newer one`,
-      { path },
-    )
-  }
-  throw new StillframeError(
-    'ERR_STILLFRAME_FORMAT',
-    `${path}: this is not the mark of an archive. Check the path`,
-    {
-      path,
-    },
-  )
-}
-
-function markIn(text: string): unknown {
-  try {
-    return (JSON.parse(text) as Record<string, unknown> | null)?.[mark]
-  } catch {
-    return undefined
-  }
-}
-
 /** Files that only look like those of an archive would be removed as leftovers. */
 function refuseForeign(directory: string, { highest }: Listing): void {
   if (highest === 0) return
   throw new StillframeError(
     'ERR_STILLFRAME_FORMAT',
     `${directory}: there are files with names of frames, but no ${markName}, which every archive has. Choose another ` +
-      `directory, or write {"${mark}":${version}} to ${markName} if this is an archive`,
+      `directory, or write {"stillframeArchive":1} to ${markName} if this is an archive`,
     { path: directory },
   )
 }

@@ -31,7 +31,10 @@ export interface Retention {
 
 /** Options of `openArchive()`. */
 export interface ArchiveOptions {
-  /** Applied by itself after each frame. Not given: frames are given up only by `prune()`. */
+  /**
+   * Applied by itself after each frame. Not given: frames are given up only by `prune()`. Of a reader it says by which rules
+   * `frames()` tells why a frame is kept; not given, by those of the last writer.
+   */
   retention?: Retention | undefined
   /**
    * How many files the newest frame may be read from before one full file is made of them in the background: an

@@ -20,7 +20,7 @@ import { stateRun } from '../heap/state-job.js'
 import type { StateWriter } from '../heap/state-writer.js'
 import { resolveSources } from '../region/source.js'
 import { refuseInFrozenCopy } from '../snapshot/frozen-copy.js'
-import type { CheckedSnapshotOptions } from '../snapshot/options.js'
+import type { CheckedParent, CheckedSnapshotOptions } from '../snapshot/options.js'
 import { beginSnapshot, type Snapshot, tellFrozen } from '../snapshot/snapshot.js'
 import { compactFrame } from './compaction.js'
 import { type FrameTable, isKnown, type KnownEntry } from './frame-table.js'
@@ -95,7 +95,7 @@ export class ArchiveWriter {
     options: CheckedArchiveOptions,
     callSite: CallSite,
   ): Promise<ArchiveWriter> {
-    return new ArchiveWriter(directory, options, await openForWriting(directory, callSite))
+    return new ArchiveWriter(directory, options, await openForWriting(directory, options, callSite))
   }
 
   /**
@@ -196,10 +196,7 @@ export class ArchiveWriter {
         path,
         options: {
           ...options,
-          parent: parent && {
-            path: pathOf(this.directory, parent.number, 'memory'),
-            id: parent.manifest.id,
-          },
+          parent: parent && this.#asParent(parent),
         },
         sequel: publication,
         entry,
@@ -211,6 +208,13 @@ export class ArchiveWriter {
       void publication.discard(error)
       throw error
     }
+  }
+
+  /** With all that it builds on, so that nobody has to look through the directory for that. */
+  #asParent(entry: KnownEntry): CheckedParent {
+    const { entries } = this.table.chainOf(entry)
+    const [path, ...parents] = entries.map(({ number }) => pathOf(this.directory, number, 'memory'))
+    return { path: path as string, id: entry.manifest.id, parents }
   }
 
   /** The newest frame that can be read, as far as that can be told without reading it. */

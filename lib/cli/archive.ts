@@ -3,6 +3,7 @@
 import { access, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Archive, type Frame, openArchive, type Retention } from '../archive/index.js'
+import { asOptions, readMark } from '../archive/mark.js'
 import { markName } from '../archive/names.js'
 import { printable } from '../base/printable.js'
 import { type Arguments, CommandError, isStillframeError, type OptionSpec, UsageError } from './command.js'
@@ -62,11 +63,22 @@ export async function openToRead(place: string, retention?: Retention): Promise<
   return await openArchive(place, { readOnly: true, ...(retention !== undefined && { retention }) })
 }
 
-/** Opens an archive that is there to change it. A mistyped place does not become one. */
+/** The rules of the options; without any, those that the writer of the archive has. Undefined: there are none. */
+export async function rulesFor(args: Arguments, place: string): Promise<Retention | undefined> {
+  return readRetention(args) ?? (await rulesOfWriter(place))
+}
+
+async function rulesOfWriter(place: string): Promise<Retention | undefined> {
+  const { retention } = (await readMark(place)) ?? {}
+  return retention && asOptions(retention)
+}
+
+/** Opens an archive that is there to change it, and leaves it its rules. A mistyped place does not become one. */
 export async function openToWrite(place: string): Promise<Archive> {
   await (await openToRead(place)).close()
+  const retention = await rulesOfWriter(place)
   try {
-    return await openArchive(place)
+    return await openArchive(place, { ...(retention !== undefined && { retention }) })
   } catch (error) {
     if (isStillframeError(error, 'BUSY')) {
       throw new CommandError(

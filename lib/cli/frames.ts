@@ -2,7 +2,7 @@
 
 import type { Frame } from '../archive/index.js'
 import { printable } from '../base/printable.js'
-import { framesOf, keepOptions, openToRead, readInstant, readRetention } from './archive.js'
+import { framesOf, keepOptions, openToRead, readInstant, readRetention, rulesFor } from './archive.js'
 import type { Command } from './command.js'
 import type { Io } from './io.js'
 import { renderTable } from './table.js'
@@ -18,9 +18,9 @@ export const frames: Command = {
     ...keepOptions,
   },
   details: `
-Lists what can be restored, from the oldest to the newest; a service that captures is not disturbed. With
---keep-last and its kin it says which of these rules keep a frame, and which frames none does: those
-'stillframe prune' with the same options would give up. TIME is like 2026-11-30T09:30, in UTC if no zone
+Lists what can be restored, from the oldest to the newest, and by which rule of its service each is
+kept; a service that captures is not disturbed. With --keep-last and its kin other rules are tried: frames
+that none of them keeps would be given up by 'stillframe prune' with the same options. TIME is like 2026-11-30T09:30, in UTC if no zone
 is given. Exit status 1 if a frame is known to be damaged; 'stillframe verify PLACE' finds out.`,
 
   async run(args, io) {
@@ -29,11 +29,11 @@ is given. Exit status 1 if a frame is known to be damaged; 'stillframe verify PL
       const text = args.value(name)
       return text === undefined ? undefined : readInstant(text, `--${name}`)
     })
-    const retention = readRetention(args)
-    await using archive = await openToRead(place, retention)
+    await using archive = await openToRead(place, readRetention(args))
+    const hasRules = (await rulesFor(args, place)) !== undefined
     const found = await framesOf(archive, { ...(from && { from }), ...(to && { to }) })
     const damaged = found.filter(({ damage }) => damage !== undefined)
-    await io.report({ place, frames: found }, describe(place, found, retention !== undefined, io))
+    await io.report({ place, frames: found }, describe(place, found, hasRules, io))
     return damaged.length === 0 ? 0 : 1
   },
 }

@@ -6,7 +6,7 @@ import { readTable } from '../archive/listing.js'
 import { checkRetention } from '../archive/options.js'
 import { foreseePrune } from '../archive/prune.js'
 import { printable } from '../base/printable.js'
-import { keepOptions, openToRead, openToWrite, readRetention } from './archive.js'
+import { keepOptions, openToRead, openToWrite, rulesFor } from './archive.js'
 import { type Command, UsageError } from './command.js'
 import { framesTable } from './frames.js'
 import { count, formatBytes } from './units.js'
@@ -20,16 +20,20 @@ export const prune: Command = {
     ...keepOptions,
   },
   details: `
-A frame stays if at least one of the rules asks for it; one rule must be given. The newest frame always
+A frame stays if at least one of the rules asks for it. Without an option they are those that the service
+gave its archive, if it did. The newest frame always
 stays, and so do the newest that is whole and those that somebody is reading. Hours, days and weeks
 are those of UTC. A file that a younger frame is read from goes when that one goes, or is compacted.
 While a service captures into PLACE, only --dry-run is possible: the service has rules of its own.`,
 
   async run(args, io) {
     const place = args.positional(0)
-    const retention = readRetention(args)
+    const retention = await rulesFor(args, place)
     if (retention === undefined) {
-      throw new UsageError('no rule is given', "Say what to keep: '--keep-last 10', '--keep-within 7d', …")
+      throw new UsageError(
+        'no rule is given, and the archive has none',
+        "Say what to keep: '--keep-last 10', '--keep-within 7d', …",
+      )
     }
     const dryRun = args.flag('dry-run')
     const { kept, givenUp, freedBytes } = dryRun

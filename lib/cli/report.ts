@@ -8,7 +8,7 @@ import type { ReportData } from '../report/data.js'
 import type { ReportOptions } from '../report/examine.js'
 import { reportChain, reportDirectory } from '../report/files.js'
 import { renderPage } from '../report/page.js'
-import { isArchive, isDirectory, keepOptions, readRetention } from './archive.js'
+import { isArchive, isDirectory, keepOptions, readRetention, rulesFor } from './archive.js'
 import { type Arguments, type Command, CommandError, UsageError } from './command.js'
 import { openFileSink } from './extract/sink.js'
 import type { Io } from './io.js'
@@ -36,7 +36,7 @@ PLACE is an archive, another directory with snapshots, or one snapshot, which is
 builds on. OUT is one file that loads nothing else: it can be mailed, printed, and opened without a network.
 It shows chains, sizes, pauses and damage, and where the memory changed between one frame and the next. For
 that the sums of the pages are read, 1/256 of the memory of each frame. With --keep-last and its kin it shows
-which frames of an archive these rules keep. Exit status 1 if a frame is damaged.`,
+which frames of an archive these rules keep; without, those of its service. Exit status 1 if a frame is damaged.`,
 
   async run(args, io) {
     const place = args.positional(0)
@@ -45,7 +45,7 @@ which frames of an archive these rules keep. Exit status 1 if a frame is damaged
       ...readParents(args),
       last: readLast(args.value('last')),
       verify: args.flag('verify'),
-      retention: readRetention(args),
+      retention: (await isArchive(place)) ? await rulesFor(args, place) : readRetention(args),
     }
     // Nobody waits for a report that has no place to go.
     await using sink = await openFileSink(output, args.flag('force'))

@@ -151,6 +151,7 @@ class Compaction extends CaptureJob<SnapshotProgress, SnapshotResult> {
       metadata: undefined,
       parent: undefined,
       parentId: undefined,
+      parents: [],
       tracking: 'keep',
       mayBePinned: false,
       target: { path: target, ...file },

@@ -127,6 +127,14 @@ export interface SnapshotOptions<Meta = JsonValue> extends FileOptions {
   onProgress?: ((progress: SnapshotProgress) => void) | undefined
 }
 
+export interface CheckedParent {
+  readonly path: string
+  /** That it has to have; undefined: any. */
+  readonly id: string | undefined
+  /** Where to look for what it builds on itself; not given: beside it. */
+  readonly parents?: readonly string[]
+}
+
 /** Options with their defaults filled in. */
 export interface CheckedSnapshotOptions {
   readonly engine: 'auto' | EngineName
@@ -136,8 +144,8 @@ export interface CheckedSnapshotOptions {
   /** JSON text. */
   readonly metadata: string | undefined
   readonly file: CheckedFileOptions
-  /** Path and id of the file to build on; undefined for none. */
-  readonly parent: { readonly path: string; readonly id: string | undefined } | undefined
+  /** The file to build on; undefined for none. */
+  readonly parent: CheckedParent | undefined
   readonly trackChanges: boolean | undefined
   readonly encoding: EncodingPlan
   readonly pacing: PacingPlan

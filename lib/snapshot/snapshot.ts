@@ -270,6 +270,7 @@ export class Snapshot extends CaptureJob<SnapshotProgress, SnapshotResult> {
       metadata,
       parent: parent?.path,
       parentId: parent?.id === undefined ? undefined : idToBytes(parent.id),
+      parents: parent?.parents ?? [],
       tracking: trackChanges === undefined ? 'keep' : trackChanges ? 'start' : 'stop',
       mayBePinned: mayBePinned(request),
       target: { path, ...file },

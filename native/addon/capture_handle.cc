@@ -60,6 +60,7 @@ Result<CapturePlan> ReadPlan(Reader* plan) {
   result.target = ReadTarget(plan);
   const napi_value parent = plan->Get("parent");
   if (plan->TypeOf(parent) == napi_string) result.parent = plan->Text(parent);
+  result.parents = ParentsOf(plan);
   const napi_value parent_id = plan->Get("parentId");
   if (plan->TypeOf(parent_id) == napi_object) {
     memcpy(result.parent_id.emplace().data(), plan->Address(parent_id), result.id.size());

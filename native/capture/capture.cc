@@ -131,6 +131,7 @@ Status Capture::Prepare() {
     work.parent.path = plan_.parent;
     PrepareRecord();
     work.parent.id = plan_.parent_id;
+    work.parent.places = plan_.parents;
     work.parent.target_path = plan_.target.path;
     work.parent.image = &work.image;
     work.parent.layout = &work.layout;
@@ -138,7 +139,7 @@ Status Capture::Prepare() {
     for (const CaptureSource& source : work.sources) {
       const RegionMemory* region = source.region.get();
       work.parent.mapped_from.push_back(region != nullptr ? region->mapped_from() : std::nullopt);
-      if (work.parent.mapped_from.back()) work.parent.as_in_base = work.control->as_in_base();
+      if (work.parent.mapped_from.back()) work.parent.as_mapped = work.control->as_mapped();
     }
     // While it reads nobody saves, and the supervisor takes that for a stall.
     work.parent.cancelled = [&work] {
@@ -156,7 +157,7 @@ Status Capture::Prepare() {
   save.index = work.control->index();
   save.sums = work.control->sums();
   save.delta = !plan_.parent.empty();
-  save.as_in_base = work.parent.as_in_base;
+  save.as_mapped = work.parent.as_mapped;
   save.encoding = plan_.encoding;
   save.data_end = layout.data_end;
   save.buffers = work.control->buffers();

@@ -57,6 +57,7 @@ struct CapturePlan {
   std::string metadata;
   std::string parent;                                // path of the file to build on; empty: none
   std::optional<std::array<uint8_t, 16>> parent_id;  // that it has to have
+  std::vector<std::string> parents;  // where to look for what it builds on; empty: beside it
   Tracking tracking = Tracking::kAsItIs;
   bool may_be_pinned = false;  // see TrackPlan
   JobLimits limits;

@@ -30,7 +30,8 @@ class SumsReader {
  private:
   Status ReadChunk(const SaveSection& section, uint32_t in_parent, uint64_t first,
                    uint64_t count) const;
-  bool IsMappingOfBase(const SaveSection& section, uint32_t in_parent) const;
+  // The frame of the parent's chain that all of the source was mapped from; null: there is none.
+  const ImageFile* MappedFrame(const SaveSection& section, uint32_t in_parent) const;
   PageSum* SumsOf(const SaveSection& section, uint64_t block) const {
     return request_.sums + (section.first_entry + block) * kPagesPerBlock;
   }
@@ -66,28 +67,30 @@ Status SumsReader::ReadChunk(const SaveSection& section, uint32_t in_parent, uin
   PageSum* sums = SumsOf(section, last);
   std::fill(sums + PaddedBlockLength(length, last) / kPageSize, sums + kPagesPerBlock,
             kUnknownPage);
-  if (!IsMappingOfBase(section, in_parent)) return Success{};
+  const ImageFile* frame = MappedFrame(section, in_parent);
+  if (frame == nullptr) return Success{};
   for (uint64_t block = first; block < first + count; block++) {
-    request_.as_in_base[section.first_entry + block] = ~parent_.PagesAboveBase(in_parent, block);
+    request_.as_mapped[section.first_entry + block] = ~parent_.PagesAbove(*frame, in_parent, block);
   }
   return Success{};
 }
 
-// Of all of the section, with the length that it has there: a part of a region has another one.
-bool SumsReader::IsMappingOfBase(const SaveSection& section, uint32_t in_parent) const {
+// With the length that it has there: a part of a region has another one.
+const ImageFile* SumsReader::MappedFrame(const SaveSection& section, uint32_t in_parent) const {
   const auto index = static_cast<size_t>(&section - request_.layout->sections.data());
-  if (index >= request_.mapped_from.size() || !request_.mapped_from[index]) return false;
+  if (index >= request_.mapped_from.size() || !request_.mapped_from[index]) return nullptr;
   const MappedSection& from = *request_.mapped_from[index];
-  const ImageFile& base = parent_.base();
-  const ImageFile::Section* in_base = parent_.InBase(in_parent);
-  return memcmp(base.header().id, from.frame.data(), from.frame.size()) == 0 &&
-         in_base != nullptr && in_base->name == from.name &&
-         in_base->byte_length == section.byte_length &&
-         parent_.sections()[in_parent].byte_length == section.byte_length;
+  const ImageFile* frame = parent_.FrameOf(from.frame.data());
+  if (frame == nullptr) return nullptr;
+  const ImageFile::Section* in_frame = parent_.InFrame(*frame, in_parent);
+  const bool same = in_frame != nullptr && in_frame->name == from.name &&
+                    in_frame->byte_length == section.byte_length &&
+                    parent_.sections()[in_parent].byte_length == section.byte_length;
+  return same ? frame : nullptr;
 }
 
 Result<ParentMark> Read(const ParentRequest& request) {
-  Result<ImageFile> opened = OpenFrame(request.path, {}, {});
+  Result<ImageFile> opened = OpenFrame(request.path, request.places, {});
   if (!opened.ok()) return opened.failure();
   const ImageFile& parent = opened.value();
   if (request.id && memcmp(parent.header().id, request.id->data(), request.id->size()) != 0) {

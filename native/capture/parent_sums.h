@@ -17,6 +17,7 @@ namespace stillframe {
 struct ParentRequest {
   std::string path;                           // of the parent
   std::optional<std::array<uint8_t, 16>> id;  // that it has to have
+  std::vector<std::string> places;            // of what it builds on; empty: beside it
   std::string target_path;  // of the delta: it may not take the place of a file that it builds on
   const ImageDescription* image = nullptr;
   const ImageLayout* layout = nullptr;
@@ -24,9 +25,9 @@ struct ParentRequest {
   // Called again and again; true ends the reading.
   std::function<bool()> cancelled;
   // By section, where it is a mapping of a section of some frame; and for each block the pages that the parent has as they
-  // are there, filled if that is the full file at the end of the chain.
+  // are there, filled if that frame is the parent or one that it builds on.
   std::vector<std::optional<MappedSection>> mapped_from;
-  uint64_t* as_in_base = nullptr;
+  uint64_t* as_mapped = nullptr;
 };
 
 // The id that the file has now, if it is a snapshot at all. ReadParentSums() finds out the rest.

@@ -46,7 +46,7 @@ const char* SaveStepName(SaveStep step) {
 }
 
 Result<ControlBlock> ControlBlock::Create(uint64_t block_count, const SaverNeeds& needs) {
-  const uint64_t buffers_offset = AsInBaseOffset(block_count) + AsInBaseLength(block_count);
+  const uint64_t buffers_offset = AsMappedOffset(block_count) + AsMappedLength(block_count);
   const bool packed = needs.encoding.layout == Layout::kPacked;
   const uint64_t workspace_bytes = RoundUp(CodecWorkspaceBytes(needs.encoding), kPageSize);
   const uint64_t each = kChunkSize + (packed ? kChunkSize : 0) + workspace_bytes + kStackBytes;

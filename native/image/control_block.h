@@ -91,10 +91,10 @@ class ControlBlock {
   PageSum* sums() const {
     return reinterpret_cast<PageSum*>(mapping_.data() + SumsOffset(block_count_));
   }
-  // Of a delta, for each block: the pages that are in the parent as they are in the full file at the end of its chain,
-  // where a source is a mapping of that. Set with the sums.
-  uint64_t* as_in_base() const {
-    return reinterpret_cast<uint64_t*>(mapping_.data() + AsInBaseOffset(block_count_));
+  // Of a delta, for each block: the pages that are in the parent as they are in the frame that the source was mapped from.
+  // Set with the sums.
+  uint64_t* as_mapped() const {
+    return reinterpret_cast<uint64_t*>(mapping_.data() + AsMappedOffset(block_count_));
   }
   // Gives back the memory of the sums. Whoever ends a job does it here, so that it does not hold up the JS thread.
   void DropSums();
@@ -109,10 +109,10 @@ class ControlBlock {
   static constexpr uint64_t SumsLength(uint64_t block_count) {
     return RoundUp(block_count * kPagesPerBlock * sizeof(PageSum), kPageSize);
   }
-  static constexpr uint64_t AsInBaseOffset(uint64_t block_count) {
+  static constexpr uint64_t AsMappedOffset(uint64_t block_count) {
     return SumsOffset(block_count) + SumsLength(block_count);
   }
-  static constexpr uint64_t AsInBaseLength(uint64_t block_count) {
+  static constexpr uint64_t AsMappedLength(uint64_t block_count) {
     return RoundUp(block_count * sizeof(uint64_t), kPageSize);
   }
   ControlBlock(Mapping mapping, uint64_t block_count)

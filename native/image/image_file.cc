@@ -50,18 +50,23 @@ const ImageSection* ImageFile::InParent(uint32_t section) const {
   return number != kNowhere ? &parent_->sections_[number] : nullptr;
 }
 
-const ImageSection* ImageFile::InBase(uint32_t section) const {
-  if (!parent_) return &sections_[section];
-  return in_parent_[section] != kNowhere ? parent_->InBase(in_parent_[section]) : nullptr;
+const ImageFile* ImageFile::FrameOf(const uint8_t* id) const {
+  if (memcmp(header_.id, id, sizeof header_.id) == 0) return this;
+  return parent_ ? parent_->FrameOf(id) : nullptr;
 }
 
-uint64_t ImageFile::PagesAboveBase(uint32_t section, uint64_t block) const {
-  if (!parent_) return 0;
+const ImageSection* ImageFile::InFrame(const ImageFile& frame, uint32_t section) const {
+  if (&frame == this) return &sections_[section];
+  return in_parent_[section] != kNowhere ? parent_->InFrame(frame, in_parent_[section]) : nullptr;
+}
+
+uint64_t ImageFile::PagesAbove(const ImageFile& frame, uint32_t section, uint64_t block) const {
+  if (&frame == this) return 0;
   const BlockEntry& entry = EntryOf(sections_[section], block);
   const Section* in_parent = InParent(section);
   const bool deeper = in_parent != nullptr && block < in_parent->block_count;
   return entry.present | entry.zero |
-         (deeper ? parent_->PagesAboveBase(in_parent_[section], block) : 0);
+         (deeper ? parent_->PagesAbove(frame, in_parent_[section], block) : 0);
 }
 
 // Pages that the parent does not have are listed: so no file can claim more memory than it has entries for.

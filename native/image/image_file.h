@@ -66,10 +66,12 @@ class ImageFile {
   const ImageFile& base() const { return parent_ ? parent_->base() : *this; }
   // The section of this name in the parent; null: it has none.
   const Section* InParent(uint32_t section) const;
-  // The same in the full file.
-  const Section* InBase(uint32_t section) const;
-  // The pages of a block that are not as in the full file.
-  uint64_t PagesAboveBase(uint32_t section, uint64_t block) const;
+  // The file of this chain that has this id, 16 bytes; null: none has it.
+  const ImageFile* FrameOf(const uint8_t* id) const;
+  // The section of this name in a frame of this chain, which all files in between have too; null: it has none.
+  const Section* InFrame(const ImageFile& frame, uint32_t section) const;
+  // The pages of a block that are not as in that frame, by what the newer files say.
+  uint64_t PagesAbove(const ImageFile& frame, uint32_t section, uint64_t block) const;
   // That each block is in this file, or in the parent if there is one.
   Status CheckCover() const;
 

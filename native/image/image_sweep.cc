@@ -32,6 +32,10 @@ void ImageSweep::Fill(uint32_t section, std::byte* memory, Way way) {
   targets_[section] = {memory, way};
 }
 
+void ImageSweep::FillPages(uint32_t section, std::byte* memory, const uint64_t* pages) {
+  targets_[section] = {memory, Way::kStraight, pages};
+}
+
 void ImageSweep::PlanTasks() {
   const bool all = extent_ != Extent::kFilled;
   const bool merged = extent_ != Extent::kOwn && image_.parent() != nullptr;
@@ -77,16 +81,14 @@ Status ImageSweep::Read(const Task& task, std::byte* out, ImageFile::Scratch* sc
   return image_.CheckOwnSums(task.section, task.first, task.count, out);
 }
 
-Status ImageSweep::FillAboveBase(const Task& task, ImageFile::Scratch* scratch) const {
-  uint64_t above[kBlocksPerChunk];
-  uint64_t any = 0;
-  for (uint64_t i = 0; i < task.count; i++) {
-    above[i] = image_.PagesAboveBase(task.section, task.first + i);
-    any |= above[i];
+Status ImageSweep::ReadPages(const Task& task, ImageFile::Scratch* scratch) const {
+  const Target& target = targets_[task.section];
+  const uint64_t* wanted = target.pages + task.first;
+  if (std::all_of(wanted, wanted + task.count, [](uint64_t pages) { return pages == 0; })) {
+    return Success{};
   }
-  if (any == 0) return Success{};
-  std::byte* out = targets_[task.section].memory + task.first * kBlockSize;
-  return image_.ReadPages(task.section, task.first, task.count, above, out, check_, scratch);
+  std::byte* out = target.memory + task.first * kBlockSize;
+  return image_.ReadPages(task.section, task.first, task.count, wanted, out, check_, scratch);
 }
 
 Status ImageSweep::DoTask(const Task& task, ImageFile::Scratch* scratch, StateSum* state) {
@@ -94,8 +96,8 @@ Status ImageSweep::DoTask(const Task& task, ImageFile::Scratch* scratch, StateSu
   const Target& target = targets_[task.section];
   const uint64_t offset = task.first * kBlockSize;
   const uint64_t length = std::min(task.count * kBlockSize, section.byte_length - offset);
-  if (target.memory != nullptr && target.way == Way::kAboveBase) {
-    Status filled = FillAboveBase(task, scratch);
+  if (target.pages != nullptr) {
+    Status filled = ReadPages(task, scratch);
     if (filled.ok()) control_->bytes_done += length;
     return filled;
   }

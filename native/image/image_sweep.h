@@ -20,12 +20,13 @@ class ImageSweep {
   explicit ImageSweep(const ImageFile& image);
 
   enum class Way : uint8_t {
-    kStraight,   // fresh memory, all zero, that the kernel may write into: nobody else has it yet
-    kAboveBase,  // the same, over a mapping of the full file: only pages that are not as there
-    kByHand,  // it may be write-protected by a capture, where only our own writes are let through
+    kStraight,  // fresh memory, all zero, that the kernel may write into: nobody else has it yet
+    kByHand,    // it may be write-protected by a capture, where only our own writes are let through
   };
   // The section goes to `memory`, of at least its length. Bytes behind it are left alone.
   void Fill(uint32_t section, std::byte* memory, Way way);
+  // Only these pages of each block, over what is there already; the caller keeps them.
+  void FillPages(uint32_t section, std::byte* memory, const uint64_t* pages);
 
   // kFile: all sections; with kChecksums every other byte of the file too, or, where it builds on another one, that both
   // add up to the memory that was frozen. kOwn: every byte of this file alone. kFilled: only what is to be filled.
@@ -44,11 +45,12 @@ class ImageSweep {
   struct Target {
     std::byte* memory = nullptr;
     Way way = Way::kStraight;
+    const uint64_t* pages = nullptr;  // by block, where not all are wanted
   };
   void PlanTasks();
   void Work();
   Status DoTask(const Task& task, ImageFile::Scratch* scratch, StateSum* state);
-  Status FillAboveBase(const Task& task, ImageFile::Scratch* scratch) const;
+  Status ReadPages(const Task& task, ImageFile::Scratch* scratch) const;
   Status Read(const Task& task, std::byte* out, ImageFile::Scratch* scratch) const;
   // Return false when there is no sense in going on.
   bool CheckBlocks(const Task& task, ImageFile::Scratch* scratch);

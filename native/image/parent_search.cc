@@ -89,14 +89,14 @@ Result<std::unique_ptr<ImageFile>> ParentSearch::Find(const ImageFile& child,
                  " has its id, but not the memory that it had when this one was written";
         continue;
       }
-      // A frame may lie there twice: as it was taken, and as the one file that its chain was made of.
+      // A frame may lie in a directory twice: as it was taken, and as the one file that its chain was made of.
       if (found != nullptr && opened.value().is_delta()) continue;
       found = std::make_unique<ImageFile>(std::move(opened.value()));
       *path = candidate->second;
-      if (!found->is_delta()) return found;
+      if (!found->is_delta()) break;
     }
+    if (found != nullptr) return found;
   }
-  if (found != nullptr) return found;
   std::string message = child_path + " holds only what differs from the snapshot " +
                         Uuid(child.header().parent_id) + ", which is not in";
   for (const std::string& place : places) message += " " + place;

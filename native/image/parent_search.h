@@ -16,7 +16,7 @@ class ParentSearch {
  public:
   // No places: the directory of each file that has a parent.
   explicit ParentSearch(std::vector<std::string> places) : places_(std::move(places)) {}
-  // kParent when none is the frame that was recorded. Of several files of that frame a full one.
+  // kParent when none is the frame that was recorded. The first place that has it counts, and there a full file of it.
   Result<std::unique_ptr<ImageFile>> Find(const ImageFile& child, const std::string& child_path,
                                           const ReadLimits& limits, std::string* path);
 

@@ -175,7 +175,7 @@ uint64_t Saver::UnchangedBlocks(const SaveSection& section, uint64_t offset,
                                 uint64_t length) const {
   if (!plan_.delta) return 0;
   if (plan_.pages->Unchanged(section_index_, offset, length)) return ~uint64_t{0};
-  if (plan_.as_in_base == nullptr) return 0;
+  if (plan_.as_mapped == nullptr) return 0;
   uint64_t unchanged = 0;
   const uint64_t first = offset / kBlockSize;
   for (uint64_t i = 0; i < BlockCount(length); i++) {
@@ -183,7 +183,7 @@ uint64_t Saver::UnchangedBlocks(const SaveSection& section, uint64_t offset,
     const uint64_t in_block = std::min(kBlockSize, offset + length - block * kBlockSize);
     // Pages of the file that the parent has as they are in the file.
     const uint64_t all = PagesOfBlock(section.byte_length, block);
-    if ((plan_.as_in_base[section.first_entry + block] & all) != all) continue;
+    if ((plan_.as_mapped[section.first_entry + block] & all) != all) continue;
     if (!plan_.pages->StillOfFile(section_index_, block * kBlockSize, in_block)) continue;
     unchanged |= uint64_t{1} << i;
   }

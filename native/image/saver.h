@@ -30,7 +30,7 @@ struct SavePlan {
   // Only pages whose sum is another one than the one in `sums` are saved, once control->sums_ready is set. The layout is
   // a packed one.
   bool delta = false;
-  const uint64_t* as_in_base = nullptr;   // of a delta of mapped sources: see ControlBlock
+  const uint64_t* as_mapped = nullptr;    // of a delta of mapped sources: see ControlBlock
   const SaverBuffers* buffers = nullptr;  // [saver_count]
   uint32_t saver_count = 1;
   ByteSink* sink = nullptr;  // all writes to it are aligned

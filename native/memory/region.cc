@@ -16,12 +16,26 @@ namespace {
 
 // Advice for the whole life of a region. Huge pages are only requested (a kernel without them
 // answers EINVAL), but everybody's pauses depend on the memory staying out of children.
-Status AdviseForLife(const Mapping& mapping, bool huge_pages) {
-  if (huge_pages) sys::Madvise(mapping.data(), mapping.length(), MADV_HUGEPAGE);
-  const int error = sys::Madvise(mapping.data(), mapping.length(), MADV_DONTFORK);
+Status AdviseForLife(void* start, size_t length, bool huge_pages) {
+  if (huge_pages) sys::Madvise(start, length, MADV_HUGEPAGE);
+  const int error = sys::Madvise(start, length, MADV_DONTFORK);
   if (error < 0)
     return SystemFailure("madvise", -error, "cannot keep a region out of child processes");
   return Success{};
+}
+
+// At this address, in the place of what is there; null: anywhere.
+Result<void*> MapPrivately(void* where, size_t length, int fd, uint64_t offset) {
+  const int flags = MAP_PRIVATE | (where != nullptr ? MAP_FIXED : 0);
+  void* address = sys::Mmap(where, length, PROT_READ | PROT_WRITE, flags, fd, offset);
+  if (!sys::IsError(address)) return address;
+  return SystemFailure("mmap", static_cast<int>(-reinterpret_cast<int64_t>(address)),
+                       "cannot map a section of the file");
+}
+
+Status AdviseMappingOfFile(void* start, size_t length) {
+  sys::Madvise(start, length, MADV_DONTDUMP);  // what is written to it is nowhere but in memory
+  return AdviseForLife(start, length, false);
 }
 
 // Start addresses, and their lengths.
@@ -81,7 +95,7 @@ Result<std::shared_ptr<RegionMemory>> RegionMemory::Allocate(size_t byte_length,
   const size_t length = RoundUp(std::max<size_t>(byte_length, 1), SystemPageSize());
   Result<Mapping> mapping = Mapping::AnonymousAligned(length, kHugePageSize, "a region");
   if (!mapping.ok()) return mapping.failure();
-  const Status advised = AdviseForLife(mapping.value(), huge_pages);
+  const Status advised = AdviseForLife(mapping.value().data(), length, huge_pages);
   if (!advised.ok()) return Status(advised).failure();
   return std::shared_ptr<RegionMemory>(
       new RegionMemory(std::move(mapping.value()), byte_length, huge_pages));
@@ -90,16 +104,18 @@ Result<std::shared_ptr<RegionMemory>> RegionMemory::Allocate(size_t byte_length,
 Result<std::shared_ptr<RegionMemory>> RegionMemory::MapFile(int fd, uint64_t offset,
                                                             size_t byte_length) {
   const size_t length = RoundUp(std::max<size_t>(byte_length, 1), SystemPageSize());
-  void* address = sys::Mmap(nullptr, length, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, offset);
-  if (sys::IsError(address)) {
-    return SystemFailure("mmap", static_cast<int>(-reinterpret_cast<int64_t>(address)),
-                         "cannot map a section of the file");
-  }
-  Mapping mapping(address, length);
-  sys::Madvise(address, length, MADV_DONTDUMP);  // what is written to it is nowhere but in memory
-  const Status advised = AdviseForLife(mapping, false);
+  Result<void*> address = MapPrivately(nullptr, length, fd, offset);
+  if (!address.ok()) return address.failure();
+  Mapping mapping(address.value(), length);
+  const Status advised = AdviseMappingOfFile(mapping.data(), length);
   if (!advised.ok()) return Status(advised).failure();
   return std::shared_ptr<RegionMemory>(new RegionMemory(std::move(mapping), byte_length, false));
+}
+
+Status RegionMemory::MapOver(uint64_t at, uint64_t length, int fd, uint64_t file_offset) {
+  Result<void*> address = MapPrivately(data() + at, length, fd, file_offset);
+  if (!address.ok()) return address.failure();
+  return AdviseMappingOfFile(address.value(), length);
 }
 
 void RegionMemory::Discard() {

@@ -42,6 +42,8 @@ class RegionMemory {
   static Result<std::shared_ptr<RegionMemory>> Allocate(size_t byte_length, bool huge_pages);
   // A private mapping of [offset, offset + byte_length) of a file. Writes never reach the file.
   static Result<std::shared_ptr<RegionMemory>> MapFile(int fd, uint64_t offset, size_t byte_length);
+  // The same of another file over a part of such a region, in whole pages. After a failure the region is of no use.
+  Status MapOver(uint64_t at, uint64_t length, int fd, uint64_t file_offset);
 
   // The mappings of all regions of the process, which a forked copy that runs JavaScript does
   // without.

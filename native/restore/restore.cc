@@ -7,7 +7,9 @@
 
 #include "image/image_sweep.h"
 #include "image/read_failure.h"
+#include "memory/mapping_budget.h"
 #include "memory/prefetch.h"
+#include "restore/overlay.h"
 #include "restore/section_choice.h"
 
 namespace stillframe {
@@ -34,6 +36,8 @@ class RestoreWork {
   // Of one section: null when it becomes a region.
   const Destination* DestinationOf(uint32_t index) const;
   Status MakeRegion(uint32_t index);
+  // The pages that are newer than those of the full file, which the region is a mapping of.
+  Status LayOver(uint32_t index, RegionMemory* region);
   // Gives each section its memory; what is filled by hand comes later.
   Status Prepare(const std::vector<uint32_t>& chosen);
   Status FillByHand(const std::vector<uint32_t>& chosen) const;
@@ -47,7 +51,8 @@ class RestoreWork {
   const ImageFile::Check check_;
   std::unordered_map<std::string_view, const Destination*> destinations_;  // by section
   ImageSweep sweep_;
-  bool fills_ = false;  // the sweep has anything to fill
+  std::vector<std::vector<uint64_t>> to_read_;  // which pages, for the sweep
+  bool fills_ = false;                          // the sweep has anything to fill
   RestoredFile restored_;
 };
 
@@ -67,25 +72,42 @@ Status RestoreWork::MakeRegion(uint32_t index) {
   const ImageFile::Section& section = image_.sections()[index];
   // Whole pages of zeros cannot be mapped from a file that has none of them. And of a chain only what the full file has
   // can be mapped, of which newer pages then take the place.
-  const ImageFile::Section* in_base = image_.InBase(index);
+  const ImageFile& base = image_.base();
+  const ImageFile::Section* in_base = image_.InFrame(base, index);
   const bool map = restored_.mapped && section.byte_length > 0 && in_base != nullptr &&
                    in_base->byte_length == section.byte_length;
   Result<std::shared_ptr<RegionMemory>> memory =
-      map ? RegionMemory::MapFile(image_.base().source().fd(), in_base->data_offset,
-                                  section.byte_length)
+      map ? RegionMemory::MapFile(base.source().fd(), in_base->data_offset, section.byte_length)
           : RegionMemory::Allocate(section.byte_length, true);
   if (!memory.ok()) return memory.failure();
   if (map) {
-    MappedSection from{{}, in_base->name};
-    memcpy(from.frame.data(), image_.base().header().id, from.frame.size());
+    MappedSection from{{}, section.name};
+    memcpy(from.frame.data(), image_.header().id, from.frame.size());
     memory.value()->SetMappedFrom(std::move(from));
   }
-  if (!map || image_.parent() != nullptr) {
-    sweep_.Fill(index, memory.value()->data(),
-                map ? ImageSweep::Way::kAboveBase : ImageSweep::Way::kStraight);
+  if (map && image_.parent() != nullptr) {
+    if (Status laid = LayOver(index, memory.value().get()); !laid.ok()) return laid;
+  } else if (!map) {
+    sweep_.Fill(index, memory.value()->data(), ImageSweep::Way::kStraight);
     fills_ = true;
   }
   restored_.regions.push_back({section.name, std::move(memory.value())});
+  return Success{};
+}
+
+Status RestoreWork::LayOver(uint32_t index, RegionMemory* region) {
+  // Each run makes two mappings of one, and leaves most of them to the service.
+  constexpr size_t kPartOfMappings = 8;
+  const size_t most = plan_.max_mappings.value_or(MappingBudget()) / kPartOfMappings;
+  Overlay overlay = PlanOverlay(image_, index, most);
+  for (const OverlayRun& run : overlay.runs) {
+    Status mapped =
+        region->MapOver(run.offset, run.length, run.file->source().fd(), run.file_offset);
+    if (!mapped.ok()) return mapped;
+  }
+  to_read_.push_back(std::move(overlay.to_read));
+  sweep_.FillPages(index, region->data(), to_read_.back().data());
+  fills_ = true;
   return Success{};
 }
 

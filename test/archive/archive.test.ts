@@ -134,6 +134,29 @@ test('a second writer is refused and told of the lock, and readers come and go b
   await (await openArchive(place)).close()
 })
 
+test('a reader tells why frames are kept by the rules of the writer, or by its own', async () => {
+  const history = new History()
+  const place = inDirectory('archive')
+  const reasons = async (options: object): Promise<string[][]> => {
+    await using archive = await openArchive(place, { readOnly: true, ...options })
+    return (await listOf(archive)).map(({ keptBecause }) => [...keptBecause])
+  }
+  for (const [retention, because] of [
+    [undefined, ['newest', 'no retention']],
+    [{ last: 1, within: '7d' }, ['newest', 'last 1', 'within 7d']],
+    [{ within: 90_000 }, ['newest', 'within 90000ms']],
+  ] as const) {
+    const archive = await openArchive(place, { ...(retention && { retention }) })
+    if (retention === undefined) await history.take(archive)
+    await archive.close()
+    expect(await reasons({})).toEqual([because])
+    expect(await reasons({ retention: { daily: 1 } })).toEqual([['newest', expect.stringMatching(/^daily /)]])
+  }
+  // Rules of a version to come.
+  writeFileSync(join(place, 'archive.json'), '{"stillframeArchive":1,"retention":{"yearly":3}}')
+  expect(await reasons({})).toEqual([['newest', 'no retention']])
+})
+
 describe('what is no archive', () => {
   test('is made by a writer, but only its last directory, and is not found by a reader', async () => {
     expect(await rejectionOf(openArchive(inDirectory('none'), { readOnly: true }))).toMatchObject({

@@ -50,6 +50,18 @@ describe('frames', () => {
     ])
   })
 
+  it('by the rules of its service, which other commands leave as they are', async () => {
+    await (await openArchive(place(), { retention: { last: 2 } })).close()
+    expect((await run(['compact', place()])).status).toBe(0)
+    expect((await run(['prune', place(), '--keep-last', '3'])).status).toBe(0)
+    const { stdout } = await run(['frames', place()])
+    expect(stdout.toString()).toMatch(/^ +2 .* not pruned yet$/m)
+    expect(stdout.toString()).toMatch(/^ +3 .* last 2$/m)
+    expect(numbersOf((await runJson(['prune', place()])).json, 'kept')).toEqual([3, 4])
+    await (await openArchive(place())).close()
+    expect((await run(['frames', place()])).stdout.toString()).not.toContain('last 2')
+  })
+
   it('of a range of time, in UTC', async () => {
     const from = frames[1]?.frozenAt.toISOString() ?? ''
     const to = frames[2]?.frozenAt.toISOString().replace('T', ' ').replace('Z', '') ?? ''

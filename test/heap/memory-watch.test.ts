@@ -38,7 +38,7 @@ interface Plan {
 function start(
   plan: Plan,
   options: Partial<MemoryWatchOptions> = {},
-  { wrapper = [] as string[], heapMiB = 32 } = {},
+  { wrapper = [] as string[], heapMiB = 20 } = {},
 ): Fixture {
   const directory = inDirectory()
   // A Worker would have that limit too, whatever its own.
@@ -158,8 +158,8 @@ describe('while the copy is at work', () => {
   for (const [how, end] of Object.entries(ends)) {
     test(`the service ${how}: the file is whole`, async () => {
       const service = start(
-        { leak: 'objects', most: 300_000 },
-        { heapUsedBytes: 20 * MiB },
+        { leak: 'objects', most: 200_000 },
+        { heapUsedBytes: 12 * MiB },
         { heapMiB: 1024 },
       )
       const copy = await holdCopyOf(service)
@@ -172,8 +172,8 @@ describe('while the copy is at work', () => {
   }
 
   test('the copy is killed: no file, no rest of one, and the service is told', async () => {
-    const options = { heapUsedBytes: 20 * MiB, whenTooBig: 'skip' } as const
-    const service = start({ leak: 'objects', most: 300_000 }, options, { heapMiB: 1024 })
+    const options = { heapUsedBytes: 12 * MiB, whenTooBig: 'skip' } as const
+    const service = start({ leak: 'objects', most: 200_000 }, options, { heapMiB: 1024 })
     process.kill(await holdCopyOf(service), 'SIGKILL')
     const told = await reportWith(service, 'code')
     expect(told).toMatchObject({ trigger: 'heap', code: 'ERR_STILLFRAME_CHILD_DIED' })
@@ -182,7 +182,7 @@ describe('while the copy is at work', () => {
   })
 
   test('the copy is killed after it has written a summary: that is left, and the service is told', async () => {
-    const service = start({ leak: 'objects', most: 300_000 }, { heapUsedBytes: 20 * MiB }, { heapMiB: 1024 })
+    const service = start({ leak: 'objects', most: 200_000 }, { heapUsedBytes: 12 * MiB }, { heapMiB: 1024 })
     const copy = await holdCopyOf(service, () => summaries().length > 0)
     process.kill(copy, 'SIGKILL')
     const { capture } = await reportWith(service, 'capture')
@@ -198,8 +198,8 @@ describe('while the copy is at work', () => {
   })
 
   test('a copy that nobody watches over any more ends when its time is up', async () => {
-    const limits = { heapUsedBytes: 20 * MiB, timeoutMs: 500, whenTooBig: 'skip' } as const
-    const service = start({ leak: 'objects', most: 300_000 }, limits, { heapMiB: 1024 })
+    const limits = { heapUsedBytes: 12 * MiB, timeoutMs: 500, whenTooBig: 'skip' } as const
+    const service = start({ leak: 'objects', most: 200_000 }, limits, { heapMiB: 1024 })
     const copy = await holdCopyOf(service)
     service.child.kill('SIGKILL')
     await service.end

@@ -1,0 +1,84 @@
+/**
+ * `archive.json`: says that a directory is an archive, of which version, and by which rules its writer keeps frames, so that
+ * whoever only reads can say why a frame is there.
+ *
+ *   {"stillframeArchive":1,"retention":{"last":3,"within":"7d"}}
+ */
+
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { StillframeError } from '../base/errors.js'
+import { fromFile, replaceFile, syncDirectory } from '../files/durable-file.js'
+import { markName } from './names.js'
+import { checkRetention, type Retention } from './options.js'
+import type { RetentionRules } from './retention.js'
+
+const version = 1
+
+export interface Mark {
+  /** Undefined: the writer gives no frame up by itself. */
+  readonly retention: RetentionRules | undefined
+}
+
+/** Undefined: the directory is no archive. @throws StillframeError `ERR_STILLFRAME_FORMAT` or `VERSION`. */
+export async function readMark(directory: string): Promise<Mark | undefined> {
+  const path = join(directory, markName)
+  let text: string
+  try {
+    text = await readFile(path, 'utf8')
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+    throw fromFile(error, path)
+  }
+  const { stillframeArchive: found, retention } = membersOf(text)
+  if (found === version) return { retention: rulesIn(retention) }
+  if (typeof found === 'number' && found > version) {
+    throw new StillframeError(
+      'ERR_STILLFRAME_VERSION',
+      `${path}: an archive of version ${found}, and this version of stillframe knows ${version}. Use a newer one`,
+      { path },
+    )
+  }
+  throw new StillframeError(
+    'ERR_STILLFRAME_FORMAT',
+    `${path}: this is not the mark of an archive. Check the path`,
+    { path },
+  )
+}
+
+export async function writeMark(directory: string, { retention }: Mark): Promise<void> {
+  await replaceFile(join(directory, markName), textOf({ retention }))
+  await syncDirectory(directory)
+}
+
+export function isSameMark(one: Mark, other: Mark): boolean {
+  return textOf(one) === textOf(other)
+}
+
+function textOf({ retention }: Mark): string {
+  const members = { stillframeArchive: version, ...(retention && { retention: asOptions(retention) }) }
+  return `${JSON.stringify(members)}\n`
+}
+
+/** The rules as a caller would write them. */
+export function asOptions({ within, ...counts }: RetentionRules): Retention {
+  // A number of milliseconds has no unit that could be given.
+  return { ...counts, ...(within && { within: within.text.endsWith('ms') ? within.ms : within.text }) }
+}
+
+function membersOf(text: string): Record<string, unknown> {
+  try {
+    return (JSON.parse(text) as Record<string, unknown> | null) ?? {}
+  } catch {
+    return {}
+  }
+}
+
+/** Those of a newer version, which this one cannot read, are as good as none: nothing is given up by them. */
+function rulesIn(retention: unknown): RetentionRules | undefined {
+  try {
+    return retention === undefined ? undefined : checkRetention(retention, 'retention')
+  } catch {
+    return undefined
+  }
+}

@@ -1,0 +1,30 @@
+// What lies over a mapping of the full file of a chain: the newer pages, of which long runs are mapped as well, from the
+// files that have them, so that the time of a restore does not grow with what was written between the frames.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "image/image_file.h"
+
+namespace stillframe {
+
+// Bytes of the section that lie in a file as they do in memory.
+struct OverlayRun {
+  const ImageFile* file;
+  uint64_t offset;       // in the section
+  uint64_t file_offset;  // both are multiples of kPageSize
+  uint64_t length;
+};
+
+struct Overlay {
+  std::vector<OverlayRun> runs;
+  // By block: the pages that are not as in the full file, and in none of the runs.
+  std::vector<uint64_t> to_read;
+};
+
+// At most so many runs, the longest ones.
+Overlay PlanOverlay(const ImageFile& image, uint32_t section, size_t most_runs);
+
+}  // namespace stillframe
