@@ -1,5 +1,6 @@
 /** A bucket of S3, or of what speaks its protocol, as an object store. */
 
+import { setMaxListeners } from 'node:events'
 import {
   DeleteObjectCommand,
   GetObjectCommand,
@@ -199,6 +200,8 @@ class S3Store implements ObjectStore {
       )
     }
     const stop = new AbortController()
+    // Each part on its way listens twice.
+    setMaxListeners(0, stop.signal)
     const onAbort = () => stop.abort(signal?.reason)
     if (signal?.aborted) onAbort()
     signal?.addEventListener('abort', onAbort)

@@ -5,16 +5,8 @@ import { expect, type TestContext, test } from 'vitest'
 import type { ObjectStore } from '../../lib/store/store.js'
 import { rejectionOf } from '../support/expect-error.js'
 
-export interface ContractOptions {
-  /** False: the store ignores the conditions of `put`, and is not tested for them. */
-  readonly conditions?: boolean
-}
-
 /** @param open - makes an empty store, or skips the test. */
-export function testContract(
-  open: (context: TestContext) => Promise<ObjectStore>,
-  { conditions = true }: ContractOptions = {},
-): void {
+export function testContract(open: (context: TestContext) => Promise<ObjectStore>): void {
   test('what is put is got, with its size, its etag and its time', async (context) => {
     const store = await open(context)
     const body = randomBytes(100_000)
@@ -292,8 +284,6 @@ export function testContract(
     }
     expect(await keysOf(store, '')).toEqual([])
   })
-
-  if (!conditions) return
 
   test('ifAbsent puts what is not there, and leaves what is', async (context) => {
     const store = await open(context)

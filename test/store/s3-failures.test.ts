@@ -7,6 +7,7 @@
  */
 
 import { randomBytes } from 'node:crypto'
+import { Readable } from 'node:stream'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { s3 } from '../../lib/s3/index.js'
 import type { ObjectStore } from '../../lib/store/store.js'
@@ -147,6 +148,28 @@ test.for<[string, Fault]>([
   expect((await rejectionOf(store.get('a'))).code).toBe('ERR_STILLFRAME_IO')
   expect((await rejectionOf(store.get('a', { range: [0, 80_000] }))).code).toBe('ERR_STILLFRAME_IO')
   expect(double.requests.length).toBe(1 + 2 * 6)
+})
+
+test.for([
+  ['fewer', [40_000, 59_999]],
+  ['more', [40_000, 60_001]],
+  ['no', []],
+])('%s bytes than were told are an error, whatever carries them', async ([, lengths]) => {
+  await store.put('a', body)
+  const client = double.client()
+  // As a request handler of the user's own may do it, which does not count.
+  client.middlewareStack.add(
+    (next) => async (args) => {
+      const answer = await next(args)
+      const those = (lengths as number[]).map((length) => new Uint8Array(length))
+      Object.assign(answer.output, { Body: Readable.from(those) })
+      return answer
+    },
+    { step: 'initialize' },
+  )
+  const counting = s3({ client, bucket: 'bucket', prefix: 'some/where' })
+  expect((await rejectionOf(counting.get('a'))).code).toBe('ERR_STILLFRAME_IO')
+  expect((await rejectionOf(counting.get('a', { range: [0, 100_000] }))).code).toBe('ERR_STILLFRAME_IO')
 })
 
 test('an answer with another range is asked for again, and an error if it stays so', async () => {
