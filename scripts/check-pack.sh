@@ -7,7 +7,7 @@
 #    its documents leads somewhere
 # 2. publint and @arethetypeswrong/cli (an ESM-only package) find nothing
 # 3. installed into an empty project, without any script: import, require, types and command line work, stillframe/heap,
-#    its signal and stillframe/metrics too
+#    its signal, stillframe/metrics and stillframe/s3 too
 # 4. installed on "macOS" by npm, and without a compiler by Yarn and pnpm, which compile what looks as if it wanted it
 # 5. bundled by esbuild, Rollup, webpack and Vite: scripts/check-bundlers.mjs
 # 6. what npm makes of a clone that is installed from git has its addons
@@ -44,7 +44,7 @@ if ldd --version 2>&1 | grep -qi musl; then libc=musl; fi
 prebuilt="prebuilds/linux-$(node -p process.arch)-$libc"
 heap_addon="stillframe_heap-node$(node -p 'process.versions.node.split(".")[0]').node"
 for needed in package.json README.md LICENSE CHANGELOG.md source/binding.gyp dist/index.js dist/index.d.ts \
-  dist/cli/main.js dist/heap/index.js dist/heap/index.d.ts dist/heap/signal.js dist/heap/signal.d.ts dist/metrics/index.js dist/metrics/index.d.ts \
+  dist/cli/main.js dist/heap/index.js dist/heap/index.d.ts dist/heap/signal.js dist/heap/signal.d.ts dist/metrics/index.js dist/metrics/index.d.ts dist/s3/index.js dist/s3/index.d.ts \
   dist/archive/index.js dist/archive/index.d.ts dist/report/client.js dist/report/client.css \
   source/native/heap/heap_addon.cc source/native/child/hardening.cc source/vendor/xxhash/xxhash.h source/vendor/xxhash/LICENSE \
   source/vendor/zstd/zstd.h source/vendor/zstd/LICENSE \
@@ -101,7 +101,15 @@ node --import stillframe/heap/signal --input-type=module -e "
 if [ -e node_modules/prom-client ]; then fail 'the optional prom-client is installed by itself'; fi
 if node --input-type=module -e "import 'stillframe/metrics'" 2> metrics.log; then fail 'it has a prom-client from elsewhere'; fi
 grep -q "Cannot find package 'prom-client'" metrics.log || { cat metrics.log >&2; fail 'a missing prom-client is not named'; }
-npm install --ignore-scripts --no-audit --no-fund --loglevel=error prom-client@15
+if node --input-type=module -e "import 'stillframe/s3'" 2> s3.log; then fail 'it has an SDK from elsewhere'; fi
+grep -q "Cannot find package '@aws-sdk/client-s3'" s3.log || { cat s3.log >&2; fail 'a missing SDK is not named'; }
+npm install --ignore-scripts --no-audit --no-fund --loglevel=error prom-client@15 @aws-sdk/client-s3@3
+node --input-type=commonjs -e "
+  const { S3Client } = require('@aws-sdk/client-s3')
+  const { s3 } = require('stillframe/s3')
+  const store = s3({ client: new S3Client({ region: 'us-east-1' }), bucket: 'bucket' })
+  if (typeof store.upload !== 'function') throw new Error('stillframe/s3 is broken')
+"
 node --input-type=commonjs -e "
   const { register } = require('prom-client')
   const { registerMetrics } = require('stillframe/metrics')
@@ -121,6 +129,9 @@ import { type ForkJob, readValues, snapshotState, writeHeapSnapshot } from 'stil
 import 'stillframe/heap/signal'
 import { register } from 'prom-client'
 import { registerMetrics } from 'stillframe/metrics'
+import { S3Client } from '@aws-sdk/client-s3'
+import { directoryStore } from 'stillframe/archive'
+import { type ObjectStore, s3 } from 'stillframe/s3'
 
 const region: Region = Region.allocate(4096, { name: 'main' })
 const result: SnapshotResult = await snapshot({ main: region }, 'x.sf', { engine: 'auto' }).done
@@ -138,6 +149,9 @@ writeHeapSnapshot(undefined, { engine: 'fork' })
 registerMetrics({ register, prefix: 'x_' }).unregister()
 // @ts-expect-error an unknown option
 registerMetrics({ register, prefx: 'x_' })
+const stores: ObjectStore[] = [directoryStore('x'), s3({ client: new S3Client({}), bucket: 'x', prefix: 'y' })]
+// @ts-expect-error an unknown option
+await stores[0]?.put('x', new Uint8Array(1), { ifabsent: true })
 TS
 # CommonJS may require() it: the same types by the other road.
 cat > consumer.cts << 'TS'

@@ -4,6 +4,17 @@
  * @module stillframe/archive
  */
 
+export { directoryStore } from '../store/directory-store.js'
+export type {
+  FetchedObject,
+  GetOptions,
+  ListedObject,
+  ObjectStore,
+  PutOptions,
+  StoredObject,
+  StoreOptions,
+  UploadOptions,
+} from '../store/store.js'
 export {
   Archive,
   type CaptureOptions,

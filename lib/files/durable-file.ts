@@ -51,10 +51,10 @@ export async function replaceFile(path: string, text: string): Promise<void> {
   }
 }
 
-/** At positions, so that a write which was cut short is continued. */
-async function writeAll(file: FileHandle, bytes: Buffer): Promise<void> {
+/** From an offset on. A write which was cut short is continued. */
+export async function writeAll(file: FileHandle, bytes: Uint8Array, offset = 0): Promise<void> {
   for (let at = 0; at < bytes.length; ) {
-    const { bytesWritten } = await file.write(bytes, at, bytes.length - at, at)
+    const { bytesWritten } = await file.write(bytes, at, bytes.length - at, offset + at)
     at += bytesWritten
   }
 }

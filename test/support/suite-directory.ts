@@ -3,9 +3,11 @@
  * the run fails.
  */
 
-import { chmodSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { chmodSync, existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 
 /** Of vitest: called before the first test; what it returns, after the last. */
 export default function setup(): () => void {
@@ -13,7 +15,10 @@ export default function setup(): () => void {
   // Some tests become another user.
   chmodSync(directory, 0o755)
   process.env['TMPDIR'] = directory
+  // Tests change the other one for themselves.
+  process.env['STILLFRAME_SUITE_DIRECTORY'] = directory
   return () => {
+    stopS3Server()
     // npm, on newer versions of Node, keeps there what it has compiled.
     rmSync(join(directory, 'node-compile-cache'), { recursive: true, force: true })
     const left = readdirSync(directory, { recursive: true })
@@ -23,4 +28,19 @@ export default function setup(): () => void {
     // An exception would be shown, and the run be green.
     process.exitCode = 1
   }
+}
+
+/** Of the server that tests share, once one has needed it. */
+export function s3ServerDirectory(): string {
+  const directory = process.env['STILLFRAME_SUITE_DIRECTORY']
+  if (directory === undefined) throw new Error('the suite has no directory')
+  return join(directory, 's3-server')
+}
+
+function stopS3Server(): void {
+  const directory = s3ServerDirectory()
+  if (!existsSync(directory)) return
+  const script = fileURLToPath(new URL('../../scripts/s3-server.sh', import.meta.url))
+  spawnSync(script, ['kill', directory], { stdio: 'inherit' })
+  rmSync(directory, { recursive: true, force: true })
 }

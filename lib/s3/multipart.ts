@@ -1,0 +1,174 @@
+/**
+ * An upload in parts: several are on their way while the next one is filled; the object is there when all of them have
+ * been put together. Whatever fails before, the upload is taken back, so that nothing of it stays on the server.
+ */
+
+import { randomUUID } from 'node:crypto'
+import {
+  AbortMultipartUploadCommand,
+  type CompletedPart,
+  CompleteMultipartUploadCommand,
+  CreateMultipartUploadCommand,
+  HeadObjectCommand,
+  UploadPartCommand,
+} from '@aws-sdk/client-s3'
+import { storeFailure } from '../store/store.js'
+import { untilAborted } from '../store/stream.js'
+import { failureOf } from './answers.js'
+import type { PartMemory } from './part-memory.js'
+import type { Part } from './parts.js'
+import { etagIn, optionalEtagIn, type Place } from './place.js'
+import { persistently, type RequestOptions } from './retry.js'
+
+/** For how long whoever has failed waits for the upload to be taken back. */
+const takingBackMs = 10_000
+
+/** In the metadata of the object: whose upload it comes from. */
+const mark = 'stillframe-upload'
+
+export interface UploadedObject {
+  readonly etag: string
+  readonly size: number
+}
+
+/**
+ * @param parts - at least one; the memory that they lie in is given back to `memory`.
+ * @param stop - aborted by whoever wants the upload to end, and here when a part fails: `parts` must end with it.
+ */
+export async function uploadInParts(
+  place: Place,
+  parts: AsyncIterable<Part>,
+  memory: PartMemory,
+  stop: AbortController,
+): Promise<UploadedObject> {
+  const upload = new MultipartUpload(place, stop.signal)
+  try {
+    await upload.begin()
+    for await (const part of parts) {
+      upload.send(part).then(
+        () => memory.give(part.memory),
+        (reason: unknown) => stop.abort(reason),
+      )
+    }
+    return await upload.complete()
+  } catch (error) {
+    // Unless something else was first, which is then what is told.
+    stop.abort(error)
+    await upload.takeBack()
+    throw stop.signal.reason
+  }
+}
+
+class MultipartUpload {
+  readonly #place: Place
+  readonly #signal: AbortSignal
+  readonly #nonce = randomUUID()
+  /** Undefined before it has begun, and when it has been taken back. */
+  #id: string | undefined
+  readonly #sending: Promise<void>[] = []
+  readonly #sent: CompletedPart[] = []
+  #size = 0
+
+  constructor(place: Place, signal: AbortSignal) {
+    this.#place = place
+    this.#signal = signal
+  }
+
+  async begin(): Promise<void> {
+    const { client, key, at } = this.#place
+    // As the client does it with all other requests: it is what the checksums of the parts are of.
+    const calculation = await client.config.requestChecksumCalculation?.()
+    const input = {
+      ...at,
+      Metadata: { [mark]: this.#nonce },
+      ...(calculation === 'WHEN_SUPPORTED' && { ChecksumAlgorithm: 'CRC32' as const }),
+    }
+    // Without the signal: nobody could take back what an answer would have named.
+    const begun = persistently(() => client.send(new CreateMultipartUploadCommand(input)), undefined)
+    try {
+      this.#id = (await untilAborted(begun, this.#signal)).UploadId
+    } catch (error) {
+      if (this.#signal.aborted) void begun.then(({ UploadId }) => this.#abort(UploadId)).catch(() => {})
+      throw failureOf(key, 'upload', error)
+    }
+    if (this.#id === undefined) throw storeFailure(key, 'S3 has begun an upload and not named it')
+  }
+
+  async send(part: Part): Promise<void> {
+    const sending = this.#send(part)
+    this.#sending.push(sending)
+    await sending
+  }
+
+  async #send({ number, bytes }: Part): Promise<void> {
+    this.#size += bytes.length
+    const { client, key, at } = this.#place
+    const which = { ...at, UploadId: this.#id, PartNumber: number }
+    const input = { ...which, Body: bytes, ContentLength: bytes.length }
+    const signal = this.#signal
+    const ask = (how: RequestOptions) => client.send(new UploadPartCommand(input), how)
+    try {
+      const answer = await persistently(ask, signal)
+      const { ETag, ChecksumCRC32, ChecksumCRC32C, ChecksumCRC64NVME, ChecksumSHA1, ChecksumSHA256 } = answer
+      const checksums = { ChecksumCRC32, ChecksumCRC32C, ChecksumCRC64NVME, ChecksumSHA1, ChecksumSHA256 }
+      this.#sent[number - 1] = { PartNumber: number, ETag, ...checksums }
+    } catch (error) {
+      throw signal.aborted ? error : failureOf(key, 'upload', error)
+    }
+  }
+
+  /** Puts the parts together, when all have been sent. */
+  async complete(): Promise<UploadedObject> {
+    const { client, key, at } = this.#place
+    const signal = this.#signal
+    await Promise.allSettled(this.#sending)
+    if (signal.aborted) throw signal.reason
+    const input = { ...at, UploadId: this.#id, MultipartUpload: { Parts: this.#sent } }
+    const ask = (how: RequestOptions) => client.send(new CompleteMultipartUploadCommand(input), how)
+    try {
+      const answer = await persistently(ask, signal)
+      // Ceph's gateway does not always say it.
+      const etag = optionalEtagIn(answer) ?? (await this.#etagOfOurs())
+      if (etag === undefined) throw storeFailure(key, 'S3 does not say which etag it has been given')
+      return { etag, size: this.#size }
+    } catch (error) {
+      if (signal.aborted) throw error
+      // It may have succeeded, and the answer be lost: asked again, S3 does not know the upload any more. After it has been taken
+      // back, what is there stays so.
+      await this.takeBack()
+      const etag = await this.#etagOfOurs()
+      if (etag === undefined) throw failureOf(key, 'upload', error)
+      return { etag, size: this.#size }
+    }
+  }
+
+  /** It never rejects. What cannot be taken back is left to the rules of the bucket. */
+  async takeBack(): Promise<void> {
+    const id = this.#id
+    this.#id = undefined
+    await Promise.allSettled(this.#sending)
+    await this.#abort(id)
+  }
+
+  async #abort(id: string | undefined): Promise<void> {
+    if (id === undefined) return
+    const { client, at } = this.#place
+    const patience = AbortSignal.timeout(takingBackMs)
+    const input = { ...at, UploadId: id }
+    const ask = (how: RequestOptions) => client.send(new AbortMultipartUploadCommand(input), how)
+    await persistently(ask, patience).catch(() => {})
+  }
+
+  /** Undefined if the object that is there comes from another upload, or if nobody can tell. */
+  async #etagOfOurs(): Promise<string | undefined> {
+    const { client, at } = this.#place
+    const patience = AbortSignal.timeout(takingBackMs)
+    const ask = (how: RequestOptions) => client.send(new HeadObjectCommand(at), how)
+    try {
+      const answer = await persistently(ask, patience)
+      return answer.Metadata?.[mark] === this.#nonce ? etagIn(this.#place, answer) : undefined
+    } catch {
+      return undefined
+    }
+  }
+}

@@ -1,0 +1,44 @@
+/**
+ * Promise: parts of uploads are as S3 allows them, for objects of every size that is accepted, and fit into the memory for parts.
+ *
+ * Proved by adding them up.
+ */
+
+import { expect, test } from 'vitest'
+import { isPart, maxBytesInMemory, maxObjectBytes, partBytes } from '../../lib/s3/part-size.js'
+
+const MiB = 2 ** 20
+
+test('10,000 parts of one size hold every object whose length is known', () => {
+  for (const size of [
+    0,
+    1,
+    8 * MiB,
+    80_000 * MiB,
+    80_000 * MiB + 1,
+    2 ** 40,
+    maxObjectBytes - 1,
+    maxObjectBytes,
+  ]) {
+    const bytes = partBytes(1, size)
+    expect(partBytes(10_000, size)).toBe(bytes)
+    expect(bytes).toBeGreaterThanOrEqual(8 * MiB)
+    expect(bytes).toBeLessThanOrEqual(maxBytesInMemory)
+    expect(Math.ceil(size / bytes)).toBeLessThanOrEqual(10_000)
+  }
+  expect(partBytes(1, 80_000 * MiB)).toBe(8 * MiB)
+})
+
+test('parts of a stream of unknown length grow, and hold 480 GiB', () => {
+  let total = 0
+  let number = 1
+  for (; isPart(number); number++) {
+    const bytes = partBytes(number, undefined)
+    expect(bytes).toBeLessThanOrEqual(maxBytesInMemory)
+    total += bytes
+  }
+  expect(number).toBe(10_001)
+  expect(total).toBeGreaterThan(480 * 2 ** 30)
+  expect(partBytes(2_000, undefined)).toBe(8 * MiB)
+  expect(partBytes(2_001, undefined)).toBe(16 * MiB)
+})

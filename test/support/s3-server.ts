@@ -1,0 +1,58 @@
+/**
+ * A real S3 server (`scripts/s3-server.sh`), one for the whole run of the suite: the first test that needs it starts it, and
+ * it ends with the suite.
+ */
+
+import { execFile } from 'node:child_process'
+import { randomUUID } from 'node:crypto'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { CreateBucketCommand, S3Client, type S3ClientConfig } from '@aws-sdk/client-s3'
+import type { TestContext } from 'vitest'
+import { needsTools } from './needs.js'
+import { s3ServerDirectory } from './suite-directory.js'
+
+const script = fileURLToPath(new URL('../../scripts/s3-server.sh', import.meta.url))
+
+/** How the server is reached. */
+export interface S3Server {
+  readonly endpoint: string
+  readonly region: string
+  readonly accessKeyId: string
+  readonly secretAccessKey: string
+}
+
+let running: Promise<S3Server> | undefined
+
+/** Skips the test, with the reason, where Ceph is not installed. */
+export async function needsS3Server(context: TestContext): Promise<S3Server> {
+  needsTools(context, 'radosgw', 'radosgw-admin', 'ceph', 'ceph-mon', 'ceph-osd', 'monmaptool', 'flock')
+  running ??= start()
+  return await running
+}
+
+async function start(): Promise<S3Server> {
+  const { stdout } = await promisify(execFile)(script, ['start', s3ServerDirectory()])
+  return JSON.parse(stdout) as S3Server
+}
+
+/** A client for it as a service would make one for a server that is not Amazon's. */
+export function clientOf(server: S3Server, config: S3ClientConfig = {}): S3Client {
+  const { endpoint, region, accessKeyId, secretAccessKey } = server
+  return new S3Client({
+    endpoint,
+    region,
+    credentials: { accessKeyId, secretAccessKey },
+    forcePathStyle: true,
+    requestChecksumCalculation: 'WHEN_REQUIRED',
+    responseChecksumValidation: 'WHEN_REQUIRED',
+    ...config,
+  })
+}
+
+/** Makes a bucket with a name that no other test has. */
+export async function newBucket(client: S3Client): Promise<string> {
+  const Bucket = `test-${randomUUID()}`
+  await client.send(new CreateBucketCommand({ Bucket }))
+  return Bucket
+}
