@@ -6,8 +6,8 @@
  * Members that this version does not know are kept out of the way of those that it does: newer ones may be added.
  */
 
-import { crc32 } from 'node:zlib'
 import type { SnapshotResult } from '../snapshot/snapshot.js'
+import { decodeChecked, encodeChecked } from './checked-json.js'
 
 const format = 1
 
@@ -79,19 +79,11 @@ export function diskBytesOf({ allocatedBytes, state }: Manifest): number {
   return allocatedBytes + (state?.fileSize ?? 0)
 }
 
-/** Ends the text in front of the checksum. */
-const seal = /,"crc32":"([0-9a-f]{8})"\}\n$/
-
 /** The text of a manifest. */
 export function encodeManifest(manifest: Manifest): string {
   // The time is there for people too.
   const frozenAt = new Date(manifest.frozenAtMs).toISOString()
-  const body = JSON.stringify({ format, frozenAt, ...manifest }).slice(0, -1)
-  return `${body},"crc32":"${sumOf(body)}"}\n`
-}
-
-function sumOf(text: string): string {
-  return crc32(text).toString(16).padStart(8, '0')
+  return encodeChecked({ format, frozenAt, ...manifest })
 }
 
 /**
@@ -99,10 +91,7 @@ function sumOf(text: string): string {
  * @throws Error with the reason why it cannot be believed.
  */
 export function decodeManifest(text: string, number: number): Manifest {
-  const [sealed, sum] = seal.exec(text) ?? []
-  if (sealed === undefined) throw new Error('it does not end as a manifest does')
-  if (sumOf(text.slice(0, -sealed.length)) !== sum) throw new Error('its checksum is wrong')
-  const { format: written, ...manifest } = JSON.parse(text) as Manifest & { format: unknown }
+  const { format: written, ...manifest } = decodeChecked(text) as Manifest & { format: unknown }
   if (written !== format) throw new Error(`it is of format ${written}, which this version cannot read`)
   if (manifest.number !== number) throw new Error(`it is the manifest of frame ${manifest.number}`)
   if (

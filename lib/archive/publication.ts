@@ -9,6 +9,7 @@ import { crc32 } from 'node:zlib'
 import { fromFile, removeFile, replaceFile, syncDirectory } from '../files/durable-file.js'
 import type { ForkJob } from '../heap/fork-job.js'
 import { giveUpSnapshot, type Sequel, type Snapshot, type SnapshotResult } from '../snapshot/snapshot.js'
+import { digitsOf } from './checked-json.js'
 import type { KnownEntry } from './frame-table.js'
 import { encodeManifest, type Manifest, measurementsOf } from './manifest.js'
 import { pathOf } from './names.js'
@@ -96,5 +97,5 @@ export async function checksumOfFile(path: string, fd?: number): Promise<string>
   } catch (error) {
     throw fromFile(error, path)
   }
-  return sum.toString(16).padStart(8, '0')
+  return digitsOf(sum)
 }

@@ -1,0 +1,21 @@
+/** An archive in an object store: its protocol, and how files of frames get there and back. docs/STORAGE.md describes it. */
+
+export {
+  type DownloadRequest,
+  type DownloadTarget,
+  downloadFile,
+  downloadParts,
+  fileTarget,
+} from './download.js'
+export type { Lease } from './lease.js'
+export type { RemoteFile } from './names.js'
+export { openForReading, type RemoteReader, type RemoteReaderOptions } from './remote-reader.js'
+export type { FrameObjects, RemoteFrame, StoredPart } from './remote-state.js'
+export {
+  type Collected,
+  openForWriting,
+  type RemoteWriter,
+  type RemoteWriterOptions,
+  type Upload,
+} from './remote-writer.js'
+export { fileSource, type UploadRequest, type UploadSource, uploadParts } from './upload.js'

@@ -1,0 +1,57 @@
+/**
+ * Puts a manifest where none is, and finds out whether it did. A reply may be lost, and a request may be made again on the way
+ * there: then the answer is that there is one already, and it may be this very one. The nonce tells.
+ */
+
+import type { ObjectStore } from '../../store/store.js'
+import { manifestKey } from './names.js'
+import { isDamage, isExists, type Read, readState, toFailure } from './reading.js'
+import { encodeState, type RemoteState } from './remote-state.js'
+import { backOff, type Surroundings } from './surroundings.js'
+
+/** What lies at the version now. `'gone'`: there was one, and it has been removed since. */
+export type Placed = 'placed' | 'gone' | Read<RemoteState>
+
+const attempts = 8
+
+/**
+ * @throws StillframeError `ERR_STILLFRAME_IO`: it is not known whether the manifest is there, or will be.
+ */
+export async function placeState(
+  store: ObjectStore,
+  state: RemoteState,
+  surroundings: Surroundings,
+): Promise<Placed> {
+  const key = manifestKey(state.version)
+  const body = encodeState(state)
+  let failure: unknown
+  for (let attempt = 0; attempt < attempts; attempt++) {
+    if (attempt > 0) await backOff(surroundings, attempt)
+    try {
+      const exists = await putIfAbsent(store, key, body)
+      if (!exists) return 'placed'
+      const found = await readState(store, state.version)
+      if (found === undefined) return 'gone'
+      return found.value.nonce === state.nonce ? 'placed' : found
+    } catch (error) {
+      if (isDamage(error)) throw error
+      failure = error
+    }
+  }
+  throw toFailure(
+    failure,
+    key,
+    `no answer to ${attempts} attempts to commit: it is not known whether it is committed. The next operation finds that out`,
+  )
+}
+
+/** @returns whether there was one already. */
+async function putIfAbsent(store: ObjectStore, key: string, body: Uint8Array): Promise<boolean> {
+  try {
+    await store.put(key, body, { ifAbsent: true })
+    return false
+  } catch (error) {
+    if (isExists(error)) return true
+    throw error
+  }
+}

@@ -1,0 +1,65 @@
+/** A reader of an archive in a store. Any number of them, beside the writer. */
+
+import type { ObjectStore } from '../../store/store.js'
+import { defaultLeaseMs, type Lease, noArchive, takeLease } from './lease.js'
+import { findNewest } from './newest.js'
+import type { RemoteFrame, RemoteState } from './remote-state.js'
+import { realSurroundings, type Surroundings } from './surroundings.js'
+
+export interface RemoteReaderOptions {
+  readonly surroundings?: Surroundings
+}
+
+/**
+ * @throws StillframeError `ERR_STILLFRAME_NOT_FOUND`: the store holds no archive. `ERR_STILLFRAME_CORRUPT`: its newest manifest
+ *   is damaged; an older one is not taken in its place.
+ */
+export async function openForReading(
+  store: ObjectStore,
+  { surroundings = realSurroundings }: RemoteReaderOptions = {},
+): Promise<RemoteReader> {
+  const newest = await findNewest(store)
+  if (newest === undefined) throw noArchive()
+  return new RemoteReader(store, newest.value, surroundings)
+}
+
+export class RemoteReader {
+  readonly #store: ObjectStore
+  readonly #surroundings: Surroundings
+  #state: RemoteState
+
+  /** @internal */
+  constructor(store: ObjectStore, state: RemoteState, surroundings: Surroundings) {
+    this.#store = store
+    this.#state = state
+    this.#surroundings = surroundings
+  }
+
+  get version(): number {
+    return this.#state.version
+  }
+
+  get epoch(): number {
+    return this.#state.epoch
+  }
+
+  /** As of the last look. */
+  get frames(): readonly RemoteFrame[] {
+    return this.#state.frames
+  }
+
+  /** Looks again what is there. */
+  async refresh(): Promise<void> {
+    const newest = await findNewest(this.#store, this.#state.version)
+    if (newest === undefined) throw noArchive()
+    if (newest.value.version > this.#state.version) this.#state = newest.value
+  }
+
+  /**
+   * A lease on the newest version, for whoever reads for longer than a moment. It needs the right to put objects below
+   * `lease/`; without one, what is read stays for the grace of the writer after it was given up.
+   */
+  async lease(leaseMs = defaultLeaseMs): Promise<Lease> {
+    return await takeLease(this.#store, leaseMs, this.#state.version, this.#surroundings)
+  }
+}

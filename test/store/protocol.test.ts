@@ -1,0 +1,292 @@
+/**
+ * Promise: an archive in a store is committed to by one writer at a time, answers that leave it open are resolved, a store that
+ * cannot do this is refused, and what is damaged is told (I16, I17).
+ *
+ * Proved by writers and readers over an exact store in memory, of which single answers are changed.
+ */
+
+import { afterEach, expect, test, vi } from 'vitest'
+import { encodeChecked } from '../../lib/archive/checked-json.js'
+import { boundaryKey, manifestKey } from '../../lib/archive/remote/names.js'
+import { openForReading } from '../../lib/archive/remote/remote-reader.js'
+import type { RemoteFrame } from '../../lib/archive/remote/remote-state.js'
+import { openForWriting, type RemoteWriter } from '../../lib/archive/remote/remote-writer.js'
+import { realSurroundings, type Surroundings } from '../../lib/archive/remote/surroundings.js'
+import { storeFailure } from '../../lib/store/store.js'
+import { rejectionOf } from '../support/expect-error.js'
+import { MemoryStore } from './memory-store.js'
+
+afterEach(() => vi.restoreAllMocks())
+
+/** Time that only goes on when it is told to. */
+let nowMs = 1_700_000_000_000
+const surroundings: Surroundings = {
+  ...realSurroundings,
+  monotonicMs: () => nowMs,
+  // Leases are not renewed, since their reader never wakes up; pauses between attempts are over at once.
+  sleep: async (_ms, { idle = false } = {}) => (idle ? await new Promise(() => {}) : undefined),
+}
+const graceMs = 100_000
+const settleMs = 10_000
+
+function newStore(): MemoryStore {
+  return new MemoryStore({ now: () => nowMs })
+}
+
+async function open(store: MemoryStore): Promise<RemoteWriter> {
+  return await openForWriting(store, { surroundings, graceMs, settleMs })
+}
+
+/** Puts a frame's only object, and tells the frame. */
+async function framed(store: MemoryStore, number: number): Promise<RemoteFrame> {
+  const key = `data/f${number}/n/m000000`
+  await store.put(key, Buffer.from([number]))
+  const objects = { memory: [{ key, size: 1, crc32: '00000000' }] }
+  return { number, id: `f${number}`, objects } as unknown as RemoteFrame
+}
+
+async function add(writer: RemoteWriter, frame: RemoteFrame): Promise<void> {
+  await writer.commit((frames) => [...frames, frame])
+}
+
+/** The next put is done, or not, and its reply is lost. */
+function losePut(store: MemoryStore, { done }: { done: boolean }): void {
+  const put = store.put.bind(store)
+  vi.spyOn(store, 'put').mockImplementationOnce(async (key, body, options) => {
+    if (done) await put(key, body, options)
+    throw storeFailure(key, 'the connection was reset')
+  })
+}
+
+const codeOf = async (promise: Promise<unknown>) => (await rejectionOf(promise)).code
+const numbersOf = ({ frames }: { frames: readonly RemoteFrame[] }) => frames.map(({ number }) => number)
+
+test('what is committed is what the next reader and the next writer find', async () => {
+  const store = newStore()
+  expect(await codeOf(openForReading(store, { surroundings }))).toBe('ERR_STILLFRAME_NOT_FOUND')
+  const writer = await open(store)
+  expect([writer.version, writer.epoch]).toEqual([1, 1])
+  await add(writer, await framed(store, 1))
+  await add(writer, await framed(store, 2))
+  const reader = await openForReading(store, { surroundings })
+  expect([reader.version, numbersOf(reader)]).toEqual([3, [1, 2]])
+  await writer.commit((frames) => frames.slice(1))
+  expect(numbersOf(reader)).toEqual([1, 2])
+  await reader.refresh()
+  expect(numbersOf(reader)).toEqual([2])
+  const next = await open(store)
+  expect([next.version, next.epoch, numbersOf(next)]).toEqual([5, 2, [2]])
+  expect([...store.objects.keys()].filter((key) => key.startsWith('probe/'))).toEqual([])
+})
+
+test('a writer that was overtaken is told so at its next commit, and at all that follow', async () => {
+  const store = newStore()
+  const first = await open(store)
+  const second = await open(store)
+  await add(second, await framed(store, 2))
+  expect(await codeOf(add(first, await framed(store, 1)))).toBe('ERR_STILLFRAME_FENCED')
+  expect(first.isFenced).toBe(true)
+  expect(await codeOf(first.collect())).toBe('ERR_STILLFRAME_FENCED')
+  expect(await codeOf(add(first, await framed(store, 1)))).toBe('ERR_STILLFRAME_FENCED')
+  expect(numbersOf(await openForReading(store, { surroundings }))).toEqual([2])
+})
+
+test('a writer that has slept until its version was removed is told so, although the store takes its manifest', async () => {
+  const store = newStore()
+  const sleeper = await open(store)
+  const second = await open(store)
+  for (let number = 1; number <= 3; number++) await add(second, await framed(store, number))
+  await second.collect()
+  expect(store.objects.has(manifestKey(2))).toBe(false)
+  expect(await codeOf(add(sleeper, await framed(store, 9)))).toBe('ERR_STILLFRAME_FENCED')
+  // It is there, and nobody takes it for a commit.
+  expect(store.objects.has(manifestKey(2))).toBe(true)
+  expect(numbersOf(await openForReading(store, { surroundings }))).toEqual([1, 2, 3])
+  nowMs += settleMs * 2
+  await second.collect()
+  expect(store.objects.has(manifestKey(2))).toBe(false)
+})
+
+test('a commit whose reply was lost is known to have succeeded, and one whose request was lost is made again', async () => {
+  const store = newStore()
+  const writer = await open(store)
+  const [first, second] = [await framed(store, 1), await framed(store, 2)]
+  losePut(store, { done: true })
+  await add(writer, first)
+  losePut(store, { done: false })
+  await add(writer, second)
+  expect([writer.version, numbersOf(writer)]).toEqual([3, [1, 2]])
+  expect(numbersOf(await openForReading(store, { surroundings }))).toEqual([1, 2])
+})
+
+test('a commit that nobody knows of is found out by the next one, which builds on it', async () => {
+  const store = newStore()
+  const writer = await open(store)
+  const [first, second] = [await framed(store, 1), await framed(store, 2)]
+  let late: (() => Promise<unknown>) | undefined
+  const put = store.put.bind(store)
+  const spy = vi.spyOn(store, 'put').mockImplementation(async (key, body, options) => {
+    late ??= () => put(key, body, options)
+    throw storeFailure(key, 'no answer')
+  })
+  expect(await codeOf(add(writer, first))).toBe('ERR_STILLFRAME_IO')
+  spy.mockRestore()
+  expect(writer.version).toBe(1)
+  await late?.()
+  await add(writer, second)
+  expect([writer.version, numbersOf(writer)]).toEqual([3, [1, 2]])
+})
+
+test('after a commit that nobody knows of, a collection settles it before it removes anything', async () => {
+  const store = newStore()
+  const writer = await open(store)
+  const frame = await framed(store, 1)
+  nowMs += graceMs * 2
+  let late: (() => Promise<unknown>) | undefined
+  const put = store.put.bind(store)
+  const spy = vi.spyOn(store, 'put').mockImplementation(async (key, body, options) => {
+    late ??= () => put(key, body, options)
+    throw storeFailure(key, 'no answer')
+  })
+  expect(await codeOf(add(writer, frame))).toBe('ERR_STILLFRAME_IO')
+  spy.mockRestore()
+  await writer.collect()
+  expect(writer.version).toBe(2)
+  expect(await codeOf(late?.() ?? Promise.resolve())).toBe('ERR_STILLFRAME_EXISTS')
+  expect(numbersOf(await openForReading(store, { surroundings }))).toEqual([])
+})
+
+test('commits that are asked for at once follow one another', async () => {
+  const store = newStore()
+  const writer = await open(store)
+  const frames = await Promise.all([1, 2, 3, 4].map(async (number) => await framed(store, number)))
+  await Promise.all(frames.map(async (frame) => await add(writer, frame)))
+  expect([writer.version, numbersOf(writer)]).toEqual([5, [1, 2, 3, 4]])
+})
+
+test.each([
+  ['overwrites in spite of ifAbsent', { ifAbsent: undefined }, 'If-None-Match'],
+  ['overwrites in spite of ifMatch', { ifMatch: undefined }, 'If-Match'],
+  ['never finds that ifMatch holds', { ifMatch: 'x' }, 'If-Match'],
+])('a store that %s is refused', async (_, changed, named) => {
+  const store = newStore()
+  const put = store.put.bind(store)
+  vi.spyOn(store, 'put').mockImplementation(async (key, body, options = {}) => {
+    const [[name, value]] = Object.entries(changed) as [['ifAbsent' | 'ifMatch', string | undefined]]
+    return await put(key, body, options[name] === undefined ? options : { ...options, [name]: value })
+  })
+  const error = await rejectionOf(open(store))
+  expect(error.code).toBe('ERR_STILLFRAME_UNSUPPORTED_STORE')
+  expect(error.message).toContain(named)
+  expect(store.objects.size).toBe(0)
+})
+
+test.each([
+  ['cut', (text: string) => text.slice(0, -5), 'does not end'],
+  ['changed', (text: string) => text.replace('"epoch":1', '"epoch":7'), 'checksum'],
+  ['of another version', () => encodeChecked({ format: 1, version: 7 }), 'version 7'],
+  ['of a later format', () => encodeChecked({ format: 2, version: 2 }), 'format 2'],
+  ['poor', () => encodeChecked({ format: 1, version: 2 }), 'lacks'],
+])(
+  'a newest manifest that is %s is told, and the one before is not taken for it',
+  async (_, damage, reason) => {
+    const store = newStore()
+    const writer = await open(store)
+    await add(writer, await framed(store, 1))
+    const entry = store.objects.get(manifestKey(2))
+    const text = damage(Buffer.from(entry?.body ?? []).toString())
+    store.objects.set(manifestKey(2), { body: Buffer.from(text), lastModifiedMs: nowMs })
+    for (const attempt of [openForReading(store, { surroundings }), open(store)]) {
+      const error = await rejectionOf(attempt)
+      expect(error.code).toBe('ERR_STILLFRAME_CORRUPT')
+      expect(error.message).toContain(reason)
+    }
+  },
+)
+
+test('a manifest that names objects of others is not believed', async () => {
+  const store = newStore()
+  const bad = {
+    format: 1,
+    version: 1,
+    epoch: 1,
+    nonce: 'n',
+    frames: [],
+    garbage: [{ keys: [boundaryKey], version: 1 }],
+  }
+  await store.put(manifestKey(1), Buffer.from(encodeChecked(bad)))
+  expect(await codeOf(openForReading(store, { surroundings }))).toBe('ERR_STILLFRAME_CORRUPT')
+})
+
+test('what was given up goes after the grace, and one generation of manifests is kept', async () => {
+  const store = newStore()
+  const writer = await open(store)
+  for (let number = 1; number <= 3; number++) await add(writer, await framed(store, number))
+  await writer.commit((frames) => frames.slice(2))
+  for (let round = 0; round < 2; round++) {
+    nowMs += settleMs * 2
+    await writer.collect()
+  }
+  expect(store.objects.has('data/f1/n/m000000')).toBe(true)
+  for (let round = 0; round < 3; round++) {
+    nowMs += graceMs * 2
+    await writer.collect()
+  }
+  const keys = [...store.objects.keys()].sort()
+  expect(keys.filter((key) => key.startsWith('data/'))).toEqual(['data/f3/n/m000000'])
+  expect(keys.filter((key) => key.startsWith('manifest/'))).toEqual(
+    [writer.version - 1, writer.version].map(manifestKey),
+  )
+  const { version } = writer
+  await writer.collect()
+  expect(writer.version).toBe(version)
+})
+
+test('under a lease nothing goes, however long it lasts, until it is released or its reader is gone', async () => {
+  const store = newStore()
+  const writer = await open(store)
+  await add(writer, await framed(store, 1))
+  const reader = await openForReading(store, { surroundings })
+  const [held, dead] = [await reader.lease(1e6), await reader.lease(1e6)]
+  await writer.commit(() => [])
+  const collectOften = async (): Promise<void> => {
+    for (let round = 0; round < 4; round++) {
+      nowMs += graceMs * 2
+      await writer.collect()
+    }
+  }
+  await collectOften()
+  expect(held.isHeld).toBe(true)
+  expect(store.objects.has('data/f1/n/m000000')).toBe(true)
+  await held.release()
+  await collectOften()
+  // The other one has been renewed no more, since its clock stood still.
+  expect(dead.isHeld).toBe(false)
+  expect([...store.objects.keys()].filter((key) => /^(data|lease)/.test(key))).toEqual([])
+})
+
+test('a delete that fails is made again by the next collection', async () => {
+  const store = newStore()
+  const writer = await open(store)
+  await framed(store, 1)
+  nowMs += graceMs * 2
+  vi.spyOn(store, 'delete').mockRejectedValueOnce(storeFailure('x', '503'))
+  expect(await writer.collect()).toMatchObject({ failed: 1 })
+  expect(await writer.collect()).toMatchObject({ failed: 0, objects: 1 })
+  expect([...store.objects.keys()].filter((key) => key.startsWith('data/'))).toEqual([])
+})
+
+test('uploads that have begun are not collected, and their old parts are not gone on with', async () => {
+  const store = newStore()
+  const writer = await open(store)
+  const { objects } = await framed(store, 1)
+  const upload = await writer.beginUpload('f1', objects.memory)
+  expect(upload.present).toEqual(objects.memory)
+  nowMs += graceMs * 2
+  await writer.collect()
+  expect(store.objects.has('data/f1/n/m000000')).toBe(true)
+  upload.end()
+  expect((await writer.beginUpload('f2', objects.memory)).present).toEqual([])
+  await writer.collect()
+  expect(store.objects.has('data/f1/n/m000000')).toBe(false)
+})

@@ -1,0 +1,370 @@
+/**
+ * One schedule: two writers, which upload, commit, give up and collect, die and come back; a reader with leases, and one without;
+ * over a store that lies. All that happens, and in which order, comes from the seed.
+ */
+
+import { downloadParts } from '../../lib/archive/remote/download.js'
+import { openForReading } from '../../lib/archive/remote/remote-reader.js'
+import type { RemoteFrame, StoredPart } from '../../lib/archive/remote/remote-state.js'
+import { openForWriting, type RemoteWriter } from '../../lib/archive/remote/remote-writer.js'
+import { uploadParts } from '../../lib/archive/remote/upload.js'
+import { ExactStore, type Lies, LyingStore } from './lying-store.js'
+import { bytesOfFrame, Oracle } from './oracle.js'
+import { type Actor, VirtualWorld } from './virtual-world.js'
+
+const graceMs = 600_000
+const settleMs = 60_000
+const leaseMs = 60_000
+/** Less than what is allowed for. */
+const longestLagMs = 50_000
+const partSize = 4
+
+/** What has come to pass: whether schedules are about anything is seen by the sums. */
+export type Tally = Map<string, number>
+
+/** @throws Error with the end of what happened. */
+export async function runSchedule(seed: number, tally: Tally = new Map()): Promise<void> {
+  const schedule = new Schedule(seed, tally)
+  const { now } = Date
+  // Nobody may ask it.
+  Date.now = () => {
+    return schedule.world.nowMs + schedule.world.random.below(2) * 86_400_000 - 43_200_000
+  }
+  try {
+    await schedule.run()
+  } catch (error) {
+    const trace = schedule.world.traceOf(Number(process.env['STILLFRAME_TEST_TRACE'] ?? 60))
+    const again = `STILLFRAME_TEST_SEED=${seed} STILLFRAME_TEST_SCHEDULES=1`
+    throw new Error(`${(error as Error).message}\n(${again} repeats it)\n${trace}`, { cause: error })
+  } finally {
+    Date.now = now
+  }
+}
+
+/** A frame on the disk that is not known to be in the store; the parts are its journal. */
+interface LocalFrame {
+  readonly id: string
+  parts: StoredPart[]
+}
+
+class Schedule {
+  readonly world: VirtualWorld
+  readonly #tally: Tally
+  readonly #oracle: Oracle
+  readonly #exact: ExactStore
+  readonly #network: Actor
+  readonly #lies: Lies
+  /** What both writers see: as if one were started anew on the machine of the other. */
+  readonly #disk: LocalFrame[] = []
+  #frames = 0
+  /** How long anybody waits between two things, at most. */
+  readonly #longestPauseMs: number
+
+  constructor(seed: number, tally: Tally) {
+    const world = new VirtualWorld(seed)
+    this.world = world
+    this.#tally = tally
+    this.#lies = { percent: world.oneOf([0, 3, 10, 25]), lagMs: world.oneOf([0, longestLagMs]) }
+    this.#longestPauseMs = world.oneOf([1_000, leaseMs, graceMs * 1.5])
+    this.#oracle = new Oracle(world, () => this.#exact.objects, graceMs)
+    this.#exact = new ExactStore(world, world.oneOf([1, 1000]), (key, before, after) => {
+      this.#oracle.changed(key, before, after)
+    })
+    this.#network = world.actor('network')
+  }
+
+  async run(): Promise<void> {
+    const { world } = this
+    for (const name of ['ann', 'bob']) this.#startWriter(name)
+    const reader = world.actor('leo')
+    world.start(async () => await this.#readWithLeases(reader))
+    const looker = world.actor('eve')
+    world.start(async () => await this.#readWithoutLease(looker))
+    await world.run()
+    if (this.#oracle.removed > 0) this.#count('data removed')
+    await world.flush()
+    await this.#endInPeace()
+  }
+
+  #count(what: string): void {
+    this.#tally.set(what, (this.#tally.get(what) ?? 0) + 1)
+  }
+
+  #storeOf(actor: Actor): LyingStore {
+    return new LyingStore(this.#exact, this.world, actor, this.#network, this.#lies)
+  }
+
+  async #pause(actor: Actor): Promise<void> {
+    const { world } = this
+    if (world.chance(50)) {
+      const delayMs = world.random.below(world.oneOf([100, this.#longestPauseMs]))
+      await world.turn(actor, 'pauses', { delayMs })
+    }
+  }
+
+  /** Lives of one writer, each a process of its own. */
+  #startWriter(name: string, life = 1): void {
+    const { world } = this
+    const actor = world.actor(`${name}${life}`)
+    let isOver = false
+    const next = (): void => {
+      isOver = true
+      if (life < 3 && world.chance(60)) this.#startWriter(name, life + 1)
+    }
+    world.start(async () => {
+      await this.#write(actor)
+      next()
+    })
+    if (!world.chance(30)) return
+    const fate = world.actor(`fate of ${actor.name}`)
+    world.start(async () => {
+      await world.turn(fate, 'waits', { delayMs: world.random.below(this.#longestPauseMs) })
+      for (let steps = world.random.below(60); steps > 0; steps--) await world.turn(fate, 'waits')
+      if (isOver) return
+      next()
+      world.kill(actor)
+      this.#count('writer killed')
+    })
+  }
+
+  async #write(actor: Actor): Promise<void> {
+    const { world } = this
+    await this.#pause(actor)
+    const surroundings = world.surroundingsOf(actor)
+    const store = this.#storeOf(actor)
+    const writer = await this.#expectFailures(async () => {
+      return await openForWriting(store, { surroundings, graceMs, settleMs })
+    })
+    if (writer === undefined) return
+    this.#count('opened')
+    const jobs: Promise<void>[] = []
+    for (let operations = 1 + world.random.below(10); operations > 0; operations--) {
+      await this.#pause(actor)
+      const job = this.#operate(actor, writer, store)
+      if (world.chance(60)) await job
+      else jobs.push(job.catch((error: unknown) => world.fail(error)))
+      if (writer.isFenced) break
+    }
+    await Promise.all(jobs)
+    if (writer.isFenced) this.#count('fenced')
+    await writer.close()
+  }
+
+  async #operate(actor: Actor, writer: RemoteWriter, store: LyingStore): Promise<void> {
+    const { world } = this
+    const what = world.oneOf(['copy', 'copy', 'copy', 'copy', 'prune', 'collect', 'collect', 'clean up'])
+    if (what === 'copy') await this.#copy(actor, writer, store)
+    if (what === 'prune' || what === 'clean up') await this.#prune(writer)
+    const collections = what === 'collect' ? 1 : what === 'clean up' ? 4 : 0
+    for (let times = 0; times < collections && !writer.isFenced; times++) {
+      if (times > 0)
+        await world.turn(actor, 'pauses', { delayMs: world.oneOf([settleMs + 5_000, graceMs / 2]) })
+      const collected = await this.#expectFailures(async () => await writer.collect())
+      if (collected !== undefined) this.#count('collected')
+      if ((collected?.objects ?? 0) > 0) this.#count('collected something')
+      if ((collected?.leases ?? 0) > 0) this.#count('collected beside a lease')
+    }
+  }
+
+  /** Brings a frame into the store: a new one, or one that another process has begun with. */
+  async #copy(actor: Actor, writer: RemoteWriter, store: LyingStore): Promise<void> {
+    const { world } = this
+    const open = this.#disk.filter(({ id }) => !writer.frames.some((frame) => frame.id === id))
+    let local = world.chance(60) && open.length > 0 ? world.oneOf(open) : undefined
+    if (local === undefined) {
+      local = { id: `f${++this.#frames}`, parts: [] }
+      this.#disk.push(local)
+    }
+    const isCopied = await this.#expectFailures(async () => {
+      await this.#copyFrame(actor, writer, store, local)
+      return true
+    })
+    if (isCopied === undefined) return
+    this.#disk.splice(this.#disk.indexOf(local), 1)
+    this.#count('committed')
+  }
+
+  async #copyFrame(actor: Actor, writer: RemoteWriter, store: LyingStore, local: LocalFrame): Promise<void> {
+    const { world } = this
+    const { id } = local
+    const upload = await writer.beginUpload(id, local.parts)
+    try {
+      if (upload.present.length > 0) this.#count('went on with an upload')
+      await this.#pause(actor)
+      const bytes = bytesOfFrame(id)
+      const memory = await uploadParts({
+        store,
+        frameId: id,
+        file: 'memory',
+        source: {
+          size: bytes.byteLength,
+          async *read(start, end) {
+            yield bytes.subarray(start, end)
+          },
+        },
+        present: upload.present,
+        partSize,
+        surroundings: world.surroundingsOf(actor),
+        onPart: async (part) => {
+          local.parts = [...local.parts, part]
+          await this.#pause(actor)
+        },
+      })
+      const frame = { number: Number(id.slice(1)), id, objects: { memory } } as unknown as RemoteFrame
+      const commit = async (): Promise<void> => {
+        await writer.commit((frames) =>
+          frames.some((other) => other.id === id) ? frames : [...frames, frame],
+        )
+        this.#oracle.toldCommitted(writer, id)
+      }
+      await commit().catch(async (error: { code?: string }) => {
+        if (error.code !== 'ERR_STILLFRAME_IO' || world.chance(30)) throw error
+        this.#count('committed again')
+        await this.#pause(actor)
+        await commit()
+      })
+    } finally {
+      upload.end()
+    }
+  }
+
+  async #prune(writer: RemoteWriter): Promise<void> {
+    let given = 0
+    const keep = this.world.random.below(3)
+    const isDone = await this.#expectFailures(async () => {
+      await writer.commit((frames) => {
+        if (frames.length <= keep) return frames
+        const rest = frames.slice(frames.length - keep)
+        for (const { id } of frames.slice(0, frames.length - keep)) {
+          this.#oracle.willGiveUp(writer.epoch, id)
+          given++
+        }
+        return rest
+      })
+      return true
+    })
+    if (isDone === undefined) return
+    this.#oracle.toldOf(writer)
+    if (given > 0) this.#count('gave up')
+  }
+
+  async #readWithLeases(actor: Actor): Promise<void> {
+    const { world } = this
+    const store = this.#storeOf(actor)
+    const surroundings = world.surroundingsOf(actor)
+    await this.#somethingToRead(actor)
+    for (let times = 1 + world.random.below(3); times > 0; times--) {
+      await this.#pause(actor)
+      const toldBefore = this.#oracle.toldVersion
+      const lease = await this.#expectFailures(async () => {
+        const reader = await openForReading(store, { surroundings })
+        return await reader.lease(leaseMs)
+      })
+      if (lease === undefined) continue
+      this.#count('leased')
+      this.#oracle.hold(lease)
+      this.#oracle.toldRead(lease.version, lease.frames, toldBefore)
+      for (const frame of lease.frames) {
+        await this.#pause(actor)
+        await this.#read(actor, store, frame, () => lease.isHeld)
+      }
+      if (!lease.isHeld) this.#count('lease lapsed')
+      this.#oracle.letGo(lease)
+      await this.#expectFailures(async () => await lease.release())
+    }
+  }
+
+  async #readWithoutLease(actor: Actor): Promise<void> {
+    const { world } = this
+    const store = this.#storeOf(actor)
+    await this.#somethingToRead(actor)
+    for (let times = 1 + world.random.below(3); times > 0; times--) {
+      await this.#pause(actor)
+      const sinceMs = world.nowMs
+      const toldBefore = this.#oracle.toldVersion
+      const reader = await this.#expectFailures(async () => {
+        return await openForReading(store, { surroundings: world.surroundingsOf(actor) })
+      })
+      if (reader === undefined) continue
+      this.#oracle.look(reader.frames, sinceMs)
+      this.#oracle.toldRead(reader.version, reader.frames, toldBefore)
+      for (const frame of reader.frames) {
+        await this.#pause(actor)
+        await this.#read(actor, store, frame, () => world.nowMs - sinceMs <= graceMs)
+      }
+    }
+  }
+
+  /** There may never be anything. */
+  async #somethingToRead(actor: Actor): Promise<void> {
+    const { world } = this
+    for (let looks = 0; looks < 40 && (this.#oracle.newest?.frames ?? []).length === 0; looks++) {
+      await world.turn(actor, 'waits', { delayMs: world.random.below(this.#longestPauseMs) })
+    }
+  }
+
+  /** @param isPromised - whether the frame has to be there still. */
+  async #read(actor: Actor, store: LyingStore, frame: RemoteFrame, isPromised: () => boolean): Promise<void> {
+    const expected = bytesOfFrame(frame.id)
+    const found = new Uint8Array(expected.length)
+    try {
+      await downloadParts({
+        store,
+        parts: frame.objects.memory,
+        target: {
+          async write(offset, bytes) {
+            found.set(bytes, offset)
+          },
+        },
+        rangeSize: 3,
+        maxBytesInFlight: 9,
+        surroundings: this.world.surroundingsOf(actor),
+      })
+    } catch (error) {
+      const { code } = error as { code?: string }
+      if (code === 'ERR_STILLFRAME_NOT_FOUND' && isPromised())
+        throw new Error(`${frame.id} is gone for a reader`)
+      if (code !== 'ERR_STILLFRAME_NOT_FOUND' && code !== 'ERR_STILLFRAME_IO') throw error
+      this.#count(`read: ${code}`)
+      return
+    }
+    if (Buffer.compare(found, expected) !== 0) throw new Error(`${frame.id} is read wrong`)
+    this.#count('read')
+  }
+
+  /** Undefined: it failed as it may. */
+  async #expectFailures<Value>(action: () => Promise<Value>): Promise<Value | undefined> {
+    try {
+      return await action()
+    } catch (error) {
+      const { code } = error as { code?: string }
+      const mayBe = ['ERR_STILLFRAME_IO', 'ERR_STILLFRAME_FENCED', 'ERR_STILLFRAME_NOT_FOUND']
+      if (code === undefined || !mayBe.includes(code)) throw error
+      this.#count(code)
+      return undefined
+    }
+  }
+
+  /** The store is honest again, and the last writer cleans up. */
+  async #endInPeace(): Promise<void> {
+    const { world } = this
+    this.#lies.percent = 0
+    this.#lies.lagMs = 0
+    const actor = world.actor('zoe')
+    const store = this.#storeOf(actor)
+    world.start(async () => {
+      const surroundings = world.surroundingsOf(actor)
+      const writer = await openForWriting(store, { surroundings, graceMs, settleMs })
+      for (let round = 0; round < 4; round++) {
+        world.nowMs += graceMs + leaseMs + settleMs
+        await writer.collect()
+      }
+      await writer.close()
+      this.#oracle.checkNothingLeft()
+      const reader = await openForReading(store, { surroundings })
+      this.#oracle.toldRead(reader.version, reader.frames, this.#oracle.newest?.version ?? 0)
+      for (const frame of reader.frames) await this.#read(actor, store, frame, () => true)
+    })
+    await world.run()
+  }
+}
