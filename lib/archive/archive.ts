@@ -1,7 +1,13 @@
 /** The archive as its users see it. */
 
 import { inspect as inspectValue } from 'node:util'
-import { CallSite, invalidArgType, invalidArgValue, StillframeError } from '../base/errors.js'
+import {
+  CallSite,
+  invalidArgType,
+  invalidArgValue,
+  StillframeError,
+  type StillframeErrorCode,
+} from '../base/errors.js'
 import type { JsonValue } from '../base/metadata.js'
 import { checkDirectory } from '../base/path.js'
 import { tellSkippedTick } from '../base/tracing.js'
@@ -20,8 +26,9 @@ import { resolveSources, type Source } from '../region/source.js'
 import { type RestoreOptions, restoreOptionNames } from '../restore/restore.js'
 import { captureOptionNames, checkSnapshotOptions, type SnapshotOptions } from '../snapshot/options.js'
 import type { Snapshot } from '../snapshot/snapshot.js'
+import { isObjectStore, type ObjectStore } from '../store/store.js'
 import { type Frame, toFrame } from './frame.js'
-import { isKnown, type KnownEntry } from './frame-table.js'
+import { FrameTable, isKnown, type KnownEntry } from './frame-table.js'
 import { readTable } from './listing.js'
 import { openForReading } from './open.js'
 import {
@@ -32,13 +39,18 @@ import {
   type Retention,
 } from './options.js'
 import { judgeFrames, type Pruned } from './prune.js'
+import type { Replica } from './replica.js'
+import { reasonsThere, tableOf } from './replica-plan.js'
 import {
   type ArchiveRestored,
   type ArchiveRestoreOptions,
   type RestoreWish,
   restoreFrame,
 } from './restore.js'
+import type { RetentionRules } from './retention.js'
 import { type Schedule, type ScheduledSources, startSchedule } from './schedule.js'
+import { makeSpool } from './spool.js'
+import { StorePlace, storeName } from './store-place.js'
 import { type ArchiveReport, type ArchiveVerifyOptions, verifyFrames } from './verify.js'
 import { ArchiveWriter, type CaptureWish } from './writer.js'
 
@@ -111,11 +123,16 @@ export function toPruneReport({ kept, givenUp, freedBytes }: Pruned): PruneRepor
   }
 }
 
-let makeArchive: (
-  directory: string,
-  options: CheckedArchiveOptions,
-  writer: ArchiveWriter | undefined,
-) => Archive
+let makeArchive: (parts: ArchiveParts) => Archive
+
+interface ArchiveParts {
+  /** Undefined: the archive is in a store alone. */
+  readonly directory: string | undefined
+  readonly options: CheckedArchiveOptions
+  readonly writer: ArchiveWriter | undefined
+  /** Removes what was for the time of the archive only. */
+  readonly cleanUp?: () => Promise<void>
+}
 
 /**
  * Opens the archive in a directory. A writer makes the directory if only the last part of the path is missing, removes
@@ -124,39 +141,79 @@ let makeArchive: (
  * Rejects with TypeError or RangeError for wrong arguments, and with a StillframeError: `BUSY` if there is another writer,
  * `NOT_FOUND` if there is nothing to read, `FORMAT` or `VERSION` if it is no archive of ours, `IO`.
  *
- * @param place - a directory; relative paths and `file:` URLs are resolved at the call.
+ * With a store as the place there are no frames but those in the store: `done` of a capture resolves when the frame is there. Files lie
+ * in a directory below `spool` on their way; the first frame after opening is a full one. A writer that opens the archive fences
+ * the one before (`FENCED`). A store that lacks conditional writes is refused (`UNSUPPORTED_STORE`).
+ *
+ * @param place - a directory, or a store; relative paths and `file:` URLs are resolved at the call.
  */
-export async function openArchive(place: string | URL, options?: ArchiveOptions): Promise<Archive> {
+export async function openArchive(
+  place: string | URL | ObjectStore,
+  options?: ArchiveOptions,
+): Promise<Archive> {
   const callSite = new CallSite(openArchive)
-  const checked = checkArchiveOptions(options)
+  if (isObjectStore(place)) return await openInStore(checkArchiveOptions(options, place), callSite)
+  const checked = checkArchiveOptions(options, undefined)
   const directory = checkDirectory(place, checked.readOnly ? 'read' : 'write', 'place')
   if (checked.readOnly) {
     const { retention } = await openForReading(directory)
-    return makeArchive(directory, { ...checked, retention: checked.retention ?? retention }, undefined)
+    return makeArchive({
+      directory,
+      options: { ...checked, retention: checked.retention ?? retention },
+      writer: undefined,
+    })
   }
-  return makeArchive(directory, checked, await ArchiveWriter.open(directory, checked, callSite))
+  const writer = await ArchiveWriter.open(directory, checked, callSite)
+  return makeArchive({ directory, options: checked, writer })
+}
+
+async function openInStore(options: CheckedArchiveOptions, callSite: CallSite): Promise<Archive> {
+  if (options.readOnly) {
+    const archive = makeArchive({ directory: undefined, options, writer: undefined })
+    // There has to be something to read.
+    for await (const _ of archive.frames()) break
+    return archive
+  }
+  const spool = await makeSpool(options.spool)
+  try {
+    const writer = await ArchiveWriter.open(spool.directory, options, callSite, true)
+    return makeArchive({ directory: undefined, options, writer, cleanUp: () => spool.remove() })
+  } catch (error) {
+    await spool.remove()
+    throw error
+  }
 }
 
 /** The memory of a service with a past: a directory of frames; see {@link openArchive}. */
 export class Archive {
-  /** Absolute. */
-  readonly directory: string
+  /** Absolute; undefined: the archive is in a store alone. */
+  readonly directory: string | undefined
   readonly readOnly: boolean
   readonly #options: CheckedArchiveOptions
   readonly #writer: ArchiveWriter | undefined
+  readonly #cleanUp: (() => Promise<void>) | undefined
+  /** What is read in the store. */
+  readonly #inStore: StorePlace | undefined
   #schedule: Schedule | undefined
   #closed = false
 
   static {
-    makeArchive = (...args) => new Archive(...args)
+    makeArchive = (parts) => new Archive(parts)
   }
 
-  private constructor(directory: string, options: CheckedArchiveOptions, writer: ArchiveWriter | undefined) {
+  private constructor({ directory, options, writer, cleanUp }: ArchiveParts) {
     if (options === undefined) throw new TypeError('Archive has no public constructor: use openArchive()')
     this.directory = directory
     this.readOnly = options.readOnly
     this.#options = options
     this.#writer = writer
+    this.#cleanUp = cleanUp
+    this.#inStore = options.store && new StorePlace(options.store, options.spool)
+  }
+
+  /** As messages call it. */
+  get #name(): string {
+    return this.directory ?? storeName
   }
 
   /**
@@ -215,7 +272,7 @@ export class Archive {
     if (this.#schedule !== undefined) {
       throw new StillframeError(
         'ERR_STILLFRAME_BUSY',
-        `${this.directory}: there is a schedule already. Stop it first: frames build on one another, and one has all that is needed`,
+        `${this.#name}: there is a schedule already. Stop it first: frames build on one another, and one has all that is needed`,
         { path: this.directory },
       )
     }
@@ -223,7 +280,7 @@ export class Archive {
       ...request,
       capture: (memory) => this.capture(memory, rest as CaptureOptions),
       frameOf: ({ id }) => toFrame(writer.table.byId(id) as KnownEntry, ['newest']),
-      onSkipped: () => tellSkippedTick(this.directory),
+      onSkipped: () => tellSkippedTick(writer.directory),
       onStopped: () => {
         this.#schedule = undefined
       },
@@ -242,15 +299,54 @@ export class Archive {
     const fromMs = from === undefined ? Number.NEGATIVE_INFINITY : checkDate(from, 'options.from')
     const toMs = to === undefined ? Number.POSITIVE_INFINITY : checkDate(to, 'options.to')
     this.#refuseClosed()
-    const table = this.#writer?.table ?? (await readTable(this.directory))
+    for (const frame of await this.#frames()) {
+      const at = frame.frozenAt.getTime()
+      if (at >= fromMs && at <= toMs) yield frame
+    }
+  }
+
+  /** Those of the directory and of the store, in the order of their instants. */
+  async #frames(): Promise<Frame[]> {
+    const here = await this.#framesHere()
+    if (this.#inStore === undefined) return here
+    const there = await this.#framesInStore(here.length > 0)
+    const copies = new Set(there.map(({ id }) => id))
+    const ids = new Set(here.map(({ id }) => id))
+    for (const { id, places } of here) if (copies.has(id)) places.push('store')
+    const all = [...here, ...there.filter(({ id }) => !ids.has(id))]
+    return all.sort((a, b) => a.frozenAt.getTime() - b.frozenAt.getTime() || a.number - b.number)
+  }
+
+  async #framesHere(): Promise<Frame[]> {
+    const { directory } = this
+    if (directory === undefined) return []
+    const table = this.#writer?.table ?? (await readTable(directory))
     const reasons =
       (await this.#writer?.reasons()) ??
-      (await judgeFrames(this.directory, table, this.#options.retention)).reasons
-    for (const entry of table.listed()) {
-      if (!isKnown(entry)) continue
-      const { frozenAtMs } = entry.manifest
-      if (frozenAtMs < fromMs || frozenAtMs > toMs) continue
-      yield toFrame(entry, reasons.get(entry.number) ?? ['not pruned yet'])
+      (await judgeFrames(directory, table, this.#options.retention)).reasons
+    return table
+      .listed()
+      .filter(isKnown)
+      .map((entry) => toFrame(entry, reasons.get(entry.number) ?? ['not pruned yet']))
+  }
+
+  /** @param optional - a store that cannot be reached now is as good as none. */
+  async #framesInStore(optional: boolean): Promise<Frame[]> {
+    const { storeRetention, retention } = this.#options
+    try {
+      const table = (await this.#inStore?.table()) ?? new FrameTable()
+      const reasons = reasonsThere(table, this.directory === undefined ? retention : storeRetention)
+      return table
+        .listed()
+        .filter(isKnown)
+        .map((entry) => ({
+          ...toFrame(entry, reasons.get(entry.number) ?? ['not pruned yet']),
+          places: ['store'] as Frame['places'],
+        }))
+    } catch (error) {
+      if (hasCode(error, 'ERR_STILLFRAME_NOT_FOUND') && (optional || this.#writer !== undefined)) return []
+      if (hasCode(error, 'ERR_STILLFRAME_IO') && optional) return []
+      throw error
     }
   }
 
@@ -267,14 +363,37 @@ export class Archive {
     const wish = checkWish(at, id)
     const otherwise = 'id' in wish ? 'throw' : 'older'
     this.#refuseClosed()
-    return await restoreFrame<Meta>({
-      directory: this.directory,
+    const request = {
       wish,
       onDamage:
         onDamage === undefined ? otherwise : checkChoice(onDamage, 'options.onDamage', ['older', 'throw']),
       options: rest as RestoreOptions,
+    } as const
+    const { directory } = this
+    if (directory === undefined || (await this.#isBetterInStore(wish))) {
+      return await (this.#inStore as StorePlace).restore<Meta>(request)
+    }
+    return await restoreFrame<Meta>({
+      ...request,
+      directory,
       onDamaged: (number) => this.#writer?.distrust(number),
     })
+  }
+
+  /** Whether the store has the frame that is wanted, or a younger one that would do, and the directory has not. */
+  async #isBetterInStore(wish: RestoreWish): Promise<boolean> {
+    if (this.#inStore === undefined) return false
+    const here = await this.#framesHere()
+    if ('latest' in wish && here.length > 0) return false
+    const there = await this.#framesInStore(here.length > 0)
+    if ('id' in wish) {
+      const isWanted = ({ id }: Frame): boolean => id === wish.id
+      return !here.some(isWanted) && there.some(isWanted)
+    }
+    const atMs = 'atMs' in wish ? wish.atMs : Number.POSITIVE_INFINITY
+    const newest = (frames: readonly Frame[]): number =>
+      Math.max(...frames.map(({ frozenAt }) => frozenAt.getTime()).filter((at) => at <= atMs))
+    return newest(there) > newest(here)
   }
 
   /**
@@ -288,7 +407,42 @@ export class Archive {
     const dryRun = checkBoolean(given.dryRun, 'options.dryRun', false)
     const rules =
       given.retention === undefined ? undefined : checkRetention(given.retention, 'options.retention')
-    return toPruneReport(await this.#writing('prune').prune(rules, dryRun))
+    const writer = this.#writing('prune')
+    if (this.directory !== undefined) return toPruneReport(await writer.prune(rules, dryRun))
+    return await this.#pruneStore(writer.replica as Replica, rules ?? this.#options.retention, dryRun)
+  }
+
+  async #pruneStore(
+    replica: Replica,
+    rules: RetentionRules | undefined,
+    dryRun: boolean,
+  ): Promise<PruneReport> {
+    const framesNow = (): Frame[] => {
+      const table = tableOf(replica.frames)
+      const reasons = reasonsThere(table, rules)
+      return table
+        .listed()
+        .filter(isKnown)
+        .map((entry) => ({
+          ...toFrame(entry, reasons.get(entry.number) ?? []),
+          places: ['store'] as Frame['places'],
+        }))
+    }
+    const before = framesNow()
+    const givenUp = before.filter(({ keptBecause }) => keptBecause.length === 0)
+    if (!dryRun) await replica.prune(rules)
+    // What was given up is removed after a day's grace.
+    return { kept: before.filter(({ keptBecause }) => keptBecause.length > 0), givenUp, freedBytes: 0 }
+  }
+
+  /**
+   * Resolves when all frames that are complete are in the store, and rejects with the signal's reason, or with a StillframeError if nothing
+   * is copied any more (`FENCED`, `UNSUPPORTED_STORE`, `CLOSED`). Without a store it resolves at once.
+   */
+  async copied(options?: { signal?: AbortSignal | undefined }): Promise<void> {
+    const signal = checkSignal(checkOptions(options, ['signal']).signal, 'options.signal')
+    this.#refuseClosed()
+    await this.#writer?.replica?.settled(signal)
   }
 
   /**
@@ -311,8 +465,14 @@ export class Archive {
   async verify(options?: ArchiveVerifyOptions): Promise<ArchiveReport> {
     const given = checkOptions(options, ['signal', 'onProgress'])
     this.#refuseClosed()
+    const { directory } = this
+    if (directory === undefined) {
+      throw invalidArgValue(
+        'verify() is for archives in a directory; restore() checks all that comes from a store',
+      )
+    }
     return await verifyFrames({
-      directory: this.directory,
+      directory,
       signal: checkSignal(given.signal, 'options.signal'),
       onProgress: checkCallback<NonNullable<ArchiveVerifyOptions['onProgress']>>(
         given.onProgress,
@@ -330,6 +490,7 @@ export class Archive {
     this.#closed = true
     await this.#schedule?.stop()
     await this.#writer?.close()
+    await this.#cleanUp?.()
   }
 
   /** The same as {@link Archive.close}, for `await using`. */
@@ -339,7 +500,8 @@ export class Archive {
 
   /** @internal */
   [inspectValue.custom](_depth: number, options: object): string {
-    const { directory, readOnly } = this
+    const { readOnly } = this
+    const directory = this.#name
     const state = this.#closed ? 'closed' : 'open'
     return `Archive ${inspectValue({ directory, readOnly, state }, options)}`
   }
@@ -356,12 +518,16 @@ export class Archive {
     if (!this.#closed) return
     throw new StillframeError(
       'ERR_STILLFRAME_CLOSED',
-      `${this.directory}: the archive is closed. Open it again`,
+      `${this.#name}: the archive is closed. Open it again`,
       {
         path: this.directory,
       },
     )
   }
+}
+
+function hasCode(error: unknown, code: StillframeErrorCode): boolean {
+  return error instanceof StillframeError && error.code === code
 }
 
 /** @throws TypeError, RangeError. */

@@ -3,6 +3,7 @@
  *
  *   writer.lock      locked by the writer for as long as it has the archive open
  *   archive.json     says that this is an archive, and of which version
+ *   upload.json      what of a frame has been copied to a store already
  *   0000000012.sf    the memory of frame 12: an ordinary snapshot file
  *   0000000012.state what its `state` callback wrote
  *   0000000012.json  its manifest: the frame is there when this is there
@@ -14,6 +15,7 @@ import { join } from 'node:path'
 
 export const lockName = 'writer.lock'
 export const markName = 'archive.json'
+export const journalName = 'upload.json'
 
 /** What a file is of its frame. */
 export type Part = 'memory' | 'state' | 'manifest'

@@ -1,7 +1,12 @@
 /** The options of an archive: their meaning, their defaults and their checks. */
 
+import { tmpdir } from 'node:os'
 import { describe, invalidArgType, invalidArgValue, outOfRange } from '../base/errors.js'
+import { checkDirectory } from '../base/path.js'
 import { checkBoolean, checkOptions, optionalInteger } from '../base/validate.js'
+import { checkEncryption, type EncryptionOptions } from '../store/encryption.js'
+import { SealedStore } from '../store/sealed-store.js'
+import { isObjectStore, type ObjectStore } from '../store/store.js'
 import type { RetentionRules } from './retention.js'
 
 /**
@@ -43,6 +48,20 @@ export interface ArchiveOptions {
   fullEvery?: number | undefined
   /** True: nothing is written, and no lock is taken. Any number of readers goes with one writer. Default false. */
   readOnly?: boolean | undefined
+  /**
+   * Frames of the directory are copied there, each when it is complete, and what is not in the directory is restored from
+   * there. Captures do not wait for it.
+   */
+  store?: ObjectStore | undefined
+  /** What is kept in `store`; applied after each copy. Not given: everything. */
+  storeRetention?: Retention | undefined
+  /** What leaves for a store is sealed with AES-256-GCM before, and opened when it comes back. */
+  encryption?: EncryptionOptions | undefined
+  /**
+   * Where files lie on their way to and from a store: an existing directory, with room for a full frame and those that build on
+   * it. Default: the temporary directory of the system.
+   */
+  spool?: string | URL | undefined
 }
 
 /** With the defaults filled in. */
@@ -50,16 +69,63 @@ export interface CheckedArchiveOptions {
   readonly retention: RetentionRules | undefined
   readonly fullEvery: number
   readonly readOnly: boolean
+  /** Sealed, if it is to be. */
+  readonly store: ObjectStore | undefined
+  readonly storeRetention: RetentionRules | undefined
+  /** Absolute. */
+  readonly spool: string
 }
 
 const defaultFullEvery = 16
 /** A chain grows on while it is compacted, and native code reads at most 1,000 files. */
 const maxFullEvery = 200
 
-/** @throws TypeError, RangeError. */
-export function checkArchiveOptions(options: unknown): CheckedArchiveOptions {
-  const given = checkOptions(options, ['retention', 'fullEvery', 'readOnly'])
+const names = [
+  'retention',
+  'fullEvery',
+  'readOnly',
+  'store',
+  'storeRetention',
+  'encryption',
+  'spool',
+] as const satisfies readonly (keyof ArchiveOptions)[]
+
+/**
+ * @param place - where the archive is, if that is a store.
+ * @throws TypeError, RangeError.
+ */
+export function checkArchiveOptions(options: unknown, place: ObjectStore | undefined): CheckedArchiveOptions {
+  const given = checkOptions(options, names)
+  if (given.store !== undefined && !isObjectStore(given.store)) {
+    throw invalidArgType(
+      'options.store',
+      'an ObjectStore: directoryStore(), s3() or an object with its methods',
+      given.store,
+    )
+  }
+  for (const name of ['store', 'storeRetention'] as const) {
+    if (place !== undefined && given[name] !== undefined) {
+      throw invalidArgValue(
+        `options.${name} is for archives in a directory; here the store is the archive, and retention its rules`,
+      )
+    }
+  }
+  const store = place ?? given.store
+  for (const name of ['storeRetention', 'encryption', 'spool'] as const) {
+    if (store === undefined && given[name] !== undefined) {
+      throw invalidArgValue(`options.${name} is for archives with a store. Pass options.store too`)
+    }
+  }
   return {
+    store:
+      store === undefined || given.encryption === undefined
+        ? store
+        : new SealedStore(store, checkEncryption(given.encryption)),
+    storeRetention:
+      given.storeRetention === undefined
+        ? undefined
+        : checkRetention(given.storeRetention, 'options.storeRetention'),
+    spool: given.spool === undefined ? tmpdir() : checkDirectory(given.spool, 'write', 'options.spool'),
     retention:
       given.retention === undefined ? undefined : checkRetention(given.retention, 'options.retention'),
     fullEvery: optionalInteger(given.fullEvery, 'options.fullEvery', 2, maxFullEvery) ?? defaultFullEvery,

@@ -23,8 +23,8 @@ export interface PublicationRequest {
   readonly state: ForkJob | undefined
   readonly sections: Manifest['sections']
   readonly compression: Manifest['compression']
-  /** The frame is on the disk. */
-  onPublished(manifest: Manifest): void
+  /** The frame is on the disk. It is told complete when this has returned; what it throws makes the frame none. */
+  onPublished(manifest: Manifest): Promise<void>
   /** Nothing of it is left. */
   onDiscarded(reason: unknown): void
 }
@@ -53,7 +53,7 @@ export class Publication implements Sequel {
     )
     await replaceFile(pathOf(directory, number, 'manifest'), encodeManifest(manifest))
     await syncDirectory(directory)
-    this.#request.onPublished(manifest)
+    await this.#request.onPublished(manifest)
   }
 
   async discard(reason: unknown): Promise<void> {

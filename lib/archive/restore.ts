@@ -92,7 +92,7 @@ export async function restoreFrame<Meta>(request: RestoreRequest): Promise<Archi
 }
 
 /** All that would do, the best one first. Of a frame of which nothing is known the time is that of the one before. */
-function candidates(table: FrameTable, wish: RestoreWish): Entry[] {
+export function candidates(table: FrameTable, wish: RestoreWish): Entry[] {
   let before = Number.NEGATIVE_INFINITY
   const dated = table.listed().map((entry) => {
     before = entry.manifest?.frozenAtMs ?? before
@@ -180,19 +180,19 @@ const codesOfDamage = new Set(['ERR_STILLFRAME_CORRUPT', 'ERR_STILLFRAME_FORMAT'
 const errnosOfDamage = new Set(['EIO', 'ENOENT'])
 
 /** Whether the frame is to blame. */
-function isDamage(error: unknown): error is StillframeError {
+export function isDamage(error: unknown): error is StillframeError {
   if (!(error instanceof StillframeError)) return false
   if (codesOfDamage.has(error.code)) return true
   return error.code === 'ERR_STILLFRAME_IO' && errnosOfDamage.has(error.errnoName ?? '')
 }
 
-function nothingYet({ directory }: RestoreRequest): StillframeError {
+export function nothingYet({ directory }: RestoreRequest): StillframeError {
   return new StillframeError('ERR_STILLFRAME_NOT_FOUND', `${directory}: there is no frame yet`, {
     path: directory,
   })
 }
 
-function nothingThere(
+export function nothingThere(
   { directory, wish }: RestoreRequest,
   skipped: readonly SkippedFrame[],
 ): StillframeError {

@@ -37,6 +37,7 @@ import {
   retireFrames,
 } from './prune.js'
 import { Publication } from './publication.js'
+import { Replica } from './replica.js'
 import type { RetentionRules } from './retention.js'
 import { type CaptureTrace, captures, prunes, tellArchive } from './trace.js'
 
@@ -57,6 +58,8 @@ export interface CaptureWish {
  */
 const longestChainFactor = 4
 
+const spoolRules = { retention: { last: 1 } }
+
 export class ArchiveWriter {
   readonly directory: string
   readonly table: FrameTable
@@ -76,17 +79,26 @@ export class ArchiveWriter {
   /** No compaction begins by itself before the chain is so long. */
   #compactFrom: number
   #closed: Promise<void> | undefined
+  /** Copies the frames into a store. */
+  readonly #replica: Replica | undefined
+  /** The directory is only on the way to the store. */
+  readonly #isSpool: boolean
 
   private constructor(
     directory: string,
     options: CheckedArchiveOptions,
     opened: Awaited<ReturnType<typeof openForWriting>>,
+    replica: Replica | undefined,
+    isSpool: boolean,
   ) {
     this.directory = directory
     this.#options = options
     this.#lock = opened.lock
     this.table = opened.table
-    this.#nextNumber = opened.nextNumber
+    // A directory that was begun anew goes on behind what the store has.
+    this.#nextNumber = Math.max(opened.nextNumber, 1 + (replica?.frames.at(-1)?.number ?? 0))
+    this.#replica = replica
+    this.#isSpool = isSpool
     this.#compactFrom = options.fullEvery
   }
 
@@ -94,8 +106,30 @@ export class ArchiveWriter {
     directory: string,
     options: CheckedArchiveOptions,
     callSite: CallSite,
+    isSpool = false,
   ): Promise<ArchiveWriter> {
-    return new ArchiveWriter(directory, options, await openForWriting(directory, options, callSite))
+    // What passes through a spool is kept for as long as the next frame builds on it.
+    const mark = isSpool ? spoolRules : options
+    const opened = await openForWriting(directory, mark, callSite)
+    const { store } = options
+    let writer: ArchiveWriter | undefined
+    try {
+      const retention = isSpool ? options.retention : options.storeRetention
+      const onCopied = (): void => writer?.giveUpByRule()
+      const request = store && { directory, table: opened.table, store, retention, onCopied }
+      const replica = request && (await Replica.open(request))
+      const here = isSpool ? { ...options, ...spoolRules } : options
+      writer = new ArchiveWriter(directory, here, opened, replica, isSpool)
+      return writer
+    } catch (error) {
+      await opened.lock.close()
+      throw error
+    }
+  }
+
+  /** Of the archive in the store; undefined: there is no store. */
+  get replica(): Replica | undefined {
+    return this.#replica
   }
 
   /**
@@ -172,8 +206,8 @@ export class ArchiveWriter {
       sections: sources.map(({ name, byteLength }) => ({ name, byteLength })),
       compression:
         options.encoding.codec === 'zstd' ? { codec: 'zstd', level: options.encoding.level } : undefined,
-      onPublished: (manifest) => {
-        this.table.put({ number, manifest })
+      onPublished: async (manifest) => {
+        await this.#published({ number, manifest }, options.signal)
         if (trace !== undefined) tellArchive(trace.context, this.table)
         this.#startAnew = false
         this.#capture = undefined
@@ -206,6 +240,19 @@ export class ArchiveWriter {
       return snapshot
     } catch (error) {
       void publication.discard(error)
+      throw error
+    }
+  }
+
+  /** Where the frames are in a store alone, one is complete when it is there. */
+  async #published(entry: KnownEntry, signal: AbortSignal | undefined): Promise<void> {
+    this.table.put(entry)
+    this.#replica?.changed()
+    if (!this.#isSpool) return
+    try {
+      await this.#replica?.copied(entry.manifest.id, signal)
+    } catch (error) {
+      this.table.remove(entry)
       throw error
     }
   }
@@ -343,13 +390,14 @@ export class ArchiveWriter {
 
   /** After each frame. What fails is told as a warning: the frame itself is safe. */
   #tidyUp(): void {
-    if (this.#options.retention !== undefined) this.#inTurn(() => this.#pruneByItself()).catch(warn)
+    this.giveUpByRule()
     const newest = this.#newestWhole()
     const length = newest === undefined ? 0 : this.table.chainOf(newest).entries.length
     if (length < this.#compactFrom || this.#compacting !== undefined || this.#closed !== undefined) return
     this.#compact(this.#compactFrom, undefined).then(
       () => {
         this.#compactFrom = this.#options.fullEvery
+        this.#replica?.changed()
         // What the frame was made of may go now.
         if (this.#closed === undefined)
           this.#inTurn(() => removeRetired(this.directory, this.table)).catch(warn)
@@ -361,6 +409,11 @@ export class ArchiveWriter {
         warn(error)
       },
     )
+  }
+
+  /** Frames that no rule keeps, if there are rules, and nobody reads them. */
+  giveUpByRule(): void {
+    if (this.#options.retention !== undefined) this.#inTurn(() => this.#pruneByItself()).catch(warn)
   }
 
   async #pruneByItself(): Promise<void> {
@@ -397,6 +450,7 @@ export class ArchiveWriter {
     )
     await this.#capture
     await this.#compacting?.done
+    await this.#replica?.close()
     await this.#tidying
     await this.#lock.close()
   }

@@ -59,10 +59,10 @@ async function giveUp(place: string, retention: Retention): Promise<PruneReport>
 
 /** Needs no lock, so that it can be asked while a service captures. */
 async function foresee(place: string, retention: Retention): Promise<PruneReport> {
-  await using archive = await openToRead(place)
-  const table = await readTable(archive.directory)
+  await (await openToRead(place)).close()
+  const table = await readTable(place)
   const rules = checkRetention(retention, 'retention')
-  return toPruneReport(await foreseePrune(archive.directory, table, rules))
+  return toPruneReport(await foreseePrune(place, table, rules))
 }
 
 function describeFreed(bytes: number, dryRun: boolean): string {

@@ -48,7 +48,8 @@ export function checkEncryption(value: unknown, name = 'options.encryption'): Ke
     const known = { id: idOf(secret), secret }
     return new Keys((id) => (id === undefined || id === known.id ? known : undefined))
   }
-  if (typeof keyProvider !== 'function') throw invalidArgType(`${name}.keyProvider`, 'a function', keyProvider)
+  if (typeof keyProvider !== 'function')
+    throw invalidArgType(`${name}.keyProvider`, 'a function', keyProvider)
   return new Keys(async (id) => await checkedAnswer(keyProvider as KeyProvider, id))
 }
 
@@ -58,7 +59,9 @@ function toSecret(key: unknown, name: string): KeyObject {
     throw invalidArgType(name, `a Uint8Array of ${keyBytes} bytes or a secret KeyObject`, key)
   }
   if (secret.symmetricKeySize !== keyBytes) {
-    throw invalidArgValue(`${name} must have ${keyBytes} bytes, as AES-256 asks for, not ${secret.symmetricKeySize}`)
+    throw invalidArgValue(
+      `${name} must have ${keyBytes} bytes, as AES-256 asks for, not ${secret.symmetricKeySize}`,
+    )
   }
   return secret
 }
@@ -74,9 +77,13 @@ async function checkedAnswer(provider: KeyProvider, id: string | undefined): Pro
   try {
     answer = await provider(id)
   } catch (error) {
-    throw new StillframeError('ERR_STILLFRAME_CALLBACK', `keyProvider threw for ${asked}: ${messageOf(error)}`, {
-      cause: error,
-    })
+    throw new StillframeError(
+      'ERR_STILLFRAME_CALLBACK',
+      `keyProvider threw for ${asked}: ${messageOf(error)}`,
+      {
+        cause: error,
+      },
+    )
   }
   if (answer === undefined) return undefined
   const { id: found, key } = checkOptions(answer, ['id', 'key'], 'the answer of keyProvider')
@@ -106,7 +113,10 @@ export class Keys {
   async current(): Promise<CheckedKey> {
     const key = await this.#find(undefined)
     if (key !== undefined) return key
-    throw new StillframeError('ERR_STILLFRAME_KEY', 'keyProvider has no key to seal with: it must answer undefined with one')
+    throw new StillframeError(
+      'ERR_STILLFRAME_KEY',
+      'keyProvider has no key to seal with: it must answer undefined with one',
+    )
   }
 
   /** @param what - names what is sealed with it, in the error. @throws StillframeError `ERR_STILLFRAME_KEY`. */

@@ -97,7 +97,12 @@ function nonceOf(index: number, isLast: boolean): Buffer {
 }
 
 /** @returns ciphertext and tag. */
-export function sealBlock({ key, context }: ObjectSeal, index: number, isLast: boolean, plain: Uint8Array): Buffer[] {
+export function sealBlock(
+  { key, context }: ObjectSeal,
+  index: number,
+  isLast: boolean,
+  plain: Uint8Array,
+): Buffer[] {
   const cipher = createCipheriv('aes-256-gcm', key, nonceOf(index, isLast))
   cipher.setAAD(context)
   return [cipher.update(plain), cipher.final(), cipher.getAuthTag()]

@@ -155,7 +155,8 @@ export class SealedStore implements ObjectStore {
       let rest = toBuffer(given)
       while (held.length + rest.length > blockBytes) {
         const missing = blockBytes - held.length
-        const block = held.length === 0 ? rest.subarray(0, blockBytes) : Buffer.concat([held, rest.subarray(0, missing)])
+        const block =
+          held.length === 0 ? rest.subarray(0, blockBytes) : Buffer.concat([held, rest.subarray(0, missing)])
         rest = rest.subarray(missing)
         held = Buffer.alloc(0)
         yield* sealBlock(seal, index++, false, block)

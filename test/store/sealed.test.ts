@@ -17,8 +17,13 @@ const block = 65_536
 const key = Buffer.alloc(32, 7)
 const sizes = [0, 1, block - 1, block, block + 1, 2 * block, 3 * block + 5]
 
-function seal(store: MemoryStore, given: Parameters<typeof checkEncryption>[0] = { key }): SealedStore {
+function seal(store: MemoryStore, given: unknown = { key }): SealedStore {
   return new SealedStore(store, checkEncryption(given))
+}
+
+/** What the store has. */
+function bodyOf(store: MemoryStore, key: string): Buffer {
+  return Buffer.from(store.objects.get(key)?.body ?? Buffer.alloc(0))
 }
 
 function bytesOf(size: number, seed = 1): Buffer {
@@ -32,7 +37,7 @@ async function* pieces(bytes: Buffer, seed: number): AsyncGenerator<Uint8Array> 
   const random = new Random(seed)
   const memory = Buffer.alloc(100_000)
   for (let at = 0; at < bytes.length; ) {
-    const length = Math.min(1 + (random.next() % memory.length), bytes.length - at)
+    const length = Math.min(1 + random.below(memory.length), bytes.length - at)
     bytes.copy(memory, 0, at, at + length)
     yield memory.subarray(0, length)
     memory.fill(0xdd)
@@ -53,7 +58,9 @@ describe.each(sizes)('an object of %d bytes', (size) => {
     expect(bytes.equals(whole.body)).toBe(true)
     expect(await store.head('a/b')).toMatchObject({ key: 'a/b', size })
     expect(bodyOf(inner, 'a/b').length).toBeGreaterThan(size)
-    const borders = [0, 1, block - 1, block, block + 1, 2 * block, size - 1, size].filter((at) => at >= 0 && at <= size)
+    const borders = [0, 1, block - 1, block, block + 1, 2 * block, size - 1, size].filter(
+      (at) => at >= 0 && at <= size,
+    )
     for (const start of borders) {
       for (const end of borders.filter((at) => at > start)) {
         const { body } = await store.get('a/b', { range: [start, end] })
@@ -61,7 +68,9 @@ describe.each(sizes)('an object of %d bytes', (size) => {
       }
     }
     for await (const listed of store.list('')) expect(listed).toMatchObject({ key: 'a/b', size })
-    expect(await rejectionOf(store.get('a/b', { range: [0, size + 1] }))).toMatchObject({ code: 'ERR_STILLFRAME_IO' })
+    expect(await rejectionOf(store.get('a/b', { range: [0, size + 1] }))).toMatchObject({
+      code: 'ERR_STILLFRAME_IO',
+    })
   })
 
   test('is refused when it was cut off or goes on', async () => {
@@ -72,11 +81,18 @@ describe.each(sizes)('an object of %d bytes', (size) => {
     for (let at = 64; at < sealed.length; at += block + 16) cuts.push(at)
     for (const cut of cuts.filter((at) => at >= 0 && at < sealed.length)) {
       await inner.put('a', sealed.subarray(0, cut))
-      expect(await rejectionOf(seal(inner).get('a')), `cut at ${cut}`).toMatchObject({ code: 'ERR_STILLFRAME_CORRUPT' })
+      expect(await rejectionOf(seal(inner).get('a')), `cut at ${cut}`).toMatchObject({
+        code: 'ERR_STILLFRAME_CORRUPT',
+      })
     }
     for (const more of [1, 16, 17, block + 16]) {
-      await inner.put('a', Buffer.concat([sealed, sealed.subarray(-Math.min(more, sealed.length)), Buffer.alloc(more)]))
-      expect(await rejectionOf(seal(inner).get('a')), `${more} more`).toMatchObject({ code: 'ERR_STILLFRAME_CORRUPT' })
+      await inner.put(
+        'a',
+        Buffer.concat([sealed, sealed.subarray(-Math.min(more, sealed.length)), Buffer.alloc(more)]),
+      )
+      expect(await rejectionOf(seal(inner).get('a')), `${more} more`).toMatchObject({
+        code: 'ERR_STILLFRAME_CORRUPT',
+      })
     }
   })
 })
@@ -94,7 +110,9 @@ test('every byte that is changed is found, also by reading a range', async () =>
       // The head also has the id of the key, which may have become another one.
       const expected = expect.stringMatching(/^ERR_STILLFRAME_(CORRUPT|KEY)$/)
       expect(await rejectionOf(seal(inner).get('a')), `byte ${at}`).toMatchObject({ code: expected })
-      expect(await rejectionOf(seal(inner).get('a', { range: [3, 5] })), `byte ${at}`).toMatchObject({ code: expected })
+      expect(await rejectionOf(seal(inner).get('a', { range: [3, 5] })), `byte ${at}`).toMatchObject({
+        code: expected,
+      })
     }
   }
 })
@@ -103,8 +121,10 @@ test('blocks that have changed places, within an object or between two, are foun
   const inner = new MemoryStore()
   for (const name of ['a', 'b']) await seal(inner).put(name, bytesOf(3 * block, name.charCodeAt(0)))
   const [a, b] = ['a', 'b'].map((name) => Buffer.from(bodyOf(inner, name))) as [Buffer, Buffer]
-  const blockOf = (sealed: Buffer, index: number): Buffer => sealed.subarray(64 + index * (block + 16), 64 + (index + 1) * (block + 16))
-  const together = (head: Buffer, ...blocks: Buffer[]): Buffer => Buffer.concat([head.subarray(0, 64), ...blocks])
+  const blockOf = (sealed: Buffer, index: number): Buffer =>
+    sealed.subarray(64 + index * (block + 16), 64 + (index + 1) * (block + 16))
+  const together = (head: Buffer, ...blocks: Buffer[]): Buffer =>
+    Buffer.concat([head.subarray(0, 64), ...blocks])
   for (const [what, object] of [
     ['two blocks', together(a, blockOf(a, 1), blockOf(a, 0), blockOf(a, 2))],
     ['one twice', together(a, blockOf(a, 0), blockOf(a, 0), blockOf(a, 2))],
@@ -137,15 +157,22 @@ test('what is put again in the place of an object is read, also in ranges', asyn
   await store.get('a', { range: [block, block + 5] })
   await seal(inner).put('a', bytesOf(2 * block, 2))
   const { body, size } = await store.get('a', { range: [block, block + 5] })
-  expect({ body: Buffer.from(body), size }).toEqual({ body: bytesOf(2 * block, 2).subarray(block, block + 5), size: 2 * block })
+  expect({ body: Buffer.from(body), size }).toEqual({
+    body: bytesOf(2 * block, 2).subarray(block, block + 5),
+    size: 2 * block,
+  })
 })
 
 test('conditions hold for sealed objects too', async () => {
   const store = seal(new MemoryStore())
   const { etag } = await store.put('a', bytesOf(5), { ifAbsent: true })
-  expect(await rejectionOf(store.put('a', bytesOf(5), { ifAbsent: true }))).toMatchObject({ code: 'ERR_STILLFRAME_EXISTS' })
+  expect(await rejectionOf(store.put('a', bytesOf(5), { ifAbsent: true }))).toMatchObject({
+    code: 'ERR_STILLFRAME_EXISTS',
+  })
   await store.put('a', bytesOf(6), { ifMatch: etag })
-  expect(await rejectionOf(store.put('a', bytesOf(5), { ifMatch: etag }))).toMatchObject({ code: 'ERR_STILLFRAME_EXISTS' })
+  expect(await rejectionOf(store.put('a', bytesOf(5), { ifMatch: etag }))).toMatchObject({
+    code: 'ERR_STILLFRAME_EXISTS',
+  })
   await store.delete('a')
   expect(await rejectionOf(store.get('a'))).toMatchObject({ code: 'ERR_STILLFRAME_NOT_FOUND' })
 })
@@ -155,7 +182,10 @@ describe('keys', () => {
     const inner = new MemoryStore()
     await seal(inner).put('a', bytesOf(5))
     const error = await rejectionOf(seal(inner, { key: Buffer.alloc(32, 8) }).get('a'))
-    expect(error).toMatchObject({ code: 'ERR_STILLFRAME_KEY', message: expect.stringMatching(/'a' is sealed with key '[0-9a-f]{16}'/) })
+    expect(error).toMatchObject({
+      code: 'ERR_STILLFRAME_KEY',
+      message: expect.stringMatching(/'a' is sealed with key '[0-9a-f]{16}'/),
+    })
     // The same key, however it is given.
     expect((await seal(inner, { key: createSecretKey(key) }).get('a')).size).toBe(5)
     await inner.put('a', bytesOf(200))
@@ -170,16 +200,21 @@ describe('keys', () => {
       ring.set(id, { id, key: randomBytes(32) })
       current = id
     }
-    const store = seal(inner, { keyProvider: async (id) => ring.get(id ?? current) })
+    const store = seal(inner, { keyProvider: async (id?: string) => ring.get(id ?? current) })
     expect(await rejectionOf(store.put('a', bytesOf(5)))).toMatchObject({ code: 'ERR_STILLFRAME_KEY' })
     add('2026-11')
     await store.put('a', bytesOf(5, 1))
     add('2026-12')
     await store.put('b', bytesOf(5, 2))
-    for (const [name, seed] of [['a', 1], ['b', 2]] as const)
+    for (const [name, seed] of [
+      ['a', 1],
+      ['b', 2],
+    ] as const)
       expect(bytesOf(5, seed).equals((await store.get(name)).body)).toBe(true)
     ring.delete('2026-11')
-    expect(await rejectionOf(seal(inner, { keyProvider: (id) => ring.get(id ?? current) }).get('a'))).toMatchObject({
+    expect(
+      await rejectionOf(seal(inner, { keyProvider: (id?: string) => ring.get(id ?? current) }).get('a')),
+    ).toMatchObject({
       code: 'ERR_STILLFRAME_KEY',
       message: expect.stringContaining("'2026-11'"),
     })
@@ -187,13 +222,20 @@ describe('keys', () => {
 
   test('of a provider that fails, or answers with what is no key, are told', async () => {
     const cases: [unknown, object][] = [
-      [() => { throw new Error('no vault') }, { code: 'ERR_STILLFRAME_CALLBACK', cause: new Error('no vault') }],
+      [
+        () => {
+          throw new Error('no vault')
+        },
+        { code: 'ERR_STILLFRAME_CALLBACK', cause: new Error('no vault') },
+      ],
       [() => ({ id: 'a b', key }), { code: 'ERR_INVALID_ARG_VALUE' }],
       [() => ({ id: 'a', key: Buffer.alloc(16) }), { code: 'ERR_INVALID_ARG_VALUE' }],
       [() => 'key', { code: 'ERR_INVALID_ARG_TYPE' }],
     ]
     for (const [keyProvider, expected] of cases)
-      expect(await rejectionOf(seal(new MemoryStore(), { keyProvider }).put('a', bytesOf(1)))).toMatchObject(expected)
+      expect(await rejectionOf(seal(new MemoryStore(), { keyProvider }).put('a', bytesOf(1)))).toMatchObject(
+        expected,
+      )
   })
 
   test.each([

@@ -1,0 +1,149 @@
+/**
+ * Frames of an archive in a store, for those who read: what there is, and getting a frame back. Its files are fetched into a
+ * directory of their own and restored from there, checked twice: against what was uploaded, and as any snapshot.
+ */
+
+import { mkdtemp, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { StillframeError } from '../base/errors.js'
+import { fromFile, replaceFile } from '../files/durable-file.js'
+import type { ObjectStore } from '../store/store.js'
+import type { FrameTable, KnownEntry } from './frame-table.js'
+import { encodeManifest, type Manifest } from './manifest.js'
+import { pathOf } from './names.js'
+import {
+  downloadFile,
+  type Lease,
+  openForReading,
+  type RemoteFrame,
+  type RemoteReader,
+  type StoredPart,
+} from './remote/index.js'
+import { objectsOf, tableOf } from './replica-plan.js'
+import {
+  type ArchiveRestored,
+  candidates,
+  isDamage,
+  nothingThere,
+  nothingYet,
+  type RestoreRequest,
+  restoreFrame,
+  type SkippedFrame,
+} from './restore.js'
+
+/** How a place in a store is called in messages. */
+export const storeName = 'the archive in the store'
+
+export class StorePlace {
+  readonly #store: ObjectStore
+  /** Where files are fetched to. */
+  readonly #spool: string
+  #reader: RemoteReader | undefined
+
+  constructor(store: ObjectStore, spool: string) {
+    this.#store = store
+    this.#spool = spool
+  }
+
+  /** What it holds now. @throws StillframeError `ERR_STILLFRAME_NOT_FOUND` if it holds no archive. */
+  async table(): Promise<FrameTable> {
+    return tableOf((await this.#refreshed()).frames)
+  }
+
+  async #refreshed(): Promise<RemoteReader> {
+    if (this.#reader === undefined) this.#reader = await openForReading(this.#store)
+    else await this.#reader.refresh()
+    return this.#reader
+  }
+
+  async restore<Meta>(
+    request: Omit<RestoreRequest, 'directory' | 'onDamaged'>,
+  ): Promise<ArchiveRestored<Meta>> {
+    const place = { ...request, directory: storeName, onDamaged: () => {} }
+    const reader = await this.#refreshed()
+    const lease = await leaseOf(reader)
+    try {
+      const table = tableOf(lease?.frames ?? reader.frames)
+      const skipped: SkippedFrame[] = []
+      for (const entry of candidates(table, request.wish)) {
+        try {
+          const restored = await this.#restoreOne<Meta>(request, table, entry as KnownEntry, lease)
+          return Object.assign(restored, {
+            skipped,
+            frame: { ...restored.frame, places: ['store'] as const },
+          })
+        } catch (error) {
+          if (!isDamage(error) || request.onDamage === 'throw') throw error
+          skipped.push({ number: entry.number, code: error.code, reason: error.message })
+        }
+      }
+      throw table.listed().length === 0 ? nothingYet(place) : nothingThere(place, skipped)
+    } finally {
+      await lease?.release().catch(() => {})
+    }
+  }
+
+  async #restoreOne<Meta>(
+    { options, ...request }: Omit<RestoreRequest, 'directory' | 'onDamaged'>,
+    table: FrameTable,
+    entry: KnownEntry,
+    lease: Lease | undefined,
+  ): Promise<ArchiveRestored<Meta>> {
+    const { entries, missing } = table.chainOf(entry)
+    if (missing !== undefined) {
+      throw new StillframeError(
+        'ERR_STILLFRAME_PARENT',
+        `Frame ${entry.number} of ${storeName} builds on frame ${missing}, which is not there`,
+      )
+    }
+    const directory = await mkdtemp(join(this.#spool, 'stillframe-fetched-')).catch((error: unknown) => {
+      throw fromFile(error, this.#spool)
+    })
+    try {
+      const signals = [options.signal, lease?.signal].filter((signal) => signal !== undefined)
+      const signal = signals.length === 0 ? undefined : AbortSignal.any(signals)
+      for (const one of entries) await this.#fetch(directory, one, one === entry, signal)
+      return await restoreFrame<Meta>({
+        ...request,
+        options,
+        directory,
+        wish: { id: entry.manifest.id },
+        onDamage: 'throw',
+        onDamaged: () => {},
+      })
+    } finally {
+      // What is mapped, or open, stays until it is let go.
+      await rm(directory, { recursive: true, force: true })
+    }
+  }
+
+  async #fetch(
+    directory: string,
+    entry: KnownEntry,
+    withState: boolean,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
+    const { memory, state } = objectsOf(entry)
+    const { number } = entry
+    const file = async (path: string, parts: readonly StoredPart[]): Promise<void> => {
+      await downloadFile(path, { store: this.#store, parts, signal })
+    }
+    await file(pathOf(directory, number, 'memory'), memory)
+    if (withState && state !== undefined) await file(pathOf(directory, number, 'state'), state)
+    await replaceFile(pathOf(directory, number, 'manifest'), encodeManifest(localOf(entry, withState)))
+  }
+}
+
+/** Undefined: it may not be put. What is read then stays for the grace of the writer. */
+async function leaseOf(reader: RemoteReader): Promise<Lease | undefined> {
+  return await reader.lease().catch((error: unknown) => {
+    if (error instanceof StillframeError && error.code === 'ERR_STILLFRAME_IO') return undefined
+    throw error
+  })
+}
+
+/** As it was in the directory that it comes from. */
+function localOf({ manifest }: KnownEntry, withState: boolean): Manifest {
+  const { objects: _, retiredAtMs: __, state, ...rest } = manifest as RemoteFrame
+  return withState && state !== undefined ? { ...rest, state } : rest
+}
