@@ -527,7 +527,8 @@ export class Archive {
 }
 
 function hasCode(error: unknown, code: StillframeErrorCode): boolean {
-  return error instanceof StillframeError && error.code === code
+  // A store of the user's may throw errors of another realm.
+  return (error as { code?: unknown } | null)?.code === code
 }
 
 /** @throws TypeError, RangeError. */

@@ -5,6 +5,7 @@
  */
 
 export { directoryStore } from '../store/directory-store.js'
+export type { EncryptionKey, EncryptionOptions, KeyProvider } from '../store/encryption.js'
 export type {
   FetchedObject,
   GetOptions,
@@ -26,7 +27,16 @@ export {
 } from './archive.js'
 export type { Frame } from './frame.js'
 export type { ArchiveOptions, Duration, Retention } from './options.js'
+export type { StoreLag } from './replica-plan.js'
 export type { ArchiveRestored, ArchiveRestoreOptions, SkippedFrame } from './restore.js'
 export { Schedule, type ScheduledSources, type StopOptions } from './schedule.js'
-export type { ArchiveNow, CaptureTrace, PruneOutcome, PruneTrace } from './trace.js'
+export type {
+  ArchiveNow,
+  CaptureTrace,
+  PruneOutcome,
+  PruneTrace,
+  StoreLagMessage,
+  UploadOutcome,
+  UploadTrace,
+} from './trace.js'
 export type { ArchiveProblem, ArchiveReport, ArchiveVerifyOptions, FrameReport } from './verify.js'

@@ -50,6 +50,8 @@ export interface ReplicaRequest {
 const firstPauseMs = 1_000
 const longestPauseMs = 60_000
 const collectEveryMs = 3_600_000
+/** Of opening. */
+const patienceMs = 5_000
 
 /** What does not pass by itself: it is told, and nothing more is copied. */
 const final = new Set([
@@ -95,13 +97,14 @@ export class Replica {
    */
   static async open(request: ReplicaRequest): Promise<Replica> {
     const replica = new Replica(request, await UploadJournal.read(request.directory))
-    try {
-      await replica.#open()
-    } catch (error) {
-      if (isFinal(error)) throw error
-      warn(request.directory, error)
-    }
     replica.#work = replica.#run()
+    const opened = replica.#until(() => replica.#writer !== undefined, undefined, true)
+    // A service does not wait for a store that is slow to say that it cannot be reached.
+    await Promise.race([opened, sleep(patienceMs, undefined, { ref: false })]).catch(() => {})
+    if (isFinal(replica.#ended)) {
+      await replica.close()
+      throw replica.#ended
+    }
     return replica
   }
 
@@ -195,6 +198,7 @@ export class Replica {
       })
       try {
         const writer = await this.#open()
+        this.#tellWaiting()
         const next = this.#next()
         if (next === undefined) await this.#rest(writer, woken)
         else await this.#copy(writer, next)
@@ -322,7 +326,7 @@ function withoutState({ manifest: { state: _, ...rest } }: KnownEntry): KnownEnt
 }
 
 function isFinal(error: unknown): boolean {
-  return error instanceof StillframeError && final.has(error.code)
+  return final.has(String((error as { code?: unknown } | null)?.code))
 }
 
 function warn(directory: string, error: unknown): void {

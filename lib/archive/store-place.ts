@@ -137,7 +137,7 @@ export class StorePlace {
 /** Undefined: it may not be put. What is read then stays for the grace of the writer. */
 async function leaseOf(reader: RemoteReader): Promise<Lease | undefined> {
   return await reader.lease().catch((error: unknown) => {
-    if (error instanceof StillframeError && error.code === 'ERR_STILLFRAME_IO') return undefined
+    if ((error as { code?: unknown } | null)?.code === 'ERR_STILLFRAME_IO') return undefined
     throw error
   })
 }

@@ -48,6 +48,11 @@ export function sealOf(secret: KeyObject, head: Buffer, name: string): ObjectSea
   return { head, key, context: Buffer.concat([head, Buffer.from(name)]) }
 }
 
+/** Whether an object looks as if it had been sealed. */
+export function isSealed(body: Uint8Array): boolean {
+  return magic.equals(body.subarray(0, magic.length))
+}
+
 /** The id of the key in a head. @throws StillframeError `ERR_STILLFRAME_CORRUPT`. */
 export function keyIdIn(head: Buffer, name: string): string {
   const id = head.subarray(idAt, headBytes).toString('latin1').replace(/\0+$/, '')

@@ -89,6 +89,8 @@ const fates = [
   'slow',
   'cut',
 ] as const
+/** What comes late is worse here than elsewhere. */
+const fatesOfDelete = ['late', 'made again later', 'reply lost', 'request lost', 'slow'] as const
 
 /** Of the answers to so many requests for one object, not two are cut: that would be damage. */
 const patience = 12
@@ -177,7 +179,8 @@ export class LyingStore implements ObjectStore {
 
   #fateOf(method: string, key: string): Fate {
     if (this.#isOut()) return this.#world.oneOf(['reply lost', 'request lost', 'late'])
-    const fate: Fate = this.#world.chance(this.#lies.percent) ? this.#world.oneOf(fates) : 'well'
+    const possible = method === 'delete' ? fatesOfDelete : fates
+    const fate: Fate = this.#world.chance(this.#lies.percent) ? this.#world.oneOf(possible) : 'well'
     if (method !== 'get') return fate === 'cut' ? 'well' : fate
     const since = (this.#sinceCut.get(key) ?? patience) + 1
     const isCut = fate === 'cut' && since > patience

@@ -69,6 +69,11 @@ export class Oracle {
     this.#demand(this.#everCommitted.has(id), `${id} is told committed, and never was`)
   }
 
+  /** Whether the frame has ever been in force. */
+  wasCommitted(id: string): boolean {
+    return this.#everCommitted.has(id)
+  }
+
   /** What a writer believes must be a commit, and its own. */
   toldOf({ version, epoch, frames }: RemoteWriter): void {
     this.#told(version, frames, `a writer of epoch ${epoch}`)

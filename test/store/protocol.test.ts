@@ -265,6 +265,32 @@ test('under a lease nothing goes, however long it lasts, until it is released or
   expect([...store.objects.keys()].filter((key) => /^(data|lease)/.test(key))).toEqual([])
 })
 
+test('a frame whose objects are not there is not committed', async () => {
+  const store = newStore()
+  const writer = await open(store)
+  const [first, second] = [await framed(store, 1), await framed(store, 2)]
+  await store.delete('data/f1/n/m000000')
+  expect(await codeOf(add(writer, first))).toBe('ERR_STILLFRAME_NOT_FOUND')
+  await store.put('data/f1/n/m000000', Buffer.from('longer'))
+  expect(await codeOf(add(writer, first))).toBe('ERR_STILLFRAME_NOT_FOUND')
+  await add(writer, second)
+  await writer.commit(() => [])
+  expect(await codeOf(add(writer, second))).toBe('ERR_STILLFRAME_NOT_FOUND')
+  expect([writer.version, numbersOf(writer)]).toEqual([3, []])
+})
+
+test('what an upload has left stays for the grace, and can be gone on with', async () => {
+  const store = newStore()
+  const writer = await open(store)
+  const { objects } = await framed(store, 1)
+  nowMs += graceMs / 3
+  await writer.collect()
+  const next = await open(store)
+  const upload = await next.beginUpload('f1', objects.memory)
+  expect(upload.present).toEqual(objects.memory)
+  upload.end()
+})
+
 test('a delete that fails is made again by the next collection', async () => {
   const store = newStore()
   const writer = await open(store)

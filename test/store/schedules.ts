@@ -8,13 +8,12 @@ import { openForReading } from '../../lib/archive/remote/remote-reader.js'
 import type { RemoteFrame, StoredPart } from '../../lib/archive/remote/remote-state.js'
 import { openForWriting, type RemoteWriter } from '../../lib/archive/remote/remote-writer.js'
 import { uploadParts } from '../../lib/archive/remote/upload.js'
+import { storeFailure } from '../../lib/store/store.js'
 import { ExactStore, type Lies, LyingStore } from './lying-store.js'
 import { bytesOfFrame, Oracle } from './oracle.js'
 import { type Actor, VirtualWorld } from './virtual-world.js'
 
-const graceMs = 600_000
 const settleMs = 60_000
-const leaseMs = 60_000
 /** Less than what is allowed for. */
 const longestLagMs = 50_000
 const partSize = 4
@@ -54,6 +53,8 @@ class Schedule {
   readonly #exact: ExactStore
   readonly #network: Actor
   readonly #lies: Lies
+  readonly #graceMs: number
+  readonly #leaseMs: number
   /** What both writers see: as if one were started anew on the machine of the other. */
   readonly #disk: LocalFrame[] = []
   #frames = 0
@@ -65,8 +66,10 @@ class Schedule {
     this.world = world
     this.#tally = tally
     this.#lies = { percent: world.oneOf([0, 3, 10, 25]), lagMs: world.oneOf([0, longestLagMs]) }
-    this.#longestPauseMs = world.oneOf([1_000, leaseMs, graceMs * 1.5])
-    this.#oracle = new Oracle(world, () => this.#exact.objects, graceMs)
+    this.#graceMs = world.oneOf([20_000, 600_000])
+    this.#leaseMs = world.oneOf([60_000, 600_000])
+    this.#longestPauseMs = world.oneOf([1_000, 20_000, 60_000, this.#graceMs * 1.5])
+    this.#oracle = new Oracle(world, () => this.#exact.objects, this.#graceMs)
     this.#exact = new ExactStore(world, world.oneOf([1, 1000]), (key, before, after) => {
       this.#oracle.changed(key, before, after)
     })
@@ -106,24 +109,18 @@ class Schedule {
   #startWriter(name: string, life = 1): void {
     const { world } = this
     const actor = world.actor(`${name}${life}`)
-    let isOver = false
     const next = (): void => {
-      isOver = true
+      actor.turnsLeft = Number.POSITIVE_INFINITY
       if (life < 3 && world.chance(60)) this.#startWriter(name, life + 1)
     }
+    actor.onKilled = () => {
+      this.#count('writer killed')
+      next()
+    }
+    if (world.chance(30)) actor.turnsLeft = 1 + world.random.below(200)
     world.start(async () => {
       await this.#write(actor)
       next()
-    })
-    if (!world.chance(30)) return
-    const fate = world.actor(`fate of ${actor.name}`)
-    world.start(async () => {
-      await world.turn(fate, 'waits', { delayMs: world.random.below(this.#longestPauseMs) })
-      for (let steps = world.random.below(60); steps > 0; steps--) await world.turn(fate, 'waits')
-      if (isOver) return
-      next()
-      world.kill(actor)
-      this.#count('writer killed')
     })
   }
 
@@ -133,7 +130,7 @@ class Schedule {
     const surroundings = world.surroundingsOf(actor)
     const store = this.#storeOf(actor)
     const writer = await this.#expectFailures(async () => {
-      return await openForWriting(store, { surroundings, graceMs, settleMs })
+      return await openForWriting(store, { surroundings, graceMs: this.#graceMs, settleMs })
     })
     if (writer === undefined) return
     this.#count('opened')
@@ -158,7 +155,9 @@ class Schedule {
     const collections = what === 'collect' ? 1 : what === 'clean up' ? 4 : 0
     for (let times = 0; times < collections && !writer.isFenced; times++) {
       if (times > 0)
-        await world.turn(actor, 'pauses', { delayMs: world.oneOf([settleMs + 5_000, graceMs / 2]) })
+        await world.turn(actor, 'pauses', {
+          delayMs: world.oneOf([settleMs + 5_000, settleMs + 5_000, 1_000 + this.#graceMs / 2]),
+        })
       const collected = await this.#expectFailures(async () => await writer.collect())
       if (collected !== undefined) this.#count('collected')
       if ((collected?.objects ?? 0) > 0) this.#count('collected something')
@@ -208,6 +207,7 @@ class Schedule {
         onPart: async (part) => {
           local.parts = [...local.parts, part]
           await this.#pause(actor)
+          if (world.chance(5)) throw storeFailure(part.key, 'the disk is gone for a while')
         },
       })
       const frame = { number: Number(id.slice(1)), id, objects: { memory } } as unknown as RemoteFrame
@@ -218,6 +218,9 @@ class Schedule {
         this.#oracle.toldCommitted(writer, id)
       }
       await commit().catch(async (error: { code?: string }) => {
+        if (error.code === 'ERR_STILLFRAME_NOT_FOUND' && !this.#oracle.wasCommitted(id)) {
+          throw new Error(`objects of ${id} were removed before it was committed`)
+        }
         if (error.code !== 'ERR_STILLFRAME_IO' || world.chance(30)) throw error
         this.#count('committed again')
         await this.#pause(actor)
@@ -258,12 +261,14 @@ class Schedule {
       const toldBefore = this.#oracle.toldVersion
       const lease = await this.#expectFailures(async () => {
         const reader = await openForReading(store, { surroundings })
-        return await reader.lease(leaseMs)
+        return await reader.lease(this.#leaseMs)
       })
       if (lease === undefined) continue
       this.#count('leased')
       this.#oracle.hold(lease)
       this.#oracle.toldRead(lease.version, lease.frames, toldBefore)
+      const longestHoldMs = world.oneOf([1_000, this.#leaseMs * 2, this.#graceMs + 5 * settleMs])
+      await world.turn(actor, 'holds', { delayMs: world.random.below(longestHoldMs) })
       for (const frame of lease.frames) {
         await this.#pause(actor)
         await this.#read(actor, store, frame, () => lease.isHeld)
@@ -290,7 +295,7 @@ class Schedule {
       this.#oracle.toldRead(reader.version, reader.frames, toldBefore)
       for (const frame of reader.frames) {
         await this.#pause(actor)
-        await this.#read(actor, store, frame, () => world.nowMs - sinceMs <= graceMs)
+        await this.#read(actor, store, frame, () => world.nowMs - sinceMs <= this.#graceMs)
       }
     }
   }
@@ -354,9 +359,10 @@ class Schedule {
     const store = this.#storeOf(actor)
     world.start(async () => {
       const surroundings = world.surroundingsOf(actor)
-      const writer = await openForWriting(store, { surroundings, graceMs, settleMs })
+      const writer = await openForWriting(store, { surroundings, graceMs: this.#graceMs, settleMs })
       for (let round = 0; round < 4; round++) {
-        world.nowMs += graceMs + leaseMs + settleMs
+        // An hour for probes.
+        world.nowMs += this.#graceMs + this.#leaseMs + 3_700_000
         await writer.collect()
       }
       await writer.close()

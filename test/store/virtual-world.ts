@@ -22,6 +22,9 @@ export interface Actor {
   /** How often it is let go on, beside the others: redrawn again and again, so that some sleep for long. */
   weight: number
   killed: boolean
+  /** After so many turns it is killed. */
+  turnsLeft: number
+  onKilled(): void
 }
 
 /** More than any schedule takes; what takes more goes round in circles. */
@@ -54,7 +57,7 @@ export class VirtualWorld {
   }
 
   actor(name: string): Actor {
-    const actor = { name, weight: 1, killed: false }
+    const actor = { name, weight: 1, killed: false, turnsLeft: Number.POSITIVE_INFINITY, onKilled() {} }
     this.#actors.push(actor)
     return actor
   }
@@ -77,9 +80,10 @@ export class VirtualWorld {
   }
 
   /** It does nothing more; what it has sent may still arrive. */
-  kill(actor: Actor): void {
+  #kill(actor: Actor): void {
     this.note(`${actor.name} is killed`)
     actor.killed = true
+    actor.onKilled()
     // Its promises are never settled.
     this.#running--
   }
@@ -180,6 +184,7 @@ export class VirtualWorld {
   #letGo(index: number): void {
     const [pending] = this.#pending.splice(index, 1)
     if (pending === undefined) return
+    if (--pending.actor.turnsLeft === 0) this.#kill(pending.actor)
     // A request that has left goes on without its sender, unless it was lost with it.
     if (pending.actor.killed && !(pending.isNetwork && this.chance(50))) return
     this.note(`${pending.actor.name} ${pending.what}`)

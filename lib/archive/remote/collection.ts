@@ -29,6 +29,7 @@ export interface Survey {
   readonly leases: readonly FoundLease[]
   /** Objects below `data/` that are older than the grace. */
   readonly oldData: readonly ListedObject[]
+  /** Probes of processes that are gone. */
   readonly oldProbes: readonly string[]
 }
 
@@ -37,6 +38,9 @@ export interface Periods {
   /** How far a list may lag at most. */
   readonly settleMs: number
 }
+
+/** An hour: a process that is opening the archive, however slowly, would take it for a store that loses objects. */
+const probeLifeMs = 3_600_000
 
 export async function surveyStore(
   store: ObjectStore,
@@ -53,7 +57,7 @@ export async function surveyStore(
   }
   const oldProbes: string[] = []
   for await (const { key, lastModified } of store.list(probePrefix)) {
-    if (isOlderThan(graceMs, lastModified.getTime())) oldProbes.push(key)
+    if (isOlderThan(probeLifeMs, lastModified.getTime())) oldProbes.push(key)
   }
   return { nowMs, boundary, isSettled, leases, oldData, oldProbes }
 }

@@ -2,6 +2,7 @@
 
 import { Buffer } from 'node:buffer'
 import { StillframeError } from '../../base/errors.js'
+import { isSealed } from '../../store/seal.js'
 import { type FetchedObject, type ObjectStore, storeFailure } from '../../store/store.js'
 import { decodeChecked } from '../checked-json.js'
 import { manifestKey } from './names.js'
@@ -31,6 +32,7 @@ export async function readChecked<Value>(
   for (let reading = 0; reading < readings; reading++) {
     const object = await getWhole(store, key)
     if (object === undefined) return undefined
+    if (isSealed(object.body)) throw withoutKey(key)
     try {
       return { value: decode(object.body), putMs: object.lastModified.getTime(), etag: object.etag }
     } catch (error) {
@@ -42,6 +44,13 @@ export async function readChecked<Value>(
     `Object '${key}' of the archive is damaged: ${(reason as Error).message}. Bring back an earlier version of this object, ` +
       'if the store keeps them',
     { cause: reason },
+  )
+}
+
+function withoutKey(key: string): StillframeError {
+  return new StillframeError(
+    'ERR_STILLFRAME_KEY',
+    `Object '${key}' of the archive is encrypted. Open the archive with the encryption that it was written with`,
   )
 }
 
@@ -85,8 +94,11 @@ function codeOf(error: unknown): unknown {
   return typeof error === 'object' && error !== null ? (error as { code?: unknown }).code : undefined
 }
 
+/** What another attempt does not change. */
+const hasReason = new Set(['ERR_STILLFRAME_CORRUPT', 'ERR_STILLFRAME_KEY'])
+
 /** What any store has thrown, as a StillframeError. */
 export function toFailure(error: unknown, key: string, message: string): StillframeError {
-  if (error instanceof StillframeError && error.code === 'ERR_STILLFRAME_CORRUPT') return error
+  if (error instanceof StillframeError && hasReason.has(error.code)) return error
   return storeFailure(key, message, error)
 }

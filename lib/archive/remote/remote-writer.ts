@@ -271,12 +271,17 @@ export class RemoteWriter {
 
   /** What is committed has to be there: nothing that the caller was told of it long ago says that. */
   async #checkThere(parts: readonly StoredPart[]): Promise<void> {
-    await Promise.all(
+    const missing = await Promise.all(
       parts.map(async ({ key, size }) => {
         const object = await this.#try(async () => await this.#store.head(key))
-        if (object?.size !== size) throw missingPart(key)
+        return object?.size === size ? [] : [key]
       }),
     )
+    const [key] = missing.flat()
+    if (key === undefined) return
+    // A later writer knows nothing of this one's uploads.
+    await this.#checkInForce()
+    throw missingPart(key)
   }
 
   /** Where it is not known what is there at the next version, something has to be put there before that is known. */
