@@ -30,6 +30,7 @@ import { isObjectStore, type ObjectStore } from '../store/store.js'
 import { type Frame, toFrame } from './frame.js'
 import { FrameTable, isKnown, type KnownEntry } from './frame-table.js'
 import { readTable } from './listing.js'
+import { storeName } from './names.js'
 import { openForReading } from './open.js'
 import {
   type ArchiveOptions,
@@ -50,7 +51,7 @@ import {
 import type { RetentionRules } from './retention.js'
 import { type Schedule, type ScheduledSources, startSchedule } from './schedule.js'
 import { makeSpool } from './spool.js'
-import { StorePlace, storeName } from './store-place.js'
+import { StorePlace } from './store-place.js'
 import { type ArchiveReport, type ArchiveVerifyOptions, verifyFrames } from './verify.js'
 import { ArchiveWriter, type CaptureWish } from './writer.js'
 
@@ -280,7 +281,7 @@ export class Archive {
       ...request,
       capture: (memory) => this.capture(memory, rest as CaptureOptions),
       frameOf: ({ id }) => toFrame(writer.table.byId(id) as KnownEntry, ['newest']),
-      onSkipped: () => tellSkippedTick(writer.directory),
+      onSkipped: () => tellSkippedTick(this.#name),
       onStopped: () => {
         this.#schedule = undefined
       },

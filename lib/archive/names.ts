@@ -17,6 +17,9 @@ export const lockName = 'writer.lock'
 export const markName = 'archive.json'
 export const journalName = 'upload.json'
 
+/** How an archive that is in no directory is called, in messages and by those who look on. */
+export const storeName = 'the archive in the store'
+
 /** What a file is of its frame. */
 export type Part = 'memory' | 'state' | 'manifest'
 

@@ -38,6 +38,8 @@ import { UploadJournal } from './upload-journal.js'
 
 export interface ReplicaRequest {
   readonly directory: string
+  /** Of the archive, for those who look on. */
+  readonly name: string
   readonly table: FrameTable
   readonly store: ObjectStore
   /** Of the frames in the store. */
@@ -173,7 +175,7 @@ export class Replica {
   async close(): Promise<void> {
     const closed = new StillframeError(
       'ERR_STILLFRAME_CLOSED',
-      `${this.#request.directory}: the archive was closed before all frames were in the store. The others are copied when it is open again`,
+      `${this.#request.name}: the archive was closed before all frames were in the store. The others are copied when it is open again`,
     )
     this.#closing.abort(closed)
     this.#wake()
@@ -209,12 +211,12 @@ export class Replica {
         this.#tellLag()
         if (isFinal(error)) {
           this.#end(error)
-          warn(this.#request.directory, error)
+          warn(this.#request.name, error)
           return
         }
         this.#tellWaiting({ error, isFinal: false })
         // Once for each time that it fails for a while.
-        if (failures === 0) warn(this.#request.directory, error)
+        if (failures === 0) warn(this.#request.name, error)
         await this.#pause(failures++, woken)
       }
     }
@@ -244,7 +246,7 @@ export class Replica {
   }
 
   async #copy(writer: RemoteWriter, entry: KnownEntry): Promise<void> {
-    const { directory, table, retention } = this.#request
+    const { directory, name, table, retention } = this.#request
     const chain = chainToCopy(table, entry, writer.frames)
     const hasState = entry.manifest.state !== undefined
     const paths = chain.map(({ number }) => pathOf(directory, number, 'memory'))
@@ -256,7 +258,7 @@ export class Replica {
     }
     try {
       await uploads.promise(
-        () => ({ archive: directory, number: entry.number, id: entry.manifest.id }),
+        () => ({ archive: name, number: entry.number, id: entry.manifest.id }),
         this.#closing.signal,
         async () => {
           const uploaded: Uploaded[] = []
@@ -311,7 +313,7 @@ export class Replica {
   }
 
   #tellLag(): void {
-    tellLag(this.#request.directory, () => this.lag)
+    tellLag(this.#request.name, () => this.lag)
   }
 
   #end(reason: unknown): void {
@@ -329,8 +331,8 @@ function isFinal(error: unknown): boolean {
   return final.has(String((error as { code?: unknown } | null)?.code))
 }
 
-function warn(directory: string, error: unknown): void {
-  process.emitWarning(`stillframe: ${directory}: frames are not copied to the store: ${messageOf(error)}`, {
+function warn(name: string, error: unknown): void {
+  process.emitWarning(`stillframe: ${name}: frames are not copied to the store: ${messageOf(error)}`, {
     type: 'StillframeArchiveWarning',
     ...(error instanceof StillframeError && { code: error.code, detail: String(error.stack) }),
   })

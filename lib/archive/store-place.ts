@@ -10,7 +10,7 @@ import { fromFile, replaceFile } from '../files/durable-file.js'
 import type { ObjectStore } from '../store/store.js'
 import type { FrameTable, KnownEntry } from './frame-table.js'
 import { encodeManifest, type Manifest } from './manifest.js'
-import { pathOf } from './names.js'
+import { pathOf, storeName } from './names.js'
 import {
   downloadFile,
   type Lease,
@@ -30,9 +30,6 @@ import {
   restoreFrame,
   type SkippedFrame,
 } from './restore.js'
-
-/** How a place in a store is called in messages. */
-export const storeName = 'the archive in the store'
 
 export class StorePlace {
   readonly #store: ObjectStore

@@ -9,7 +9,7 @@ import type { StoreLag } from './replica-plan.js'
 
 /** What an archive is when an operation on it has ended. */
 export interface ArchiveNow {
-  /** Directory of the archive, absolute. */
+  /** Directory of the archive, absolute; of one in a store alone, these words. */
   archive: string
   /** How many frames it has. */
   frames?: number
@@ -52,7 +52,7 @@ export interface UploadOutcome {
 
 /** Context of the events of `tracing:stillframe.upload:*`: a frame is copied into a store. */
 export interface UploadTrace extends Traced<UploadOutcome> {
-  /** Directory of the archive, absolute. */
+  /** Directory of the archive, absolute; of one in a store alone, these words. */
   archive: string
   /** Of the frame, in the directory. */
   number: number
@@ -62,7 +62,7 @@ export interface UploadTrace extends Traced<UploadOutcome> {
 
 /** Message of the channel `stillframe.store.lag`: how far the store is behind, whenever that changes. */
 export interface StoreLagMessage extends StoreLag {
-  /** Directory of the archive, absolute. */
+  /** Directory of the archive, absolute; of one in a store alone, these words. */
   archive: string
 }
 

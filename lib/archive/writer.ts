@@ -24,7 +24,7 @@ import type { CheckedParent, CheckedSnapshotOptions } from '../snapshot/options.
 import { beginSnapshot, type Snapshot, tellFrozen } from '../snapshot/snapshot.js'
 import { compactFrame } from './compaction.js'
 import { type FrameTable, isKnown, type KnownEntry } from './frame-table.js'
-import { pathOf } from './names.js'
+import { pathOf, storeName } from './names.js'
 import { openForWriting } from './open.js'
 import type { CheckedArchiveOptions } from './options.js'
 import {
@@ -116,7 +116,8 @@ export class ArchiveWriter {
     try {
       const retention = isSpool ? options.retention : options.storeRetention
       const onCopied = (): void => writer?.giveUpByRule()
-      const request = store && { directory, table: opened.table, store, retention, onCopied }
+      const name = isSpool ? storeName : directory
+      const request = store && { directory, name, table: opened.table, store, retention, onCopied }
       const replica = request && (await Replica.open(request))
       const here = isSpool ? { ...options, ...spoolRules } : options
       writer = new ArchiveWriter(directory, here, opened, replica, isSpool)
@@ -153,10 +154,15 @@ export class ArchiveWriter {
     const { signal } = wish.options
     const id = newId()
     return captures.call(
-      () => ({ archive: this.directory, number: this.#nextNumber, id, path: this.#pathOfNext() }),
+      () => ({ archive: this.#label, number: this.#nextNumber, id, path: this.#pathOfNext() }),
       signal,
       (trace) => this.#begin(wish, { calledAt, id, trace }),
     )
+  }
+
+  /** How it is called by those who look on. */
+  get #label(): string {
+    return this.#isSpool ? storeName : this.directory
   }
 
   #pathOfNext(): string {
@@ -172,7 +178,7 @@ export class ArchiveWriter {
     if (this.#capture !== undefined) {
       throw new StillframeError(
         'ERR_STILLFRAME_BUSY',
-        `${this.directory}: a frame is being captured. Await its 'done' first, or abort it`,
+        `${this.#label}: a frame is being captured. Await its 'done' first, or abort it`,
         { path: this.directory },
       )
     }
@@ -310,7 +316,7 @@ export class ArchiveWriter {
 
   #prune(rules: RetentionRules | undefined): Promise<Pruned> {
     return prunes.call(
-      () => ({ archive: this.directory }),
+      () => ({ archive: this.#label }),
       undefined,
       async (trace) => {
         try {
@@ -431,7 +437,7 @@ export class ArchiveWriter {
     if (this.#closed === undefined) return
     throw new StillframeError(
       'ERR_STILLFRAME_CLOSED',
-      `${this.directory}: the archive is closed. Open it again`,
+      `${this.#label}: the archive is closed. Open it again`,
       {
         path: this.directory,
       },
@@ -446,7 +452,7 @@ export class ArchiveWriter {
 
   async #close(): Promise<void> {
     this.#compacting?.abort(
-      new StillframeError('ERR_STILLFRAME_CLOSED', `${this.directory}: the archive was closed`),
+      new StillframeError('ERR_STILLFRAME_CLOSED', `${this.#label}: the archive was closed`),
     )
     await this.#capture
     await this.#compacting?.done

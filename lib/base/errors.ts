@@ -30,7 +30,7 @@ import { printable } from './printable.js'
  * - `PARENT`: the snapshot that another one builds on is missing, or is not the recorded one.
  * - `GAP`: an archive has no whole frame at or before the time that was asked for.
  * - `NOT_FOUND`: there is no such archive, no such frame in it, or no frame at all yet; or no such object in a store.
- * - `FENCED`: another writer has taken an archive over; reserved.
+ * - `FENCED`: another writer has taken an archive in a store over.
  * - `UNSUPPORTED_STORE`: an object store lacks what is asked of it, such as conditional writes.
  * - `KEY`: what is encrypted is so with another key than the one that was given.
  */

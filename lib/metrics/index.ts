@@ -7,6 +7,7 @@
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { performance } from 'node:perf_hooks'
 import type { Registry } from 'prom-client'
+import type { StoreLagMessage } from '../archive/trace.js'
 import { invalidArgType, invalidArgValue } from '../base/errors.js'
 import type { SkippedTick } from '../base/tracing.js'
 import { checkOptions } from '../base/validate.js'
@@ -32,7 +33,7 @@ export interface RegisteredMetrics extends Disposable {
   unregister(): void
 }
 
-const operations = ['snapshot', 'restore', 'compact', 'heap', 'capture', 'prune'] as const
+const operations = ['snapshot', 'restore', 'compact', 'heap', 'capture', 'prune', 'upload'] as const
 
 /**
  * Puts metrics of all snapshots, restores and jobs of this thread into a register of prom-client, which
@@ -67,6 +68,7 @@ export function registerMetrics(options: MetricsOptions): RegisteredMetrics {
     'stillframe.schedule.skipped',
     (message) => metrics.skippedTick((message as SkippedTick).archive),
   ])
+  listeners.push(['stillframe.store.lag', (message) => metrics.storeLags(message as StoreLagMessage)])
   for (const [channel, listener] of listeners) subscribe(channel, listener)
 
   const unregister = (): void => {

@@ -14,6 +14,7 @@ import {
   type PrometheusContentType,
   type Registry,
 } from 'prom-client'
+import type { StoreLagMessage } from '../archive/trace.js'
 import { invalidArgValue } from '../base/errors.js'
 import { failureCode, type Seen, type SeenResult } from './seen.js'
 
@@ -41,6 +42,9 @@ export class MetricSet {
   readonly #archiveFrames: Gauge
   readonly #archiveBytes: Gauge
   readonly #skippedTicks: Counter
+  readonly #storeLagFrames: Gauge
+  readonly #storeLagBytes: Gauge
+  readonly #storeCopiedAt: Gauge
 
   /** @throws TypeError, before anything is registered, if a name is taken. */
   constructor(register: Register, prefix: string) {
@@ -120,6 +124,19 @@ export class MetricSet {
       'Captures that a schedule left out, since the one before had not ended',
       ['archive'],
     )
+    this.#storeLagFrames = make(
+      Gauge,
+      'store_lag_frames',
+      'Frames that are complete in the directory and not yet in the store',
+      ['archive'],
+    )
+    this.#storeLagBytes = make(Gauge, 'store_lag_bytes', 'Bytes of the files of these frames', ['archive'])
+    this.#storeCopiedAt = make(
+      Gauge,
+      'store_newest_frame_timestamp_seconds',
+      'The instant of the newest frame that is in the store, in seconds since 1970',
+      ['archive'],
+    )
     for (const put of pending) put()
   }
 
@@ -156,6 +173,13 @@ export class MetricSet {
   /** A schedule has left out a capture. */
   skippedTick(archive: string): void {
     this.#skippedTicks.inc({ archive })
+  }
+
+  /** How far a store is behind. */
+  storeLags({ archive, frames, bytes, copiedAt }: StoreLagMessage): void {
+    this.#storeLagFrames.set({ archive }, frames)
+    this.#storeLagBytes.set({ archive }, bytes)
+    ifNumber(copiedAt?.getTime(), (ms) => this.#storeCopiedAt.set({ archive }, inSeconds(ms)))
   }
 
   /** Takes out what is still there and from here: the register may have been cleared and filled anew. */

@@ -19,6 +19,7 @@ const given = `
 declare const vectors: Float32Array, counters: BigUint64Array, region: import('stillframe').Region
 declare const byteOffset: number, byteLength: number, path: string
 declare const log: { sequence: number }, batches: () => Iterable<object>
+declare const store: import('stillframe/archive').ObjectStore
 `
 
 const strictest: ts.CompilerOptions = {

@@ -11,6 +11,7 @@ import { compact, Region, restore, snapshot } from 'stillframe'
 import { snapshotState } from 'stillframe/heap'
 import { type RegisteredMetrics, registerMetrics } from 'stillframe/metrics'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { tellLag } from '../../lib/archive/trace.js'
 import { type Traced, Tracer, tellSkippedTick } from '../../lib/base/tracing.js'
 import { rejectionOf, thrownBy } from '../support/expect-error.js'
 import { clearFaults, injectFault } from '../support/faults.mjs'
@@ -48,6 +49,9 @@ const names = [
   'stillframe_last_success_timestamp_seconds',
   'stillframe_pause_seconds',
   'stillframe_skipped_ticks_total',
+  'stillframe_store_lag_bytes',
+  'stillframe_store_lag_frames',
+  'stillframe_store_newest_frame_timestamp_seconds',
   'stillframe_written_bytes_total',
 ]
 
@@ -167,6 +171,8 @@ describe('after', () => {
       undefined,
       async () => [],
     )
+    tellLag(archive, () => ({ frames: 3, bytes: 12_288, copiedAt: new Date(1_700_000_000_500) }))
+    tellLag(archive, () => ({ frames: 1, bytes: 4096 }))
     const failure = captures.promise(
       () => ({ archive }),
       undefined,
@@ -179,6 +185,9 @@ describe('after', () => {
       [`stillframe_archive_frames{${label}}`]: 2,
       [`stillframe_archive_bytes{${label}}`]: 20_000,
       [`stillframe_skipped_ticks_total{${label}}`]: 2,
+      [`stillframe_store_lag_frames{${label}}`]: 1,
+      [`stillframe_store_lag_bytes{${label}}`]: 4096,
+      [`stillframe_store_newest_frame_timestamp_seconds{${label}}`]: 1_700_000_000.5,
       [`stillframe_failures_total{${label},code="OTHER",operation="capture"}`]: 1,
       'stillframe_pause_seconds_sum{engine="userfaultfd",operation="capture"}': 0.004,
       'stillframe_duration_seconds_sum{engine="userfaultfd",operation="capture"}': 2,
