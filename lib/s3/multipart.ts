@@ -121,7 +121,7 @@ class MultipartUpload {
   async complete(): Promise<UploadedObject> {
     const { client, key, at } = this.#place
     const signal = this.#signal
-    await Promise.allSettled(this.#sending)
+    await Promise.all(this.#sending)
     if (signal.aborted) throw signal.reason
     const input = { ...at, UploadId: this.#id, MultipartUpload: { Parts: this.#sent } }
     const ask = (how: RequestOptions) => client.send(new CompleteMultipartUploadCommand(input), how)

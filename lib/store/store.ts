@@ -74,8 +74,10 @@ export interface UploadOptions extends StoreOptions {
  * - `ERR_STILLFRAME_NOT_FOUND`: `get` of what is not there.
  * - `ERR_STILLFRAME_EXISTS`: the condition of a `put` does not hold. It may also mean that this very `put` has
  *   succeeded, where a reply was lost and the request made again: put something unique into the body, and read it back.
- * - `ERR_STILLFRAME_IO`: everything else, after what may be tried again has been. `cause` is what the store said. It is
- *   then not known whether a `put`, an `upload` or a `delete` has taken place, or will yet.
+ * - `ERR_STILLFRAME_UNSUPPORTED_STORE`: the store lacks what is asked of it.
+ * - `ERR_STILLFRAME_IO`, or a code that says it better (`ERR_STILLFRAME_NO_SPACE`): everything else, after what may be
+ *   tried again has been. `cause` is what the store said. It is then not known whether a `put`, an `upload` or a
+ *   `delete` has taken place, or will yet.
  * - The reason of the signal, as it is. What holds of `ERR_STILLFRAME_IO` holds of it too.
  */
 export interface ObjectStore {
