@@ -3,6 +3,7 @@
  * has come is written at once; so whoever reads a target before that may see anything.
  */
 
+import { setMaxListeners } from 'node:events'
 import { constants } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
 import { crc32 } from 'node:zlib'
@@ -92,6 +93,8 @@ async function fetchAll(request: DownloadRequest, parts: readonly PlacedPart[]):
   const sums = new PartSums()
   const failed = new AbortController()
   const signal = request.signal ? AbortSignal.any([request.signal, failed.signal]) : failed.signal
+  // Each request that is under way listens.
+  setMaxListeners(0, signal)
   const work = async (): Promise<void> => {
     for (let next = pieces.next(); next.done !== true; next = pieces.next()) {
       const turn = sums.nextTurn()

@@ -225,9 +225,9 @@ export class RemoteWriter {
     for (const { key, isAlive } of survey.leases) if (!isAlive) keys.add(key)
     for (const key of survey.oldProbes) keys.add(key)
     const failed = await removeAll(this.#store, keys)
-    const removed = new Set(garbage.filter((entry) => !entry.keys.some((key) => failed.has(key))))
-    const versions = new Set([...removed].map(({ version }) => version))
-    if (removed.size > 0) await this.#inTurn(async () => await this.#forget(versions))
+    const removed = garbage.filter((entry) => !entry.keys.some((key) => failed.has(key)))
+    const versions = new Set(removed.map(({ version }) => version))
+    if (removed.length > 0) await this.#inTurn(async () => await this.#forget(versions))
     const manifests = await this.#moveOn(survey)
     return {
       objects: keys.size - failed.size + manifests.objects,
