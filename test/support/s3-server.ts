@@ -22,11 +22,22 @@ export interface S3Server {
   readonly secretAccessKey: string
 }
 
+/** What the script needs. */
+export const s3Tools = [
+  'radosgw',
+  'radosgw-admin',
+  'ceph',
+  'ceph-mon',
+  'ceph-osd',
+  'monmaptool',
+  'flock',
+] as const
+
 let running: Promise<S3Server> | undefined
 
 /** Skips the test, with the reason, where Ceph is not installed. */
 export async function needsS3Server(context: TestContext): Promise<S3Server> {
-  needsTools(context, 'radosgw', 'radosgw-admin', 'ceph', 'ceph-mon', 'ceph-osd', 'monmaptool', 'flock')
+  needsTools(context, ...s3Tools)
   running ??= start()
   return await running
 }
