@@ -28,7 +28,7 @@ import { captureOptionNames, checkSnapshotOptions, type SnapshotOptions } from '
 import type { Snapshot } from '../snapshot/snapshot.js'
 import { isObjectStore, type ObjectStore } from '../store/store.js'
 import { type Frame, toFrame } from './frame.js'
-import { FrameTable, isKnown, type KnownEntry } from './frame-table.js'
+import { isKnown, type KnownEntry } from './frame-table.js'
 import { readTable } from './listing.js'
 import { storeName } from './names.js'
 import { openForReading } from './open.js'
@@ -41,7 +41,7 @@ import {
 } from './options.js'
 import { judgeFrames, type Pruned } from './prune.js'
 import type { Replica } from './replica.js'
-import { reasonsThere, tableOf } from './replica-plan.js'
+import { tableOf } from './replica-plan.js'
 import {
   type ArchiveRestored,
   type ArchiveRestoreOptions,
@@ -50,6 +50,7 @@ import {
 } from './restore.js'
 import type { RetentionRules } from './retention.js'
 import { type Schedule, type ScheduledSources, startSchedule } from './schedule.js'
+import { checkName } from './sets.js'
 import { makeSpool } from './spool.js'
 import { StorePlace } from './store-place.js'
 import { type ArchiveReport, type ArchiveVerifyOptions, verifyFrames } from './verify.js'
@@ -65,6 +66,11 @@ export interface CaptureOptions<Returned = unknown, Meta = JsonValue>
   state?: ((out: StateWriter) => Returned & NothingLater<Returned>) | undefined
   /** True: the frame builds on no other one. Default false. */
   full?: boolean | undefined
+  /**
+   * Name of the set that the frame is to belong to: see `commitSet()`. Until that, or a day, is over, it is not given up in the store,
+   * which the archive must have.
+   */
+  set?: string | undefined
 }
 
 /**
@@ -72,7 +78,7 @@ export interface CaptureOptions<Returned = unknown, Meta = JsonValue>
  * being captured.
  */
 export interface ScheduleOptions<Returned = unknown, Meta = JsonValue>
-  extends Omit<CaptureOptions<Returned, Meta>, 'onProgress'> {
+  extends Omit<CaptureOptions<Returned, Meta>, 'onProgress' | 'set'> {
   /** Milliseconds from one frame to the next, an integer from 10 to 2^31 - 1. The first is taken after that time. */
   everyMs: number
   /**
@@ -233,6 +239,9 @@ export class Archive {
     options?: CaptureOptions<Returned, Meta>,
   ): Snapshot {
     const checked = checkCapture(checkOptions(options, frameOptionNames))
+    if (checked.set !== undefined && this.#inStore === undefined) {
+      throw invalidArgValue('options.set is for archives with a store. Pass options.store to openArchive()')
+    }
     return this.#writing('capture').capture({ sources, ...checked, entry: this.capture })
   }
 
@@ -253,6 +262,8 @@ export class Archive {
     const given = checkOptions(options, [...frameOptionNames, ...scheduleOptionNames])
     const { everyMs, orChangedBytes, onFrame, onError, signal, onProgress, ...rest } = given
     if (onProgress !== undefined) throw invalidArgValue('options.onProgress is not for schedules')
+    if (rest.set !== undefined)
+      throw invalidArgValue('options.set is not for schedules: each set has a name of its own')
     if (orChangedBytes !== undefined && rest.trackChanges === false) {
       throw invalidArgValue(
         'options.orChangedBytes needs a record of writes, which trackChanges: false rules out',
@@ -334,9 +345,10 @@ export class Archive {
   /** @param optional - a store that cannot be reached now is as good as none. */
   async #framesInStore(optional: boolean): Promise<Frame[]> {
     const { storeRetention, retention } = this.#options
+    const place = this.#inStore as StorePlace
     try {
-      const table = (await this.#inStore?.table()) ?? new FrameTable()
-      const reasons = reasonsThere(table, this.directory === undefined ? retention : storeRetention)
+      const table = await place.table()
+      const reasons = await place.reasons(table, this.directory === undefined ? retention : storeRetention)
       return table
         .listed()
         .filter(isKnown)
@@ -418,18 +430,15 @@ export class Archive {
     rules: RetentionRules | undefined,
     dryRun: boolean,
   ): Promise<PruneReport> {
-    const framesNow = (): Frame[] => {
-      const table = tableOf(replica.frames)
-      const reasons = reasonsThere(table, rules)
-      return table
-        .listed()
-        .filter(isKnown)
-        .map((entry) => ({
-          ...toFrame(entry, reasons.get(entry.number) ?? []),
-          places: ['store'] as Frame['places'],
-        }))
-    }
-    const before = framesNow()
+    const table = tableOf(replica.frames)
+    const reasons = (await this.#inStore?.reasons(table, rules)) ?? new Map()
+    const before = table
+      .listed()
+      .filter(isKnown)
+      .map((entry) => ({
+        ...toFrame(entry, reasons.get(entry.number) ?? []),
+        places: ['store'] as Frame['places'],
+      }))
     const givenUp = before.filter(({ keptBecause }) => keptBecause.length === 0)
     if (!dryRun) await replica.prune(rules)
     // What was given up is removed after a day's grace.
@@ -536,11 +545,12 @@ function hasCode(error: unknown, code: StillframeErrorCode): boolean {
 function checkCapture(
   given: UncheckedOptions<(typeof frameOptionNames)[number]>,
 ): Omit<CaptureWish, 'sources' | 'entry'> {
-  const { state, full, trackChanges = true, ...rest } = given
+  const { state, full, set, trackChanges = true, ...rest } = given
   return {
     options: checkSnapshotOptions({ ...rest, trackChanges, overwrite: false }),
     state: checkCallback<(out: StateWriter) => unknown>(state, 'options.state'),
     full: checkBoolean(full, 'options.full', false),
+    set: set === undefined ? undefined : checkName(set, 'options.set'),
   }
 }
 
@@ -550,6 +560,7 @@ const frameOptionNames = [
   ...captureOptionNames,
   'state',
   'full',
+  'set',
 ] as const satisfies readonly (keyof CaptureOptions)[]
 
 const wishNames = ['at', 'id', 'onDamage'] as const satisfies readonly (keyof ArchiveRestoreOptions)[]

@@ -39,6 +39,8 @@ export interface Frame {
   hasState: boolean
   /** Length of the file of its objects. */
   stateSize?: number
+  /** The set that it was captured for. */
+  set?: string
   /** When a full file was made of the frame and all that it built on. */
   compactedAt?: Date
   /** Where it is. */
@@ -51,7 +53,7 @@ export interface Frame {
 
 /** @internal */
 export function toFrame({ number, manifest, damage }: KnownEntry, keptBecause: readonly string[]): Frame {
-  const { id, parentId, parentNumber, frozenAtMs, sections, state, compactedAtMs } = manifest
+  const { id, parentId, parentNumber, frozenAtMs, sections, state, compactedAtMs, set } = manifest
   return {
     id,
     number,
@@ -63,6 +65,7 @@ export function toFrame({ number, manifest, damage }: KnownEntry, keptBecause: r
     sections: sections.map((section) => ({ ...section })),
     hasState: state !== undefined,
     ...(state !== undefined && { stateSize: state.fileSize }),
+    ...(set !== undefined && { set }),
     ...(compactedAtMs !== undefined && { compactedAt: new Date(compactedAtMs) }),
     places: ['directory'],
     keptBecause: [...keptBecause],

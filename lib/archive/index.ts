@@ -30,6 +30,18 @@ export type { ArchiveOptions, Duration, Retention } from './options.js'
 export type { StoreLag } from './replica-plan.js'
 export type { ArchiveRestored, ArchiveRestoreOptions, SkippedFrame } from './restore.js'
 export { Schedule, type ScheduledSources, type StopOptions } from './schedule.js'
+export {
+  type CommitSetOptions,
+  commitSet,
+  dropSet,
+  type FrameSet,
+  listSets,
+  type RestoreSetOptions,
+  restoreSet,
+  type SetMember,
+  type SetOptions,
+  shardStore,
+} from './sets.js'
 export type {
   ArchiveNow,
   CaptureTrace,

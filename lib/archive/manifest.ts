@@ -60,6 +60,8 @@ export interface Manifest extends Measurements {
   readonly compression?: { readonly codec: 'zstd'; readonly level: number }
   /** Absent: it has no objects. */
   readonly state?: { readonly fileSize: number; readonly crc32: string }
+  /** The set that it was captured for. */
+  readonly set?: string
   /** When a full file was made of its chain. */
   readonly compactedAtMs?: number
   /** When it was given up: it is listed no more, and its files go when nothing builds on them. */

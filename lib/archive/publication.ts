@@ -21,6 +21,7 @@ export interface PublicationRequest {
   readonly parent: KnownEntry | undefined
   /** The job that writes the objects of the same instant, if there are any. */
   readonly state: ForkJob | undefined
+  readonly set: string | undefined
   readonly sections: Manifest['sections']
   readonly compression: Manifest['compression']
   /** The frame is on the disk. It is told complete when this has returned; what it throws makes the frame none. */
@@ -72,7 +73,7 @@ export class Publication implements Sequel {
   }
 
   #manifestOf(result: SnapshotResult, state: Manifest['state']): Manifest {
-    const { number, parent, sections, compression } = this.#request
+    const { number, parent, set, sections, compression } = this.#request
     const { id, parentId } = result
     return {
       number,
@@ -84,6 +85,7 @@ export class Publication implements Sequel {
       sections,
       ...(compression !== undefined && { compression }),
       ...(state !== undefined && { state }),
+      ...(set !== undefined && { set }),
     }
   }
 }

@@ -8,6 +8,7 @@ import { type Entry, FrameTable, isKnown, type KnownEntry } from './frame-table.
 import type { Manifest } from './manifest.js'
 import type { FrameObjects, RemoteFrame } from './remote/index.js'
 import { keptFrames, type RetentionRules } from './retention.js'
+import type { Protection } from './set-pins.js'
 
 /** The frames of a store, by number and by id. */
 export function tableOf(frames: readonly RemoteFrame[]): FrameTable {
@@ -119,16 +120,25 @@ function withParentNumber(frame: RemoteFrame, byId: ReadonlyMap<string, RemoteFr
 }
 
 /** Why each listed frame of a store is kept, by number. */
-export function reasonsThere(table: FrameTable, rules: RetentionRules | undefined): Map<number, string[]> {
-  const judged = table
-    .listed()
-    .filter(isKnown)
-    .map((entry) => ({
+export function reasonsThere(
+  table: FrameTable,
+  rules: RetentionRules | undefined,
+  protection: Protection,
+): Map<number, string[]> {
+  const listed = table.listed().filter(isKnown)
+  const reasons = keptFrames(
+    listed.map((entry) => ({
       number: entry.number,
       frozenAtMs: entry.manifest.frozenAtMs,
       whole: table.chainOf(entry).missing === undefined,
-    }))
-  return keptFrames(judged, rules)
+    })),
+    rules,
+  )
+  for (const { number, manifest } of listed) {
+    const because = protection(manifest as RemoteFrame)
+    if (because !== undefined) reasons.set(number, [...(reasons.get(number) ?? []), because])
+  }
+  return reasons
 }
 
 /**
@@ -139,8 +149,9 @@ export function reasonsThere(table: FrameTable, rules: RetentionRules | undefine
 export function withoutGivenUp(
   there: readonly RemoteFrame[],
   rules: RetentionRules | undefined,
+  protection: Protection,
 ): readonly RemoteFrame[] {
-  const kept = reasonsThere(tableOf(there), rules)
+  const kept = reasonsThere(tableOf(there), rules, protection)
   const judged = there.map((frame) => {
     return frame.retiredAtMs !== undefined || kept.has(frame.number)
       ? frame

@@ -33,6 +33,7 @@ import {
   withUploaded,
 } from './replica-plan.js'
 import type { RetentionRules } from './retention.js'
+import { type Protection, protectionIn } from './set-pins.js'
 import { tellLag, uploads } from './trace.js'
 import { UploadJournal } from './upload-journal.js'
 
@@ -134,10 +135,11 @@ export class Replica {
     await this.#until(() => this.frames.some((frame) => frame.id === id), signal, true)
   }
 
-  /** Gives up frames there. @returns those that are listed from then on. */
+  /** Gives up frames there. */
   async prune(rules: RetentionRules | undefined): Promise<void> {
     const writer = await this.#open()
-    await writer.commit((frames) => withoutGivenUp(frames, rules))
+    const protection = await this.#protection(writer, [])
+    await writer.commit((frames) => withoutGivenUp(frames, rules, protection))
     this.#there = writer.frames
   }
 
@@ -222,6 +224,12 @@ export class Replica {
     }
   }
 
+  /** Why frames may not be given up, those that are about to be there among them. */
+  async #protection(writer: RemoteWriter, uploaded: readonly Uploaded[]): Promise<Protection> {
+    const added = uploaded.map(({ manifest, objects }) => ({ ...manifest, objects }))
+    return await protectionIn(this.#request.store, [...writer.frames, ...added])
+  }
+
   #next(): KnownEntry | undefined {
     const { table } = this.#request
     return framesToCopy(table, this.frames)[0] ?? frameToReplace(table, this.frames)
@@ -278,7 +286,10 @@ export class Replica {
               uploaded.push({ manifest: withState ? one.manifest : withoutState(one), objects })
               for (const { size } of [...memory, ...(state ?? [])]) bytes += size
             }
-            await writer.commit((frames) => withoutGivenUp(withUploaded(frames, uploaded), retention))
+            const protection = await this.#protection(writer, uploaded)
+            await writer.commit((frames) =>
+              withoutGivenUp(withUploaded(frames, uploaded), retention, protection),
+            )
             this.#there = writer.frames
           } finally {
             for (const end of ends) end()

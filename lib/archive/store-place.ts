@@ -19,7 +19,7 @@ import {
   type RemoteReader,
   type StoredPart,
 } from './remote/index.js'
-import { objectsOf, tableOf } from './replica-plan.js'
+import { objectsOf, reasonsThere, tableOf } from './replica-plan.js'
 import {
   type ArchiveRestored,
   candidates,
@@ -30,6 +30,8 @@ import {
   restoreFrame,
   type SkippedFrame,
 } from './restore.js'
+import type { RetentionRules } from './retention.js'
+import { protectionIn } from './set-pins.js'
 
 export class StorePlace {
   readonly #store: ObjectStore
@@ -45,6 +47,12 @@ export class StorePlace {
   /** What it holds now. @throws StillframeError `ERR_STILLFRAME_NOT_FOUND` if it holds no archive. */
   async table(): Promise<FrameTable> {
     return tableOf((await this.#refreshed()).frames)
+  }
+
+  /** Why its frames are kept, by number. */
+  async reasons(table: FrameTable, rules: RetentionRules | undefined): Promise<Map<number, string[]>> {
+    const frames = table.all().map(({ manifest }) => manifest as RemoteFrame)
+    return reasonsThere(table, rules, await protectionIn(this.#store, frames))
   }
 
   async #refreshed(): Promise<RemoteReader> {

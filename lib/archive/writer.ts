@@ -48,6 +48,8 @@ export interface CaptureWish {
   readonly state: ((out: StateWriter) => unknown) | undefined
   /** True: the frame builds on no other. */
   readonly full: boolean
+  /** The set that it is to belong to. */
+  readonly set: string | undefined
   /** The exported method that was called. */
   readonly entry: (...args: never[]) => unknown
 }
@@ -170,7 +172,7 @@ export class ArchiveWriter {
   }
 
   #begin(
-    { sources: given, options, state, full, entry }: CaptureWish,
+    { sources: given, options, state, full, set, entry }: CaptureWish,
     call: { calledAt: number; id: string; trace: Trace<CaptureTrace> | undefined },
   ): Snapshot {
     const { calledAt, trace } = call
@@ -209,6 +211,7 @@ export class ArchiveWriter {
       number,
       parent,
       state: job,
+      set,
       sections: sources.map(({ name, byteLength }) => ({ name, byteLength })),
       compression:
         options.encoding.codec === 'zstd' ? { codec: 'zstd', level: options.encoding.level } : undefined,

@@ -2,7 +2,9 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 
+#include <algorithm>
 #include <cstring>
 #include <memory>
 #include <utility>
@@ -51,6 +53,15 @@ std::string IdOfFile(const std::string& path) {
 
 }  // namespace
 
+ParentSearch::ParentSearch(std::vector<std::string> places) : places_(std::move(places)) {
+  const auto is_file = [](const std::string& place) {
+    struct stat about {};
+    return sys::Fstatat(AT_FDCWD, place.c_str(), &about, 0) < 0 || !S_ISDIR(about.st_mode);
+  };
+  const auto end_of_files = std::stable_partition(places_.begin(), places_.end(), is_file);
+  first_directory_ = static_cast<size_t>(end_of_files - places_.begin());
+}
+
 const ParentSearch::ById& ParentSearch::FilesIn(const std::string& place) {
   const auto [found, is_new] = known_.try_emplace(place);
   if (!is_new) return found->second;
@@ -76,7 +87,10 @@ Result<std::unique_ptr<ImageFile>> ParentSearch::Find(const ImageFile& child,
   const std::vector<std::string>& places = places_.empty() ? beside : places_;
   std::string tried;
   std::unique_ptr<ImageFile> found;
-  for (const std::string& place : places) {
+  for (size_t i = 0; i < places.size(); i++) {
+    const std::string& place = places[i];
+    // Whoever names files need not have all others in a directory looked at.
+    if (found != nullptr && i >= first_directory_) break;
     const auto [from, to] = FilesIn(place).equal_range(IdOf(child.header().parent_id));
     for (auto candidate = from; candidate != to; ++candidate) {
       Result<ImageFile> opened = ImageFile::Open(candidate->second, limits);
@@ -89,14 +103,14 @@ Result<std::unique_ptr<ImageFile>> ParentSearch::Find(const ImageFile& child,
                  " has its id, but not the memory that it had when this one was written";
         continue;
       }
-      // A frame may lie in a directory twice: as it was taken, and as the one file that its chain was made of.
+      // A frame may lie there twice: as it was taken, and as the one file that its chain was made of.
       if (found != nullptr && opened.value().is_delta()) continue;
       found = std::make_unique<ImageFile>(std::move(opened.value()));
       *path = candidate->second;
-      if (!found->is_delta()) break;
+      if (!found->is_delta()) return found;
     }
-    if (found != nullptr) return found;
   }
+  if (found != nullptr) return found;
   std::string message = child_path + " holds only what differs from the snapshot " +
                         Uuid(child.header().parent_id) + ", which is not in";
   for (const std::string& place : places) message += " " + place;

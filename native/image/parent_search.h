@@ -15,15 +15,17 @@ namespace stillframe {
 class ParentSearch {
  public:
   // No places: the directory of each file that has a parent.
-  explicit ParentSearch(std::vector<std::string> places) : places_(std::move(places)) {}
-  // kParent when none is the frame that was recorded. The first place that has it counts, and there a full file of it.
+  explicit ParentSearch(std::vector<std::string> places);
+  // kParent when none is the frame that was recorded. Files that were named come before what lies in directories, and then
+  // a full file of the frame before a delta.
   Result<std::unique_ptr<ImageFile>> Find(const ImageFile& child, const std::string& child_path,
                                           const ReadLimits& limits, std::string* path);
 
  private:
   using ById = std::multimap<std::string, std::string>;  // paths
   const ById& FilesIn(const std::string& place);
-  const std::vector<std::string> places_;
+  std::vector<std::string> places_;  // files first
+  size_t first_directory_ = 0;
   std::map<std::string, ById> known_;  // by place
 };
 

@@ -61,6 +61,12 @@ export class History {
     return wrong
   }
 
+  /** Whether these bytes are what the memory was at that frame. */
+  isCopyOf(id: string, bytes: ArrayBuffer | undefined): boolean {
+    const expected = this.#copies.get(id)
+    return bytes !== undefined && expected !== undefined && Buffer.compare(Buffer.from(bytes), expected) === 0
+  }
+
   close(): void {
     this.region.close()
   }

@@ -1,0 +1,83 @@
+// One table in four processes, saved as of one instant: node cluster.mjs DIRECTORY
+//
+// Each worker has a quarter of the table. The primary gives each step of the service a number, the epoch, and sends it to all of them;
+// a worker does that step, and captures. Between two epochs nobody changes anything, so that the frames of one epoch are of one
+// instant. When all four are in the store, the primary makes a set of them; a set is there as a whole or not at all.
+// When a worker dies, all four begin anew with the newest set. (Where workers send each other messages, each message
+// carries the epoch of its sender, and whoever gets a later one than his own captures before he looks at it.)
+import cluster from 'node:cluster'
+import { once } from 'node:events'
+import process from 'node:process'
+import { Region } from 'stillframe'
+import { commitSet, directoryStore, listSets, openArchive, restoreSet, shardStore } from 'stillframe/archive'
+
+const workers = 4
+const rowsOfWorker = 65_536
+const [directory = 'cluster-sets'] = process.argv.slice(2)
+// Any store: s3({ … }) for workers on several machines.
+const store = directoryStore(directory)
+
+if (cluster.isPrimary) await runPrimary()
+else await runWorker()
+
+async function runPrimary() {
+  for (;;) {
+    // Chosen once, for all of them.
+    const newest = (await listSets(store)).at(-1)
+    const running = Array.from({ length: workers }, (_, shard) =>
+      cluster.fork({ SHARD: `worker-${shard}`, SET: newest?.name ?? '' }),
+    )
+    // One that dies ends this round.
+    const died = new Promise((resolve) => {
+      for (const worker of running) worker.once('exit', resolve)
+    })
+    const lastEpoch = Number(newest?.name.slice('epoch-'.length) ?? 0)
+    await Promise.race([died, takeSets(running, lastEpoch)])
+    for (const worker of running) worker.process.kill('SIGKILL')
+    await Promise.all(running.map((worker) => worker.isDead() || once(worker, 'exit')))
+  }
+}
+
+/** @param {import('node:cluster').Worker[]} running @param {number} lastEpoch */
+async function takeSets(running, lastEpoch) {
+  await Promise.all(running.map((worker) => answerOf(worker)))
+  for (let epoch = lastEpoch + 1; ; epoch++) {
+    const members = await Promise.all(
+      running.map(async (worker) => {
+        worker.send({ epoch })
+        return await answerOf(worker)
+      }),
+    )
+    await commitSet(store, `epoch-${epoch}`, members, { keep: 3 })
+    console.log(JSON.stringify({ committed: epoch, pids: running.map(({ process: { pid } }) => pid) }))
+  }
+}
+
+/** @param {import('node:cluster').Worker} worker */
+async function answerOf(worker) {
+  const [answer] = await once(worker, 'message')
+  return answer
+}
+
+async function runWorker() {
+  const { SHARD: shard = '', SET: name } = process.env
+  // An epoch, and the rows.
+  const region = Region.allocate(4 * (1 + rowsOfWorker))
+  if (name) await restoreSet(store, { shard, name, into: { main: region } })
+  const table = new Uint32Array(region.buffer)
+  // What the rules do not keep goes, but never a frame of a set.
+  const archive = await openArchive(shardStore(store, shard), { retention: { last: 1 } })
+  process.on('message', async (/** @type {{ epoch: number }} */ { epoch }) => {
+    doStep(table, epoch)
+    const { id } = await archive.capture(region, { set: `epoch-${epoch}` }).done
+    process.send?.({ shard, frameId: id })
+  })
+  process.once('disconnect', () => process.exit())
+  process.send?.('ready')
+}
+
+/** @param {Uint32Array} table @param {number} epoch */
+function doStep(table, epoch) {
+  table[0] = epoch
+  for (let row = 1 + (epoch % 16); row < table.length; row += 16) table[row] = epoch
+}

@@ -1,0 +1,300 @@
+/**
+ * Sets: frames of several processes that are of one instant, told complete together or not at all. Each process is a shard with
+ * an archive of its own; the object `set/<name>` names a frame of each, and its being there is the commit.
+ */
+
+import { Buffer } from 'node:buffer'
+import { tmpdir } from 'node:os'
+import { isDeepStrictEqual } from 'node:util'
+import { invalidArgType, invalidArgValue, messageOf, StillframeError } from '../base/errors.js'
+import type { JsonValue } from '../base/metadata.js'
+import { checkDirectory } from '../base/path.js'
+import { checkOptions, optionalInteger } from '../base/validate.js'
+import { type RestoreOptions, restoreOptionNames } from '../restore/restore.js'
+import { checkEncryption, type EncryptionOptions } from '../store/encryption.js'
+import { PrefixedStore } from '../store/prefixed-store.js'
+import { SealedStore } from '../store/sealed-store.js'
+import { isObjectStore, type ObjectStore } from '../store/store.js'
+import { decodeChecked, encodeChecked } from './checked-json.js'
+import { openForReading } from './remote/index.js'
+import { backOff, realSurroundings } from './remote/surroundings.js'
+import { tableOf } from './replica-plan.js'
+import type { ArchiveRestored } from './restore.js'
+import { committableMs, isSetName, pin, unpin } from './set-pins.js'
+import { StorePlace } from './store-place.js'
+
+/** The frame of one shard. */
+export interface SetMember {
+  /** Name of the shard, as {@link shardStore} got it. */
+  readonly shard: string
+  /** Of a frame that was captured with the set's name, and is in the store of the shard. */
+  readonly frameId: string
+}
+
+/** A set that is complete. */
+export interface FrameSet {
+  readonly name: string
+  readonly members: readonly SetMember[]
+  /** By the clock of the store. */
+  readonly committedAt: Date
+}
+
+/** What the functions of sets have in common. */
+export interface SetOptions {
+  /** As of the archives of the shards. */
+  readonly encryption?: EncryptionOptions | undefined
+}
+
+/** Options of {@link commitSet}. */
+export interface CommitSetOptions extends SetOptions {
+  /** The sets before are dropped, but for the last so many, this one among them. Default: none is dropped. */
+  readonly keep?: number | undefined
+}
+
+/** Options of {@link restoreSet}, and all of `restore()` but `parents`. */
+export interface RestoreSetOptions extends SetOptions, Omit<RestoreOptions, 'parents'> {
+  /** Whose frame. */
+  readonly shard: string
+  /** Default: the newest set. Where several processes restore, one of them should choose, and tell the others. */
+  readonly name?: string | undefined
+  /** See `openArchive()`. */
+  readonly spool?: string | URL | undefined
+}
+
+const setPrefix = 'set/'
+const attempts = 8
+
+/** A store with sets and shards, each sealed by itself: names of objects are authenticated as the shard's own archive has them. */
+class SetStore {
+  readonly sets: ObjectStore
+  readonly #store: ObjectStore
+  readonly #seal: (store: ObjectStore) => ObjectStore
+
+  constructor(store: unknown, encryption: unknown) {
+    const keys = encryption === undefined ? undefined : checkEncryption(encryption)
+    this.#seal = (inner) => (keys === undefined ? inner : new SealedStore(inner, keys))
+    this.#store = checkStore(store)
+    this.sets = this.#seal(this.#store)
+  }
+
+  shard(name: string): ObjectStore {
+    return this.#seal(shardStore(this.#store, name))
+  }
+}
+
+/**
+ * The part of a store in which a shard has its archive: for `openArchive()`, as the place or as `options.store`.
+ *
+ * @param shard - 1 to 100 letters, digits, `_`, `-` and `.`, which is not the first.
+ */
+export function shardStore(store: ObjectStore, shard: string): ObjectStore {
+  return new PrefixedStore(checkStore(store), `shard/${checkName(shard, 'shard')}`)
+}
+
+/**
+ * Makes a set of frames: all of them, or none. Each has been captured with `set: name`, not more than half a day ago, and is in the
+ * store of its shard (`await archive.copied()`, where the archive is in a directory). From now on it is kept there until
+ * the set is dropped, whatever the retention says.
+ *
+ * Rejects with TypeError or RangeError for wrong arguments, and with a StillframeError: `NOT_FOUND` if a frame is not in the store,
+ * `EXISTS` if there is a set of this name with other frames, `IO` if it is not known whether it is committed: call it again with
+ * the same members then.
+ */
+export async function commitSet(
+  store: ObjectStore,
+  name: string,
+  members: readonly SetMember[],
+  options?: CommitSetOptions,
+): Promise<void> {
+  const given = checkOptions(options, ['encryption', 'keep'])
+  const keep = optionalInteger(given.keep, 'options.keep', 1, Number.MAX_SAFE_INTEGER)
+  const place = new SetStore(store, given.encryption)
+  const checked = checkMembers(members)
+  checkName(name, 'name')
+  // First, so that none is given up after the look at it.
+  for (const { shard, frameId } of checked) await pin(place.shard(shard), name, frameId)
+  try {
+    for (const member of checked) await checkMember(place, name, member)
+    await putSet(place, name, checked)
+  } catch (error) {
+    // With IO it may be committed.
+    if (codeOf(error) !== 'ERR_STILLFRAME_IO') await unpinUnlessCommitted(place, name, checked)
+    throw error
+  }
+  if (keep === undefined) return
+  const sets = await readSets(place)
+  for (const { name: older } of sets.slice(0, Math.max(0, sets.length - keep))) {
+    if (older !== name) await drop(place, older)
+  }
+}
+
+/** The sets that are complete, the newest one last. */
+export async function listSets(store: ObjectStore, options?: SetOptions): Promise<FrameSet[]> {
+  return await readSets(new SetStore(store, checkOptions(options, ['encryption']).encryption))
+}
+
+/** A set is none any more, and its frames are kept no longer than the retention says. It is no error if there is none. */
+export async function dropSet(store: ObjectStore, name: string, options?: SetOptions): Promise<void> {
+  const { encryption } = checkOptions(options, ['encryption'])
+  await drop(new SetStore(store, encryption), checkName(name, 'name'))
+}
+
+/**
+ * Restores the frame of one shard of a set, as `archive.restore()` does.
+ *
+ * Rejects as that does, and with a StillframeError: `GAP` if there is no complete set, `NOT_FOUND` if there is none of this name, or
+ * if it has no such shard. A damaged frame is an error: an older one would be of another instant.
+ */
+export async function restoreSet<Meta = JsonValue>(
+  store: ObjectStore,
+  options: RestoreSetOptions,
+): Promise<ArchiveRestored<Meta> & { readonly set: FrameSet }> {
+  const names = ['shard', 'name', 'encryption', 'spool', ...restoreOptionNames] as const
+  const { shard, name, encryption, spool, ...rest } = checkOptions(options, names)
+  const place = new SetStore(store, encryption)
+  checkName(shard, 'options.shard')
+  if (name !== undefined) checkName(name, 'options.name')
+  const directory = spool === undefined ? tmpdir() : checkDirectory(spool, 'write', 'options.spool')
+  const set = name === undefined ? (await readSets(place)).at(-1) : await readSet(place, name as string)
+  if (set === undefined) {
+    throw name === undefined
+      ? new StillframeError('ERR_STILLFRAME_GAP', 'There is no complete set in the store')
+      : new StillframeError(
+          'ERR_STILLFRAME_NOT_FOUND',
+          `There is no set '${name}' in the store, or it is not complete`,
+        )
+  }
+  const member = set.members.find((one) => one.shard === shard)
+  if (member === undefined) {
+    throw new StillframeError('ERR_STILLFRAME_NOT_FOUND', `Set '${set.name}' has no shard '${shard}'`)
+  }
+  const restored = await new StorePlace(place.shard(member.shard), directory).restore<Meta>({
+    wish: { id: member.frameId },
+    onDamage: 'throw',
+    options: rest as RestoreOptions,
+  })
+  return Object.assign(restored, { set })
+}
+
+async function checkMember(place: SetStore, name: string, { shard, frameId }: SetMember): Promise<void> {
+  const reader = await openForReading(place.shard(shard))
+  const table = tableOf(reader.frames)
+  const found = table.byId(frameId)
+  const refuse = (what: string): StillframeError =>
+    new StillframeError('ERR_STILLFRAME_NOT_FOUND', `Frame ${frameId} of shard '${shard}' ${what}`)
+  if (found === undefined || found.manifest.retiredAtMs !== undefined) {
+    throw refuse("is not in the store. Wait for its capture, and for 'archive.copied()'")
+  }
+  if (found.manifest.set !== name) throw refuse(`was not captured with { set: '${name}' }`)
+  if (table.chainOf(found).missing !== undefined) throw refuse('builds on a frame that is not there')
+  if (Date.now() - found.manifest.frozenAtMs > committableMs) {
+    throw refuse('is older than half a day: it may have been given up. Capture the set anew')
+  }
+}
+
+/** Puts the object that makes the set. A nonce tells whether it was this call, if the answer was lost. */
+async function putSet(place: SetStore, name: string, members: readonly SetMember[]): Promise<void> {
+  const nonce = realSurroundings.nonce()
+  const body = Buffer.from(encodeChecked({ format: 1, nonce, members }))
+  let failure: unknown
+  for (let attempt = 0; attempt < attempts; attempt++) {
+    if (attempt > 0) await backOff(realSurroundings, attempt)
+    try {
+      await place.sets.put(setPrefix + name, body, { ifAbsent: true })
+      return
+    } catch (error) {
+      failure = error
+    }
+    const there = await readSet(place, name).catch((error: unknown) => {
+      failure = error
+    })
+    if (there === undefined) continue
+    if (isDeepStrictEqual(there.members, members)) return
+    throw new StillframeError(
+      'ERR_STILLFRAME_EXISTS',
+      `There is a set '${name}' already, of other frames. Give each set a name of its own`,
+    )
+  }
+  throw new StillframeError(
+    'ERR_STILLFRAME_IO',
+    `It is not known whether set '${name}' is committed: ${messageOf(failure)}. Commit it again, with the same members`,
+    { cause: failure },
+  )
+}
+
+async function unpinUnlessCommitted(
+  place: SetStore,
+  name: string,
+  members: readonly SetMember[],
+): Promise<void> {
+  const committed = await readSet(place, name).catch(() => 'unknown' as const)
+  if (committed === 'unknown') return
+  const kept = new Set(committed?.members.map(({ frameId }) => frameId))
+  for (const { shard, frameId } of members) {
+    if (!kept.has(frameId)) await unpin(place.shard(shard), name, frameId).catch(() => {})
+  }
+}
+
+/** The set first: with its frames gone it would be none that can be restored. */
+async function drop(place: SetStore, name: string): Promise<void> {
+  const set = await readSet(place, name)
+  if (set === undefined) return
+  await place.sets.delete(setPrefix + name)
+  for (const { shard, frameId } of set.members) await unpin(place.shard(shard), name, frameId)
+}
+
+async function readSets(place: SetStore): Promise<FrameSet[]> {
+  const sets: FrameSet[] = []
+  for await (const { key } of place.sets.list(setPrefix)) {
+    const set = await readSet(place, key.slice(setPrefix.length))
+    if (set !== undefined) sets.push(set)
+  }
+  return sets.sort((a, b) => a.committedAt.getTime() - b.committedAt.getTime() || (a.name < b.name ? -1 : 1))
+}
+
+async function readSet(place: SetStore, name: string): Promise<FrameSet | undefined> {
+  const key = setPrefix + name
+  try {
+    const { body, lastModified } = await place.sets.get(key)
+    const { members } = decodeChecked(Buffer.from(body).toString()) as { members: SetMember[] }
+    return { name, members: checkMembers(members), committedAt: lastModified }
+  } catch (error) {
+    if (codeOf(error) === 'ERR_STILLFRAME_NOT_FOUND') return undefined
+    if (codeOf(error) !== undefined) throw error
+    throw new StillframeError('ERR_STILLFRAME_CORRUPT', `Object '${key}' is damaged: ${messageOf(error)}`, {
+      cause: error,
+    })
+  }
+}
+
+function codeOf(error: unknown): unknown {
+  return (error as { code?: unknown } | null)?.code
+}
+
+function checkStore(store: unknown): ObjectStore {
+  if (isObjectStore(store)) return store
+  throw invalidArgType('store', 'an ObjectStore: directoryStore(), s3() or an object with its methods', store)
+}
+
+/** @throws TypeError. */
+export function checkName(value: unknown, name: string): string {
+  if (isSetName(value)) return value
+  if (typeof value !== 'string') throw invalidArgType(name, 'a string', value)
+  throw invalidArgValue(`${name} must be 1 to 100 letters, digits, '_', '-' and '.', which is not the first`)
+}
+
+function checkMembers(members: unknown): SetMember[] {
+  if (!Array.isArray(members)) throw invalidArgType('members', 'an array of { shard, frameId }', members)
+  if (members.length === 0) throw invalidArgValue('members must not be empty')
+  const checked = members.map((member: unknown, index) => {
+    const { shard, frameId } = checkOptions(member, ['shard', 'frameId'], `members[${index}]`)
+    if (typeof frameId !== 'string' || !/^[0-9a-f-]{36}$/.test(frameId)) {
+      throw invalidArgType(`members[${index}].frameId`, 'the id of a frame', frameId)
+    }
+    return { shard: checkName(shard, `members[${index}].shard`), frameId }
+  })
+  if (new Set(checked.map(({ shard }) => shard)).size < checked.length) {
+    throw invalidArgValue('members must have each shard once')
+  }
+  return checked
+}
