@@ -2,7 +2,7 @@
 
 import { existsSync, readdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { openArchive } from 'stillframe/archive'
+import { type Archive, openArchive } from 'stillframe/archive'
 import { expect } from 'vitest'
 import { fillFrame } from './fixtures/frame-memory.mjs'
 import { listOf } from './history.js'
@@ -16,10 +16,12 @@ export interface Told {
 }
 
 /**
- * The frames that were told complete are there, each that is listed is whole, and the next writer removes what was left. The archive
+ * The frames that were told complete are there, and each that is listed is whole, for a reader and for the next writer. The archive
  * is removed.
+ *
+ * @param goOn - the next writer takes a frame, and gives up the others.
  */
-export async function checkAfterCrash(place: string, told: Told, what: string): Promise<void> {
+export async function checkAfterCrash(place: string, told: Told, what: string, goOn = true): Promise<void> {
   // A reader comes first, while everything is as the dead writer has left it.
   if (existsSync(join(place, 'archive.json'))) {
     await using reader = await openArchive(place, { readOnly: true })
@@ -27,6 +29,13 @@ export async function checkAfterCrash(place: string, told: Told, what: string): 
   }
   await using archive = await openArchive(place)
   await checkFrames(archive, told, what)
+  if (goOn) await takeAnother(archive, place, what)
+  await archive.close()
+  rmSync(place, { recursive: true })
+}
+
+/** Frames can be taken as before, and what was left goes with the frames that it belonged to. */
+async function takeAnother(archive: Archive, place: string, what: string): Promise<void> {
   const listed = await listOf(archive)
   const next = Math.max(0, ...listed.map(({ number }) => number)) + 1
   const region = new ArrayBuffer(128 * 1024)
@@ -35,10 +44,8 @@ export async function checkAfterCrash(place: string, told: Told, what: string): 
   const [last] = (await listOf(archive)).slice(-1)
   expect(last?.number, what).toBeGreaterThanOrEqual(next)
   await archive.prune({ retention: { last: 1 } })
-  await archive.close()
   const left = readdirSync(place).filter((name) => !name.startsWith(String(last?.number).padStart(10, '0')))
   expect(left, what).toEqual(['archive.json', 'writer.lock'])
-  rmSync(place, { recursive: true })
 }
 
 async function checkFrames(
