@@ -84,6 +84,8 @@ export class Replica {
   #nextCollectMs = 0
   #wake: () => void = () => {}
   #work: Promise<void> = Promise.resolve()
+  /** Whoever opens it is told no more of what fails. */
+  #isOpen = false
   /** Why nothing is copied any more. */
   #ended: unknown
   readonly #waiting = new Set<Waiting>()
@@ -108,6 +110,7 @@ export class Replica {
       await replica.close()
       throw replica.#ended
     }
+    replica.#isOpen = true
     return replica
   }
 
@@ -213,7 +216,7 @@ export class Replica {
         this.#tellLag()
         if (isFinal(error)) {
           this.#end(error)
-          warn(this.#request.name, error)
+          if (this.#isOpen) warn(this.#request.name, error)
           return
         }
         this.#tellWaiting({ error, isFinal: false })
