@@ -142,6 +142,21 @@ test('captures do not wait for a store that is out of reach, and it gets all of 
   expect(await wrongIn(far, history)).toEqual([])
 })
 
+test('what a frame builds on comes with it, though it was given up before it could be copied', async () => {
+  const history = new History()
+  const store = new UnreliableStore()
+  const archive = await openArchive(place(), { store, retention: { last: 1 } })
+  store.fails = (what) => what === 'upload'
+  for (let frame = 0; frame < 3; frame++) await history.take(archive)
+  await waitUntil(() => store.calls.some((call) => call.startsWith('upload')), 'it has been tried')
+  store.fails = () => false
+  await archive.copied()
+  const far = await openArchive(store, { readOnly: true })
+  expect((await numbersOf(far)).at(-1)).toBe(3)
+  expect(await wrongIn(far, history)).toEqual([])
+  await archive.close()
+})
+
 test('an upload that fails half-way goes on, and nobody sees the frame before', async () => {
   const history = new History()
   const store = new UnreliableStore()
