@@ -1,13 +1,7 @@
 /** The archive as its users see it. */
 
 import { inspect as inspectValue } from 'node:util'
-import {
-  CallSite,
-  invalidArgType,
-  invalidArgValue,
-  StillframeError,
-  type StillframeErrorCode,
-} from '../base/errors.js'
+import { CallSite, codeOf, invalidArgType, invalidArgValue, StillframeError } from '../base/errors.js'
 import type { JsonValue } from '../base/metadata.js'
 import { checkDirectory } from '../base/path.js'
 import { tellSkippedTick } from '../base/tracing.js'
@@ -28,7 +22,7 @@ import { captureOptionNames, checkSnapshotOptions, type SnapshotOptions } from '
 import type { Snapshot } from '../snapshot/snapshot.js'
 import { isObjectStore, type ObjectStore } from '../store/store.js'
 import { type Frame, toFrame } from './frame.js'
-import { isKnown, type KnownEntry } from './frame-table.js'
+import { type Entry, FrameTable, isKnown, type KnownEntry } from './frame-table.js'
 import { readTable } from './listing.js'
 import { storeName } from './names.js'
 import { openForReading } from './open.js'
@@ -41,10 +35,10 @@ import {
 } from './options.js'
 import { judgeFrames, type Pruned } from './prune.js'
 import type { Replica } from './replica.js'
-import { tableOf } from './replica-plan.js'
 import {
   type ArchiveRestored,
   type ArchiveRestoreOptions,
+  candidates,
   type RestoreWish,
   restoreFrame,
 } from './restore.js'
@@ -329,10 +323,16 @@ export class Archive {
     return all.sort((a, b) => a.frozenAt.getTime() - b.frozenAt.getTime() || a.number - b.number)
   }
 
+  /** Undefined if there is no directory. */
+  async #tableHere(): Promise<FrameTable | undefined> {
+    if (this.directory === undefined) return undefined
+    return this.#writer?.table ?? (await readTable(this.directory))
+  }
+
   async #framesHere(): Promise<Frame[]> {
     const { directory } = this
-    if (directory === undefined) return []
-    const table = this.#writer?.table ?? (await readTable(directory))
+    const table = await this.#tableHere()
+    if (directory === undefined || table === undefined) return []
     const reasons =
       (await this.#writer?.reasons()) ??
       (await judgeFrames(directory, table, this.#options.retention)).reasons
@@ -342,23 +342,31 @@ export class Archive {
       .map((entry) => toFrame(entry, reasons.get(entry.number) ?? ['not pruned yet']))
   }
 
-  /** @param optional - a store that cannot be reached now is as good as none. */
   async #framesInStore(optional: boolean): Promise<Frame[]> {
     const { storeRetention, retention } = this.#options
-    const place = this.#inStore as StorePlace
+    const rules = this.directory === undefined ? retention : storeRetention
+    const frames = await this.#ifThere(optional, (place) => place.frames(rules))
+    for (const { keptBecause } of frames ?? [])
+      if (keptBecause.length === 0) keptBecause.push('not pruned yet')
+    return frames ?? []
+  }
+
+  /**
+   * Of a store without an archive, undefined.
+   *
+   * @param optional - a store that cannot be reached now is as good as none.
+   */
+  async #ifThere<Value>(
+    optional: boolean,
+    look: (place: StorePlace) => Promise<Value>,
+  ): Promise<Value | undefined> {
     try {
-      const table = await place.table()
-      const reasons = await place.reasons(table, this.directory === undefined ? retention : storeRetention)
-      return table
-        .listed()
-        .filter(isKnown)
-        .map((entry) => ({
-          ...toFrame(entry, reasons.get(entry.number) ?? ['not pruned yet']),
-          places: ['store'] as Frame['places'],
-        }))
+      return await look(this.#inStore as StorePlace)
     } catch (error) {
-      if (hasCode(error, 'ERR_STILLFRAME_NOT_FOUND') && (optional || this.#writer !== undefined)) return []
-      if (hasCode(error, 'ERR_STILLFRAME_IO') && optional) return []
+      // A store of the user's may throw errors of another realm.
+      const code = codeOf(error)
+      if (code === 'ERR_STILLFRAME_NOT_FOUND' && (optional || this.#writer !== undefined)) return undefined
+      if (code === 'ERR_STILLFRAME_IO' && optional) return undefined
       throw error
     }
   }
@@ -396,17 +404,13 @@ export class Archive {
   /** Whether the store has the frame that is wanted, or a younger one that would do, and the directory has not. */
   async #isBetterInStore(wish: RestoreWish): Promise<boolean> {
     if (this.#inStore === undefined) return false
-    const here = await this.#framesHere()
-    if ('latest' in wish && here.length > 0) return false
-    const there = await this.#framesInStore(here.length > 0)
-    if ('id' in wish) {
-      const isWanted = ({ id }: Frame): boolean => id === wish.id
-      return !here.some(isWanted) && there.some(isWanted)
-    }
-    const atMs = 'atMs' in wish ? wish.atMs : Number.POSITIVE_INFINITY
-    const newest = (frames: readonly Frame[]): number =>
-      Math.max(...frames.map(({ frozenAt }) => frozenAt.getTime()).filter((at) => at <= atMs))
-    return newest(there) > newest(here)
+    const here = (await this.#tableHere()) ?? new FrameTable()
+    const [bestHere] = candidates(here, wish)
+    if ('latest' in wish && bestHere !== undefined) return false
+    const there = await this.#ifThere(here.listed().length > 0, (place) => place.table())
+    const [bestThere] = candidates(there ?? new FrameTable(), wish)
+    if (bestThere === undefined || bestHere === undefined) return bestThere !== undefined
+    return 'atMs' in wish && frozenAtOf(bestThere) > frozenAtOf(bestHere)
   }
 
   /**
@@ -430,15 +434,7 @@ export class Archive {
     rules: RetentionRules | undefined,
     dryRun: boolean,
   ): Promise<PruneReport> {
-    const table = tableOf(replica.frames)
-    const reasons = (await this.#inStore?.reasons(table, rules)) ?? new Map()
-    const before = table
-      .listed()
-      .filter(isKnown)
-      .map((entry) => ({
-        ...toFrame(entry, reasons.get(entry.number) ?? []),
-        places: ['store'] as Frame['places'],
-      }))
+    const before = await (this.#inStore as StorePlace).frames(rules)
     const givenUp = before.filter(({ keptBecause }) => keptBecause.length === 0)
     if (!dryRun) await replica.prune(rules)
     // What was given up is removed after a day's grace.
@@ -536,9 +532,9 @@ export class Archive {
   }
 }
 
-function hasCode(error: unknown, code: StillframeErrorCode): boolean {
-  // A store of the user's may throw errors of another realm.
-  return (error as { code?: unknown } | null)?.code === code
+/** Of what nothing is known it is never. */
+function frozenAtOf({ manifest }: Entry): number {
+  return manifest?.frozenAtMs ?? Number.NEGATIVE_INFINITY
 }
 
 /** @throws TypeError, RangeError. */

@@ -52,7 +52,11 @@ export interface Frame {
 }
 
 /** @internal */
-export function toFrame({ number, manifest, damage }: KnownEntry, keptBecause: readonly string[]): Frame {
+export function toFrame(
+  { number, manifest, damage }: KnownEntry,
+  keptBecause: readonly string[],
+  place: Frame['places'][number] = 'directory',
+): Frame {
   const { id, parentId, parentNumber, frozenAtMs, sections, state, compactedAtMs, set } = manifest
   return {
     id,
@@ -67,7 +71,7 @@ export function toFrame({ number, manifest, damage }: KnownEntry, keptBecause: r
     ...(state !== undefined && { stateSize: state.fileSize }),
     ...(set !== undefined && { set }),
     ...(compactedAtMs !== undefined && { compactedAt: new Date(compactedAtMs) }),
-    places: ['directory'],
+    places: [place],
     keptBecause: [...keptBecause],
     ...(damage !== undefined && { damage }),
   }

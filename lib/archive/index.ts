@@ -6,16 +6,7 @@
 
 export { directoryStore } from '../store/directory-store.js'
 export type { EncryptionKey, EncryptionOptions, KeyProvider } from '../store/encryption.js'
-export type {
-  FetchedObject,
-  GetOptions,
-  ListedObject,
-  ObjectStore,
-  PutOptions,
-  StoredObject,
-  StoreOptions,
-  UploadOptions,
-} from '../store/store.js'
+export type * from '../store/index.js'
 export {
   Archive,
   type CaptureOptions,

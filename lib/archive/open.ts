@@ -19,7 +19,7 @@ import { type Listing, listDirectory, readFrames } from './listing.js'
 import { lockForWriting } from './lock.js'
 import { asCompacted, encodeManifest } from './manifest.js'
 import { isSameMark, type Mark, readMark, writeMark } from './mark.js'
-import { isNativeTemporary, markName, pathOf } from './names.js'
+import { isNativeTemporary, journalName, markName, pathOf } from './names.js'
 import { removeRetired } from './prune.js'
 
 /** What a writer begins with. */
@@ -115,7 +115,7 @@ async function removeLeftovers(directory: string, listing: Listing, table: Frame
     // A snapshot of somebody else, which has nothing to do with the archive, may be under way here.
     if (!isNativeTemporary(name) || (await isAbandoned(path))) await removeFile(path)
   }
-  await removeFile(join(directory, markName + temporarySuffix))
+  for (const name of [markName, journalName]) await removeFile(join(directory, name + temporarySuffix))
 }
 
 async function isAbandoned(path: string): Promise<boolean> {

@@ -6,7 +6,7 @@ import { checkDirectory } from '../base/path.js'
 import { checkBoolean, checkOptions, optionalInteger } from '../base/validate.js'
 import { checkEncryption, type EncryptionOptions } from '../store/encryption.js'
 import { SealedStore } from '../store/sealed-store.js'
-import { isObjectStore, type ObjectStore } from '../store/store.js'
+import { checkStore, type ObjectStore } from '../store/store.js'
 import type { RetentionRules } from './retention.js'
 
 /**
@@ -96,13 +96,7 @@ const names = [
  */
 export function checkArchiveOptions(options: unknown, place: ObjectStore | undefined): CheckedArchiveOptions {
   const given = checkOptions(options, names)
-  if (given.store !== undefined && !isObjectStore(given.store)) {
-    throw invalidArgType(
-      'options.store',
-      'an ObjectStore: directoryStore(), s3() or an object with its methods',
-      given.store,
-    )
-  }
+  const copies = given.store === undefined ? undefined : checkStore(given.store, 'options.store')
   for (const name of ['store', 'storeRetention'] as const) {
     if (place !== undefined && given[name] !== undefined) {
       throw invalidArgValue(
@@ -110,7 +104,7 @@ export function checkArchiveOptions(options: unknown, place: ObjectStore | undef
       )
     }
   }
-  const store = place ?? given.store
+  const store = place ?? copies
   for (const name of ['storeRetention', 'encryption', 'spool'] as const) {
     if (store === undefined && given[name] !== undefined) {
       throw invalidArgValue(`options.${name} is for archives with a store. Pass options.store too`)

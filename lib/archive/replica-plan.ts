@@ -4,8 +4,8 @@
  */
 
 import { isDeepStrictEqual } from 'node:util'
-import { type Entry, FrameTable, isKnown, type KnownEntry } from './frame-table.js'
-import type { Manifest } from './manifest.js'
+import { FrameTable, isKnown, type KnownEntry } from './frame-table.js'
+import { diskBytesOf, type Manifest } from './manifest.js'
 import type { FrameObjects, RemoteFrame } from './remote/index.js'
 import { keptFrames, type RetentionRules } from './retention.js'
 import type { Protection } from './set-pins.js'
@@ -173,18 +173,14 @@ export interface StoreLag {
   copiedAt?: Date
 }
 
-export function lagOf(
-  here: FrameTable,
-  there: readonly RemoteFrame[],
-  bytesOf: (entry: Entry) => number,
-): StoreLag {
+export function lagOf(here: FrameTable, there: readonly RemoteFrame[]): StoreLag {
   const missing = framesToCopy(here, there)
   const newest = Math.max(
     ...there.filter(({ retiredAtMs }) => retiredAtMs === undefined).map(({ frozenAtMs }) => frozenAtMs),
   )
   return {
     frames: missing.length,
-    bytes: missing.reduce((sum, entry) => sum + bytesOf(entry), 0),
+    bytes: missing.reduce((sum, { manifest }) => sum + diskBytesOf(manifest), 0),
     ...(Number.isFinite(newest) && { copiedAt: new Date(newest) }),
   }
 }

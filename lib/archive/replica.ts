@@ -4,13 +4,11 @@
  */
 
 import type { FileHandle } from 'node:fs/promises'
-import process from 'node:process'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { messageOf, StillframeError } from '../base/errors.js'
+import { codeOf, StillframeError } from '../base/errors.js'
 import type { ObjectStore } from '../store/store.js'
 import type { FrameTable, KnownEntry } from './frame-table.js'
 import { takeLease } from './lease.js'
-import { diskBytesOf } from './manifest.js'
 import { pathOf } from './names.js'
 import {
   type FrameObjects,
@@ -36,6 +34,7 @@ import type { RetentionRules } from './retention.js'
 import { type Protection, protectionIn } from './set-pins.js'
 import { tellLag, uploads } from './trace.js'
 import { UploadJournal } from './upload-journal.js'
+import { warn } from './warning.js'
 
 export interface ReplicaRequest {
   readonly directory: string
@@ -79,8 +78,6 @@ export class Replica {
   readonly #journal: UploadJournal
   readonly #closing = new AbortController()
   #writer: RemoteWriter | undefined
-  /** As of the last commit, also after the end. */
-  #there: readonly RemoteFrame[] = []
   #nextCollectMs = 0
   #wake: () => void = () => {}
   #work: Promise<void> = Promise.resolve()
@@ -116,7 +113,7 @@ export class Replica {
 
   /** Frames that the store holds, as of the last commit that is known of. */
   get frames(): readonly RemoteFrame[] {
-    return this.#writer?.frames ?? this.#there
+    return this.#writer?.frames ?? []
   }
 
   /** Something has changed in the directory. */
@@ -126,7 +123,7 @@ export class Replica {
   }
 
   get lag(): StoreLag {
-    return lagOf(this.#request.table, this.frames, ({ manifest }) => (manifest ? diskBytesOf(manifest) : 0))
+    return lagOf(this.#request.table, this.frames)
   }
 
   /**
@@ -143,7 +140,6 @@ export class Replica {
     const writer = await this.#open()
     const protection = await this.#protection(writer, [])
     await writer.commit((frames) => withoutGivenUp(frames, rules, protection))
-    this.#there = writer.frames
   }
 
   /** Resolves when all that is complete now, or later ones, are there. */
@@ -191,7 +187,6 @@ export class Replica {
 
   async #open(): Promise<RemoteWriter> {
     this.#writer ??= await openForWriting(this.#request.store)
-    this.#there = this.#writer.frames
     this.#tellLag()
     return this.#writer
   }
@@ -216,12 +211,12 @@ export class Replica {
         this.#tellLag()
         if (isFinal(error)) {
           this.#end(error)
-          if (this.#isOpen) warn(this.#request.name, error)
+          if (this.#isOpen) this.#warn(error)
           return
         }
         this.#tellWaiting({ error, isFinal: false })
         // Once for each time that it fails for a while.
-        if (failures === 0) warn(this.#request.name, error)
+        if (failures === 0) this.#warn(error)
         await this.#pause(failures++, woken)
       }
     }
@@ -293,7 +288,6 @@ export class Replica {
             await writer.commit((frames) =>
               withoutGivenUp(withUploaded(frames, uploaded), retention, protection),
             )
-            this.#there = writer.frames
           } finally {
             for (const end of ends) end()
           }
@@ -330,6 +324,10 @@ export class Replica {
     tellLag(this.#request.name, () => this.lag)
   }
 
+  #warn(error: unknown): void {
+    warn(error, `${this.#request.name}: frames are not copied to the store`)
+  }
+
   #end(reason: unknown): void {
     this.#ended ??= reason
     this.#tellWaiting({ error: reason, isFinal: true })
@@ -342,12 +340,5 @@ function withoutState({ manifest: { state: _, ...rest } }: KnownEntry): KnownEnt
 }
 
 function isFinal(error: unknown): boolean {
-  return final.has(String((error as { code?: unknown } | null)?.code))
-}
-
-function warn(name: string, error: unknown): void {
-  process.emitWarning(`stillframe: ${name}: frames are not copied to the store: ${messageOf(error)}`, {
-    type: 'StillframeArchiveWarning',
-    ...(error instanceof StillframeError && { code: error.code, detail: String(error.stack) }),
-  })
+  return final.has(String(codeOf(error)))
 }

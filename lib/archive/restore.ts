@@ -82,13 +82,18 @@ export async function restoreFrame<Meta>(request: RestoreRequest): Promise<Archi
     request.onDamaged(entry.number)
     if (request.onDamage === 'throw') throw damage
     passed.add(entry.number)
-    skipped.push({
-      number: entry.number,
-      ...(isKnown(entry) && { frame: toFrame(entry, []) }),
-      code: damage.code,
-      reason: damage.message,
-    })
+    skipped.push(toSkipped(entry, damage))
   }
+}
+
+/** A frame that is passed over for its damage. */
+export function toSkipped(
+  entry: Entry,
+  { code, message }: StillframeError,
+  place?: Frame['places'][number],
+): SkippedFrame {
+  const { number } = entry
+  return { number, ...(isKnown(entry) && { frame: toFrame(entry, [], place) }), code, reason: message }
 }
 
 /** All that would do, the best one first. Of a frame of which nothing is known the time is that of the one before. */

@@ -6,7 +6,7 @@
 import { Buffer } from 'node:buffer'
 import { tmpdir } from 'node:os'
 import { isDeepStrictEqual } from 'node:util'
-import { invalidArgType, invalidArgValue, messageOf, StillframeError } from '../base/errors.js'
+import { codeOf, invalidArgType, invalidArgValue, messageOf, StillframeError } from '../base/errors.js'
 import type { JsonValue } from '../base/metadata.js'
 import { checkDirectory } from '../base/path.js'
 import { checkOptions, optionalInteger } from '../base/validate.js'
@@ -14,9 +14,10 @@ import { type RestoreOptions, restoreOptionNames } from '../restore/restore.js'
 import { checkEncryption, type EncryptionOptions } from '../store/encryption.js'
 import { PrefixedStore } from '../store/prefixed-store.js'
 import { SealedStore } from '../store/sealed-store.js'
-import { isObjectStore, type ObjectStore } from '../store/store.js'
-import { decodeChecked, encodeChecked } from './checked-json.js'
+import { checkStore, type ObjectStore } from '../store/store.js'
+import { encodeChecked } from './checked-json.js'
 import { openForReading } from './remote/index.js'
+import { decodeMembers, readChecked } from './remote/reading.js'
 import { backOff, realSurroundings } from './remote/surroundings.js'
 import { tableOf } from './replica-plan.js'
 import type { ArchiveRestored } from './restore.js'
@@ -61,6 +62,7 @@ export interface RestoreSetOptions extends SetOptions, Omit<RestoreOptions, 'par
   readonly spool?: string | URL | undefined
 }
 
+const format = 1
 const setPrefix = 'set/'
 const attempts = 8
 
@@ -73,7 +75,7 @@ class SetStore {
   constructor(store: unknown, encryption: unknown) {
     const keys = encryption === undefined ? undefined : checkEncryption(encryption)
     this.#seal = (inner) => (keys === undefined ? inner : new SealedStore(inner, keys))
-    this.#store = checkStore(store)
+    this.#store = checkStore(store, 'store')
     this.sets = this.#seal(this.#store)
   }
 
@@ -88,7 +90,7 @@ class SetStore {
  * @param shard - 1 to 100 letters, digits, `_`, `-` and `.`, which is not the first.
  */
 export function shardStore(store: ObjectStore, shard: string): ObjectStore {
-  return new PrefixedStore(checkStore(store), `shard/${checkName(shard, 'shard')}`)
+  return new PrefixedStore(checkStore(store, 'store'), `shard/${checkName(shard, 'shard')}`)
 }
 
 /**
@@ -192,10 +194,9 @@ async function checkMember(place: SetStore, name: string, { shard, frameId }: Se
   }
 }
 
-/** Puts the object that makes the set. A nonce tells whether it was this call, if the answer was lost. */
+/** Puts the object that makes the set. If the answer was lost, its members tell whether it is there. */
 async function putSet(place: SetStore, name: string, members: readonly SetMember[]): Promise<void> {
-  const nonce = realSurroundings.nonce()
-  const body = Buffer.from(encodeChecked({ format: 1, nonce, members }))
+  const body = Buffer.from(encodeChecked({ format, members }))
   let failure: unknown
   for (let attempt = 0; attempt < attempts; attempt++) {
     if (attempt > 0) await backOff(realSurroundings, attempt)
@@ -253,27 +254,12 @@ async function readSets(place: SetStore): Promise<FrameSet[]> {
 }
 
 async function readSet(place: SetStore, name: string): Promise<FrameSet | undefined> {
-  const key = setPrefix + name
-  try {
-    const { body, lastModified } = await place.sets.get(key)
-    const { members } = decodeChecked(Buffer.from(body).toString()) as { members: SetMember[] }
-    return { name, members: checkMembers(members), committedAt: lastModified }
-  } catch (error) {
-    if (codeOf(error) === 'ERR_STILLFRAME_NOT_FOUND') return undefined
-    if (codeOf(error) !== undefined) throw error
-    throw new StillframeError('ERR_STILLFRAME_CORRUPT', `Object '${key}' is damaged: ${messageOf(error)}`, {
-      cause: error,
-    })
-  }
-}
-
-function codeOf(error: unknown): unknown {
-  return (error as { code?: unknown } | null)?.code
-}
-
-function checkStore(store: unknown): ObjectStore {
-  if (isObjectStore(store)) return store
-  throw invalidArgType('store', 'an ObjectStore: directoryStore(), s3() or an object with its methods', store)
+  const found = await readChecked(place.sets, setPrefix + name, (body) => {
+    const { format: written, members } = decodeMembers(body)
+    if (written !== format) throw new Error(`it is of format ${written}, which this version cannot read`)
+    return checkMembers(members)
+  })
+  return found && { name, members: found.value, committedAt: new Date(found.putMs) }
 }
 
 /** @throws TypeError. */

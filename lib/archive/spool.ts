@@ -1,16 +1,18 @@
 /**
- * Directories for what is on its way to a store, below one that others use too. They go with the archive; what a process that
- * died has left goes when the next archive is opened in the same place.
+ * Directories for what is on its way to or from a store, below one that others use too. Each goes with its use; what a process
+ * that died has left goes when the next one is made in the same place.
  */
 
-import { lstat, mkdtemp, readdir, rm } from 'node:fs/promises'
+import { constants } from 'node:fs'
+import { lstat, mkdir, mkdtemp, open, readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import process from 'node:process'
 import { fromFile } from '../files/durable-file.js'
-import { lockForRemoval } from './lock.js'
-import { lockName } from './names.js'
+import { lockNow, tryLock } from '../files/file-lock.js'
 
 const prefix = 'stillframe-spool-'
+/** Beside the directory that is used, so that it can have any names in it. */
+const lockName = 'lock'
 
 export interface Spool {
   readonly directory: string
@@ -20,18 +22,27 @@ export interface Spool {
 /** @param parent - an existing directory. */
 export async function makeSpool(parent: string): Promise<Spool> {
   await removeAbandoned(parent)
-  const directory = await mkdtemp(join(parent, prefix)).catch((error: unknown) => {
+  try {
+    const top = await mkdtemp(join(parent, prefix))
+    const path = join(top, lockName)
+    const lock = await open(path, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, 0o600)
+    // Nobody else has it: whoever finds it looks at it only when it is locked, or was.
+    tryLock(lock, path, 'exclusive')
+    const directory = join(top, 'files')
+    await mkdir(directory, 0o700)
+    return {
+      directory,
+      async remove() {
+        await rm(top, { recursive: true, force: true })
+        await lock.close()
+      },
+    }
+  } catch (error) {
     throw fromFile(error, parent)
-  })
-  return {
-    directory,
-    async remove() {
-      await rm(directory, { recursive: true, force: true })
-    },
   }
 }
 
-/** Whoever uses one holds the lock of the archive in it. One without that lock may be somebody's who is about to take it. */
+/** Whoever uses one holds its lock. One without that lock may be somebody's who is about to take it. */
 async function removeAbandoned(parent: string): Promise<void> {
   const names = await readdir(parent).catch(() => [])
   for (const name of names.filter((one) => one.startsWith(prefix))) {
@@ -39,7 +50,8 @@ async function removeAbandoned(parent: string): Promise<void> {
     // What another user has made there is not touched: it could be anything.
     const about = await lstat(directory).catch(() => undefined)
     if (about?.isDirectory() !== true || about.uid !== process.getuid?.()) continue
-    const lock = await lockForRemoval(join(directory, lockName)).catch(() => 'not there' as const)
+    const path = join(directory, lockName)
+    const lock = await lockNow(path, constants.O_RDWR, 'exclusive').catch(() => 'not there' as const)
     if (typeof lock === 'string') continue
     await rm(directory, { recursive: true, force: true }).catch(() => {})
     await lock.close()

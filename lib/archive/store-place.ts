@@ -3,12 +3,11 @@
  * directory of their own and restored from there, checked twice: against what was uploaded, and as any snapshot.
  */
 
-import { mkdtemp, rm } from 'node:fs/promises'
-import { join } from 'node:path'
-import { StillframeError } from '../base/errors.js'
-import { fromFile, replaceFile } from '../files/durable-file.js'
+import { codeOf, StillframeError } from '../base/errors.js'
+import { replaceFile } from '../files/durable-file.js'
 import type { ObjectStore } from '../store/store.js'
-import type { FrameTable, KnownEntry } from './frame-table.js'
+import { type Frame, toFrame } from './frame.js'
+import { type FrameTable, isKnown, type KnownEntry } from './frame-table.js'
 import { encodeManifest, type Manifest } from './manifest.js'
 import { pathOf, storeName } from './names.js'
 import {
@@ -29,9 +28,11 @@ import {
   type RestoreRequest,
   restoreFrame,
   type SkippedFrame,
+  toSkipped,
 } from './restore.js'
 import type { RetentionRules } from './retention.js'
 import { protectionIn } from './set-pins.js'
+import { makeSpool } from './spool.js'
 
 export class StorePlace {
   readonly #store: ObjectStore
@@ -49,10 +50,15 @@ export class StorePlace {
     return tableOf((await this.#refreshed()).frames)
   }
 
-  /** Why its frames are kept, by number. */
-  async reasons(table: FrameTable, rules: RetentionRules | undefined): Promise<Map<number, string[]>> {
+  /** Those that are listed, in order of number; without reasons: no rule keeps them. */
+  async frames(rules: RetentionRules | undefined): Promise<Frame[]> {
+    const table = await this.table()
     const frames = table.all().map(({ manifest }) => manifest as RemoteFrame)
-    return reasonsThere(table, rules, await protectionIn(this.#store, frames))
+    const reasons = reasonsThere(table, rules, await protectionIn(this.#store, frames))
+    return table
+      .listed()
+      .filter(isKnown)
+      .map((entry) => toFrame(entry, reasons.get(entry.number) ?? [], 'store'))
   }
 
   async #refreshed(): Promise<RemoteReader> {
@@ -61,25 +67,30 @@ export class StorePlace {
     return this.#reader
   }
 
+  /** On what is newest. Undefined: it may not be put. What is read then stays for the grace of the writer. */
+  async #lease(): Promise<Lease | undefined> {
+    this.#reader ??= await openForReading(this.#store)
+    return await this.#reader.lease().catch((error: unknown) => {
+      if (codeOf(error) === 'ERR_STILLFRAME_IO') return undefined
+      throw error
+    })
+  }
+
   async restore<Meta>(
     request: Omit<RestoreRequest, 'directory' | 'onDamaged'>,
   ): Promise<ArchiveRestored<Meta>> {
     const place = { ...request, directory: storeName, onDamaged: () => {} }
-    const reader = await this.#refreshed()
-    const lease = await leaseOf(reader)
+    const lease = await this.#lease()
     try {
-      const table = tableOf(lease?.frames ?? reader.frames)
+      const table = lease === undefined ? await this.table() : tableOf(lease.frames)
       const skipped: SkippedFrame[] = []
       for (const entry of candidates(table, request.wish)) {
         try {
           const restored = await this.#restoreOne<Meta>(request, table, entry as KnownEntry, lease)
-          return Object.assign(restored, {
-            skipped,
-            frame: { ...restored.frame, places: ['store'] as const },
-          })
+          return Object.assign(restored, { skipped, frame: toFrame(entry as KnownEntry, [], 'store') })
         } catch (error) {
           if (!isDamage(error) || request.onDamage === 'throw') throw error
-          skipped.push({ number: entry.number, code: error.code, reason: error.message })
+          skipped.push(toSkipped(entry, error, 'store'))
         }
       }
       throw table.listed().length === 0 ? nothingYet(place) : nothingThere(place, skipped)
@@ -101,9 +112,8 @@ export class StorePlace {
         `Frame ${entry.number} of ${storeName} builds on frame ${missing}, which is not there`,
       )
     }
-    const directory = await mkdtemp(join(this.#spool, 'stillframe-fetched-')).catch((error: unknown) => {
-      throw fromFile(error, this.#spool)
-    })
+    const spool = await makeSpool(this.#spool)
+    const { directory } = spool
     try {
       const signals = [options.signal, lease?.signal].filter((signal) => signal !== undefined)
       const signal = signals.length === 0 ? undefined : AbortSignal.any(signals)
@@ -118,7 +128,7 @@ export class StorePlace {
       })
     } finally {
       // What is mapped, or open, stays until it is let go.
-      await rm(directory, { recursive: true, force: true })
+      await spool.remove()
     }
   }
 
@@ -137,14 +147,6 @@ export class StorePlace {
     if (withState && state !== undefined) await file(pathOf(directory, number, 'state'), state)
     await replaceFile(pathOf(directory, number, 'manifest'), encodeManifest(localOf(entry, withState)))
   }
-}
-
-/** Undefined: it may not be put. What is read then stays for the grace of the writer. */
-async function leaseOf(reader: RemoteReader): Promise<Lease | undefined> {
-  return await reader.lease().catch((error: unknown) => {
-    if ((error as { code?: unknown } | null)?.code === 'ERR_STILLFRAME_IO') return undefined
-    throw error
-  })
 }
 
 /** As it was in the directory that it comes from. */

@@ -9,9 +9,8 @@
 import { existsSync } from 'node:fs'
 import type { FileHandle } from 'node:fs/promises'
 import { performance } from 'node:perf_hooks'
-import process from 'node:process'
 import { loadHeapAddon } from '../addon/heap-addon.js'
-import { CallSite, isError, messageOf, StillframeError } from '../base/errors.js'
+import { CallSite, codeOf, StillframeError } from '../base/errors.js'
 import { newId } from '../base/snapshot-id.js'
 import type { Trace } from '../base/tracing.js'
 import { forkJob } from '../heap/fork-job.js'
@@ -40,6 +39,7 @@ import { Publication } from './publication.js'
 import { Replica } from './replica.js'
 import type { RetentionRules } from './retention.js'
 import { type CaptureTrace, captures, prunes, tellArchive } from './trace.js'
+import { warn } from './warning.js'
 
 /** A capture whose options have been checked. */
 export interface CaptureWish {
@@ -60,7 +60,7 @@ export interface CaptureWish {
  */
 const longestChainFactor = 4
 
-const spoolRules = { retention: { last: 1 } }
+const spoolRetention = { last: 1 }
 
 export class ArchiveWriter {
   readonly directory: string
@@ -111,17 +111,20 @@ export class ArchiveWriter {
     isSpool = false,
   ): Promise<ArchiveWriter> {
     // What passes through a spool is kept for as long as the next frame builds on it.
-    const mark = isSpool ? spoolRules : options
-    const opened = await openForWriting(directory, mark, callSite)
+    const here = isSpool ? { ...options, retention: spoolRetention } : options
+    const opened = await openForWriting(directory, here, callSite)
     const { store } = options
     let writer: ArchiveWriter | undefined
     try {
-      const retention = isSpool ? options.retention : options.storeRetention
-      const onCopied = (): void => writer?.giveUpByRule()
-      const name = isSpool ? storeName : directory
-      const request = store && { directory, name, table: opened.table, store, retention, onCopied }
+      const request = store && {
+        directory,
+        name: isSpool ? storeName : directory,
+        table: opened.table,
+        store,
+        retention: isSpool ? options.retention : options.storeRetention,
+        onCopied: () => writer?.giveUpByRule(),
+      }
       const replica = request && (await Replica.open(request))
-      const here = isSpool ? { ...options, ...spoolRules } : options
       writer = new ArchiveWriter(directory, here, opened, replica, isSpool)
       return writer
     } catch (error) {
@@ -467,19 +470,8 @@ export class ArchiveWriter {
 
 /** What a frame builds on is missing or damaged. */
 function isOfParent(error: unknown): boolean {
-  const { code } = (error ?? {}) as { code?: unknown }
+  const code = codeOf(error)
   return (
     code === 'ERR_STILLFRAME_PARENT' || code === 'ERR_STILLFRAME_CORRUPT' || code === 'ERR_STILLFRAME_FORMAT'
   )
-}
-
-/** What goes wrong in the background, with no promise to reject. */
-function warn(error: unknown): void {
-  process.emitWarning(`stillframe: ${messageOf(error)}`, {
-    type: 'StillframeArchiveWarning',
-    ...(isError(error) && {
-      code: String((error as { code?: unknown }).code ?? ''),
-      detail: String(error.stack),
-    }),
-  })
 }

@@ -158,6 +158,11 @@ export function isError(value: unknown): value is Error {
   return Object.prototype.toString.call(value) === '[object DOMException]'
 }
 
+/** The code of whatever was thrown, of any realm; undefined if it has none. */
+export function codeOf(thrown: unknown): unknown {
+  return (thrown as { code?: unknown } | null | undefined)?.code
+}
+
 /** The message of an error, or whatever else was thrown, as text. */
 export function messageOf(thrown: unknown): string {
   return isError(thrown) ? thrown.message : String(thrown)

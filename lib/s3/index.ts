@@ -4,14 +4,5 @@
  * @module stillframe/s3
  */
 
-export type {
-  FetchedObject,
-  GetOptions,
-  ListedObject,
-  ObjectStore,
-  PutOptions,
-  StoredObject,
-  StoreOptions,
-  UploadOptions,
-} from '../store/store.js'
+export type * from '../store/index.js'
 export { type S3Options, s3 } from './s3.js'

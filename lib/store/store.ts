@@ -114,6 +114,12 @@ export function isObjectStore(value: unknown): value is ObjectStore {
   return methods.every((method) => typeof store[method] === 'function')
 }
 
+/** @internal @throws TypeError. */
+export function checkStore(value: unknown, name: string): ObjectStore {
+  if (isObjectStore(value)) return value
+  throw invalidArgType(name, 'an ObjectStore: directoryStore(), s3() or an object with its methods', value)
+}
+
 const maxKeyLength = 512
 const maxNameLength = 200
 

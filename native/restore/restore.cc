@@ -1,6 +1,7 @@
 #include "restore/restore.h"
 
 #include <cstring>
+#include <optional>
 #include <string_view>
 #include <unordered_map>
 #include <utility>
@@ -52,6 +53,7 @@ class RestoreWork {
   std::unordered_map<std::string_view, const Destination*> destinations_;  // by section
   ImageSweep sweep_;
   std::vector<std::vector<uint64_t>> to_read_;  // which pages, for the sweep
+  std::optional<uint64_t> runs_left_;           // that may be mapped
   bool fills_ = false;                          // the sweep has anything to fill
   RestoredFile restored_;
 };
@@ -96,10 +98,13 @@ Status RestoreWork::MakeRegion(uint32_t index) {
 }
 
 Status RestoreWork::LayOver(uint32_t index, RegionMemory* region) {
-  // Each run makes two mappings of one, and leaves most of them to the service.
-  constexpr size_t kPartOfMappings = 8;
-  const size_t most = plan_.max_mappings.value_or(MappingBudget()) / kPartOfMappings;
-  Overlay overlay = PlanOverlay(image_, index, most);
+  // Each run makes two mappings of one, and leaves most of them to the service. Counted once, for all sections.
+  constexpr uint64_t kPartOfMappings = 8;
+  if (!runs_left_) {
+    runs_left_ = (plan_.max_mappings ? *plan_.max_mappings : MappingBudget()) / kPartOfMappings;
+  }
+  Overlay overlay = PlanOverlay(image_, index, *runs_left_);
+  *runs_left_ -= overlay.runs.size();
   for (const OverlayRun& run : overlay.runs) {
     Status mapped =
         region->MapOver(run.offset, run.length, run.file->source().fd(), run.file_offset);

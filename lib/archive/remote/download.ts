@@ -8,7 +8,7 @@ import { constants } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
 import { crc32 } from 'node:zlib'
 import { StillframeError } from '../../base/errors.js'
-import { fromFile, removeFile } from '../../files/durable-file.js'
+import { fromFile, removeFile, writeAll } from '../../files/durable-file.js'
 import { type ObjectStore, storeFailure } from '../../store/store.js'
 import { digitsOf } from '../checked-json.js'
 import { isNotFound, toFailure } from './reading.js'
@@ -195,10 +195,7 @@ export function fileTarget(file: FileHandle, path: string): DownloadTarget {
   return {
     async write(offset, bytes) {
       try {
-        for (let done = 0; done < bytes.byteLength; ) {
-          const { bytesWritten } = await file.write(bytes, done, bytes.byteLength - done, offset + done)
-          done += bytesWritten
-        }
+        await writeAll(file, bytes, offset)
       } catch (error) {
         throw fromFile(error, path)
       }
@@ -206,7 +203,7 @@ export function fileTarget(file: FileHandle, path: string): DownloadTarget {
   }
 }
 
-/** Makes a file of the parts, for its owner only, and brings it to the disk. If anything fails, there is none. */
+/** Makes a file of the parts, for its owner only. It is read at once: nobody brings it to the disk. If anything fails, there is none. */
 export async function downloadFile(path: string, request: Omit<DownloadRequest, 'target'>): Promise<void> {
   const flags = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW
   const file = await open(path, flags, 0o600).catch((error: unknown) => {
@@ -214,9 +211,6 @@ export async function downloadFile(path: string, request: Omit<DownloadRequest, 
   })
   try {
     await downloadParts({ ...request, target: fileTarget(file, path) })
-    await file.sync().catch((error: unknown) => {
-      throw fromFile(error, path)
-    })
   } catch (error) {
     await removeFile(path).catch(() => {})
     throw error

@@ -13,7 +13,7 @@ import { encodeChecked } from '../checked-json.js'
 import { isCommit } from './boundary.js'
 import { leaseKey, leasePrefix } from './names.js'
 import { findNewest } from './newest.js'
-import { decodeMembers, isDamage, readChecked, toFailure } from './reading.js'
+import { decodeMembers, isDamage, isNotFound, readChecked, toFailure } from './reading.js'
 import type { RemoteFrame, RemoteState } from './remote-state.js'
 import { clockSlackMs } from './store-clock.js'
 import { backOff, type Surroundings } from './surroundings.js'
@@ -64,7 +64,7 @@ export async function takeLease(
       }
       failure = storeFailure(leaseKey(''), 'the archive moves on faster than a lease can be put')
     } catch (error) {
-      if (isDamage(error) || isNoArchive(error)) throw error
+      if (isDamage(error) || isNotFound(error)) throw error
       failure = error
     }
     await lease?.release().catch(() => {})
@@ -77,10 +77,6 @@ export function noArchive(): StillframeError {
     'ERR_STILLFRAME_NOT_FOUND',
     'There is no archive in the store, or none below this prefix',
   )
-}
-
-function isNoArchive(error: unknown): boolean {
-  return error instanceof StillframeError && error.code === 'ERR_STILLFRAME_NOT_FOUND'
 }
 
 class HeldLease implements Lease {

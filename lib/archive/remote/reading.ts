@@ -1,7 +1,7 @@
 /** Reading the small objects of the protocol from a store that is not believed. */
 
 import { Buffer } from 'node:buffer'
-import { StillframeError } from '../../base/errors.js'
+import { codeOf, StillframeError } from '../../base/errors.js'
 import { isSealed } from '../../store/seal.js'
 import { type FetchedObject, type ObjectStore, storeFailure } from '../../store/store.js'
 import { decodeChecked } from '../checked-json.js'
@@ -75,6 +75,7 @@ async function getWhole(store: ObjectStore, key: string): Promise<FetchedObject 
   }
 }
 
+/** By the code: a store may be an object of the user's, and throw errors of another realm. */
 export function isNotFound(error: unknown): boolean {
   return codeOf(error) === 'ERR_STILLFRAME_NOT_FOUND'
 }
@@ -87,11 +88,6 @@ export function isExists(error: unknown): boolean {
 /** Said of what was read, which does not become better when it is asked again. */
 export function isDamage(error: unknown): boolean {
   return codeOf(error) === 'ERR_STILLFRAME_CORRUPT'
-}
-
-/** A store may be an object of the user's, and throw errors of another realm. */
-function codeOf(error: unknown): unknown {
-  return typeof error === 'object' && error !== null ? (error as { code?: unknown }).code : undefined
 }
 
 /** What another attempt does not change. */
