@@ -142,6 +142,26 @@ test('captures do not wait for a store that is out of reach, and it gets all of 
   expect(await wrongIn(far, history)).toEqual([])
 })
 
+test('a directory that is begun anew while the store is out of reach gives no number there a second time', async () => {
+  const history = new History()
+  const store = new UnreliableStore()
+  const before = await openArchive(place(), { store })
+  for (let frame = 0; frame < 3; frame++) await history.take(before)
+  await before.copied()
+  await before.close()
+  rmSync(place(), { recursive: true })
+  store.fails = () => true
+  const archive = await openArchive(place(), { store })
+  for (let frame = 0; frame < 2; frame++) await history.take(archive)
+  expect((await listOf(archive)).map(({ number }) => number)).toEqual([1, 2])
+  store.fails = () => false
+  await archive.copied()
+  await archive.close()
+  const far = await openArchive(store, { readOnly: true })
+  expect(await numbersOf(far)).toEqual([1, 2, 3, 4, 5])
+  expect(await wrongIn(far, history)).toEqual([])
+})
+
 test('what a frame builds on comes with it, though it was given up before it could be copied', async () => {
   const history = new History()
   const store = new UnreliableStore()
