@@ -50,7 +50,7 @@ class Delta : public ::testing::Test {
     Saved saved{directory_.File(name)};
     if (is_delta) {
       Result<ParentMark> mark =
-          ReadParentSums({parent, {}, saved.path, &image, &plan_layout, control.value().sums(), [] {
+          ReadParentSums({parent, {}, {}, saved.path, &image, &plan_layout, control.value().sums(), [] {
                             return false;
                           }});
       if (!mark.ok()) {
@@ -268,7 +268,7 @@ TEST_F(ParentRefused, WhenTheDeltaWouldTakeItsPlace) {
   std::vector<PageSum> sums(layout.block_count * kPagesPerBlock);
   for (const std::string& target : {base_, middle_, newest_}) {
     Result<ParentMark> mark =
-        ReadParentSums({newest_, {}, target, &image, &layout, sums.data(), [] { return false; }});
+        ReadParentSums({newest_, {}, {}, target, &image, &layout, sums.data(), [] { return false; }});
     ASSERT_FALSE(mark.ok());
     EXPECT_EQ(mark.failure().code, FailureCode::kParent);
   }
@@ -286,7 +286,7 @@ TEST_F(ParentRefused, WhenItsSumsAreDamaged) {
   const ImageLayout layout = PlanLayout(image.sections, Layout::kPacked);
   std::vector<PageSum> sums(layout.block_count * kPagesPerBlock);
   Result<ParentMark> mark = ReadParentSums(
-      {newest_, {}, directory_.File("next"), &image, &layout, sums.data(), [] { return false; }});
+      {newest_, {}, {}, directory_.File("next"), &image, &layout, sums.data(), [] { return false; }});
   ASSERT_FALSE(mark.ok());
   EXPECT_EQ(mark.failure().code, FailureCode::kParent);
 }
