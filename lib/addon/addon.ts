@@ -17,6 +17,8 @@ export interface RegionHandle {
   readonly byteLength: number
   /** True while a capture (or a restore into it) uses the memory. */
   readonly busy: boolean
+  /** True while pages of it are still to come, of a lazy restore. */
+  readonly filling: boolean
   /** True while a record is kept of what is written to it. */
   readonly tracked: boolean
   /**
@@ -298,6 +300,35 @@ export interface NativeRestored {
   sections: RestoredSection[]
 }
 
+/** A restore whose memory is there at once. */
+export interface LazyPlan {
+  /** The file, and where to look for what it builds on; '' and none with `files`. */
+  path: string
+  parents: readonly string[]
+  /** The files of a chain whose bytes are asked for, from the newest on. */
+  files: readonly { name: string; byteLength: number }[]
+  /**
+   * With `files`: has to call `answer` once, now or later, on this thread, with all of these bytes, or else with the reason
+   * why there are none, and whether that is damage.
+   */
+  onRead: ((file: number, offset: number, length: number, answer: RangeAnswer) => void) | undefined
+  /** The memory is there: adoptLazily() takes the number, on any thread of the process. */
+  onOpen: (number: number) => void
+  verify: boolean
+  sections: string[] | undefined
+  maxBytes: number
+  limits: NativeReadLimits
+}
+
+export type RangeAnswer = (bytes: Uint8Array | undefined, reason?: string, isDamage?: boolean) => void
+
+export interface NativeLazyRestored extends NativeRestored {
+  /** Ends the filling at once. What is not there can then not be touched. Idempotent. */
+  cancel(): void
+  /** As that of a ReadJob. */
+  progress(into: Float64Array): void
+}
+
 export interface VerifyPlan {
   path: string
   parents: readonly string[]
@@ -353,6 +384,10 @@ export interface Addon {
     callback: Callback<{ problems: ImageProblem[]; info: ImageInfo | undefined }>,
   ): ReadJob
   restore(plan: RestorePlan, callback: Callback<NativeRestored>): ReadJob
+  /** The callback comes when all pages are there, or never will be. The memory is there when `plan.onOpen` is called. */
+  restoreLazily(plan: LazyPlan, callback: Callback<undefined>): ReadJob
+  /** The memory of a restoreLazily(), for the first who asks. */
+  adoptLazily(number: number): NativeLazyRestored | undefined
   /** Compares two frames by the sums of their pages; no page data is read. */
   compare(plan: ComparePlan, callback: Callback<SectionDifference[]>): ReadJob
   /** Opens a frame with all that it builds on. It stays open for as long as `chain` lives. */

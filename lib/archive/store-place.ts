@@ -8,6 +8,7 @@ import { replaceFile } from '../files/durable-file.js'
 import type { ObjectStore } from '../store/store.js'
 import { type Frame, toFrame } from './frame.js'
 import { type FrameTable, isKnown, type KnownEntry } from './frame-table.js'
+import { restoreFrameLazily } from './lazy-restore.js'
 import { encodeManifest, type Manifest } from './manifest.js'
 import { pathOf, storeName } from './names.js'
 import {
@@ -81,12 +82,14 @@ export class StorePlace {
   ): Promise<ArchiveRestored<Meta>> {
     const place = { ...request, directory: storeName, onDamaged: () => {} }
     const lease = await this.#lease()
+    let isLent = false
     try {
       const table = lease === undefined ? await this.table() : tableOf(lease.frames)
       const skipped: SkippedFrame[] = []
       for (const entry of candidates(table, request.wish)) {
         try {
           const restored = await this.#restoreOne<Meta>(request, table, entry as KnownEntry, lease)
+          isLent = request.options.mode === 'lazy'
           return Object.assign(restored, { skipped, frame: toFrame(entry as KnownEntry, [], 'store') })
         } catch (error) {
           if (!isDamage(error) || request.onDamage === 'throw') throw error
@@ -95,7 +98,7 @@ export class StorePlace {
       }
       throw table.listed().length === 0 ? nothingYet(place) : nothingThere(place, skipped)
     } finally {
-      await lease?.release().catch(() => {})
+      if (!isLent) await lease?.release().catch(() => {})
     }
   }
 
@@ -111,6 +114,10 @@ export class StorePlace {
         'ERR_STILLFRAME_PARENT',
         `Frame ${entry.number} of ${storeName} builds on frame ${missing}, which is not there`,
       )
+    }
+    if (options.mode === 'lazy') {
+      const frame = { store: this.#store, spool: this.#spool, entry, chain: entries, options, lease }
+      return (await restoreFrameLazily<Meta>(frame)) as ArchiveRestored<Meta>
     }
     const spool = await makeSpool(this.#spool)
     const { directory } = spool

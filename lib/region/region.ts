@@ -220,11 +220,25 @@ export function regionOfBuffer(buffer: ArrayBufferLike): Region | undefined {
  * @param consequence - completes "the region is closed: …".
  * @throws StillframeError `ERR_STILLFRAME_CLOSED`.
  */
-export function openHandle(region: Region, consequence: string): RegionHandle {
+function openHandle(region: Region, consequence: string): RegionHandle {
   const handle = handleOf(region)
   if (handle === undefined) {
     const message = `the region '${region.name}' is closed: ${consequence}. Allocate a new one`
     throw new StillframeError('ERR_STILLFRAME_CLOSED', message)
   }
   return handle
+}
+
+/**
+ * The same, for whoever reads or writes all of the memory.
+ *
+ * @throws StillframeError `ERR_STILLFRAME_CLOSED`; `ERR_STILLFRAME_BUSY` while pages of it are still to come.
+ */
+export function fullHandle(region: Region, consequence: string): RegionHandle {
+  const handle = openHandle(region, consequence)
+  if (!handle.filling) return handle
+  throw new StillframeError(
+    'ERR_STILLFRAME_BUSY',
+    `not all of the region '${region.name}' is there yet: ${consequence}. Await 'ready' of what restore() has returned`,
+  )
 }

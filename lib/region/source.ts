@@ -11,7 +11,7 @@ import {
   isResizable,
   type WebAssemblyMemory,
 } from './extent.js'
-import { isAnonymous, isRegion, openHandle, type Region, regionOfBuffer, wantsHugePages } from './region.js'
+import { fullHandle, isAnonymous, isRegion, type Region, regionOfBuffer, wantsHugePages } from './region.js'
 
 /**
  * Memory to capture. A typed array or DataView stands for its own bytes only, and a
@@ -95,7 +95,7 @@ function resolveSource(value: unknown, name: string, label: string): ResolvedSou
 function partOfRegion(owner: Region, view: unknown, name: string, label: string): ResolvedSource {
   // This comes before the bounds: the buffer of a closed region is detached, and "closed" is the
   // better reason.
-  const region = openHandle(owner, `${label} cannot be captured`)
+  const region = fullHandle(owner, `${label} cannot be captured`)
   const part = view === undefined ? undefined : extentOf(view, label)
   const byteLength = part?.byteLength ?? owner.byteLength
   const extent = byteLength === owner.byteLength ? undefined : part

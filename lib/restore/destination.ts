@@ -5,7 +5,7 @@ import type { NativeDestination, RegionHandle } from '../addon/addon.js'
 import { invalidArgType, invalidArgValue, StillframeError } from '../base/errors.js'
 import { checkSectionName } from '../base/validate.js'
 import { bufferOf, bufferOfMemory, type Extent, extentOf, type WebAssemblyMemory } from '../region/extent.js'
-import { isRegion, openHandle, type Region, regionOfBuffer } from '../region/region.js'
+import { fullHandle, isRegion, type Region, regionOfBuffer } from '../region/region.js'
 
 /** Memory that a section can be restored into, from its first byte on. */
 export type RestoreTarget = Region | ArrayBuffer | SharedArrayBuffer | ArrayBufferView | WebAssemblyMemory
@@ -53,7 +53,7 @@ function resolveDestination(section: string, value: unknown): ResolvedDestinatio
   checkSectionName(section, 'the name of a section in options.into')
   const label = `options.into['${section}']`
   if (isRegion(value)) {
-    const region = openHandle(value, `${label} cannot be filled`)
+    const region = fullHandle(value, `${label} cannot be filled`)
     const locate = () => extentOf(region.buffer(), label) as Extent
     return { name: section, byteLength: value.byteLength, region, inRegion: true, locate }
   }
@@ -61,7 +61,7 @@ function resolveDestination(section: string, value: unknown): ResolvedDestinatio
   const buffer = bufferOfMemory(value) ?? bufferOf(value)
   if (buffer === undefined) throw invalidArgType(label, expected, value)
   const owner = regionOfBuffer(buffer)
-  const handle = owner && openHandle(owner, `${label} cannot be filled`)
+  const handle = owner && fullHandle(owner, `${label} cannot be filled`)
   const locate = () => extentOf(bufferOfMemory(value) ?? value, label) as Extent
   const { byteLength } = locate()
   const region = byteLength === owner?.byteLength ? handle : undefined

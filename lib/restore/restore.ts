@@ -1,6 +1,6 @@
 /** Getting memory back from a snapshot file. */
 
-import type { NativeReadLimits, NativeRestored, RestorePlan } from '../addon/addon.js'
+import type { NativeLazyRestored, NativeReadLimits, NativeRestored, RestorePlan } from '../addon/addon.js'
 import { loadAddon } from '../addon/load.js'
 import { CallSite, invalidArgType, invalidArgValue, StillframeError } from '../base/errors.js'
 import type { JsonValue } from '../base/metadata.js'
@@ -22,6 +22,7 @@ import {
   resolveDestinations,
   toNativeDestination,
 } from './destination.js'
+import { type Filling, fillLazily } from './filling.js'
 import { type SnapshotInfo, toSnapshotInfo } from './inspect.js'
 import { checkLimits, type ReadLimits } from './limits.js'
 import { checkParents, type ParentOptions } from './parents.js'
@@ -36,10 +37,12 @@ export interface RestoreOptions extends ParentOptions {
    * `'map'`: a private mapping of the file, made in an instant. Pages are read when they are
    * touched, and the file must stay as it is for as long as the regions live (replacing it by a new
    * snapshot is fine, writing into it is not). Compressed files are refused. `'copy'`: fresh
-   * memory, independent of the file. Default: `'map'`, and `'copy'` for compressed files. See
+   * memory, independent of the file. `'lazy'`: the same, but handed out at once: each page is read and
+   * checked when it is touched, and all others in the background; whoever touches one waits for it. See
+   * {@link Restored.ready} for how it ends. Default: `'map'`, and `'copy'` for compressed files. See
    * docs/RESTORE.md.
    */
-  mode?: 'map' | 'copy' | undefined
+  mode?: 'map' | 'copy' | 'lazy' | undefined
   /**
    * True: the pages of mapped regions are read in the background, in order, so that later accesses
    * need not wait for the disk. Reading ends by itself, or when the regions are closed. Default
@@ -48,8 +51,8 @@ export interface RestoreOptions extends ParentOptions {
   prefetch?: boolean | undefined
   /**
    * True (default): all bytes are read and their checksums compared before any memory is handed
-   * out. False: only the header, the section table and the index are checked, and the pages are
-   * trusted.
+   * out; with mode `'lazy'` each block before any of it can be seen. False: only the header, the
+   * section table and the index are checked, and the pages are trusted.
    */
   verify?: boolean | undefined
   /**
@@ -84,7 +87,8 @@ export interface RestoreOptions extends ParentOptions {
  * Rejects with TypeError or RangeError for wrong arguments (including sections that the file does
  * not have, destinations that are too small, and files that ask for more than `maxBytes` or
  * `limits` allow), with the signal's reason, and with a StillframeError: `FORMAT`, `VERSION`,
- * `CORRUPT`, `IO`, and for destinations `BUSY` or `CLOSED`.
+ * `CORRUPT`, `IO`, for destinations `BUSY` or `CLOSED`, and with mode `'lazy'` `ENGINE_UNAVAILABLE` where the process may not use
+ * userfaultfd.
  */
 export async function restore<Meta = JsonValue>(
   path: string | URL,
@@ -96,8 +100,46 @@ export async function restore<Meta = JsonValue>(
   return await restores.promise(
     () => ({ path: file }),
     wish.signal,
-    () => restoreAs<Meta>(file, wish, callSite),
+    () =>
+      wish.mode === 'lazy'
+        ? restoreLazily<Meta>(file, wish, callSite)
+        : restoreAs<Meta>(file, wish, callSite),
   )
+}
+
+async function restoreLazily<Meta>(
+  file: string,
+  wish: RestoreWish,
+  callSite: CallSite,
+): Promise<Restored<Meta>> {
+  const { parents } = wish
+  const { filling, native } = await fillLazily({
+    path: file,
+    callSite,
+    wish,
+    start: ({ plan, onOpen, onEnd }) => {
+      const lazyPlan = { ...plan, path: file, parents, files: [], onRead: undefined, onOpen }
+      const job = loadAddon().restoreLazily(lazyPlan, onEnd)
+      return () => job.cancel()
+    },
+  })
+  return restoredLazily<Meta>(native, file, filling)
+}
+
+/** @internal */
+export function restoredLazily<Meta>(
+  native: NativeLazyRestored,
+  path: string,
+  filling: Filling,
+): Restored<Meta> {
+  try {
+    return makeRestored(native, path, true, filling) as Restored<Meta>
+  } catch (error) {
+    // The metadata is no JSON.
+    filling.close()
+    closeAll(native)
+    throw error
+  }
 }
 
 async function restoreAs<Meta>(file: string, wish: RestoreWish, callSite: CallSite): Promise<Restored<Meta>> {
@@ -112,7 +154,7 @@ async function restoreAs<Meta>(file: string, wish: RestoreWish, callSite: CallSi
   const plan: RestorePlan = {
     path: file,
     parents: wish.parents,
-    mode: wish.mode,
+    mode: wish.mode as RestorePlan['mode'],
     verify: wish.verify,
     prefetch: wish.prefetch,
     sections: wish.sections,
@@ -142,7 +184,12 @@ function closeAll({ sections }: NativeRestored): void {
   for (const { region } of sections) region?.close()
 }
 
-let makeRestored: (native: NativeRestored, path: string, anonymous: boolean) => Restored<unknown>
+let makeRestored: (
+  native: NativeRestored,
+  path: string,
+  anonymous: boolean,
+  filling?: Filling,
+) => Restored<unknown>
 
 /** What {@link restore} returns. */
 export class Restored<Meta = JsonValue> {
@@ -154,16 +201,25 @@ export class Restored<Meta = JsonValue> {
   /** As given to `snapshot()`; undefined if there was none. */
   readonly metadata: Meta | undefined
   readonly info: SnapshotInfo<Meta>
+  /**
+   * Settled when all memory is there: at once, but for mode `'lazy'`. It rejects with a StillframeError when a page cannot be read
+   * or is damaged (`CORRUPT`, `IO`), with the reason of the signal, and with `CLOSED` if the memory is closed before. Whatever is
+   * not there then can never be touched: whoever does so, or is waiting for it, gets a SIGSEGV, a system call `EFAULT`.
+   */
+  readonly ready: Promise<void>
+  readonly #filling: Filling | undefined
 
   static {
-    makeRestored = (native, path, anonymous) => new Restored(native, path, anonymous)
+    makeRestored = (...args) => new Restored(...args)
   }
 
-  private constructor(native: NativeRestored, path: string, anonymous: boolean) {
+  private constructor(native: NativeRestored, path: string, anonymous: boolean, filling?: Filling) {
     if (native?.sections === undefined)
       throw new TypeError('Restored has no public constructor: use restore()')
     this.info = toSnapshotInfo<Meta>(native.info, path)
     this.metadata = this.info.metadata
+    this.#filling = filling
+    this.ready = filling?.ready ?? Promise.resolve()
     // Without a prototype: a section may be called '__proto__'.
     this.regions = Object.create(null) as Record<string, Region>
     for (const { name, region } of native.sections) {
@@ -172,13 +228,14 @@ export class Restored<Meta = JsonValue> {
   }
 
   /**
-   * Closes all `regions` that are still open, but no memory of the caller.
+   * Closes all `regions` that are still open, but no memory of the caller. It ends a lazy restore.
    *
    * @throws StillframeError `ERR_STILLFRAME_BUSY`, before any is closed, if a snapshot uses one of
    *   them.
    */
   close(): void {
     const regions = Object.values(this.regions)
+    this.#filling?.close()
     const busy = regions.find(isBusy)
     if (busy !== undefined) {
       throw new StillframeError(
@@ -200,9 +257,10 @@ export class Restored<Meta = JsonValue> {
   }
 }
 
-interface RestoreWish {
+/** @internal */
+export interface RestoreWish {
   readonly parents: readonly string[]
-  readonly mode: 'any' | 'map' | 'copy'
+  readonly mode: 'any' | 'map' | 'copy' | 'lazy'
   readonly verify: boolean
   readonly prefetch: boolean
   readonly destinations: readonly ResolvedDestination[]
@@ -226,14 +284,19 @@ export const restoreOptionNames = [
   'onProgress',
 ] as const satisfies readonly (keyof RestoreOptions)[]
 
+const modes = ['map', 'copy', 'lazy'] as const
 const known = ['parents', ...restoreOptionNames] as const satisfies readonly (keyof RestoreOptions)[]
 
-function checkRestoreOptions(options: unknown): RestoreWish {
+/** @internal */
+export function checkRestoreOptions(options: unknown): RestoreWish {
   const given = checkOptions(options, known)
   const destinations = given.into === undefined ? [] : resolveDestinations(given.into)
+  if (given.mode === 'lazy' && destinations.length > 0) {
+    throw invalidArgValue("options.into cannot be given with mode 'lazy', which makes regions of its own")
+  }
   return {
     parents: checkParents(given.parents),
-    mode: given.mode === undefined ? 'any' : checkChoice(given.mode, 'options.mode', ['map', 'copy']),
+    mode: given.mode === undefined ? 'any' : checkChoice(given.mode, 'options.mode', modes),
     verify: checkBoolean(given.verify, 'options.verify', true),
     prefetch: checkBoolean(given.prefetch, 'options.prefetch', false),
     destinations,

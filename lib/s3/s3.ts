@@ -12,6 +12,7 @@ import {
 } from '@aws-sdk/client-s3'
 import { invalidArgType, invalidArgValue, StillframeError } from '../base/errors.js'
 import { checkOptions } from '../base/validate.js'
+import type { StoreRecipe } from '../store/recipe.js'
 import {
   checkGet,
   checkKey,
@@ -89,6 +90,12 @@ class S3Store implements ObjectStore {
     this.#client = client
     this.#bucket = bucket
     this.#prefix = prefix
+  }
+
+  async recipe(): Promise<StoreRecipe> {
+    // Not before it is needed: it brings what only other threads use.
+    const { recipeOf } = await import('./other-thread.js')
+    return await recipeOf(this.#client, this.#bucket, this.#prefix)
   }
 
   async put(key: string, body: Uint8Array, options?: PutOptions): Promise<{ etag: string }> {

@@ -17,6 +17,7 @@ import { setTimeout } from 'node:timers/promises'
 import { checkDirectory } from '../base/path.js'
 import { fromFile, removeFile, syncDirectory, writeAll } from '../files/durable-file.js'
 import { type LockKind, lockNow, tryLock } from '../files/file-lock.js'
+import type { StoreRecipe } from './recipe.js'
 import {
   type CheckedPut,
   checkGet,
@@ -74,7 +75,8 @@ interface OpenObject {
 const patienceMs = 30_000
 const intervalMs = 2
 
-class DirectoryStore implements ObjectStore {
+/** @internal */
+export class DirectoryStore implements ObjectStore {
   readonly #path: string
   /** The same without symbolic links, once the directory is ready to be written to. */
   #ready: Promise<string> | undefined
@@ -99,6 +101,10 @@ class DirectoryStore implements ObjectStore {
     const { size, signal } = checkUpload(stream, options)
     const how = { ifAbsent: false, ifMatch: undefined, signal }
     return await this.#publish(key, bytesOf(key, stream, { size, signal }), how)
+  }
+
+  recipe(): StoreRecipe {
+    return { module: new URL('./waiting-directory.js', import.meta.url).href, data: this.#path }
   }
 
   async get(key: string, options?: GetOptions): Promise<FetchedObject> {

@@ -1,6 +1,7 @@
 /** The keys that objects are sealed with: whose they are, and how they are told from one another. */
 
 import { createHmac, createSecretKey, KeyObject } from 'node:crypto'
+import type { MessagePort } from 'node:worker_threads'
 import { invalidArgType, invalidArgValue, messageOf, StillframeError } from '../base/errors.js'
 import { checkOptions } from '../base/validate.js'
 
@@ -128,4 +129,57 @@ export class Keys {
       `${what} is sealed with key '${id}', which is not the one that was given. Pass that key, or a keyProvider that has it`,
     )
   }
+}
+
+interface KeyAnswer {
+  readonly id: string
+  readonly key?: CheckedKey | undefined
+  readonly error?: string
+}
+
+/** @internal Answers the {@link keysFrom} of another thread, for as long as that asks. It keeps no process alive. */
+export function answerWithKeys(port: MessagePort, keys: Keys): void {
+  port.on('message', (id: string) => {
+    keys.byId(id, 'An object').then(
+      (key) => port.postMessage({ id, key } satisfies KeyAnswer),
+      (error: unknown) => port.postMessage({ id, error: messageOf(error) } satisfies KeyAnswer),
+    )
+  })
+  port.unref()
+}
+
+/** @internal Keys that another thread has; each is asked for once. */
+export function keysFrom(port: MessagePort): Keys {
+  const asked = new Map<string, PromiseWithResolvers>()
+  port.on('message', ({ id, key, error }: KeyAnswer) => {
+    if (key !== undefined) asked.get(id)?.resolve(key)
+    else asked.get(id)?.reject(new StillframeError('ERR_STILLFRAME_KEY', error ?? ''))
+  })
+  port.unref()
+  return new Keys((id) => {
+    if (id === undefined) return undefined
+    let waiting = asked.get(id)
+    if (waiting === undefined) {
+      waiting = withResolvers()
+      asked.set(id, waiting)
+      port.postMessage(id)
+    }
+    return waiting.promise
+  })
+}
+
+interface PromiseWithResolvers {
+  readonly promise: Promise<CheckedKey>
+  resolve(key: CheckedKey): void
+  reject(error: Error): void
+}
+
+function withResolvers(): PromiseWithResolvers {
+  let resolve = (_key: CheckedKey): void => {}
+  let reject = (_error: Error): void => {}
+  const promise = new Promise<CheckedKey>((fulfil, refuse) => {
+    resolve = fulfil
+    reject = refuse
+  })
+  return { promise, resolve, reject }
 }

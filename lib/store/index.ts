@@ -1,5 +1,6 @@
 /** What users see of stores, whichever module they have it from. */
 
+export type { StoreRecipe } from './recipe.js'
 export type {
   FetchedObject,
   GetOptions,

@@ -1,5 +1,6 @@
 /** A part of a store: the objects whose keys begin with a prefix, which is not seen. */
 
+import { recipeOf, type StoreRecipe, storeOf } from './recipe.js'
 import {
   checkKey,
   checkPrefix,
@@ -21,6 +22,11 @@ export class PrefixedStore implements ObjectStore {
   constructor(store: ObjectStore, name: string) {
     this.#store = store
     this.#prefix = `${checkKey(name, 'prefix')}/`
+  }
+
+  async recipe(): Promise<StoreRecipe> {
+    const { transfer = [], ...inner } = await recipeOf(this.#store)
+    return { module: import.meta.url, data: { inner, name: this.#prefix.slice(0, -1) }, transfer }
   }
 
   async put(key: string, body: Uint8Array, options?: PutOptions): Promise<{ etag: string }> {
@@ -57,4 +63,15 @@ export class PrefixedStore implements ObjectStore {
   #whole(key: string): string {
     return this.#prefix + checkKey(key)
   }
+}
+
+/** For `recipe()`. */
+export async function openStore({
+  inner,
+  name,
+}: {
+  readonly inner: StoreRecipe
+  readonly name: string
+}): Promise<ObjectStore> {
+  return new PrefixedStore(await storeOf(inner), name)
 }

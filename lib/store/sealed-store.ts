@@ -2,7 +2,9 @@
 
 import { Buffer } from 'node:buffer'
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import type { Keys } from './encryption.js'
+import { MessageChannel, type MessagePort } from 'node:worker_threads'
+import { answerWithKeys, type Keys, keysFrom } from './encryption.js'
+import { recipeOf, type StoreRecipe, storeOf } from './recipe.js'
 import {
   blockBytes,
   blockCount,
@@ -57,6 +59,14 @@ export class SealedStore implements ObjectStore {
   constructor(store: ObjectStore, keys: Keys) {
     this.#store = store
     this.#keys = keys
+  }
+
+  /** The keys stay here; each that the other thread needs is handed to it. */
+  async recipe(): Promise<StoreRecipe> {
+    const { transfer = [], ...inner } = await recipeOf(this.#store)
+    const { port1, port2 } = new MessageChannel()
+    answerWithKeys(port1, this.#keys)
+    return { module: import.meta.url, data: { inner, port: port2 }, transfer: [...transfer, port2] }
   }
 
   async put(key: string, body: Uint8Array, options?: PutOptions): Promise<{ etag: string }> {
@@ -195,4 +205,15 @@ async function openBlocks(
 /** The same memory. */
 function toBuffer({ buffer, byteOffset, byteLength }: Uint8Array): Buffer {
   return Buffer.from(buffer, byteOffset, byteLength)
+}
+
+/** For `recipe()`. */
+export async function openStore({
+  inner,
+  port,
+}: {
+  readonly inner: StoreRecipe
+  readonly port: MessagePort
+}): Promise<ObjectStore> {
+  return new SealedStore(await storeOf(inner), keysFrom(port))
 }

@@ -5,6 +5,7 @@
 
 import { invalidArgType, invalidArgValue, outOfRange, StillframeError } from '../base/errors.js'
 import { checkInteger, checkOptions, checkSignal } from '../base/validate.js'
+import type { StoreRecipe } from './recipe.js'
 
 /** What a store tells of an object. */
 export interface StoredObject {
@@ -103,6 +104,11 @@ export interface ObjectStore {
     stream: AsyncIterable<Uint8Array>,
     options?: UploadOptions,
   ): Promise<{ etag: string; size: number }>
+  /**
+   * How another thread gets the same store. Only restores with mode `'lazy'` need it: a thread that touches a page waits until another
+   * one has fetched it. What it fetches with must not need the threads of libuv's pool, which may be waiting too.
+   */
+  recipe?(): StoreRecipe | Promise<StoreRecipe>
 }
 
 const methods = ['put', 'get', 'head', 'list', 'delete', 'upload'] as const

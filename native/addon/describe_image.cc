@@ -57,6 +57,17 @@ ReadLimits LimitsOf(Reader* plan) {
   });
 }
 
+std::optional<std::vector<std::string>> SectionsOf(Reader* plan) {
+  const napi_value sections = plan->Get("sections");
+  if (plan->TypeOf(sections) != napi_object) return std::nullopt;
+  std::vector<std::string> chosen;
+  Reader names(plan->env(), sections);
+  const uint32_t length = names.Length();
+  for (uint32_t i = 0; i < length && names.ok(); i++) chosen.push_back(names.Text(names.At(i)));
+  plan->Include(names);
+  return chosen;
+}
+
 std::vector<std::string> ParentsOf(Reader* plan) {
   std::vector<std::string> parents;
   Reader paths(plan->env(), plan->Get("parents"));

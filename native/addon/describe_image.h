@@ -3,6 +3,7 @@
 
 #include <napi.h>
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -21,5 +22,7 @@ napi_value DescribeProblems(Napi::Env env, const std::vector<ImageProblem>& prob
 ReadLimits LimitsOf(Reader* plan);
 // And `parents`: where to look for what a file builds on.
 std::vector<std::string> ParentsOf(Reader* plan);
+// And `sections`: which to restore; none: all.
+std::optional<std::vector<std::string>> SectionsOf(Reader* plan);
 
 }  // namespace stillframe

@@ -35,7 +35,30 @@ Napi::Value ReadJob::Run(const Napi::CallbackInfo& info, const Napi::Function& c
 
 void ReadJob::OnCancel(napi_env /*env*/, napi_callback_info /*info*/) { Cancel(); }
 
+void ReadJob::Cancel() {
+  control.cancelled = true;
+  std::function<void()> hook;
+  {
+    const std::lock_guard lock(mutex_);
+    hook = when_cancelled_;
+    answered_.notify_all();
+  }
+  if (hook) hook();
+}
+
+void ReadJob::WhenCancelled(std::function<void()> hook) {
+  {
+    const std::lock_guard lock(mutex_);
+    when_cancelled_ = hook;
+  }
+  if (control.cancelled) hook();
+}
+
 void ReadJob::OnProgress(napi_env env, napi_callback_info info) {
+  WriteProgress(env, info, control);
+}
+
+void WriteProgress(napi_env env, napi_callback_info info, const ReadControl& control) {
   size_t count = 1;
   napi_value numbers = nullptr;
   void* data = nullptr;

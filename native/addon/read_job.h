@@ -34,6 +34,10 @@ class ReadJob final : public Job, public std::enable_shared_from_this<ReadJob> {
   // Answer() otherwise. On the job's thread only. A cancellation does not wait. The first answer counts: a task that
   // failed may already have arranged for the other.
   Status OnJsThread(std::function<Status(Napi::Env)> task);
+  // Runs `task` on the JS thread some time before the end of the job is told, and does not wait.
+  void Tell(std::function<void(Napi::Env)> task) { environment_->Post(std::move(task)); }
+  // Calls `hook` when the job is cancelled, at once if it is already. The last one counts. On the job's thread.
+  void WhenCancelled(std::function<void()> hook);
   void Answer(Status answer) {
     const std::lock_guard lock(mutex_);
     if (!answer_) answer_ = std::move(answer);
@@ -44,11 +48,7 @@ class ReadJob final : public Job, public std::enable_shared_from_this<ReadJob> {
     Cancel();
     thread_.Join();
   }
-  void Cancel() {
-    control.cancelled = true;
-    const std::lock_guard lock(mutex_);
-    answered_.notify_all();
-  }
+  void Cancel();
 
   // The chunk that OnJsThread handed over is dealt with.
   void OnDone(napi_env env, napi_callback_info info);
@@ -65,6 +65,10 @@ class ReadJob final : public Job, public std::enable_shared_from_this<ReadJob> {
   std::mutex mutex_;
   std::condition_variable answered_;
   std::optional<Status> answer_;
+  std::function<void()> when_cancelled_;
 };
+
+// bytes_done and bytes_total, into the Float64Array that is the first argument.
+void WriteProgress(napi_env env, napi_callback_info info, const ReadControl& control);
 
 }  // namespace stillframe

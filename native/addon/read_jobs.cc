@@ -7,6 +7,7 @@
 
 #include "addon/builder.h"
 #include "addon/describe_image.h"
+#include "addon/lazy_job.h"
 #include "addon/read_job.h"
 #include "addon/reader.h"
 #include "addon/restore_job.h"
@@ -144,6 +145,7 @@ void DefineReadJobs(Napi::Env env, Napi::Object exports) {
   exports.Set("inspect", Napi::Function::New(env, Inspect));
   exports.Set("verify", Napi::Function::New(env, Verify));
   exports.Set("restore", Napi::Function::New(env, StartRestore));
+  DefineLazyJobs(env, exports);
 }
 
 }  // namespace stillframe

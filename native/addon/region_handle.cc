@@ -19,6 +19,7 @@ Napi::Function RegionHandle::Define(Napi::Env env) {
                    InstanceMethod<&RegionHandle::PrepareWrite>("prepareWrite"),
                    InstanceAccessor<&RegionHandle::ByteLength>("byteLength"),
                    InstanceAccessor<&RegionHandle::Busy>("busy"),
+                   InstanceAccessor<&RegionHandle::Filling>("filling"),
                    InstanceAccessor<&RegionHandle::Tracked>("tracked"),
                    InstanceAccessor<&RegionHandle::WrittenBytes>("writtenBytes")});
   Environment::Of(env)->region_constructor = Napi::Persistent(constructor);
@@ -92,6 +93,10 @@ Napi::Value RegionHandle::ByteLength(const Napi::CallbackInfo& info) {
 
 Napi::Value RegionHandle::Busy(const Napi::CallbackInfo& info) {
   return Napi::Boolean::New(info.Env(), memory_ && memory_->busy());
+}
+
+Napi::Value RegionHandle::Filling(const Napi::CallbackInfo& info) {
+  return Napi::Boolean::New(info.Env(), memory_ && memory_->filling());
 }
 
 Napi::Value RegionHandle::Tracked(const Napi::CallbackInfo& info) {

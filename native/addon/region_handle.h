@@ -24,6 +24,7 @@ class RegionHandle : public Napi::ObjectWrap<RegionHandle> {
   Napi::Value Buffer(const Napi::CallbackInfo& info);
   Napi::Value ByteLength(const Napi::CallbackInfo& info);
   Napi::Value Busy(const Napi::CallbackInfo& info);
+  Napi::Value Filling(const Napi::CallbackInfo& info);
   Napi::Value Tracked(const Napi::CallbackInfo& info);
   Napi::Value WrittenBytes(const Napi::CallbackInfo& info);
   void PrepareWrite(const Napi::CallbackInfo& info);

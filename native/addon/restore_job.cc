@@ -55,15 +55,7 @@ RestoreRequest ReadRequest(Reader* object) {
   const double mappings =
       object->Group("limits", [](Reader* limits) { return limits->Number("mappings"); });
   if (mappings >= 0) plan.max_mappings = static_cast<uint64_t>(mappings);
-  const napi_value sections = object->Get("sections");
-  if (object->TypeOf(sections) == napi_object) {
-    plan.sections.emplace();
-    Reader names(object->env(), sections);
-    const uint32_t length = names.Length();
-    for (uint32_t i = 0; i < length && names.ok(); i++)
-      plan.sections->push_back(names.Text(names.At(i)));
-    object->Include(names);
-  }
+  plan.sections = SectionsOf(object);
   Reader into(object->env(), object->Get("into"));
   into.Include(*object);
   const uint32_t length = into.Length();

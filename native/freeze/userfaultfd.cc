@@ -35,18 +35,6 @@ constexpr int kUnreadInPassing = 100;
 // signal came.
 constexpr int kTriesAtOnce = 1000;
 
-// A descriptor, or -errno.
-int OpenUserfaultfd(FaultVariant variant) {
-  if (StepDisabled("userfaultfd")) return -ENOSYS;
-  const unsigned flags = O_CLOEXEC | O_NONBLOCK;
-  if (variant == FaultVariant::kSignal) return sys::Userfaultfd(flags | UFFD_USER_MODE_ONLY);
-  if (StepDisabled("userfaultfd_thread")) return -EPERM;
-  const int fd = sys::Userfaultfd(flags);
-  if (fd != -EPERM) return fd;
-  const UniqueFd device(sys::Open(AT_FDCWD, "/dev/userfaultfd", O_RDWR | O_CLOEXEC, 0));
-  return device.valid() ? sys::Ioctl(device.get(), USERFAULTFD_IOC_NEW, flags) : -EPERM;
-}
-
 // 0, or -errno.
 int Negotiate(int fd, FaultVariant variant) {
   uffdio_api api{};
@@ -82,6 +70,17 @@ int ChangeProtection(int fd, std::byte* start, size_t length, uint64_t mode) {
 }
 
 }  // namespace
+
+int OpenUserfaultfd(FaultVariant variant) {
+  if (StepDisabled("userfaultfd")) return -ENOSYS;
+  const unsigned flags = O_CLOEXEC | O_NONBLOCK;
+  if (variant == FaultVariant::kSignal) return sys::Userfaultfd(flags | UFFD_USER_MODE_ONLY);
+  if (StepDisabled("userfaultfd_thread")) return -EPERM;
+  const int fd = sys::Userfaultfd(flags);
+  if (fd != -EPERM) return fd;
+  const UniqueFd device(sys::Open(AT_FDCWD, "/dev/userfaultfd", O_RDWR | O_CLOEXEC, 0));
+  return device.valid() ? sys::Ioctl(device.get(), USERFAULTFD_IOC_NEW, flags) : -EPERM;
+}
 
 Feature Userfaultfd::Probe(FaultVariant variant) {
   Feature feature;

@@ -21,6 +21,9 @@ namespace stillframe {
 
 enum class FaultVariant : uint8_t { kThread, kSignal };
 
+// A new one, without any feature asked for yet: of kThread it sees faults of the kernel, too. Or -errno.
+int OpenUserfaultfd(FaultVariant variant);
+
 class Userfaultfd {
  public:
   // What is to be done with faults, on their thread.

@@ -5,11 +5,14 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "base/sys.h"
+#include "base/thread.h"
 #include "base/unique_fd.h"
 
 namespace stillframe {
@@ -17,6 +20,8 @@ namespace {
 
 // Each reads its parent before itself: so deep may that go.
 constexpr size_t kLongestChain = 1000;
+// At a time, of those that take long.
+constexpr size_t kOpeners = 16;
 
 std::string DirectoryOf(const std::string& path) {
   const size_t slash = path.rfind('/');
@@ -49,6 +54,28 @@ std::string IdOfFile(const std::string& path) {
   if (sys::Pread(fd.get(), &header, sizeof header, 0) != sizeof header) return "";
   if (memcmp(header.magic, kHeaderMagic, sizeof kHeaderMagic) != 0) return "";
   return IdOf(header.id);
+}
+
+bool IsParentOf(const ImageFile& parent, const ImageFile& child) {
+  return IdOf(parent.header().id) == IdOf(child.header().parent_id) &&
+         parent.trailer().state == child.header().parent_state;
+}
+
+// From the newest on.
+Result<ImageFile> Assemble(std::vector<ImageFile> files, const std::vector<std::string>& paths) {
+  // From the full file on.
+  for (size_t i = files.size() - 1; i > 0; i--) {
+    ImageFile& child = files[i - 1];
+    child.BuildOn(std::make_unique<ImageFile>(std::move(files[i])), paths[i]);
+    if (Status covers = child.CheckCover(); !covers.ok()) {
+      Failure failure = covers.failure();
+      if (i > 1) {
+        failure.message = "in the parent file " + paths[i - 1] + ": " + failure.message;
+      }
+      return failure;
+    }
+  }
+  return std::move(files.front());
 }
 
 }  // namespace
@@ -98,7 +125,7 @@ Result<std::unique_ptr<ImageFile>> ParentSearch::Find(const ImageFile& child,
         tried += "; " + candidate->second + " has its id, but " + opened.failure().message;
         continue;
       }
-      if (opened.value().trailer().state != child.header().parent_state) {
+      if (!IsParentOf(opened.value(), child)) {
         tried += "; " + candidate->second +
                  " has its id, but not the memory that it had when this one was written";
         continue;
@@ -150,19 +177,50 @@ Result<ImageFile> OpenFrame(const std::string& path, const std::vector<std::stri
     files.push_back(std::move(*parent.value()));
     paths.push_back(std::move(parent_path));
   }
-  // From the full file on.
-  for (size_t i = files.size() - 1; i > 0; i--) {
-    ImageFile& child = files[i - 1];
-    child.BuildOn(std::make_unique<ImageFile>(std::move(files[i])), paths[i]);
-    if (Status covers = child.CheckCover(); !covers.ok()) {
-      Failure failure = covers.failure();
-      if (i > 1) {
-        failure.message = "in the parent file " + paths[i - 1] + ": " + failure.message;
-      }
+  return Assemble(std::move(files), paths);
+}
+
+// Each on a thread of its own, since opening one takes several ways to where it is.
+Result<ImageFile> OpenFrame(std::vector<NamedSource> chain, const ReadLimits& limits) {
+  if (chain.empty() || chain.size() > kLongestChain)
+    return Fail(FailureCode::kParent,
+                "a frame has 1 to " + std::to_string(kLongestChain) + " files");
+  std::vector<std::optional<Result<ImageFile>>> opened(chain.size());
+  std::atomic<size_t> next{0};
+  const auto open = [&] {
+    for (size_t i = next++; i < chain.size(); i = next++) {
+      opened[i].emplace(ImageFile::Open(std::move(chain[i].source), limits));
+    }
+  };
+  {
+    std::vector<Thread> helpers(std::min(chain.size(), kOpeners) - 1);
+    for (Thread& helper : helpers) {
+      if (!helper.Start("stillframe-read", open).ok()) break;
+    }
+    open();
+    for (Thread& helper : helpers) helper.Join();
+  }
+  std::vector<ImageFile> files;
+  std::vector<std::string> names;
+  for (size_t i = 0; i < chain.size(); i++) {
+    if (!opened[i]->ok()) {
+      Failure failure = opened[i]->failure();
+      if (i > 0) failure.message = "in " + chain[i].name + ": " + failure.message;
       return failure;
     }
+    files.push_back(std::move(opened[i]->value()));
+    names.push_back(chain[i].name);
+    const bool is_last = i + 1 == chain.size();
+    if (files[i].is_delta() == is_last)
+      return Fail(FailureCode::kParent,
+                  chain[i].name + (is_last ? " builds on a file that is not there"
+                                           : " builds on no other file"));
+    if (i > 0 && !IsParentOf(files[i], files[i - 1])) {
+      return Fail(FailureCode::kParent,
+                  chain[i].name + " is not what " + chain[i - 1].name + " builds on");
+    }
   }
-  return std::move(files.front());
+  return Assemble(std::move(files), names);
 }
 
 }  // namespace stillframe

@@ -2,10 +2,12 @@
 #pragma once
 
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "base/result.h"
+#include "image/byte_source.h"
 #include "image/image_file.h"
 #include "image/read_limits.h"
 
@@ -35,5 +37,13 @@ bool IsOfChain(const ImageFile& frame, const std::string& path);
 // kParent, too, when a chain is longer than any that can be meant.
 Result<ImageFile> OpenFrame(const std::string& path, const std::vector<std::string>& places,
                             const ReadLimits& limits);
+
+// A frame of files that are known already, from the newest on: where the bytes of each are, and its name for messages. The
+// last is a full one.
+struct NamedSource {
+  std::unique_ptr<ByteSource> source;
+  std::string name;
+};
+Result<ImageFile> OpenFrame(std::vector<NamedSource> chain, const ReadLimits& limits);
 
 }  // namespace stillframe

@@ -79,6 +79,10 @@ class RegionMemory {
   bool TakeCollapse() { return !collapsing_.exchange(true); }
   void GiveCollapse() { collapsing_ = false; }
 
+  // Not all of its pages are there yet, and whoever reads them waits: nothing of ours may.
+  void SetFilling(bool filling) { filling_ = filling; }
+  bool filling() const { return filling_; }
+
   // How many captures and restores are working on the memory. Used from any thread.
   bool busy() const { return users_.load(std::memory_order_acquire) > 0; }
 
@@ -91,6 +95,7 @@ class RegionMemory {
   bool huge_pages_;
   std::optional<MappedSection> mapped_from_;
   std::atomic<bool> collapsing_{false};
+  std::atomic<bool> filling_{false};
   std::atomic<bool> discarded_{false};
   std::atomic<int> users_{0};
   mutable std::mutex companion_mutex_;

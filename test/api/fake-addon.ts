@@ -44,6 +44,7 @@ export const captureResult: NativeCaptureResult = {
 
 export class FakeRegion implements RegionHandle {
   busy = false
+  filling = false
   tracked = false
   readonly writtenBytes = undefined
   readonly byteLength: number
@@ -205,6 +206,8 @@ export class FakeAddon {
         fake.restoreJob = job
         return job
       },
+      restoreLazily: (_plan, callback) => new FakeJob<undefined>(callback),
+      adoptLazily: () => undefined,
       compare: (_plan, callback) => new FakeJob(callback),
       openChain(_plan, callback) {
         const job = new FakeJob<OpenedChain>(callback)

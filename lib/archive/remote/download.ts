@@ -3,6 +3,7 @@
  * has come is written at once; so whoever reads a target before that may see anything.
  */
 
+import { Buffer } from 'node:buffer'
 import { setMaxListeners } from 'node:events'
 import { constants } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
@@ -84,6 +85,29 @@ function offsetsOf(parts: readonly StoredPart[]): number[] {
 interface Piece extends PlacedPart {
   readonly start: number
   readonly end: number
+}
+
+/**
+ * Bytes of a file of these parts, which somebody else checks.
+ *
+ * @throws StillframeError as {@link downloadParts}.
+ */
+export async function fetchRange(
+  store: ObjectStore,
+  parts: readonly StoredPart[],
+  start: number,
+  end: number,
+  signal: AbortSignal,
+): Promise<Uint8Array> {
+  const offsets = offsetsOf(parts)
+  const pieces: Piece[] = parts
+    .map((part, index) => {
+      const offset = offsets[index] ?? 0
+      return { part, offset, start: Math.max(start - offset, 0), end: Math.min(end - offset, part.size) }
+    })
+    .filter((piece) => piece.start < piece.end)
+  const bytes = await Promise.all(pieces.map((piece) => fetchPiece({ store }, piece, signal)))
+  return bytes.length === 1 ? (bytes[0] as Uint8Array) : Buffer.concat(bytes)
 }
 
 /** @returns the parts whose checksum is wrong. */
@@ -168,7 +192,7 @@ class PartSums {
 }
 
 async function fetchPiece(
-  { store, surroundings = realSurroundings }: DownloadRequest,
+  { store, surroundings = realSurroundings }: Pick<DownloadRequest, 'store' | 'surroundings'>,
   { part, start, end }: Piece,
   signal: AbortSignal,
 ): Promise<Uint8Array> {

@@ -5,6 +5,7 @@ export {
   type DownloadTarget,
   downloadFile,
   downloadParts,
+  fetchRange,
   fileTarget,
 } from './download.js'
 export type { Lease } from './lease.js'

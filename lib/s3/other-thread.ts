@@ -1,0 +1,105 @@
+/**
+ * The same bucket for another thread: a client of its own, which does what the service's does, but for middleware and request
+ * handlers, which cannot be handed over.
+ */
+
+import { Agent as HttpAgent } from 'node:http'
+import { Agent as HttpsAgent } from 'node:https'
+import { setTimeout } from 'node:timers/promises'
+import { MessageChannel, type MessagePort } from 'node:worker_threads'
+import { S3Client, type S3ClientConfig, type S3ClientResolvedConfig } from '@aws-sdk/client-s3'
+import type { StoreRecipe } from '../store/recipe.js'
+import type { ObjectStore } from '../store/store.js'
+import { rememberingLookup } from './remembering-lookup.js'
+import { s3 } from './s3.js'
+
+/** Of the configuration of a client, what is a value, or becomes one when it is asked for. */
+const settings = [
+  'region',
+  'forcePathStyle',
+  'useAccelerateEndpoint',
+  'useDualstackEndpoint',
+  'useFipsEndpoint',
+  'useArnRegion',
+  'disableMultiregionAccessPoints',
+  'followRegionRedirects',
+  'maxAttempts',
+  'retryMode',
+  'requestChecksumCalculation',
+  'responseChecksumValidation',
+] as const satisfies readonly (keyof S3ClientConfig)[]
+
+type Credentials = Awaited<ReturnType<S3ClientResolvedConfig['credentials']>>
+
+interface Data {
+  readonly bucket: string
+  readonly prefix: string
+  readonly config: Partial<Record<(typeof settings)[number] | 'endpoint', unknown>>
+  readonly credentials: Credentials
+  /** Where newer ones come from. */
+  readonly port: MessagePort
+}
+
+/** What {@link openStore} needs. */
+export async function recipeOf(client: S3Client, bucket: string, prefix: string): Promise<StoreRecipe> {
+  const from = client.config as S3ClientResolvedConfig
+  const config: Record<string, unknown> = {}
+  for (const name of settings) config[name] = await settled(from[name as keyof S3ClientResolvedConfig])
+  // Only where it is not the one that follows from the region.
+  const endpoint = (await settled(from.endpoint)) as Record<string, unknown> | undefined
+  if (endpoint !== undefined) config['endpoint'] = urlOf(endpoint)
+  const { port1, port2 } = new MessageChannel()
+  port1.on('message', () => {
+    from.credentials().then(
+      (newer) => port1.postMessage(newer),
+      () => port1.postMessage(undefined),
+    )
+  })
+  port1.unref()
+  const data: Data = { bucket, prefix, config, credentials: await from.credentials(), port: port2 }
+  return { module: import.meta.url, data, transfer: [port2] }
+}
+
+async function settled(setting: unknown): Promise<unknown> {
+  return typeof setting === 'function' ? await setting() : setting
+}
+
+function urlOf({ protocol, hostname, port, path }: Record<string, unknown>): string {
+  return `${protocol}//${hostname}${port === undefined ? '' : `:${port}`}${path ?? ''}`
+}
+
+/** For `recipe()`. */
+export function openStore({ bucket, prefix, config, credentials, port }: Data): ObjectStore {
+  const options = { keepAlive: true, maxSockets: 50, lookup: rememberingLookup() }
+  const client = new S3Client({
+    ...(config as S3ClientConfig),
+    credentials: newestCredentials(credentials, port),
+    requestHandler: { httpAgent: new HttpAgent(options), httpsAgent: new HttpsAgent(options) },
+  })
+  return s3({ client, bucket, prefix })
+}
+
+/** The thread that has them may be waiting for a page: then those that there are have to do. */
+const longestWaitMs = 10_000
+
+function newestCredentials(first: Credentials, port: MessagePort): () => Promise<Credentials> {
+  let newest = first
+  let isFirst = true
+  let told = (): void => {}
+  port.on('message', (newer: Credentials | undefined) => {
+    if (newer !== undefined) newest = newer
+    told()
+  })
+  port.unref()
+  return async () => {
+    if (!isFirst) {
+      const answered = new Promise<void>((resolve) => {
+        told = resolve
+      })
+      port.postMessage('newer')
+      await Promise.race([answered, setTimeout(longestWaitMs, undefined, { ref: false })])
+    }
+    isFirst = false
+    return newest
+  }
+}

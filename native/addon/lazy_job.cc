@@ -1,0 +1,196 @@
+#include "addon/lazy_job.h"
+
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "addon/builder.h"
+#include "addon/describe_image.h"
+#include "addon/failure.h"
+#include "addon/range_requests.h"
+#include "addon/read_job.h"
+#include "addon/reader.h"
+#include "addon/region_handle.h"
+#include "image/parent_search.h"
+#include "image/range_source.h"
+#include "image/read_failure.h"
+#include "restore/lazy_restore.h"
+
+namespace stillframe {
+namespace {
+
+// Between the thread that fetches and the one that gets the memory, which may be another.
+class Handover {
+ public:
+  static uint64_t Put(std::shared_ptr<LazyRestore> restore) {
+    const std::lock_guard lock(All().mutex);
+    const uint64_t number = ++All().last;
+    All().restores.emplace(number, std::move(restore));
+    return number;
+  }
+  // Null if somebody has it.
+  static std::shared_ptr<LazyRestore> Take(uint64_t number) {
+    const std::lock_guard lock(All().mutex);
+    const auto found = All().restores.find(number);
+    if (found == All().restores.end()) return nullptr;
+    std::shared_ptr<LazyRestore> taken = std::move(found->second);
+    All().restores.erase(found);
+    return taken;
+  }
+
+ private:
+  struct Waiting {
+    std::mutex mutex;
+    uint64_t last = 0;
+    std::map<uint64_t, std::shared_ptr<LazyRestore>> restores;
+  };
+  static Waiting& All() {
+    static auto* waiting = new Waiting;  // never destroyed: threads may outlive the end of main()
+    return *waiting;
+  }
+};
+
+using SharedFunction = std::shared_ptr<Napi::FunctionReference>;
+
+SharedFunction FunctionOf(Reader* plan, const char* key) {
+  const napi_value value = plan->Get(key);
+  if (plan->TypeOf(value) != napi_function) return nullptr;
+  return std::make_shared<Napi::FunctionReference>(
+      Napi::Persistent(Napi::Function(plan->env(), value)));
+}
+
+struct LazyPlan {
+  RestorePlan restore;
+  ReadLimits limits;
+  // Either a path, and where to look for what it builds on, or files whose bytes are asked for.
+  std::string path;
+  std::vector<std::string> parents;
+  struct File {
+    std::string name;
+    uint64_t length;
+  };
+  std::vector<File> files;
+  SharedFunction on_read;
+  // Gets the number that adoptLazily() takes.
+  SharedFunction on_open;
+};
+
+LazyPlan ReadPlan(Reader* object) {
+  LazyPlan plan;
+  plan.restore.verify = object->Bool("verify");
+  plan.restore.max_bytes = object->Unsigned("maxBytes");
+  plan.restore.sections = SectionsOf(object);
+  plan.limits = LimitsOf(object);
+  plan.path = object->String("path");
+  plan.parents = ParentsOf(object);
+  plan.on_read = FunctionOf(object, "onRead");
+  plan.on_open = FunctionOf(object, "onOpen");
+  Reader files(object->env(), object->Get("files"));
+  files.Include(*object);
+  const uint32_t count = files.Length();
+  for (uint32_t i = 0; i < count && files.ok(); i++) {
+    Reader file(files.env(), files.At(i));
+    file.Include(files);
+    plan.files.push_back({file.String("name"), file.Unsigned("byteLength")});
+    files.Include(file);
+  }
+  object->Include(files);
+  return plan;
+}
+
+Result<ImageFile> Open(const LazyPlan& plan, const std::shared_ptr<RangeRequests>& requests) {
+  if (!requests) return OpenFrame(plan.path, plan.parents, plan.limits);
+  std::vector<NamedSource> chain;
+  for (uint32_t i = 0; i < plan.files.size(); i++) {
+    chain.push_back(
+        {std::make_unique<RangeSource>(requests, i, plan.files[i].length), plan.files[i].name});
+  }
+  return OpenFrame(std::move(chain), plan.limits);
+}
+
+Napi::Value RestoreLazily(const Napi::CallbackInfo& info) {
+  Reader reader(info.Env(), info[0]);
+  const auto plan = std::make_shared<LazyPlan>(ReadPlan(&reader));
+  if (!reader.ok()) return {};
+  std::shared_ptr<RangeRequests> requests;
+  if (plan->on_read) {
+    requests = std::make_shared<RangeRequests>(Environment::Of(info.Env()), plan->on_read.get());
+  }
+  const auto work = [plan, requests](ReadJob& job) -> Result<ReadJob::ToValue> {
+    LazyRestore::Reads reads;
+    if (requests) {
+      // Enough at a time to hide how long each takes.
+      reads.background = 6;
+      reads.urgent = 2;
+      reads.stop = [requests] { requests->Stop(); };
+      job.WhenCancelled([requests] { requests->Stop(); });
+    }
+    Result<ImageFile> image = Open(*plan, requests);
+    if (!image.ok()) return image.failure();
+    Result<std::shared_ptr<LazyRestore>> started =
+        LazyRestore::Start(std::move(image.value()), plan->restore, std::move(reads));
+    if (!started.ok()) return started.failure();
+    const std::shared_ptr<LazyRestore> lazy = std::move(started.value());
+    job.WhenCancelled([lazy] { lazy->Cancel(ReadingAborted()); });
+    job.Tell([plan, number = Handover::Put(lazy)](Napi::Env env) {
+      napi_value value = nullptr;
+      napi_create_double(env, static_cast<double>(number), &value);
+      CallFunction(env, plan->on_open->Value(), {value});
+    });
+    Status finished = lazy->Finish();
+    if (!finished.ok()) return finished.failure();
+    return ReadJob::ToValue([](Napi::Env env) { return env.Undefined(); });
+  };
+  return ReadJob::Run(info, info[1].As<Napi::Function>(), work);
+}
+
+// What JavaScript holds of one.
+class LazyHandle {
+ public:
+  explicit LazyHandle(std::shared_ptr<LazyRestore> lazy) : lazy_(std::move(lazy)) {}
+
+  // Waits until nothing of it touches the memory any more: the shortest time, since no read is waited for.
+  void OnCancel(napi_env, napi_callback_info) {
+    lazy_->Cancel(ReadingAborted());
+    lazy_->AwaitEnd();
+  }
+  void OnProgress(napi_env env, napi_callback_info info) {
+    WriteProgress(env, info, lazy_->control);
+  }
+
+ private:
+  const std::shared_ptr<LazyRestore> lazy_;
+};
+
+Napi::Value AdoptLazily(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const auto number = static_cast<uint64_t>(info[0].As<Napi::Number>().DoubleValue());
+  const std::shared_ptr<LazyRestore> lazy = Handover::Take(number);
+  if (!lazy) return env.Undefined();
+  const auto handle = std::make_shared<LazyHandle>(lazy);
+  const auto describe = [&](const RestoredRegion& region) {
+    return ObjectBuilder(env)
+        .String("name", region.section)
+        .Value("region", RegionHandle::Wrap(env, region.memory))
+        .object();
+  };
+  return {env, ObjectBuilder(env)
+                   .Value("info", DescribeImage(env, lazy->image()))
+                   .Bool("mapped", false)
+                   .Value("sections", ArrayOf(env, lazy->regions(), describe))
+                   .Value("cancel", Closure<LazyHandle, &LazyHandle::OnCancel>(env, handle))
+                   .Value("progress", Closure<LazyHandle, &LazyHandle::OnProgress>(env, handle))
+                   .object()};
+}
+
+}  // namespace
+
+void DefineLazyJobs(Napi::Env env, Napi::Object exports) {
+  exports.Set("restoreLazily", Napi::Function::New(env, RestoreLazily));
+  exports.Set("adoptLazily", Napi::Function::New(env, AdoptLazily));
+}
+
+}  // namespace stillframe

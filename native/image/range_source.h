@@ -1,0 +1,52 @@
+// The bytes of an image that somebody else fetches, range by range: an object in a store. Each request takes the time of a
+// way through the network, so the ends of the file, where the small parts of an image lie, are asked for once.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "image/byte_source.h"
+
+namespace stillframe {
+
+class RangeReader {
+ public:
+  virtual ~RangeReader() = default;
+  // All of these bytes of the file of this number. Called by several threads at once, each of which waits.
+  virtual Status Read(uint32_t file, std::byte* out, uint64_t length, uint64_t offset) = 0;
+};
+
+class RangeSource final : public ByteSource {
+ public:
+  RangeSource(std::shared_ptr<RangeReader> reader, uint32_t file, uint64_t length)
+      : reader_(std::move(reader)), file_(file), length_(length) {}
+
+  uint64_t length() const override { return length_; }
+  uint64_t allocated_bytes() const override { return length_; }
+  Status Read(std::byte* out, uint64_t length, uint64_t offset,
+              const std::string& section) const override;
+  Status ReadMuch(std::byte* out, uint64_t length, uint64_t offset,
+                  const std::string& section) const override;
+  uint64_t NextHole(uint64_t /*offset*/, uint64_t end) const override { return end; }
+  uint64_t NextData(uint64_t offset, uint64_t /*end*/) const override { return offset; }
+
+ private:
+  // Some bytes of the file that are kept.
+  struct Kept {
+    uint64_t offset = 0;
+    std::vector<std::byte> bytes;
+  };
+  Status Keep(uint64_t offset, uint64_t length, Kept* kept) const;
+
+  const std::shared_ptr<RangeReader> reader_;
+  const uint32_t file_;
+  const uint64_t length_;
+  mutable std::mutex mutex_;  // guards what follows
+  mutable Kept head_;
+  mutable Kept tail_;
+};
+
+}  // namespace stillframe

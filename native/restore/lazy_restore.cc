@@ -1,0 +1,304 @@
+#include "restore/lazy_restore.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+#include <string>
+#include <utility>
+
+#include "base/sys.h"
+#include "image/read_failure.h"
+#include "image/zero_page.h"
+#include "memory/huge_pages.h"
+#include "memory/page.h"
+#include "restore/section_choice.h"
+
+namespace stillframe {
+
+LazyRestore::LazyRestore(ImageFile image, const RestorePlan& plan, Reads reads)
+    : image_(std::move(image)),
+      check_(plan.verify ? ImageFile::Check::kChecksums : ImageFile::Check::kNone),
+      sums_state_(plan.verify && image_.parent() != nullptr && !plan.sections),
+      reads_(std::move(reads)) {}
+
+LazyRestore::~LazyRestore() {
+  Cancel(ReadingAborted());
+  (void)Finish();
+}
+
+Result<std::shared_ptr<LazyRestore>> LazyRestore::Start(ImageFile image, const RestorePlan& plan,
+                                                        Reads reads) {
+  Result<std::vector<uint32_t>> sections = ChooseSections(image, plan);
+  if (!sections.ok()) return sections.failure();
+  std::shared_ptr<LazyRestore> lazy(new LazyRestore(std::move(image), plan, std::move(reads)));
+  if (Status made = lazy->MakeRegions(sections.value()); !made.ok()) return made.failure();
+  if (Status started = lazy->StartThreads(); !started.ok()) return started.failure();
+  return lazy;
+}
+
+Status LazyRestore::MakeRegions(const std::vector<uint32_t>& sections) {
+  Result<std::unique_ptr<MissingPages>> pages = MissingPages::Create();
+  if (!pages.ok()) return pages.failure();
+  pages_ = std::move(pages.value());
+  uint64_t total = 0;
+  for (const uint32_t index : sections) {
+    const ImageFile::Section& section = image_.sections()[index];
+    Result<std::shared_ptr<RegionMemory>> memory =
+        RegionMemory::Allocate(section.byte_length, true);
+    if (!memory.ok()) return memory.failure();
+    RegionMemory& region = *memory.value();
+    region.SetFilling(true);
+    if (section.byte_length > 0) {
+      Status registered = pages_->Register(region.data(), section.byte_length);
+      if (!registered.ok()) return registered;
+    }
+    std::vector<State> blocks(section.block_count, State::kMissing);
+    for (uint64_t block = 0; block < section.block_count; block++) {
+      if (image_.AllZero(index, block, 1)) blocks[block] = State::kZero;
+    }
+    missing_ += static_cast<uint64_t>(std::count(blocks.begin(), blocks.end(), State::kMissing));
+    parts_.push_back({index, region.data(), std::move(blocks)});
+    uses_.emplace_back(memory.value());
+    regions_.push_back({section.name, std::move(memory.value())});
+    total += section.byte_length;
+  }
+  not_taken_ = missing_;
+  control.bytes_total = total;
+  return Success{};
+}
+
+Status LazyRestore::StartThreads() {
+  if (Status started = toucher_.Start("stillframe-flt", [this] { AnswerTouches(); }); !started.ok())
+    return started;
+  const size_t count = reads_.background + reads_.urgent;
+  for (size_t i = 0; i < count; i++) {
+    const bool urgent = i < reads_.urgent;
+    loaders_.push_back(std::make_unique<Thread>());
+    Status started = loaders_.back()->Start("stillframe-read", [this, urgent] { Load(urgent); });
+    // One of each kind is needed.
+    if (!started.ok() && i <= reads_.urgent) return started;
+  }
+  return Success{};
+}
+
+void LazyRestore::AnswerTouches() {
+  while (const std::optional<std::byte*> address = pages_->NextTouch()) Touched(*address);
+  if (pages_->failed()) {
+    Fail(stillframe::Fail(FailureCode::kIo, "the kernel no longer tells which pages are touched"));
+  }
+}
+
+void LazyRestore::Touched(std::byte* address) {
+  const std::lock_guard lock(mutex_);
+  for (size_t i = 0; i < parts_.size(); i++) {
+    Part& part = parts_[i];
+    if (address < part.start || address >= part.start + part.blocks.size() * kBlockSize) continue;
+    const auto block = static_cast<uint64_t>(address - part.start) / kBlockSize;
+    std::byte* const start = part.start + block * kBlockSize;
+    switch (part.blocks[block]) {
+      case State::kZero:
+        pages_->FillWithZeros(start, LengthInMemory(part, block));
+        break;
+      case State::kThere:
+        pages_->Wake(start, LengthInMemory(part, block));
+        break;
+      case State::kUrgent:
+        break;
+      case State::kMissing:
+        not_taken_--;
+        [[fallthrough]];
+      case State::kTaken:
+        part.blocks[block] = State::kUrgent;
+        urgent_.push_back({i, block, 1});
+        // What is used next is likely to lie behind.
+        next_ = {i, block, 1};
+        changed_.notify_all();
+    }
+    return;
+  }
+}
+
+std::optional<LazyRestore::Piece> LazyRestore::TakeUrgent() {
+  if (urgent_.empty()) return std::nullopt;
+  const Piece piece = urgent_.front();
+  urgent_.pop_front();
+  return piece;
+}
+
+std::optional<LazyRestore::Piece> LazyRestore::TakeNext() {
+  if (not_taken_ == 0) return std::nullopt;
+  size_t index = next_.part;
+  uint64_t block = next_.first;
+  while (block >= parts_[index].blocks.size() || parts_[index].blocks[block] != State::kMissing) {
+    if (++block < parts_[index].blocks.size()) continue;
+    index = (index + 1) % parts_.size();
+    block = 0;
+  }
+  std::vector<State>& blocks = parts_[index].blocks;
+  const uint64_t chunk_end =
+      std::min<uint64_t>(RoundDown(block, kBlocksPerChunk) + kBlocksPerChunk, blocks.size());
+  uint64_t end = block;
+  while (end < chunk_end && blocks[end] == State::kMissing) blocks[end++] = State::kTaken;
+  not_taken_ -= end - block;
+  next_ = {index, end, 0};
+  return Piece{index, block, end - block};
+}
+
+std::optional<LazyRestore::Piece> LazyRestore::Take(bool urgent) {
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    if (stopped_ || missing_ == 0) return std::nullopt;
+    if (std::optional<Piece> piece = TakeUrgent()) return piece;
+    if (!urgent) {
+      if (std::optional<Piece> piece = TakeNext()) return piece;
+    }
+    changed_.wait(lock);
+  }
+}
+
+void LazyRestore::Load(bool urgent) {
+  Result<ImageFile::Scratch> scratch = image_.MakeScratch();
+  if (!scratch.ok()) {
+    Fail(scratch.failure());
+    return;
+  }
+  StateSum state;
+  while (const std::optional<Piece> piece = Take(urgent)) {
+    Status filled = FillPiece(*piece, &scratch.value(), &state);
+    if (!filled.ok()) {
+      Fail(filled.failure());
+      return;
+    }
+  }
+  const std::lock_guard lock(mutex_);
+  state_.Add(state);
+}
+
+uint64_t LazyRestore::LengthInMemory(const Part& part, uint64_t block) const {
+  const uint64_t length = image_.sections()[part.section].byte_length;
+  return std::min(kBlockSize, RoundUp(length, SystemPageSize()) - block * kBlockSize);
+}
+
+Status LazyRestore::FillPiece(const Piece& piece, ImageFile::Scratch* scratch, StateSum* state) {
+  Part& part = parts_[piece.part];
+  const uint64_t length = image_.sections()[part.section].byte_length;
+  std::byte* const bytes = scratch->chunk();
+  Status read = image_.ReadBlocks(part.section, piece.first, piece.count, bytes, check_, scratch);
+  if (!read.ok()) return read;
+  for (uint64_t block = piece.first; block < piece.first + piece.count; block++) {
+    std::byte* const from = bytes + (block - piece.first) * kBlockSize;
+    const uint64_t padded = PaddedBlockLength(length, block);
+    const uint64_t in_memory = LengthInMemory(part, block);
+    memset(from + padded, 0,
+           in_memory - padded);  // where pages are larger than those of the format
+    const int error = pages_->Fill(part.start + block * kBlockSize, from, in_memory);
+    if (error < 0) return SystemFailure("ioctl", -error, "cannot fill pages of a region");
+    {
+      const std::lock_guard lock(mutex_);
+      if (part.blocks[block] == State::kThere) continue;
+      part.blocks[block] = State::kThere;
+      missing_--;
+    }
+    control.bytes_done += std::min(kBlockSize, length - block * kBlockSize);
+    if (!sums_state_) continue;
+    PageSum sums[kPagesPerBlock] = {};
+    for (uint64_t page = 0; page < padded / kPageSize; page++) {
+      const std::byte* at = from + page * kPageSize;
+      if (!IsZeroPage(at)) sums[page] = SumOfPage(at);
+    }
+    state->Add(part.section, block, sums);
+  }
+  const std::lock_guard lock(mutex_);
+  if (missing_ == 0) changed_.notify_all();
+  return Success{};
+}
+
+void LazyRestore::Fail(Failure failure) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (stopped_ || missing_ == 0) return;
+    stopped_ = true;
+    failure_ = std::move(failure);
+    changed_.notify_all();
+  }
+  reads_.stop();
+}
+
+void LazyRestore::Cancel(Failure why) { Fail(std::move(why)); }
+
+// Where this fails, whoever touches what is missing waits for ever: wrong bytes are seen by nobody.
+void LazyRestore::CloseWhatIsMissing() {
+  const auto close = [](std::byte* start, size_t length) {
+    const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
+    return !sys::IsError(sys::Mmap(start, length, PROT_NONE, flags, -1, 0));
+  };
+  for (const Part& part : parts_) {
+    const auto missing = [&](uint64_t block) {
+      return part.blocks[block] != State::kThere && part.blocks[block] != State::kZero;
+    };
+    bool closed = true;
+    for (uint64_t block = 0; closed && block < part.blocks.size();) {
+      uint64_t end = block;
+      uint64_t length = 0;
+      while (end < part.blocks.size() && missing(end)) length += LengthInMemory(part, end++);
+      if (length > 0) closed = close(part.start + block * kBlockSize, length);
+      block = std::max(end, block + 1);
+    }
+    // As many mappings may not be allowed: then nothing of it can be touched any more.
+    const uint64_t whole = RoundUp(image_.sections()[part.section].byte_length, SystemPageSize());
+    if (!closed) closed = close(part.start, whole);
+    if (closed) pages_->Wake(part.start, whole);
+  }
+}
+
+// The service may be waiting for a page, and then never says it.
+void LazyRestore::TellWhatIsMissing() const {
+  if (failure_->code == FailureCode::kAborted) return;
+  const std::string message =
+      "stillframe: memory that is being restored cannot be read: " + failure_->message +
+      ". What is not there yet cannot be touched: a program that does ends by SIGSEGV\n";
+  sys::Write(STDERR_FILENO, message.data(), message.size());
+}
+
+Status LazyRestore::Finish() {
+  {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return stopped_ || missing_ == 0; });
+  }
+  for (const std::unique_ptr<Thread>& loader : loaders_) loader->Join();
+  if (pages_) pages_->Stop();
+  toucher_.Join();
+  std::vector<std::shared_ptr<RegionMemory>> regions;
+  const std::lock_guard lock(mutex_);
+  if (!ended_) {
+    if (failure_) {
+      TellWhatIsMissing();
+      CloseWhatIsMissing();
+    }
+    if (pages_) pages_->End();
+    for (const RestoredRegion& region : regions_) {
+      region.memory->SetFilling(false);
+      regions.push_back(region.memory);
+    }
+    // They were filled in small ones.
+    if (!failure_) CollapseInBackground(std::move(regions));
+    uses_.clear();
+    if (!failure_ && sums_state_ && state_.value() != image_.trailer().state) {
+      failure_ = image_.WrongState();
+    }
+    if (!failure_) control.bytes_done = control.bytes_total.load();
+    ended_ = true;
+    changed_.notify_all();
+  }
+  if (failure_) return *failure_;
+  return Success{};
+}
+
+void LazyRestore::AwaitEnd() {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] { return ended_; });
+}
+
+}  // namespace stillframe
