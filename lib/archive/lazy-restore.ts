@@ -21,7 +21,7 @@ import type { LazyMessage, LazyThreadData } from './lazy-thread.js'
 import { pathOf, storeName } from './names.js'
 import { downloadFile, type Lease } from './remote/index.js'
 import { objectsOf } from './replica-plan.js'
-import { type ArchiveRestored, checkState } from './restore.js'
+import { type ArchiveRestored, checkState, forgotten } from './restore.js'
 import { makeSpool } from './spool.js'
 
 export interface LazyFrame {
@@ -50,8 +50,9 @@ export async function restoreFrameLazily<Meta>(
   const release = (): void => {
     void lease?.release().catch(() => {})
   }
-  Promise.allSettled([restored.ready, state.isThere]).then(release)
+  void Promise.allSettled([restored.ready, state.isThere]).then(release)
   const close = restored.close.bind(restored)
+  forgotten.register(restored, () => state.close())
   return Object.assign(restored, {
     frame: toFrame(entry, [], 'store'),
     state: <Value>() => state.values<Value>(),

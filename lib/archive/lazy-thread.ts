@@ -40,7 +40,13 @@ export interface StoreFailure {
 }
 
 const { recipe, isSealed, files, wish } = workerData as LazyThreadData
-const tell = (message: LazyMessage): void => parentPort?.postMessage(message)
+/** Keeps the thread alive until the end, also while it waits for nothing but a key. */
+const stayAlive = (): void => {}
+parentPort?.on('message', stayAlive)
+const tell = (message: LazyMessage): void => {
+  parentPort?.postMessage(message)
+  if ('end' in message) parentPort?.off('message', stayAlive)
+}
 
 try {
   await run()

@@ -214,8 +214,8 @@ export function nothingThere(
   })
 }
 
-/** For those who let go of what they have restored without closing it. */
-const forgotten = new FinalizationRegistry<() => void>((release) => release())
+/** @internal For those who let go of what they have restored without closing it. */
+export const forgotten = new FinalizationRegistry<() => void>((release) => release())
 
 /**
  * Holds a lease until all shares in it have been given up.

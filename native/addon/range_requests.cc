@@ -1,5 +1,6 @@
 #include "addon/range_requests.h"
 
+#include <chrono>
 #include <cstring>
 #include <optional>
 #include <utility>
@@ -9,6 +10,12 @@
 #include "image/read_failure.h"
 
 namespace stillframe {
+namespace {
+
+// Whoever waits for a page cannot give up. Longer than any store tries again.
+constexpr std::chrono::seconds kLongestWait{300};
+
+}  // namespace
 
 // What one thread waits for. It may go on without an answer, which then changes nothing.
 class RangeRequests::Request {
@@ -24,8 +31,14 @@ class RangeRequests::Request {
   }
   Status Wait() {
     std::unique_lock lock(shared_->mutex);
-    shared_->answered.wait(lock, [&] { return answer_ || shared_->stopped; });
-    if (!answer_) answer_ = ReadingAborted();
+    const bool in_time =
+        shared_->answered.wait_for(lock, kLongestWait, [&] { return answer_ || shared_->stopped; });
+    if (!answer_) {
+      answer_ = in_time
+                    ? ReadingAborted()
+                    : Fail(FailureCode::kStalled, "the store has not answered for " +
+                                                      std::to_string(kLongestWait.count()) + " s");
+    }
     return *answer_;
   }
 

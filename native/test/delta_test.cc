@@ -13,9 +13,11 @@
 #include "capture/parent_sums.h"
 #include "image/control_block.h"
 #include "image/file_sink.h"
+#include "image/file_source.h"
 #include "image/image_sweep.h"
 #include "image/parent_search.h"
 #include "image/saver.h"
+#include "restore/lazy_restore.h"
 #include "restore/restore.h"
 #include "test/image_fixture.h"
 
@@ -116,6 +118,7 @@ class Delta : public ::testing::Test {
             << path << ", section " << sections[i].name;
       }
     }
+    ExpectRestoresLazily(path, sections);
     for (uint32_t i = 0; i < sections.size(); i++) {
       Bytes memory(sections[i].bytes.size());
       ReadControl control;
@@ -126,6 +129,20 @@ class Delta : public ::testing::Test {
     Result<std::vector<ImageProblem>> problems = image.Verify(10, &control);
     ASSERT_TRUE(problems.ok()) << problems.failure().message;
     for (const ImageProblem& problem : problems.value()) ADD_FAILURE() << path << problem.reason;
+  }
+
+  static void ExpectRestoresLazily(const std::string& path, const Sections& sections) {
+    if (!MissingPages::Create().ok()) return;
+    Result<std::shared_ptr<LazyRestore>> lazy = LazyRestore::Start(Open(path), {}, {});
+    ASSERT_TRUE(lazy.ok()) << lazy.failure().message;
+    Status finished = lazy.value()->Finish();
+    ASSERT_TRUE(finished.ok()) << path << ": " << finished.failure().message;
+    for (size_t i = 0; i < sections.size(); i++) {
+      const Bytes& expected = sections[i].bytes;
+      ASSERT_TRUE(
+          std::equal(expected.begin(), expected.end(), lazy.value()->regions()[i].memory->data()))
+          << path << ", section " << sections[i].name;
+    }
   }
 
   static FailureCode CodeOf(const std::string& path, const std::vector<std::string>& places = {}) {
@@ -294,6 +311,45 @@ TEST_F(ParentRefused, WhenItsSumsAreDamaged) {
 }
 
 // With every checksum of the file repaired: only the sum of all memory tells.
+class NamedChain : public Delta {
+ protected:
+  static Result<ImageFile> OpenNamed(const std::vector<std::string>& paths) {
+    std::vector<NamedSource> chain;
+    for (const std::string& path : paths)
+      chain.push_back({std::move(FileSource::Open(path).value()), path});
+    return OpenFrame(std::move(chain), {});
+  }
+  static FailureCode Refusal(const std::vector<std::string>& paths) {
+    Result<ImageFile> image = OpenNamed(paths);
+    return image.ok() ? FailureCode::kNoSection : image.failure().code;
+  }
+};
+
+TEST_F(NamedChain, IsReadAsAnyOtherAndTakesNothingElse) {
+  Sections sections = {{"main", Pattern(3 * kBlockSize, 1)}};
+  const std::string base = Save("base", sections, "").path;
+  sections[0].bytes[5] = std::byte{1};
+  const std::string middle = Save("middle", sections, base).path;
+  sections[0].bytes[kBlockSize] = std::byte{2};
+  const std::string newest = Save("newest", sections, middle).path;
+  Result<ImageFile> image = OpenNamed({newest, middle, base});
+  ASSERT_TRUE(image.ok()) << image.failure().message;
+  ReadControl control;
+  EXPECT_TRUE(image.value().Verify(10, &control).value().empty());
+  EXPECT_TRUE(OpenNamed({base}).ok());
+  const std::string other = Save("other", sections, "").path;
+  for (const std::vector<std::string>& wrong : {std::vector<std::string>{},
+                                                {newest},
+                                                {newest, base},
+                                                {newest, middle},
+                                                {newest, middle, other},
+                                                {base, base},
+                                                {middle, newest, base},
+                                                {newest, middle, base, base}}) {
+    EXPECT_EQ(Refusal(wrong), FailureCode::kParent) << wrong.size();
+  }
+}
+
 class WrongMerge : public Delta {
  protected:
   void ExpectRefused(const std::function<void(EditableImage*)>& change) {
@@ -323,6 +379,10 @@ class WrongMerge : public Delta {
       ASSERT_FALSE(restored.ok());
       EXPECT_EQ(restored.failure().code, FailureCode::kCorrupt);
     }
+    if (!MissingPages::Create().ok()) return;
+    Status lazily = LazyRestore::Start(Open(path), {}, {}).value()->Finish();
+    ASSERT_FALSE(lazily.ok());
+    EXPECT_EQ(lazily.failure().code, FailureCode::kCorrupt);
   }
 };
 
