@@ -155,6 +155,7 @@
       "sources": [
         "native/addon/addon.cc",
         "native/addon/capture_handle.cc",
+        "native/addon/chain_plan.cc",
         "native/addon/describe_image.cc",
         "native/addon/environment.cc",
         "native/addon/failure.cc",

@@ -267,9 +267,7 @@ export interface SectionDifference {
   pieces: number[]
 }
 
-export interface RestorePlan {
-  path: string
-  parents: readonly string[]
+export interface RestorePlan extends ChainPlan {
   /** 'any': a mapping of a flat file, a copy of a packed one. */
   mode: 'any' | 'map' | 'copy'
   verify: boolean
@@ -279,7 +277,6 @@ export interface RestorePlan {
   sections: string[] | undefined
   /** The restore is refused if its sections add up to more; 0: no limit. */
   maxBytes: number
-  limits: NativeReadLimits
   /**
    * Existing memory to fill, by section; checked against the file's sections before a byte is
    * filled.
@@ -300,11 +297,12 @@ export interface NativeRestored {
   sections: RestoredSection[]
 }
 
-/** A restore whose memory is there at once. */
-export interface LazyPlan {
+/** Where the bytes of a frame are. */
+export interface ChainPlan {
   /** The file, and where to look for what it builds on; '' and none with `files`. */
   path: string
   parents: readonly string[]
+  limits: NativeReadLimits
   /** The files of a chain whose bytes are asked for, from the newest on. */
   files: readonly { name: string; byteLength: number }[]
   /**
@@ -312,12 +310,15 @@ export interface LazyPlan {
    * why there are none, and whether that is damage.
    */
   onRead: ((file: number, offset: number, length: number, answer: RangeAnswer) => void) | undefined
+}
+
+/** A restore whose memory is there at once. */
+export interface LazyPlan extends ChainPlan {
   /** The memory is there: adoptLazily() takes the number, on any thread of the process. */
   onOpen: (number: number) => void
   verify: boolean
   sections: string[] | undefined
   maxBytes: number
-  limits: NativeReadLimits
 }
 
 export type RangeAnswer = (bytes: Uint8Array | undefined, reason?: string, isDamage?: boolean) => void

@@ -8,7 +8,6 @@ import { replaceFile } from '../files/durable-file.js'
 import type { ObjectStore } from '../store/store.js'
 import { type Frame, toFrame } from './frame.js'
 import { type FrameTable, isKnown, type KnownEntry } from './frame-table.js'
-import { restoreFrameLazily } from './lazy-restore.js'
 import { encodeManifest, type Manifest } from './manifest.js'
 import { pathOf, storeName } from './names.js'
 import {
@@ -31,6 +30,7 @@ import {
   type SkippedFrame,
   toSkipped,
 } from './restore.js'
+import { needsNoFiles, restoreStoredFrame } from './restore-from-store.js'
 import type { RetentionRules } from './retention.js'
 import { protectionIn } from './set-pins.js'
 import { makeSpool } from './spool.js'
@@ -89,7 +89,7 @@ export class StorePlace {
       for (const entry of candidates(table, request.wish)) {
         try {
           const restored = await this.#restoreOne<Meta>(request, table, entry as KnownEntry, lease)
-          isLent = request.options.mode === 'lazy'
+          isLent = needsNoFiles(request.options)
           return Object.assign(restored, { skipped, frame: toFrame(entry as KnownEntry, [], 'store') })
         } catch (error) {
           if (!isDamage(error) || request.onDamage === 'throw') throw error
@@ -115,9 +115,9 @@ export class StorePlace {
         `Frame ${entry.number} of ${storeName} builds on frame ${missing}, which is not there`,
       )
     }
-    if (options.mode === 'lazy') {
+    if (needsNoFiles(options)) {
       const frame = { store: this.#store, spool: this.#spool, entry, chain: entries, options, lease }
-      return (await restoreFrameLazily<Meta>(frame)) as ArchiveRestored<Meta>
+      return (await restoreStoredFrame<Meta>(frame)) as ArchiveRestored<Meta>
     }
     const spool = await makeSpool(this.#spool)
     const { directory } = spool

@@ -1,6 +1,12 @@
 /** Getting memory back from a snapshot file. */
 
-import type { NativeLazyRestored, NativeReadLimits, NativeRestored, RestorePlan } from '../addon/addon.js'
+import type {
+  ChainPlan,
+  NativeLazyRestored,
+  NativeReadLimits,
+  NativeRestored,
+  RestorePlan,
+} from '../addon/addon.js'
 import { loadAddon } from '../addon/load.js'
 import { CallSite, invalidArgType, invalidArgValue, StillframeError } from '../base/errors.js'
 import type { JsonValue } from '../base/metadata.js'
@@ -142,7 +148,28 @@ export function restoredLazily<Meta>(
   }
 }
 
-async function restoreAs<Meta>(file: string, wish: RestoreWish, callSite: CallSite): Promise<Restored<Meta>> {
+/** @internal Files that are not on this machine. */
+export type FarFiles = Pick<ChainPlan, 'files' | 'onRead'>
+
+/** @internal Into fresh memory. `name`: of where they are, for messages. */
+export async function restoreFrom<Meta>(
+  name: string,
+  far: FarFiles,
+  wish: RestoreWish,
+): Promise<Restored<Meta>> {
+  return await restores.promise(
+    () => ({ path: name }),
+    wish.signal,
+    () => restoreAs<Meta>(name, wish, new CallSite(restoreFrom), far),
+  )
+}
+
+async function restoreAs<Meta>(
+  file: string,
+  wish: RestoreWish,
+  callSite: CallSite,
+  far?: FarFiles,
+): Promise<Restored<Meta>> {
   const addon = loadAddon()
   // If looking for the memory threw, that error is the reason; native code only knows that
   // something was thrown.
@@ -152,8 +179,10 @@ async function restoreAs<Meta>(file: string, wish: RestoreWish, callSite: CallSi
     locateError = error
   }
   const plan: RestorePlan = {
-    path: file,
+    path: far === undefined ? file : '',
     parents: wish.parents,
+    files: far?.files ?? [],
+    onRead: far?.onRead,
     mode: wish.mode as RestorePlan['mode'],
     verify: wish.verify,
     prefetch: wish.prefetch,

@@ -3,19 +3,14 @@
 #include <map>
 #include <memory>
 #include <mutex>
-#include <string>
 #include <utility>
-#include <vector>
 
 #include "addon/builder.h"
+#include "addon/chain_plan.h"
 #include "addon/describe_image.h"
-#include "addon/failure.h"
-#include "addon/range_requests.h"
 #include "addon/read_job.h"
 #include "addon/reader.h"
 #include "addon/region_handle.h"
-#include "image/parent_search.h"
-#include "image/range_source.h"
 #include "image/read_failure.h"
 #include "restore/lazy_restore.h"
 
@@ -53,82 +48,40 @@ class Handover {
   }
 };
 
-using SharedFunction = std::shared_ptr<Napi::FunctionReference>;
-
-SharedFunction FunctionOf(Reader* plan, const char* key) {
-  const napi_value value = plan->Get(key);
-  if (plan->TypeOf(value) != napi_function) return nullptr;
-  return std::make_shared<Napi::FunctionReference>(
-      Napi::Persistent(Napi::Function(plan->env(), value)));
-}
-
 struct LazyPlan {
+  ChainPlan chain;
   RestorePlan restore;
-  ReadLimits limits;
-  // Either a path, and where to look for what it builds on, or files whose bytes are asked for.
-  std::string path;
-  std::vector<std::string> parents;
-  struct File {
-    std::string name;
-    uint64_t length;
-  };
-  std::vector<File> files;
-  SharedFunction on_read;
   // Gets the number that adoptLazily() takes.
-  SharedFunction on_open;
+  std::shared_ptr<Napi::FunctionReference> on_open;
 };
 
 LazyPlan ReadPlan(Reader* object) {
   LazyPlan plan;
+  plan.chain = ReadChain(object);
   plan.restore.verify = object->Bool("verify");
   plan.restore.max_bytes = object->Unsigned("maxBytes");
   plan.restore.sections = SectionsOf(object);
-  plan.limits = LimitsOf(object);
-  plan.path = object->String("path");
-  plan.parents = ParentsOf(object);
-  plan.on_read = FunctionOf(object, "onRead");
   plan.on_open = FunctionOf(object, "onOpen");
-  Reader files(object->env(), object->Get("files"));
-  files.Include(*object);
-  const uint32_t count = files.Length();
-  for (uint32_t i = 0; i < count && files.ok(); i++) {
-    Reader file(files.env(), files.At(i));
-    file.Include(files);
-    plan.files.push_back({file.String("name"), file.Unsigned("byteLength")});
-    files.Include(file);
-  }
-  object->Include(files);
   return plan;
-}
-
-Result<ImageFile> Open(const LazyPlan& plan, const std::shared_ptr<RangeRequests>& requests) {
-  if (!requests) return OpenFrame(plan.path, plan.parents, plan.limits);
-  std::vector<NamedSource> chain;
-  for (uint32_t i = 0; i < plan.files.size(); i++) {
-    chain.push_back(
-        {std::make_unique<RangeSource>(requests, i, plan.files[i].length), plan.files[i].name});
-  }
-  return OpenFrame(std::move(chain), plan.limits);
 }
 
 Napi::Value RestoreLazily(const Napi::CallbackInfo& info) {
   Reader reader(info.Env(), info[0]);
   const auto plan = std::make_shared<LazyPlan>(ReadPlan(&reader));
   if (!reader.ok()) return {};
-  std::shared_ptr<RangeRequests> requests;
-  if (plan->on_read) {
-    requests = std::make_shared<RangeRequests>(Environment::Of(info.Env()), plan->on_read.get());
-  }
-  const auto work = [plan, requests](ReadJob& job) -> Result<ReadJob::ToValue> {
+  const auto work = [plan](ReadJob& job) -> Result<ReadJob::ToValue> {
     LazyRestore::Reads reads;
-    if (requests) {
+    if (plan->chain.requests) {
       // Enough at a time to hide how long each takes.
       reads.background = 6;
       reads.urgent = 2;
-      reads.stop = [requests] { requests->Stop(); };
-      job.WhenCancelled([requests] { requests->Stop(); });
     }
-    Result<ImageFile> image = Open(*plan, requests);
+    // The restore may outlive this environment, which the plan does not.
+    reads.stop = [requests = plan->chain.requests] {
+      if (requests) requests->Stop();
+    };
+    job.WhenCancelled(reads.stop);
+    Result<ImageFile> image = OpenChain(plan->chain);
     if (!image.ok()) return image.failure();
     Result<std::shared_ptr<LazyRestore>> started =
         LazyRestore::Start(std::move(image.value()), plan->restore, std::move(reads));

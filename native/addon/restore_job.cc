@@ -8,13 +8,13 @@
 #include <vector>
 
 #include "addon/builder.h"
+#include "addon/chain_plan.h"
 #include "addon/describe_image.h"
 #include "addon/read_job.h"
 #include "addon/reader.h"
 #include "addon/region_handle.h"
 #include "addon/sources.h"
 #include "image/image_file.h"
-#include "image/parent_search.h"
 #include "image/read_failure.h"
 #include "memory/checked_copy.h"
 #include "restore/restore.h"
@@ -32,9 +32,7 @@ struct JsMemory {
 };
 
 struct RestoreRequest {
-  std::string path;
-  std::vector<std::string> parents;
-  ReadLimits limits;
+  ChainPlan chain;
   RestorePlan plan;
   std::vector<JsMemory> of_js;
 };
@@ -42,7 +40,7 @@ struct RestoreRequest {
 RestoreRequest ReadRequest(Reader* object) {
   RestoreRequest request;
   RestorePlan& plan = request.plan;
-  request.path = object->String("path");
+  request.chain = ReadChain(object);
   const std::string mode = object->String("mode");
   plan.mode = mode == "map"    ? RestoreMode::kMap
               : mode == "copy" ? RestoreMode::kCopy
@@ -50,8 +48,6 @@ RestoreRequest ReadRequest(Reader* object) {
   plan.prefetch = object->Bool("prefetch");
   plan.verify = object->Bool("verify");
   plan.max_bytes = object->Unsigned("maxBytes");
-  request.limits = LimitsOf(object);
-  request.parents = ParentsOf(object);
   const double mappings =
       object->Group("limits", [](Reader* limits) { return limits->Number("mappings"); });
   if (mappings >= 0) plan.max_mappings = static_cast<uint64_t>(mappings);
@@ -150,7 +146,8 @@ Napi::Value StartRestore(const Napi::CallbackInfo& info) {
   auto request = std::make_shared<RestoreRequest>(ReadRequest(&reader));
   if (!reader.ok()) return {};
   const auto work = [request](ReadJob& job) -> Result<ReadJob::ToValue> {
-    Result<ImageFile> opened = OpenFrame(request->path, request->parents, request->limits);
+    job.WhenCancelled([request] { request->chain.Stop(); });
+    Result<ImageFile> opened = OpenChain(request->chain);
     if (!opened.ok()) return opened.failure();
     auto image = std::make_shared<ImageFile>(std::move(opened.value()));
     auto filler = std::make_shared<JsFiller>(&job);

@@ -22,6 +22,8 @@ class ByteSource {
   // The same for much at once, which may have a faster way.
   virtual Status ReadMuch(std::byte* out, uint64_t length, uint64_t offset,
                           const std::string& section) const = 0;
+  // So many reads at a time hide how long each of them takes; 0: it depends on the processors alone.
+  virtual size_t reads_at_once() const { return 0; }
   // Much of it is going to be read.
   virtual void PrepareForMuch() {}
   // The first byte from `offset` on, before `end`, that lies in a hole, or that does not: `end` when there is none.

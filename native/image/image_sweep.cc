@@ -15,12 +15,12 @@ namespace {
 
 // Two keep the disk busy; more help where decompression or the checksum is the work. Of little work one thread is done
 // before another has started.
-size_t ReaderCount(uint64_t bytes) {
+size_t ReaderCount(uint64_t bytes, size_t at_once) {
   constexpr uint64_t kWorthAThread = uint64_t{8} << 20;
   constexpr size_t kMaxReaders = 8;
   cpu_set_t processors;
   const bool known = sched_getaffinity(0, sizeof processors, &processors) == 0;
-  const size_t wanted = known ? std::max<size_t>(CPU_COUNT(&processors), 2) : 2;
+  const size_t wanted = std::max<size_t>({known ? CPU_COUNT(&processors) : 0UL, 2, at_once});
   return std::min<size_t>({wanted, kMaxReaders, 1 + bytes / kWorthAThread});
 }
 
@@ -190,7 +190,7 @@ Result<std::vector<ImageProblem>> ImageSweep::Run(Extent extent, ImageFile::Chec
       return failure_.failure();  // they lie behind the pages
   }
   {
-    std::vector<Thread> helpers(ReaderCount(control->bytes_total));
+    std::vector<Thread> helpers(ReaderCount(control->bytes_total, image_.source().reads_at_once()));
     // This thread is the first one. Fewer do it too.
     for (size_t i = 1; i < helpers.size(); i++) {
       if (!helpers[i].Start("stillframe-read", [this] { Work(); }).ok()) break;

@@ -1,4 +1,7 @@
-/** Memory of a frame in a store, handed out before it is fetched. */
+/**
+ * Memory of a frame in a store, without a copy of its files on this machine: straight into fresh memory, or handed out before it is
+ * fetched. Each block is checked before it can be seen.
+ */
 
 import { type FileHandle, open } from 'node:fs/promises'
 import { type Transferable, Worker } from 'node:worker_threads'
@@ -9,7 +12,9 @@ import {
   checkRestoreOptions,
   type Restored,
   type RestoreOptions,
+  type RestoreWish,
   restoredLazily,
+  restoreFrom,
 } from '../restore/restore.js'
 import { restores } from '../restore/trace.js'
 import { recipeOf } from '../store/recipe.js'
@@ -17,14 +22,15 @@ import { SealedStore } from '../store/sealed-store.js'
 import type { ObjectStore } from '../store/store.js'
 import { toFrame } from './frame.js'
 import type { KnownEntry } from './frame-table.js'
-import type { LazyMessage, LazyThreadData } from './lazy-thread.js'
+import type { LazyMessage, LazyThreadData, PartsFile } from './lazy-thread-data.js'
 import { pathOf, storeName } from './names.js'
+import { RangeReader } from './range-reader.js'
 import { downloadFile, type Lease } from './remote/index.js'
 import { objectsOf } from './replica-plan.js'
 import { type ArchiveRestored, checkState, forgotten } from './restore.js'
 import { makeSpool } from './spool.js'
 
-export interface LazyFrame {
+export interface StoredFrame {
   readonly store: ObjectStore
   /** Where the file of the objects is fetched to. */
   readonly spool: string
@@ -32,25 +38,36 @@ export interface LazyFrame {
   /** It and what it builds on, from the newest on. */
   readonly chain: readonly KnownEntry[]
   readonly options: RestoreOptions
-  /** Given up when all has been fetched. */
+  /** Given up when all has been fetched, if this resolves. */
   readonly lease: Lease | undefined
 }
 
-/** What {@link StorePlace.restore} returns with mode `'lazy'`, but for what was skipped. */
-export async function restoreFrameLazily<Meta>(
-  frame: LazyFrame,
+/** Whether {@link restoreStoredFrame} can do it. Other restores need the files. */
+export function needsNoFiles({ mode, into }: RestoreOptions): boolean {
+  return mode !== 'map' && into === undefined
+}
+
+/** What {@link StorePlace.restore} returns, but for what was skipped. */
+export async function restoreStoredFrame<Meta>(
+  frame: StoredFrame,
 ): Promise<Omit<ArchiveRestored<Meta>, 'skipped'> & Restored<Meta>> {
-  const { entry, options, lease } = frame
-  const restored = await restores.promise(
-    () => ({ path: storeName }),
-    options.signal,
-    () => restoreMemory<Meta>(frame),
-  )
+  const { entry, lease } = frame
+  // What a store says is not believed, whatever is asked for.
+  const wish = { ...checkRestoreOptions(frame.options), verify: true, signal: signalOf(frame) }
   const state = new FetchedState(frame)
-  const release = (): void => {
-    void lease?.release().catch(() => {})
+  let restored: Restored<Meta>
+  if (wish.mode === 'lazy') {
+    restored = await restores.promise(
+      () => ({ path: storeName }),
+      wish.signal,
+      () => restoreLazily<Meta>(frame, wish),
+    )
+  } else {
+    // Damage of the objects is damage of the frame.
+    await state.isThere
+    restored = await restoreNow<Meta>(frame, wish)
   }
-  void Promise.allSettled([restored.ready, state.isThere]).then(release)
+  void Promise.allSettled([restored.ready, state.isThere]).then(() => lease?.release().catch(() => {}))
   const close = restored.close.bind(restored)
   forgotten.register(restored, () => state.close())
   return Object.assign(restored, {
@@ -63,19 +80,37 @@ export async function restoreFrameLazily<Meta>(
   })
 }
 
-async function restoreMemory<Meta>({ store, chain, options, lease }: LazyFrame): Promise<Restored<Meta>> {
+function signalOf({ options, lease }: StoredFrame): AbortSignal | undefined {
   const signals = [options.signal, lease?.signal].filter((signal) => signal !== undefined)
-  const wish = {
-    ...checkRestoreOptions(options),
-    signal: signals.length === 0 ? undefined : AbortSignal.any(signals),
+  return signals.length === 0 ? undefined : AbortSignal.any(signals)
+}
+
+function filesOf({ chain }: StoredFrame): PartsFile[] {
+  return chain.map((one) => ({ name: `frame ${one.number}`, parts: objectsOf(one).memory }))
+}
+
+async function restoreNow<Meta>(frame: StoredFrame, wish: RestoreWish): Promise<Restored<Meta>> {
+  const ended = new AbortController()
+  const reader = new RangeReader(frame.store, filesOf(frame), ended.signal)
+  try {
+    return await restoreFrom<Meta>(storeName, reader.far(), { ...wish, mode: 'copy' })
+  } catch (error) {
+    // What the store has said says more.
+    throw wish.signal?.aborted ? error : (reader.failure ?? error)
+  } finally {
+    ended.abort()
   }
+}
+
+async function restoreLazily<Meta>(frame: StoredFrame, wish: RestoreWish): Promise<Restored<Meta>> {
+  const { store } = frame
   const { transfer = [], ...recipe } = await recipeOf(store)
-  const files = chain.map((one) => ({ name: `frame ${one.number}`, parts: objectsOf(one).memory }))
+  const data = { recipe, isSealed: store instanceof SealedStore, files: filesOf(frame) }
   const { filling, native } = await fillLazily({
     path: storeName,
-    callSite: new CallSite(restoreMemory),
+    callSite: new CallSite(restoreLazily),
     wish,
-    start: (start) => startThread(start, { recipe, isSealed: store instanceof SealedStore, files }, transfer),
+    start: (start) => startThread(start, data, transfer),
   })
   return restoredLazily<Meta>(native, storeName, filling)
 }
@@ -124,7 +159,7 @@ class FetchedState {
   readonly #file: Promise<{ file: FileHandle; path: string } | undefined>
   #isClosed = false
 
-  constructor(frame: LazyFrame) {
+  constructor(frame: StoredFrame) {
     this.#file = fetchState(frame)
     this.isThere = this.#file
     // Whoever wants the objects is told.
@@ -142,21 +177,17 @@ class FetchedState {
   }
 }
 
-async function fetchState({
-  store,
-  spool: parent,
-  entry,
-  options,
-}: LazyFrame): Promise<{ file: FileHandle; path: string } | undefined> {
+async function fetchState(frame: StoredFrame): Promise<{ file: FileHandle; path: string } | undefined> {
+  const { store, entry } = frame
   const { state } = objectsOf(entry)
   if (state === undefined) return undefined
-  const spool = await makeSpool(parent)
+  const spool = await makeSpool(frame.spool)
   try {
     const path = pathOf(spool.directory, entry.number, 'state')
-    await downloadFile(path, { store, parts: state, signal: options.signal })
+    await downloadFile(path, { store, parts: state, signal: signalOf(frame) })
     const file = await open(path, 'r')
     try {
-      if (options.verify !== false) await checkState(entry, path, file)
+      await checkState(entry, path, file)
       return { file, path }
     } catch (error) {
       await file.close()
