@@ -142,6 +142,12 @@ export class SealedStore implements ObjectStore {
     return { etag, size: plainSize(stored, key) }
   }
 
+  async removeUnfinished(
+    ...request: Parameters<NonNullable<ObjectStore['removeUnfinished']>>
+  ): Promise<number> {
+    return (await this.#store.removeUnfinished?.(...request)) ?? 0
+  }
+
   async *#sealed(
     key: string,
     stream: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,

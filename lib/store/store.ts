@@ -103,6 +103,18 @@ export interface ObjectStore {
     stream: AsyncIterable<Uint8Array>,
     options?: UploadOptions,
   ): Promise<{ etag: string; size: number }>
+  /**
+   * Optional: takes back uploads whose process has died, where they leave something behind that no list of objects shows, and that
+   * costs money. Asked are those of keys that begin with `prefix`.
+   *
+   * @param isAbandoned - whether an upload of this key that began then, by the clock of the store, is to be taken back.
+   * @returns how many have been.
+   */
+  removeUnfinished?(
+    prefix: string,
+    isAbandoned: (key: string, begunAt: Date) => boolean,
+    options?: StoreOptions,
+  ): Promise<number>
 }
 
 const methods = ['put', 'get', 'head', 'list', 'delete', 'upload'] as const
