@@ -28,7 +28,7 @@ import { listOf } from './history.js'
 const inDirectory = useTemporaryDirectory()
 const fixture = new URL('fixtures/into-bucket.mjs', import.meta.url)
 const random = new Random(testSeed)
-const kills = longMode ? 60 : 7
+const kills = longMode ? 28 : 7
 const prefix = 'orders'
 /** Two parts of a request each, so that a file is neither one request nor many. */
 const memoryBytes = 8 * 2 ** 20 + 65_536
