@@ -193,6 +193,23 @@ const chainGoals = [
   },
 ]
 
+/** A way of ours to send to a bucket, or to fetch from it. */
+const storageRow = (results, scenario) =>
+  rowsOf(results, 'storage')?.find((row) => row.scenario === scenario && row.way === 'stillframe')
+const storageGoals = [
+  ['send', 'capture into a bucket'],
+  ['fetch', 'restore from a bucket'],
+].flatMap(([scenario, what]) => [
+  {
+    ...{ what: `${what}: rate to that of the SDK with a file`, bench: 'storage', unit: '×', least: 0.9 },
+    of: (results) => storageRow(results, scenario)?.toSdk.p50,
+  },
+  {
+    ...{ what: `${what}: extra memory`, bench: 'storage', unit: 'MiB', most: 128 },
+    of: (results) => storageRow(results, scenario)?.peakBytes / MIB,
+  },
+])
+
 /** `most` or `least` is the goal, `of` says what has been measured, `bench` where. */
 const goals = [
   ...inProcess.map((engine) => ({
@@ -304,6 +321,7 @@ const goals = [
   ...trackedGoals,
   ...steadyGoals,
   ...chainGoals,
+  ...storageGoals,
 ]
 
 const withUnit = (text, unit) => (unit === '×' ? `×${text}` : `${text} ${unit}`)
@@ -322,11 +340,11 @@ const rowOf = (goal, results) => {
   return [what, wanted, `${withUnit(number(value), unit)}${remark(results)}`, isReached ? 'yes' : 'NO']
 }
 
-/** The table for the results of a run, by name of the bench. */
-export const goalsTable = (results) => ({
+/** The table for the results of a run, by name of the bench; of one bench alone, if it is named. */
+export const goalsTable = (results, only) => ({
   title: 'Numbers to reach',
   columns: ['what', 'goal', 'measured', 'reached'],
-  rows: goals.map((goal) => rowOf(goal, results)),
+  rows: goals.filter(({ bench }) => bench === (only ?? bench)).map((goal) => rowOf(goal, results)),
   note: 'From this run alone. A quick run, or a busy machine, says little about the figures that are near their goal.',
 })
 

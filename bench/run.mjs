@@ -18,6 +18,7 @@ import { bench as micro } from './micro.mjs'
 import { bench as nearLimit } from './near-limit.mjs'
 import { bench as scaling } from './scaling.mjs'
 import { bench as secondSnapshot } from './second-snapshot.mjs'
+import { bench as storage } from './storage.mjs'
 import {
   checkCommon,
   commonHelp,
@@ -44,6 +45,7 @@ const benches = [
   secondSnapshot,
   deltas,
   archive,
+  storage,
   memory,
   independence,
   heap,

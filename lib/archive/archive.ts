@@ -47,7 +47,7 @@ import { type Schedule, type ScheduledSources, startSchedule } from './schedule.
 import { checkName } from './sets.js'
 import { makeSpool } from './spool.js'
 import { StorePlace } from './store-place.js'
-import { type ArchiveReport, type ArchiveVerifyOptions, verifyFrames } from './verify.js'
+import { type ArchiveReport, type ArchiveVerifyOptions, type FrameReport, verifyFrames } from './verify.js'
 import { ArchiveWriter, type CaptureWish } from './writer.js'
 
 /** Options of `archive.capture()`: those of `snapshot()` that make sense for a frame, and its objects. */
@@ -466,26 +466,54 @@ export class Archive {
 
   /**
    * Reads every byte of every frame. Damage is not an error: the report says what is damaged, frame by frame. Rejects with the
-   * signal's reason, with TypeError for wrong arguments, and with a StillframeError if there is no archive any more.
+   * signal's reason, with TypeError for wrong arguments, and with a StillframeError if there is no archive any more, or if
+   * its store cannot be reached (`IO`).
    */
   async verify(options?: ArchiveVerifyOptions): Promise<ArchiveReport> {
-    const given = checkOptions(options, ['signal', 'onProgress'])
+    const given = checkOptions(options, ['signal', 'places', 'onProgress'])
+    const signal = checkSignal(given.signal, 'options.signal')
+    const places = this.#checkPlaces(given.places)
+    const onProgress = checkCallback<NonNullable<ArchiveVerifyOptions['onProgress']>>(
+      given.onProgress,
+      'options.onProgress',
+    )
     this.#refuseClosed()
-    const { directory } = this
-    if (directory === undefined) {
-      throw invalidArgValue(
-        'verify() is for archives in a directory; restore() checks all that comes from a store',
-      )
+    signal?.throwIfAborted()
+    const both = places.size > 1
+    let later = both ? (await (this.#inStore as StorePlace).table()).listed().length : 0
+    let earlier = 0
+    const progress: ArchiveVerifyOptions['onProgress'] =
+      onProgress &&
+      (({ framesDone, framesTotal }) =>
+        onProgress({ framesDone: earlier + framesDone, framesTotal: earlier + framesTotal + later }))
+    const frames: FrameReport[] = []
+    if (this.directory !== undefined && places.has('directory')) {
+      const { directory } = this
+      const onDamaged = (number: number): void => this.#writer?.distrust(number)
+      frames.push(...(await verifyFrames({ directory, signal, onProgress: progress, onDamaged })))
     }
-    return await verifyFrames({
-      directory,
-      signal: checkSignal(given.signal, 'options.signal'),
-      onProgress: checkCallback<NonNullable<ArchiveVerifyOptions['onProgress']>>(
-        given.onProgress,
-        'options.onProgress',
-      ),
-      onDamaged: (number) => this.#writer?.distrust(number),
-    })
+    if (places.has('store')) {
+      ;[earlier, later] = [frames.length, 0]
+      const there = await (this.#inStore as StorePlace).verify({ signal, onProgress: progress })
+      if (there.some(({ ok }) => !ok)) this.#writer?.startAnew()
+      frames.push(...there)
+    }
+    return { ok: frames.every(({ ok }) => ok), frames }
+  }
+
+  #checkPlaces(given: unknown): ReadonlySet<Frame['places'][number]> {
+    const name = 'options.places'
+    if (given === undefined) return new Set([this.directory === undefined ? 'store' : 'directory'])
+    if (!Array.isArray(given)) throw invalidArgType(name, "an array of 'directory' and 'store'", given)
+    const places = new Set(
+      given.map((place, index) => checkChoice(place, `${name}[${index}]`, ['directory', 'store'])),
+    )
+    if (places.size === 0) throw invalidArgValue(`${name} must have at least one of 'directory' and 'store'`)
+    const lacking =
+      (places.has('directory') && this.directory === undefined && 'directory') ||
+      (places.has('store') && this.#inStore === undefined && 'store')
+    if (lacking) throw invalidArgValue(`${name} has '${lacking}', and the archive has none`)
+    return places
   }
 
   /**

@@ -34,6 +34,8 @@ import { needsNoFiles, restoreStoredFrame } from './restore-from-store.js'
 import type { RetentionRules } from './retention.js'
 import { protectionIn } from './set-pins.js'
 import { makeSpool } from './spool.js'
+import { type StoreVerifyRequest, verifyStore } from './store-verify.js'
+import type { FrameReport } from './verify.js'
 
 export class StorePlace {
   readonly #store: ObjectStore
@@ -75,6 +77,19 @@ export class StorePlace {
       if (codeOf(error) === 'ERR_STILLFRAME_IO') return undefined
       throw error
     })
+  }
+
+  async verify(request: StoreVerifyRequest): Promise<FrameReport[]> {
+    const lease = await this.#lease()
+    try {
+      const table = lease === undefined ? await this.table() : tableOf(lease.frames)
+      return await verifyStore(this.#store, table, {
+        ...request,
+        signal: eitherOf(request.signal, lease?.signal),
+      })
+    } finally {
+      await lease?.release().catch(() => {})
+    }
   }
 
   async restore<Meta>(
@@ -122,8 +137,7 @@ export class StorePlace {
     const spool = await makeSpool(this.#spool)
     const { directory } = spool
     try {
-      const signals = [options.signal, lease?.signal].filter((signal) => signal !== undefined)
-      const signal = signals.length === 0 ? undefined : AbortSignal.any(signals)
+      const signal = eitherOf(options.signal, lease?.signal)
       for (const one of entries) await this.#fetch(directory, one, one === entry, signal)
       return await restoreFrame<Meta>({
         ...request,
@@ -154,6 +168,11 @@ export class StorePlace {
     if (withState && state !== undefined) await file(pathOf(directory, number, 'state'), state)
     await replaceFile(pathOf(directory, number, 'manifest'), encodeManifest(localOf(entry, withState)))
   }
+}
+
+function eitherOf(...signals: (AbortSignal | undefined)[]): AbortSignal | undefined {
+  const given = signals.filter((signal) => signal !== undefined)
+  return given.length === 0 ? undefined : AbortSignal.any(given)
 }
 
 /** As it was in the directory that it comes from. */

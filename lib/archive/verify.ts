@@ -13,13 +13,18 @@ import { checkState } from './restore.js'
 export interface ArchiveVerifyOptions {
   /** Aborts the check, which rejects with the signal's reason. */
   signal?: AbortSignal | undefined
+  /**
+   * Where it is checked. Default: in the directory; if there is none, in the store. In the store all objects are fetched,
+   * which may cost money.
+   */
+  places?: readonly Frame['places'][number][] | undefined
   /** Called after each frame. */
   onProgress?: ((progress: { framesDone: number; framesTotal: number }) => void) | undefined
 }
 
 /** One piece of damage. */
 export interface ArchiveProblem {
-  /** Absolute path of the file that is damaged or missing. */
+  /** Absolute path of the file that is damaged or missing; in a store, the key of the object, or what its keys begin with. */
   path: string
   /** Bytes from the start of the file; absent if the problem has no place. */
   offset?: number
@@ -31,6 +36,8 @@ export interface ArchiveProblem {
 /** What was found out about a frame. */
 export interface FrameReport {
   number: number
+  /** Where it was checked. */
+  place: Frame['places'][number]
   /** Absent if the frame is so damaged that nothing can be told of it. */
   frame?: Frame
   /** True: it can be restored. */
@@ -43,7 +50,7 @@ export interface FrameReport {
 export interface ArchiveReport {
   /** True when all frames can be restored. */
   ok: boolean
-  /** All that are listed, in order of number. */
+  /** All that are listed, in order of number; those of the directory first. */
   frames: FrameReport[]
 }
 
@@ -54,7 +61,7 @@ interface VerifyRequest {
   onDamaged(number: number): void
 }
 
-export async function verifyFrames(request: VerifyRequest): Promise<ArchiveReport> {
+export async function verifyFrames(request: VerifyRequest): Promise<FrameReport[]> {
   const { directory, signal, onProgress, onDamaged } = request
   const table = await readTable(directory)
   const listed = table.listed()
@@ -70,13 +77,13 @@ export async function verifyFrames(request: VerifyRequest): Promise<ArchiveRepor
     if (problems.length > 0) onDamaged(entry.number)
     frames.push({
       number: entry.number,
+      place: 'directory',
       ...(isKnown(entry) && { frame: toFrame(entry, []) }),
       ok: problems.length === 0,
       problems,
     })
   }
-  frames.reverse()
-  return { ok: frames.every(({ ok }) => ok), frames }
+  return frames.reverse()
 }
 
 /** @param sound - numbers of frames whose memory needs no look; what is found to be sound is added. */

@@ -147,6 +147,11 @@ export class ArchiveWriter {
     this.#startAnew = true
   }
 
+  /** The copies of what the next frame would build on are not to be relied on. */
+  startAnew(): void {
+    this.#startAnew = true
+  }
+
   /** True while a capture runs. */
   get capturing(): boolean {
     return this.#capture !== undefined

@@ -7,6 +7,7 @@ import { asOptions, readMark } from '../archive/mark.js'
 import { markName } from '../archive/names.js'
 import { printable } from '../base/printable.js'
 import { type Arguments, CommandError, isStillframeError, type OptionSpec, UsageError } from './command.js'
+import type { Place } from './place.js'
 
 /** The rules of retention, in restic's words. */
 export const keepOptions: Readonly<Record<string, OptionSpec>> = {
@@ -59,13 +60,17 @@ export async function isDirectory(place: string): Promise<boolean> {
 }
 
 /** Opens an archive to look at it: a writer is not disturbed. */
-export async function openToRead(place: string, retention?: Retention): Promise<Archive> {
-  return await openArchive(place, { readOnly: true, ...(retention !== undefined && { retention }) })
+export async function openToRead({ at, encryption }: Place, retention?: Retention): Promise<Archive> {
+  return await openArchive(at, {
+    readOnly: true,
+    ...(retention !== undefined && { retention }),
+    ...(encryption !== undefined && { encryption }),
+  })
 }
 
-/** The rules of the options; without any, those that the writer of the archive has. Undefined: there are none. */
-export async function rulesFor(args: Arguments, place: string): Promise<Retention | undefined> {
-  return readRetention(args) ?? (await rulesOfWriter(place))
+/** The rules of the options; without any, those that the writer of the archive has. Undefined: there are none, or they are not known. */
+export async function rulesFor(args: Arguments, { at }: Place): Promise<Retention | undefined> {
+  return readRetention(args) ?? (typeof at === 'string' ? await rulesOfWriter(at) : undefined)
 }
 
 async function rulesOfWriter(place: string): Promise<Retention | undefined> {
@@ -74,15 +79,19 @@ async function rulesOfWriter(place: string): Promise<Retention | undefined> {
 }
 
 /** Opens an archive that is there to change it, and leaves it its rules. A mistyped place does not become one. */
-export async function openToWrite(place: string): Promise<Archive> {
+export async function openToWrite(place: Place): Promise<Archive> {
   await (await openToRead(place)).close()
-  const retention = await rulesOfWriter(place)
+  const { name, at, encryption } = place
+  const retention = typeof at === 'string' ? await rulesOfWriter(at) : undefined
   try {
-    return await openArchive(place, { ...(retention !== undefined && { retention }) })
+    return await openArchive(at, {
+      ...(retention !== undefined && { retention }),
+      ...(encryption !== undefined && { encryption }),
+    })
   } catch (error) {
     if (isStillframeError(error, 'BUSY')) {
       throw new CommandError(
-        `${printable(place)} has a writer: the service that captures into it. It applies its own retention and ` +
+        `${printable(name)} has a writer: the service that captures into it. It applies its own retention and ` +
           'compacts by itself; ask it, or stop it first',
       )
     }

@@ -9,6 +9,7 @@ import { isDirectory, openToWrite } from './archive.js'
 import { type Arguments, type Command, CommandError, isStillframeError, UsageError } from './command.js'
 import type { Io } from './io.js'
 import { parentsOption, readParents } from './parents.js'
+import { isStore } from './place.js'
 import { formatBytes, formatDuration, formatNumber } from './units.js'
 import { explainValues } from './values.js'
 
@@ -41,6 +42,11 @@ of; those stay, and what builds on FILE can be read with either of both. A full 
 
   async run(args, io) {
     const path = args.positional(0)
+    if (isStore(path)) {
+      throw new CommandError(
+        `${printable(path)} is a store: what is there is made full by the service that captures into it (fullEvery)`,
+      )
+    }
     if (await isDirectory(path)) return await compactArchive(path, args, io)
     const output = readOutput(args)
     const compression = readCompression(args.value('compress'))
@@ -74,7 +80,7 @@ async function compactArchive(place: string, args: Arguments, io: Io): Promise<n
       `${printable(place)} is a directory: an archive is compacted in its place, without ${surplus}; else name a file`,
     )
   }
-  await using archive = await openToWrite(place)
+  await using archive = await openToWrite({ name: place, at: place, encryption: undefined })
   const frame = await archive.compact({ signal: io.signal })
   await io.report({ place, frame: frame ?? null }, [
     frame === undefined

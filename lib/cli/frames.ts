@@ -5,6 +5,7 @@ import { printable } from '../base/printable.js'
 import { framesOf, keepOptions, openToRead, readInstant, readRetention, rulesFor } from './archive.js'
 import type { Command } from './command.js'
 import type { Io } from './io.js'
+import { aboutPlaces, type Place, placeOf, placeOptions } from './place.js'
 import { renderTable } from './table.js'
 import { count, formatBytes, formatMs } from './units.js'
 
@@ -16,15 +17,19 @@ export const frames: Command = {
     from: { type: 'string', placeholder: 'TIME', help: 'only frames of then or later' },
     to: { type: 'string', placeholder: 'TIME', help: 'only frames of then or earlier' },
     ...keepOptions,
+    ...placeOptions,
   },
   details: `
+${aboutPlaces.trim()}
+
 Lists what can be restored, from the oldest to the newest, and by which rule of its service each is
 kept; a service that captures is not disturbed. With --keep-last and its kin other rules are tried: frames
-that none of them keeps would be given up by 'stillframe prune' with the same options. TIME is like 2026-11-30T09:30, in UTC if no zone
-is given. Exit status 1 if a frame is known to be damaged; 'stillframe verify PLACE' finds out.`,
+that none of them keeps would be given up by 'stillframe prune' with the same options. TIME is like
+2026-11-30T09:30, in UTC if no zone is given. Rules of a service whose archive is in a store are not known
+here. Exit status 1 if a frame is known to be damaged; 'stillframe verify PLACE' finds out.`,
 
   async run(args, io) {
-    const place = args.positional(0)
+    const place = await placeOf(args.positional(0), args)
     const [from, to] = (['from', 'to'] as const).map((name) => {
       const text = args.value(name)
       return text === undefined ? undefined : readInstant(text, `--${name}`)
@@ -33,12 +38,12 @@ is given. Exit status 1 if a frame is known to be damaged; 'stillframe verify PL
     const hasRules = (await rulesFor(args, place)) !== undefined
     const found = await framesOf(archive, { ...(from && { from }), ...(to && { to }) })
     const damaged = found.filter(({ damage }) => damage !== undefined)
-    await io.report({ place, frames: found }, describe(place, found, hasRules, io))
+    await io.report({ place: place.name, frames: found }, describe(place, found, hasRules, io))
     return damaged.length === 0 ? 0 : 1
   },
 }
 
-function describe(place: string, found: readonly Frame[], hasRules: boolean, io: Io): string[] {
+function describe({ name: place, at }: Place, found: readonly Frame[], hasRules: boolean, io: Io): string[] {
   const { style } = io
   if (found.length === 0) return [`${printable(place)}: no frames`]
   const stored = found.reduce((sum, frame) => sum + storedBytes(frame), 0)
@@ -48,7 +53,7 @@ function describe(place: string, found: readonly Frame[], hasRules: boolean, io:
     '',
     ...framesTable(found, hasRules, io),
     '',
-    `${count(found.length, 'frame')}, ${formatBytes(stored)} on the disk`,
+    `${count(found.length, 'frame')}, ${formatBytes(stored)} ${typeof at === 'string' ? 'on the disk' : 'in the store'}`,
     ...damaged.map(({ number, damage = '' }) => style.bad(`✗ frame ${number}: ${printable(damage)}`)),
   ]
 }
@@ -62,7 +67,7 @@ export function framesTable(found: readonly Frame[], hasRules: boolean, { style,
       { title: 'kind', align: 'left' },
       { title: 'memory', align: 'right', optional: 2 },
       { title: 'changed', align: 'right', optional: 3 },
-      { title: 'on disk', align: 'right' },
+      { title: found.every(isInStore) ? 'stored' : 'on disk', align: 'right' },
       { title: 'pause', align: 'right', optional: 4 },
       { title: 'objects', align: 'left', optional: 5 },
       ...(hasRules ? [{ title: 'kept because', align: 'left' as const, optional: 1 }] : []),
@@ -83,7 +88,11 @@ export function framesTable(found: readonly Frame[], hasRules: boolean, { style,
   )
 }
 
-/** What its files take on the disk. */
-export function storedBytes({ allocatedBytes, stateSize = 0 }: Frame): number {
-  return allocatedBytes + stateSize
+function isInStore({ places }: Frame): boolean {
+  return !places.includes('directory')
+}
+
+/** What its files take on the disk; those in a store have no holes. */
+export function storedBytes({ allocatedBytes, fileSize, stateSize = 0, places }: Frame): number {
+  return (places.includes('directory') ? allocatedBytes : fileSize) + stateSize
 }

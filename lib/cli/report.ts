@@ -8,11 +8,13 @@ import type { ReportData } from '../report/data.js'
 import type { ReportOptions } from '../report/examine.js'
 import { reportChain, reportDirectory } from '../report/files.js'
 import { renderPage } from '../report/page.js'
+import { reportStore } from '../report/store.js'
 import { isArchive, isDirectory, keepOptions, readRetention, rulesFor } from './archive.js'
 import { type Arguments, type Command, CommandError, UsageError } from './command.js'
 import { openFileSink } from './extract/sink.js'
 import type { Io } from './io.js'
 import { parentsOption, readParents } from './parents.js'
+import { isStore, type Place, placeOf, placeOptions } from './place.js'
 import { count, formatBytes } from './units.js'
 
 const defaultLast = 1000
@@ -30,30 +32,33 @@ export const report: Command = {
     verify: { type: 'boolean', help: 'check every byte of each frame' },
     parents: parentsOption,
     ...keepOptions,
+    ...placeOptions,
   },
   details: `
-PLACE is an archive, another directory with snapshots, or one snapshot, which is shown with all that it
-builds on. OUT is one file that loads nothing else: it can be mailed, printed, and opened without a network.
-It shows chains, sizes, pauses and damage, and where the memory changed between one frame and the next. For
-that the sums of the pages are read, 1/256 of the memory of each frame. With --keep-last and its kin it shows
-which frames of an archive these rules keep; without, those of its service. Exit status 1 if a frame is damaged.`,
+PLACE is an archive, in a directory or in a store (s3://BUCKET/PREFIX or store:PATH), another directory with
+snapshots, or one snapshot, which is shown with all that it builds on. OUT is one file that loads nothing else:
+it can be mailed, printed, and opened without a network. It shows chains, sizes, pauses and damage, and where
+the memory changed between one frame and the next. For that the sums of the pages are read, 1/256 of the memory
+of each frame. With --keep-last and its kin it shows which frames of an archive these rules keep; without, those
+of its service. Of an archive in a store only the manifest is read, unless --verify is given, and where the memory
+changed is not shown. Exit status 1 if a frame is damaged.`,
 
   async run(args, io) {
-    const place = args.positional(0)
+    const at = await placeOf(args.positional(0), args)
+    const place = at.name
     const output = readOutput(args)
+    const isOfArchive = isStore(place) || (await isArchive(place))
     const options = {
       ...readParents(args),
       last: readLast(args.value('last')),
       verify: args.flag('verify'),
-      retention: (await isArchive(place)) ? await rulesFor(args, place) : readRetention(args),
+      retention: isOfArchive ? await rulesFor(args, at) : readRetention(args),
     }
     // Nobody waits for a report that has no place to go.
     await using sink = await openFileSink(output, args.flag('force'))
-    const data = await collect(place, options, io)
+    const data = await collect(at, options, io)
     if (data.frames.length === 0)
-      throw new CommandError(
-        `${printable(place)} has no ${(await isArchive(place)) ? 'frames' : 'snapshots'}`,
-      )
+      throw new CommandError(`${printable(place)} has no ${isOfArchive ? 'frames' : 'snapshots'}`)
     const page = Buffer.from(renderPage(data))
     await sink.write(page)
     await sink.commit()
@@ -96,19 +101,25 @@ function readLast(text: string | undefined): number {
 
 /** Reads what the page shows, with a bar for each of the steps. */
 async function collect(
-  place: string,
+  { name: place, at, encryption }: Place,
   options: Omit<ReportOptions & ArchiveReportOptions, 'signal' | 'onProgress'>,
   io: Io,
 ): Promise<ReportData> {
-  await stat(place).catch((error: Error) => {
-    throw new CommandError(`${printable(place)} cannot be read: ${error.message}`)
-  })
+  if (typeof at === 'string') {
+    await stat(at).catch((error: Error) => {
+      throw new CommandError(`${printable(place)} cannot be read: ${error.message}`)
+    })
+  }
   const bar = io.steps('opening')
-  const collectFrom = (await isArchive(place))
-    ? reportArchive
-    : (await isDirectory(place))
-      ? reportDirectory
-      : reportChain
+  const collectFrom =
+    typeof at !== 'string'
+      ? (_: string, rest: ReportOptions & ArchiveReportOptions) =>
+          reportStore(at, { ...rest, place, encryption })
+      : (await isArchive(place))
+        ? reportArchive
+        : (await isDirectory(place))
+          ? reportDirectory
+          : reportChain
   return await collectFrom(place, {
     ...options,
     signal: io.signal,

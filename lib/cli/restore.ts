@@ -8,6 +8,7 @@ import { type Arguments, type Command, CommandError, isStillframeError, UsageErr
 import { copyMemory, outputOptions, readOutput } from './extract/copy.js'
 import { openFileSink, openStdoutSink } from './extract/sink.js'
 import type { Io } from './io.js'
+import { aboutPlaces, placeOf, placeOptions } from './place.js'
 import { count, formatBytes, formatDuration } from './units.js'
 
 export const restore: Command = {
@@ -28,18 +29,23 @@ export const restore: Command = {
       help: "'older': pass over what is damaged; 'fail' (default: older, with --id and --number fail)",
     },
     ...outputOptions,
+    ...placeOptions,
   },
   details: `
-Every byte of the section is checked before the first is written, and OUT appears with its whole contents or not
-at all. TIME is like 2026-11-30T09:30, in UTC if no zone is given; never is a frame taken that is younger.
+${aboutPlaces.trim()}
+
+Every byte of the section is checked before the first is written, and OUT appears with its whole contents or
+not at all. TIME is like 2026-11-30T09:30, in UTC if no zone is given; never is a frame taken that is younger.
 Frames that are passed over because they are damaged are named on stderr, and in 'skipped' of the JSON
-document. The service that captures is not disturbed, and does not give up the frame meanwhile.`,
+document. The service that captures is not disturbed, and does not give up the frame meanwhile. From a store
+the frame and all that it builds on are fetched into the temporary directory (TMPDIR), and removed afterwards.`,
 
   async run(args, io) {
-    const [place, section] = [args.positional(0), args.positional(1)]
+    const at = await placeOf(args.positional(0), args)
+    const [place, section] = [at.name, args.positional(1)]
     const output = readOutput(args, io, 'stillframe restore PLACE SECTION -o OUT')
     const wish = readWish(args)
-    await using archive = await openToRead(place)
+    await using archive = await openToRead(at)
     const frame =
       'number' in wish ? (await framesOf(archive)).find(({ number }) => number === wish.number) : undefined
     if ('number' in wish && frame === undefined) {

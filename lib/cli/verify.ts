@@ -7,6 +7,7 @@ import { isDirectory, openToRead } from './archive.js'
 import { type Command, UsageError } from './command.js'
 import type { Io } from './io.js'
 import { parentsOption, readParents } from './parents.js'
+import { isStore, type Place, placeOf, placeOptions } from './place.js'
 import { renderTable } from './table.js'
 import { count, formatBytes, formatCount, formatDuration, formatNumber, formatOffset } from './units.js'
 import { checkValues, inspectValues, type ValuesInfo } from './values.js'
@@ -26,18 +27,22 @@ export const verify: Command = {
       help: `stop after so many problems (default ${defaultMaxProblems})`,
     },
     parents: parentsOption,
+    ...placeOptions,
   },
   details: `
 Reads the whole file and compares it with its checksums. Problems are listed with the section and the
 offset in the file. Of a delta all that it builds on is checked as well, and that they belong together.
 Of a file of values (snapshotState) every value is read; its first problem is its last, too. FILE may be
 the directory of an archive: then every frame is checked, and a service that captures into it is not
-disturbed. Exit status 0 when there are no problems, 1 otherwise.`,
+disturbed. Of an archive in a store (s3://BUCKET/PREFIX or store:PATH) all objects are fetched, compared with
+what was uploaded, and kept nowhere; 'stillframe help frames' says how stores are named. Exit status 0 when
+there are no problems, 1 otherwise.`,
 
   async run(args, io) {
     const path = args.positional(0)
     const maxProblems = readCount(args.value('max-problems'))
-    if (await isDirectory(path)) return await verifyArchive(path, io)
+    const place = await placeOf(path, args)
+    if (isStore(path) || (await isDirectory(path))) return await verifyArchive(place, io)
     const values = await inspectValues(path).catch(() => undefined)
     if (values !== undefined) return await verifyValues(path, values, io)
     const bar = io.progress('verifying')
@@ -59,8 +64,9 @@ disturbed. Exit status 0 when there are no problems, 1 otherwise.`,
   },
 }
 
-async function verifyArchive(place: string, io: Io): Promise<number> {
-  await using archive = await openToRead(place)
+async function verifyArchive(at: Place, io: Io): Promise<number> {
+  const place = at.name
+  await using archive = await openToRead(at)
   const bar = io.steps('verifying')
   const begunMs = performance.now()
   const { ok, frames } = await archive

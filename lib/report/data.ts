@@ -12,8 +12,8 @@ export interface ReportData {
   frames: readonly ReportFrame[]
   /** Which part of the memory changed when. */
   heat: ReportHeat
-  /** How far damage was looked for. `'opened'`: all but the pages; `'verified'`: every byte. */
-  checked: 'opened' | 'verified'
+  /** How far damage was looked for. `'listed'`: not in the files; `'opened'`: all but the pages; `'verified'`: every byte. */
+  checked: 'listed' | 'opened' | 'verified'
   /** What was left out, and why; each a sentence. */
   remarks: readonly string[]
 }

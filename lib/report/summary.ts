@@ -17,15 +17,19 @@ export interface Verdict {
   text: string
 }
 
+const looked = {
+  listed: 'This is what the manifest of the archive says; its files were not fetched.',
+  opened:
+    'Every file was opened with all that it builds on, and its index and sums were checked; the pages were not read.',
+  verified: 'Every byte of every frame was read and checked.',
+} as const
+
 /** The verdict about a place. */
 export function verdictOf({ frames, checked }: ReportData): Verdict {
   const damaged = frames.filter(({ damage }) => damage !== undefined)
-  const looked =
-    checked === 'verified'
-      ? 'Every byte of every frame was read and checked.'
-      : 'Every file was opened with all that it builds on, and its index and sums were checked; the pages were not read.'
   if (damaged.length === 0) {
-    return { good: true, title: frames.length === 1 ? 'No damage' : 'No damage found', text: looked }
+    const title = checked === 'listed' ? 'Not checked' : frames.length === 1 ? 'No damage' : 'No damage found'
+    return { good: true, title, text: looked[checked] }
   }
   const newestWhole = frames.findLast(({ damage }) => damage === undefined)
   const newest = newestWhole === undefined ? 'No frame' : `The newest that can is ${newestWhole.name}`

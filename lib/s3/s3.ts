@@ -42,6 +42,7 @@ import { maxObjectBytes, partBytes } from './part-size.js'
 import { type Part, partsOf } from './parts.js'
 import { etagIn, type Place } from './place.js'
 import { persistently, type RequestOptions } from './retry.js'
+import { removeUnfinishedUploads } from './unfinished.js'
 
 /** Options of {@link s3}. */
 export interface S3Options {
@@ -226,6 +227,17 @@ class S3Store implements ObjectStore {
       signal?.removeEventListener('abort', onAbort)
       await parts.return()
     }
+  }
+
+  async removeUnfinished(
+    prefix: string,
+    isAbandoned: (key: string, begunAt: Date) => boolean,
+    options?: StoreOptions,
+  ): Promise<number> {
+    checkPrefix(prefix)
+    const signal = checkSignalOnly(options)
+    const bucket = { client: this.#client, bucket: this.#bucket, prefix: this.#prefix }
+    return await removeUnfinishedUploads(bucket, prefix, isAbandoned, signal)
   }
 
   async #put(

@@ -54,7 +54,8 @@ export function checkEncryption(value: unknown, name = 'options.encryption'): Ke
   return new Keys(async (id) => await checkedAnswer(keyProvider as KeyProvider, id))
 }
 
-function toSecret(key: unknown, name: string): KeyObject {
+/** @internal @throws TypeError. */
+export function toSecret(key: unknown, name: string): KeyObject {
   const secret = key instanceof Uint8Array ? createSecretKey(key) : key
   if (!(secret instanceof KeyObject) || secret.type !== 'secret') {
     throw invalidArgType(name, `a Uint8Array of ${keyBytes} bytes or a secret KeyObject`, key)
@@ -67,8 +68,8 @@ function toSecret(key: unknown, name: string): KeyObject {
   return secret
 }
 
-/** Says nothing about the key. */
-function idOf(secret: KeyObject): string {
+/** @internal The id of a key that was given without one. It says nothing about the key. */
+export function idOf(secret: KeyObject): string {
   return createHmac('sha256', secret).update('stillframe key id').digest('hex').slice(0, 16)
 }
 

@@ -60,6 +60,17 @@ export class PrefixedStore implements ObjectStore {
     return await this.#store.upload(this.#whole(key), stream, options)
   }
 
+  async removeUnfinished(
+    prefix: string,
+    isAbandoned: (key: string, begunAt: Date) => boolean,
+    options?: StoreOptions,
+  ): Promise<number> {
+    const within = (key: string, begunAt: Date): boolean =>
+      isAbandoned(key.slice(this.#prefix.length), begunAt)
+    const whole = this.#prefix + checkPrefix(prefix)
+    return (await this.#store.removeUnfinished?.(whole, within, options)) ?? 0
+  }
+
   #whole(key: string): string {
     return this.#prefix + checkKey(key)
   }

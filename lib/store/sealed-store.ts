@@ -3,6 +3,7 @@
 import { Buffer } from 'node:buffer'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { MessageChannel, type MessagePort } from 'node:worker_threads'
+import { codeOf } from '../base/errors.js'
 import { answerWithKeys, type Keys, keysFrom } from './encryption.js'
 import { recipeOf, type StoreRecipe, storeOf } from './recipe.js'
 import {
@@ -44,7 +45,6 @@ const rememberedHeads = 1000
 
 /** What is known of an object that ranges are read of. */
 interface KnownObject {
-  readonly etag: string
   /** Of what was sealed. */
   readonly size: number
   readonly seal: ObjectSeal
@@ -87,25 +87,38 @@ export class SealedStore implements ObjectStore {
 
   async #getRange(
     key: string,
+    range: readonly [number, number],
+    signal: AbortSignal | undefined,
+  ): Promise<FetchedObject> {
+    // Twice, if another object has come into its place.
+    for (let isLastTry = false; ; isLastTry = true) {
+      const remembered = this.#known.get(key)
+      try {
+        const known = remembered ?? (await this.#readHead(key, signal))
+        return await this.#openRange(key, known, range, signal)
+      } catch (error) {
+        signal?.throwIfAborted()
+        const mayBeAnother = remembered !== undefined || codeOf(error) === 'ERR_STILLFRAME_CORRUPT'
+        if (isLastTry || !mayBeAnother) throw error
+        this.#known.delete(key)
+      }
+    }
+  }
+
+  async #openRange(
+    key: string,
+    known: KnownObject,
     [start, end]: readonly [number, number],
     signal: AbortSignal | undefined,
   ): Promise<FetchedObject> {
+    const { size } = known
+    if (end > size) throw storeFailure(key, `it has ${size} bytes, and was asked for those up to ${end}`)
     const first = Math.floor(start / blockBytes)
-    // Twice, if another object has come into its place.
-    for (let isLastTry = false; ; isLastTry = true) {
-      const known = this.#known.get(key) ?? (await this.#readHead(key, signal))
-      const { etag, size } = known
-      if (end > size) throw storeFailure(key, `it has ${size} bytes, and was asked for those up to ${end}`)
-      const until = Math.min(blockOffset(Math.ceil(end / blockBytes)), sealedSize(size))
-      const fetched = await this.#store.get(key, { range: [blockOffset(first), until], signal })
-      if (fetched.etag !== etag && !isLastTry) {
-        this.#known.delete(key)
-        continue
-      }
-      const plain = await openBlocks(key, known, first, toBuffer(fetched.body), signal)
-      const from = first * blockBytes
-      return { ...fetched, size, body: plain.subarray(start - from, end - from) }
-    }
+    const until = Math.min(blockOffset(Math.ceil(end / blockBytes)), sealedSize(size))
+    const fetched = await this.#store.get(key, { range: [blockOffset(first), until], signal })
+    const plain = await openBlocks(key, known, first, toBuffer(fetched.body), signal)
+    const from = first * blockBytes
+    return { ...fetched, size, body: plain.subarray(start - from, end - from) }
   }
 
   async #readHead(key: string, signal: AbortSignal | undefined): Promise<KnownObject> {
@@ -117,13 +130,15 @@ export class SealedStore implements ObjectStore {
   }
 
   /** @param fetched - begins with the head. */
-  async #understand(key: string, { body, size, etag }: FetchedObject): Promise<KnownObject> {
+  async #understand(key: string, { body, size }: FetchedObject): Promise<KnownObject> {
     const head = Buffer.from(body.subarray(0, headBytes))
     const { secret } = await this.#keys.byId(keyIdIn(head, key), `Object '${key}'`)
-    return { etag, size: plainSize(size, key), seal: sealOf(secret, head, key) }
+    return { size: plainSize(size, key), seal: sealOf(secret, head, key) }
   }
 
   async head(key: string, options?: StoreOptions): Promise<StoredObject | undefined> {
+    // Whoever asks wants to know what is there now: the next range is read with the head that the object has then.
+    this.#known.delete(key)
     const found = await this.#store.head(key, options)
     return found && { ...found, size: plainSize(found.size, key) }
   }
@@ -150,6 +165,12 @@ export class SealedStore implements ObjectStore {
       ...(size !== undefined && { size: sealedSize(size) }),
     })
     return { etag, size: plainSize(stored, key) }
+  }
+
+  async removeUnfinished(
+    ...request: Parameters<NonNullable<ObjectStore['removeUnfinished']>>
+  ): Promise<number> {
+    return (await this.#store.removeUnfinished?.(...request)) ?? 0
   }
 
   async *#sealed(

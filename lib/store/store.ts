@@ -109,6 +109,18 @@ export interface ObjectStore {
    * one has fetched it. What it fetches with must not need the threads of libuv's pool, which may be waiting too.
    */
   recipe?(): StoreRecipe | Promise<StoreRecipe>
+  /**
+   * Optional: takes back uploads whose process has died, where they leave something behind that no list of objects shows, and that
+   * costs money. Asked are those of keys that begin with `prefix`.
+   *
+   * @param isAbandoned - whether an upload of this key that began then, by the clock of the store, is to be taken back.
+   * @returns how many have been.
+   */
+  removeUnfinished?(
+    prefix: string,
+    isAbandoned: (key: string, begunAt: Date) => boolean,
+    options?: StoreOptions,
+  ): Promise<number>
 }
 
 const methods = ['put', 'get', 'head', 'list', 'delete', 'upload'] as const

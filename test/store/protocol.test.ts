@@ -316,3 +316,29 @@ test('uploads that have begun are not collected, and their old parts are not gon
   await writer.collect()
   expect(store.objects.has('data/f1/n/m000000')).toBe(false)
 })
+
+test('uploads that nobody goes on with are taken back after the grace, where the store can do that', async () => {
+  const begun = new Map<string, number>()
+  const store = Object.assign(newStore(), {
+    async removeUnfinished(prefix: string, isAbandoned: (key: string, begunAt: Date) => boolean) {
+      expect(prefix).toBe('data/')
+      const gone = [...begun].filter(([key, atMs]) => isAbandoned(key, new Date(atMs)))
+      for (const [key] of gone) begun.delete(key)
+      return gone.length
+    },
+  })
+  const writer = await open(store)
+  const upload = await writer.beginUpload('f1')
+  begun.set('data/f1/n/m000000', nowMs)
+  begun.set('data/f2/n/m000000', nowMs)
+  expect(await writer.collect()).toMatchObject({ unfinished: 0 })
+  nowMs += graceMs * 2
+  begun.set('data/f3/n/m000000', nowMs)
+  expect(await writer.collect()).toMatchObject({ unfinished: 1 })
+  expect([...begun.keys()]).toEqual(['data/f1/n/m000000', 'data/f3/n/m000000'])
+  upload.end()
+  expect(await writer.collect()).toMatchObject({ unfinished: 1 })
+  // A store that may not, or cannot, is no reason to leave the rest.
+  store.removeUnfinished = () => Promise.reject(storeFailure('data/', '403'))
+  expect(await writer.collect()).toMatchObject({ unfinished: 0 })
+})

@@ -7,6 +7,7 @@
 
 import { randomBytes } from 'node:crypto'
 import {
+  CreateMultipartUploadCommand,
   ListMultipartUploadsCommand,
   ListObjectsV2Command,
   PutObjectCommand,
@@ -14,6 +15,9 @@ import {
 } from '@aws-sdk/client-s3'
 import { afterAll, expect, type TestContext, test } from 'vitest'
 import { s3 } from '../../lib/s3/index.js'
+import type { Keys } from '../../lib/store/encryption.js'
+import { PrefixedStore } from '../../lib/store/prefixed-store.js'
+import { SealedStore } from '../../lib/store/sealed-store.js'
 import type { ObjectStore } from '../../lib/store/store.js'
 import { rejectionOf } from '../support/expect-error.js'
 import { clientOf, needsS3Server, newBucket } from '../support/s3-server.js'
@@ -118,6 +122,33 @@ test('uploads that fail or are aborted leave nothing on the server', async (cont
   go()
   await upload
   expect(await contentOf(opened)).toEqual({ objects: ['backups/orders/whole'], uploads: [] })
+})
+
+test('what dead processes have begun to upload is taken back if it is asked for, and nothing of others', async (context) => {
+  const opened = await open(context)
+  const { client, bucket, store } = opened
+  const shard = new PrefixedStore(store, 'data')
+  const within = ['data/a', 'data/b', 'data/c', 'other/a']
+  const keys = [...within.map((key) => `backups/orders/${key}`), 'backups/orders-2/data/a', 'data/a']
+  for (const Key of [...keys, ...keys])
+    await client.send(new CreateMultipartUploadCommand({ Bucket: bucket, Key }))
+  const asked: string[] = []
+  const removed = await store.removeUnfinished?.('data/', (key, begunAt) => {
+    asked.push(key)
+    expect(Math.abs(begunAt.getTime() - Date.now())).toBeLessThan(300_000)
+    return key !== 'data/b'
+  })
+  expect(asked.sort()).toEqual(['data/a', 'data/a', 'data/b', 'data/b', 'data/c', 'data/c'])
+  expect(removed).toBe(4)
+  const left = keys.filter((key) => !['backups/orders/data/a', 'backups/orders/data/c'].includes(key))
+  expect((await contentOf(opened)).uploads.sort()).toEqual([...left, ...left].sort())
+  expect(await shard.removeUnfinished('', (key) => key === 'b')).toBe(2)
+  expect(await new SealedStore(store, {} as Keys).removeUnfinished('other/', () => true)).toBe(2)
+  expect((await contentOf(opened)).uploads.length).toBe(4)
+  const nobody = s3({ client, bucket: 'no-such-bucket' })
+  expect((await rejectionOf(nobody.removeUnfinished?.('', () => true) as Promise<number>)).code).toBe(
+    'ERR_STILLFRAME_IO',
+  )
 })
 
 test('with the checksums that the client makes by itself, all of it works too', async (context) => {

@@ -8,6 +8,7 @@
  * - **Orphans**, which no manifest names, and which are older than the grace. They are left of uploads that failed. A later
  *   writer may go on with such an upload, but not with parts of that age, and this one looks whether there is a later writer
  *   after it has listed the orphans.
+ * - Uploads that were never finished, of that age, in stores that keep what came of them.
  * - Manifests below the boundary, leases that are dead, and old probes.
  */
 
@@ -93,6 +94,23 @@ export function orphansOf(
   const named = keysOf(state.frames)
   for (const { keys } of state.garbage) for (const key of keys) named.add(key)
   return oldData.filter(({ key }) => !named.has(key) && !isUnderWay(frameIdOf(key)))
+}
+
+/**
+ * Of an upload that began before the survey by more than the grace, either its process is dead, or it is no longer the writer, or it is
+ * this one, which knows what it is uploading.
+ *
+ * @returns how many uploads were taken back. The store may not let us: then the rules of the bucket have to.
+ */
+export async function removeUnfinished(
+  store: ObjectStore,
+  { nowMs }: Survey,
+  { graceMs }: Periods,
+  isUnderWay: (frameId: string) => boolean,
+): Promise<number> {
+  const isAbandoned = (key: string, begunAt: Date): boolean =>
+    nowMs - begunAt.getTime() > graceMs + clockSlackMs && !isUnderWay(frameIdOf(key))
+  return (await store.removeUnfinished?.(dataPrefix, isAbandoned).catch(() => 0)) ?? 0
 }
 
 /** Keys of manifests that are no commits. */

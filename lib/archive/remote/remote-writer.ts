@@ -13,6 +13,7 @@ import {
   type Periods,
   removableGarbage,
   removeAll,
+  removeUnfinished,
   type Survey,
   surveyStore,
 } from './collection.js'
@@ -50,7 +51,9 @@ const openings = 16
 /** What a collection has removed. */
 export interface Collected {
   readonly objects: number
-  /** That could not be removed; the next collection tries again. */
+  /** Uploads that nobody goes on with. */
+  readonly unfinished: number
+  /** Objects that could not be removed; the next collection tries again. */
   readonly failed: number
   /** Leases that others hold. */
   readonly leases: number
@@ -210,6 +213,7 @@ export class RemoteWriter {
   async collect(): Promise<Collected> {
     this.#refuseIfFenced()
     const survey = await surveyStore(this.#store, await this.#clock.nowMs(), this.#periods)
+    const isUnderWay = (frameId: string): boolean => this.#underWay.has(frameId)
     const { garbage, orphans } = await this.#inTurn(async () => {
       await this.#settleDoubt()
       if (hasLastGarbage(this.#state, survey, this.#periods)) await this.#commit((state) => this.#same(state))
@@ -217,7 +221,7 @@ export class RemoteWriter {
       // Nothing is waited for until all is judged: this state is in force, and no other is under way.
       return {
         garbage: removableGarbage(this.#state, survey, this.#periods),
-        orphans: orphansOf(this.#state, survey, (frameId) => this.#underWay.has(frameId)),
+        orphans: orphansOf(this.#state, survey, isUnderWay),
       }
     })
     const keys = new Set(garbage.flatMap((entry) => [...entry.keys]))
@@ -228,9 +232,11 @@ export class RemoteWriter {
     const removed = garbage.filter((entry) => !entry.keys.some((key) => failed.has(key)))
     const versions = new Set(removed.map(({ version }) => version))
     if (removed.length > 0) await this.#inTurn(async () => await this.#forget(versions))
+    const unfinished = await removeUnfinished(this.#store, survey, this.#periods, isUnderWay)
     const manifests = await this.#moveOn(survey)
     return {
       objects: keys.size - failed.size + manifests.objects,
+      unfinished,
       failed: failed.size + manifests.failed,
       leases: survey.leases.filter(({ isAlive }) => isAlive).length,
     }

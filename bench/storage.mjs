@@ -1,0 +1,309 @@
+// How fast does memory reach a bucket and come back? A region captured into an archive in a store, and restored from there,
+// beside the same bytes sent from a file and fetched into one by the official client, in parts, as many at a time. The server is
+// Ceph's gateway on this machine, which takes its share of the processors; both ways have the same one, by turns.
+import { spawnSync } from 'node:child_process'
+import { mkdirSync, rmSync } from 'node:fs'
+import { open } from 'node:fs/promises'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { crc32 } from 'node:zlib'
+import { Region } from 'stillframe'
+import { openArchive } from 'stillframe/archive'
+import { goalsTable } from './goals.mjs'
+import { runIfMain } from './support/alone.mjs'
+import { madeData } from './support/made-data.mjs'
+import { MemoryWatch } from './support/memory-watch.mjs'
+import { GIB, HUGE_PAGE, MIB } from './support/pages.mjs'
+import { whyNoRoom } from './support/room.mjs'
+import { tryScenario } from './support/scenario.mjs'
+import { quantile, summary } from './support/statistics.mjs'
+import { number, ratio, size } from './support/table.mjs'
+import { warmMemory } from './support/warm-memory.mjs'
+
+const script = fileURLToPath(new URL('../scripts/s3-server.sh', import.meta.url))
+const PATIENCE_MS = 1_200_000
+const START_PATIENCE_MS = 300_000
+const PART = 8 * MIB
+const PARTS_AT_ONCE = 16
+/** Long enough for the parent to see the process at rest. */
+const REST_MS = 300
+
+const filledRegion = (byteLength, seed) => {
+  const region = Region.allocate(byteLength)
+  const fill = madeData(seed)
+  for (let at = 0; at < byteLength; at += HUGE_PAGE) fill(new Uint8Array(region.buffer, at, HUGE_PAGE))
+  return region
+}
+
+const checksumOf = (buffer) => {
+  let sum = 0
+  for (let at = 0; at < buffer.byteLength; at += 64 * MIB)
+    sum = crc32(new Uint8Array(buffer, at, Math.min(64 * MIB, buffer.byteLength - at)), sum)
+  return sum
+}
+
+const clientOf = async ({ endpoint, region, accessKeyId, secretAccessKey }) => {
+  const sdk = await import('@aws-sdk/client-s3')
+  const client = new sdk.S3Client({
+    endpoint,
+    region,
+    credentials: { accessKeyId, secretAccessKey },
+    forcePathStyle: true,
+    requestChecksumCalculation: 'WHEN_REQUIRED',
+    responseChecksumValidation: 'WHEN_REQUIRED',
+  })
+  return { sdk, client }
+}
+
+const storeOf = async ({ server, bucket, round }) => {
+  const { s3 } = await import('stillframe/s3')
+  const { client } = await clientOf(server)
+  return s3({ client, bucket, prefix: `archive/${round}` })
+}
+
+/** Calls `work` with the number of each part, several at a time. */
+const inParallel = async (parts, work) => {
+  let next = 0
+  await Promise.all(
+    Array.from({ length: PARTS_AT_ONCE }, async () => {
+      while (next < parts) await work(next++)
+    }),
+  )
+}
+
+/** The work alone, watched from outside: milliseconds. */
+const timed = async (tell, work) => {
+  tell('ready')
+  await new Promise((resolve) => setTimeout(resolve, REST_MS))
+  tell('begin')
+  const started = performance.now()
+  const result = await work()
+  const ms = performance.now() - started
+  tell('end')
+  return { ms, result }
+}
+
+/** Ways to send and to fetch, by the names that the table has. Each runs in a process of its own. */
+const sending = {
+  async stillframe(options, tell) {
+    const { byteLength, seed, directory } = options
+    const region = filledRegion(byteLength, seed)
+    const archive = await openArchive(await storeOf(options), { spool: directory })
+    const { ms } = await timed(tell, () => archive.capture(region).done)
+    await archive.close()
+    return ms
+  },
+
+  async 'the SDK'({ server, bucket, round, path, byteLength }, tell) {
+    const { sdk, client } = await clientOf(server)
+    const at = { Bucket: bucket, Key: `sdk/${round}` }
+    const file = await open(path)
+    const { ms } = await timed(tell, async () => {
+      const { UploadId } = await client.send(new sdk.CreateMultipartUploadCommand(at))
+      const Parts = []
+      await inParallel(Math.ceil(byteLength / PART), async (part) => {
+        const Body = Buffer.allocUnsafeSlow(Math.min(PART, byteLength - part * PART))
+        await file.read(Body, 0, Body.length, part * PART)
+        const PartNumber = part + 1
+        const input = { ...at, UploadId, PartNumber, Body, ContentLength: Body.length }
+        const { ETag } = await client.send(new sdk.UploadPartCommand(input))
+        Parts[part] = { PartNumber, ETag }
+      })
+      const input = { ...at, UploadId, MultipartUpload: { Parts } }
+      await client.send(new sdk.CompleteMultipartUploadCommand(input))
+    })
+    await file.close()
+    return ms
+  },
+}
+
+const fetching = {
+  async stillframe(options, tell) {
+    const { byteLength, directory, checksum } = options
+    const archive = await openArchive(await storeOf(options), { readOnly: true, spool: directory })
+    // Memory that is there already: what comes on top of it is what is asked for.
+    const region = Region.allocate(byteLength)
+    new Uint8Array(region.buffer).fill(0xee)
+    const { ms, result } = await timed(tell, () => archive.restore({ into: { main: region } }))
+    if (checksumOf(region.buffer) !== checksum) throw new Error('other bytes have come back')
+    result.close()
+    await archive.close()
+    return ms
+  },
+
+  async 'the SDK'({ server, bucket, round, directory, byteLength, checksum }, tell) {
+    const { sdk, client } = await clientOf(server)
+    const at = { Bucket: bucket, Key: `sdk/${round}` }
+    const path = join(directory, 'fetched')
+    const file = await open(path, 'w+')
+    const { ms } = await timed(tell, () =>
+      inParallel(Math.ceil(byteLength / PART), async (part) => {
+        const start = part * PART
+        const Range = `bytes=${start}-${Math.min(byteLength, start + PART) - 1}`
+        const { Body } = await client.send(new sdk.GetObjectCommand({ ...at, Range }))
+        const bytes = await Body.transformToByteArray()
+        await file.write(bytes, 0, bytes.length, start)
+      }),
+    )
+    let sum = 0
+    const piece = Buffer.alloc(64 * MIB)
+    for (let at = 0; at < byteLength; ) {
+      const { bytesRead } = await file.read(piece, 0, piece.length, at)
+      sum = crc32(piece.subarray(0, bytesRead), sum)
+      at += bytesRead
+    }
+    await file.close()
+    rmSync(path)
+    if (sum !== checksum) throw new Error('other bytes have come back')
+    return ms
+  },
+}
+
+export const scenarios = {
+  /** Makes the bucket, and the file that the SDK sends. Returns the checksum of the bytes. */
+  async prepare({ server, bucket, byteLength, seed, path }) {
+    const { sdk, client } = await clientOf(server)
+    await client.send(new sdk.CreateBucketCommand({ Bucket: bucket }))
+    const { buffer } = filledRegion(byteLength, seed)
+    const file = await open(path, 'w')
+    for (let at = 0; at < byteLength; at += 64 * MIB)
+      await file.write(new Uint8Array(buffer, at, Math.min(64 * MIB, byteLength - at)))
+    await file.sync()
+    await file.close()
+    return checksumOf(buffer)
+  },
+  send: ({ way, ...options }, tell) => sending[way](options, tell),
+  fetch: ({ way, ...options }, tell) => fetching[way](options, tell),
+}
+
+/** Milliseconds of a way, and the most memory that it took beside what was there before; undefined: it failed. */
+const watched = async (skipped, scenario, options) => {
+  let watch
+  const onTold = (message, pid) => {
+    if (message === 'ready') watch = new MemoryWatch(pid)
+    else if (message === 'begin') watch.begin()
+    else watch.end()
+  }
+  const what = `${scenario}: ${options.way}`
+  const limits = { onTold, timeoutMs: PATIENCE_MS }
+  const ms = await tryScenario(skipped, what, import.meta.url, scenario, options, limits)
+  return ms && { ms, peakBytes: watch?.end().peakBytes }
+}
+
+const byTurns = (ways, round) => (round % 2 === 0 ? ways : ways.toReversed())
+
+const measureOn = async (server, settings, { seed, directory, note, skipped }) => {
+  const { rounds } = settings
+  const byteLength = settings.largestGiB * GIB
+  const options = { server, bucket: 'bench', byteLength, seed, directory, path: join(directory, 'bytes') }
+  note('storage: making the bytes')
+  const limits = { timeoutMs: PATIENCE_MS }
+  const checksum = await tryScenario(skipped, 'the bytes', import.meta.url, 'prepare', options, limits)
+  if (checksum === undefined) return []
+  const measured = { send: [], fetch: [] }
+  for (let round = 0; round < rounds; round++) {
+    for (const [scenario, ways] of Object.entries({ send: sending, fetch: fetching })) {
+      note(`storage: ${scenario}, round ${round + 1} of ${rounds}`)
+      const pair = {}
+      for (const way of byTurns(Object.keys(ways), round)) {
+        await warmMemory(byteLength)
+        pair[way] = await watched(skipped, scenario, { ...options, way, round, checksum })
+        // What has not been sent cannot be fetched.
+        if (pair[way] === undefined) return rowsOf(measured, byteLength)
+      }
+      measured[scenario].push(pair)
+    }
+  }
+  return rowsOf(measured, byteLength)
+}
+
+/** A row for each way: what it took, and its rate to that of the SDK in the same pair. */
+const rowsOf = (measured, byteLength) =>
+  Object.entries(measured).flatMap(([scenario, pairs]) => {
+    const ways = Object.keys(pairs[0] ?? {}).sort()
+    return ways.map((way) => {
+      const toSdk = pairs.map((pair) => pair['the SDK'].ms / pair[way].ms).sort((a, b) => a - b)
+      return {
+        scenario,
+        way,
+        byteLength,
+        ms: summary(pairs.map((pair) => pair[way].ms)),
+        toSdk: { min: toSdk[0], p50: quantile(toSdk, 0.5), max: toSdk.at(-1) },
+        peakBytes: Math.max(...pairs.map((pair) => pair[way].peakBytes ?? Number.NaN)),
+      }
+    })
+  })
+
+const runServer = (...args) => {
+  const { status, error, stdout, stderr } = spawnSync(script, args, {
+    encoding: 'utf8',
+    timeout: START_PATIENCE_MS,
+  })
+  if (status === 0) return stdout
+  throw new Error(error?.message ?? stderr.trim().split('\n').at(-1))
+}
+
+const measure = async (settings, context) => {
+  const { rounds, largestGiB } = settings
+  const { directory: parent, note, skipped } = context
+  const byteLength = largestGiB * GIB
+  // What is sent, by both and in each round; the file, and one in the spool.
+  const need = { memory: 1.5 * byteLength, disk: (2 * rounds + 3) * byteLength }
+  const reason = whyNoRoom(parent, need)
+  if (reason !== undefined) {
+    skipped.push({ what: `memory of ${size(byteLength)}`, reason })
+    return []
+  }
+  const directory = join(parent, 'storage')
+  mkdirSync(directory)
+  const home = join(directory, 'server')
+  note('storage: starting the server')
+  try {
+    const server = JSON.parse(runServer('start', home))
+    return await measureOn(server, settings, { ...context, directory })
+  } catch (error) {
+    // It needs radosgw, ceph-mon and ceph-osd.
+    skipped.push({ what: 'everything', reason: error.message })
+    return []
+  } finally {
+    runServer('kill', home)
+  }
+}
+
+const titles = { send: 'From memory into a bucket', fetch: 'From a bucket into memory' }
+
+const table = (scenario, rows, { rounds }) => ({
+  title: `${titles[scenario]}, ${size(rows[0].byteLength)}`,
+  columns: ['way', 'median, s', 'MB/s', 'to the SDK', 'least', 'most', 'extra memory, MiB'],
+  rows: rows.map(({ way, byteLength, ms, toSdk, peakBytes }) => [
+    way,
+    number(ms.p50 / 1000),
+    number(byteLength / 1000 / ms.p50),
+    ratio(toSdk.p50, 1),
+    ratio(toSdk.min, 1),
+    ratio(toSdk.max, 1),
+    number(peakBytes / MIB),
+  ]),
+  note: `Medians of ${rounds} pairs, by turns; ratios of rates within each pair. The SDK sends a file that is in the page cache, and fetches into one, in parts of ${size(PART)}, ${PARTS_AT_ONCE} at a time. Extra memory: the most of all rounds, beside what the process had before.`,
+})
+
+export const bench = {
+  name: 'storage',
+  title: 'Memory into a bucket and back',
+  about: 'Captures into a bucket and restores from there, beside the official client with files.',
+  settings: {
+    full: { largestGiB: 2, rounds: 3 },
+    quick: { largestGiB: 1 / 8, rounds: 2 },
+  },
+  measure,
+  tables: (result) => [
+    ...Object.keys(titles).flatMap((scenario) => {
+      const rows = result.rows.filter((row) => row.scenario === scenario)
+      return rows.length === 0 ? [] : [table(scenario, rows, result.settings)]
+    }),
+    goalsTable({ storage: result }, 'storage'),
+  ],
+  plots: () => [],
+}
+
+runIfMain(import.meta.url, bench)
