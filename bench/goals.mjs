@@ -196,6 +196,17 @@ const chainGoals = [
 /** A way of ours to send to a bucket, or to fetch from it. */
 const storageRow = (results, scenario) =>
   rowsOf(results, 'storage')?.find((row) => row.scenario === scenario && row.way === 'stillframe')
+const lazyRow = (results) => rowsOf(results, 'storage')?.find(({ firstMs }) => firstMs !== undefined)
+const lazyGoals = [
+  {
+    ...{ what: 'lazy restore: first touch, above one request', bench: 'storage', unit: 'ms', most: 100 },
+    of: (results) => lazyRow(results) && lazyRow(results).firstMs - lazyRow(results).requestMs,
+  },
+  {
+    ...{ what: 'lazy restore: rate of all of it to an eager one', bench: 'storage', unit: '×', least: 0.9 },
+    of: (results) => lazyRow(results)?.toEager,
+  },
+]
 const storageGoals = [
   ['send', 'capture into a bucket'],
   ['fetch', 'restore from a bucket'],
@@ -322,6 +333,7 @@ const goals = [
   ...steadyGoals,
   ...chainGoals,
   ...storageGoals,
+  ...lazyGoals,
 ]
 
 const withUnit = (text, unit) => (unit === '×' ? `×${text}` : `${text} ${unit}`)

@@ -13,7 +13,7 @@ import { goalsTable } from './goals.mjs'
 import { runIfMain } from './support/alone.mjs'
 import { madeData } from './support/made-data.mjs'
 import { MemoryWatch } from './support/memory-watch.mjs'
-import { GIB, HUGE_PAGE, MIB } from './support/pages.mjs'
+import { GIB, HUGE_PAGE, KIB, MIB } from './support/pages.mjs'
 import { whyNoRoom } from './support/room.mjs'
 import { tryScenario } from './support/scenario.mjs'
 import { quantile, summary } from './support/statistics.mjs'
@@ -59,6 +59,25 @@ const storeOf = async ({ server, bucket, round }) => {
   const { s3 } = await import('stillframe/s3')
   const { client } = await clientOf(server)
   return s3({ client, bucket, prefix: `archive/${round}` })
+}
+
+/** A request for a block, by the official client: the median of some. */
+const requestMs = async ({ server, bucket, round }) => {
+  const { sdk, client } = await clientOf(server)
+  const Range = `bytes=${PART}-${PART + 256 * KIB - 1}`
+  const took = []
+  for (let i = 0; i < 9; i++) {
+    const started = performance.now()
+    const { Body } = await client.send(
+      new sdk.GetObjectCommand({ Bucket: bucket, Key: `sdk/${round}`, Range }),
+    )
+    await Body.transformToByteArray()
+    took.push(performance.now() - started)
+  }
+  return quantile(
+    took.sort((a, b) => a - b),
+    0.5,
+  )
 }
 
 /** Calls `work` with the number of each part, several at a time. */
@@ -131,6 +150,26 @@ const fetching = {
     return ms
   },
 
+  /** Handed out at once; the time is that of all of it. */
+  async 'stillframe, lazy'(options, tell) {
+    const { byteLength, directory, checksum } = options
+    const archive = await openArchive(await storeOf(options), { readOnly: true, spool: directory })
+    const { ms, result } = await timed(tell, async () => {
+      const restored = await archive.restore({ mode: 'lazy' })
+      const { buffer } = restored.regions.main
+      const started = performance.now()
+      const [byte] = new Uint8Array(buffer, byteLength - 1, 1)
+      const firstMs = performance.now() - started
+      await restored.ready
+      return { restored, byte, firstMs }
+    })
+    const { restored, firstMs } = result
+    if (checksumOf(restored.regions.main.buffer) !== checksum) throw new Error('other bytes have come back')
+    restored.close()
+    await archive.close()
+    return { ms, firstMs, requestMs: await requestMs(options), madeBytes: byteLength }
+  },
+
   async 'the SDK'({ server, bucket, round, directory, byteLength, checksum }, tell) {
     const { sdk, client } = await clientOf(server)
     const at = { Bucket: bucket, Key: `sdk/${round}` }
@@ -186,8 +225,10 @@ const watched = async (skipped, scenario, options) => {
   }
   const what = `${scenario}: ${options.way}`
   const limits = { onTold, timeoutMs: PATIENCE_MS }
-  const ms = await tryScenario(skipped, what, import.meta.url, scenario, options, limits)
-  return ms && { ms, peakBytes: watch?.end().peakBytes }
+  const took = await tryScenario(skipped, what, import.meta.url, scenario, options, limits)
+  if (took === undefined) return undefined
+  const { madeBytes = 0, ...rest } = typeof took === 'number' ? { ms: took } : took
+  return { ...rest, peakBytes: (watch?.end().peakBytes ?? Number.NaN) - madeBytes }
 }
 
 const byTurns = (ways, round) => (round % 2 === 0 ? ways : ways.toReversed())
@@ -217,6 +258,22 @@ const measureOn = async (server, settings, { seed, directory, note, skipped }) =
   return rowsOf(measured, byteLength)
 }
 
+const lazily = 'stillframe, lazy'
+
+/** How long the first touch of a page took, beside one request; and the rate to that of memory which is there at the end. */
+const lazilyOf = (pairs) => {
+  const middle = (values) =>
+    quantile(
+      values.sort((a, b) => a - b),
+      0.5,
+    )
+  return {
+    firstMs: middle(pairs.map((pair) => pair[lazily].firstMs)),
+    requestMs: middle(pairs.map((pair) => pair[lazily].requestMs)),
+    toEager: middle(pairs.map((pair) => pair['stillframe'].ms / pair[lazily].ms)),
+  }
+}
+
 /** A row for each way: what it took, and its rate to that of the SDK in the same pair. */
 const rowsOf = (measured, byteLength) =>
   Object.entries(measured).flatMap(([scenario, pairs]) => {
@@ -229,7 +286,8 @@ const rowsOf = (measured, byteLength) =>
         byteLength,
         ms: summary(pairs.map((pair) => pair[way].ms)),
         toSdk: { min: toSdk[0], p50: quantile(toSdk, 0.5), max: toSdk.at(-1) },
-        peakBytes: Math.max(...pairs.map((pair) => pair[way].peakBytes ?? Number.NaN)),
+        peakBytes: Math.max(...pairs.map((pair) => pair[way].peakBytes)),
+        ...(way === lazily && lazilyOf(pairs)),
       }
     })
   })
@@ -270,6 +328,17 @@ const measure = async (settings, context) => {
   }
 }
 
+const lazyTable = ({ byteLength, firstMs, requestMs, toEager }) => ({
+  title: `Memory at once, ${size(byteLength)}`,
+  columns: [
+    'first byte of the last page, ms',
+    'one request for a block, ms',
+    'all of it, to what is there at the end',
+  ],
+  rows: [[number(firstMs), number(requestMs), ratio(toEager, 1)]],
+  note: 'Medians. The first touch comes right after the restore, beside what is fetched in the background.',
+})
+
 const titles = { send: 'From memory into a bucket', fetch: 'From a bucket into memory' }
 
 const table = (scenario, rows, { rounds }) => ({
@@ -301,6 +370,7 @@ export const bench = {
       const rows = result.rows.filter((row) => row.scenario === scenario)
       return rows.length === 0 ? [] : [table(scenario, rows, result.settings)]
     }),
+    ...result.rows.filter(({ firstMs }) => firstMs !== undefined).map(lazyTable),
     goalsTable({ storage: result }, 'storage'),
   ],
   plots: () => [],

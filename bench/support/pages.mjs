@@ -2,6 +2,7 @@
 // 20.
 import { capabilities, Region } from 'stillframe'
 
+export const KIB = 2 ** 10
 export const MIB = 2 ** 20
 export const GIB = 2 ** 30
 export const HUGE_PAGE = 2 * MIB

@@ -1,5 +1,6 @@
 /** Answers native code with ranges of files whose parts are in a store. */
 
+import { setMaxListeners } from 'node:events'
 import { codeOf, messageOf } from '../base/errors.js'
 import type { FarFiles } from '../restore/restore.js'
 import type { ObjectStore } from '../store/store.js'
@@ -17,6 +18,8 @@ export class RangeReader {
     this.#store = store
     this.#files = files
     this.#signal = signal
+    // Each request that is under way listens.
+    setMaxListeners(0, signal)
   }
 
   far(): FarFiles {

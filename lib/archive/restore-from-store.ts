@@ -7,6 +7,7 @@ import { type FileHandle, open } from 'node:fs/promises'
 import { type Transferable, Worker } from 'node:worker_threads'
 import { CallSite, StillframeError, type StillframeErrorCode } from '../base/errors.js'
 import { valuesIn } from '../heap/values.js'
+import { isRegion } from '../region/region.js'
 import { fillLazily, type LazyStart } from '../restore/filling.js'
 import {
   checkRestoreOptions,
@@ -44,7 +45,9 @@ export interface StoredFrame {
 
 /** Whether {@link restoreStoredFrame} can do it. Other restores need the files. */
 export function needsNoFiles({ mode, into }: RestoreOptions): boolean {
-  return mode !== 'map' && into === undefined
+  // Memory of JavaScript is filled chunk by chunk, each of which would wait for the network.
+  const destinations = Object.values(into ?? {})
+  return mode !== 'map' && destinations.every(isRegion)
 }
 
 /** What {@link StorePlace.restore} returns, but for what was skipped. */

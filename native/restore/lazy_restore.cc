@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
 #include <string>
 #include <utility>
@@ -16,12 +17,21 @@
 #include "restore/section_choice.h"
 
 namespace stillframe {
+namespace {
+
+// For so long after a touch others are likely, and the background reads only so much at a time.
+constexpr std::chrono::nanoseconds kAfterTouches{100'000'000};
+constexpr size_t kAheadOfTouches = 2;
+constexpr uint64_t kBlocksAheadOfTouches = 2;
+
+}  // namespace
 
 LazyRestore::LazyRestore(ImageFile image, const RestorePlan& plan, Reads reads)
     : image_(std::move(image)),
       check_(plan.verify ? ImageFile::Check::kChecksums : ImageFile::Check::kNone),
       sums_state_(plan.verify && image_.parent() != nullptr && !plan.sections),
-      reads_(std::move(reads)) {}
+      reads_(std::move(reads)),
+      last_touch_ns_(sys::MonotonicNanoseconds()) {}
 
 LazyRestore::~LazyRestore() {
   Cancel(ReadingAborted());
@@ -112,6 +122,7 @@ void LazyRestore::Touched(std::byte* address) {
       case State::kTaken:
         part.blocks[block] = State::kUrgent;
         urgent_.push_back({i, block, 1});
+        last_touch_ns_ = sys::MonotonicNanoseconds();
         // What is used next is likely to lie behind.
         next_ = {i, block, 1};
         changed_.notify_all();
@@ -127,8 +138,15 @@ std::optional<LazyRestore::Piece> LazyRestore::TakeUrgent() {
   return piece;
 }
 
+// What is read ahead takes its time from those who wait.
+bool LazyRestore::IsQuiet() const {
+  return sys::MonotonicNanoseconds() - last_touch_ns_ > kAfterTouches.count();
+}
+
 std::optional<LazyRestore::Piece> LazyRestore::TakeNext() {
-  if (not_taken_ == 0) return std::nullopt;
+  const bool quiet = IsQuiet();
+  if (not_taken_ == 0 || (!quiet && ahead_ >= kAheadOfTouches)) return std::nullopt;
+  ahead_++;
   size_t index = next_.part;
   uint64_t block = next_.first;
   while (block >= parts_[index].blocks.size() || parts_[index].blocks[block] != State::kMissing) {
@@ -139,11 +157,13 @@ std::optional<LazyRestore::Piece> LazyRestore::TakeNext() {
   std::vector<State>& blocks = parts_[index].blocks;
   const uint64_t chunk_end =
       std::min<uint64_t>(RoundDown(block, kBlocksPerChunk) + kBlocksPerChunk, blocks.size());
+  const uint64_t most = quiet ? kBlocksPerChunk : kBlocksAheadOfTouches;
   uint64_t end = block;
-  while (end < chunk_end && blocks[end] == State::kMissing) blocks[end++] = State::kTaken;
+  while (end < std::min(chunk_end, block + most) && blocks[end] == State::kMissing)
+    blocks[end++] = State::kTaken;
   not_taken_ -= end - block;
   next_ = {index, end, 0};
-  return Piece{index, block, end - block};
+  return Piece{index, block, end - block, true};
 }
 
 std::optional<LazyRestore::Piece> LazyRestore::Take(bool urgent) {
@@ -154,7 +174,8 @@ std::optional<LazyRestore::Piece> LazyRestore::Take(bool urgent) {
     if (!urgent) {
       if (std::optional<Piece> piece = TakeNext()) return piece;
     }
-    changed_.wait(lock);
+    // Nobody tells when enough time has passed.
+    changed_.wait_for(lock, kAfterTouches);
   }
 }
 
@@ -167,6 +188,11 @@ void LazyRestore::Load(bool urgent) {
   StateSum state;
   while (const std::optional<Piece> piece = Take(urgent)) {
     Status filled = FillPiece(*piece, &scratch.value(), &state);
+    if (piece->ahead) {
+      const std::lock_guard lock(mutex_);
+      ahead_--;
+      changed_.notify_all();
+    }
     if (!filled.ok()) {
       Fail(filled.failure());
       return;

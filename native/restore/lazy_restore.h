@@ -37,8 +37,9 @@ namespace stillframe {
 class LazyRestore {
  public:
   struct Reads {
-    size_t background = 2;  // at a time; each of at most a chunk
-    size_t urgent = 1;      // the same, each of a block
+    // At a time; each of at most a chunk. While pages are being touched they are fewer, and smaller.
+    size_t background = 2;
+    size_t urgent = 1;  // the same, each of a block
     // Ends what is being read; called once, at a failure or a cancellation.
     std::function<void()> stop = [] {};
   };
@@ -72,6 +73,7 @@ class LazyRestore {
     size_t part;
     uint64_t first;  // block
     uint64_t count;
+    bool ahead = false;  // nobody has touched it
   };
 
   LazyRestore(ImageFile image, const RestorePlan& plan, Reads reads);
@@ -84,6 +86,7 @@ class LazyRestore {
   std::optional<Piece> Take(bool urgent);
   std::optional<Piece> TakeUrgent();
   std::optional<Piece> TakeNext();
+  bool IsQuiet() const;  // nobody has touched a page for a while
   Status FillPiece(const Piece& piece, ImageFile::Scratch* scratch, StateSum* state);
   void Fail(Failure failure);
   // The bytes that a block has in memory.
@@ -109,6 +112,8 @@ class LazyRestore {
   Piece next_{0, 0, 0};     // where the background goes on
   uint64_t missing_ = 0;    // blocks that have bytes, and are not there
   uint64_t not_taken_ = 0;  // those of them that the background has not taken
+  size_t ahead_ = 0;        // reads of the background that are under way
+  int64_t last_touch_ns_;   // and the start, after which most is touched
   bool stopped_ = false;
   bool ended_ = false;
   std::optional<Failure> failure_;

@@ -165,7 +165,10 @@ Result<RestoredFile> RestoreWork::Run() {
   if (!chosen.ok()) return chosen.failure();
   // All of the file, before a byte of it is handed out. Fresh memory is not handed out before it is filled: then
   // one way through the file does both.
-  const bool check_first = plan_.verify && (restored_.mapped || !plan_.into.empty());
+  // What is fetched from far away is not fetched twice: there each chunk is checked before it is filled, and existing memory
+  // may have some of them when another is damaged.
+  const bool far = image_.source().reads_at_once() > 0;
+  const bool check_first = plan_.verify && (restored_.mapped || (!plan_.into.empty() && !far));
   if (check_first) {
     ImageSweep check(image_);
     Status checked = Sweep(&check, ImageSweep::Extent::kFile);

@@ -211,6 +211,11 @@ async function fetchPiece(
       failure = error
     }
   }
+  // What has been cut since is asked for in vain.
+  const now = await store.head(part.key, { signal }).catch(() => undefined)
+  if (now !== undefined && now.size !== part.size) {
+    throw damaged(part, `it has ${now.size} bytes, and not ${part.size}`)
+  }
   throw toFailure(failure, part.key, `it could not be fetched in ${attempts} attempts. Look at the network`)
 }
 
