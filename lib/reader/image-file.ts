@@ -20,6 +20,7 @@ import {
 } from './format.js'
 import { type Hashes, sumSize } from './hashes.js'
 import type { Opened, Section } from './opening.js'
+import { StateSum, sumsOfBlock } from './state-sum.js'
 import { areZero, checkZeros } from './zeros.js'
 import type { Decompressor } from './zstd.js'
 
@@ -32,7 +33,6 @@ export interface Tools {
 /** What of the pages is checked: their blocks, and one by one their sums too. */
 export type Check = 'nothing' | 'blocks' | 'sums'
 
-const sumsOfBlock = pagesPerBlock * sumSize
 const sumWindow = 2 ** 20
 
 /** What one file of a chain has to say of a run of blocks. */
@@ -189,6 +189,22 @@ export class ImageFile {
     if (!(await this.holdsState())) throw this.wrongState()
   }
 
+  /** Whether the sums, which are believed, add up to the state. */
+  async holdsState(onStep?: () => void): Promise<boolean> {
+    const state = this.newState()
+    for (const [section, { blockCount }] of this.opened.sections.entries()) {
+      for (let first = 0; first < blockCount; first += blocksPerChunk) {
+        onStep?.()
+        const count = Math.min(blocksPerChunk, blockCount - first)
+        const sums = await this.#sumsOfChunk(section, first, count)
+        for (let i = 0; i < count; i++) {
+          state.add(section, first + i, sums.subarray(i * sumsOfBlock, (i + 1) * sumsOfBlock))
+        }
+      }
+    }
+    return state.value.equals(this.opened.trailer.state)
+  }
+
   wrongState(): ReadFailure {
     return corrupt(
       this.opened.trailer.fileLength - pageSize,
@@ -197,11 +213,6 @@ export class ImageFile {
         ? 'the file does not hold the memory that was frozen'
         : 'this file and those that it builds on do not add up to the memory that was frozen',
     )
-  }
-
-  /** Whether the sums, which are believed, add up to the state. */
-  async holdsState(onStep?: () => void): Promise<boolean> {
-    return (await this.#stateOfSums(onStep)).equals(this.opened.trailer.state)
   }
 
   /** Damage in a parent is not in the file that was asked for. */
@@ -451,32 +462,9 @@ export class ImageFile {
     return sums
   }
 
-  /** What the sums of all files add up to. */
-  async #stateOfSums(onStep: (() => void) | undefined): Promise<Buffer> {
-    const mask = 2n ** 64n - 1n
-    let [low, high] = [0n, 0n]
-    const placed = Buffer.alloc(8 + sumsOfBlock)
-    for (const [number, { blockCount }] of this.opened.sections.entries()) {
-      for (let first = 0; first < blockCount; first += blocksPerChunk) {
-        onStep?.()
-        const count = Math.min(blocksPerChunk, blockCount - first)
-        const sums = await this.#sumsOfChunk(number, first, count)
-        for (let i = 0; i < count; i++) {
-          const ofBlock = sums.subarray(i * sumsOfBlock, (i + 1) * sumsOfBlock)
-          if (areZero(ofBlock)) continue
-          placed.writeUInt32LE(number, 0)
-          placed.writeUInt32LE(first + i, 4)
-          placed.set(ofBlock, 8)
-          const sum = Buffer.from(this.#tools.hashes.sum(placed))
-          low = (low + sum.readBigUInt64LE(0)) & mask
-          high = (high + sum.readBigUInt64LE(8)) & mask
-        }
-      }
-    }
-    const state = Buffer.alloc(sumSize)
-    state.writeBigUInt64LE(low, 0)
-    state.writeBigUInt64LE(high, 8)
-    return state
+  /** Of the memory of this file, with those that it builds on. */
+  newState(): StateSum {
+    return new StateSum(this.#tools.hashes)
   }
 
   /** The sums of the pages as they are with all files below, 64 of each block. */

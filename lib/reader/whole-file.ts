@@ -6,8 +6,8 @@ import type { JsonValue } from '../base/metadata.js'
 import { type SnapshotInfo, toSnapshotInfo, toVerifyReport, type VerifyReport } from '../image/info.js'
 import { openChain } from './chain.js'
 import { isDamage, ReadFailure } from './failure.js'
-import { blockSize, chunkSize } from './format.js'
-import type { Check, ImageFile } from './image-file.js'
+import { blockSize, chunkSize, paddedBlockLength } from './format.js'
+import type { ImageFile } from './image-file.js'
 import { loadTools, Steps, told } from './job.js'
 import {
   checkOpenOptions,
@@ -142,22 +142,23 @@ async function fill(
   verify: boolean,
   steps: Steps,
 ): Promise<void> {
-  const { isDelta } = image.opened
-  const check: Check = verify ? (isDelta ? 'sums' : 'blocks') : 'nothing'
-  if (verify) {
-    steps.take(0)
-    if (isDelta) await image.checkState()
-    else await image.checkOuterGaps()
-  }
+  const { isDelta, sections, trailer } = image.opened
+  steps.take(0)
+  const state = image.newState()
+  if (verify && !isDelta) await image.checkOuterGaps()
   const out = Buffer.allocUnsafe(chunkSize)
   for (const { section, first, count, length } of chunksOf(image)) {
     const memory = memories.get(section)
     if (memory === undefined && !verify) continue
-    steps.take(0)
-    await image.readBlocks(section, first, count, out, check)
+    await image.readBlocks(section, first, count, out, verify ? 'blocks' : 'nothing')
     if (verify && !isDelta) await image.checkGapsOfBlocks(section, first, count)
+    for (let i = 0; verify && isDelta && i < count; i++) {
+      const padded = paddedBlockLength(sections[section]?.byteLength ?? 0, first + i)
+      state.addPages(section, first + i, out.subarray(i * blockSize, i * blockSize + padded))
+    }
     if (memory !== undefined) new Uint8Array(memory, first * blockSize, length).set(out.subarray(0, length))
     steps.take(length)
   }
   if (verify && !isDelta) await image.checkSums()
+  if (verify && isDelta && !state.value.equals(trailer.state)) throw image.wrongState()
 }
