@@ -159,21 +159,23 @@ export class SnapshotFile<Meta = JsonValue> {
   ): AsyncGenerator<Uint8Array<ArrayBuffer>, void, undefined> {
     const image = this.#image
     const { path } = image.opened.source
+    const { isDelta } = image.opened
+    const check = verify ? (isDelta ? 'sums' : 'blocks') : 'nothing'
     const work = async (run: Run, out: Buffer): Promise<void> => {
-      this.#refuseIfClosed()
-      signal?.throwIfAborted()
-      const { isDelta } = image.opened
       if (isDelta && verify) await unlessAborted(image.checkState(), signal)
-      const check = verify ? (isDelta ? 'sums' : 'blocks') : 'nothing'
       await image.readBlocks(run.section, run.first, run.count, out, check)
-      this.#refuseIfClosed()
-      signal?.throwIfAborted()
     }
     if (start === end) return
     const [first, last] = [Math.floor(start / blockSize), Math.ceil(end / blockSize)]
     for (const run of chunksOfSection(image, number, first, last)) {
       const out = Buffer.from(new ArrayBuffer(run.count * blockSize))
-      await told(path, callSite, () => work(run, out))
+      await told(path, callSite, async () => {
+        this.#refuseIfClosed()
+        signal?.throwIfAborted()
+        // A file that is closed in the middle is an error of Node's own.
+        await work(run, out).finally(() => this.#refuseIfClosed())
+        signal?.throwIfAborted()
+      })
       const at = run.first * blockSize
       const [from, to] = [Math.max(start - at, 0), Math.min(end - at, out.length)]
       yield new Uint8Array(out.buffer, from, to - from)
