@@ -96,7 +96,7 @@ function load(): Addon {
     attempts,
     'Install the package again on this machine, or build it from source: run "npx node-gyp rebuild" in ' +
       `${sourceRoot(root)} (needs Python, make and a C++20 compiler). A binary elsewhere can be named with ` +
-      'STILLFRAME_ADDON=/path/to/stillframe.node.',
+      'STILLFRAME_ADDON=/path/to/stillframe.node. Snapshots can be read without it by stillframe/reader.',
   )
 }
 

@@ -71,10 +71,13 @@ export class Steps {
     this.#progress.bytesDone += bytes
   }
 
-  /** Runs the work. Only what went well has a last word on its progress. */
+  /**
+   * Runs the work, which goes no further than its next step once the signal is aborted. Only what went well has
+   * a last word on its progress.
+   */
   async run<Value>(work: () => Promise<Value>): Promise<Value> {
     try {
-      const value = await work()
+      const value = await unlessAborted(work, this.#signal)
       this.#signal?.throwIfAborted()
       this.#clock.stop()
       return value
@@ -85,12 +88,12 @@ export class Steps {
   }
 }
 
-/** The value, or the signal's reason as soon as it is aborted. */
+/** What the work gives, or the signal's reason as soon as it is aborted: the work is then left to itself. */
 export async function unlessAborted<Value>(
-  value: Promise<Value>,
+  work: () => Promise<Value>,
   signal: AbortSignal | undefined,
 ): Promise<Value> {
-  if (signal === undefined) return await value
+  if (signal === undefined) return await work()
   signal.throwIfAborted()
   let onAbort: () => void = () => {}
   const aborted = new Promise<never>((_, reject) => {
@@ -98,7 +101,7 @@ export async function unlessAborted<Value>(
   })
   signal.addEventListener('abort', onAbort, { once: true })
   try {
-    return await Promise.race([value, aborted])
+    return await Promise.race([work(), aborted])
   } finally {
     signal.removeEventListener('abort', onAbort)
   }

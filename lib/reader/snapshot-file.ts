@@ -162,7 +162,7 @@ export class SnapshotFile<Meta = JsonValue> {
     const { isDelta } = image.opened
     const check = verify ? (isDelta ? 'sums' : 'blocks') : 'nothing'
     const work = async (run: Run, out: Buffer): Promise<void> => {
-      if (isDelta && verify) await unlessAborted(image.checkState(), signal)
+      if (isDelta && verify) await image.checkState()
       await image.readBlocks(run.section, run.first, run.count, out, check)
     }
     if (start === end) return
@@ -171,10 +171,8 @@ export class SnapshotFile<Meta = JsonValue> {
       const out = Buffer.from(new ArrayBuffer(run.count * blockSize))
       await told(path, callSite, async () => {
         this.#refuseIfClosed()
-        signal?.throwIfAborted()
         // A file that is closed in the middle is an error of Node's own.
-        await work(run, out).finally(() => this.#refuseIfClosed())
-        signal?.throwIfAborted()
+        await unlessAborted(() => work(run, out), signal).finally(() => this.#refuseIfClosed())
       })
       const at = run.first * blockSize
       const [from, to] = [Math.max(start - at, 0), Math.min(end - at, out.length)]

@@ -128,6 +128,22 @@ test('on Linux, a Node that loads no addons is told of the reader', () => {
      console.log(await inspect(${JSON.stringify(at('full'))}).catch(({ code, message }) => code + message))`,
   ])
   expect(stdout).toContain('ERR_STILLFRAME_ABI')
+  expect(stdout).toContain('stillframe/reader')
+})
+
+test('a big-endian machine is told that its typed arrays would show other numbers', () => {
+  const { stdout } = node([
+    '--input-type=module',
+    '-e',
+    `import { syncBuiltinESMExports } from 'node:module'
+     import os from 'node:os'
+     os.endianness = () => 'BE'
+     syncBuiltinESMExports()
+     const { inspect } = await import(${JSON.stringify(join(installed, 'dist/reader/index.js'))})
+     console.log(await inspect(${JSON.stringify(at('full'))}).catch(({ code, message }) => code + message))`,
+  ])
+  expect(stdout).toContain('ERR_STILLFRAME_UNSUPPORTED_PLATFORM')
+  expect(stdout).toContain('big-endian')
 })
 
 test('nothing keeps the package from being installed elsewhere', () => {

@@ -4,6 +4,7 @@
  */
 
 import { Blob } from 'node:buffer'
+import { spawnSync } from 'node:child_process'
 import { mkdirSync, readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs'
 import { snapshot } from 'stillframe'
 import { inspect, openSnapshot, type RandomAccess, restore, SnapshotFile, verify } from 'stillframe/reader'
@@ -222,6 +223,29 @@ test('an abort ends the work with its reason', async () => {
   expect(await open.verify()).toMatchObject({ ok: true })
 })
 
+test('an abort does not wait for a source that does not answer', async () => {
+  const bytes = readFileSync(path)
+  let answers = true
+  const source: RandomAccess = {
+    size: bytes.length,
+    read: (offset, length) =>
+      answers ? Promise.resolve(bytes.subarray(offset, offset + length)) : new Promise(() => {}),
+  }
+  const open = await openSnapshot(source)
+  answers = false
+  const uses = [
+    (signal: AbortSignal) => open.read('main', { signal }),
+    (signal: AbortSignal) => open.chunks('main', { signal }).next(),
+    (signal: AbortSignal) => open.verify({ signal }),
+  ]
+  for (const use of uses) {
+    const controller = new AbortController()
+    const used = use(controller.signal)
+    setImmediate(() => controller.abort())
+    expect((await rejectionOf(used)).name).toBe('AbortError')
+  }
+})
+
 test('one who gives up does not take those along who read as well', async () => {
   await using open = await openSnapshot(delta)
   const controller = new AbortController()
@@ -280,13 +304,15 @@ describe('a source that', () => {
   })
 })
 
-test('what is in the place of a file is named', async () => {
+test('what is in the place of a file is named, and a FIFO is not waited for', async () => {
+  spawnSync('mkfifo', [inDirectory('FIFO')])
   mkdirSync(inDirectory('directory'))
   writeFileSync(inDirectory('empty'), '')
   for (const [name, code] of [
     ['none', 'ERR_STILLFRAME_IO'],
     ['directory', 'ERR_STILLFRAME_IO'],
     ['empty', 'ERR_STILLFRAME_FORMAT'],
+    ['FIFO', 'ERR_STILLFRAME_FORMAT'],
   ] as const) {
     expect(await rejectionOf(openSnapshot(inDirectory(name)))).toMatchObject({
       code,
