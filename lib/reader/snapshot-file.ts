@@ -6,7 +6,7 @@ import type { JsonValue } from '../base/metadata.js'
 import { printable } from '../base/printable.js'
 import { type SnapshotInfo, toSnapshotInfo, toVerifyReport, type VerifyReport } from '../image/info.js'
 import { openChain } from './chain.js'
-import { blockSize } from './format.js'
+import { blockSize, chunkSize, roundUp } from './format.js'
 import type { ImageFile } from './image-file.js'
 import { loadTools, Steps, told, unlessAborted } from './job.js'
 import {
@@ -86,8 +86,13 @@ export class SnapshotFile<Meta = JsonValue> {
     const range = this.#rangeOf(section, checkReadOptions(options))
     const memory = allocate(range.end - range.start, section)
     let done = 0
-    for await (const piece of this.#pieces(range, callSite)) {
-      new Uint8Array(memory).set(piece, done)
+    // One piece of memory for all that is on its way.
+    const scratch = Buffer.from(
+      new ArrayBuffer(Math.min(chunkSize, roundUp(memory.byteLength, blockSize) + blockSize)),
+    )
+    for await (const piece of this.#pieces(range, callSite, scratch)) {
+      // Of a part, since typed arrays may end before ArrayBuffers do.
+      new Uint8Array(memory, done, piece.length).set(piece)
       done += piece.length
     }
     return memory
@@ -156,6 +161,7 @@ export class SnapshotFile<Meta = JsonValue> {
   async *#pieces(
     { number, start, end, verify, signal }: Range,
     callSite: CallSite,
+    scratch?: Buffer<ArrayBuffer>,
   ): AsyncGenerator<Uint8Array<ArrayBuffer>, void, undefined> {
     const image = this.#image
     const { path } = image.opened.source
@@ -168,7 +174,8 @@ export class SnapshotFile<Meta = JsonValue> {
     if (start === end) return
     const [first, last] = [Math.floor(start / blockSize), Math.ceil(end / blockSize)]
     for (const run of chunksOfSection(image, number, first, last)) {
-      const out = Buffer.from(new ArrayBuffer(run.count * blockSize))
+      const length = run.count * blockSize
+      const out = scratch?.subarray(0, length) ?? Buffer.from(new ArrayBuffer(length))
       await told(path, callSite, async () => {
         this.#refuseIfClosed()
         // A file that is closed in the middle is an error of Node's own.
@@ -176,7 +183,7 @@ export class SnapshotFile<Meta = JsonValue> {
       })
       const at = run.first * blockSize
       const [from, to] = [Math.max(start - at, 0), Math.min(end - at, out.length)]
-      yield new Uint8Array(out.buffer, from, to - from)
+      yield new Uint8Array(out.buffer, out.byteOffset + from, to - from)
     }
   }
 }
