@@ -9,6 +9,7 @@ import { cpSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'nod
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { gunzipSync } from 'node:zlib'
+import { build } from 'rolldown'
 import { inspect, snapshot } from 'stillframe'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { flipByte } from '../support/damage.js'
@@ -129,6 +130,24 @@ test('on Linux, a Node that loads no addons is told of the reader', () => {
   ])
   expect(stdout).toContain('ERR_STILLFRAME_ABI')
   expect(stdout).toContain('stillframe/reader')
+})
+
+test('the reader can be bundled', async () => {
+  const input = at('bundle.mjs')
+  writeFileSync(
+    input,
+    `import { restore, verify } from '${join(installed, 'dist/reader/index.js')}'
+     const [path] = process.argv.slice(2)
+     const { buffers } = await restore(path)
+     console.log((await verify(path)).ok, Buffer.from(buffers.main).toString('base64'))`,
+  )
+  const file = at('bundle/out.mjs')
+  await build({ input, platform: 'node', output: { file, format: 'esm' }, logLevel: 'silent' })
+  const { stdout, stderr } = node([file, at('delta')])
+  expect({ stdout, stderr }).toEqual({
+    stdout: `true ${Buffer.from(changed.main).toString('base64')}\n`,
+    stderr: '',
+  })
 })
 
 test('a big-endian machine is told that its typed arrays would show other numbers', () => {
