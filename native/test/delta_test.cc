@@ -49,10 +49,10 @@ class Delta : public ::testing::Test {
     EXPECT_TRUE(control.ok());
     Saved saved{directory_.File(name)};
     if (is_delta) {
-      Result<ParentMark> mark =
-          ReadParentSums({parent, {}, {}, saved.path, &image, &plan_layout, control.value().sums(), [] {
-                            return false;
-                          }});
+      Result<ParentMark> mark = ReadParentSums(
+          {parent, {}, {}, saved.path, &image, &plan_layout, control.value().sums(), [] {
+             return false;
+           }});
       if (!mark.ok()) {
         ADD_FAILURE() << mark.failure().message;
         return saved;
@@ -267,8 +267,8 @@ TEST_F(ParentRefused, WhenTheDeltaWouldTakeItsPlace) {
   const ImageLayout layout = PlanLayout(image.sections, Layout::kPacked);
   std::vector<PageSum> sums(layout.block_count * kPagesPerBlock);
   for (const std::string& target : {base_, middle_, newest_}) {
-    Result<ParentMark> mark =
-        ReadParentSums({newest_, {}, {}, target, &image, &layout, sums.data(), [] { return false; }});
+    Result<ParentMark> mark = ReadParentSums(
+        {newest_, {}, {}, target, &image, &layout, sums.data(), [] { return false; }});
     ASSERT_FALSE(mark.ok());
     EXPECT_EQ(mark.failure().code, FailureCode::kParent);
   }
@@ -285,8 +285,10 @@ TEST_F(ParentRefused, WhenItsSumsAreDamaged) {
   image.sections = {{"main", sections_[0].bytes.size()}};
   const ImageLayout layout = PlanLayout(image.sections, Layout::kPacked);
   std::vector<PageSum> sums(layout.block_count * kPagesPerBlock);
-  Result<ParentMark> mark = ReadParentSums(
-      {newest_, {}, {}, directory_.File("next"), &image, &layout, sums.data(), [] { return false; }});
+  Result<ParentMark> mark =
+      ReadParentSums({newest_, {}, {}, directory_.File("next"), &image, &layout, sums.data(), [] {
+                        return false;
+                      }});
   ASSERT_FALSE(mark.ok());
   EXPECT_EQ(mark.failure().code, FailureCode::kParent);
 }
