@@ -13,23 +13,22 @@ export type { ReadProgress, SnapshotProgress } from './base/progress.js'
 export type { Traced } from './base/tracing.js'
 export { type CompactOptions, compact } from './compact/compact.js'
 export type { CompactTrace } from './compact/trace.js'
+export type {
+  InspectOptions,
+  SectionInfo,
+  SnapshotInfo,
+  VerifyOptions,
+  VerifyProblem,
+  VerifyReport,
+} from './image/info.js'
+export type { ReadLimits } from './image/limits.js'
+export type { ParentOptions } from './image/parents.js'
 export { type Capabilities, capabilities, type FeatureInfo, type Hazard } from './machine/capabilities.js'
 export type { EngineName, EngineProbe, FaultHandling, MemoryLimitAction } from './machine/engines.js'
 export type { WebAssemblyMemory } from './region/extent.js'
 export { Region, type RegionOptions } from './region/region.js'
 export type { Source } from './region/source.js'
-export {
-  type InspectOptions,
-  inspect,
-  type SectionInfo,
-  type SnapshotInfo,
-  type VerifyOptions,
-  type VerifyProblem,
-  type VerifyReport,
-  verify,
-} from './restore/inspect.js'
-export type { ReadLimits } from './restore/limits.js'
-export type { ParentOptions } from './restore/parents.js'
+export { inspect, verify } from './restore/inspect.js'
 export {
   Restored,
   type RestoreOptions,

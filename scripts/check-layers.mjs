@@ -41,6 +41,9 @@ const houses = [
     resolve: (file, name) => path.join(path.dirname(file), name.replace(/\.js$/, '.ts')),
     floors: [
       ['base'],
+      ['image', 'values'],
+      // It works without any addon, so it stands below the room that loads them: what it uses cannot either.
+      ['reader'],
       ['addon', 'heap-file'],
       ['files'],
       ['store'],
@@ -80,7 +83,7 @@ const houses = [
         'restore',
         'store',
       ],
-      ['deltas', 'metrics'],
+      ['deltas', 'metrics', 'reader'],
       ['archive'],
     ],
   },

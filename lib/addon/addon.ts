@@ -8,6 +8,11 @@
  */
 
 import type { NativeFailure } from '../base/native-failure.js'
+import type { ImageInfo, ImageProblem } from '../image/info.js'
+import type { NativeReadLimits } from '../image/limits.js'
+
+export type { ImageInfo, ImageProblem, ImageSection } from '../image/info.js'
+export type { NativeReadLimits } from '../image/limits.js'
 
 /**
  * The memory of a region. It lives until its handle is closed and no ArrayBuffer or capture refers
@@ -169,39 +174,6 @@ export interface CaptureHandle {
   abort(): void
 }
 
-export interface ImageSection {
-  name: string
-  byteLength: number
-  /** Bytes of the section that the file stores (whole blocks that are all zero are holes). */
-  storedBytes: number
-  /** Offset in the file of byte 0 of the section; packed layout: 0. */
-  fileOffset: number
-}
-
-export interface ImageInfo {
-  id: Uint8Array
-  /** Undefined: a full file. */
-  parentId: Uint8Array | undefined
-  versionMajor: number
-  versionMinor: number
-  layout: string
-  frozenAtMs: number
-  pageSize: number
-  blockSize: number
-  fileSize: number
-  /** Blocks on disk times 512, as `stat` says: holes do not count. */
-  allocatedBytes: number
-  /** JSON text or undefined. */
-  metadata: string | undefined
-  sections: ImageSection[]
-}
-
-export interface ImageProblem {
-  offset: number
-  section: string
-  reason: string
-}
-
 /** A cancellation flag and progress counters shared with one running read job. */
 export interface ReadJob {
   /** Asks the job to stop: its callback then gets an ABORTED failure. */
@@ -227,16 +199,6 @@ export interface NativeDestination {
   onChunk: ((byteOffset: number, byteLength: number, done: () => void) => Uint8Array) | undefined
   /** True if that memory is part of a region, which a capture may have write-protected. */
   inRegion: boolean
-}
-
-/** The most that a file may ask for. */
-export interface NativeReadLimits {
-  sections: number
-  /** -1: as many as the process can spare. */
-  mappings: number
-  metadataBytes: number
-  metadataValues: number
-  metadataDepth: number
 }
 
 export interface InspectPlan {

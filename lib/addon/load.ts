@@ -49,13 +49,18 @@ interface Attempt {
  */
 export function checkPlatform(): void {
   const { platform, arch } = process
-  if (platform !== 'linux' || !architectures.includes(arch)) {
+  if (!hasPlatform()) {
     throw new StillframeError(
       'ERR_STILLFRAME_UNSUPPORTED_PLATFORM',
       `stillframe works on Linux (${architectures.join(', ')}), this is ${platform} ${arch}. ` +
-        'Run the service there, or call stillframe only on that platform.',
+        'Run the service there, or call stillframe only on that platform; snapshots are read here by stillframe/reader.',
     )
   }
+}
+
+/** @internal Whether there can be an addon here at all. */
+export function hasPlatform(): boolean {
+  return process.platform === 'linux' && architectures.includes(process.arch)
 }
 
 /** If Node loads no addon at all, nobody should look for the fault in a file. */
@@ -64,7 +69,7 @@ function refuseWithoutAddons(error: unknown): void {
   throw new StillframeError(
     'ERR_STILLFRAME_ABI',
     'the native addon cannot be loaded, since Node was told to load none. Start it with --allow-addons beside ' +
-      '--permission, and without --no-addons.',
+      '--permission, and without --no-addons. Snapshots can be read without it by stillframe/reader.',
     { cause: error },
   )
 }
@@ -91,7 +96,7 @@ function load(): Addon {
     attempts,
     'Install the package again on this machine, or build it from source: run "npx node-gyp rebuild" in ' +
       `${sourceRoot(root)} (needs Python, make and a C++20 compiler). A binary elsewhere can be named with ` +
-      'STILLFRAME_ADDON=/path/to/stillframe.node.',
+      'STILLFRAME_ADDON=/path/to/stillframe.node. Snapshots can be read without it by stillframe/reader.',
   )
 }
 

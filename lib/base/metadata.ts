@@ -74,9 +74,9 @@ export function encodeMetadata(value: unknown): string | undefined {
   return text
 }
 
-/** Counts as readers do (native/image/json_extent.h). */
-function measureJson(text: string): { values: number; depth: number } {
-  let values = 1
+/** Counts as native readers do (native/image/json_extent.h); of text that is no JSON it says something, too. */
+export function measureJson(text: string): { values: number; depth: number } {
+  let values = text === '' ? 0 : 1
   let depth = 0
   let deepest = 0
   let inString = false
@@ -91,7 +91,7 @@ function measureJson(text: string): { values: number; depth: number } {
       values++
       deepest = Math.max(deepest, ++depth)
     } else if (c === ']' || c === '}') {
-      depth--
+      if (depth > 0) depth--
     } else if (c === ',') {
       values++
     }

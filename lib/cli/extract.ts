@@ -4,13 +4,15 @@
  */
 
 import { performance } from 'node:perf_hooks'
+import { hasPlatform } from '../addon/load.js'
 import { printable } from '../base/printable.js'
-import { inspect, restore } from '../index.js'
+import { restore } from '../index.js'
 import { type Command, CommandError } from './command.js'
 import { copyMemory, outputOptions, readOutput } from './extract/copy.js'
 import { type ByteSink, openFileSink, openStdoutSink } from './extract/sink.js'
 import type { Io } from './io.js'
 import { parentsOption, readParents } from './parents.js'
+import { readersHere } from './readers.js'
 import { formatBytes, formatDuration, formatNumber } from './units.js'
 import { explainValues } from './values.js'
 
@@ -36,7 +38,8 @@ a file; --json needs -o OUT, since stdout then carries the document.`,
     await using sink =
       output === undefined ? openStdoutSink(io.signal) : await openFileSink(output, args.flag('force'))
     const begunMs = performance.now()
-    await copySection(section, byteLength, sink, io)
+    const copy = hasPlatform() ? copySection : copyWithoutAddon
+    await copy(section, byteLength, sink, io)
     await sink.commit()
     const durationMs = performance.now() - begunMs
     if (output === undefined) return 0
@@ -60,7 +63,8 @@ interface Section {
 
 /** Size of the section. @throws CommandError that lists the sections there are. */
 async function findSection({ path, name, ...parents }: Section): Promise<number> {
-  const { sections } = await inspect(path, parents).catch((error) => explainValues(path, error))
+  const readers = await readersHere()
+  const { sections } = await readers.inspect(path, parents).catch((error) => explainValues(path, error))
   const section = sections.find((candidate) => candidate.name === name)
   if (section === undefined) {
     const names = sections.map((candidate) => `'${printable(candidate.name)}'`).join(', ')
@@ -87,6 +91,32 @@ async function copySection(
       await copyMemory(buffer, sink, signal, (bytesDone) => bar.update(bytesDone))
     } finally {
       restored.close()
+    }
+  } finally {
+    bar.stop()
+  }
+}
+
+/** The same where there is no addon. The section is read twice, so that none of it is written if it is damaged. */
+async function copyWithoutAddon(
+  { path, name, ...parents }: Section,
+  byteLength: number,
+  sink: ByteSink,
+  io: Io,
+): Promise<void> {
+  const { openSnapshot } = await import('../reader/index.js')
+  await using snapshot = await openSnapshot(path, parents)
+  const bar = io.progress(`extracting ${printable(name)}`, byteLength)
+  try {
+    const { signal } = io
+    for await (const _ of snapshot.chunks(name, { signal })) {
+      // It was checked.
+    }
+    let bytesDone = 0
+    for await (const piece of snapshot.chunks(name, { signal })) {
+      await sink.write(piece)
+      bytesDone += piece.length
+      bar.update(bytesDone)
     }
   } finally {
     bar.stop()

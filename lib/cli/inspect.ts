@@ -1,10 +1,11 @@
 /** `stillframe inspect FILE`: what a snapshot file says about itself. */
 
 import { printable, printableLines } from '../base/printable.js'
-import { inspect as readInfo, type SnapshotInfo } from '../index.js'
+import type { SnapshotInfo } from '../index.js'
 import { type Command, isStillframeError } from './command.js'
 import type { Io, Style } from './io.js'
 import { parentsOption, readParents } from './parents.js'
+import { readersHere } from './readers.js'
 import { renderTable } from './table.js'
 import { count, formatBytes, formatCount, formatOffset } from './units.js'
 import { inspectValues, type ValuesInfo } from './values.js'
@@ -22,7 +23,8 @@ it builds, which has to be there. Of a file of values (snapshotState) it says ho
   async run(args, io) {
     const path = args.positional(0)
     try {
-      const info = await readInfo(path, readParents(args))
+      const readers = await readersHere()
+      const info = await readers.inspect(path, readParents(args))
       await io.report({ file: path, kind: kindOf(info), ...info }, describeInfo(path, info, io))
     } catch (error) {
       const values = isStillframeError(error, 'FORMAT') ? await inspectValues(path) : undefined

@@ -5,7 +5,7 @@
 
 import { Buffer } from 'node:buffer'
 import { type FileHandle, open } from 'node:fs/promises'
-import { encodeEnd, readValues } from '../heap/values.js'
+import { encodeEnd, readValues } from '../values/values.js'
 import { CommandError, isStillframeError } from './command.js'
 
 /** What a file of values says of itself. */

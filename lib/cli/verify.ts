@@ -2,12 +2,13 @@
 
 import { performance } from 'node:perf_hooks'
 import { printable } from '../base/printable.js'
-import { type SnapshotInfo, type VerifyProblem, verify as verifyFile } from '../index.js'
+import type { SnapshotInfo, VerifyProblem } from '../index.js'
 import { isDirectory, openToRead } from './archive.js'
 import { type Command, UsageError } from './command.js'
 import type { Io } from './io.js'
 import { parentsOption, readParents } from './parents.js'
 import { isStore, type Place, placeOf, placeOptions } from './place.js'
+import { readersHere } from './readers.js'
 import { renderTable } from './table.js'
 import { count, formatBytes, formatCount, formatDuration, formatNumber, formatOffset } from './units.js'
 import { checkValues, inspectValues, type ValuesInfo } from './values.js'
@@ -45,14 +46,17 @@ there are no problems, 1 otherwise.`,
     if (isStore(path) || (await isDirectory(path))) return await verifyArchive(place, io)
     const values = await inspectValues(path).catch(() => undefined)
     if (values !== undefined) return await verifyValues(path, values, io)
+    const readers = await readersHere()
     const bar = io.progress('verifying')
     const begunMs = performance.now()
-    const report = await verifyFile(path, {
-      signal: io.signal,
-      maxProblems,
-      ...readParents(args),
-      onProgress: ({ bytesDone, bytesTotal }) => bar.update(bytesDone, bytesTotal),
-    }).finally(() => bar.stop())
+    const report = await readers
+      .verify(path, {
+        signal: io.signal,
+        maxProblems,
+        ...readParents(args),
+        onProgress: ({ bytesDone, bytesTotal }) => bar.update(bytesDone, bytesTotal),
+      })
+      .finally(() => bar.stop())
     const durationMs = performance.now() - begunMs
 
     const { ok, problems, info } = report

@@ -32,6 +32,7 @@ import { isWritable } from './stream-target.js'
 import { tracedForkJob } from './trace.js'
 
 export type { PauseParts } from '../addon/heap-addon.js'
+export { type ReadValuesOptions, readValues } from '../values/values.js'
 export { ForkJob, type ForkResult } from './fork-job.js'
 export {
   type MemoryCapture,
@@ -46,7 +47,6 @@ export { type HeapPreflight, type HeapPreflightOptions, preflightHeap } from './
 export type { NothingLater, StateWriter } from './state-writer.js'
 export type { ClassCount, HeapSpace, HeapSummary, LargeString, ObjectCount } from './summary.js'
 export type { HeapTrace } from './trace.js'
-export { type ReadValuesOptions, readValues } from './values.js'
 
 /**
  * Writes a heap snapshot of this thread's JavaScript as it is at the call, for the Memory tab of

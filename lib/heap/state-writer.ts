@@ -4,8 +4,8 @@ import { Buffer } from 'node:buffer'
 import { types } from 'node:util'
 import type { HeapAddon } from '../addon/heap-addon.js'
 import { describe, invalidArgType } from '../base/errors.js'
+import { encodeEnd, encodeHead } from '../values/values.js'
 import { serializeValue } from './value-codec.js'
-import { encodeEnd, encodeHead } from './values.js'
 
 /** Takes the output of a callback; see `snapshotState()`. */
 export interface StateWriter {

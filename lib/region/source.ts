@@ -3,6 +3,7 @@
 import type { Addon, NativeSource, RegionHandle } from '../addon/addon.js'
 import { invalidArgType, invalidArgValue } from '../base/errors.js'
 import { checkSectionName } from '../base/validate.js'
+import { maxSections } from '../image/limits.js'
 import {
   bufferOf,
   bufferOfMemory,
@@ -21,9 +22,6 @@ export type Source = Region | ArrayBuffer | SharedArrayBuffer | ArrayBufferView 
 
 /** The section of a source that was given without a name. */
 export const loneSectionName = 'main'
-
-/** The most sections that a file can have (docs/FORMAT.md). */
-export const maxSections = 65_535
 
 /** A source that has been checked. Nothing native has been called yet. */
 export interface ResolvedSource {

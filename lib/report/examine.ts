@@ -2,7 +2,8 @@
 
 import { messageOf } from '../base/errors.js'
 import { count } from '../base/units.js'
-import { inspect, type SnapshotInfo, verify } from '../restore/inspect.js'
+import type { SnapshotInfo } from '../image/info.js'
+import { inspect, verify } from '../restore/inspect.js'
 import type { ReportData, ReportFrame } from './data.js'
 import { type Heat, measureHeat } from './heat.js'
 

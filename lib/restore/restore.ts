@@ -21,6 +21,9 @@ import {
   checkSectionName,
   checkSignal,
 } from '../base/validate.js'
+import { type SnapshotInfo, toSnapshotInfo } from '../image/info.js'
+import { checkLimits, type ReadLimits } from '../image/limits.js'
+import { checkParents, type ParentOptions } from '../image/parents.js'
 import { adoptRegion, isBusy, type Region } from '../region/region.js'
 import {
   type ResolvedDestination,
@@ -29,9 +32,6 @@ import {
   toNativeDestination,
 } from './destination.js'
 import { type Filling, fillLazily } from './filling.js'
-import { type SnapshotInfo, toSnapshotInfo } from './inspect.js'
-import { checkLimits, type ReadLimits } from './limits.js'
-import { checkParents, type ParentOptions } from './parents.js'
 import { type JobCallback, runJob } from './read-job.js'
 import { restores } from './trace.js'
 

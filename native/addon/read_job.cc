@@ -46,7 +46,7 @@ void ReadJob::Cancel() {
   if (hook) hook();
 }
 
-void ReadJob::WhenCancelled(std::function<void()> hook) {
+void ReadJob::WhenCancelled(const std::function<void()>& hook) {
   {
     const std::lock_guard lock(mutex_);
     when_cancelled_ = hook;

@@ -37,7 +37,7 @@ class ReadJob final : public Job, public std::enable_shared_from_this<ReadJob> {
   // Runs `task` on the JS thread some time before the end of the job is told, and does not wait.
   void Tell(std::function<void(Napi::Env)> task) { environment_->Post(std::move(task)); }
   // Calls `hook` when the job is cancelled, at once if it is already. The last one counts. On the job's thread.
-  void WhenCancelled(std::function<void()> hook);
+  void WhenCancelled(const std::function<void()>& hook);
   void Answer(Status answer) {
     const std::lock_guard lock(mutex_);
     if (!answer_) answer_ = std::move(answer);

@@ -8,6 +8,7 @@ import { expect, test } from 'vitest'
 import * as archive from '../../lib/archive/index.js'
 import * as heap from '../../lib/heap/index.js'
 import * as main from '../../lib/index.js'
+import * as reader from '../../lib/reader/index.js'
 import { fileOptionNames } from '../../lib/snapshot/file-options.js'
 import { captureOptionNames } from '../../lib/snapshot/options.js'
 
@@ -36,8 +37,8 @@ test('every option of snapshot() is in the table of docs/API.md, and nothing els
   )
 })
 
-test('every export is in docs/API.md', () => {
-  const text = textOf('docs/API.md')
+test('every export is in docs/API.md, and those of the reader in docs/READER.md', () => {
+  let text = textOf('docs/API.md')
   // What functions return has no row of its own.
   const returned = ['ForkJob', 'MemoryWatch', 'Restored', 'Snapshot']
   const missing = (module: object, before: string): string[] =>
@@ -47,4 +48,6 @@ test('every export is in docs/API.md', () => {
   expect(missing(main, '^\\| ')).toEqual([])
   expect(missing(heap, '')).toEqual([])
   expect(missing(archive, '')).toEqual([])
+  text = textOf('docs/READER.md')
+  expect(missing(reader, '^\\| ')).toEqual([])
 })

@@ -39,6 +39,7 @@ const strictest: ts.CompilerOptions = {
     'stillframe/heap': [join(root, 'lib/heap/index.ts')],
     'stillframe/archive': [join(root, 'lib/archive/index.ts')],
     'stillframe/heap/signal': [join(root, 'lib/heap/signal.ts')],
+    'stillframe/reader': [join(root, 'lib/reader/index.ts')],
     'stillframe/s3': [join(root, 'lib/s3/index.ts')],
     'stillframe/metrics': [join(root, 'lib/metrics/index.ts')],
   },

@@ -20,7 +20,7 @@ import {
   shardStore,
 } from 'stillframe/archive'
 import { s3 } from 'stillframe/s3'
-import { beforeEach, expect, onTestFinished, test } from 'vitest'
+import { afterEach, beforeEach, expect, test } from 'vitest'
 import { MemoryStore } from '../store/memory-store.js'
 import { rejectionOf, thrownBy } from '../support/expect-error.js'
 import { startFixture } from '../support/fixture.js'
@@ -36,6 +36,14 @@ beforeEach(async (context) => await needsLazyRestore(context, inDirectory('.')))
 
 const encryption = { key: Buffer.alloc(32, 5) }
 
+const opened: Pick<Filled, 'archive' | 'history'>[] = []
+afterEach(async () => {
+  for (const { archive, history } of opened.splice(0)) {
+    history.close()
+    await archive.close()
+  }
+})
+
 /** An archive in a store with a chain of frames; the newest has objects. */
 async function fill(store: ObjectStore, options: Parameters<typeof openArchive>[1] = {}): Promise<Filled> {
   const history = new History(8 * 2 ** 20)
@@ -43,10 +51,7 @@ async function fill(store: ObjectStore, options: Parameters<typeof openArchive>[
   for (let frame = 0; frame < 3; frame++) await history.take(archive)
   const state = (out: { value(value: unknown): void }) => out.value({ epoch: 3 })
   const id = await persistently(async () => await history.take(archive, { state }))
-  onTestFinished(async () => {
-    history.close()
-    await archive.close()
-  })
+  opened.push({ archive, history })
   return { archive, history, id, frames: (await listOf(archive)).length }
 }
 

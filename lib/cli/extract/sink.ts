@@ -111,6 +111,8 @@ function alreadyExists(output: string): CommandError {
 }
 
 async function syncDirectory(path: string): Promise<void> {
+  // Windows opens no directories.
+  if (process.platform === 'win32') return
   const directory = await open(path)
   try {
     await directory.sync()

@@ -1,9 +1,10 @@
 /** How much a file may ask of the process that reads it. */
 
-import type { NativeReadLimits } from '../addon/addon.js'
 import { maxMetadataBytes, maxMetadataDepth, maxMetadataValues } from '../base/metadata.js'
 import { checkInteger, checkOptions } from '../base/validate.js'
-import { maxSections } from '../region/source.js'
+
+/** The most sections that a file can hold. */
+export const maxSections = 65_535
 
 /**
  * A budget for files that somebody else may have made. A file that asks for more is refused with a
@@ -29,6 +30,16 @@ export interface ReadLimits {
    * The most arrays and objects of the metadata within one another, an integer >= 0. Default 1,000.
    */
   metadataDepth?: number | undefined
+}
+
+/** The most that a file may ask for, with all defaults filled in. */
+export interface NativeReadLimits {
+  sections: number
+  /** -1: as many as the process can spare. */
+  mappings: number
+  metadataBytes: number
+  metadataValues: number
+  metadataDepth: number
 }
 
 const known = [

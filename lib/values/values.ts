@@ -7,7 +7,7 @@
  *   record = "SFV1" | CRC-32 of the payload, u32 LE | length of the payload, u64 LE | payload
  *   end    = "SFVE" | CRC-32 of the number, u32 LE | number of the records, u64 LE
  *
- * The payload is V8's, as `value-codec.ts` writes it: newer versions of Node read what older ones
+ * The payload is V8's, as `value-reader.ts` says: newer versions of Node read what older ones
  * have written.
  */
 
@@ -19,7 +19,7 @@ import { crc32 } from 'node:zlib'
 import { fromSystem, rangeError, StillframeError } from '../base/errors.js'
 import { checkPath } from '../base/path.js'
 import { checkInteger, checkOptions } from '../base/validate.js'
-import { deserializeValue, maxPayloadBytes } from './value-codec.js'
+import { deserializeValue, maxPayloadBytes } from './value-reader.js'
 
 const magic = Buffer.from('SFV1')
 const endMagic = Buffer.from('SFVE')

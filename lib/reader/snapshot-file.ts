@@ -1,0 +1,218 @@
+/** A snapshot that is open to be read. */
+
+import { Buffer } from 'node:buffer'
+import { CallSite, invalidArgValue, outOfRange, rangeError, StillframeError } from '../base/errors.js'
+import type { JsonValue } from '../base/metadata.js'
+import { printable } from '../base/printable.js'
+import { type SnapshotInfo, toSnapshotInfo, toVerifyReport, type VerifyReport } from '../image/info.js'
+import { openChain } from './chain.js'
+import { blockSize, chunkSize, roundUp } from './format.js'
+import type { ImageFile } from './image-file.js'
+import { loadTools, Steps, told, unlessAborted } from './job.js'
+import {
+  checkOpenOptions,
+  checkOwnVerifyOptions,
+  checkReadOptions,
+  type OpenOptions,
+  type ReadOptions,
+  type ReadWish,
+  type VerifyOptions,
+} from './options.js'
+import { checkSource, type SnapshotSource } from './source.js'
+import { chunksOfSection, findProblems, memoryOf, type Run } from './sweep.js'
+
+/** Names in a message, when one is asked for that the file does not have. */
+const namesInMessage = 16
+
+let makeSnapshotFile: <Meta>(image: ImageFile, name: string) => SnapshotFile<Meta>
+
+/**
+ * Opens a snapshot, and all that it builds on. As `inspect()`, it reads and checks all but the pages. What
+ * lies in files stays open until {@link SnapshotFile.close}.
+ *
+ * Rejects with TypeError or RangeError for wrong arguments and for a file that asks for more than `limits`
+ * allow, and with a StillframeError: `FORMAT`, `VERSION`, `CORRUPT`, `PARENT`, `IO`; with what `read()` of a
+ * source rejects with.
+ */
+export async function openSnapshot<Meta = JsonValue>(
+  source: SnapshotSource,
+  options?: OpenOptions,
+): Promise<SnapshotFile<Meta>> {
+  const callSite = new CallSite(openSnapshot)
+  const opener = checkSource(source, 'source')
+  const { places, limits } = checkOpenOptions(options)
+  const tools = await loadTools()
+  const image = await told(opener.path, callSite, () => openChain(opener, places, limits, tools))
+  try {
+    return makeSnapshotFile<Meta>(image, opener.name)
+  } catch (error) {
+    // The metadata is no JSON.
+    await image.close()
+    throw error
+  }
+}
+
+/** What {@link openSnapshot} returns. Several may read from one at a time. */
+export class SnapshotFile<Meta = JsonValue> {
+  /** What the file says about itself. */
+  readonly info: SnapshotInfo<Meta>
+  readonly #image: ImageFile
+  #isClosed = false
+
+  static {
+    makeSnapshotFile = (image, name) => new SnapshotFile(image, name)
+  }
+
+  private constructor(image: ImageFile, name: string) {
+    if (image?.opened === undefined) {
+      throw new TypeError('SnapshotFile has no public constructor: use openSnapshot()')
+    }
+    this.info = toSnapshotInfo<Meta>(image.info, name)
+    this.#image = image
+  }
+
+  /**
+   * Reads a section, or a part of it, into fresh memory. What is handed out has been checked: the blocks that
+   * it lies in against their checksums; of a delta moreover each page against its sum, and once for all that
+   * is read the sums of all files against the state that was frozen, which takes 1/256 of the time that
+   * reading all would take.
+   *
+   * Rejects with TypeError or RangeError for wrong arguments, for a section that the file does not have, and
+   * for more than an ArrayBuffer holds; with the signal's reason; and with a StillframeError: `CORRUPT`, `IO`,
+   * `CLOSED`.
+   */
+  async read(section: string, options?: ReadOptions): Promise<ArrayBuffer> {
+    const callSite = new CallSite(this.read)
+    const range = this.#rangeOf(section, checkReadOptions(options))
+    const memory = allocate(range.end - range.start, section)
+    let done = 0
+    // One piece of memory for all that is on its way.
+    const scratch = Buffer.from(
+      new ArrayBuffer(Math.min(chunkSize, roundUp(memory.byteLength, blockSize) + blockSize)),
+    )
+    for await (const piece of this.#pieces(range, callSite, scratch)) {
+      // Of a part, since typed arrays may end before ArrayBuffers do.
+      new Uint8Array(memory, done, piece.length).set(piece)
+      done += piece.length
+    }
+    return memory
+  }
+
+  /**
+   * The same, piece by piece, for what is larger than memory: at most 4 MiB at a time, in order. Each piece is
+   * checked before it is handed out, and is the caller's.
+   */
+  chunks(section: string, options?: ReadOptions): AsyncGenerator<Uint8Array<ArrayBuffer>, void, undefined> {
+    const callSite = new CallSite(this.chunks)
+    return this.#pieces(this.#rangeOf(section, checkReadOptions(options)), callSite)
+  }
+
+  /**
+   * Checks every byte of the file and of those that it builds on; see {@link verify}.
+   */
+  async verify(options?: Omit<VerifyOptions, keyof OpenOptions>): Promise<VerifyReport> {
+    const callSite = new CallSite(this.verify)
+    const { maxProblems, signal, onProgress } = checkOwnVerifyOptions(options)
+    const image = this.#image
+    const { path, name } = image.opened.source
+    const total = image.chain.reduce((sum, file) => sum + memoryOf(file), 0)
+    const steps = new Steps(total, signal, onProgress)
+    const onStep = (bytes: number): void => {
+      this.#refuseIfClosed()
+      steps.take(bytes)
+    }
+    const problems = await told(path, callSite, () =>
+      steps.run(() => findProblems(image, maxProblems, onStep)),
+    )
+    return toVerifyReport({ problems, info: image.info }, name)
+  }
+
+  /** Closes the files. What still reads from them rejects. Idempotent; sources that are no files are the caller's. */
+  async close(): Promise<void> {
+    if (this.#isClosed) return
+    this.#isClosed = true
+    await this.#image.close()
+  }
+
+  /** The same as {@link SnapshotFile.close}, for `await using`. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
+  #refuseIfClosed(): void {
+    if (!this.#isClosed) return
+    const { path, name } = this.#image.opened.source
+    const message = `${name}: the snapshot was closed. Close it only when nobody reads from it any more.`
+    throw new StillframeError('ERR_STILLFRAME_CLOSED', message, { path })
+  }
+
+  /** @throws TypeError, RangeError, StillframeError `ERR_STILLFRAME_CLOSED`. */
+  #rangeOf(section: unknown, wish: ReadWish): Range {
+    this.#refuseIfClosed()
+    const number = this.#image.opened.sections.findIndex(({ name }) => name === section)
+    if (number < 0) throw noSuchSection(section, this.#image)
+    const { byteLength } = this.info.sections[number] ?? { byteLength: 0 }
+    const { start = 0, end = byteLength, verify, signal } = wish
+    if (end > byteLength) throw outOfRange('options.end', `at most ${byteLength}, the section's length`, end)
+    if (start > end) throw outOfRange('options.start', `at most options.end (${end})`, start)
+    return { number, start, end, verify, signal }
+  }
+
+  async *#pieces(
+    { number, start, end, verify, signal }: Range,
+    callSite: CallSite,
+    scratch?: Buffer<ArrayBuffer>,
+  ): AsyncGenerator<Uint8Array<ArrayBuffer>, void, undefined> {
+    const image = this.#image
+    const { path } = image.opened.source
+    const { isDelta } = image.opened
+    const check = verify ? (isDelta ? 'sums' : 'blocks') : 'nothing'
+    const work = async (run: Run, out: Buffer): Promise<void> => {
+      if (isDelta && verify) await image.checkState()
+      await image.readBlocks(run.section, run.first, run.count, out, check)
+    }
+    if (start === end) return
+    const [first, last] = [Math.floor(start / blockSize), Math.ceil(end / blockSize)]
+    for (const run of chunksOfSection(image, number, first, last)) {
+      const length = run.count * blockSize
+      const out = scratch?.subarray(0, length) ?? Buffer.from(new ArrayBuffer(length))
+      await told(path, callSite, async () => {
+        this.#refuseIfClosed()
+        // A file that is closed in the middle is an error of Node's own.
+        await unlessAborted(() => work(run, out), signal).finally(() => this.#refuseIfClosed())
+      })
+      const at = run.first * blockSize
+      const [from, to] = [Math.max(start - at, 0), Math.min(end - at, out.length)]
+      yield new Uint8Array(out.buffer, out.byteOffset + from, to - from)
+    }
+  }
+}
+
+interface Range extends ReadWish {
+  readonly number: number
+  readonly start: number
+  readonly end: number
+}
+
+/** The section was not found by its name. */
+export function noSuchSection(section: unknown, image: ImageFile): TypeError {
+  const names = image.opened.sections.map(({ name }) => `'${printable(name)}'`)
+  const more = names.length > namesInMessage ? ` and ${names.length - namesInMessage} more` : ''
+  const { name } = image.opened.source
+  const found = names.slice(0, namesInMessage).join(' ')
+  return invalidArgValue(
+    `${name}: the file has no section '${printable(String(section))}'; it has ${found}${more}`,
+  )
+}
+
+/** @throws RangeError. */
+export function allocate(byteLength: number, section: string): ArrayBuffer {
+  try {
+    return new ArrayBuffer(byteLength)
+  } catch {
+    throw rangeError(
+      `section '${printable(section)}': ${byteLength} bytes are more than this Node has in an ArrayBuffer, or than ` +
+        'there is memory. Read it in parts: by start and end, or by chunks()',
+    )
+  }
+}

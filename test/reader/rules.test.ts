@@ -1,0 +1,80 @@
+/**
+ * Promise: what only a look into names and pages can tell, the reader without an addon finds out as the native one does. Proved
+ * with hand-made files, one a rule, all of their checksums in order, of which both have to say the same.
+ */
+
+import { snapshot } from 'stillframe'
+import { beforeEach, expect, test } from 'vitest'
+import { XXHash3 } from 'xxhash-addon'
+import { EditableImage, entry } from '../support/image-editor.js'
+import { useTemporaryDirectory } from '../support/temporary-directory.js'
+import { expectSameVerdict } from './verdicts.js'
+
+const inDirectory = useTemporaryDirectory()
+const flat = (): string => inDirectory('flat')
+const packed = (): string => inDirectory('packed')
+
+beforeEach(async () => {
+  await snapshot({ main1: new Uint8Array(5000).fill(3), main2: Uint8Array.of(7) }, flat()).done
+  // A delta stores its pages as they are, and they are few.
+  const noise = new Uint8Array(9000).map((_, i) => (i * 2_654_435_761) >>> (i % 13))
+  await snapshot({ main1: noise, main2: Uint8Array.of(7) }, packed(), { parent: flat() }).done
+})
+
+/** Changes a byte of a page of a block, with the checksum of the block. */
+function setByte(image: EditableImage, index: number, at: number, ...values: number[]): void {
+  const start = Number(image.entryField(index, entry.fileOffset))
+  const length = image.bytes.readUInt32LE(image.indexAt + index * 48 + entry.storedLength)
+  image.bytes.set(values, start + at)
+  const stored = Buffer.from(image.bytes.subarray(start, start + length))
+  image.setEntry(index, entry.checksum, XXHash3.hash(stored).readBigUInt64BE())
+}
+
+const rules: [string, () => string, RegExp, (image: EditableImage) => void][] = [
+  [
+    'a name that is not UTF-8',
+    flat,
+    /is not UTF-8/,
+    (image) => image.bytes.fill(0xff, image.namesAt, image.namesAt + 2),
+  ],
+  [
+    'a name with a NUL',
+    flat,
+    /is not UTF-8/,
+    (image) => image.bytes.fill(0, image.namesAt, image.namesAt + 1),
+  ],
+  [
+    'two sections of one name',
+    flat,
+    /the same name/,
+    ({ bytes, namesAt }) => bytes.write('main1main1', namesAt),
+  ],
+  [
+    'bytes behind the end of a section',
+    flat,
+    /goes on behind the end/,
+    (image) => setByte(image, 0, 5000, 1),
+  ],
+  [
+    'bytes behind the end of a packed section',
+    packed,
+    /goes on behind the end/,
+    (image) => setByte(image, 0, 9000, 1),
+  ],
+  [
+    'a stored page of zeros',
+    packed,
+    /has other zero pages/,
+    (image) => setByte(image, 0, 4096, ...new Uint8Array(4096)),
+  ],
+  ['a page of zeros', flat, /has other zero pages/, (image) => setByte(image, 0, 0, ...new Uint8Array(4096))],
+]
+
+test.each(rules)('%s', async (name, pathOf, reason, arm) => {
+  const path = pathOf()
+  const image = new EditableImage(path)
+  arm(image)
+  image.save(path)
+  const { verified } = await expectSameVerdict(path, name)
+  expect(verified).toMatchObject({ ok: false, problems: [{ reason: expect.stringMatching(reason) }] })
+})
