@@ -44,8 +44,8 @@ export interface RestoreOptions extends ParentOptions {
    * touched, and the file must stay as it is for as long as the regions live (replacing it by a new
    * snapshot is fine, writing into it is not). Compressed files are refused. `'copy'`: fresh
    * memory, independent of the file. `'lazy'`: the same, but handed out at once: each page is read and
-   * checked when it is touched, and all others in the background; whoever touches one waits for it. See
-   * {@link Restored.ready} for how it ends. Default: `'map'`, and `'copy'` for compressed files. See
+   * checked when it is touched, and all others in the background; whoever touches one waits for it. `ready` of what
+   * is returned tells how it ends. Default: `'map'`, and `'copy'` for compressed files. See
    * docs/RESTORE.md.
    */
   mode?: 'map' | 'copy' | 'lazy' | undefined

@@ -143,6 +143,8 @@ describe('restore()', () => {
     expect(fake.restorePlan).toEqual({
       path,
       parents: [],
+      files: [],
+      onRead: undefined,
       mode: 'any',
       verify: true,
       prefetch: false,
@@ -215,6 +217,8 @@ describe('restore()', () => {
     expect(fake.restorePlan).toEqual({
       path,
       parents: [],
+      files: [],
+      onRead: undefined,
       mode: 'copy',
       verify: false,
       prefetch: false,
