@@ -15,6 +15,7 @@
 #include "capture/space_check.h"
 #include "freeze/direct_reads.h"
 #include "freeze/features.h"
+#include "restore/missing_pages.h"
 #include "freeze/flip_lock.h"
 #include "image/format.h"
 #include "memory/available_memory.h"
@@ -48,7 +49,10 @@ napi_value Hazards(napi_env env, const std::vector<Hazard>& hazards) {
 
 Napi::Value Capabilities(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
-  const MachineReport report = ProbeMachine();
+  MachineReport report = ProbeMachine();
+  Result<std::unique_ptr<MissingPages>> pages = MissingPages::Create();
+  report.features.push_back({"userfaultfd_missing", pages.ok(),
+                             pages.ok() ? "" : pages.failure().message});
   ObjectBuilder result(env);
   result.String("kernel", report.kernel)
       .Unsigned("pageSize", SystemPageSize())

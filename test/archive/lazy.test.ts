@@ -32,7 +32,7 @@ import { closed, failing, gatedStore, open, openForUrgent } from './fixtures/gat
 import { History, listOf } from './history.js'
 
 const inDirectory = useTemporaryDirectory()
-beforeEach(async (context) => await needsLazyRestore(context, inDirectory('.')))
+beforeEach(needsLazyRestore)
 
 const encryption = { key: Buffer.alloc(32, 5) }
 

@@ -22,7 +22,7 @@ import { differenceOf } from '../support/restored.js'
 import { useTemporaryDirectory } from '../support/temporary-directory.js'
 
 const inDirectory = useTemporaryDirectory()
-beforeEach(async (context) => await needsLazyRestore(context, inDirectory('.')))
+beforeEach(needsLazyRestore)
 
 /** Of several sections, among them zeros and lengths that end within a page. */
 function contents(): Record<string, Uint8Array> {
@@ -220,15 +220,17 @@ it('where userfaultfd is not allowed it is refused, with what to do', async () =
   const path = inDirectory('file')
   await snapshot(contents(), path).done
   const program = `
-    import { restore } from 'stillframe'
+    import { capabilities, restore } from 'stillframe'
     const error = await restore(process.argv[1], { mode: 'lazy' }).catch((error) => error)
-    console.log(JSON.stringify({ code: error.code, message: error.message }))`
+    const { available } = capabilities().features.userfaultfd_missing
+    console.log(JSON.stringify({ available, code: error.code, message: error.message }))`
   const env = { ...process.env, STILLFRAME_DISABLE: 'userfaultfd' }
   const said = execFileSync(process.execPath, ['--input-type=module', '-e', program, path], {
     env,
     encoding: 'utf8',
   })
   expect(JSON.parse(said)).toMatchObject({
+    available: false,
     code: 'ERR_STILLFRAME_ENGINE_UNAVAILABLE',
     message: expect.stringMatching(/userfaultfd.*Restore with another mode/),
   })
