@@ -28,10 +28,6 @@ struct ChainPlan {
   std::vector<File> files;
   std::shared_ptr<Napi::FunctionReference> on_read;
   std::shared_ptr<RangeRequests> requests;  // of on_read
-
-  void Stop() const {
-    if (requests) requests->Stop();
-  }
 };
 
 // The members path, parents, limits, files and onRead of a plan.

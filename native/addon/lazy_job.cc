@@ -88,13 +88,18 @@ Napi::Value RestoreLazily(const Napi::CallbackInfo& info) {
     if (!started.ok()) return started.failure();
     const std::shared_ptr<LazyRestore> lazy = std::move(started.value());
     job.WhenCancelled([lazy] { lazy->Cancel(ReadingAborted()); });
-    job.Tell([plan, number = Handover::Put(lazy)](Napi::Env env) {
+    const uint64_t number = Handover::Put(lazy);
+    job.Tell([plan, number](Napi::Env env) {
       napi_value value = nullptr;
       napi_create_double(env, static_cast<double>(number), &value);
       CallFunction(env, plan->on_open->Value(), {value});
     });
     Status finished = lazy->Finish();
-    if (!finished.ok()) return finished.failure();
+    if (!finished.ok()) {
+      // Whoever was to get it may have gone. Of another failure he hears by what he gets.
+      if (finished.failure().code == FailureCode::kAborted) Handover::Take(number);
+      return finished.failure();
+    }
     return ReadJob::ToValue([](Napi::Env env) { return env.Undefined(); });
   };
   return ReadJob::Run(info, info[1].As<Napi::Function>(), work);

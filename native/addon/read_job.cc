@@ -35,6 +35,13 @@ Napi::Value ReadJob::Run(const Napi::CallbackInfo& info, const Napi::Function& c
 
 void ReadJob::OnCancel(napi_env /*env*/, napi_callback_info /*info*/) { Cancel(); }
 
+// What the hook holds is let go, however long JavaScript keeps the job.
+void ReadJob::Join() {
+  thread_.Join();
+  const std::lock_guard lock(mutex_);
+  when_cancelled_ = nullptr;
+}
+
 void ReadJob::Cancel() {
   control.cancelled = true;
   std::function<void()> hook;
@@ -74,7 +81,7 @@ void ReadJob::OnDone(napi_env /*env*/, napi_callback_info /*info*/) { Answer(Suc
 
 void ReadJob::Finish(Napi::Env env, Result<ToValue> result) {
   const Napi::FunctionReference callback = std::move(callback_);
-  thread_.Join();
+  Join();
   const std::shared_ptr<void> self = environment_->End(this);
   if (result.ok()) {
     CallFunction(env, callback.Value(), {env.Null(), result.value()(env)});

@@ -46,7 +46,7 @@ class ReadJob final : public Job, public std::enable_shared_from_this<ReadJob> {
 
   void CancelAndJoin() override {
     Cancel();
-    thread_.Join();
+    Join();
   }
   void Cancel();
 
@@ -55,6 +55,7 @@ class ReadJob final : public Job, public std::enable_shared_from_this<ReadJob> {
 
  private:
   void Finish(Napi::Env env, Result<ToValue> result);
+  void Join();
   void OnCancel(napi_env env, napi_callback_info info);
   void OnProgress(napi_env env, napi_callback_info info);
 

@@ -146,7 +146,8 @@ Napi::Value StartRestore(const Napi::CallbackInfo& info) {
   auto request = std::make_shared<RestoreRequest>(ReadRequest(&reader));
   if (!reader.ok()) return {};
   const auto work = [request](ReadJob& job) -> Result<ReadJob::ToValue> {
-    job.WhenCancelled([request] { request->chain.Stop(); });
+    if (const auto& requests = request->chain.requests)
+      job.WhenCancelled([requests] { requests->Stop(); });
     Result<ImageFile> opened = OpenChain(request->chain);
     if (!opened.ok()) return opened.failure();
     auto image = std::make_shared<ImageFile>(std::move(opened.value()));
