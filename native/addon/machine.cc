@@ -15,7 +15,6 @@
 #include "capture/space_check.h"
 #include "freeze/direct_reads.h"
 #include "freeze/features.h"
-#include "restore/missing_pages.h"
 #include "freeze/flip_lock.h"
 #include "image/format.h"
 #include "memory/available_memory.h"
@@ -23,6 +22,7 @@
 #include "memory/page.h"
 #include "publish/replaceable.h"
 #include "publish/target_file.h"
+#include "restore/missing_pages.h"
 
 namespace stillframe {
 namespace {
@@ -51,8 +51,8 @@ Napi::Value Capabilities(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   MachineReport report = ProbeMachine();
   Result<std::unique_ptr<MissingPages>> pages = MissingPages::Create();
-  report.features.push_back({"userfaultfd_missing", pages.ok(),
-                             pages.ok() ? "" : pages.failure().message});
+  report.features.push_back(
+      {"userfaultfd_missing", pages.ok(), pages.ok() ? "" : pages.failure().message});
   ObjectBuilder result(env);
   result.String("kernel", report.kernel)
       .Unsigned("pageSize", SystemPageSize())
