@@ -254,8 +254,9 @@ void LazyRestore::Fail(Failure failure) {
 
 void LazyRestore::Cancel(Failure why) { Fail(std::move(why)); }
 
-// Where this fails, whoever touches what is missing waits for ever: wrong bytes are seen by nobody.
-void LazyRestore::CloseWhatIsMissing() {
+// False: it can still be touched.
+bool LazyRestore::CloseWhatIsMissing() {
+  bool all_closed = true;
   const auto close = [](std::byte* start, size_t length) {
     const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
     return !sys::IsError(sys::Mmap(start, length, PROT_NONE, flags, -1, 0));
@@ -276,7 +277,9 @@ void LazyRestore::CloseWhatIsMissing() {
     const uint64_t whole = RoundUp(image_.sections()[part.section].byte_length, SystemPageSize());
     if (!closed) closed = close(part.start, whole);
     if (closed) pages_->Wake(part.start, whole);
+    all_closed = all_closed && closed;
   }
+  return all_closed;
 }
 
 // The service may be waiting for a page, and then never says it.
@@ -301,7 +304,8 @@ Status LazyRestore::Finish() {
   if (!ended_) {
     if (failure_) {
       TellWhatIsMissing();
-      CloseWhatIsMissing();
+      // Whoever touches it then waits for ever: wrong bytes are seen by nobody.
+      if (!CloseWhatIsMissing()) (void)pages_.release();
     }
     if (pages_) pages_->End();
     for (const RestoredRegion& region : regions_) {

@@ -92,7 +92,7 @@ class LazyRestore {
   // The bytes that a block has in memory.
   uint64_t LengthInMemory(const Part& part, uint64_t block) const;
   void TellWhatIsMissing() const;
-  void CloseWhatIsMissing();
+  bool CloseWhatIsMissing();
 
   const ImageFile image_;
   const ImageFile::Check check_;

@@ -282,6 +282,26 @@ TEST_P(LazyRestoreTest, WhatCannotBeReadIsNeverSeen) {
 }
 #endif
 
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+TEST_P(LazyRestoreTest, WhatCannotBeReadIsNeverSeenWhereTheKernelRefusesToCloseIt) {
+  const int end = EndOf([&] {
+    const auto files = Far();
+    Result<ImageFile> image = Open(files, bytes_.size());
+    files->FailFromNowOn();
+    LazyRestore::Reads reads;
+    reads.stop = [files] { files->Stop(); };
+    const std::shared_ptr<LazyRestore> lazy =
+        LazyRestore::Start(std::move(image.value()), {}, std::move(reads)).value();
+    FaultScope::Fail("mmap", 1, ENOMEM, true);
+    if (lazy->Finish().ok()) return 1;
+    alarm(1);
+    volatile std::byte* bytes = lazy->regions()[0].memory->data();
+    return bytes[18 * kBlockSize] == std::byte{0} ? 2 : 3;
+  });
+  EXPECT_EQ(end, SIGALRM);
+}
+#endif
+
 TEST_P(LazyRestoreTest, AfterAFailureSystemCallsIntoWhatIsMissingFail) {
   const auto files = Far();
   Result<ImageFile> image = Open(files, bytes_.size());
