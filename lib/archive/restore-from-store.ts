@@ -58,18 +58,10 @@ export async function restoreStoredFrame<Meta>(
   // What a store says is not believed, whatever is asked for.
   const wish = { ...checkRestoreOptions(frame.options), verify: true, signal: signalOf(frame) }
   const state = new FetchedState(frame)
-  let restored: Restored<Meta>
-  if (wish.mode === 'lazy') {
-    restored = await restores.promise(
-      () => ({ path: storeName }),
-      wish.signal,
-      () => restoreLazily<Meta>(frame, wish),
-    )
-  } else {
-    // Damage of the objects is damage of the frame.
-    await state.isThere
-    restored = await restoreNow<Meta>(frame, wish)
-  }
+  const restored = await restoreMemory<Meta>(frame, wish, state).catch((error: unknown) => {
+    state.close()
+    throw error
+  })
   void Promise.allSettled([restored.ready, state.isThere]).then(() => lease?.release().catch(() => {}))
   const close = restored.close.bind(restored)
   forgotten.register(restored, () => state.close())
@@ -81,6 +73,23 @@ export async function restoreStoredFrame<Meta>(
       state.close()
     },
   })
+}
+
+async function restoreMemory<Meta>(
+  frame: StoredFrame,
+  wish: RestoreWish,
+  state: FetchedState,
+): Promise<Restored<Meta>> {
+  if (wish.mode === 'lazy') {
+    return await restores.promise(
+      () => ({ path: storeName }),
+      wish.signal,
+      () => restoreLazily<Meta>(frame, wish),
+    )
+  }
+  // Damage of the objects is damage of the frame.
+  await state.isThere
+  return await restoreNow<Meta>(frame, wish)
 }
 
 function signalOf({ options, lease }: StoredFrame): AbortSignal | undefined {
