@@ -37,6 +37,8 @@ export async function openForWriting(
   mark: Mark,
   callSite: CallSite,
 ): Promise<OpenedForWriting> {
+  // Where no lock can be taken nothing is made.
+  loadAddon()
   await makeDirectory(directory)
   const lock = await lockForWriting(directory, callSite)
   try {

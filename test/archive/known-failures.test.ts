@@ -85,15 +85,18 @@ test.each(['memory', 'objects'])(
   async (what) => {
     const place = inDirectory('archive')
     const fixture = startFixture(holding, [place, what])
-    const { pid } = (await fixture.report()) as { pid: number }
-    // Its copy is stopped: it cannot notice that it is alone.
+    const { pid, open } = (await fixture.report()) as { pid: number; open: string[] }
+    expect(open.filter((path) => path.startsWith(place) && path.endsWith('.lock'))).toEqual([])
+    // Its copy is stopped: it cannot notice that it is alone. (The kernel ends it as well; the lock does not wait for that.)
     fixture.child.kill('SIGKILL')
     await fixture.end
     try {
       const archive = await openArchive(place)
       await archive.close()
     } finally {
-      process.kill(pid, 'SIGKILL')
+      try {
+        process.kill(pid, 'SIGKILL')
+      } catch {} // it is gone already
     }
     await waitUntil(() => readdirSync(place).length >= 2, 'the archive is there')
   },
