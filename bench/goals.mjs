@@ -208,7 +208,7 @@ const lazyGoals = [
   },
 ]
 const storageGoals = [
-  ['send', 'capture into a bucket'],
+  ['send', 'copy of a frame into a bucket'],
   ['fetch', 'restore from a bucket'],
 ].flatMap(([scenario, what]) => [
   {

@@ -1,6 +1,7 @@
-// How fast does memory reach a bucket and come back? A region captured into an archive in a store, and restored from there,
-// beside the same bytes sent from a file and fetched into one by the official client, in parts, as many at a time. The server is
-// Ceph's gateway on this machine, which takes its share of the processors; both ways have the same one, by turns.
+// How fast does memory reach a bucket and come back? The frame of an archive in a directory that is copied to a store, and one that
+// is restored from there, beside the same bytes sent from a file and fetched into one by the official client, in parts, as many at a
+// time. The server is Ceph's gateway on this machine, which takes its share of the processors; all ways have the same one, by turns.
+// A capture into an archive that lives in the store alone is shown too: it is written to the local disk first.
 import { spawnSync } from 'node:child_process'
 import { mkdirSync, rmSync } from 'node:fs'
 import { open } from 'node:fs/promises'
@@ -102,9 +103,30 @@ const timed = async (tell, work) => {
   return { ms, result }
 }
 
+const captured = 'stillframe, with the capture'
+
 /** Ways to send and to fetch, by the names that the table has. Each runs in a process of its own. */
 const sending = {
   async stillframe(options, tell) {
+    const { byteLength, seed, directory, round } = options
+    const place = join(directory, 'archive')
+    const region = filledRegion(byteLength, seed)
+    const before = await openArchive(place)
+    await before.capture(region).done
+    await before.close()
+    region.close()
+    const store = await storeOf({ ...options, round: `copied/${round}` })
+    const { ms, result } = await timed(tell, async () => {
+      const archive = await openArchive(place, { store })
+      await archive.copied()
+      return archive
+    })
+    await result.close()
+    rmSync(place, { recursive: true })
+    return ms
+  },
+
+  async [captured](options, tell) {
     const { byteLength, seed, directory } = options
     const region = filledRegion(byteLength, seed)
     const archive = await openArchive(await storeOf(options), { spool: directory })
@@ -308,8 +330,8 @@ const measure = async (settings, context) => {
   const { rounds, largestGiB } = settings
   const { directory: parent, note, skipped } = context
   const byteLength = largestGiB * GIB
-  // What is sent, by both and in each round; the file, and one in the spool.
-  const need = { memory: 1.5 * byteLength, disk: (2 * rounds + 3) * byteLength }
+  // What is sent, in each way and round; the file, and one in the spool.
+  const need = { memory: 1.5 * byteLength, disk: (3 * rounds + 3) * byteLength }
   const reason = whyNoRoom(parent, need)
   if (reason !== undefined) {
     skipped.push({ what: `memory of ${size(byteLength)}`, reason })
@@ -343,7 +365,7 @@ const lazyTable = ({ byteLength, thereMs, firstMs, requestMs, toEager }) => ({
   note: 'Medians. The memory is there when manifest, lease and index have been read, and a thread of its own has started. The first touch comes right after the restore, beside what is fetched in the background.',
 })
 
-const titles = { send: 'From memory into a bucket', fetch: 'From a bucket into memory' }
+const titles = { send: 'Into a bucket', fetch: 'From a bucket into memory' }
 
 const table = (scenario, rows, { rounds }) => ({
   title: `${titles[scenario]}, ${size(rows[0].byteLength)}`,

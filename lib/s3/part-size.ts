@@ -3,18 +3,16 @@
 const MiB = 2 ** 20
 const maxParts = 10_000
 
-/** All parts that are in memory at a time, the one that is being filled with them. */
-export const maxBytesInMemory = 128 * MiB
-export const maxPartsInMemory = 16
+/** All parts that are in memory at a time, the one that is being filled with them. With what else an upload takes it is within 128 MiB. */
+export const maxBytesInMemory = 96 * MiB
 
-/** With 16 of them in memory, all of the memory is used. */
 const usualBytes = 8 * MiB
 
 /** Of objects that are too large for parts of the usual size. */
 export const maxObjectBytes = maxParts * maxBytesInMemory
 
-/** After so many parts of a stream of unknown length, they become twice as large: 480 GiB in all. */
-const partsOfOneSize = 2_000
+/** After so many parts of a stream of unknown length, they become twice as large: 292 GiB in all. */
+const partsOfOneSize = 2_500
 
 /**
  * Bytes of the part of this number, the first being 1. Where the length of the object is known, all parts are of one size, as some
