@@ -30,6 +30,7 @@ export { Region, type RegionOptions } from './region/region.js'
 export type { Source } from './region/source.js'
 export { inspect, verify } from './restore/inspect.js'
 export {
+  type FirstUse,
   Restored,
   type RestoreOptions,
   type RestoreTarget,

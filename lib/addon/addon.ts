@@ -281,6 +281,15 @@ export interface LazyPlan extends ChainPlan {
   verify: boolean
   sections: string[] | undefined
   maxBytes: number
+  /** What the background begins with. */
+  firstUses: readonly NativeFirstUse[]
+}
+
+/** Of a block: its offset is a multiple of 256 KiB. */
+export interface NativeFirstUse {
+  readonly section: string
+  /** Bytes. */
+  readonly offset: number
 }
 
 export type RangeAnswer = (bytes: Uint8Array | undefined, reason?: string, isDamage?: boolean) => void
@@ -288,6 +297,8 @@ export type RangeAnswer = (bytes: Uint8Array | undefined, reason?: string, isDam
 export interface NativeLazyRestored extends NativeRestored {
   /** Ends the filling at once. What is not there can then not be touched. Idempotent. */
   cancel(): void
+  /** In the order of use: those of the plan, and then those that somebody had to wait for. */
+  firstUses(): NativeFirstUse[]
   /** As that of a ReadJob. */
   progress(into: Float64Array): void
 }

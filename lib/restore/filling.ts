@@ -8,7 +8,7 @@ import { notify, ProgressClock } from '../base/progress.js'
 import type { RestoreWish } from './restore.js'
 
 /** What a restore asks for, wherever the bytes are. */
-export type LazyWish = Pick<LazyPlan, 'verify' | 'sections' | 'maxBytes' | 'limits'>
+export type LazyWish = Pick<LazyPlan, 'verify' | 'sections' | 'maxBytes' | 'limits' | 'firstUses'>
 
 export interface LazyStart {
   readonly plan: LazyWish
@@ -104,9 +104,9 @@ export async function fillLazily(
     signal?.addEventListener('abort', onAbort, { once: true })
     if (onProgress !== undefined) clock.add(report)
     try {
-      const { verify, sections, maxBytes, limits } = wish
+      const { verify, sections, maxBytes, limits, firstUses } = wish
       cancel = request.start({
-        plan: { verify, sections, maxBytes, limits },
+        plan: { verify, sections, maxBytes, limits, firstUses },
         onOpen: AsyncResource.bind(onOpen),
         onEnd: AsyncResource.bind(onEnd),
       })

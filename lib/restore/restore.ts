@@ -37,6 +37,13 @@ import { restores } from './trace.js'
 
 export type { RestoreTarget } from './destination.js'
 
+/** A block of memory of 256 KiB that somebody had to wait for. It can be kept as JSON. */
+export interface FirstUse {
+  readonly section: string
+  /** Bytes from the beginning of the section. */
+  readonly offset: number
+}
+
 /** Options of {@link restore}. */
 export interface RestoreOptions extends ParentOptions {
   /**
@@ -80,6 +87,11 @@ export interface RestoreOptions extends ParentOptions {
   maxBytes?: number | undefined
   /** What else the file may ask of the process. */
   limits?: ReadLimits | undefined
+  /**
+   * With mode `'lazy'`: what is fetched first in the background, in this order, before anybody touches it: `firstUses` of an earlier
+   * restore. What this file does not have is passed over.
+   */
+  firstUses?: readonly FirstUse[] | undefined
   /** Aborts the restore, which rejects with the signal's reason. */
   signal?: AbortSignal | undefined
   /** Called about every 100 ms, and once at the end. */
@@ -236,6 +248,15 @@ export class Restored<Meta = JsonValue> {
    * not there then can never be touched: whoever does so, or is waiting for it, gets a SIGSEGV, a system call `EFAULT`.
    */
   readonly ready: Promise<void>
+  /**
+   * Of mode `'lazy'`: which memory was used first, in the order of use, as far as somebody had to wait for it; after the
+   * `firstUses` that the restore was given, which come before they are touched. Given to the next restore, it has them when they are
+   * used. Empty in other modes.
+   */
+  get firstUses(): FirstUse[] {
+    return this.#firstUses()
+  }
+  readonly #firstUses: () => FirstUse[]
   readonly #filling: Filling | undefined
 
   static {
@@ -248,6 +269,7 @@ export class Restored<Meta = JsonValue> {
     this.info = toSnapshotInfo<Meta>(native.info, path)
     this.metadata = this.info.metadata
     this.#filling = filling
+    this.#firstUses = (native as Partial<NativeLazyRestored>).firstUses ?? (() => [])
     this.ready = filling?.ready ?? Promise.resolve()
     // Without a prototype: a section may be called '__proto__'.
     this.regions = Object.create(null) as Record<string, Region>
@@ -296,6 +318,7 @@ export interface RestoreWish {
   readonly sections: string[] | undefined
   readonly maxBytes: number
   readonly limits: NativeReadLimits
+  readonly firstUses: readonly FirstUse[]
   readonly signal: AbortSignal | undefined
   readonly onProgress: ((progress: ReadProgress) => void) | undefined
 }
@@ -309,6 +332,7 @@ export const restoreOptionNames = [
   'sections',
   'maxBytes',
   'limits',
+  'firstUses',
   'signal',
   'onProgress',
 ] as const satisfies readonly (keyof RestoreOptions)[]
@@ -338,9 +362,24 @@ export function checkRestoreOptions(options: unknown): RestoreWish {
         ? 0
         : checkInteger(given.maxBytes, 'options.maxBytes', 1, Number.MAX_SAFE_INTEGER),
     limits: checkLimits(given.limits),
+    firstUses: checkFirstUses(given.firstUses),
     signal: checkSignal(given.signal, 'options.signal'),
     onProgress: checkCallback<(progress: ReadProgress) => void>(given.onProgress, 'options.onProgress'),
   }
+}
+
+function checkFirstUses(uses: unknown): FirstUse[] {
+  if (uses === undefined) return []
+  if (!Array.isArray(uses)) throw invalidArgType('options.firstUses', 'an array of { section, offset }', uses)
+  return uses.map((use, index) => {
+    const name = `options.firstUses[${index}]`
+    if (typeof use !== 'object' || use === null) throw invalidArgType(name, '{ section, offset }', use)
+    const { section, offset } = use as Partial<FirstUse>
+    return {
+      section: checkSectionName(section, `${name}.section`),
+      offset: checkInteger(offset, `${name}.offset`, 0, Number.MAX_SAFE_INTEGER),
+    }
+  })
 }
 
 /** The sections to restore, without duplicates; undefined for all. */

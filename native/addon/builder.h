@@ -8,6 +8,7 @@
 #include <initializer_list>
 #include <memory>
 #include <string>
+#include <type_traits>
 #include <utility>
 
 #include "addon/reader.h"
@@ -85,15 +86,20 @@ inline napi_value CallFunction(napi_env env, napi_value function,
   return returned;
 }
 
-// A function of JS that calls a method and keeps its object alive. Null if it cannot be made.
-template <typename Object, void (Object::*kMethod)(napi_env, napi_callback_info)>
+// A function of JS that calls a method and keeps its object alive. Null if it cannot be made. The method returns nothing, or a value.
+template <typename Object, auto kMethod>
 napi_value Closure(napi_env env, std::shared_ptr<Object> object) {
   auto* kept = new std::shared_ptr<Object>(std::move(object));
   const auto call = [](napi_env on, napi_callback_info info) -> napi_value {
     void* data = nullptr;
     if (napi_get_cb_info(on, info, nullptr, nullptr, nullptr, &data) != napi_ok) return nullptr;
-    (static_cast<std::shared_ptr<Object>*>(data)->get()->*kMethod)(on, info);
-    return nullptr;
+    Object* const self = static_cast<std::shared_ptr<Object>*>(data)->get();
+    if constexpr (std::is_void_v<decltype((self->*kMethod)(on, info))>) {
+      (self->*kMethod)(on, info);
+      return nullptr;
+    } else {
+      return (self->*kMethod)(on, info);
+    }
   };
   const auto release = [](napi_env, void* data, void*) {
     delete static_cast<std::shared_ptr<Object>*>(data);

@@ -61,6 +61,14 @@ LazyPlan ReadPlan(Reader* object) {
   plan.restore.verify = object->Bool("verify");
   plan.restore.max_bytes = object->Unsigned("maxBytes");
   plan.restore.sections = SectionsOf(object);
+  Reader uses(object->env(), object->Get("firstUses"));
+  const uint32_t length = uses.Length();
+  for (uint32_t i = 0; i < length && uses.ok(); i++) {
+    Reader use(object->env(), uses.At(i));
+    plan.restore.first_uses.push_back({use.String("section"), use.Unsigned("offset")});
+    uses.Include(use);
+  }
+  object->Include(uses);
   plan.on_open = FunctionOf(object, "onOpen");
   return plan;
 }
@@ -115,6 +123,16 @@ class LazyHandle {
     lazy_->Cancel(ReadingAborted());
     lazy_->AwaitEnd();
   }
+  napi_value OnFirstUses(napi_env env, napi_callback_info) {
+    const auto describe = [env](const FirstUse& use) {
+      return ObjectBuilder(env)
+          .String("section", use.section)
+          .Number("offset", static_cast<double>(use.offset))
+          .object();
+    };
+    const std::vector<FirstUse> uses = lazy_->FirstUses();
+    return ArrayOf(env, uses, describe);
+  }
   void OnProgress(napi_env env, napi_callback_info info) {
     WriteProgress(env, info, lazy_->control);
   }
@@ -140,6 +158,7 @@ Napi::Value AdoptLazily(const Napi::CallbackInfo& info) {
                    .Bool("mapped", false)
                    .Value("sections", ArrayOf(env, lazy->regions(), describe))
                    .Value("cancel", Closure<LazyHandle, &LazyHandle::OnCancel>(env, handle))
+                   .Value("firstUses", Closure<LazyHandle, &LazyHandle::OnFirstUses>(env, handle))
                    .Value("progress", Closure<LazyHandle, &LazyHandle::OnProgress>(env, handle))
                    .object()};
 }

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <map>
 #include <string>
 #include <utility>
 
@@ -44,6 +45,7 @@ Result<std::shared_ptr<LazyRestore>> LazyRestore::Start(ImageFile image, const R
   if (!sections.ok()) return sections.failure();
   std::shared_ptr<LazyRestore> lazy(new LazyRestore(std::move(image), plan, std::move(reads)));
   if (Status made = lazy->MakeRegions(sections.value()); !made.ok()) return made.failure();
+  lazy->Plan(plan.first_uses);
   if (Status started = lazy->StartThreads(); !started.ok()) return started.failure();
   return lazy;
 }
@@ -77,6 +79,32 @@ Status LazyRestore::MakeRegions(const std::vector<uint32_t>& sections) {
   not_taken_ = missing_;
   control.bytes_total = total;
   return Success{};
+}
+
+void LazyRestore::Plan(const std::vector<FirstUse>& uses) {
+  std::map<std::string, size_t> parts;
+  for (size_t i = 0; i < regions_.size(); i++) parts.emplace(regions_[i].section, i);
+  for (const FirstUse& use : uses) {
+    const auto found = parts.find(use.section);
+    if (found == parts.end()) continue;
+    const uint64_t block = use.offset / kBlockSize;
+    if (block < parts_[found->second].blocks.size()) first_uses_.push_back({found->second, block});
+  }
+  planned_ = first_uses_.size();
+}
+
+std::vector<FirstUse> LazyRestore::FirstUses() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<FirstUse> uses;
+  std::vector<std::vector<bool>> known;
+  for (const Part& part : parts_) known.emplace_back(part.blocks.size());
+  for (const auto& [part, block] : first_uses_) {
+    // It was planned, and waited for before its turn came; or the plan has it twice.
+    if (known[part][block]) continue;
+    known[part][block] = true;
+    uses.push_back({regions_[part].section, block * kBlockSize});
+  }
+  return uses;
 }
 
 Status LazyRestore::StartThreads() {
@@ -123,8 +151,9 @@ void LazyRestore::Touched(std::byte* address) {
         part.blocks[block] = State::kUrgent;
         urgent_.push_back({i, block, 1});
         last_touch_ns_ = sys::MonotonicNanoseconds();
+        first_uses_.push_back({i, block});
         // What is used next is likely to lie behind.
-        next_ = {i, block, 1};
+        next_ = {i, block};
         changed_.notify_all();
     }
     return;
@@ -143,26 +172,49 @@ bool LazyRestore::IsQuiet() const {
   return sys::MonotonicNanoseconds() - last_touch_ns_ > kAfterTouches.count();
 }
 
+std::optional<LazyRestore::Place> LazyRestore::NextOfPlan() {
+  while (next_planned_ < planned_) {
+    const Place place = first_uses_[next_planned_++];
+    if (parts_[place.part].blocks[place.block] == State::kMissing) return place;
+  }
+  return std::nullopt;
+}
+
+bool LazyRestore::PlanGoesOn(const Place& place) {
+  if (next_planned_ == planned_) return false;
+  const Place& next = first_uses_[next_planned_];
+  if (next.part != place.part || next.block != place.block) return false;
+  next_planned_++;
+  return true;
+}
+
+LazyRestore::Place LazyRestore::NextPlace() {
+  auto [part, block] = next_;
+  while (block >= parts_[part].blocks.size() || parts_[part].blocks[block] != State::kMissing) {
+    if (++block < parts_[part].blocks.size()) continue;
+    part = (part + 1) % parts_.size();
+    block = 0;
+  }
+  return {part, block};
+}
+
 std::optional<LazyRestore::Piece> LazyRestore::TakeNext() {
   const bool quiet = IsQuiet();
   if (not_taken_ == 0 || (!quiet && ahead_ >= kAheadOfTouches)) return std::nullopt;
   ahead_++;
-  size_t index = next_.part;
-  uint64_t block = next_.first;
-  while (block >= parts_[index].blocks.size() || parts_[index].blocks[block] != State::kMissing) {
-    if (++block < parts_[index].blocks.size()) continue;
-    index = (index + 1) % parts_.size();
-    block = 0;
-  }
+  const std::optional<Place> planned = NextOfPlan();
+  const auto [index, block] = planned ? *planned : NextPlace();
   std::vector<State>& blocks = parts_[index].blocks;
   const uint64_t chunk_end =
       std::min<uint64_t>(RoundDown(block, kBlocksPerChunk) + kBlocksPerChunk, blocks.size());
   const uint64_t most = quiet ? kBlocksPerChunk : kBlocksAheadOfTouches;
   uint64_t end = block;
-  while (end < std::min(chunk_end, block + most) && blocks[end] == State::kMissing)
+  do {
     blocks[end++] = State::kTaken;
+  } while (end < std::min(chunk_end, block + most) && blocks[end] == State::kMissing &&
+           (!planned || PlanGoesOn({index, end})));
   not_taken_ -= end - block;
-  next_ = {index, end, 0};
+  if (!planned) next_ = {index, end};
   return Piece{index, block, end - block, true};
 }
 

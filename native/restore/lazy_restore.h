@@ -1,5 +1,5 @@
 // A restore whose memory is there at once: pages are read, checked and filled when they are touched, and all others in the
-// background, from the last touch on.
+// background: first what was used first the last time, in that order, then from the last touch on.
 //
 //                  touch                       read, check
 //     not there ----------> asked for urgently -----------> there
@@ -61,6 +61,8 @@ class LazyRestore {
   Status Finish();
   // Any other thread: until Finish() is about to return.
   void AwaitEnd();
+  // Any thread. Blocks in the order of their first use: those of the plan, then others that somebody has waited for.
+  std::vector<FirstUse> FirstUses() const;
 
  private:
   enum class State : uint8_t { kZero, kMissing, kTaken, kUrgent, kThere };
@@ -68,6 +70,10 @@ class LazyRestore {
     uint32_t section;
     std::byte* start;
     std::vector<State> blocks;
+  };
+  struct Place {
+    size_t part;
+    uint64_t block;
   };
   struct Piece {
     size_t part;
@@ -78,6 +84,7 @@ class LazyRestore {
 
   LazyRestore(ImageFile image, const RestorePlan& plan, Reads reads);
   Status MakeRegions(const std::vector<uint32_t>& sections);
+  void Plan(const std::vector<FirstUse>& uses);
   Status StartThreads();
   void AnswerTouches();
   void Touched(std::byte* address);
@@ -86,6 +93,10 @@ class LazyRestore {
   std::optional<Piece> Take(bool urgent);
   std::optional<Piece> TakeUrgent();
   std::optional<Piece> TakeNext();
+  // Where there are blocks to fetch.
+  Place NextPlace();
+  std::optional<Place> NextOfPlan();
+  bool PlanGoesOn(const Place& place);
   bool IsQuiet() const;  // nobody has touched a page for a while
   Status FillPiece(const Piece& piece, ImageFile::Scratch* scratch, StateSum* state);
   void Fail(Failure failure);
@@ -105,15 +116,18 @@ class LazyRestore {
   std::vector<std::unique_ptr<Thread>> loaders_;
   Thread toucher_;
 
-  std::mutex mutex_;  // guards what follows
+  mutable std::mutex mutex_;  // guards what follows
   std::condition_variable changed_;
   std::vector<Part> parts_;
   std::deque<Piece> urgent_;
-  Piece next_{0, 0, 0};     // where the background goes on
-  uint64_t missing_ = 0;    // blocks that have bytes, and are not there
-  uint64_t not_taken_ = 0;  // those of them that the background has not taken
-  size_t ahead_ = 0;        // reads of the background that are under way
-  int64_t last_touch_ns_;   // and the start, after which most is touched
+  std::vector<Place> first_uses_;  // those of the plan, then each that was waited for
+  size_t planned_ = 0;             // so many of them are of the plan
+  size_t next_planned_ = 0;        // those before have been looked at by the background
+  Place next_{0, 0};               // where it goes on after those of the plan
+  uint64_t missing_ = 0;           // blocks that have bytes, and are not there
+  uint64_t not_taken_ = 0;         // those of them that the background has not taken
+  size_t ahead_ = 0;               // reads of the background that are under way
+  int64_t last_touch_ns_;          // and the start, after which most is touched
   bool stopped_ = false;
   bool ended_ = false;
   std::optional<Failure> failure_;

@@ -22,6 +22,12 @@ struct Destination {
   FillChunk fill;  // without a region
 };
 
+// A place of memory, as whoever used it first found it: what lies there was not there yet.
+struct FirstUse {
+  std::string section;
+  uint64_t offset = 0;
+};
+
 enum class RestoreMode : uint8_t {
   kAny,  // a mapping where the file can be mapped
   kMap,
@@ -35,6 +41,8 @@ struct RestorePlan {
   std::optional<std::vector<std::string>> sections;  // without: all
   uint64_t max_bytes = 0;                            // 0: no limit
   std::optional<uint64_t> max_mappings;              // without: MappingBudget()
+  // Of a lazy restore: what the background begins with, in this order. What the file does not have is passed over.
+  std::vector<FirstUse> first_uses;
   std::vector<Destination> into;  // of sections that are restored; the others become regions
 };
 

@@ -17,6 +17,7 @@
 #include <memory>
 #include <mutex>
 #include <random>
+#include <set>
 #include <string>
 #include <thread>
 #include <utility>
@@ -218,6 +219,73 @@ TEST_P(LazyRestoreTest, ManyThreadsSeeTheFrozenBytesOnly) {
     for (std::thread& reader : readers) reader.join();
     EXPECT_EQ(wrong, 0);
   }
+}
+
+using Place = std::pair<std::string, uint64_t>;
+
+std::vector<Place> PlacesOf(const std::vector<FirstUse>& uses) {
+  std::vector<Place> places;
+  for (const auto& [section, offset] : uses) places.emplace_back(section, offset / kBlockSize);
+  return places;
+}
+
+// Blocks that have come since `there` was looked at last.
+std::vector<Place> Arrivals(const LazyRestore& lazy, std::set<Place>* there) {
+  std::vector<Place> arrived;
+  for (const RestoredRegion& region : lazy.regions()) {
+    for (uint64_t at = 0; at < region.memory->byte_length(); at += kBlockSize) {
+      unsigned char resident = 0;
+      EXPECT_EQ(mincore(region.memory->data() + at, 1, &resident), 0);
+      const Place place{region.section, at / kBlockSize};
+      if ((resident & 1) != 0 && there->insert(place).second) arrived.push_back(place);
+    }
+  }
+  return arrived;
+}
+
+TEST_P(LazyRestoreTest, TheBackgroundBeginsWithWhatWasUsedFirstTheLastTime) {
+  const auto files = Far();
+  Result<ImageFile> image = Open(files, bytes_.size());
+  ASSERT_TRUE(image.ok());
+  files->Let(0);
+  const int before = files->reads();
+  RestorePlan plan;
+  // Some of it is not there any more, or is zero, or stands here twice.
+  plan.first_uses = {{"first", 17 * kBlockSize},    {"other", 0},
+                     {"first", 99 * kBlockSize},    {"holes", kBlockSize},
+                     {"holes", 2 * kBlockSize + 9}, {"first", 17 * kBlockSize},
+                     {"first", 3 * kBlockSize},     {"first", 4 * kBlockSize}};
+  LazyRestore::Reads reads;
+  reads.background = 1;
+  const auto lazy = LazyRestore::Start(std::move(image.value()), plan, std::move(reads));
+  ASSERT_TRUE(lazy.ok());
+  const std::vector<Place> expected = {
+      {"first", 17}, {"holes", 2}, {"first", 3}, {"first", 4}, {"first", 0}};
+  std::set<Place> there;
+  std::vector<Place> order;
+  for (int reads_let = 1; order.size() < expected.size(); reads_let++) {
+    files->Let(1);
+    // The next one begins when this one has been filled in.
+    files->AwaitReads(before + reads_let + 1);
+    for (const Place& place : Arrivals(*lazy.value(), &there)) order.push_back(place);
+    ASSERT_LT(reads_let, 20);
+  }
+  order.resize(expected.size());
+  EXPECT_EQ(order, expected);
+  // What somebody waits for is used after that.
+  std::thread reader([&] {
+    EXPECT_EQ(lazy.value()->regions()[0].memory->data()[12 * kBlockSize],
+              sections_[0].bytes[12 * kBlockSize]);
+  });
+  const auto used = [&] { return PlacesOf(lazy.value()->FirstUses()); };
+  for (int i = 0; i < 3000 && used().size() < 6; i++) usleep(10'000);
+  files->Let(GatedFiles::kAll);
+  reader.join();
+  ASSERT_TRUE(lazy.value()->Finish().ok());
+  ExpectAll(*lazy.value());
+  const std::vector<Place> uses = {{"first", 17}, {"holes", 1}, {"holes", 2},
+                                   {"first", 3},  {"first", 4}, {"first", 12}};
+  EXPECT_EQ(used(), uses);
 }
 
 TEST_P(LazyRestoreTest, OnlyTheChosenSectionsAreRead) {

@@ -150,12 +150,23 @@ test('the memory is there while its blocks are not; who touches a page waits, an
   // This thread stands still until the other one has it.
   const last = main[main.length - 1]
   expect(Atomics.load(gate, 0)).toBe(open)
+  const block = 2 ** 18
+  const { firstUses } = restored
+  expect(firstUses).toEqual([{ section: 'main', offset: Math.floor((main.length - 1) / block) * block }])
   await restored.ready
   expect(last).toBe(main[main.length - 1])
   expect(filled.history.isCopyOf(filled.id, main.buffer as ArrayBuffer)).toBe(true)
   expect(progress.at(-1)).toBe(main.length)
   await snapshot(restored.regions, inDirectory('again')).done
   restored.close()
+  // Given to the next restore, it is fetched before anybody waits for it.
+  const next = await filled.archive.restore({
+    mode: 'lazy',
+    firstUses: JSON.parse(JSON.stringify(firstUses)),
+  })
+  await next.ready
+  expect(next.firstUses).toEqual(firstUses)
+  next.close()
 })
 
 test('all threads of the pool may wait for pages', async () => {

@@ -250,10 +250,21 @@ it('wrong options are refused', async () => {
   expect(await rejectionOf(restore(path, { mode: 'lazy', sections: ['other'] }))).toMatchObject({
     code: 'ERR_INVALID_ARG_VALUE',
   })
+  for (const [firstUses, name] of [
+    ['main', 'options.firstUses'],
+    [[7], 'options.firstUses[0]'],
+    [[{ section: 'small', offset: 0 }, { offset: 0 }], 'options.firstUses[1].section'],
+    [[{ section: 'small', offset: 0.5 }], 'options.firstUses[0].offset'],
+    [[{ section: 'small', offset: -1 }], 'options.firstUses[0].offset'],
+  ] as const)
+    expect(await rejectionOf(restore(path, { mode: 'lazy', firstUses: firstUses as never }))).toMatchObject({
+      message: expect.stringContaining(name),
+    })
   using one = await restore(path, { mode: 'lazy', sections: ['small'] })
   await one.ready
   expect(Object.keys(one.regions)).toEqual(['small'])
   // Other modes are ready at once.
   using copy = await restore(path, { mode: 'copy' })
+  expect(copy.firstUses).toEqual([])
   await Promise.race([copy.ready, sleep(0).then(() => expect.fail('it is not ready'))])
 })
