@@ -6,10 +6,10 @@ export default defineConfig({
     include: ['test/**/*.test.ts'],
     globalSetup: 'test/support/suite-directory.ts',
     reporters: ['default', new SkippedReporter()],
-    // Many tests fork, fill memory and watch processes: each file has a process of its own. Most of the time they wait, so
-    // that a second file costs little; more would ask for memory that a small machine does not have.
+    // Many tests fork, fill memory and watch processes: each file has a process of its own. Much of the time they wait, so
+    // that a third file costs little; more would ask for memory that a small machine does not have.
     pool: 'forks',
-    maxWorkers: 2,
+    maxWorkers: 3,
     // Processes are stopped and killed at chosen moments: on a machine that is shared, one of hundreds may be
     // missed. What fails twice has failed.
     retry: process.env['CI'] ? 1 : 0,

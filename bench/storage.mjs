@@ -340,6 +340,9 @@ const measure = async (settings, context) => {
   const directory = join(parent, 'storage')
   mkdirSync(directory)
   const home = join(directory, 'server')
+  const kill = () => runServer('kill', home)
+  // Also when the bench is interrupted: before its directory goes.
+  process.prependOnceListener('SIGINT', kill).prependOnceListener('SIGTERM', kill)
   note('storage: starting the server')
   try {
     const server = JSON.parse(runServer('start', home))
@@ -349,7 +352,8 @@ const measure = async (settings, context) => {
     skipped.push({ what: 'everything', reason: error.message })
     return []
   } finally {
-    runServer('kill', home)
+    process.off('SIGINT', kill).off('SIGTERM', kill)
+    kill()
   }
 }
 

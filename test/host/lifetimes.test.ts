@@ -170,7 +170,7 @@ describe('a Worker that ends in the middle of its capture', () => {
 test(
   'Workers may be terminated at any moment, also just as their captures end',
   async () => {
-    const rounds = longMode ? 500 : 60
+    const rounds = longMode ? 500 : 30
     const fixture = startFixture(new URL('fixtures/terminated-workers.mjs', import.meta.url), [
       inDirectory(),
       String(rounds),
