@@ -43,7 +43,7 @@ libc=glibc
 if ldd --version 2>&1 | grep -qi musl; then libc=musl; fi
 prebuilt="prebuilds/linux-$(node -p process.arch)-$libc"
 heap_addon="stillframe_heap-node$(node -p 'process.versions.node.split(".")[0]').node"
-for needed in package.json README.md LICENSE CHANGELOG.md source/binding.gyp dist/index.js dist/index.d.ts \
+for needed in package.json README.md LICENSE CHANGELOG.md THIRD-PARTY-NOTICES.txt sbom.cdx.json source/binding.gyp dist/index.js dist/index.d.ts \
   dist/cli/main.js dist/heap/index.js dist/heap/index.d.ts dist/heap/signal.js dist/heap/signal.d.ts dist/metrics/index.js dist/metrics/index.d.ts dist/s3/index.js dist/s3/index.d.ts \
   dist/archive/index.js dist/archive/index.d.ts dist/reader/index.js dist/reader/index.d.ts dist/report/client.js dist/report/client.css \
   source/native/heap/heap_addon.cc source/native/child/hardening.cc source/vendor/xxhash/xxhash.h source/vendor/xxhash/LICENSE \
@@ -51,7 +51,7 @@ for needed in package.json README.md LICENSE CHANGELOG.md source/binding.gyp dis
   "$prebuilt/stillframe.node" "$prebuilt/$heap_addon"; do
   grep -qxF "$needed" "$work/files" || fail "the tarball lacks $needed"
 done
-expected='^((package\.json|README\.md|LICENSE|CHANGELOG\.md|SECURITY\.md)$'
+expected='^((package\.json|README\.md|LICENSE|CHANGELOG\.md|SECURITY\.md|THIRD-PARTY-NOTICES\.txt|sbom\.cdx\.json)$'
 expected+='|examples/.+\.(mjs|md|sh)$'
 expected+='|dist/.+\.(js|js\.map|d\.ts|d\.ts\.map)$|dist/report/client\.css$|docs/.+\.(md|svg|png)$'
 rooms="$(find native -mindepth 1 -maxdepth 1 -type d ! -name test -printf '|%f')"
@@ -66,7 +66,9 @@ node -e '
   const run = ["preinstall", "install", "postinstall"].filter((name) => scripts[name])
   if (run.length || gypfile !== false) throw new Error(`npm install would run something: ${run.join()} gypfile ${gypfile}`)
 '
-if [ -e prebuilds ] || [ -e source ]; then fail 'npm pack left prebuilds/ or source/ in the checkout'; fi
+for left in prebuilds source THIRD-PARTY-NOTICES.txt sbom.cdx.json; do
+  if [ -e "$left" ]; then fail "npm pack left $left in the checkout"; fi
+done
 node scripts/check-links.mjs "$tarball"
 
 echo '== publint, attw'

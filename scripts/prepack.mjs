@@ -5,23 +5,15 @@
 //                                        beside it, and source/: binding.gyp, native/, and what it takes from others
 //   node scripts/prepack.mjs --clean     after: takes away what it had put there
 //
-// prebuilds/ of other platforms and of other versions of Node, laid there by hand for a release, are left alone and
-// packed too. In the package binding.gyp lies in source/, since package managers compile what has one at its root.
+// Also THIRD-PARTY-NOTICES.txt and sbom.cdx.json. With STILLFRAME_RELEASE=DIRECTORY in the environment, as
+// scripts/package.mjs has it, the binaries are DIRECTORY/prebuilds, of all platforms and versions of Node, and not those
+// of this machine. In the package binding.gyp lies in source/, since package managers compile what has one at its root.
 
-import {
-  copyFileSync,
-  cpSync,
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  rmdirSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs'
+import { copyFileSync, cpSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import process from 'node:process'
 import { builtAddons, whyNotAsBuilt } from './built-addons.mjs'
+import { billOfMaterials, licenceAtTopOf, notices } from './package/notices.mjs'
 
 process.chdir(path.dirname(import.meta.dirname))
 
@@ -34,16 +26,26 @@ const packedAddons = {
   [builtAddons.heap]: `${prebuilds}/stillframe_heap-node${major}.node`,
 }
 
+const release = process.env.STILLFRAME_RELEASE
+
 clean()
 if (process.argv[2] !== '--clean') {
+  if (release) cpSync(path.join(release, 'prebuilds'), 'prebuilds', { recursive: true })
+  else copyAddons()
+  const toolchain = release && path.join(release, 'toolchain')
+  writeFileSync('THIRD-PARTY-NOTICES.txt', notices(toolchain))
+  writeFileSync('sbom.cdx.json', billOfMaterials(toolchain))
+  copySource()
+  vendorXxhash()
+  vendorZstd()
+}
+
+function copyAddons() {
   // The binaries in the package have to be of the sources in the package.
   const reason = whyNotAsBuilt()
   if (reason !== undefined) fail(`${reason}; run npm run build:native`)
   mkdirSync(prebuilds, { recursive: true })
   for (const [built, packed] of Object.entries(packedAddons)) copyFileSync(built, packed)
-  copySource()
-  vendorXxhash()
-  vendorZstd()
 }
 
 function copySource() {
@@ -53,12 +55,10 @@ function copySource() {
 
 /** The one header that a source build needs, with the licence that stands at its top. */
 function vendorXxhash() {
-  const header = readFileSync('node_modules/xxhash-addon/xxHash/xxhash.h', 'utf8')
-  const licence = /^\/\*\n([\s\S]*?)\n \*\/\n/.exec(header)?.[1].replace(/^ \* ?/gm, '')
-  if (!licence?.includes('Redistribution and use')) fail('xxhash.h does not start with its licence')
+  const header = 'node_modules/xxhash-addon/xxHash/xxhash.h'
   mkdirSync('source/vendor/xxhash', { recursive: true })
-  writeFileSync('source/vendor/xxhash/xxhash.h', header)
-  writeFileSync('source/vendor/xxhash/LICENSE', `${licence}\n`)
+  copyFileSync(header, 'source/vendor/xxhash/xxhash.h')
+  writeFileSync('source/vendor/xxhash/LICENSE', `${licenceAtTopOf(header)}\n`)
 }
 
 /** What binding.gyp compiles, and its licence. */
@@ -69,11 +69,8 @@ function vendorZstd() {
 }
 
 function clean() {
-  for (const packed of Object.values(packedAddons)) rmSync(packed, { force: true })
-  rmSync('source', { recursive: true, force: true })
-  for (const directory of [prebuilds, path.dirname(prebuilds)]) {
-    if (existsSync(directory) && readdirSync(directory).length === 0) rmdirSync(directory)
-  }
+  for (const made of ['prebuilds', 'source', 'THIRD-PARTY-NOTICES.txt', 'sbom.cdx.json'])
+    rmSync(made, { recursive: true, force: true })
 }
 
 function fail(reason) {

@@ -13,7 +13,7 @@ import { threadId } from 'node:worker_threads'
 import { messageOf, StillframeError } from '../base/errors.js'
 import type { NativeFailure } from '../base/native-failure.js'
 import type { Addon, LimitsPlan, PacingPlan, TargetPlan } from './addon.js'
-import { checkPlatform, loadAddon, prebuilt, tryFile } from './load.js'
+import { checkPlatform, describePlatform, loadAddon, prebuilt, tryFile } from './load.js'
 import { packageRoot, sourceRoot } from './package-root.js'
 import { addonVariable } from './privileges.js'
 
@@ -221,7 +221,6 @@ export function whyNoHeapAddon(): string | undefined {
 
 function load(): HeapAddon {
   checkPlatform()
-  const { platform, arch } = process
   const [major] = process.versions.node.split('.')
   const explicit = addonVariable('STILLFRAME_HEAP_ADDON')
   const files = explicit ? [explicit] : filesOfPackage(`stillframe_heap-node${major}.node`)
@@ -239,7 +238,7 @@ function load(): HeapAddon {
   throw new StillframeError(
     'ERR_STILLFRAME_ABI',
     `stillframe/heap needs an addon that was built for Node ${major}, and this is Node ${process.version} ` +
-      `(${platform} ${arch}). Tried:\n${outcomes.join('\n')}\n` +
+      `(${describePlatform()}). Tried:\n${outcomes.join('\n')}\n` +
       (explicit
         ? 'STILLFRAME_HEAP_ADDON names this file: correct the variable or unset it.'
         : `Build it with this Node: run "npx node-gyp rebuild" in ${sourceRoot(packageRoot())} (needs Python, make ` +

@@ -8,12 +8,12 @@
  * but Node-API, so one binary serves every supported Node.
  */
 
-import { Buffer } from 'node:buffer'
-import { closeSync, existsSync, openSync, readSync } from 'node:fs'
+import { existsSync, readdirSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import process from 'node:process'
 import { messageOf, StillframeError } from '../base/errors.js'
 import type { Addon } from './addon.js'
+import { candidateLibcs } from './c-library.js'
 import { isCheckout, packageRoot, sourceRoot } from './package-root.js'
 import { addonVariable } from './privileges.js'
 
@@ -94,7 +94,7 @@ function load(): Addon {
   if (addon !== undefined) return addon
   throw cannotLoad(
     attempts,
-    'Install the package again on this machine, or build it from source: run "npx node-gyp rebuild" in ' +
+    `${whatThereIs(root)}Install the package again, or build it from source: run "npx node-gyp rebuild" in ` +
       `${sourceRoot(root)} (needs Python, make and a C++20 compiler). A binary elsewhere can be named with ` +
       'STILLFRAME_ADDON=/path/to/stillframe.node. Snapshots can be read without it by stillframe/reader.',
   )
@@ -135,6 +135,26 @@ export function prebuilt(root: string, name: string): string[] {
   return candidateLibcs().map((libc) => join(root, 'prebuilds', `${platform}-${arch}-${libc}`, name))
 }
 
+/** @internal What a binary has to be for, in words. */
+export function describePlatform(): string {
+  return `${process.platform} ${process.arch}, ${candidateLibcs().join(' or ')}`
+}
+
+/**
+ * @internal A sentence on the binaries that came with the package; empty in a checkout, where none are looked for. It tells
+ * an installation that lost them from a platform for which there are none.
+ */
+export function whatThereIs(root: string): string {
+  if (isCheckout(root)) return ''
+  const directory = join(root, 'prebuilds')
+  // A reader of archives, as Yarn has one, lists what the system cannot load.
+  if (/\.zip[/\\]/.test(root)) return `${root} is inside an archive: tell Yarn to unplug stillframe. `
+  const platforms = existsSync(directory) ? readdirSync(directory) : []
+  if (platforms.length === 0)
+    return `There are no binaries in ${directory}, though the package comes with some. `
+  return `The package has binaries for ${platforms.join(', ')}. `
+}
+
 /** A build from source, found by the `bindings` package. */
 function tryBuild(directory: string, attempts: Attempt[]): Addon | undefined {
   const file = join(directory, 'build', 'Release', addonName)
@@ -172,7 +192,7 @@ function cannotLoad(attempts: readonly Attempt[], advice: string): StillframeErr
   const tried = attempts.map(({ file, outcome }) => `  ${file}: ${outcome}`).join('\n')
   return new StillframeError(
     'ERR_STILLFRAME_ABI',
-    `the native addon cannot be loaded into Node ${process.version} (${process.platform} ${process.arch}, ` +
+    `the native addon cannot be loaded into Node ${process.version} (${describePlatform()}, ` +
       `Node-API ${process.versions.napi ?? 'unknown'}). Tried:\n${tried}\n${advice}`,
     { path: attempts.length === 1 ? attempts[0]?.file : undefined },
   )
@@ -180,57 +200,4 @@ function cannotLoad(attempts: readonly Attempt[], advice: string): StillframeErr
 
 function firstLine(error: unknown): string {
   return messageOf(error).split('\n')[0] ?? ''
-}
-
-/**
- * The C libraries to try prebuilt binaries for. The running executable names its dynamic loader,
- * which in turn names the C library: two small reads, where process.report takes milliseconds. If
- * it cannot be told (say, because the loader was started by hand), both are tried, since a binary
- * for the wrong one does not load.
- */
-function candidateLibcs(): string[] {
-  const loader = programInterpreter('/proc/self/exe')
-  if (loader === undefined) return ['glibc', 'musl']
-  return loader.includes('musl') ? ['musl'] : ['glibc']
-}
-
-// Offsets in a 64-bit little-endian ELF file, and in one of its program headers (elf.h).
-const elf = {
-  headerLength: 64,
-  programHeaders: 32,
-  programHeaderLength: 54,
-  programHeaderCount: 56,
-  fileOffset: 8,
-  fileLength: 32,
-  interpreter: 3, // PT_INTERP
-} as const
-
-/** The path of the dynamic loader that an ELF executable asks for, if it asks for one. */
-function programInterpreter(executable: string): string | undefined {
-  let fd: number | undefined
-  try {
-    fd = openSync(executable, 'r')
-    const header = readAt(fd, 0, elf.headerLength)
-    const stride = header.readUInt16LE(elf.programHeaderLength)
-    const count = header.readUInt16LE(elf.programHeaderCount)
-    const table = readAt(fd, Number(header.readBigUInt64LE(elf.programHeaders)), stride * count)
-    for (let at = 0; at < table.length; at += stride) {
-      if (table.readUInt32LE(at) !== elf.interpreter) continue
-      const offset = Number(table.readBigUInt64LE(at + elf.fileOffset))
-      // A path has at most this many bytes; anything longer is none.
-      const length = Math.min(Number(table.readBigUInt64LE(at + elf.fileLength)), 4096)
-      return readAt(fd, offset, length).toString('latin1')
-    }
-  } catch {
-    // It is unreadable or no ELF file: the caller tries both.
-  } finally {
-    if (fd !== undefined) closeSync(fd)
-  }
-  return undefined
-}
-
-function readAt(fd: number, position: number, length: number): Buffer {
-  const bytes = Buffer.alloc(length)
-  readSync(fd, bytes, 0, length, position)
-  return bytes
 }

