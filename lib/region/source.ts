@@ -17,6 +17,7 @@ import {
   fullHandle,
   isAnonymous,
   isRegion,
+  type Region,
   regionOfBuffer,
   wantsHugePages,
 } from './region.js'
@@ -25,7 +26,12 @@ import {
  * Memory to capture. A typed array or DataView stands for its own bytes only, and a
  * `WebAssembly.Memory` for its size at the call.
  */
-export type Source = AnyRegion | ArrayBuffer | SharedArrayBuffer | ArrayBufferView | WebAssemblyMemory
+export type Source =
+  | Region<ArrayBufferLike>
+  | ArrayBuffer
+  | SharedArrayBuffer
+  | ArrayBufferView
+  | WebAssemblyMemory
 
 /** The section of a source that was given without a name. */
 export const loneSectionName = 'main'

@@ -5,10 +5,15 @@ import type { NativeDestination, RegionHandle } from '../addon/addon.js'
 import { invalidArgType, invalidArgValue, StillframeError } from '../base/errors.js'
 import { checkSectionName } from '../base/validate.js'
 import { bufferOf, bufferOfMemory, type Extent, extentOf, type WebAssemblyMemory } from '../region/extent.js'
-import { type AnyRegion, fullHandle, isRegion, regionOfBuffer } from '../region/region.js'
+import { fullHandle, isRegion, type Region, regionOfBuffer } from '../region/region.js'
 
 /** Memory that a section can be restored into, from its first byte on. */
-export type RestoreTarget = AnyRegion | ArrayBuffer | SharedArrayBuffer | ArrayBufferView | WebAssemblyMemory
+export type RestoreTarget =
+  | Region<ArrayBufferLike>
+  | ArrayBuffer
+  | SharedArrayBuffer
+  | ArrayBufferView
+  | WebAssemblyMemory
 
 /** A destination that has been checked. */
 export interface ResolvedDestination {
