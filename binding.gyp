@@ -210,6 +210,7 @@
         "native/heap/payload_scan.cc",
         "native/heap/redactor.cc",
         "native/heap/self_watch.cc",
+        "native/heap/shared_buffer.cc",
         "native/heap/snapshot_filter.cc",
         "native/heap/summary_file.cc",
         "native/heap/unforkable.cc",

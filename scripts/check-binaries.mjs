@@ -28,8 +28,8 @@ const libraries = {
 const entryPoints = ['napi_register_module_v1', 'node_api_module_get_api_version_v1']
 /** What Node has for addons. No type of its C++ library may be in it: ours is another, with other layouts. */
 const ofNode = /^(uv_|napi_|node_api_|_ZT?[VIS]?N?K?(2v8|4node))/
-/** The one function that takes a std::shared_ptr, and gets it as libstdc++ has it: native/addon/shared_store.h. */
-const withSharedStore = '_ZN2v811ArrayBuffer3NewEPNS_7IsolateESt10shared_ptrINS_12BackingStoreEE'
+/** The functions that take a std::shared_ptr, and get it as libstdc++ has it: native/addon/shared_store.h. */
+const withSharedStore = /^_ZN2v8(11|17Shared)ArrayBuffer3NewEPNS_7IsolateESt10shared_ptrINS_12BackingStoreEE$/
 
 /**
  * What is wrong with a binary, in sentences.
@@ -65,7 +65,7 @@ export function faultsOf(file, { target, exportsOf = new Map(), limit = sizeLimi
     } else if (!ofNode.test(name)) {
       // musl has no versions of symbols.
       if (!weak && (libc === 'glibc' || name.startsWith('_Z'))) faults.push(`nobody has ${name}`)
-    } else if (/St\d|NSt|__1/.test(name) && name !== withSharedStore) {
+    } else if (/St\d|NSt|__1/.test(name) && !withSharedStore.test(name)) {
       faults.push(`it hands a type of the C++ library to Node: ${name}`)
     } else if (!weak) {
       for (const [each, exports] of nodes)

@@ -31,11 +31,14 @@ export interface RegionHandle {
    * undefined if there is no such record.
    */
   readonly writtenBytes: number | undefined
-  /** The ArrayBuffer over the whole memory; always the same object. */
-  buffer(): ArrayBuffer
+  /** The buffer over the whole memory; always the same object. */
+  buffer(): ArrayBufferLike
   /** Lets running captures keep these bytes, so that the kernel can write there. */
   prepareWrite(byteOffset: number, byteLength: number): void
-  /** Detaches the buffer and gives the memory up, which must not be busy. Idempotent. */
+  /**
+   * Detaches the buffer and gives the memory up, which must not be busy. Shared memory lives on until its last buffer is
+   * gone. Idempotent.
+   */
   close(): void
 }
 
@@ -197,8 +200,6 @@ export interface NativeDestination {
    * `done` was called. If this throws, the restore ends.
    */
   onChunk: ((byteOffset: number, byteLength: number, done: () => void) => Uint8Array) | undefined
-  /** True if that memory is part of a region, which a capture may have write-protected. */
-  inRegion: boolean
 }
 
 export interface InspectPlan {
@@ -345,7 +346,12 @@ export interface NativePreflight {
 type Callback<T> = (failure: NativeFailure | null, value?: T) => void
 
 export interface Addon {
-  RegionHandle: new (byteLength: number, hugePages: boolean) => RegionHandle
+  /** @param makeSharedBuffer - that of the heap addon: makes the buffer a SharedArrayBuffer. */
+  RegionHandle: new (
+    byteLength: number,
+    hugePages: boolean,
+    makeSharedBuffer: ((share: unknown) => SharedArrayBuffer) | undefined,
+  ) => RegionHandle
   Capture: new (
     plan: CapturePlan,
     onEnd: (failure: NativeFailure | null, result?: NativeCaptureResult) => void,

@@ -184,6 +184,8 @@ export interface HeapAddon {
    * begins with "the value". Throws what getters throw.
    */
   serializeValue(value: unknown, rules: SerializeRules, limit: number): SerializedValue | string
+  /** For the RegionHandle of the other addon, which has made `share`: a SharedArrayBuffer over the memory of a region. */
+  makeSharedBuffer(share: unknown): SharedArrayBuffer
   /** Takes the other addon's state of the process, and the number of this thread; called once. */
   shareProcessState(state: unknown, threadId: number): void
   /** The name of the script that a function comes from. */
@@ -237,8 +239,11 @@ function load(): HeapAddon {
   }
   throw new StillframeError(
     'ERR_STILLFRAME_ABI',
-    `stillframe/heap needs an addon that was built for Node ${major}, and this is Node ${process.version} ` +
-      `(${describePlatform()}). Tried:\n${outcomes.join('\n')}\n` +
+    `stillframe/heap and shared Regions need an addon that was built for Node ${major}, and this is Node ${process.version} ` +
+      `(${describePlatform()}). Tried:
+${outcomes.join('
+')}
+` +
       (explicit
         ? 'STILLFRAME_HEAP_ADDON names this file: correct the variable or unset it.'
         : `Build it with this Node: run "npx node-gyp rebuild" in ${sourceRoot(packageRoot())} (needs Python, make ` +

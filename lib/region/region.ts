@@ -2,6 +2,7 @@
 
 import { type InspectOptions, inspect } from 'node:util'
 import type { RegionHandle } from '../addon/addon.js'
+import { loadHeapAddon } from '../addon/heap-addon.js'
 import { loadAddon } from '../addon/load.js'
 import { fromNative, StillframeError } from '../base/errors.js'
 import { checkBoolean, checkInteger, checkOptions, checkSectionName } from '../base/validate.js'
@@ -19,7 +20,15 @@ export interface RegionOptions {
    * here and there.
    */
   hugePages?: boolean | undefined
+  /**
+   * Makes `buffer` a SharedArrayBuffer (default false): Workers that get it by `postMessage()` use the same memory. It
+   * needs the addon that is built for this major version of Node, as `stillframe/heap` does.
+   */
+  shared?: boolean | undefined
 }
+
+/** A region with whatever kind of buffer. */
+export type AnyRegion = Region<ArrayBufferLike>
 
 /**
  * The largest region: the address space of a process on x64, which also bounds a section in the
@@ -33,7 +42,7 @@ const internal = Symbol('internal')
 /**
  * Weak on both ends: a region lives for as long as somebody holds it, its buffer, or a view of it.
  */
-const regionsByBuffer = new WeakMap<ArrayBufferLike, Region>()
+const regionsByBuffer = new WeakMap<ArrayBufferLike, AnyRegion>()
 
 /** Where a region's memory came from. */
 interface Origin {
@@ -42,9 +51,9 @@ interface Origin {
   readonly anonymous: boolean
 }
 
-let makeRegion: (handle: RegionHandle, name: string, origin: Origin) => Region
-let handleOf: (region: Region) => RegionHandle | undefined
-let originOf: (region: Region) => Origin
+let makeRegion: (handle: RegionHandle, name: string, origin: Origin) => AnyRegion
+let handleOf: (region: AnyRegion) => RegionHandle | undefined
+let originOf: (region: AnyRegion) => Origin
 let isRegionObject: (value: object) => boolean
 
 /**
@@ -52,21 +61,21 @@ let isRegionObject: (value: object) => boolean
  *
  * It is kept out of child processes (so `child_process.spawn` stays fast beside it) and out of core
  * dumps. It lives until `close()`, or until neither the Region nor its buffer is referenced any
- * more. A region belongs to the thread that made it; `region.buffer` cannot be transferred to
- * another.
+ * more. A region belongs to the thread that made it. Other threads can use its memory if it is
+ * allocated with `shared: true`, which makes `buffer` a SharedArrayBuffer.
  */
-export class Region {
+export class Region<Buffer extends ArrayBufferLike = ArrayBuffer> {
   /** The name given to `allocate()`, or that of the section that it was restored from. */
   readonly name: string
   /** In bytes, as asked for; may exceed 4 GiB. It can still be read after `close()`. */
   readonly byteLength: number
   #handle: RegionHandle | undefined
   /** Held here, since the handle does not hold it: so it is the same one for as long as the region lives. */
-  #buffer: ArrayBuffer | undefined
+  #buffer: Buffer | undefined
   readonly #origin: Origin
 
   static {
-    makeRegion = (...args) => new Region(internal, ...args)
+    makeRegion = (...args) => new Region<ArrayBufferLike>(internal, ...args)
     handleOf = (region) => region.#handle
     originOf = (region) => region.#origin
     isRegionObject = (value) => #handle in value
@@ -78,7 +87,7 @@ export class Region {
     this.byteLength = handle.byteLength
     this.#handle = handle
     this.#origin = origin
-    this.#buffer = handle.buffer()
+    this.#buffer = handle.buffer() as Buffer
     regionsByBuffer.set(this.#buffer, this)
   }
 
@@ -87,16 +96,30 @@ export class Region {
    *
    * @param byteLength - in bytes, an integer from 0 to 2^47.
    * @throws TypeError, RangeError for wrong arguments.
-   * @throws StillframeError `ERR_STILLFRAME_IO` with `errno` if the kernel refuses the memory.
+   * @throws StillframeError `ERR_STILLFRAME_IO` with `errno` if the kernel refuses the memory; with `shared`
+   *   `ERR_STILLFRAME_ABI` if there is no addon for this version of Node, and `ERR_STILLFRAME_ENGINE_UNAVAILABLE` if this
+   *   Node allows no SharedArrayBuffer over memory of an addon.
    */
-  static allocate(byteLength: number, options?: RegionOptions): Region {
-    const known = checkOptions(options, ['name', 'hugePages'])
+  static allocate(
+    byteLength: number,
+    options: RegionOptions & { readonly shared: true },
+  ): Region<SharedArrayBuffer>
+  static allocate(
+    byteLength: number,
+    options?: RegionOptions & { readonly shared?: false | undefined },
+  ): Region
+  static allocate(byteLength: number, options?: RegionOptions): Region<ArrayBufferLike>
+  static allocate(byteLength: number, options?: RegionOptions): Region<ArrayBufferLike> {
+    const known = checkOptions(options, ['name', 'hugePages', 'shared'])
     const name = known.name === undefined ? 'main' : checkSectionName(known.name, 'options.name')
     const hugePages = checkBoolean(known.hugePages, 'options.hugePages', true)
+    const shared = checkBoolean(known.shared, 'options.shared', false)
     checkInteger(byteLength, 'byteLength', 0, maxRegionBytes)
     const { RegionHandle } = loadAddon()
+    const makeSharedBuffer = shared ? loadHeapAddon().makeSharedBuffer : undefined
     try {
-      return makeRegion(new RegionHandle(byteLength, hugePages), name, { hugePages, anonymous: true })
+      const handle = new RegionHandle(byteLength, hugePages, makeSharedBuffer)
+      return makeRegion(handle, name, { hugePages, anonymous: true })
     } catch (error) {
       throw fromNative(error, undefined, Region.allocate)
     }
@@ -108,8 +131,8 @@ export class Region {
    *
    * @throws StillframeError `ERR_STILLFRAME_CLOSED`.
    */
-  get buffer(): ArrayBuffer {
-    return openHandle(this, 'it has no buffer any more').buffer()
+  get buffer(): Buffer {
+    return openHandle(this, 'it has no buffer any more').buffer() as Buffer
   }
 
   /**
@@ -134,6 +157,9 @@ export class Region {
   /**
    * Gives the memory back: detaches `buffer`, and with it every view. Closing a closed region does
    * nothing.
+   *
+   * The buffer of a shared region cannot be detached. After `close()` the region is of no more use, but the buffer keeps
+   * its memory and its contents, in every thread, until the last thread that has it lets it go.
    *
    * @throws StillframeError `ERR_STILLFRAME_BUSY` while a snapshot or a restore uses the memory.
    */
@@ -165,33 +191,33 @@ export class Region {
 
 /** A Region around memory that native code made. */
 export function adoptRegion(handle: RegionHandle, name: string, anonymous: boolean): Region {
-  return makeRegion(handle, name, { hugePages: anonymous, anonymous })
+  return makeRegion(handle, name, { hugePages: anonymous, anonymous }) as Region
 }
 
 /** True for regions of this package (and this copy of it). */
-export function isRegion(value: unknown): value is Region {
+export function isRegion(value: unknown): value is AnyRegion {
   return typeof value === 'object' && value !== null && isRegionObject(value)
 }
 
 /** True when the region was allocated in huge pages, if the kernel granted them. */
-export function wantsHugePages(region: Region): boolean {
+export function wantsHugePages(region: AnyRegion): boolean {
   return originOf(region).hugePages
 }
 
 /** True when the memory is not a mapping of a file. */
-export function isAnonymous(region: Region): boolean {
+export function isAnonymous(region: AnyRegion): boolean {
   return originOf(region).anonymous
 }
 
 /** What is to be done when a region is closed, and when it is collected. */
-const released = new WeakMap<Region, () => void>()
+const released = new WeakMap<AnyRegion, () => void>()
 const collected = new FinalizationRegistry<() => void>((release) => release())
 
 /**
  * Calls `release` when the region is closed, and when nobody refers to it any more: at least once, and maybe twice.
  * It must not refer to the region.
  */
-export function whenReleased(region: Region, release: () => void): void {
+export function whenReleased(region: AnyRegion, release: () => void): void {
   released.set(region, release)
   collected.register(region, release)
 }
@@ -200,17 +226,17 @@ export function whenReleased(region: Region, release: () => void): void {
  * Bytes of the units of 2 MiB that were written since the frame that the record of the region begins with; undefined
  * if there is none.
  */
-export function writtenBytes(region: Region): number | undefined {
+export function writtenBytes(region: AnyRegion): number | undefined {
   return handleOf(region)?.writtenBytes
 }
 
 /** True while a capture or a restore uses the memory. */
-export function isBusy(region: Region): boolean {
+export function isBusy(region: AnyRegion): boolean {
   return handleOf(region)?.busy ?? false
 }
 
 /** The region that a buffer is the memory of, if any. */
-export function regionOfBuffer(buffer: ArrayBufferLike): Region | undefined {
+export function regionOfBuffer(buffer: ArrayBufferLike): AnyRegion | undefined {
   return regionsByBuffer.get(buffer)
 }
 
@@ -220,7 +246,7 @@ export function regionOfBuffer(buffer: ArrayBufferLike): Region | undefined {
  * @param consequence - completes "the region is closed: …".
  * @throws StillframeError `ERR_STILLFRAME_CLOSED`.
  */
-function openHandle(region: Region, consequence: string): RegionHandle {
+function openHandle(region: AnyRegion, consequence: string): RegionHandle {
   const handle = handleOf(region)
   if (handle === undefined) {
     const message = `the region '${region.name}' is closed: ${consequence}. Allocate a new one`
@@ -234,7 +260,7 @@ function openHandle(region: Region, consequence: string): RegionHandle {
  *
  * @throws StillframeError `ERR_STILLFRAME_CLOSED`; `ERR_STILLFRAME_BUSY` while pages of it are still to come.
  */
-export function fullHandle(region: Region, consequence: string): RegionHandle {
+export function fullHandle(region: AnyRegion, consequence: string): RegionHandle {
   const handle = openHandle(region, consequence)
   if (!handle.filling) return handle
   throw new StillframeError(

@@ -12,13 +12,26 @@ import {
   isResizable,
   type WebAssemblyMemory,
 } from './extent.js'
-import { fullHandle, isAnonymous, isRegion, type Region, regionOfBuffer, wantsHugePages } from './region.js'
+import {
+  type AnyRegion,
+  fullHandle,
+  isAnonymous,
+  isRegion,
+  type Region,
+  regionOfBuffer,
+  wantsHugePages,
+} from './region.js'
 
 /**
  * Memory to capture. A typed array or DataView stands for its own bytes only, and a
  * `WebAssembly.Memory` for its size at the call.
  */
-export type Source = Region | ArrayBuffer | SharedArrayBuffer | ArrayBufferView | WebAssemblyMemory
+export type Source =
+  | Region<ArrayBufferLike>
+  | ArrayBuffer
+  | SharedArrayBuffer
+  | ArrayBufferView
+  | WebAssemblyMemory
 
 /** The section of a source that was given without a name. */
 export const loneSectionName = 'main'
@@ -90,7 +103,7 @@ function resolveSource(value: unknown, name: string, label: string): ResolvedSou
 }
 
 /** A region, or a view of it. */
-function partOfRegion(owner: Region, view: unknown, name: string, label: string): ResolvedSource {
+function partOfRegion(owner: AnyRegion, view: unknown, name: string, label: string): ResolvedSource {
   // This comes before the bounds: the buffer of a closed region is detached, and "closed" is the
   // better reason.
   const region = fullHandle(owner, `${label} cannot be captured`)

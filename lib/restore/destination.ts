@@ -8,7 +8,12 @@ import { bufferOf, bufferOfMemory, type Extent, extentOf, type WebAssemblyMemory
 import { fullHandle, isRegion, type Region, regionOfBuffer } from '../region/region.js'
 
 /** Memory that a section can be restored into, from its first byte on. */
-export type RestoreTarget = Region | ArrayBuffer | SharedArrayBuffer | ArrayBufferView | WebAssemblyMemory
+export type RestoreTarget =
+  | Region<ArrayBufferLike>
+  | ArrayBuffer
+  | SharedArrayBuffer
+  | ArrayBufferView
+  | WebAssemblyMemory
 
 /** A destination that has been checked. */
 export interface ResolvedDestination {
@@ -17,8 +22,6 @@ export interface ResolvedDestination {
   readonly byteLength: number
   /** Set for a whole region. */
   readonly region: RegionHandle | undefined
-  /** True for a region and for any part of one. */
-  readonly inRegion: boolean
   /**
    * Where the bytes are at this moment; throws if they are gone. A WebAssembly memory moves when it
    * grows.
@@ -55,7 +58,7 @@ function resolveDestination(section: string, value: unknown): ResolvedDestinatio
   if (isRegion(value)) {
     const region = fullHandle(value, `${label} cannot be filled`)
     const locate = () => extentOf(region.buffer(), label) as Extent
-    return { name: section, byteLength: value.byteLength, region, inRegion: true, locate }
+    return { name: section, byteLength: value.byteLength, region, locate }
   }
 
   const buffer = bufferOfMemory(value) ?? bufferOf(value)
@@ -65,7 +68,7 @@ function resolveDestination(section: string, value: unknown): ResolvedDestinatio
   const locate = () => extentOf(bufferOfMemory(value) ?? value, label) as Extent
   const { byteLength } = locate()
   const region = byteLength === owner?.byteLength ? handle : undefined
-  return { name: section, byteLength, region, inRegion: owner !== undefined, locate }
+  return { name: section, byteLength, region, locate }
 }
 
 /** If two sections went into the same bytes, the last one would win in silence. */
@@ -100,8 +103,8 @@ export function toNativeDestination(
   path: string,
   onError: (error: Error) => void,
 ): NativeDestination & { byteLength: number } {
-  const { name, byteLength, region, inRegion } = destination
-  if (region !== undefined) return { name, byteLength, region, inRegion, onChunk: undefined }
+  const { name, byteLength, region } = destination
+  if (region !== undefined) return { name, byteLength, region, onChunk: undefined }
   const onChunk = (byteOffset: number, chunkLength: number, done: () => void): Uint8Array => {
     try {
       const chunk = locateChunk(destination, path, byteOffset, chunkLength)
@@ -113,7 +116,7 @@ export function toNativeDestination(
       throw error
     }
   }
-  return { name, byteLength, region: undefined, inRegion, onChunk }
+  return { name, byteLength, region: undefined, onChunk }
 }
 
 /**

@@ -3,9 +3,11 @@
 #include <optional>
 #include <utility>
 
+#include "addon/builder.h"
 #include "addon/environment.h"
 #include "addon/failure.h"
 #include "addon/large_buffer.h"
+#include "addon/region_share.h"
 #include "freeze/fault_router.h"
 #include "freeze/tracked_region.h"
 
@@ -44,16 +46,22 @@ RegionHandle::RegionHandle(const Napi::CallbackInfo& info) : ObjectWrap(info) {
     return;
   }
   memory_ = std::move(memory.value());
+  if (info[2].IsFunction()) make_shared_ = Napi::Persistent(info[2].As<Napi::Function>());
+}
+
+// Other threads may go on using shared memory; nobody can take a frame of it any more.
+RegionHandle::~RegionHandle() {
+  if (memory_ && shared()) memory_->SetCompanion(nullptr);
 }
 
 Napi::Value RegionHandle::Buffer(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
-  if (const Napi::ArrayBuffer buffer = LivingBuffer(); !buffer.IsEmpty()) return buffer;
+  if (const Napi::Object buffer = LivingBuffer(); !buffer.IsEmpty()) return buffer;
   if (!memory_) {
     Throw(env, Fail(FailureCode::kClosed, "the region is closed"));
     return env.Undefined();
   }
-  napi_value value = MakeBuffer(env);
+  napi_value value = shared() ? MakeSharedBuffer(env) : MakeBuffer(env);
   if (value == nullptr) {
     const Failure failure =
         Fail(FailureCode::kEngineUnavailable,
@@ -62,13 +70,13 @@ Napi::Value RegionHandle::Buffer(const Napi::CallbackInfo& info) {
     if (!env.IsExceptionPending()) Throw(env, failure);
     return env.Undefined();
   }
-  const Napi::ArrayBuffer buffer(env, value);
+  const Napi::Object buffer(env, value);
   buffer_ = Napi::Weak(buffer);
   return buffer;
 }
 
-Napi::ArrayBuffer RegionHandle::LivingBuffer() const {
-  return buffer_.IsEmpty() ? Napi::ArrayBuffer() : buffer_.Value();
+Napi::Object RegionHandle::LivingBuffer() const {
+  return buffer_.IsEmpty() ? Napi::Object() : buffer_.Value();
 }
 
 // The buffer owns the memory too: it may outlive the handle, and be moved to another thread.
@@ -85,6 +93,20 @@ napi_value RegionHandle::MakeBuffer(Napi::Env env) const {
   // A runtime that takes no external memory (Electron) has not taken the owner either.
   if (status == napi_no_external_buffers_allowed) delete owner;
   return nullptr;
+}
+
+// The buffers of all threads own the memory together.
+napi_value RegionHandle::MakeSharedBuffer(Napi::Env env) const {
+  const auto release = [](void*, size_t, void* owner) {
+    delete static_cast<std::shared_ptr<RegionMemory>*>(owner);
+  };
+  auto* owner = new std::shared_ptr<RegionMemory>(memory_);
+  RegionShare share{memory_->data(), memory_->byte_length(), owner, release};
+  // The call is made before this returns, so `share` may lie here.
+  const napi_value buffer =
+      CallFunction(env, make_shared_.Value(), {Napi::External<RegionShare>::New(env, &share)});
+  if (share.owner != nullptr) release(share.data, share.byte_length, share.owner);
+  return buffer;
 }
 
 Napi::Value RegionHandle::ByteLength(const Napi::CallbackInfo& info) {
@@ -119,10 +141,11 @@ void RegionHandle::PrepareWrite(const Napi::CallbackInfo& info) {
 
 void RegionHandle::Close(const Napi::CallbackInfo& info) {
   if (!memory_) return;
-  bool reachable = false;
-  if (const Napi::ArrayBuffer buffer = LivingBuffer(); !buffer.IsEmpty()) {
+  // A SharedArrayBuffer cannot be detached, and other threads may be using the memory.
+  bool reachable = shared();
+  if (const Napi::Object buffer = LivingBuffer(); !shared() && !buffer.IsEmpty()) {
     // It is detached already: it was transferred, and somebody else uses the memory from now on.
-    reachable = buffer.IsDetached();
+    reachable = buffer.As<Napi::ArrayBuffer>().IsDetached();
     // From here on views of the buffer have length 0.
     napi_detach_arraybuffer(info.Env(), buffer);
     buffer_.Reset();

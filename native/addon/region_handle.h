@@ -15,12 +15,14 @@ class RegionHandle : public Napi::ObjectWrap<RegionHandle> {
   // A handle for memory that exists already (a restored section).
   static Napi::Object Wrap(Napi::Env env, std::shared_ptr<RegionMemory> memory);
   explicit RegionHandle(const Napi::CallbackInfo& info);
+  ~RegionHandle() override;
 
   // Null after close().
   const std::shared_ptr<RegionMemory>& memory() const { return memory_; }
 
  private:
   napi_value MakeBuffer(Napi::Env env) const;
+  napi_value MakeSharedBuffer(Napi::Env env) const;
   Napi::Value Buffer(const Napi::CallbackInfo& info);
   Napi::Value ByteLength(const Napi::CallbackInfo& info);
   Napi::Value Busy(const Napi::CallbackInfo& info);
@@ -31,12 +33,15 @@ class RegionHandle : public Napi::ObjectWrap<RegionHandle> {
   void Close(const Napi::CallbackInfo& info);
 
   // Empty if there is none, or none any more.
-  Napi::ArrayBuffer LivingBuffer() const;
+  Napi::Object LivingBuffer() const;
+  bool shared() const { return !make_shared_.IsEmpty(); }
 
   std::shared_ptr<RegionMemory> memory_;
+  // makeSharedBuffer() of the second addon, if the buffer is to be shared.
+  Napi::FunctionReference make_shared_;
   // Weak: from the buffer there is a way to its Region and from that to this handle, which a strong
   // one would close to a circle that is never collected. The Region holds the buffer.
-  Napi::Reference<Napi::ArrayBuffer> buffer_;
+  Napi::ObjectReference buffer_;
 };
 
 }  // namespace stillframe

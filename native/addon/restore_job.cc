@@ -28,7 +28,6 @@ struct JsMemory {
   std::string section;
   // Gets (offset, length, done) on the JS thread, and returns where the chunk goes. Released there, too.
   std::shared_ptr<Napi::FunctionReference> on_chunk;
-  bool in_region = false;  // what on_chunk returns lies in one
 };
 
 struct RestoreRequest {
@@ -62,13 +61,11 @@ RestoreRequest ReadRequest(Reader* object) {
     destination.section = entry.String("name");
     destination.byte_length = entry.Unsigned("byteLength");
     destination.region = RegionUse(RegionOf(&entry, entry.Get("region")));
-    const bool in_region = entry.Bool("inRegion");
     const napi_value on_chunk = entry.Get("onChunk");
     if (entry.TypeOf(on_chunk) == napi_function) {
       auto function = std::make_shared<Napi::FunctionReference>(
           Napi::Persistent(Napi::Function(entry.env(), on_chunk)));
-      request.of_js.push_back(
-          {plan.into.size(), destination.section, std::move(function), in_region});
+      request.of_js.push_back({plan.into.size(), destination.section, std::move(function)});
     }
     into.Include(entry);
     plan.into.push_back(std::move(destination));
@@ -119,7 +116,9 @@ Status JsFiller::FillNow(Napi::Env env, const JsMemory& memory, uint64_t offset,
   std::byte* to = Reader(env, where).Address(where);
   // This environment is being ended.
   if (to == nullptr) return ReadingAborted();
-  if (!memory.in_region) return copy_->Copy(to, bytes, length);
+  // That of a region is ours, and a capture may have write-protected it. It may have come from
+  // another thread, as a SharedArrayBuffer, of which this one knows no Region.
+  if (!RegionMemory::IsIn(to)) return copy_->Copy(to, bytes, length);
   memcpy(to, bytes, length);
   return Success{};
 }

@@ -28,6 +28,7 @@
 #include "heap/heap_threads.h"
 #include "heap/in_copy.h"
 #include "heap/platform.h"
+#include "heap/shared_buffer.h"
 #include "heap/value_writer.h"
 #include "heap/watch_handle.h"
 #include "heap/worker_park.h"
@@ -437,6 +438,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   DefineFunction(exports, "scriptOf", ScriptOf);
   DefineMemoryWatch(env, exports);
   DefineFaultInjection(env, exports);
+  exports.Set("makeSharedBuffer", Napi::Function::New(env, MakeSharedBuffer));
   exports.Set("shareProcessState", Napi::Function::New(env, ShareProcessState));
   exports.Set("holdWorker", Napi::Function::New(env, HoldWorker));
   exports.Set("releaseWorker", Napi::Function::New(env, ReleaseWorker));

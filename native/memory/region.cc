@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <iterator>
 #include <map>
 #include <mutex>
 #include <utility>
@@ -73,6 +74,15 @@ void RegionMemory::SetCompanion(std::shared_ptr<void> companion) {
 std::shared_ptr<void> RegionMemory::companion() const {
   const std::lock_guard lock(companion_mutex_);
   return companion_;
+}
+
+bool RegionMemory::IsIn(const std::byte* address) {
+  const auto at = reinterpret_cast<uintptr_t>(address);
+  const std::lock_guard lock(AllRegions().mutex);
+  const auto after = AllRegions().ranges.upper_bound(at);
+  if (after == AllRegions().ranges.begin()) return false;
+  const auto [start, length] = *std::prev(after);
+  return at - start < length;
 }
 
 void RegionMemory::ListRanges(void (*add)(void* to, AddressRange range), void* to) {

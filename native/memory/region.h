@@ -45,6 +45,9 @@ class RegionMemory {
   // The same of another file over a part of such a region, in whole pages. After a failure the region is of no use.
   Status MapOver(uint64_t at, uint64_t length, int fd, uint64_t file_offset);
 
+  // Whether this byte is memory of a region, of whatever thread.
+  static bool IsIn(const std::byte* address);
+
   // The mappings of all regions of the process, which a forked copy that runs JavaScript does
   // without.
   static std::vector<AddressRange> AllRanges();

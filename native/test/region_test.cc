@@ -23,6 +23,28 @@ namespace {
 
 using Region = std::shared_ptr<RegionMemory>;
 
+TEST(Region, KnowsItsOwnBytesAndNoOthers) {
+  Result<Region> made = RegionMemory::Allocate((size_t{2} << 20) + 1, true);
+  ASSERT_TRUE(made.ok());
+  std::byte* const start = made.value()->data();
+  const size_t length = made.value()->mapped_length();
+  EXPECT_TRUE(RegionMemory::IsIn(start));
+  EXPECT_TRUE(RegionMemory::IsIn(start + length - 1));
+  const auto is_of_any = [](const std::byte* address) {
+    const std::vector<AddressRange> ranges = RegionMemory::AllRanges();
+    const auto at = reinterpret_cast<uintptr_t>(address);
+    return std::any_of(ranges.begin(), ranges.end(),
+                       [at](AddressRange range) { return at >= range.start && at < range.end; });
+  };
+  EXPECT_EQ(RegionMemory::IsIn(start - 1), is_of_any(start - 1));
+  EXPECT_EQ(RegionMemory::IsIn(start + length), is_of_any(start + length));
+  std::byte elsewhere{};
+  EXPECT_FALSE(RegionMemory::IsIn(&elsewhere));
+  EXPECT_FALSE(RegionMemory::IsIn(nullptr));
+  made.value().reset();
+  EXPECT_FALSE(RegionMemory::IsIn(start));
+}
+
 TEST(Region, IsZeroAlignedAndWritable) {
   for (const size_t length :
        {size_t{1}, SystemPageSize(), size_t{3} << 20, (size_t{5} << 20) + 1}) {

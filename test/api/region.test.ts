@@ -12,12 +12,17 @@ import { FakeAddon, FakeRegion } from './fake-addon.js'
 let fake = new FakeAddon()
 let lastHandle: FakeRegion | undefined
 let hugePages: boolean | undefined
+type MakeSharedBuffer = (share: unknown) => SharedArrayBuffer
+let shareAsked: MakeSharedBuffer | undefined
+const makeSharedBuffer: MakeSharedBuffer = () => new SharedArrayBuffer(0)
+vi.mock('../../lib/addon/heap-addon.js', () => ({ loadHeapAddon: () => ({ makeSharedBuffer }) }))
 vi.mock('../../lib/addon/load.js', () => ({
   loadAddon: () => ({
     ...fake.asAddon(),
     RegionHandle: class extends FakeRegion {
-      constructor(byteLength: number, wantsHugePages: boolean) {
+      constructor(byteLength: number, wantsHugePages: boolean, makeSharedBuffer?: MakeSharedBuffer) {
         super(byteLength)
+        shareAsked = makeSharedBuffer
         hugePages = wantsHugePages
         lastHandle = this
       }
@@ -39,6 +44,18 @@ describe('Region.allocate()', () => {
     expect(hugePages).toBe(true)
     expect(Region.allocate(8, { name: 'vectors', hugePages: false }).name).toBe('vectors')
     expect(hugePages).toBe(false)
+  })
+
+  test('is shared if that is asked for, and only then', () => {
+    Region.allocate(8, { shared: true, hugePages: false })
+    expect(shareAsked).toBe(makeSharedBuffer)
+    expect(hugePages).toBe(false)
+    for (const options of [undefined, {}, { shared: false }, { shared: undefined }] as const) {
+      Region.allocate(8, options)
+      expect(shareAsked).toBeUndefined()
+    }
+    const error = thrownBy(() => Region.allocate(8, { shared: 1 as never }))
+    expect(error).toMatchObject({ code: 'ERR_INVALID_ARG_TYPE', message: expect.stringContaining('shared') })
   })
 
   test('is the only way to a Region', () => {

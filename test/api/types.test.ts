@@ -43,6 +43,23 @@ test('sources', () => {
   expect(check).toBeTypeOf('function')
 })
 
+test('shared regions', () => {
+  const check = (options: RegionOptions): void => {
+    expectTypeOf(Region.allocate(1).buffer).toEqualTypeOf<ArrayBuffer>()
+    expectTypeOf(Region.allocate(1, { name: 'a', shared: false }).buffer).toEqualTypeOf<ArrayBuffer>()
+    expectTypeOf(Region.allocate(1, options).buffer).toEqualTypeOf<ArrayBufferLike>()
+    const shared = Region.allocate(1, { name: 'a', shared: true })
+    expectTypeOf(shared).toEqualTypeOf<Region<SharedArrayBuffer>>()
+    expectTypeOf(shared.buffer).toEqualTypeOf<SharedArrayBuffer>()
+    snapshot({ shared, other: Region.allocate(1) }, 'x')
+    void restore('x', { into: { shared, view: new Uint8Array(shared.buffer) } })
+    // @ts-expect-error: its buffer can be detached by nobody
+    const other: Region = shared
+    void other
+  }
+  expect(check).toBeTypeOf('function')
+})
+
 test('options', () => {
   const check = (region: Region): void => {
     snapshot(region, 'x', { engine: 'auto', metadata: { list: [1, 'a', null, { deep: true }] } })
