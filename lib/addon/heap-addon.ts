@@ -240,10 +240,7 @@ function load(): HeapAddon {
   throw new StillframeError(
     'ERR_STILLFRAME_ABI',
     `stillframe/heap and shared Regions need an addon that was built for Node ${major}, and this is Node ${process.version} ` +
-      `(${describePlatform()}). Tried:
-${outcomes.join('
-')}
-` +
+      `(${describePlatform()}). Tried:\n${outcomes.join('\n')}\n` +
       (explicit
         ? 'STILLFRAME_HEAP_ADDON names this file: correct the variable or unset it.'
         : `Build it with this Node: run "npx node-gyp rebuild" in ${sourceRoot(packageRoot())} (needs Python, make ` +

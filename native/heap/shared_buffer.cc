@@ -30,11 +30,12 @@ void Weigh(Napi::Env env, napi_value buffer, size_t byte_length) {
   napi_adjust_external_memory(env, static_cast<int64_t>(byte_length), &total);
 }
 
-// v8::SharedArrayBuffer::New(isolate, store), which cannot be named with a SharedStore otherwise.
-v8::Local<v8::SharedArrayBuffer> NewSharedArrayBuffer(v8::Isolate* isolate, SharedStore store)
-    __asm__("_ZN2v817SharedArrayBuffer3NewEPNS_7IsolateESt10shared_ptrINS_12BackingStoreEE");
-
 }  // namespace
+
+// v8::SharedArrayBuffer::New(isolate, store), which cannot be named with a SharedStore otherwise.
+v8::Local<v8::SharedArrayBuffer>
+NewSharedArrayBuffer(v8::Isolate* isolate, SharedStore store) __asm__(
+    "_ZN2v817SharedArrayBuffer3NewEPNS_7IsolateESt10shared_ptrINS_12BackingStoreEE");
 
 Napi::Value MakeSharedBuffer(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();

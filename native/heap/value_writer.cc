@@ -147,9 +147,13 @@ class CloneRules final : public v8::ValueSerializer::Delegate {
   bool too_large_ = false;
 };
 
+}  // namespace
+
 // v8::ArrayBuffer::New(isolate, store), which cannot be named with a SharedStore otherwise.
 v8::Local<v8::ArrayBuffer> NewArrayBuffer(v8::Isolate* isolate, SharedStore store) __asm__(
     "_ZN2v811ArrayBuffer3NewEPNS_7IsolateESt10shared_ptrINS_12BackingStoreEE");
+
+namespace {
 
 // The payload as an ArrayBuffer that owns it.
 v8::Local<v8::ArrayBuffer> Adopt(v8::Isolate* isolate, std::pair<uint8_t*, size_t> payload) {
