@@ -317,10 +317,11 @@ const rowsOf = (measured, byteLength) =>
     })
   })
 
-const runServer = (...args) => {
+const runServer = (args, gib) => {
   const { status, error, stdout, stderr } = spawnSync(script, args, {
     encoding: 'utf8',
     timeout: START_PATIENCE_MS,
+    env: { ...process.env, ...(gib && { S3_SERVER_GIB: String(gib) }) },
   })
   if (status === 0) return stdout
   throw new Error(error?.message ?? stderr.trim().split('\n').at(-1))
@@ -340,12 +341,12 @@ const measure = async (settings, context) => {
   const directory = join(parent, 'storage')
   mkdirSync(directory)
   const home = join(directory, 'server')
-  const kill = () => runServer('kill', home)
+  const kill = () => runServer(['kill', home])
   // Also when the bench is interrupted: before its directory goes.
   process.prependOnceListener('SIGINT', kill).prependOnceListener('SIGTERM', kill)
   note('storage: starting the server')
   try {
-    const server = JSON.parse(runServer('start', home))
+    const server = JSON.parse(runServer(['start', home], Math.ceil(16 + 4 * rounds * largestGiB)))
     return await measureOn(server, settings, { ...context, directory })
   } catch (error) {
     // It needs radosgw, ceph-mon and ceph-osd.

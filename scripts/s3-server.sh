@@ -5,7 +5,7 @@
 #   scripts/s3-server.sh stop DIR [NAME...]    ends gateway, osd and monitor, or those named; `start` goes on with the same data
 #   scripts/s3-server.sh kill DIR [NAME...]    the same as a crash
 #
-# Everything it has lies in DIR. Any user may run it. Needs Debian's radosgw, ceph-mon and ceph-osd.
+# Everything it has lies in DIR, which holds S3_SERVER_GIB of objects (default 16; a server that is full answers nothing). Any user may run it. Needs Debian's radosgw, ceph-mon and ceph-osd.
 set -euo pipefail
 
 fail() {
@@ -123,7 +123,7 @@ mon data avail crit = 0
 # Waits that are for clusters.
 paxos propose interval = 0.1
 # A sparse file.
-bluestore block size = $((16 * 1024 * 1024 * 1024))
+bluestore block size = $((${S3_SERVER_GIB:-16} * 1024 * 1024 * 1024))
 bluestore cache autotune = false
 bluestore cache size = $((64 * 1024 * 1024))
 [client.rgw.gateway]
