@@ -123,6 +123,7 @@ describe('an installed package', () => {
   /** A copy of the package's sources with this binary as its only one, and its loader. */
   async function install(place: string): Promise<typeof import('../../lib/addon/load.js')> {
     vi.stubEnv('STILLFRAME_ADDON', undefined)
+    vi.stubEnv('STILLFRAME_HEAP_ADDON', undefined)
     cpSync(new URL('../../lib', import.meta.url), inDirectory('lib'), { recursive: true })
     writeFileSync(inDirectory('package.json'), '{ "name": "stillframe", "type": "module" }')
     symlinkSync(new URL('../../node_modules', import.meta.url), inDirectory('node_modules'))

@@ -252,7 +252,7 @@ describe('a copy that needs much memory', () => {
 
   test('of a container that has none left is taken first, and the service goes on', async (context) => {
     const { wrapper } = memoryCgroup(context, 400 << 20)
-    for (let round = 0; round < (longMode ? 20 : 3); round++) {
+    for (let round = 0; round < (longMode ? 20 : 1); round++) {
       const fixture = startFixture(
         new URL('fixtures/fill-heap.mjs', import.meta.url),
         [inDirectory('file'), '4000', String(2 ** 40)],
