@@ -7,6 +7,7 @@ import { constants } from 'node:fs'
 import { lstat, mkdir, mkdtemp, open, readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import process from 'node:process'
+import { loadAddon } from '../addon/load.js'
 import { fromFile } from '../files/durable-file.js'
 import { lockNow, tryLock } from '../files/file-lock.js'
 
@@ -21,6 +22,8 @@ export interface Spool {
 
 /** @param parent - an existing directory. */
 export async function makeSpool(parent: string): Promise<Spool> {
+  // Where no lock can be taken nothing is made.
+  loadAddon()
   await removeAbandoned(parent)
   try {
     const top = await mkdtemp(join(parent, prefix))

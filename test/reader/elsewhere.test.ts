@@ -5,7 +5,7 @@
  */
 
 import { spawnSync } from 'node:child_process'
-import { cpSync, existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { gunzipSync } from 'node:zlib'
@@ -55,11 +55,13 @@ describe.each([
   ['linux', 'riscv64'],
 ])('on %s %s', (platform, arch) => {
   test('all is imported, and files are read', async () => {
-    const args = [platform, arch, at('full'), at('delta'), at('values'), at('nowhere')]
+    const args = [platform, arch, at('full'), at('delta'), at('values'), at('nowhere'), at('empty')]
+    mkdirSync(at('empty'), { recursive: true })
     const { status, stdout, stderr } = node([program, ...args])
     expect({ status, stderr }).toEqual({ status: 0, stderr: '' })
     // What was refused has left nothing.
     expect(existsSync(at('nowhere'))).toBe(false)
+    expect(readdirSync(at('empty'))).toEqual([])
     const { refused, read, found, isTheirError } = JSON.parse(stdout)
     expect(isTheirError).toBe(true)
     for (const error of refused) {
