@@ -23,6 +23,20 @@ export function describeError(error) {
 }
 
 /**
+ * The code of what a call throws.
+ *
+ * @param {() => unknown} operation
+ */
+export function codeThrownBy(operation) {
+  try {
+    operation()
+    return 'nothing was thrown'
+  } catch (error) {
+    return describeError(error).code
+  }
+}
+
+/**
  * What came of a promise.
  *
  * @param {Promise<unknown>} promise
