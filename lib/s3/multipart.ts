@@ -15,7 +15,7 @@ import {
 import { storeFailure } from '../store/store.js'
 import { untilAborted } from '../store/stream.js'
 import { failureOf } from './answers.js'
-import type { PartMemory } from './part-memory.js'
+import type { UploadMemory } from './part-memory.js'
 import type { Part } from './parts.js'
 import { etagIn, optionalEtagIn, type Place } from './place.js'
 import { persistently, type RequestOptions } from './retry.js'
@@ -38,7 +38,7 @@ export interface UploadedObject {
 export async function uploadInParts(
   place: Place,
   parts: AsyncIterable<Part>,
-  memory: PartMemory,
+  memory: UploadMemory,
   stop: AbortController,
 ): Promise<UploadedObject> {
   const upload = new MultipartUpload(place, stop.signal)

@@ -2,8 +2,8 @@
 
 import type { Buffer } from 'node:buffer'
 import { storeFailure } from '../store/store.js'
-import { untilAborted } from '../store/stream.js'
-import type { PartMemory } from './part-memory.js'
+import { bytesOf, FillingStream, LengthCheck, untilAborted } from '../store/stream.js'
+import type { UploadMemory } from './part-memory.js'
 import { isPart, partBytes } from './part-size.js'
 
 /** A part of an object. */
@@ -16,28 +16,45 @@ export interface Part {
   readonly bytes: Buffer
 }
 
+/** What is uploaded. */
+export interface Upload {
+  readonly key: string
+  readonly stream: AsyncIterable<Uint8Array>
+  /** Bytes of the object, if they are known. */
+  readonly size: number | undefined
+  readonly memory: UploadMemory
+  readonly signal: AbortSignal
+}
+
 /** All parts of a stream; none of an empty one. A part that is not full is the last. */
-export async function* partsOf(
-  key: string,
-  stream: AsyncIterable<Uint8Array>,
-  objectBytes: number | undefined,
-  memory: PartMemory,
-  signal: AbortSignal,
-): AsyncGenerator<Part, void, undefined> {
+export function partsOf(upload: Upload): AsyncGenerator<Part, void, undefined> {
+  return upload.stream instanceof FillingStream ? filledParts(upload, upload.stream) : copiedParts(upload)
+}
+
+async function* filledParts(upload: Upload, stream: FillingStream): AsyncGenerator<Part, void, undefined> {
+  const { key, size, signal } = upload
+  const length = new LengthCheck(key, size)
+  for (let number = 1; length.bytes !== size; number++) {
+    const memory = await memoryFor(upload, number)
+    const filled = await untilAborted(stream.fill(memory), signal)
+    length.add(filled)
+    if (filled > 0) yield { number, memory, bytes: memory.subarray(0, filled) }
+    if (filled < memory.length) break
+  }
+  // There may be more than was told.
+  if (length.bytes === size) length.add(await untilAborted(stream.fill(new Uint8Array(1)), signal))
+  length.end()
+}
+
+async function* copiedParts(upload: Upload): AsyncGenerator<Part, void, undefined> {
+  const { key, stream, size, signal } = upload
   let number = 0
   let filling: Buffer | undefined
   let filled = 0
-  for await (const chunk of stream) {
+  for await (const chunk of bytesOf(key, stream, { size, signal })) {
     for (let at = 0; at < chunk.length; ) {
       if (filling === undefined) {
-        number++
-        if (!isPart(number)) {
-          throw storeFailure(
-            key,
-            'the stream is too long for an upload without options.size. Pass its length',
-          )
-        }
-        filling = await untilAborted(memory.take(partBytes(number, objectBytes)), signal)
+        filling = await memoryFor(upload, ++number)
         filled = 0
       }
       const piece = chunk.subarray(at, at + filling.length - filled)
@@ -51,4 +68,11 @@ export async function* partsOf(
     }
   }
   if (filling !== undefined) yield { number, memory: filling, bytes: filling.subarray(0, filled) }
+}
+
+async function memoryFor({ key, size, memory, signal }: Upload, number: number): Promise<Buffer> {
+  if (!isPart(number)) {
+    throw storeFailure(key, 'the stream is too long for an upload without options.size. Pass its length')
+  }
+  return await memory.take(partBytes(number, size), signal)
 }

@@ -33,7 +33,6 @@ import {
   storeFailure,
   type UploadOptions,
 } from '../store/store.js'
-import { bytesOf } from '../store/stream.js'
 import { failureOf, isMissing, statusOf } from './answers.js'
 import { checkedBody } from './body.js'
 import { uploadInParts } from './multipart.js'
@@ -64,7 +63,7 @@ export interface S3Options {
  *
  * What fails in passing (no connection, 409, 429, 5xx, a body that was cut short) is tried again up to five times, after
  * pauses of random length, beside what the client itself repeats. Uploads of 8 MiB and more go in parts, up to 12 at a time
- * in at most 96 MiB of memory; one that fails is aborted.
+ * in at most 96 MiB of memory, which all uploads into this store have together; one that fails is aborted.
  *
  * @throws TypeError `ERR_INVALID_ARG_TYPE` or `ERR_INVALID_ARG_VALUE`.
  */
@@ -86,6 +85,7 @@ class S3Store implements ObjectStore {
   readonly #bucket: string
   /** Empty, or with a slash at its end. */
   readonly #prefix: string
+  readonly #memory = new PartMemory()
 
   constructor(client: S3Client, bucket: string, prefix: string) {
     this.#client = client
@@ -213,9 +213,8 @@ class S3Store implements ObjectStore {
     const onAbort = () => stop.abort(signal?.reason)
     if (signal?.aborted) onAbort()
     signal?.addEventListener('abort', onAbort)
-    const memory = new PartMemory()
-    const bytes = bytesOf(key, stream, { size, signal: stop.signal })
-    const parts = partsOf(key, bytes, size, memory, stop.signal)
+    const memory = this.#memory.forUpload()
+    const parts = partsOf({ key, stream, size, memory, signal: stop.signal })
     try {
       const first = await parts.next()
       const isWhole = first.done || first.value.bytes.length < partBytes(1, size)
@@ -226,6 +225,7 @@ class S3Store implements ObjectStore {
     } finally {
       signal?.removeEventListener('abort', onAbort)
       await parts.return()
+      memory.end()
     }
   }
 

@@ -54,21 +54,67 @@ async function end(iterator: AsyncIterator<unknown>): Promise<void> {
   }
 }
 
-/** The bytes of an upload. They are refused when they are not as many as was told. */
+/**
+ * A stream that can also fill memory which its taker has: whoever does that needs neither a copy of the bytes nor more memory. It is
+ * read in one of the two ways, once.
+ */
+export abstract class FillingStream implements AsyncIterable<Uint8Array> {
+  /** Fills the memory from its beginning. @returns how many bytes: fewer than it has only at the end of the stream. */
+  abstract fill(memory: Uint8Array): Promise<number>
+
+  /** In pieces that are large enough for few calls, and little beside what a store holds of a stream. */
+  async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array, void, undefined> {
+    for (;;) {
+      // Each its own: a store may hold several of them.
+      const piece = new Uint8Array(2 ** 20)
+      const filled = await this.fill(piece)
+      if (filled > 0) yield piece.subarray(0, filled)
+      if (filled < piece.length) return
+    }
+  }
+}
+
+/** Refuses the bytes of an upload when they are not as many as was told. */
+export class LengthCheck {
+  readonly #key: string
+  readonly #size: number | undefined
+  /** That have come. */
+  bytes = 0
+
+  constructor(key: string, size: number | undefined) {
+    this.#key = key
+    this.#size = size
+  }
+
+  /** @throws StillframeError `ERR_STILLFRAME_IO` */
+  add(bytes: number): void {
+    this.bytes += bytes
+    if (this.#size !== undefined && this.bytes > this.#size) {
+      throw storeFailure(this.#key, `the stream has more than the ${this.#size} bytes of options.size`)
+    }
+  }
+
+  /** No more will come. @throws StillframeError `ERR_STILLFRAME_IO` */
+  end(): void {
+    if (this.#size !== undefined && this.bytes < this.#size) {
+      throw storeFailure(
+        this.#key,
+        `the stream has ended after ${this.bytes} of the ${this.#size} bytes of options.size`,
+      )
+    }
+  }
+}
+
+/** The bytes of an upload, without empty chunks. They are refused when they are not as many as was told. */
 export async function* bytesOf(
   key: string,
   stream: AsyncIterable<Uint8Array>,
   { size, signal }: { readonly size?: number | undefined; readonly signal?: AbortSignal | undefined },
 ): AsyncGenerator<Uint8Array, void, undefined> {
-  let total = 0
+  const length = new LengthCheck(key, size)
   for await (const chunk of chunksOf(stream, signal)) {
-    total += checkBytes(chunk, 'a chunk of stream').length
-    if (size !== undefined && total > size) {
-      throw storeFailure(key, `the stream has more than the ${size} bytes of options.size`)
-    }
+    length.add(checkBytes(chunk, 'a chunk of stream').length)
     if (chunk.length > 0) yield chunk
   }
-  if (size !== undefined && total < size) {
-    throw storeFailure(key, `the stream has ended after ${total} of the ${size} bytes of options.size`)
-  }
+  length.end()
 }

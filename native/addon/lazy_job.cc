@@ -79,11 +79,6 @@ Napi::Value RestoreLazily(const Napi::CallbackInfo& info) {
   if (!reader.ok()) return {};
   const auto work = [plan](ReadJob& job) -> Result<ReadJob::ToValue> {
     LazyRestore::Reads reads;
-    if (plan->chain.requests) {
-      // Enough at a time to hide how long each takes.
-      reads.background = 6;
-      reads.urgent = 2;
-    }
     // The restore may outlive this environment, which the plan does not.
     reads.stop = [requests = plan->chain.requests] {
       if (requests) requests->Stop();
@@ -91,6 +86,10 @@ Napi::Value RestoreLazily(const Napi::CallbackInfo& info) {
     job.WhenCancelled(reads.stop);
     Result<ImageFile> image = OpenChain(plan->chain);
     if (!image.ok()) return image.failure();
+    if (const size_t far = image.value().source().reads_at_once(); far > 0) {
+      reads.background = far;
+      reads.urgent = 2;
+    }
     Result<std::shared_ptr<LazyRestore>> started =
         LazyRestore::Start(std::move(image.value()), plan->restore, std::move(reads));
     if (!started.ok()) return started.failure();

@@ -1,13 +1,22 @@
 /**
- * Promise: an upload has at most 96 MiB in memory, however large its parts are.
+ * Promise: all uploads into a store have at most 96 MiB in memory together, however large their parts are, and each gets
+ * its turn.
  *
  * Proved by taking memory until there is none left.
  */
 
 import { expect, test } from 'vitest'
-import { PartMemory } from '../../lib/s3/part-memory.js'
+import { PartMemory, type UploadMemory } from '../../lib/s3/part-memory.js'
 
 const MiB = 2 ** 20
+const { signal } = new AbortController()
+
+/** All that there is, in parts of 8 MiB. */
+async function takeAll(memory: UploadMemory): Promise<Buffer[]> {
+  const taken = []
+  for (let n = 0; n < 12; n++) taken.push(await memory.take(8 * MiB, signal))
+  return taken
+}
 
 test.for([
   ['12 of 8 MiB', 8 * MiB, 12],
@@ -15,11 +24,11 @@ test.for([
   ['1 of 50 MiB', 50 * MiB, 1],
   ['1 of 96 MiB', 96 * MiB, 1],
 ] as const)('%s parts can be had at a time', async ([, bytes, most]) => {
-  const memory = new PartMemory()
+  const memory = new PartMemory().forUpload()
   const taken = []
-  for (let n = 0; n < most; n++) taken.push(await memory.take(bytes))
+  for (let n = 0; n < most; n++) taken.push(await memory.take(bytes, signal))
   let more: Buffer | undefined
-  const waiting = memory.take(bytes).then((part) => {
+  const waiting = memory.take(bytes, signal).then((part) => {
     more = part
   })
   await new Promise(setImmediate)
@@ -32,11 +41,11 @@ test.for([
 })
 
 test('parts that grow do not take more', async () => {
-  const memory = new PartMemory()
+  const memory = new PartMemory().forUpload()
   const small = []
-  for (let n = 0; n < 12; n++) small.push(await memory.take(8 * MiB))
+  for (let n = 0; n < 12; n++) small.push(await memory.take(8 * MiB, signal))
   let grown = false
-  const waiting = memory.take(16 * MiB).then((part) => {
+  const waiting = memory.take(16 * MiB, signal).then((part) => {
     grown = true
     expect(part.length).toBe(16 * MiB)
   })
@@ -45,4 +54,57 @@ test('parts that grow do not take more', async () => {
   expect(grown).toBe(false)
   memory.give(small[1] as Buffer)
   await waiting
+})
+
+test('uploads into one store wait for one another, in their order', async () => {
+  const all = new PartMemory()
+  const first = all.forUpload()
+  const taken = await takeAll(first)
+  const order: string[] = []
+  // Large, so that a small one would fit before it does.
+  const second = all.forUpload()
+  const large = second.take(16 * MiB, signal).then(() => order.push('large'))
+  const small = all
+    .forUpload()
+    .take(8 * MiB, signal)
+    .then(() => order.push('small'))
+  for (const part of taken.slice(0, 3)) {
+    first.give(part)
+    await new Promise(setImmediate)
+  }
+  await Promise.all([large, small])
+  expect(order).toEqual(['large', 'small'])
+})
+
+test('what an upload has not given back at its end counts no more, and nobody else gets it', async () => {
+  const all = new PartMemory()
+  const failed = all.forUpload()
+  const taken = new Set(await takeAll(failed))
+  const other = all.forUpload()
+  const waiting = other.take(8 * MiB, signal)
+  failed.end()
+  expect(taken.has(await waiting)).toBe(false)
+  for (let n = 0; n < 11; n++) expect(taken.has(await other.take(8 * MiB, signal))).toBe(false)
+  // Once more, as an answer that comes late would.
+  for (const part of taken) failed.give(part)
+  const isMore = await Promise.race([
+    other.take(8 * MiB, signal).then(() => true),
+    new Promise((resolve) => setImmediate(resolve, false)),
+  ])
+  expect(isMore).toBe(false)
+})
+
+test('who waits no longer is passed over', async () => {
+  const all = new PartMemory()
+  const memory = all.forUpload()
+  const [first] = await takeAll(memory)
+  const gone = new AbortController()
+  const reason = new Error('enough')
+  const large = all.forUpload().take(96 * MiB, gone.signal)
+  const small = all.forUpload().take(8 * MiB, signal)
+  gone.abort(reason)
+  await expect(large).rejects.toBe(reason)
+  memory.give(first as Buffer)
+  expect((await small).length).toBe(8 * MiB)
+  await expect(all.forUpload().take(1, gone.signal)).rejects.toBe(reason)
 })

@@ -197,8 +197,8 @@ class Schedule {
         file: 'memory',
         source: {
           size: bytes.byteLength,
-          async *read(start, end) {
-            yield bytes.subarray(start, end)
+          async read(start, memory) {
+            memory.set(bytes.subarray(start, start + memory.length))
           },
         },
         present: upload.present,

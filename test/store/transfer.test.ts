@@ -196,9 +196,9 @@ test('what fails is uploaded again under another key, a few times', async () => 
   const real = store.upload.bind(store)
   const keys: string[] = []
   const spy = vi.spyOn(store, 'upload').mockImplementation(async (key, stream, options) => {
-    keys.push(key)
+    const isFirst = keys.push(key) === 1
     const stored = await real(key, stream, options)
-    if (keys.length === 1) throw storeFailure(key, 'the reply was lost')
+    if (isFirst) throw storeFailure(key, 'the reply was lost')
     return stored
   })
   await upload(store)
@@ -207,6 +207,71 @@ test('what fails is uploaded again under another key, a few times', async () => 
     throw storeFailure(key, 'no answer')
   })
   expect((await rejectionOf(upload(store))).code).toBe('ERR_STILLFRAME_IO')
+})
+
+/** Answers come when they are let: what was taken of the stream, and a way to answer, for each upload. */
+function heldUploads(store: MemoryStore) {
+  const held: { taken: number; hasEnded: boolean; answer: () => void }[] = []
+  vi.spyOn(store, 'upload').mockImplementation(async (key, stream, { signal } = {}) => {
+    let answer: () => void = () => {}
+    const answered = new Promise<void>((resolve, reject) => {
+      answer = resolve
+      signal?.addEventListener('abort', () => setImmediate(reject, signal.reason))
+    })
+    const upload = { taken: 0, hasEnded: false, answer }
+    held.push(upload)
+    for await (const piece of stream) upload.taken += piece.length
+    await answered.finally(() => {
+      upload.hasEnded = true
+    })
+    return { etag: key, size: upload.taken }
+  })
+  return held
+}
+
+test('the next part is begun while the last bytes of one are on their way, and no third; they are told in order', async () => {
+  const store = new MemoryStore()
+  madeFile()
+  const held = heldUploads(store)
+  const told: string[] = []
+  const uploading = upload(store, {
+    onPart: async ({ key }) => {
+      told.push(`begin ${key.at(-1)}`)
+      await new Promise(setImmediate)
+      told.push(`end ${key.at(-1)}`)
+    },
+  })
+  await vi.waitFor(() => expect(held.map(({ taken }) => taken)).toEqual([partSize, partSize]))
+  held[1]?.answer()
+  await new Promise((resolve) => setTimeout(resolve, 20))
+  expect([held.length, told]).toEqual([2, []])
+  held[0]?.answer()
+  await vi.waitFor(() => expect(held.length).toBe(4))
+  held[3]?.answer()
+  held[2]?.answer()
+  const parts = await uploading
+  expect(parts.map(({ key, size }) => [key.at(-1), size])).toEqual([
+    ['0', partSize],
+    ['1', partSize],
+    ['2', partSize],
+    ['3', 1000],
+  ])
+  expect(told).toEqual(['0', '1', '2', '3'].flatMap((n) => [`begin ${n}`, `end ${n}`]))
+})
+
+test('when it is told that one of two has failed, the other has ended too', async () => {
+  const store = new MemoryStore()
+  madeFile()
+  const held = heldUploads(store)
+  const error = new Error('the disk is full')
+  const onPart = () => {
+    throw error
+  }
+  const failed = rejectionOf(upload(store, { onPart }))
+  await vi.waitFor(() => expect(held.map(({ taken }) => taken)).toEqual([partSize, partSize]))
+  held[0]?.answer()
+  expect(await failed).toBe(error)
+  expect(held.map(({ hasEnded }) => hasEnded)).toEqual([true, true])
 })
 
 test('a store that takes less than there is, and says that all is well, is not believed', async () => {

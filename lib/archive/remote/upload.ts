@@ -8,6 +8,7 @@ import { crc32 } from 'node:zlib'
 import { StillframeError } from '../../base/errors.js'
 import { fromFile } from '../../files/durable-file.js'
 import { type ObjectStore, storeFailure } from '../../store/store.js'
+import { FillingStream } from '../../store/stream.js'
 import { digitsOf } from '../checked-json.js'
 import { dataKey, type RemoteFile } from './names.js'
 import { toFailure } from './reading.js'
@@ -18,8 +19,8 @@ import { backOff, realSurroundings, type Surroundings } from './surroundings.js'
 export interface UploadSource {
   /** Bytes. */
   readonly size: number
-  /** The bytes from `start` to `end`, in pieces. */
-  read(start: number, end: number): AsyncIterable<Uint8Array>
+  /** Fills the memory with the bytes from `start` on: there are as many. */
+  read(start: number, memory: Uint8Array): Promise<void>
 }
 
 export interface UploadRequest {
@@ -29,7 +30,7 @@ export interface UploadRequest {
   readonly source: UploadSource
   /** Parts that are there already: what `beginUpload()` of the writer says of those in a journal. */
   readonly present?: readonly StoredPart[]
-  /** Called after each part that was uploaded. The next one waits for it. */
+  /** Called after each part that was uploaded, in their order, and when the call before has returned. */
   readonly onPart?: (part: StoredPart) => void | Promise<void>
   /** Bytes of a part, but for the last one. */
   readonly partSize?: number
@@ -42,21 +43,47 @@ const defaultPartSize = 256 * 2 ** 20
 
 const attempts = 4
 
-/** @returns all parts of the file, those that were there among them. */
+/**
+ * While the last bytes of a part are on their way, the next one is begun: never more than these two.
+ *
+ * @returns all parts of the file, those that were there among them.
+ */
 export async function uploadParts(request: UploadRequest): Promise<StoredPart[]> {
   const { source, partSize = defaultPartSize, onPart, signal } = request
   const parts: StoredPart[] = []
-  for (let start = 0; start < source.size; start += partSize) {
-    signal?.throwIfAborted()
-    const range: Range = { number: parts.length, start, end: Math.min(source.size, start + partSize) }
-    let part = await presentPart(request, range)
-    if (part === undefined) {
-      part = await uploadPart(request, range)
-      await onPart?.(part)
-    }
+  const stop = new AbortController()
+  const onAbort = (): void => stop.abort(signal?.reason)
+  signal?.addEventListener('abort', onAbort)
+  if (signal?.aborted) onAbort()
+  const send = async (range: Range, onRead: () => void, before: Promise<void>): Promise<void> => {
+    const { part, isNew } = await partOf({ ...request, signal: stop.signal }, range, onRead)
+    // Told one by one, and in their order.
+    await before
     parts.push(part)
+    if (isNew) await onPart?.(part)
   }
-  return parts
+  let before: Promise<void> = Promise.resolve()
+  let last = before
+  try {
+    for (let start = 0; start < source.size; start += partSize) {
+      stop.signal.throwIfAborted()
+      const range: Range = { number: start / partSize, start, end: Math.min(source.size, start + partSize) }
+      before = last
+      const isRead = new Promise<void>((onRead) => {
+        last = send(range, onRead, before)
+      })
+      await Promise.all([Promise.race([isRead, last]), before])
+    }
+    await last
+    return parts
+  } catch (error) {
+    stop.abort(error)
+    throw error
+  } finally {
+    // Whoever has asked for it may take the file away.
+    await Promise.allSettled([before, last])
+    signal?.removeEventListener('abort', onAbort)
+  }
 }
 
 interface Range {
@@ -65,23 +92,37 @@ interface Range {
   readonly end: number
 }
 
+/** @param onRead - called when all bytes of the range have been taken from the source. */
+async function partOf(
+  request: UploadRequest,
+  range: Range,
+  onRead: () => void,
+): Promise<{ part: StoredPart; isNew: boolean }> {
+  const part = await presentPart(request, range)
+  if (part !== undefined) return { part, isNew: false }
+  return { part: await uploadPart(request, range, onRead), isNew: true }
+}
+
 /** One that was uploaded before, if these bytes are in it. Reading them costs little beside uploading them. */
 async function presentPart(
   { frameId, file, present = [], source }: UploadRequest,
-  { number, start, end }: Range,
+  range: Range,
 ): Promise<StoredPart | undefined> {
-  const prefix = dataKey(frameId, '', file, number).split('//')
+  const prefix = dataKey(frameId, '', file, range.number).split('//')
   const candidates = present.filter(({ key, size }) => {
-    return size === end - start && key.startsWith(`${prefix[0]}/`) && key.endsWith(`/${prefix[1]}`)
+    return (
+      size === range.end - range.start && key.startsWith(`${prefix[0]}/`) && key.endsWith(`/${prefix[1]}`)
+    )
   })
   if (candidates.length === 0) return undefined
-  let sum = 0
-  for await (const piece of source.read(start, end)) sum = crc32(piece, sum)
+  const bytes = new RangeStream(source, range)
+  const memory = new Uint8Array(pieceSize)
+  while ((await bytes.fill(memory)) === memory.length);
   // The file may have become another one, as when a frame was compacted.
-  return candidates.find((part) => part.crc32 === digitsOf(sum))
+  return candidates.find((part) => part.crc32 === digitsOf(bytes.sum))
 }
 
-async function uploadPart(request: UploadRequest, range: Range): Promise<StoredPart> {
+async function uploadPart(request: UploadRequest, range: Range, onRead: () => void): Promise<StoredPart> {
   const { store, frameId, file, source, signal, surroundings = realSurroundings } = request
   const size = range.end - range.start
   let failure: unknown
@@ -89,20 +130,20 @@ async function uploadPart(request: UploadRequest, range: Range): Promise<StoredP
     if (attempt > 0) await backOff(surroundings, attempt, signal)
     signal?.throwIfAborted()
     const key = dataKey(frameId, surroundings.nonce(), file, range.number)
-    const pieces = new SummedPieces(source, range)
+    const bytes = new RangeStream(source, range, onRead)
     try {
-      const stored = await store.upload(key, pieces, { size, ...(signal && { signal }) })
-      if (stored.size !== size || pieces.size !== size) {
+      const stored = await store.upload(key, bytes, { size, ...(signal && { signal }) })
+      if (stored.size !== size || bytes.taken !== size) {
         throw storeFailure(
           key,
-          `the store has ${stored.size} bytes, of ${pieces.size} that it took and ${size} that there are`,
+          `the store has ${stored.size} bytes, of ${bytes.taken} that it took and ${size} that there are`,
         )
       }
-      return { key, size, crc32: digitsOf(pieces.sum) }
+      return { key, size, crc32: digitsOf(bytes.sum) }
     } catch (error) {
       signal?.throwIfAborted()
       // What cannot be read here is not read better a second time.
-      if (pieces.failure !== undefined) throw pieces.failure
+      if (bytes.failure !== undefined) throw bytes.failure
       failure = error
     }
   }
@@ -113,66 +154,60 @@ async function uploadPart(request: UploadRequest, range: Range): Promise<StoredP
   )
 }
 
-/** Counts and sums what passes. */
-class SummedPieces implements AsyncIterable<Uint8Array> {
+/** So much is read and summed in one go: the main thread is not kept for longer. */
+const pieceSize = 2 ** 20
+
+/** The bytes of a range, counted and summed as they are taken. */
+class RangeStream extends FillingStream {
   readonly #source: UploadSource
   readonly #range: Range
-  size = 0
+  readonly #onRead: (() => void) | undefined
+  taken = 0
   sum = 0
   failure: unknown
 
-  constructor(source: UploadSource, range: Range) {
+  constructor(source: UploadSource, range: Range, onRead?: () => void) {
+    super()
     this.#source = source
     this.#range = range
+    this.#onRead = onRead
   }
 
-  async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array> {
-    this.size = 0
-    this.sum = 0
+  override async fill(memory: Uint8Array): Promise<number> {
     const { start, end } = this.#range
-    const pieces = this.#source.read(start, end)[Symbol.asyncIterator]()
-    try {
-      for (;;) {
-        const piece = await pieces.next().catch((error: unknown) => {
-          this.failure = error
-          throw error
-        })
-        if (piece.done === true) return
-        this.size += piece.value.byteLength
-        this.sum = crc32(piece.value, this.sum)
-        yield piece.value
+    const length = Math.min(memory.length, end - start - this.taken)
+    for (let at = 0; at < length; at += pieceSize) {
+      const piece = memory.subarray(at, Math.min(length, at + pieceSize))
+      try {
+        await this.#source.read(start + this.taken, piece)
+      } catch (error) {
+        this.failure = error
+        throw error
       }
-    } finally {
-      await pieces.return?.()
+      this.sum = crc32(piece, this.sum)
+      this.taken += piece.length
     }
+    if (this.taken === end - start) this.#onRead?.()
+    return length
   }
 }
-
-/** Large enough for few calls, and little beside what a store holds of a stream. */
-const pieceSize = 2 ** 20
 
 /** @param path - for messages. */
 export async function fileSource(file: FileHandle, path: string): Promise<UploadSource> {
   const { size } = await file.stat().catch((error: unknown) => {
     throw fromFile(error, path)
   })
-  return { size, read: (start, end) => readPieces(file, path, start, end) }
+  return { size, read: (start, memory) => readAll(file, path, start, memory) }
 }
 
-async function* readPieces(
-  file: FileHandle,
-  path: string,
-  start: number,
-  end: number,
-): AsyncGenerator<Uint8Array> {
-  for (let at = start; at < end; ) {
-    // Each its own: a store may hold several of them.
-    const piece = new Uint8Array(Math.min(pieceSize, end - at))
-    const { bytesRead } = await file.read(piece, 0, piece.byteLength, at).catch((error: unknown) => {
-      throw fromFile(error, path)
-    })
-    if (bytesRead === 0) throw shorter(path, at)
-    yield piece.subarray(0, bytesRead)
+async function readAll(file: FileHandle, path: string, start: number, memory: Uint8Array): Promise<void> {
+  for (let at = 0; at < memory.length; ) {
+    const { bytesRead } = await file
+      .read(memory, at, memory.length - at, start + at)
+      .catch((error: unknown) => {
+        throw fromFile(error, path)
+      })
+    if (bytesRead === 0) throw shorter(path, start + at)
     at += bytesRead
   }
 }
