@@ -4,7 +4,7 @@
  */
 
 import { parseArgs } from 'node:util'
-import { StillframeError } from '../index.js'
+import { StillframeError } from '../base/errors.js'
 import type { Io } from './io.js'
 
 /** One option of a command. */

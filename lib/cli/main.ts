@@ -18,50 +18,39 @@ import {
   parseArguments,
   UsageError,
 } from './command.js'
-import { compact } from './compact.js'
-import { demo } from './demo.js'
-import { diff } from './diff.js'
-import { doctor } from './doctor.js'
-import { extract } from './extract.js'
-import { frames } from './frames.js'
-import { heapDiff } from './heap-diff.js'
-import { heapSummary } from './heap-summary.js'
 import { commandHelp, globalHelp } from './help.js'
-import { inspect } from './inspect.js'
 import { createIo, Interrupted, isBrokenPipe, styleFor, writeText } from './io.js'
-import { prune } from './prune.js'
-import { report } from './report.js'
-import { restore } from './restore.js'
-import { verify } from './verify.js'
 
-const commands: readonly Command[] = [
-  demo,
-  inspect,
-  verify,
-  extract,
-  diff,
-  frames,
-  restore,
-  prune,
-  compact,
-  report,
-  heapSummary,
-  heapDiff,
-  doctor,
-]
+/** By name. Each is loaded when it is called: most of the library is of no use to most of them. */
+const commands: Readonly<Record<string, () => Promise<Command>>> = {
+  demo: async () => (await import('./demo.js')).demo,
+  inspect: async () => (await import('./inspect.js')).inspect,
+  verify: async () => (await import('./verify.js')).verify,
+  extract: async () => (await import('./extract.js')).extract,
+  diff: async () => (await import('./diff.js')).diff,
+  frames: async () => (await import('./frames.js')).frames,
+  restore: async () => (await import('./restore.js')).restore,
+  prune: async () => (await import('./prune.js')).prune,
+  compact: async () => (await import('./compact.js')).compact,
+  report: async () => (await import('./report.js')).report,
+  'heap summary': async () => (await import('./heap-summary.js')).heapSummary,
+  'heap diff': async () => (await import('./heap-diff.js')).heapDiff,
+  doctor: async () => (await import('./doctor.js')).doctor,
+}
+const names = Object.keys(commands)
 
 async function main(argv: readonly string[]): Promise<number> {
   const [first] = argv
   if (first === undefined) {
-    throw new UsageError('no command given', `Commands: ${commandNames()}. Try 'stillframe --help'.`)
+    throw new UsageError('no command given', `Commands: ${names.join(', ')}. Try 'stillframe --help'.`)
   }
   if (first === '--version') return await answer(`${packageVersion()}\n`)
-  if (first === '--help' || first === '-h') return await answer(globalHelp(commands, packageVersion()))
+  if (first === '--help' || first === '-h') return await answer(await allHelp())
   if (first.startsWith('-')) throw new UsageError(`unknown option '${first}'`, "Try 'stillframe --help'.")
   if (first === 'help') return await answerHelp(argv.slice(1))
 
-  const command = commandNamed(argv)
-  const args = parseArguments(command, argv.slice(wordsOf(command)))
+  const command = await commandNamed(argv)
+  const args = parseArguments(command, argv.slice(wordsOf(command.name)))
   if (args.flag('help')) return await answer(commandHelp(command))
   return await run(command, args)
 }
@@ -71,14 +60,15 @@ async function main(argv: readonly string[]): Promise<number> {
  *
  * @throws UsageError with the name that was probably meant.
  */
-function commandNamed(words: readonly string[]): Command {
-  const command = commands.find(({ name }) => name === words.slice(0, name.split(' ').length).join(' '))
-  if (command !== undefined) return command
+async function commandNamed(words: readonly string[]): Promise<Command> {
+  const name = names.find((each) => each === words.slice(0, wordsOf(each)).join(' '))
+  const load = name === undefined ? undefined : commands[name]
+  if (load !== undefined) return await load()
   const [first = '', second] = words
-  const group = commands.filter(({ name }) => name.startsWith(`${first} `)).map(({ name }) => name)
+  const group = names.filter((each) => each.startsWith(`${first} `))
   if (group.length > 0) throw unknownInGroup(first, second, group)
-  const closest = closestOf(first, ['help', ...commands.map((candidate) => candidate.name)])
-  const hint = closest === undefined ? `Commands: ${commandNames()}.` : `Did you mean '${closest}'?`
+  const closest = closestOf(first, ['help', ...names])
+  const hint = closest === undefined ? `Commands: ${names.join(', ')}.` : `Did you mean '${closest}'?`
   throw new UsageError(`unknown command '${first}'`, `${hint} Try 'stillframe --help'.`)
 }
 
@@ -92,7 +82,7 @@ function unknownInGroup(first: string, second: string | undefined, group: readon
   return new UsageError(`unknown command '${first} ${second}'`, suggestion)
 }
 
-function wordsOf({ name }: Command): number {
+function wordsOf(name: string): number {
   return name.split(' ').length
 }
 
@@ -100,11 +90,15 @@ function wordsOf({ name }: Command): number {
 async function answerHelp(args: readonly string[]): Promise<number> {
   const words = args.filter((word) => word !== '--help' && word !== '-h')
   const isGlobal = words[0] === undefined || words[0] === 'help'
-  const command = isGlobal ? undefined : commandNamed(words)
-  const surplus = words[command === undefined ? 1 : wordsOf(command)]
+  const command = isGlobal ? undefined : await commandNamed(words)
+  const surplus = words[command === undefined ? 1 : wordsOf(command.name)]
   if (surplus !== undefined)
     throw new UsageError(`unexpected argument '${surplus}'`, "Try 'stillframe --help'.")
-  return await answer(command === undefined ? globalHelp(commands, packageVersion()) : commandHelp(command))
+  return await answer(command === undefined ? await allHelp() : commandHelp(command))
+}
+
+async function allHelp(): Promise<string> {
+  return globalHelp(await Promise.all(Object.values(commands).map((load) => load())), packageVersion())
 }
 
 /** Runs a command with signals turned into an abort of its work. */
@@ -184,10 +178,6 @@ function partsOf(
 function describeForJson(error: unknown): Record<string, unknown> {
   if (!(error instanceof Error)) return { message: String(error) }
   return { ...error, name: error.name, message: error.message }
-}
-
-function commandNames(): string {
-  return commands.map(({ name }) => name).join(', ')
 }
 
 function packageVersion(): string {
