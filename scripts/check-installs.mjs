@@ -32,7 +32,7 @@ const parts = {
   chroot: { title: 'Debian bookworm without a compiler', run: tryChroot },
 }
 /** The first is the oldest that package.json promises. */
-const allNodes = ['20.19.0', '20', '22', '24', '26']
+const allNodes = ['20.19.0', '22', '24', '26']
 
 const { values, positionals } = parseArgs({
   options: {

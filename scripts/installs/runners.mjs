@@ -22,6 +22,13 @@ const files = {
   // Two files, since Jest runs a single one without workers.
   'jest-one.test.mjs': tests(),
   'jest-two.test.mjs': tests(),
+  'jest-import.test.cjs': `test('import()', async () => {
+  const { Region } = await import('stillframe')
+  const { snapshotState } = await import('stillframe/heap')
+  Region.allocate(4096, { shared: true }).close()
+  await snapshotState('jest.state', (out) => out.write('x')).done
+})
+`,
   'jest-require.test.cjs': `const { Region } = require('stillframe')
 const { snapshotState } = require('stillframe/heap')
 test('require', async () => {
@@ -46,6 +53,7 @@ try {
 const passed = {
   'node:test': /^. pass 3$/m,
   Vitest: /^ +Tests +3 passed \(3\)$/m,
+  'Jest, `import()`': /^Tests: +1 passed, 1 total$/m,
   'Jest, `import`': /^Tests: +6 passed, 6 total$/m,
   'Jest, `require`': /^Tests: +1 passed, 1 total$/m,
   Vite: /^works$/m,
@@ -86,6 +94,7 @@ const runners = [
     'Jest, `import`, `workerThreads`',
     { run: [...jest, '--workerThreads', 'jest-one', 'jest-two'], with: vmModules },
   ],
+  ['Jest, `import()` in CommonJS', { run: [...jest, 'jest-import'], with: vmModules }],
   [
     'Jest, `require`',
     {
