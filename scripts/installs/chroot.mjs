@@ -23,6 +23,7 @@ const commands = `set -eu
 for tool in cc gcc g++ c++ clang make python3; do
   if command -v $tool; then echo "$tool is there" >&2; exit 1; fi
 done
+id -un
 cd ~/consumer
 ${install}
 node esm.mjs
@@ -98,7 +99,8 @@ function tryAs(tools, version, { debian, local, user }) {
     {},
   )
   rmSync(home, { recursive: true })
-  if (printed.match(/^works$/gm)?.length !== 2) throw new Error(`it printed: ${printed}`)
+  if (!printed.startsWith(`${user}\n`) || printed.match(/^works$/gm)?.length !== 2)
+    throw new Error(`it printed: ${printed}`)
 }
 
 /** Made once; nothing writes into it. */
