@@ -15,8 +15,14 @@ import path from 'node:path'
 import process from 'node:process'
 import { locate, succeed } from './tools.mjs'
 
-const install =
-  'npm install --ignore-scripts --no-audit --no-fund --loglevel=error --offline ./stillframe.tgz'
+const install = [
+  'install',
+  '--ignore-scripts',
+  '--no-audit',
+  '--no-fund',
+  '--loglevel=error',
+  './stillframe.tgz',
+]
 
 /** What is typed there. */
 const commands = `set -eu
@@ -25,7 +31,7 @@ for tool in cc gcc g++ c++ clang make python3; do
 done
 id -un
 cd ~/consumer
-${install}
+npm ${install.join(' ')} --offline
 node esm.mjs
 node commonjs.cjs
 npx --no-install stillframe doctor > doctor.txt || { cat doctor.txt >&2; exit 1; }
@@ -62,42 +68,15 @@ function tryAs(tools, version, { debian, local, user }) {
   tools.fillProject(consumer)
   // What npm needs of the registry, since there it has no network settings.
   const filled = tools.project('cache')
-  const npm = path.join(local, 'lib/node_modules/npm/bin/npm-cli.js')
+  const npm = path.join(tools.npm(version), 'bin/npm-cli.js')
   const variables = { npm_config_cache: path.join(home, 'npm-cache') }
-  tools.run(
-    version,
-    filled,
-    [
-      npm,
-      ...install
-        .split(' ')
-        .slice(1)
-        .filter((word) => word !== '--offline'),
-    ],
-    variables,
-  )
+  tools.run(version, filled, [npm, ...install], variables)
   rmSync(filled, { recursive: true })
   // The user of this name has the same number in every such Debian.
   if (user !== 'root') succeed('chown', ['-R', '1000:1000', home], {})
-  const printed = succeed(
-    'unshare',
-    [
-      '--mount',
-      '--pid',
-      '--fork',
-      '--kill-child',
-      'sh',
-      '-c',
-      enter,
-      'sh',
-      debian,
-      home,
-      local,
-      user,
-      commands,
-    ],
-    {},
-  )
+  const namespaces = ['--mount', '--pid', '--fork', '--kill-child']
+  const inside = ['sh', '-c', enter, 'sh', debian, home, local, user, commands]
+  const printed = succeed('unshare', [...namespaces, ...inside], {})
   rmSync(home, { recursive: true })
   if (!printed.startsWith(`${user}\n`) || printed.match(/^works$/gm)?.length !== 2)
     throw new Error(`it printed: ${printed}`)
@@ -121,13 +100,10 @@ function makeDebian(tools) {
 
 /** /usr/local with Node and npm, as from an archive of nodejs.org. */
 function makeLocal(tools, version, local) {
-  const npm = tools.packages(version.startsWith('20') ? 'npm-10' : 'npm-11', {
-    npm: version.startsWith('20') ? '10' : '11',
-  })
   mkdirSync(path.join(local, 'bin'))
   mkdirSync(path.join(local, 'lib/node_modules'), { recursive: true })
   cpSync(path.join(tools.node(version), 'bin/node'), path.join(local, 'bin/node'))
-  cpSync(path.join(npm, 'npm'), path.join(local, 'lib/node_modules/npm'), { recursive: true })
+  cpSync(tools.npm(version), path.join(local, 'lib/node_modules/npm'), { recursive: true })
   for (const name of ['npm', 'npx'])
     symlinkSync(`../lib/node_modules/npm/bin/${name}-cli.js`, path.join(local, 'bin', name))
 }

@@ -41,6 +41,12 @@ export class Tools {
     return this.#nodes.get(version)
   }
 
+  /** The npm that comes with that version of Node. */
+  npm(version) {
+    const major = version.startsWith('20') ? '10' : '11'
+    return path.join(this.packages(`npm-${major}`, { npm: major }), 'npm')
+  }
+
   /** The node_modules of packages that stay for the next time. */
   packages(name, dependencies) {
     const place = path.join(this.home, name)
