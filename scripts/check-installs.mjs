@@ -7,7 +7,7 @@
 //   node scripts/check-installs.mjs FILE                    another tarball
 //   node scripts/check-installs.mjs --only runners          only these, with commas: managers, runners, chroot
 //   node scripts/check-installs.mjs --nodes 20.19.0,24      only these versions of Node
-//   node scripts/check-installs.mjs --write                 puts the tables into docs/PLATFORMS.md
+//   node scripts/check-installs.mjs --write                 puts the tables into docs/PLATFORMS.md, if nothing fails
 //
 // Nothing that compiles is to be found while a package is installed and used, and no script of a package is run. Each cell
 // is a process that took snapshots of memory and of objects, let a Worker write to a shared Region, and read all of it back
@@ -51,7 +51,7 @@ if (values.help) {
 const root = path.dirname(import.meta.dirname)
 const wanted = values.only?.split(',') ?? Object.keys(parts)
 for (const name of wanted) if (!(name in parts)) fail(`${name} is none of ${Object.keys(parts).join(', ')}`)
-if (values.write && (values.only || values.nodes)) fail('--write takes all cells, not some')
+if (values.write && values.nodes) fail('--write takes all versions of Node, not some')
 
 const home = path.join(root, 'build-aside/installs')
 mkdirSync(home, { recursive: true })
@@ -60,22 +60,19 @@ process.on('exit', () => rmSync(work, { recursive: true, force: true }))
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => process.exit(1))
 
 const tools = new Tools({ home, work, nodes: values.nodes?.split(',') ?? allNodes, tarball: tarball() })
-const tables = []
+let cells = 0
+let faults = 0
 for (const name of wanted) {
   const { title, run } = parts[name]
   const table = new Table(title, tools.nodes)
   await run(tools, table)
-  tables.push(table)
+  console.log(`\n${table.markdown()}`)
+  if (values.write && table.faults === 0) write(name, table.markdown())
+  cells += table.cells
+  faults += table.faults
 }
-const text = tables.map((table) => table.markdown()).join('\n')
-console.log(`\n${text}`)
-const faults = tables.flatMap(({ faults }) => faults)
-for (const fault of faults) console.error(`\ncheck-installs: ${fault}`)
-if (faults.length === 0 && values.write) write(text)
-console.log(
-  `check-installs: ${tables.reduce((sum, { cells }) => sum + cells, 0)} cells, ${faults.length} failed`,
-)
-process.exitCode = faults.length === 0 ? 0 : 1
+console.log(`check-installs: ${cells} cells, ${faults} failed`)
+process.exitCode = faults === 0 ? 0 : 1
 
 function tarball() {
   if (positionals.length > 0) return path.resolve(positionals[0])
@@ -84,15 +81,15 @@ function tarball() {
   return path.join(place, found ?? fail('npm run package has made no tarball'))
 }
 
-/** Replaces what is between the two marks. */
-function write(tables) {
+/** Replaces what is between the marks of that name. */
+function write(name, table) {
   const file = path.join(root, 'docs/PLATFORMS.md')
   const before = readFileSync(file, 'utf8')
-  const marks = /(<!-- scripts\/check-installs\.mjs -->\n)[\s\S]*(<!-- end -->)/
-  if (!marks.test(before)) fail(`${file} has no place for the tables`)
+  const marks = new RegExp(`(<!-- check-installs: ${name} -->\n)[^]*?(<!-- end -->)`)
+  if (!marks.test(before)) fail(`${file} has no place for the table "${name}"`)
   writeFileSync(
     file,
-    before.replace(marks, (_, begin, end) => `${begin}\n${tables}\n${end}`),
+    before.replace(marks, (_, begin, end) => `${begin}\n${table}\n${end}`),
   )
 }
 

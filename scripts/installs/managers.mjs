@@ -54,7 +54,8 @@ async function tryManager(tools, table, name, { package: wanted, bin, settings, 
   const place = tools.project('manager')
   const variables = {
     npm_config_store_dir: path.join(tools.home, 'pnpm-store'),
-    YARN_CACHE_FOLDER: path.join(tools.home, `yarn-cache-${settings ? 4 : 1}`),
+    // Not kept: Yarn 1 takes any tarball of this name and version for the one it has.
+    YARN_CACHE_FOLDER: path.join(tools.work, `yarn-cache-${settings ? 4 : 1}`),
   }
   if (settings) {
     const all = { ...settings, enableScripts: false, enableTelemetry: false, enableGlobalCache: false }

@@ -2,7 +2,7 @@
 
 export class Table {
   #rows = new Map()
-  faults = []
+  faults = 0
   cells = 0
 
   /** @param {string} title - of the first column. */
@@ -25,7 +25,8 @@ export class Table {
       verdict = (await use()) ?? 'works'
     } catch (error) {
       verdict = 'FAILS'
-      this.faults.push(`${row}, Node ${node}: ${error.message}`)
+      this.faults++
+      console.error(error.message)
     }
     this.put(row, node, verdict)
     console.log(`Node ${node}, ${row}: ${verdict} (${((performance.now() - started) / 1000).toFixed(1)} s)`)
