@@ -9,11 +9,11 @@
 
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import process from 'node:process'
+import { commandIn, fileOf } from './installs/documented.mjs'
 
-const document = readFileSync(new URL('../docs/BUNDLERS.md', import.meta.url), 'utf8')
 process.chdir(process.argv[2] ?? fail('name a project'))
 
 const program = `
@@ -29,6 +29,7 @@ const outcomeOf = (use) => {
 }
 console.log(JSON.stringify([
   outcomeOf(() => Region.allocate(4096).close()),
+  outcomeOf(() => Region.allocate(4096, { shared: true }).close()),
   outcomeOf(() => snapshotState('bundled.state', (out) => out.write('x')).abort()),
 ]))
 `
@@ -36,17 +37,14 @@ writeFileSync('app.mjs', program)
 
 /** With what the document shows: everything works. */
 const documented = {
-  esbuild: ['esbuild', ...commandOf('esbuild').slice(1)],
+  esbuild: ['esbuild', ...commandIn('esbuild').slice(1)],
   rollup: ['rollup', '--config', configurationOf('rollup.config.mjs')],
   webpack: ['webpack', '--config', configurationOf('webpack.config.mjs')],
   vite: ['vite', 'build', '--config', configurationOf('vite.config.mjs')],
 }
 for (const [name, command] of Object.entries(documented)) {
-  const [memory, heap] = outcomesOf(
-    command,
-    name === 'vite' ? ['out/app.mjs', 'out/app.js'] : ['out/app.mjs'],
-  )
-  assert.deepEqual([memory, heap], ['works', 'works'], name)
+  const outcomes = outcomesOf(command, name === 'vite' ? ['out/app.mjs', 'out/app.js'] : ['out/app.mjs'])
+  assert.deepEqual(outcomes, ['works', 'works', 'works'], name)
   console.log(`${name}, external: works`)
 }
 
@@ -101,7 +99,7 @@ const webpack = `export default {
   output: { path: import.meta.dirname + '/out', filename: 'app.cjs' }
 }`
 const bundle = ['webpack', '--config', written('webpack-all.mjs', webpack)]
-assert.deepEqual(outcomesOf(bundle, ['out/app.cjs']), ['works', 'works'])
+assert.deepEqual(outcomesOf(bundle, ['out/app.cjs']), ['works', 'works', 'works'])
 renameSync('node_modules/stillframe', 'node_modules/elsewhere')
 try {
   for (const outcome of JSON.parse(run(process.execPath, ['out/app.cjs'])))
@@ -126,16 +124,9 @@ function run(command, args) {
   return stdout
 }
 
-/** The command that the document shows in the section of that name. */
-function commandOf(bundler) {
-  const shown = new RegExp(`^### ${bundler}\\n\\n\`\`\`sh\\n(.*)\\n\`\`\`$`, 'm').exec(document)
-  return shown?.[1].split(' ') ?? fail(`docs/BUNDLERS.md shows no command of ${bundler}`)
-}
-
 /** Writes the file that the document shows under that name. */
 function configurationOf(name) {
-  const shown = new RegExp(`^\`\`\`js ${name.replaceAll('.', '\\.')}\\n(.*?)^\`\`\`$`, 'ms').exec(document)
-  return written(name, shown?.[1] ?? fail(`docs/BUNDLERS.md shows no ${name}`))
+  return written(name, fileOf(name))
 }
 
 function written(name, text) {

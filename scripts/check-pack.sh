@@ -8,7 +8,8 @@
 # 2. publint and @arethetypeswrong/cli (an ESM-only package) find nothing
 # 3. installed into an empty project, without any script: import, require, types and command line work, stillframe/heap,
 #    its signal, stillframe/metrics and stillframe/s3 too
-# 4. installed on "macOS" by npm, and without a compiler by Yarn and pnpm, which compile what looks as if it wanted it
+# 4. installed on "macOS" by npm, and without a compiler by Yarn (with Plug'n'Play too) and pnpm, which compile what looks as
+#    if it wanted it. scripts/check-installs.mjs does this for a release, with every Node, and in test runners
 # 5. bundled by esbuild, Rollup, webpack and Vite: scripts/check-bundlers.mjs
 # 6. what npm makes of a clone that is installed from git has its addons
 # 7. the same as 3 without the prebuilt addons: a source build from the tarball's own files loads and works
@@ -203,13 +204,18 @@ if [ -z "$quick" ]; then
     env -u CC -u CXX PATH="$work/bin" npm_config_store_dir="$work/store" YARN_CACHE_FOLDER="$work/cache" \
       NODE_EXTRA_CA_CERTS="${NODE_EXTRA_CA_CERTS:-$(npm config get cafile | grep / || true)}" \
       npx --yes "$@" > install.log 2>&1 || { cat install.log >&2; fail "$name cannot install it"; }
-    node smoke.mjs stillframe --heap
+    "${node[@]}" smoke.mjs stillframe --heap
   }
+  node=(node)
   install_by yarn1 yarn@1 add file:./stillframe.tgz
   install_by pnpm9 pnpm@9 add ./stillframe.tgz
   install_by pnpm10 pnpm@10 add ./stillframe.tgz
   export YARN_NODE_LINKER=node-modules YARN_ENABLE_TELEMETRY=0 YARN_ENABLE_IMMUTABLE_INSTALLS=0
   install_by yarn4 @yarnpkg/cli-dist@4.9 add stillframe@file:./stillframe.tgz
+  YARN_NODE_LINKER=pnp
+  node=(node --no-warnings --require ./.pnp.cjs --experimental-loader ./.pnp.loader.mjs)
+  install_by yarn4-pnp @yarnpkg/cli-dist@4.9 add stillframe@file:./stillframe.tgz
+  [ ! -e node_modules/stillframe ] || fail 'this is not Plug’n’Play'
 
   echo '== bundlers'
   mkdir "$work/bundled" && cd "$work/bundled"

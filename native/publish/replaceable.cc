@@ -2,17 +2,22 @@
 
 #include <fcntl.h>
 #include <linux/capability.h>
-#include <linux/stat.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdint>
 
 #include "base/sys.h"
 
 namespace stillframe {
 namespace {
+
+// Attributes of linux/stat.h, which cannot be included beside musl's sys/stat.h: both have the struct.
+constexpr uint64_t kImmutable = 0x10;
+constexpr uint64_t kAppend = 0x20;
+constexpr uint64_t kMountRoot = 0x2000;
 
 bool Examine(int directory_fd, const char* name, struct statx* about) {
   return sys::Statx(directory_fd, name, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH, STATX_BASIC_STATS,
@@ -30,7 +35,7 @@ bool MayActAsOwner() {
 
 bool IsAppendOnly(int directory_fd) {
   struct statx about {};
-  return Examine(directory_fd, "", &about) && (about.stx_attributes & STATX_ATTR_APPEND) != 0;
+  return Examine(directory_fd, "", &about) && (about.stx_attributes & kAppend) != 0;
 }
 
 Status CheckReplaceable(int directory_fd, const std::string& name) {
@@ -39,17 +44,17 @@ Status CheckReplaceable(int directory_fd, const std::string& name) {
   if (!Examine(directory_fd, name.c_str(), &file) || !Examine(directory_fd, "", &directory)) {
     return Success{};
   }
-  if ((file.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0) {
+  if ((file.stx_attributes & kMountRoot) != 0) {
     return SystemFailure("open", EBUSY,
                          "the path names a file that is mounted by itself and cannot be replaced; "
                          "mount its directory into the container instead");
   }
-  if ((file.stx_attributes & (STATX_ATTR_IMMUTABLE | STATX_ATTR_APPEND)) != 0) {
+  if ((file.stx_attributes & (kImmutable | kAppend)) != 0) {
     return SystemFailure("open", EPERM,
                          "the file that has the snapshot's name cannot be replaced, since it is "
                          "immutable or append-only (lsattr shows it, chattr -ia ends it)");
   }
-  if ((directory.stx_attributes & STATX_ATTR_APPEND) != 0) {
+  if ((directory.stx_attributes & kAppend) != 0) {
     return SystemFailure("open", EPERM,
                          "no file in the snapshot's directory can be replaced, since that is "
                          "append-only (chattr -a ends it); choose a new name or another directory");

@@ -7,6 +7,7 @@ import {
   copyFileSync,
   existsSync,
   mkdirSync,
+  readdirSync,
   readFileSync,
   renameSync,
   rmSync,
@@ -70,8 +71,8 @@ export function compile({ name, place, into, majors = nodeMajors, jobs = 2, tool
   const headers = path.join(home, 'headers')
   for (const [index, major] of majors.entries()) {
     // All versions are built in one directory with one name for the headers. What does not know Node is compiled once,
-    // with the flags of the first. make goes by times, and those of the headers are all the same: so the objects of what
-    // does know Node are put aside.
+    // with the flags of the first. make goes by times, and those of the headers are all the same: so the objects of
+    // addons are put aside, and of those of the first that do not know Node each gets a copy.
     link(toolchain.headers(major), headers)
     const addons = index === 0 ? ['stillframe', 'stillframe_heap'] : ['stillframe_heap']
     for (const addon of addons) takeObjects(home, addon, major)
@@ -81,8 +82,10 @@ export function compile({ name, place, into, majors = nodeMajors, jobs = 2, tool
         env: environment,
       })
     gyp('configure', `--nodedir=${headers}`, `--arch=${arch}`)
-    const shared = index === 0 ? [] : sharedParts.map((part) => `--old-file=Release/obj.target/${part}.a`)
-    run('make', ['-C', 'build', 'BUILDTYPE=Release', `-j${jobs}`, ...shared, ...addons], {
+    const shared =
+      index === 0 ? [] : [...sharedParts.map((part) => `${part}.a`), ...shareObjects(home, majors[0])]
+    const old = shared.map((file) => `--old-file=Release/obj.target/${file}`)
+    run('make', ['-C', 'build', 'BUILDTYPE=Release', `-j${jobs}`, ...old, ...addons], {
       cwd: home,
       env: environment,
     })
@@ -116,6 +119,31 @@ function takeObjects(home, addon, major) {
     }
   }
   writeFileSync(mark, String(major))
+}
+
+/** Copies those objects of the first heap addon for which no header of Node was read; their names in obj.target/. */
+function shareObjects(home, first) {
+  const [objects, dependencies] = [0, 1].map((part) =>
+    path.join(home, 'aside', `stillframe_heap-${first}-${part}`),
+  )
+  const release = path.join(home, 'build/Release')
+  const shared = []
+  for (const name of readdirSync(dependencies, { recursive: true })) {
+    if (!name.endsWith('.o.d')) continue
+    // The first line is the command, which names the directory of the headers.
+    const [, ...read] = readFileSync(path.join(dependencies, name), 'utf8').split('\n')
+    if (read.some((line) => line.includes('/headers/'))) continue
+    const object = name.slice(0, -'.d'.length)
+    for (const [from, to] of [
+      [path.join(objects, object), path.join(release, 'obj.target/stillframe_heap', object)],
+      [path.join(dependencies, name), path.join(release, '.deps/Release/obj.target/stillframe_heap', name)],
+    ]) {
+      mkdirSync(path.dirname(to), { recursive: true })
+      copyFileSync(from, to)
+    }
+    shared.push(`stillframe_heap/${object}`)
+  }
+  return shared
 }
 
 /** The variables by which node-gyp and make find the compiler for a target. */

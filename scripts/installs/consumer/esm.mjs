@@ -1,0 +1,6 @@
+import { memoryKeepsItsInstant, objectsKeepTheirInstant, workersWriteSharedRegions } from './check.mjs'
+
+await memoryKeepsItsInstant()
+await objectsKeepTheirInstant()
+await workersWriteSharedRegions()
+console.log('works')
