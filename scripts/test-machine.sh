@@ -115,15 +115,15 @@ unpack() {
   # As mmdebstrap lays /bin and its like out, where packages of that release want them in /usr.
   mmdebstrap --quiet --variant=extract --hook-dir=/usr/share/mmdebstrap/hooks/merged-usr --architectures="$1" \
     --include="$4" "$2" "$3" > "$work/unpack.log" 2>&1 || {
-    tail -20 "$work/unpack.log" >&2
+    tail -n 20 "$work/unpack.log" >&2
     fail "mmdebstrap of $2, $1 failed"
   }
 }
 
-# disk FILE LABEL SIZE DIRECTORY: a disk image with what is in the directory.
+# disk FILE SIZE DIRECTORY: a disk image with what is in the directory.
 disk() {
-  truncate -s "$3" "$1"
-  mkfs.ext4 -q -F -L "$2" -m 0 -E root_owner=0:0 -d "$4" "$1"
+  truncate -s "$2" "$1"
+  mkfs.ext4 -q -F -m 0 -E root_owner=0:0 -d "$3" "$1"
 }
 
 # kernel/vmlinuz and initrd of a machine. The initrd holds busybox, the drivers of the machine's disks, and scripts/machine/init.
@@ -193,7 +193,7 @@ make_debian() {
   printf 'passwd: files\ngroup: files\nhosts: files\n' > "$tree/etc/nsswitch.conf"
   mkdir -p "$tree/srv" "$tree/opt" "$tree/home/tester" "$tree/dev/shm" "$tree/etc/ld.so.conf.d"
   rm -rf "$tree/usr/share/doc" "$tree/usr/share/man" "$tree/usr/share/locale" "$tree/var/lib/apt" "$tree/var/cache/apt"
-  disk "$work/debian.ext4" debian 8G "$tree"
+  disk "$work/debian.ext4" 8G "$tree"
   mv "$work/debian.ext4" "$debian"
   rm -rf "$tree"
 }
@@ -215,7 +215,7 @@ make_modules() {
   mkdir "$tree/bin"
   cp "$headers/node_modules/node-linux-$arch/bin/node" "$tree/bin/"
   rm -f "$aside/modules-$arch"-*.ext4
-  disk "$work/modules.ext4" modules 2G "$tree"
+  disk "$work/modules.ext4" 2G "$tree"
   mv "$work/modules.ext4" "$modules"
   rm -rf "$tree"
 }
@@ -228,7 +228,7 @@ make_addons() {
   echo "== compiling the addons for $arch"
   local aside_name="machine-$arch-$node_major"
   "${cross[@]}" npm_config_nodedir="$headers/node_modules/node-linux-$arch" scripts/build-aside.sh "$aside_name" --arch="$arch" \
-    --nodedir="$headers/node_modules/node-linux-$arch" > "$log" 2>&1 || { tail -40 "$log" >&2; fail 'the addons cannot be compiled'; }
+    --nodedir="$headers/node_modules/node-linux-$arch" > "$log" 2>&1 || { tail -n 40 "$log" >&2; fail 'the addons cannot be compiled'; }
   addons="build-aside/$aside_name/build/Release"
 }
 
@@ -238,7 +238,7 @@ make_cpp() {
   echo "== compiling the C++ tests for $arch"
   [ "$arch" = x64 ] || compiler=("${cross[@]}")
   "${compiler[@]}" make --no-print-directory -f native/test/Makefile FLAVOUR=plain OUT="$PWD/build-native/machine-$arch" \
-    LDFLAGS=-static-libstdc++ -j "$(nproc)" > "$log" 2>&1 || { tail -40 "$log" >&2; fail 'the C++ tests cannot be compiled'; }
+    LDFLAGS=-static-libstdc++ -j "$(nproc)" > "$log" 2>&1 || { tail -n 40 "$log" >&2; fail 'the C++ tests cannot be compiled'; }
   cpp="build-native/machine-$arch/stillframe_test"
 }
 
@@ -255,7 +255,7 @@ make_checkout() {
   cp scripts/machine/run "$tree/machine/run"
   chmod 755 "$tree/machine/run"
   declare -p mode command arguments user sysctls seconds > "$tree/machine/settings"
-  disk "$work/checkout.ext4" checkout 2G "$tree"
+  disk "$work/checkout.ext4" 2G "$tree"
   rm -rf "$tree"
 }
 
@@ -276,8 +276,11 @@ boot() {
       accel=(qemu-system-aarch64 -machine virt -accel 'tcg,thread=multi' -cpu neoverse-n1)
       ;;
   esac
-  for name in "$debian" "$modules" "$work/checkout.ext4"; do
-    [ ! -e "$name" ] || disks+=(-drive "file=$name,format=raw,if=virtio,snapshot=on,cache=unsafe")
+  for name in "debian=$debian" "modules=$modules" "checkout=$work/checkout.ext4"; do
+    # There is no checkout yet for a machine that is only asked whether it boots.
+    [ -e "${name#*=}" ] || continue
+    disks+=(-drive "id=${name%%=*},file=${name#*=},format=raw,if=none,snapshot=on,cache=unsafe"
+      -device "virtio-blk-pci,drive=${name%%=*},serial=${name%%=*}")
   done
   : > "$work/output"
   : > "$work/status"
@@ -305,13 +308,13 @@ choose_accelerator() {
   [[ "$machine" == x64* ]] || return 0
   [ -r /dev/kvm ] && [ -w /dev/kvm ] || return 0
   local verdict="$aside/kvm-$machine"
-  if [ "$(head -1 "$verdict" 2> /dev/null)" != "$(< /proc/sys/kernel/random/boot_id)" ]; then
+  if [ "$(head -n 1 "$verdict" 2> /dev/null)" != "$(< /proc/sys/kernel/random/boot_id)" ]; then
     echo '== trying KVM'
     boot kvm 30 stillframe.probe
     wait_for_machine || true
     { cat /proc/sys/kernel/random/boot_id; grep -q 'machine: probe passed' "$work/console" && echo kvm || echo tcg; } > "$verdict"
   fi
-  accelerator="$(tail -1 "$verdict")"
+  accelerator="$(tail -n 1 "$verdict")"
 }
 
 describe_accelerator() {
@@ -342,10 +345,10 @@ for machine in "${machines[@]}"; do
   ended=0
   wait_for_machine || ended=$?
   wait "$follow" || true
-  status="$(tail -1 "$work/status")"
+  status="$(tail -n 1 "$work/status")"
   cp "$work/console" "$aside/console-$machine.log"
   if [ -z "$status" ]; then
-    tail -30 "$work/console" "$work/qemu.log" >&2
+    tail -n 30 "$work/console" "$work/qemu.log" >&2
     status="none: qemu ended with $ended; its console is $aside/console-$machine.log"
   fi
   echo "== $machine: status $status after $((SECONDS - started)) s"
