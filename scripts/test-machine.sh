@@ -2,7 +2,8 @@
 # Runs tests under another kernel, or on another processor: boots a small Debian in qemu-system, with this checkout in it.
 #
 #   npm run test:machine -- arm64 test/api            the suite, or the parts that vitest's arguments name
-#   npm run test:machine -- --smoke arm64             each engine once, restore, the heap; and what `stillframe doctor` says
+#   npm run test:machine -- --smoke arm64             each engine once, restore, the heap; and what `stillframe doctor` says;
+#                                                     with --all behind it, an engine that cannot be used is a failure
 #   npm run test:machine -- --table x64-6.1 arm64     every engine as root and as a user: rows for docs/PLATFORMS.md
 #   npm run test:machine -- --cpp arm64 --gtest_brief=1    the C++ tests, with these arguments
 #   npm run test:machine -- --run 'uname -a' x64-6.1  any command of bash, in the checkout
@@ -79,7 +80,10 @@ while [ $# -gt 0 ]; do
 done
 [ ${#machines[@]} -gt 0 ] || fail 'which machine? -h lists them'
 [ "$(uname -m)" = x86_64 ] || fail 'needs x64: the addons for arm64 are cross compiled'
-for tool in qemu-system-x86_64 qemu-system-aarch64 mmdebstrap mkfs.ext4 depmod cpio xz aarch64-linux-gnu-g++; do
+needed=(mmdebstrap mkfs.ext4 depmod cpio xz)
+[[ " ${machines[*]}" != *' x64'* ]] || needed+=(qemu-system-x86_64)
+[[ " ${machines[*]}" != *' arm64'* ]] || needed+=(qemu-system-aarch64 aarch64-linux-gnu-g++)
+for tool in "${needed[@]}"; do
   command -v "$tool" > /dev/null || fail "needs $tool (Debian's packages are named by -h)"
 done
 [ -f dist/index.js ] && [ -f build/Release/stillframe.node ] || fail 'needs dist/ and build/Release (npm ci)'
@@ -89,7 +93,8 @@ mkdir -p "$aside"
 work="$(mktemp -d "$aside/run.XXXXXX")"
 qemu=
 clean_up() {
-  [ -z "$qemu" ] || kill -KILL "$qemu" 2> /dev/null || true
+  # With what `timeout` has started: they are a group.
+  [ -z "$qemu" ] || kill -KILL -- "-$qemu" 2> /dev/null || true
   wait
   rm -rf "$work"
 }
