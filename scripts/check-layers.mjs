@@ -79,6 +79,7 @@ const houses = [
         'host',
         'hostile',
         'large',
+        'machine',
         'package',
         'report',
         'restore',

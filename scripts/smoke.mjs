@@ -2,10 +2,10 @@
 // One snapshot and one restore with every engine that this machine has, and some JavaScript state: the shortest proof
 // that a build or an installation works. Not a test of promises; those are in test/.
 //
-//   node scripts/smoke.mjs [MODULE] [--heap]
+//   node scripts/smoke.mjs [MODULE] [--heap] [--all]
 //
 // MODULE is a path to a built index.js, or a package name (default: stillframe). Where stillframe/heap has no addon for
-// this version of Node, it is left out; with --heap that is a failure.
+// this version of Node, it is left out; with --heap that is a failure. So is, with --all, an engine that cannot be used here.
 
 import assert from 'node:assert/strict'
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
@@ -17,7 +17,7 @@ import { pathToFileURL } from 'node:url'
 import { parseArgs } from 'node:util'
 
 const { values: options, positionals } = parseArgs({
-  options: { heap: { type: 'boolean' } },
+  options: { heap: { type: 'boolean' }, all: { type: 'boolean' } },
   allowPositionals: true,
 })
 const [wanted = 'stillframe'] = positionals
@@ -29,10 +29,12 @@ const heap = await import(
   built ? pathToFileURL(path.resolve(wanted, '../heap/index.js')).href : `${wanted}/heap`
 )
 
-const engines = Object.entries(capabilities().engines)
+const { engines: probed } = capabilities()
+const engines = Object.entries(probed)
   .filter(([, engine]) => engine.available)
   .map(([name]) => name)
 assert(engines.includes('fork'), 'the fork engine works on every Linux')
+if (options.all) assert.deepEqual(engines, Object.keys(probed), 'every engine can be used')
 
 const { available: withHeap, reason: whyNot } = capabilities().heap
 assert(withHeap || !options.heap, whyNot)

@@ -28,6 +28,13 @@
 namespace stillframe {
 namespace {
 
+// Write protection came to arm64 later than protection of pages that were never touched.
+#if defined(__aarch64__)
+constexpr const char* kProtectsSince = "Linux 6.10";
+#else
+constexpr const char* kProtectsSince = "Linux 6.4";
+#endif
+
 constexpr timespec kBreath{0, 1'000'000};
 // How often in a row faults that cannot be read are taken for trouble that passes.
 constexpr int kUnreadInPassing = 100;
@@ -50,11 +57,15 @@ std::string WhyNot(int error, FaultVariant variant) {
            "vm.unprivileged_userfaultfd=1, or access to /dev/userfaultfd; or say kernelWrites: "
            "false";
   }
-  if (error == EPERM) return "a seccomp filter or a security module does not allow userfaultfd";
+  if (error == EPERM) {
+    return "userfaultfd is not allowed: by a seccomp filter, by a security module or, before Linux "
+           "5.11, by vm.unprivileged_userfaultfd=0";
+  }
   if (error == ENOSYS)
     return "the kernel has no userfaultfd (CONFIG_USERFAULTFD), or a filter hides it";
   if (error == EINVAL)
-    return "this kernel's userfaultfd cannot protect never-touched pages (Linux 6.4 or newer)";
+    return std::string("this kernel's userfaultfd cannot protect never-touched pages (") +
+           kProtectsSince + " or newer)";
   return "userfaultfd failed with errno " + std::to_string(error);
 }
 
@@ -89,6 +100,11 @@ Feature Userfaultfd::Probe(FaultVariant variant) {
   const int error = fd.valid() ? Negotiate(fd.get(), variant) : fd.get();
   feature.available = error >= 0;
   if (!feature.available) feature.reason = WhyNot(-error, variant);
+  if (error == -EPERM && variant == FaultVariant::kThread) {
+    // Nobody is to ask for a right that would be of no use on this kernel.
+    const Feature without_right = Probe(FaultVariant::kSignal);
+    if (!without_right.available) feature.reason = without_right.reason;
+  }
   feature.passing = error == -EMFILE || error == -ENFILE || error == -ENOMEM || error == -EINTR;
   return feature;
 }

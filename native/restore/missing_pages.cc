@@ -38,7 +38,11 @@ int Open() {
 
 std::string WhyNot(int error) {
   const std::string what = "memory that is filled when it is touched needs userfaultfd: ";
-  if (error == EPERM) return what + "a seccomp filter or a security module does not allow it";
+  if (error == EPERM) {
+    return what +
+           "it is not allowed by a seccomp filter, by a security module or, before Linux 5.11, by "
+           "vm.unprivileged_userfaultfd=0";
+  }
   if (error == ENOSYS)
     return what + "the kernel has none (CONFIG_USERFAULTFD), or a filter hides it";
   return what + "it failed with errno " + std::to_string(error);

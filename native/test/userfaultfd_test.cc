@@ -5,6 +5,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "freeze/userfaultfd.h"
 #include "memory/page.h"
 #include "test/engine_fixture.h"
 #include "test/image_fixture.h"
@@ -67,6 +68,18 @@ TEST_P(Userfaultfd, WhatIsToBeTriedAgainForEverIsAFailureAndNoLoop) {
   FaultScope::Fail("ioctl", 1, GetParam().error_number, true);
   EXPECT_FALSE(capture_->Freeze().ok());
   WriteAll();
+}
+
+// As on Linux 6.1, for a user without privileges.
+TEST(UserfaultfdThread, IsNotPromisedForARightThatWouldBeOfNoUse) {
+  const FaultScope faults;
+  FaultScope::Fail("userfaultfd", 1, EPERM);
+  FaultScope::Fail("openat", 1, EACCES);
+  FaultScope::Fail("ioctl", 1, EINVAL, true);
+  const Feature feature = stillframe::Userfaultfd::Probe(FaultVariant::kThread);
+  EXPECT_FALSE(feature.available);
+  EXPECT_NE(feature.reason.find("cannot protect never-touched pages"), std::string::npos)
+      << feature.reason;
 }
 
 TEST(UserfaultfdThread, ThatCannotReadFaultsGivesUpSoThatWritesGoOn) {

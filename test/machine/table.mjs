@@ -1,0 +1,210 @@
+#!/usr/bin/env node
+// What works under this kernel, on this processor, for this user: one row of the table in docs/PLATFORMS.md. Each cell is
+// tried, and each refusal has to be one that is said beforehand.
+//
+//   node test/machine/table.mjs WHO        WHO is what the row says of the user
+//
+// It runs in the checkout as it is, with the package in dist/. Below the row it prints why what does not work is refused.
+// Exit status 1 if a variant that is said to work does not, if one that is said not to work is taken or refused for another
+// reason, or if 'auto' does not take the best of what works.
+
+import assert from 'node:assert/strict'
+import { closeSync, mkdtempSync, openSync, readSync, rmSync, writeFileSync } from 'node:fs'
+import os from 'node:os'
+import path from 'node:path'
+import process from 'node:process'
+import { capabilities, Region, restore, snapshot } from 'stillframe'
+import { readValues, snapshotState } from 'stillframe/heap'
+import { allVariants, optionsOf, whyNot } from '../support/variants.mjs'
+
+const [who = 'this user'] = process.argv.slice(2)
+const pages = 600 // more than a unit of 2 MiB, with pages of 4 KiB
+const { kernel, pageSize, features, heap } = capabilities()
+const directory = mkdtempSync(path.join(os.tmpdir(), 'stillframe-table-'))
+
+/** @type {string[]} */
+const notes = []
+/** @type {string[]} */
+const faults = []
+
+try {
+  const cells = []
+  for (const variant of allVariants) {
+    cells.push(await cell(variant, whyNot(variant), () => kept(variant, optionsOf[variant])))
+  }
+  for (const kernelWrites of [true, false]) {
+    cells.push(await cell(`auto, kernelWrites: ${kernelWrites}`, undefined, () => automatic(kernelWrites)))
+  }
+  cells.push(await cell('recording', whyNot('userfaultfd thread'), recorded))
+  cells.push(await cell('lazy restore', reasonOf('userfaultfd_missing'), lazilyRestored))
+  cells.push(await cell('stillframe/heap', heap.available ? undefined : heap.reason, stateKept))
+
+  const [, release, machine] = kernel.split(' ')
+  console.log(`| ${machine}, ${pageSize / 1024} KiB | ${release} | ${who} | ${cells.join(' | ')} |`)
+  for (const note of notes) console.log(`    ${note}`)
+  for (const fault of faults) console.log(`FAILED  ${fault}`)
+  process.exitCode = faults.length > 0 ? 1 : 0
+} finally {
+  rmSync(directory, { recursive: true, force: true })
+}
+
+/**
+ * @param {string} name
+ * @param {string | undefined} reason why it should not work, as it is said beforehand
+ * @param {() => Promise<string>} attempt resolves with the cell
+ */
+async function cell(name, reason, attempt) {
+  try {
+    const found = await attempt()
+    if (reason !== undefined) faults.push(`${name}: works, and is said not to: ${reason}`)
+    return found
+  } catch (error) {
+    const { code, message } = /** @type {NodeJS.ErrnoException} */ (error)
+    if (reason === undefined) {
+      faults.push(`${name}: ${/** @type {Error} */ (error).stack}`)
+    } else if (code !== 'ERR_STILLFRAME_ENGINE_UNAVAILABLE' || !message.includes(reason)) {
+      faults.push(`${name}: refused with ${code}, ${message}; said beforehand was: ${reason}`)
+    }
+    notes.push(`${name}: ${message}`)
+    return '–'
+  }
+}
+
+/** @param {string} feature */
+function reasonOf(feature) {
+  const { available, reason } = features[feature] ?? { available: false, reason: 'not known' }
+  return available ? undefined : reason
+}
+
+/** A region and what is in it: pages that were written, and some that never were. */
+function filledRegion() {
+  const region = Region.allocate(pages * pageSize)
+  const bytes = new Uint8Array(region.buffer)
+  const words = new Uint32Array(region.buffer, 0, ((pages - 8) * pageSize) / 4)
+  for (let i = 0; i < words.length; i++) words[i] = Math.imul(i, 2654435761)
+  return { region, bytes, expected: Buffer.from(bytes) }
+}
+
+/**
+ * The bytes of the call's instant, while all of them are overwritten: by JavaScript and, where the options allow for it, by
+ * the kernel.
+ *
+ * @param {string} name
+ * @param {import('stillframe').SnapshotOptions} options
+ */
+async function kept(name, options) {
+  const { region, bytes, expected } = filledRegion()
+  const file = path.join(directory, `${name}.sf`)
+  const source = path.join(directory, 'kernel-writes')
+  writeFileSync(source, Buffer.alloc(64 * pageSize, 0x77))
+  const descriptor = openSync(source, 'r')
+  try {
+    const running = snapshot(region, file, options)
+    bytes.fill(0xee, 0, bytes.length / 2)
+    if (options.kernelWrites !== false) {
+      assert.equal(readSync(descriptor, bytes, bytes.length / 2, 64 * pageSize, 0), 64 * pageSize)
+      // Pages that were never touched.
+      assert.equal(readSync(descriptor, bytes, (pages - 4) * pageSize, pageSize, 0), pageSize)
+    }
+    bytes.fill(0xee, bytes.length / 2)
+    const result = await running.done
+    if (options.engine !== undefined && options.engine !== 'auto') assert.equal(result.engine, options.engine)
+    await sameBytes(file, expected)
+    assert(
+      bytes.every((byte) => byte === 0xee),
+      'what was written stays',
+    )
+    return options.engine === undefined
+      ? result.engine === 'userfaultfd'
+        ? `userfaultfd (${result.faultHandling})`
+        : result.engine
+      : 'works'
+  } finally {
+    closeSync(descriptor)
+    region.close()
+  }
+}
+
+/**
+ * @param {string} file
+ * @param {Buffer} expected
+ */
+async function sameBytes(file, expected) {
+  for (const mode of /** @type {const} */ (['map', 'copy'])) {
+    const restored = await restore(file, { mode })
+    const memory = restored.regions['main']?.buffer ?? new ArrayBuffer(0)
+    assert(Buffer.from(memory).equals(expected), `mode ${mode} gives the bytes of the call's instant`)
+    restored.close()
+  }
+}
+
+/**
+ * The engine that 'auto' takes, which has to be the first in the order of docs/ENGINES.md that works here.
+ *
+ * @param {boolean} kernelWrites
+ */
+async function automatic(kernelWrites) {
+  const order = kernelWrites
+    ? /** @type {const} */ (['userfaultfd thread', 'fork'])
+    : /** @type {const} */ (['userfaultfd signal', 'mprotect', 'fork'])
+  const best = order.find((variant) => whyNot(variant) === undefined)
+  const taken = await kept('auto', { kernelWrites })
+  assert.equal(taken, best?.replace(/ (.*)/, ' ($1)'), 'the best engine that works here')
+  return taken
+}
+
+/** A second frame that looks for changes in little more than what was written, since that is known. */
+async function recorded() {
+  const { region, bytes } = filledRegion()
+  try {
+    const first = path.join(directory, 'first.sf')
+    const second = path.join(directory, 'second.sf')
+    await snapshot(region, first, { trackChanges: true, kernelWrites: true }).done
+    bytes[0] ^= 0xff
+    const expected = Buffer.from(bytes)
+    const { scannedBytes } = await snapshot(region, second, {
+      parent: first,
+      trackChanges: true,
+      kernelWrites: true,
+    }).done
+    await sameBytes(second, expected)
+    if (scannedBytes < bytes.length) return 'works'
+    throw unavailable(whyNot('userfaultfd thread') ?? 'no reason is given')
+  } finally {
+    region.close()
+  }
+}
+
+/** Without a record all is read again: that is no error, and the reason is the engine's. @param {string} reason */
+function unavailable(reason) {
+  return Object.assign(new Error(`all memory is compared: ${reason}`), {
+    code: 'ERR_STILLFRAME_ENGINE_UNAVAILABLE',
+  })
+}
+
+async function lazilyRestored() {
+  const { region, expected } = filledRegion()
+  const file = path.join(directory, 'lazy.sf')
+  await snapshot(region, file, { engine: 'fork' }).done
+  region.close()
+  const restored = await restore(file, { mode: 'lazy' })
+  const memory = new Uint8Array(restored.regions['main']?.buffer ?? new ArrayBuffer(0))
+  // The last byte that is not zero first, while nothing has been filled but in the background.
+  const last = (pages - 8) * pageSize - 1
+  assert.equal(memory[last], expected[last])
+  assert(Buffer.from(memory).equals(expected), 'all bytes of the frame')
+  restored.close()
+  return 'works'
+}
+
+async function stateKept() {
+  const state = new Map([['count', 1]])
+  const file = path.join(directory, 'state.values')
+  const running = snapshotState(file, (out) => out.value(state))
+  await running.done
+  state.set('count', 2)
+  const values = []
+  for await (const value of readValues(file)) values.push(value)
+  assert.deepEqual(values, [new Map([['count', 1]])])
+  return 'works'
+}
