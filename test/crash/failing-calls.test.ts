@@ -15,7 +15,7 @@ const inDirectory = useTemporaryDirectory()
 let directory = ''
 const inMemory = (): void => {
   directory = inDirectory()
-  if (process.getuid?.() !== 0) return
+  if (process.getuid?.() !== 0 || process.env['STILLFRAME_TEST_FILESYSTEM'] !== undefined) return
   directory = inDirectory('tmpfs')
   mountTmpfs(directory, 64 << 20)
 }
