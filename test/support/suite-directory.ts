@@ -8,6 +8,7 @@ import { chmodSync, existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { stillOpenPrefix } from './hidden-files.js'
 
 /** Of vitest: called before the first test; what it returns, after the last. */
 export default function setup(): () => void {
@@ -21,6 +22,9 @@ export default function setup(): () => void {
     stopS3Server()
     // npm, on newer versions of Node, keeps there what it has compiled.
     rmSync(join(directory, 'node-compile-cache'), { recursive: true, force: true })
+    for (const name of readdirSync(directory)) {
+      if (name.startsWith(stillOpenPrefix)) rmSync(join(directory, name), { recursive: true, force: true })
+    }
     const left = readdirSync(directory, { recursive: true })
     rmSync(directory, { recursive: true, force: true })
     if (left.length === 0) return
