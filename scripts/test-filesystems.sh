@@ -9,21 +9,21 @@
 #
 # Of the kernel: ext4, ext4-nojournal, ext2, xfs, btrfs, overlay (over ext4), tmpfs, ramfs, vfat, exfat, f2fs, nfs (version 4,
 # served by this machine) and 9p (served by diod). By FUSE: bare-fuse (test/support/fixtures/bare_filesystem.c, which can do as
-# little as possible, and tells no free space), fuse2fs, fuse-overlayfs, bindfs, sshfs (to sftp-server, without ssh), exfat-fuse,
-# fusefat and ntfs-3g. What this machine cannot mount is named with the reason. The summary has a line for each: how many tests
+# little as possible, and tells no free space), fuse2fs, fuse-overlayfs, bindfs, sshfs (to sftp-server, without ssh), exfat-fuse
+# and ntfs-3g. What this machine cannot mount is named with the reason. The summary has a line for each: how many tests
 # passed, failed and were skipped, and why.
 #
 # Each has a process and a mount namespace of its own, so that nothing stays mounted or running, however this ends. Disks are
 # sparse images of 3 GiB, gone afterwards; tests get a second filesystem of the same kind, of 600 MiB, in order to fill it.
 # A filesystem has half an hour (--minutes N). The whole output of vitest is in build-aside/filesystems/. Needs root, and of
 # Debian's packages: xfsprogs, btrfs-progs, dosfstools, exfatprogs, f2fs-tools, fuse3, libfuse3-dev, pkg-config, gcc, fuse2fs,
-# fuse-overlayfs, bindfs, sshfs, openssh-sftp-server, exfat-fuse, fusefat, ntfs-3g, nfs-kernel-server, diod: for each filesystem
+# fuse-overlayfs, bindfs, sshfs, openssh-sftp-server, exfat-fuse, ntfs-3g, nfs-kernel-server, diod: for each filesystem
 # its own only.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 readonly all=(ext4 ext4-nojournal ext2 xfs btrfs overlay tmpfs ramfs vfat exfat f2fs nfs 9p
-  bare-fuse fuse2fs fuse-overlayfs bindfs sshfs exfat-fuse fusefat ntfs-3g)
+  bare-fuse fuse2fs fuse-overlayfs bindfs sshfs exfat-fuse ntfs-3g)
 
 names=()
 tests=(test/crash test/restore test/archive)
@@ -187,14 +187,11 @@ make() {
       tool mkfs.exfat exfatprogs
       image
       attempt mkfs.exfat "$disk"
-      by_fuse mount.exfat-fuse -d -o umask=077,allow_other,default_permissions "$disk" "$mountpoint"
-      ;;
-    fusefat)
-      tool fusefat fusefat
-      tool mkfs.vfat dosfstools
-      image
-      attempt mkfs.vfat -F 32 "$disk"
-      by_fuse fusefat -f -o rw+,allow_other "$disk" "$mountpoint"
+      # It takes block devices only.
+      local device
+      device="$(losetup --find --show "$disk")"
+      by_fuse mount.exfat-fuse -d -o umask=077,allow_other "$device" "$mountpoint"
+      losetup --detach "$device" # with the end of the server
       ;;
     ntfs-3g)
       tool ntfs-3g ntfs-3g

@@ -1,6 +1,6 @@
 /** What the filesystem of a directory can do, of that which tests ask for. */
 
-import { closeSync, constants, linkSync, openSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { closeSync, constants, linkSync, openSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { snapshot } from 'stillframe'
 import { clearFaults, injectFault } from './faults.mjs'
@@ -46,23 +46,10 @@ export async function putsBack(directory) {
   if (hasLinks(directory)) return true
   const file = join(directory, 'replaced')
   await snapshot(new Uint8Array(1), file, { durable: false }).done
-  injectFault('renameat2', 1000, 'EIO')
+  injectFault('linkat', 1000, 'EIO')
   await snapshot(new Uint8Array(1), file, { durable: false }).done
-  const { renameat2 } = clearFaults()
+  const { linkat } = clearFaults()
   rmSync(file)
-  // One that does not replace, and the exchange. Without either a plain one follows.
-  return renameat2 === 2
-}
-
-/**
- * Whether the mode of a file is the one that it was given (not on FAT, where all have the one of the mount).
- *
- * @param {string} directory
- */
-export function hasModes(directory) {
-  const file = join(directory, 'with-a-mode')
-  writeFileSync(file, '', { mode: 0o600 })
-  const { mode } = statSync(file)
-  rmSync(file)
-  return (mode & 0o777) === 0o600
+  // The new file asks for a link first. The old one does only where they could not be exchanged.
+  return linkat === 1
 }

@@ -4,17 +4,18 @@
  */
 
 import { spawnSync } from 'node:child_process'
-import { chmodSync, existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { stillOpenPrefix } from './hidden-files.js'
+import { openToOthers } from './modes.js'
 
 /** Of vitest: called before the first test; what it returns, after the last. */
 export default function setup(): () => void {
   const directory = mkdtempSync(join(tmpdir(), 'stillframe-suite-'))
   // Some tests become another user.
-  chmodSync(directory, 0o755)
+  openToOthers(directory, 0o755)
   process.env['TMPDIR'] = directory
   // Tests change the other one for themselves.
   process.env['STILLFRAME_SUITE_DIRECTORY'] = directory

@@ -1,12 +1,13 @@
 /** Directories for the files of tests, gone afterwards. */
 
 import { spawnSync } from 'node:child_process'
-import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { afterAll, afterEach, beforeEach } from 'vitest'
 import { clearFixtures } from './fixture.js'
 import { isOfOpenFile, stillOpenPrefix } from './hidden-files.js'
+import { openToOthers } from './modes.js'
 
 /**
  * Makes a directory before each test of the file, and removes it afterwards with what was mounted in it. What the test and
@@ -19,10 +20,10 @@ export function useTemporaryDirectory(): (name?: string) => string {
   const usual = process.env['TMPDIR']
   beforeEach(() => {
     outer = mkdtempSync(join(tmpdir(), 'stillframe-test-'))
-    chmodSync(outer, 0o755)
+    openToOthers(outer, 0o755)
     mkdirSync(join(outer, 'files'))
     mkdirSync(join(outer, 'tmp'))
-    chmodSync(join(outer, 'tmp'), 0o1777)
+    openToOthers(join(outer, 'tmp'), 0o1777)
     process.env['TMPDIR'] = join(outer, 'tmp')
   })
   afterEach(async () => {
