@@ -1,6 +1,6 @@
 /** What the filesystem of a directory can do, of that which tests ask for. */
 
-import { closeSync, constants, linkSync, openSync, rmSync, writeFileSync } from 'node:fs'
+import { closeSync, constants, linkSync, openSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { snapshot } from 'stillframe'
 import { clearFaults, injectFault } from './faults.mjs'
@@ -52,4 +52,17 @@ export async function putsBack(directory) {
   rmSync(file)
   // The new file asks for a link first. The old one does only where they could not be exchanged.
   return linkat === 1
+}
+
+/**
+ * The mode that a file has which is made for its owner only: on FAT and its like all files have that of the mount.
+ *
+ * @param {string} directory
+ */
+export function privateMode(directory) {
+  const file = join(directory, 'with-a-mode')
+  writeFileSync(file, '', { mode: 0o600 })
+  const { mode } = statSync(file)
+  rmSync(file)
+  return mode & 0o777
 }
