@@ -252,7 +252,7 @@ inside() {
   mount -o remount,size=600M "$here/small.mount" 2> /dev/null || true
   export TMPDIR="$here/large.mount" STILLFRAME_TEST_FILESYSTEM="$name" STILLFRAME_TEST_SMALL_DISK="$here/small.mount"
   if $table; then
-    timeout --kill-after=20 "${minutes}m" node test/filesystems/row.mjs || status=$?
+    timeout --kill-after=20 "${minutes}m" node test/filesystems/row.mjs "$TMPDIR" "$name" || status=$?
   else
     # As CI does: on a machine that is shared, one of hundreds of chosen moments may be missed.
     timeout --kill-after=20 "${minutes}m" npx vitest run --no-color --retry 1 "${tests[@]}" || status=$?
@@ -269,6 +269,7 @@ count() {
 
 summary=()
 failures=0
+! $table || node test/filesystems/row.mjs --head
 for name in "${names[@]}"; do
   $table || echo "== $name"
   here="$work/$name"
