@@ -31,6 +31,8 @@ const ways = [
   { way: 'fork', disabled: '', of: hangs, ends: both },
   { way: 'mprotect', disabled: '', of: hangs.slice(0, 1), ends: ['stall'] },
   { way: 'fork', disabled: 'o_tmpfile', of: hangs.slice(1, 3), ends: ['stall'] },
+  // Nothing could be put back there.
+  { way: 'fork', disabled: 'o_tmpfile,link,exchange', of: hangs.slice(2, 3), ends: ['stall'] },
   { way: 'state', disabled: '', of: hangs.slice(1, 3), ends: ['stall'] },
 ]
 
