@@ -75,6 +75,7 @@ const houses = [
         'consistency',
         'crash',
         'engines',
+        'filesystems',
         'heap',
         'host',
         'hostile',

@@ -4,7 +4,7 @@
  */
 
 import { constants } from 'node:fs'
-import { lstat, mkdir, mkdtemp, open, readdir, rm } from 'node:fs/promises'
+import { type FileHandle, lstat, mkdir, mkdtemp, open, readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import process from 'node:process'
 import { loadAddon } from '../addon/load.js'
@@ -14,6 +14,7 @@ import { lockNow, tryLock } from '../files/file-lock.js'
 const prefix = 'stillframe-spool-'
 /** Beside the directory that is used, so that it can have any names in it. */
 const lockName = 'lock'
+const filesName = 'files'
 
 export interface Spool {
   readonly directory: string
@@ -31,13 +32,12 @@ export async function makeSpool(parent: string): Promise<Spool> {
     const lock = await open(path, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, 0o600)
     // Nobody else has it: whoever finds it looks at it only when it is locked, or was.
     tryLock(lock, path, 'exclusive')
-    const directory = join(top, 'files')
+    const directory = join(top, filesName)
     await mkdir(directory, 0o700)
     return {
       directory,
       async remove() {
-        await rm(top, { recursive: true, force: true })
-        await lock.close()
+        await removeAll(top, lock)
       },
     }
   } catch (error) {
@@ -56,7 +56,18 @@ async function removeAbandoned(parent: string): Promise<void> {
     const path = join(directory, lockName)
     const lock = await lockNow(path, constants.O_RDWR, 'exclusive').catch(() => 'not there' as const)
     if (typeof lock === 'string') continue
-    await rm(directory, { recursive: true, force: true }).catch(() => {})
+    await removeAll(directory, lock).catch(() => {})
+  }
+}
+
+/** The lock is closed in any case. */
+async function removeAll(top: string, lock: FileHandle): Promise<void> {
+  try {
+    await rm(join(top, filesName), { recursive: true, force: true })
+    await rm(join(top, lockName), { force: true })
+  } finally {
     await lock.close()
   }
+  // FUSE and NFS keep a name for what was removed while it is open, FUSE for a moment longer.
+  await rm(top, { recursive: true, force: true, maxRetries: 5 })
 }

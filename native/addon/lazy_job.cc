@@ -152,8 +152,10 @@ Napi::Value AdoptLazily(const Napi::CallbackInfo& info) {
         .Value("region", RegionHandle::Wrap(env, region.memory))
         .object();
   };
+  const napi_value info_of_image = DescribeImage(env, lazy->image());
+  lazy->Adopt();
   return {env, ObjectBuilder(env)
-                   .Value("info", DescribeImage(env, lazy->image()))
+                   .Value("info", info_of_image)
                    .Bool("mapped", false)
                    .Value("sections", ArrayOf(env, lazy->regions(), describe))
                    .Value("cancel", Closure<LazyHandle, &LazyHandle::OnCancel>(env, handle))

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdio>
 
 #include "base/disabled_steps.h"
 #include "publish/replaceable.h"
@@ -38,6 +39,12 @@ Failure Exists() {
       SystemFailure("linkat", EEXIST, "a file of this name exists and overwrite is false");
   failure.code = FailureCode::kExists;
   return failure;
+}
+
+std::string Octal(mode_t mode) {
+  char text[16];
+  snprintf(text, sizeof text, "0o%03o", static_cast<unsigned>(mode));
+  return text;
 }
 
 Failure GivenUp() {
@@ -85,10 +92,7 @@ Result<TargetFile> TargetFile::Open(const std::string& path, const TargetOptions
   Status created = StepDisabled("o_tmpfile") ? target.CreateNamed() : target.CreateNameless();
   if (!created.ok()) return created.failure();
 
-  // Exactly the mode that was asked for, whatever the umask.
-  if (const int error = sys::Fchmod(target.fd(), options.mode); error < 0) {
-    return SystemFailure("fchmod", -error, "cannot set the mode of the snapshot file");
-  }
+  if (Status mode = target.SetMode(); !mode.ok()) return mode.failure();
   if (!StepDisabled("o_direct")) {
     const int flags = sys::Fcntl(target.fd(), F_GETFL, 0);
     // A filesystem that does not take it says so here or at the first write; both are fine.
@@ -98,6 +102,30 @@ Result<TargetFile> TargetFile::Open(const std::string& path, const TargetOptions
 }
 
 TargetFile::~TargetFile() { RemoveTemporary(); }
+
+// FAT and its like have one mode for all files; some of them refuse another one, some pass over it.
+Status TargetFile::SetMode() const {
+  constexpr mode_t kOfOthers = 077;
+  constexpr int kHasNone[] = {-EPERM, -EOPNOTSUPP, -ENOSYS, -EINVAL};
+  // Exactly the mode that was asked for, whatever the umask.
+  const int set = sys::Fchmod(fd(), options_.mode);
+  const bool may_have_none =
+      std::find(std::begin(kHasNone), std::end(kHasNone), set) != std::end(kHasNone);
+  if (set < 0 && !may_have_none) {
+    return SystemFailure("fchmod", -set, "cannot set the mode of the snapshot file");
+  }
+  struct stat about {};
+  if (const int error = sys::Fstat(fd(), &about); error < 0) {
+    return SystemFailure("fstat", -error,
+                         "cannot examine the file made in the snapshot's directory");
+  }
+  if ((about.st_mode & kOfOthers & ~options_.mode) == 0) return Success{};
+  return SystemFailure("fchmod", EPERM,
+                       "the file would not be as private as its mode asks: this filesystem gives "
+                       "all files the mode " +
+                           Octal(about.st_mode & 0777) +
+                           "; mount it with umask=077, or allow that mode (option mode)");
+}
 
 Status TargetFile::CheckTarget() const {
   struct stat about {};
@@ -248,7 +276,7 @@ int TargetFile::RenameOverPlaceholder() {
   return error;
 }
 
-Result<TargetFile::Naming> TargetFile::GiveName() {
+Result<TargetFile::Naming> TargetFile::GiveName(PublishTurn* turn) {
   // The target may come and go between two of our calls: a bounded number of rounds.
   for (int tries = 0; tries < kNameTries; tries++) {
     int error = LinkTarget();
@@ -264,7 +292,10 @@ Result<TargetFile::Naming> TargetFile::GiveName() {
     if (error == 0) return Naming::kExchanged;
     if (error == -ENOENT) continue;
     if (MayBeUnsupported(error)) {
-      // A filesystem that cannot exchange (NFS): atomic all the same, but not to be taken back.
+      // A filesystem that cannot exchange (NFS): atomic all the same, but the old file needs a name to be put back from.
+      KeepOldFile();
+      // The disk may have taken long to say what it cannot do, and from here it may be too late.
+      if (turn->given_up()) return GivenUp();
       error = RenameTemporary(0);
       if (error == 0) return Naming::kReplaced;
     }
@@ -283,7 +314,23 @@ void TargetFile::TakeNameBack(Naming naming) {
                      RENAME_EXCHANGE);
       break;
     case Naming::kReplaced:
+      if (!kept_name_.empty() && sys::Renameat2(directory_.get(), kept_name_.c_str(),
+                                                directory_.get(), name_.c_str(), 0) == 0) {
+        kept_name_.clear();
+      }
       break;
+  }
+}
+
+void TargetFile::KeepOldFile() {
+  if (StepDisabled("link")) return;
+  for (int tries = 0; tries < kNameTries && kept_name_.empty(); tries++) {
+    Result<std::string> random = RandomTemporaryName();
+    if (!random.ok()) return;
+    const int error =
+        sys::Linkat(directory_.get(), name_.c_str(), directory_.get(), random.value().c_str(), 0);
+    if (error == 0) kept_name_ = std::move(random.value());
+    if (error != -EEXIST) return;
   }
 }
 
@@ -295,9 +342,11 @@ void TargetFile::GuardOldFile() {
 }
 
 void TargetFile::RemoveTemporary() {
-  if (temporary_name_.empty() || !directory_.valid()) return;
-  sys::Unlinkat(directory_.get(), temporary_name_.c_str(), 0);
-  temporary_name_.clear();
+  if (!directory_.valid()) return;
+  for (std::string* name : {&temporary_name_, &kept_name_}) {
+    if (!name->empty()) sys::Unlinkat(directory_.get(), name->c_str(), 0);
+    name->clear();
+  }
 }
 
 Status TargetFile::SyncData(PublishTurn* turn) {
@@ -358,7 +407,7 @@ Status TargetFile::Publish(PublishTurn* turn) {
   }
   if (turn->given_up()) return GivenUp();
   turn->Enter("giving the file its name");
-  Result<Naming> naming = GiveName();
+  Result<Naming> naming = GiveName(turn);
   if (!naming.ok()) return naming.failure();
   if (options_.durable) {
     turn->Enter("bringing the file's name to the disk");
@@ -379,7 +428,7 @@ Status TargetFile::Publish(PublishTurn* turn) {
     if (HasName(directory_.get())) TakeNameBack(naming.value());
     return GivenUp();
   }
-  RemoveTemporary();  // under which, after an exchange, the old file is
+  RemoveTemporary();  // under which the old file is, if there was one
   return Success{};
 }
 

@@ -12,7 +12,8 @@
 //
 // A filesystem may have no hard links, no exchange, or neither. Then a rename that does not replace gives the name,
 // and where that is missing too plain rename: over nothing, over the old file, or, when nothing may be overwritten,
-// over an empty file that we have made ourselves (O_EXCL).
+// over an empty file that we have made ourselves (O_EXCL). An old file that cannot be exchanged gets a second name
+// before, so that it can be put back; only where there are no hard links either it cannot.
 //
 // A temporary name is .stillframe-<32 hex digits>.tmp, its file flock()ed by whoever writes it, so that
 // SweepStale() can tell the dead ones. The lock goes with the last process that holds the descriptor.
@@ -82,9 +83,13 @@ class TargetFile {
   int RenameIfFree();
   int RenameOverPlaceholder();
   int RenameTemporary(unsigned flags);
-  Result<Naming> GiveName();
+  Result<Naming> GiveName(PublishTurn* turn);
   void TakeNameBack(Naming naming);
   void RemoveTemporary();
+  // Gives the file its mode, and sees whether it has none that allows others more.
+  Status SetMode() const;
+  // Gives what has the target's name a second one, if that can be had.
+  void KeepOldFile();
   // Holds a lock on the file that has the target's name, so that no sweep of another capture takes it for a
   // dead one while it stands under the temporary name.
   void GuardOldFile();
@@ -99,6 +104,7 @@ class TargetFile {
   std::string directory_path_;  // as it was given
   std::string name_;            // of the target, in the directory
   std::string temporary_name_;  // empty: the file has none
+  std::string kept_name_;       // of an old file that is being replaced; empty: it has none
   std::string identity_;
   TargetOptions options_;
 };

@@ -30,7 +30,7 @@ constexpr uint64_t kBlocksAheadOfTouches = 2;
 LazyRestore::LazyRestore(ImageFile image, const RestorePlan& plan, Reads reads)
     : image_(std::move(image)),
       check_(plan.verify ? ImageFile::Check::kChecksums : ImageFile::Check::kNone),
-      sums_state_(plan.verify && image_.parent() != nullptr && !plan.sections),
+      sums_state_(plan.verify && image_->parent() != nullptr && !plan.sections),
       reads_(std::move(reads)),
       last_touch_ns_(sys::MonotonicNanoseconds()) {}
 
@@ -56,7 +56,7 @@ Status LazyRestore::MakeRegions(const std::vector<uint32_t>& sections) {
   pages_ = std::move(pages.value());
   uint64_t total = 0;
   for (const uint32_t index : sections) {
-    const ImageFile::Section& section = image_.sections()[index];
+    const ImageFile::Section& section = image_->sections()[index];
     Result<std::shared_ptr<RegionMemory>> memory =
         RegionMemory::Allocate(section.byte_length, true);
     if (!memory.ok()) return memory.failure();
@@ -68,7 +68,7 @@ Status LazyRestore::MakeRegions(const std::vector<uint32_t>& sections) {
     }
     std::vector<State> blocks(section.block_count, State::kMissing);
     for (uint64_t block = 0; block < section.block_count; block++) {
-      if (image_.AllZero(index, block, 1)) blocks[block] = State::kZero;
+      if (image_->AllZero(index, block, 1)) blocks[block] = State::kZero;
     }
     missing_ += static_cast<uint64_t>(std::count(blocks.begin(), blocks.end(), State::kMissing));
     parts_.push_back({index, region.data(), std::move(blocks)});
@@ -232,7 +232,7 @@ std::optional<LazyRestore::Piece> LazyRestore::Take(bool urgent) {
 }
 
 void LazyRestore::Load(bool urgent) {
-  Result<ImageFile::Scratch> scratch = image_.MakeScratch();
+  Result<ImageFile::Scratch> scratch = image_->MakeScratch();
   if (!scratch.ok()) {
     Fail(scratch.failure());
     return;
@@ -255,15 +255,15 @@ void LazyRestore::Load(bool urgent) {
 }
 
 uint64_t LazyRestore::LengthInMemory(const Part& part, uint64_t block) const {
-  const uint64_t length = image_.sections()[part.section].byte_length;
+  const uint64_t length = image_->sections()[part.section].byte_length;
   return std::min(kBlockSize, RoundUp(length, SystemPageSize()) - block * kBlockSize);
 }
 
 Status LazyRestore::FillPiece(const Piece& piece, ImageFile::Scratch* scratch, StateSum* state) {
   Part& part = parts_[piece.part];
-  const uint64_t length = image_.sections()[part.section].byte_length;
+  const uint64_t length = image_->sections()[part.section].byte_length;
   std::byte* const bytes = scratch->chunk();
-  Status read = image_.ReadBlocks(part.section, piece.first, piece.count, bytes, check_, scratch);
+  Status read = image_->ReadBlocks(part.section, piece.first, piece.count, bytes, check_, scratch);
   if (!read.ok()) return read;
   for (uint64_t block = piece.first; block < piece.first + piece.count; block++) {
     std::byte* const from = bytes + (block - piece.first) * kBlockSize;
@@ -326,7 +326,7 @@ bool LazyRestore::CloseWhatIsMissing() {
       block = std::max(end, block + 1);
     }
     // As many mappings may not be allowed: then nothing of it can be touched any more.
-    const uint64_t whole = RoundUp(image_.sections()[part.section].byte_length, SystemPageSize());
+    const uint64_t whole = RoundUp(image_->sections()[part.section].byte_length, SystemPageSize());
     if (!closed) closed = close(part.start, whole);
     if (closed) pages_->Wake(part.start, whole);
     all_closed = all_closed && closed;
@@ -367,15 +367,22 @@ Status LazyRestore::Finish() {
     // They were filled in small ones.
     if (!failure_) CollapseInBackground(std::move(regions));
     uses_.clear();
-    if (!failure_ && sums_state_ && state_.value() != image_.trailer().state) {
-      failure_ = image_.WrongState();
+    if (!failure_ && sums_state_ && state_.value() != image_->trailer().state) {
+      failure_ = image_->WrongState();
     }
     if (!failure_) control.bytes_done = control.bytes_total.load();
     ended_ = true;
     changed_.notify_all();
   }
+  if (adopted_) image_.reset();
   if (failure_) return *failure_;
   return Success{};
+}
+
+void LazyRestore::Adopt() {
+  const std::lock_guard lock(mutex_);
+  adopted_ = true;
+  if (ended_) image_.reset();
 }
 
 void LazyRestore::AwaitEnd() {

@@ -49,7 +49,8 @@ class LazyRestore {
                                                     Reads reads);
   ~LazyRestore();
 
-  const ImageFile& image() const { return image_; }
+  // Until Adopt().
+  const ImageFile& image() const { return *image_; }
   // In the order of the file.
   const std::vector<RestoredRegion>& regions() const { return regions_; }
   ReadControl control;
@@ -61,6 +62,8 @@ class LazyRestore {
   Status Finish();
   // Any other thread: until Finish() is about to return.
   void AwaitEnd();
+  // Nobody asks for the image any more. It is closed with the end, however long somebody keeps the rest.
+  void Adopt();
   // Any thread. Blocks in the order of their first use: those of the plan, then others that somebody has waited for.
   std::vector<FirstUse> FirstUses() const;
 
@@ -105,7 +108,7 @@ class LazyRestore {
   void TellWhatIsMissing() const;
   bool CloseWhatIsMissing();
 
-  const ImageFile image_;
+  std::optional<ImageFile> image_;  // empty when it has ended, and was adopted
   const ImageFile::Check check_;
   const bool
       sums_state_;  // that all files add up to the memory that was frozen is only known at the end
@@ -130,6 +133,7 @@ class LazyRestore {
   int64_t last_touch_ns_;          // and the start, after which most is touched
   bool stopped_ = false;
   bool ended_ = false;
+  bool adopted_ = false;
   std::optional<Failure> failure_;
   StateSum state_;
 };

@@ -11,6 +11,7 @@ import { inspect, Region } from 'stillframe'
 import { openArchive } from 'stillframe/archive'
 import { describe, expect, test } from 'vitest'
 import { rejectionOf, thrownBy } from '../support/expect-error.js'
+import { privateMode } from '../support/filesystem.mjs'
 import { useTemporaryDirectory } from '../support/temporary-directory.js'
 import { History, listOf, numbersOf } from './history.js'
 
@@ -72,8 +73,10 @@ test('frames are ordinary snapshots, for their owner only', async () => {
   expect(await inspect(path)).toMatchObject({ id, metadata: { turn: 1 } })
   expect((await archive.restore({ id })).metadata).toEqual({ turn: 1 })
   expect(statSync(inDirectory('archive')).mode & 0o777).toBe(0o700)
+  const mode = privateMode(inDirectory())
+  expect(mode & 0o077).toBe(0)
   for (const name of readdirSync(inDirectory('archive')))
-    expect([name, statSync(join(inDirectory('archive'), name)).mode & 0o777]).toEqual([name, 0o600])
+    expect([name, statSync(join(inDirectory('archive'), name)).mode & 0o777]).toEqual([name, mode])
 })
 
 test('no frame yet is told from none that is whole', async () => {

@@ -7,7 +7,7 @@
 import { readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { startFixture } from '../support/fixture.js'
-import { needsStrace } from '../support/needs.js'
+import { needsOldFileBack, needsStrace } from '../support/needs.js'
 import { useTemporaryDirectory } from '../support/temporary-directory.js'
 
 const inDirectory = useTemporaryDirectory()
@@ -31,6 +31,8 @@ const ways = [
   { way: 'fork', disabled: '', of: hangs, ends: both },
   { way: 'mprotect', disabled: '', of: hangs.slice(0, 1), ends: ['stall'] },
   { way: 'fork', disabled: 'o_tmpfile', of: hangs.slice(1, 3), ends: ['stall'] },
+  // Nothing could be put back there.
+  { way: 'fork', disabled: 'o_tmpfile,link,exchange', of: hangs.slice(2, 3), ends: ['stall'] },
   { way: 'state', disabled: '', of: hangs.slice(1, 3), ends: ['stall'] },
 ]
 
@@ -40,6 +42,8 @@ for (const { way, disabled, of, ends } of ways) {
       for (const end of ends) {
         test(`${call} ${when} hangs: ${end}`, async (context) => {
           needsStrace(context)
+          // Its name has been given by then.
+          if (call === 'fsync' && when === 2) await needsOldFileBack(context, inDirectory())
           writeFileSync(inDirectory('file'), 'old')
           const service = startFixture(hungPublish, [inDirectory('file'), way, end], {
             // V8's threads are waited for, so that a busy machine does not refuse the copy.

@@ -183,7 +183,7 @@ async function statesAfterPowerLoss(context: TestContext, way: string, options: 
     } else if (on === directory && syscall === 'fsync') {
       onDisk = new Map()
     } else if (syscall === 'linkat' && args.includes(`<${directory}>`)) {
-      setName(quoted[1] as string, file)
+      setName(quoted[1] as string, names.get(quoted[0] as string) ?? file)
     } else if (syscall === 'renameat2' && on === directory) {
       const [from = '', to = ''] = quoted
       const replaced = names.get(to)

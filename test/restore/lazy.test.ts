@@ -6,7 +6,7 @@
  */
 
 import { execFileSync } from 'node:child_process'
-import { closeSync, openSync, writeSync } from 'node:fs'
+import { closeSync, openSync, readdirSync, readFileSync, readlinkSync, writeSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { deflate } from 'node:zlib'
@@ -16,6 +16,7 @@ import { flipByte } from '../support/damage.js'
 import { rejectionOf, thrownBy } from '../support/expect-error.js'
 import { startFixture } from '../support/fixture.js'
 import { needsLazyRestore } from '../support/lazy-restore.js'
+import { waitUntil } from '../support/processes.mjs'
 import { Random } from '../support/random.mjs'
 import { writeRandomly } from '../support/random-writes.js'
 import { differenceOf } from '../support/restored.js'
@@ -234,6 +235,28 @@ it('where userfaultfd is not allowed it is refused, with what to do', async () =
     code: 'ERR_STILLFRAME_ENGINE_UNAVAILABLE',
     message: expect.stringMatching(/userfaultfd.*Restore with another mode/),
   })
+})
+
+it('holds no file any more when it is ready, however long the memory is kept', async () => {
+  const held = (): string[] => {
+    const opened = readdirSync('/proc/self/fd').map((fd) => {
+      try {
+        return readlinkSync(`/proc/self/fd/${fd}`)
+      } catch {
+        return ''
+      }
+    })
+    const mapped = readFileSync('/proc/self/maps', 'utf8').split('\n')
+    return [...opened, ...mapped].filter((one) => one.includes(inDirectory('kept')))
+  }
+  const path = inDirectory('kept')
+  await snapshot(contents(), path).done
+  using restored = await restore(path, { mode: 'lazy' })
+  await restored.ready
+  await waitUntil(() => held().length === 0, 'the file is closed')
+  expect(differencesOf(restored, contents())).toEqual([])
+  expect(restored.info.sections.map(({ name }) => name)).toContain('vectors')
+  expect(restored.firstUses).toBeInstanceOf(Array)
 })
 
 it('wrong options are refused', async () => {

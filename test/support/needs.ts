@@ -5,6 +5,7 @@ import { accessSync, constants, readFileSync, statfsSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { TestContext } from 'vitest'
+import { hasNamelessFiles, putsBack } from './filesystem.mjs'
 import { type Variant, whyNot } from './variants.mjs'
 
 /** Skips the test, with a reason, unless it runs as root. */
@@ -77,4 +78,18 @@ export function needsReadableCheckout(context: TestContext, asUser: readonly str
   if (spawnSync(command, [...args, process.execPath, '-e', read]).status !== 0) {
     context.skip('needs a checkout and a Node that other users may read')
   }
+}
+
+/** Skips the test, with a reason, unless files of this directory can be without a name. */
+export function needsNamelessFiles(context: TestContext, directory: string): void {
+  if (!hasNamelessFiles(directory))
+    context.skip('needs files without a name (O_TMPFILE), which this filesystem has not')
+}
+
+/** Skips the test, with a reason, unless an older file can be put back there when the new one has its name. */
+export async function needsOldFileBack(context: TestContext, directory: string): Promise<void> {
+  if (await putsBack(directory)) return
+  context.skip(
+    'needs an exchange of names or hard links to put the older file back, and this filesystem has neither',
+  )
 }

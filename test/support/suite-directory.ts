@@ -4,16 +4,18 @@
  */
 
 import { spawnSync } from 'node:child_process'
-import { chmodSync, existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { stillOpenPrefix } from './hidden-files.js'
+import { openToOthers } from './modes.js'
 
 /** Of vitest: called before the first test; what it returns, after the last. */
 export default function setup(): () => void {
   const directory = mkdtempSync(join(tmpdir(), 'stillframe-suite-'))
   // Some tests become another user.
-  chmodSync(directory, 0o755)
+  openToOthers(directory, 0o755)
   process.env['TMPDIR'] = directory
   // Tests change the other one for themselves.
   process.env['STILLFRAME_SUITE_DIRECTORY'] = directory
@@ -21,6 +23,9 @@ export default function setup(): () => void {
     stopS3Server()
     // npm, on newer versions of Node, keeps there what it has compiled.
     rmSync(join(directory, 'node-compile-cache'), { recursive: true, force: true })
+    for (const name of readdirSync(directory)) {
+      if (name.startsWith(stillOpenPrefix)) rmSync(join(directory, name), { recursive: true, force: true })
+    }
     const left = readdirSync(directory, { recursive: true })
     rmSync(directory, { recursive: true, force: true })
     if (left.length === 0) return

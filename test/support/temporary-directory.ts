@@ -1,11 +1,13 @@
 /** Directories for the files of tests, gone afterwards. */
 
 import { spawnSync } from 'node:child_process'
-import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { afterAll, afterEach, beforeEach } from 'vitest'
 import { clearFixtures } from './fixture.js'
+import { isOfOpenFile, stillOpenPrefix } from './hidden-files.js'
+import { openToOthers } from './modes.js'
 
 /**
  * Makes a directory before each test of the file, and removes it afterwards with what was mounted in it. What the test and
@@ -18,10 +20,10 @@ export function useTemporaryDirectory(): (name?: string) => string {
   const usual = process.env['TMPDIR']
   beforeEach(() => {
     outer = mkdtempSync(join(tmpdir(), 'stillframe-test-'))
-    chmodSync(outer, 0o755)
+    openToOthers(outer, 0o755)
     mkdirSync(join(outer, 'files'))
     mkdirSync(join(outer, 'tmp'))
-    chmodSync(join(outer, 'tmp'), 0o1777)
+    openToOthers(join(outer, 'tmp'), 0o1777)
     process.env['TMPDIR'] = join(outer, 'tmp')
   })
   afterEach(async () => {
@@ -29,8 +31,7 @@ export function useTemporaryDirectory(): (name?: string) => string {
     if (usual === undefined) delete process.env['TMPDIR']
     else process.env['TMPDIR'] = usual
     unmountBelow(outer)
-    // A copy whose fixture a failed test has killed may still be writing.
-    rmSync(outer, { recursive: true, force: true, maxRetries: 5 })
+    removeDirectory(outer)
   })
   return (name = '') => join(outer, 'files', name)
 }
@@ -38,8 +39,26 @@ export function useTemporaryDirectory(): (name?: string) => string {
 /** A directory for all tests of the file: for what one of them, or a hook before them, makes for the others. */
 export function sharedTemporaryDirectory(): string {
   const directory = mkdtempSync(join(tmpdir(), 'stillframe-test-'))
-  afterAll(() => rmSync(directory, { recursive: true, force: true }))
+  afterAll(() => removeDirectory(directory))
   return directory
+}
+
+function removeDirectory(directory: string): void {
+  try {
+    // A copy whose fixture a failed test has killed may still be writing.
+    rmSync(directory, { recursive: true, force: true, maxRetries: 5 })
+  } catch (error) {
+    const left = readdirSync(directory, { recursive: true, withFileTypes: true })
+    if (!left.every((entry) => entry.isDirectory() || isOfOpenFile(entry.name))) throw error
+    renameSync(directory, join(dirname(directory), `${stillOpenPrefix}${basename(directory)}`))
+  }
+}
+
+/** What is in a directory, as a user sees it: without the files that are not there any more but for those who have them open. */
+export function namesIn(directory: string): string[] {
+  return readdirSync(directory)
+    .filter((name) => !isOfOpenFile(name))
+    .sort()
 }
 
 /** The temporary files of captures in a directory, under the names that are documented for them. */
