@@ -452,15 +452,28 @@ TEST_F(Target, WorksWithoutExchange) {
   }
 }
 
-TEST_F(Target, WithoutExchangeAnUnsyncedNameIsAnErrorAllTheSame) {
-  WriteFile(path_, "old");
-  FaultScope::Fail("renameat2", 1, EINVAL);
-  FaultScope::Fail("fsync", 2, EIO);
-  EXPECT_FALSE(Save("new").ok());
-  sys::ClearFaults();
-  // It cannot be taken back; but what bears the name is whole.
-  EXPECT_EQ(directory_.List(), Names{"snapshot"});
-  EXPECT_EQ(Text(path_), "new");
+TEST_F(Target, WithoutExchangeTheOldFileIsPutBackByItsSecondName) {
+  for (const bool links : {true, false}) {
+    WriteFile(path_, "old");
+    FaultScope::Fail("renameat2", 1, EINVAL);
+    FaultScope::Fail("fsync", 2, EIO);
+    // Of the old file. Those before are of the new one.
+    if (!links) FaultScope::Fail("linkat", 3, EPERM);
+    EXPECT_FALSE(Save("new").ok());
+    sys::ClearFaults();
+    EXPECT_EQ(directory_.List(), Names{"snapshot"});
+    // Without links it cannot be taken back; but what bears the name is whole.
+    EXPECT_EQ(Text(path_), links ? "old" : "new");
+  }
+}
+
+TEST_F(Target, AFilesystemWithoutModesWillDoIfItsFilesAreAsPrivate) {
+  for (const int error : {EPERM, ENOSYS, EOPNOTSUPP}) {
+    FaultScope::Fail("fchmod", 1, error);
+    EXPECT_TRUE(Save("new").ok()) << error;
+    sys::ClearFaults();
+    EXPECT_EQ(Text(path_), "new");
+  }
 }
 
 TEST_F(Target, TheNameMayComeAndGoMeanwhile) {
