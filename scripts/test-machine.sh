@@ -12,6 +12,7 @@
 #   --sysctl K=V     sets this first, as in sysctl(8); may be given again
 #   --minutes N      ends what runs after N minutes (default: 60)
 #   --memory MIB     of the machine (default: 3072)
+#   --addons DIR     takes the binaries of a release from there (such as prebuilds/linux-arm64-glibc), and compiles none
 #
 # Machines, all with the programs of Debian bookworm and the same major version of Node as here:
 #
@@ -38,6 +39,7 @@ fail() {
 user=root
 minutes=60
 memory=3072
+given=
 sysctls=()
 mode=vitest
 command=
@@ -67,6 +69,7 @@ while [ $# -gt 0 ]; do
     --sysctl) sysctls+=("$1"); shift ;;
     --minutes) minutes="$1"; shift ;;
     --memory) memory="$1"; shift ;;
+    --addons) given="$1"; shift ;;
     --) arguments+=("$@"); break ;;
     arm64) machines+=(arm64-6.12) ;;
     *)
@@ -229,6 +232,13 @@ make_modules() {
 make_addons() {
   local arch="$1" log="$work/addons.log"
   addons=build/Release
+  if [ -n "$given" ]; then
+    addons="$work/given"
+    mkdir -p "$addons"
+    cp "$given/stillframe.node" "$addons/"
+    cp "$given/stillframe_heap-node$node_major.node" "$addons/stillframe_heap.node"
+    return 0
+  fi
   [ "$arch" != x64 ] || return 0
   echo "== compiling the addons for $arch"
   local aside_name="machine-$arch-$node_major"
