@@ -25,8 +25,9 @@
 # removed. Addons for arm64 are compiled here, by a cross compiler. What the machine writes to its disks is gone when it ends.
 # x64 runs in KVM if that takes a common kernel, all else in qemu's emulator, 10 to 30 times slower than here.
 #
-# Needs x64, and of Debian: qemu-system-x86 qemu-system-arm mmdebstrap e2fsprogs kmod cpio xz-utils g++-aarch64-linux-gnu; and
-# dist/ and build/Release of this checkout (`npm ci` makes both). What runs in the machine is scripts/machine/.
+# Needs x64, and of Debian: qemu-system-x86 qemu-system-arm mmdebstrap e2fsprogs kmod cpio xz-utils g++-aarch64-linux-gnu, and
+# for --cpp googletest; and dist/ and build/Release of this checkout (`npm ci` makes both). What runs in the machine is
+# scripts/machine/.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH="$PATH:/usr/sbin:/sbin"
