@@ -12,6 +12,7 @@
 #   --sysctl K=V     sets this first, as in sysctl(8); may be given again
 #   --minutes N      ends what runs after N minutes (default: 60)
 #   --memory MIB     of the machine (default: 3072)
+#   --addons DIR     takes the binaries of a release from there (such as prebuilds/linux-arm64-glibc), and compiles none
 #
 # Machines, all with the programs of Debian bookworm and the same major version of Node as here:
 #
@@ -24,8 +25,9 @@
 # removed. Addons for arm64 are compiled here, by a cross compiler. What the machine writes to its disks is gone when it ends.
 # x64 runs in KVM if that takes a common kernel, all else in qemu's emulator, 10 to 30 times slower than here.
 #
-# Needs x64, and of Debian: qemu-system-x86 qemu-system-arm mmdebstrap e2fsprogs kmod cpio xz-utils g++-aarch64-linux-gnu; and
-# dist/ and build/Release of this checkout (`npm ci` makes both). What runs in the machine is scripts/machine/.
+# Needs x64, and of Debian: qemu-system-x86 qemu-system-arm mmdebstrap e2fsprogs kmod cpio xz-utils g++-aarch64-linux-gnu, and
+# for --cpp googletest; and dist/ and build/Release of this checkout (`npm ci` makes both). What runs in the machine is
+# scripts/machine/.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH="$PATH:/usr/sbin:/sbin"
@@ -38,6 +40,7 @@ fail() {
 user=root
 minutes=60
 memory=3072
+given=
 sysctls=()
 mode=vitest
 command=
@@ -67,6 +70,7 @@ while [ $# -gt 0 ]; do
     --sysctl) sysctls+=("$1"); shift ;;
     --minutes) minutes="$1"; shift ;;
     --memory) memory="$1"; shift ;;
+    --addons) given="$1"; shift ;;
     --) arguments+=("$@"); break ;;
     arm64) machines+=(arm64-6.12) ;;
     *)
@@ -229,6 +233,13 @@ make_modules() {
 make_addons() {
   local arch="$1" log="$work/addons.log"
   addons=build/Release
+  if [ -n "$given" ]; then
+    addons="$work/given"
+    mkdir -p "$addons"
+    cp "$given/stillframe.node" "$addons/"
+    cp "$given/stillframe_heap-node$node_major.node" "$addons/stillframe_heap.node"
+    return 0
+  fi
   [ "$arch" != x64 ] || return 0
   echo "== compiling the addons for $arch"
   local aside_name="machine-$arch-$node_major"

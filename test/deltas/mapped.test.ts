@@ -6,7 +6,16 @@
 
 import { openSync, readFileSync, readSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { compact, Region, type Restored, restore, type SnapshotOptions, snapshot, verify } from 'stillframe'
+import {
+  capabilities,
+  compact,
+  Region,
+  type Restored,
+  restore,
+  type SnapshotOptions,
+  snapshot,
+  verify,
+} from 'stillframe'
 import { expect, test } from 'vitest'
 import { Random, testSeed } from '../support/random.mjs'
 import { writeRandomly } from '../support/random-writes.js'
@@ -130,7 +139,9 @@ test('long runs of newer files are mapped from them, and are not read until they
   using restored = await restore(paths.at(-1) as string, { mode: 'map' })
   expect(Buffer.compare(bytesOf(regionOf(restored)), bytes)).toBe(0)
   const mappings = readFileSync('/proc/self/smaps', 'utf8').split(/^(?=[0-9a-f]+-[0-9a-f]+ )/m)
-  for (const path of paths) {
+  // Where pages are larger than those of a file, newer ones may begin anywhere, and are copied.
+  const mappable = capabilities().pageSize === pageBytes
+  for (const path of mappable ? paths : paths.slice(0, 1)) {
     const ofFile = mappings.filter((mapping) => mapping.includes(` ${path}\n`))
     expect(ofFile.length, path).toBeGreaterThan(0)
     // Neither in child processes nor in core dumps.
@@ -139,7 +150,7 @@ test('long runs of newer files are mapped from them, and are not read until they
   const next = await take({ main: regionOf(restored) }, { parent: paths.at(-1) as string })
   expect(next.result.changedBytes).toBe(0)
   // The blocks that have pages which were copied: zeros, one page, and the end.
-  expect(next.result.scannedBytes).toBeLessThanOrEqual(5 * blockBytes)
+  if (mappable) expect(next.result.scannedBytes).toBeLessThanOrEqual(5 * blockBytes)
   const written = bytesOf(regionOf(restored))
   written[MiB + 5] = (written[MiB + 5] ?? 0) ^ 1
   written[2 * MiB + 70 * pageBytes] = (written[2 * MiB + 70 * pageBytes] ?? 0) ^ 1
