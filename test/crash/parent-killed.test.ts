@@ -135,7 +135,8 @@ describe('what a dead service has left under a temporary name', () => {
   test('is not mistaken for the file of another user', async (context) => {
     needsRoot(context, 'to give a file away')
     writeFileSync(inDirectory(temporaryName('e')), 'of somebody else')
-    if (!isGivenAway(inDirectory(temporaryName('e')))) context.skip('needs a filesystem whose files have owners')
+    if (!isGivenAway(inDirectory(temporaryName('e'))))
+      context.skip('needs a filesystem whose files have owners')
     await snapshot(new Uint8Array(10), inDirectory('file')).done
     expect(readdirSync(inDirectory()).sort()).toEqual([temporaryName('e'), 'file'])
   })
