@@ -79,6 +79,8 @@ export function faultsOf(file, { target, exportsOf = new Map(), limit = sizeLimi
     for (const [, align] of readelf('-l', file).matchAll(/^\s+LOAD .*\s(0x[0-9a-f]+)$/gm))
       if (Number(align) < 0x10000) faults.push(`a segment is aligned to ${align}: not for pages of 64 KiB`)
   const flags = readelf('-d', file)
+  if (libc === 'musl' && /FLAGS.*STATIC_TLS/.test(flags))
+    faults.push('it has thread-local variables that musl does not load (initial-exec)')
   for (const flag of ['NOW', 'NODELETE'])
     if (!new RegExp(`FLAGS.*\\b${flag}\\b`).test(flags))
       faults.push(`it was linked without -z ${flag.toLowerCase()}`)

@@ -87,12 +87,19 @@ std::mutex& RouterLock() {
   return *lock;
 }
 
-// Initial-exec, so that there is no call into the loader from inside a handler.
-__attribute__((tls_model("initial-exec"))) thread_local int chaining = 0;
-__attribute__((tls_model("initial-exec"))) thread_local const void* late_address = nullptr;
-__attribute__((tls_model("initial-exec"))) thread_local int late_count = 0;
-__attribute__((tls_model("initial-exec"))) thread_local uint32_t late_generation = 0;
-__attribute__((tls_model("initial-exec"))) thread_local int64_t late_since_ns = 0;
+// glibc makes a loaded library's thread-local memory at its first use, by a call into the loader,
+// which a handler must not make; not so in this model. musl makes it for all threads while it loads
+// the library, and loads none of this model.
+#ifdef __GLIBC__
+#define STILLFRAME_FOR_HANDLERS __attribute__((tls_model("initial-exec")))
+#else
+#define STILLFRAME_FOR_HANDLERS
+#endif
+STILLFRAME_FOR_HANDLERS thread_local int chaining = 0;
+STILLFRAME_FOR_HANDLERS thread_local const void* late_address = nullptr;
+STILLFRAME_FOR_HANDLERS thread_local int late_count = 0;
+STILLFRAME_FOR_HANDLERS thread_local uint32_t late_generation = 0;
+STILLFRAME_FOR_HANDLERS thread_local int64_t late_since_ns = 0;
 
 // Runs each(memory) for the memory that is armed for this signal and holds the address; false if
 // there is none.

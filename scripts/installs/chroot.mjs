@@ -82,13 +82,13 @@ function tryAs(tools, version, { debian, local, user }) {
     throw new Error(`it printed: ${printed}`)
 }
 
-/** Made once; nothing writes into it. */
+/** Made once; nothing writes into it. Node 26 itself needs libatomic. */
 function makeDebian(tools) {
   const debian = path.join(tools.home, 'debian')
   if (existsSync(debian)) return debian
   const unfinished = mkdtempSync(path.join(tools.home, 'debootstrap-'))
   try {
-    succeed('debootstrap', ['--variant=minbase', 'bookworm', unfinished], { timeout: 1_200_000 })
+    succeed('debootstrap', ['--variant=minbase', '--include=libatomic1', 'bookworm', unfinished], { timeout: 1_200_000 })
     succeed('chroot', [unfinished, 'useradd', '--create-home', '--uid', '1000', 'newcomer'], {})
     chmodSync(unfinished, 0o755)
     renameSync(unfinished, debian)
