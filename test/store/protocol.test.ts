@@ -137,6 +137,26 @@ test('a commit that nobody knows of is found out by the next one, which builds o
   expect([writer.version, numbersOf(writer)]).toEqual([3, [1, 2]])
 })
 
+test('a writer that was overtaken after a commit that nobody knows of is told so, not that its objects are gone', async () => {
+  const store = newStore()
+  const writer = await open(store)
+  const [first, second] = [await framed(store, 1), await framed(store, 2)]
+  let late: (() => Promise<unknown>) | undefined
+  const put = store.put.bind(store)
+  const spy = vi.spyOn(store, 'put').mockImplementation(async (key, body, options) => {
+    late ??= () => put(key, body, options)
+    throw storeFailure(key, 'no answer')
+  })
+  expect(await codeOf(add(writer, first))).toBe('ERR_STILLFRAME_IO')
+  spy.mockRestore()
+  await late?.()
+  const later = await open(store)
+  expect(numbersOf(later)).toEqual([1])
+  // It takes it for what was left of an upload.
+  await store.delete('data/f2/n/m000000')
+  expect(await codeOf(add(writer, second))).toBe('ERR_STILLFRAME_FENCED')
+})
+
 test('after a commit that nobody knows of, a collection settles it before it removes anything', async () => {
   const store = newStore()
   const writer = await open(store)

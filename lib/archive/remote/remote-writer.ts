@@ -363,11 +363,16 @@ export class RemoteWriter {
 
   /** @throws if this writer's version is not the newest. */
   async #checkInForce(): Promise<void> {
-    const next = await this.#try(async () => await readState(this.#store, this.#state.version + 1))
-    if (next !== undefined) this.#ownOf(next.value)
+    let { version } = this.#state
+    for (;;) {
+      const next = await this.#try(async () => await readState(this.#store, version + 1))
+      if (next === undefined) break
+      // One that is in doubt may be there: what another writer has put then follows it.
+      this.#ownOf(next.value)
+      version++
+    }
     // What was there may have been removed.
-    if (!(await this.#try(async () => await isCommit(this.#store, this.#state.version))))
-      throw await this.#overtaken()
+    if (!(await this.#try(async () => await isCommit(this.#store, version)))) throw await this.#overtaken()
   }
 
   /** Commits that garbage is gone. */
