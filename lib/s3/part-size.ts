@@ -4,7 +4,7 @@ const MiB = 2 ** 20
 const maxParts = 10_000
 
 /** All parts that are in memory at a time, the one that is being filled with them. With what else an upload takes it is within 128 MiB. */
-export const maxBytesInMemory = 96 * MiB
+export const maxBytesInMemory = 88 * MiB
 
 const usualBytes = 8 * MiB
 

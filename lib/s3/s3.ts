@@ -62,8 +62,8 @@ export interface S3Options {
  * An object store in a bucket. `@aws-sdk/client-s3` is an optional peer dependency.
  *
  * What fails in passing (no connection, 409, 429, 5xx, a body that was cut short) is tried again up to five times, after
- * pauses of random length, beside what the client itself repeats. Uploads of 8 MiB and more go in parts, up to 12 at a time
- * in at most 96 MiB of memory, which all uploads into this store have together; one that fails is aborted.
+ * pauses of random length, beside what the client itself repeats. Uploads of 8 MiB and more go in parts, up to 11 at a time
+ * in at most 88 MiB of memory, which all uploads into this store have together; one that fails is aborted.
  *
  * @throws TypeError `ERR_INVALID_ARG_TYPE` or `ERR_INVALID_ARG_VALUE`.
  */

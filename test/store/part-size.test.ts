@@ -16,7 +16,7 @@ test('10,000 parts of one size hold every object whose length is known', () => {
     8 * MiB,
     80_000 * MiB,
     80_000 * MiB + 1,
-    900 * 2 ** 30,
+    800 * 2 ** 30,
     maxObjectBytes - 1,
     maxObjectBytes,
   ]) {
