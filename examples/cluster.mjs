@@ -27,25 +27,27 @@ async function runPrimary() {
     const running = Array.from({ length: workers }, (_, shard) =>
       cluster.fork({ SHARD: `worker-${shard}`, SET: newest?.name ?? '' }),
     )
-    // One that dies ends this round.
-    const died = new Promise((resolve) => {
-      for (const worker of running) worker.once('exit', resolve)
-    })
+    // One that dies ends this round, but no set that is being committed: its epoch is not to be given again.
+    const died = new AbortController()
+    for (const worker of running) worker.once('exit', () => died.abort())
     const lastEpoch = Number(newest?.name.slice('epoch-'.length) ?? 0)
-    await Promise.race([died, takeSets(running, lastEpoch)])
+    await takeSets(running, lastEpoch, died.signal).catch((error) => {
+      if (error.name !== 'AbortError') throw error
+    })
     for (const worker of running) worker.process.kill('SIGKILL')
     await Promise.all(running.map((worker) => worker.isDead() || once(worker, 'exit')))
   }
 }
 
-/** @param {import('node:cluster').Worker[]} running @param {number} lastEpoch */
-async function takeSets(running, lastEpoch) {
-  await Promise.all(running.map((worker) => answerOf(worker)))
+/** @param {import('node:cluster').Worker[]} running @param {number} lastEpoch @param {AbortSignal} died */
+async function takeSets(running, lastEpoch, died) {
+  await Promise.all(running.map((worker) => answerOf(worker, died)))
   for (let epoch = lastEpoch + 1; ; epoch++) {
     const members = await Promise.all(
       running.map(async (worker) => {
-        worker.send({ epoch })
-        return await answerOf(worker)
+        // What becomes of it is told by the answer, or by the end of the worker.
+        worker.send({ epoch }, () => {})
+        return await answerOf(worker, died)
       }),
     )
     await commitSet(store, `epoch-${epoch}`, members, { keep: 3 })
@@ -53,9 +55,9 @@ async function takeSets(running, lastEpoch) {
   }
 }
 
-/** @param {import('node:cluster').Worker} worker */
-async function answerOf(worker) {
-  const [answer] = await once(worker, 'message')
+/** @param {import('node:cluster').Worker} worker @param {AbortSignal} signal */
+async function answerOf(worker, signal) {
+  const [answer] = await once(worker, 'message', { signal })
   return answer
 }
 

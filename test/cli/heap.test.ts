@@ -139,9 +139,9 @@ describe('heap summary', () => {
 
 describe('in a container', () => {
   it('leaves out what is retained where it would not fit, and is not killed', (context) => {
-    // 144 MB for the graph, and Node itself needs 80.
+    // 144 MB for the graph, and Node itself needs 60.
     const nodes = 3_000_000
-    const group = memoryCgroup(context, 200 * 2 ** 20)
+    const group = memoryCgroup(context, 180 * 2 ** 20)
     const meta = {
       node_fields: ['type', 'name', 'id', 'self_size', 'edge_count'],
       node_types: [['object']],
