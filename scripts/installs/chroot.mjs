@@ -88,7 +88,9 @@ function makeDebian(tools) {
   if (existsSync(debian)) return debian
   const unfinished = mkdtempSync(path.join(tools.home, 'debootstrap-'))
   try {
-    succeed('debootstrap', ['--variant=minbase', '--include=libatomic1', 'bookworm', unfinished], { timeout: 1_200_000 })
+    succeed('debootstrap', ['--variant=minbase', '--include=libatomic1', 'bookworm', unfinished], {
+      timeout: 1_200_000,
+    })
     succeed('chroot', [unfinished, 'useradd', '--create-home', '--uid', '1000', 'newcomer'], {})
     chmodSync(unfinished, 0o755)
     renameSync(unfinished, debian)
