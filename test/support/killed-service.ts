@@ -2,7 +2,7 @@
 
 import { expect } from 'vitest'
 import type { Fixture } from './fixture.js'
-import { isOfOpenFile } from './hidden-files.js'
+import { isOfOpenFile } from './hidden-files.mjs'
 import { runningInSession, waitUntil } from './processes.mjs'
 import { seededRandom, testSeed } from './random.mjs'
 
@@ -34,7 +34,7 @@ export async function killAtRandomMoments(
     if (round > 0) expect(before.generation, what).toBeGreaterThanOrEqual(atLeast)
     // What FUSE still has of a file that was removed goes when the kernel has closed it.
     expect(
-      others.filter((name) => !isOfOpenFile(name)),
+      others.filter((name: string) => !isOfOpenFile(name)),
       what,
     ).toEqual([])
 

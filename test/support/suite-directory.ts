@@ -8,7 +8,7 @@ import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { stillOpenPrefix } from './hidden-files.js'
+import { stillOpenPrefix } from './hidden-files.mjs'
 import { openToOthers } from './modes.js'
 
 /** Of vitest: called before the first test; what it returns, after the last. */

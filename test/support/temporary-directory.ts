@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { afterAll, afterEach, beforeEach } from 'vitest'
 import { clearFixtures } from './fixture.js'
-import { isOfOpenFile, stillOpenPrefix } from './hidden-files.js'
+import { isOfOpenFile, stillOpenPrefix } from './hidden-files.mjs'
 import { openToOthers } from './modes.js'
 
 /**

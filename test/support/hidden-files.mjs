@@ -3,8 +3,8 @@
  * closed.
  */
 
-/** Whether a name is one of those. */
-export function isOfOpenFile(name: string): boolean {
+/** Whether a name is one of those. @param {string} name */
+export function isOfOpenFile(name) {
   return /^\.(fuse_hidden|nfs)[0-9a-f]+$/.test(name)
 }
 
