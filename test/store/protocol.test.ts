@@ -58,6 +58,23 @@ function losePut(store: MemoryStore, { done }: { done: boolean }): void {
   })
 }
 
+/** A commit without an answer to any put. @returns lets the first of them arrive after all. */
+async function addUnanswered(
+  store: MemoryStore,
+  writer: RemoteWriter,
+  frame: RemoteFrame,
+): Promise<() => Promise<unknown>> {
+  let late: (() => Promise<unknown>) | undefined
+  const put = store.put.bind(store)
+  const spy = vi.spyOn(store, 'put').mockImplementation(async (key, body, options) => {
+    late ??= () => put(key, body, options)
+    throw storeFailure(key, 'no answer')
+  })
+  expect(await codeOf(add(writer, frame))).toBe('ERR_STILLFRAME_IO')
+  spy.mockRestore()
+  return async () => await late?.()
+}
+
 const codeOf = async (promise: Promise<unknown>) => (await rejectionOf(promise)).code
 const numbersOf = ({ frames }: { frames: readonly RemoteFrame[] }) => frames.map(({ number }) => number)
 
@@ -123,16 +140,9 @@ test('a commit that nobody knows of is found out by the next one, which builds o
   const store = newStore()
   const writer = await open(store)
   const [first, second] = [await framed(store, 1), await framed(store, 2)]
-  let late: (() => Promise<unknown>) | undefined
-  const put = store.put.bind(store)
-  const spy = vi.spyOn(store, 'put').mockImplementation(async (key, body, options) => {
-    late ??= () => put(key, body, options)
-    throw storeFailure(key, 'no answer')
-  })
-  expect(await codeOf(add(writer, first))).toBe('ERR_STILLFRAME_IO')
-  spy.mockRestore()
+  const arrive = await addUnanswered(store, writer, first)
   expect(writer.version).toBe(1)
-  await late?.()
+  await arrive()
   await add(writer, second)
   expect([writer.version, numbersOf(writer)]).toEqual([3, [1, 2]])
 })
@@ -141,15 +151,8 @@ test('a writer that was overtaken after a commit that nobody knows of is told so
   const store = newStore()
   const writer = await open(store)
   const [first, second] = [await framed(store, 1), await framed(store, 2)]
-  let late: (() => Promise<unknown>) | undefined
-  const put = store.put.bind(store)
-  const spy = vi.spyOn(store, 'put').mockImplementation(async (key, body, options) => {
-    late ??= () => put(key, body, options)
-    throw storeFailure(key, 'no answer')
-  })
-  expect(await codeOf(add(writer, first))).toBe('ERR_STILLFRAME_IO')
-  spy.mockRestore()
-  await late?.()
+  const arrive = await addUnanswered(store, writer, first)
+  await arrive()
   const later = await open(store)
   expect(numbersOf(later)).toEqual([1])
   // It takes it for what was left of an upload.
@@ -162,17 +165,10 @@ test('after a commit that nobody knows of, a collection settles it before it rem
   const writer = await open(store)
   const frame = await framed(store, 1)
   nowMs += graceMs * 2
-  let late: (() => Promise<unknown>) | undefined
-  const put = store.put.bind(store)
-  const spy = vi.spyOn(store, 'put').mockImplementation(async (key, body, options) => {
-    late ??= () => put(key, body, options)
-    throw storeFailure(key, 'no answer')
-  })
-  expect(await codeOf(add(writer, frame))).toBe('ERR_STILLFRAME_IO')
-  spy.mockRestore()
+  const arrive = await addUnanswered(store, writer, frame)
   await writer.collect()
   expect(writer.version).toBe(2)
-  expect(await codeOf(late?.() ?? Promise.resolve())).toBe('ERR_STILLFRAME_EXISTS')
+  expect(await codeOf(arrive())).toBe('ERR_STILLFRAME_EXISTS')
   expect(numbersOf(await openForReading(store, { surroundings }))).toEqual([])
 })
 
