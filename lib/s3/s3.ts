@@ -33,6 +33,7 @@ import {
   storeFailure,
   type UploadOptions,
 } from '../store/store.js'
+import { stoppedBy } from '../store/stream.js'
 import { failureOf, isMissing, statusOf } from './answers.js'
 import { checkedBody } from './body.js'
 import { uploadInParts } from './multipart.js'
@@ -207,12 +208,9 @@ class S3Store implements ObjectStore {
         `${size} bytes are too many: at most ${maxObjectBytes} go into one object. Divide it`,
       )
     }
-    const stop = new AbortController()
+    const { stop, letGo } = stoppedBy(signal)
     // Each part on its way listens twice.
     setMaxListeners(0, stop.signal)
-    const onAbort = () => stop.abort(signal?.reason)
-    if (signal?.aborted) onAbort()
-    signal?.addEventListener('abort', onAbort)
     const memory = this.#memory.forUpload()
     const parts = partsOf({ key, stream, size, memory, signal: stop.signal })
     try {
@@ -223,7 +221,7 @@ class S3Store implements ObjectStore {
       const { etag } = await this.#put(place, body, { signal })
       return { etag, size: body.length }
     } finally {
-      signal?.removeEventListener('abort', onAbort)
+      letGo()
       await parts.return()
       memory.end()
     }

@@ -22,6 +22,15 @@ export async function untilAborted<Value>(
   }
 }
 
+/** A way to stop what `signal` stops too. To be let go when it is over: the signal may last for much longer. */
+export function stoppedBy(signal: AbortSignal | undefined): { stop: AbortController; letGo: () => void } {
+  const stop = new AbortController()
+  const onAbort = (): void => stop.abort(signal?.reason)
+  if (signal?.aborted) onAbort()
+  signal?.addEventListener('abort', onAbort)
+  return { stop, letGo: () => signal?.removeEventListener('abort', onAbort) }
+}
+
 /**
  * The chunks of a stream. It is told to end when the signal comes, or when nobody wants more of it, but it is not waited
  * for: it may never answer.

@@ -8,7 +8,7 @@ import { crc32 } from 'node:zlib'
 import { StillframeError } from '../../base/errors.js'
 import { fromFile } from '../../files/durable-file.js'
 import { type ObjectStore, storeFailure } from '../../store/store.js'
-import { FillingStream } from '../../store/stream.js'
+import { FillingStream, stoppedBy } from '../../store/stream.js'
 import { digitsOf } from '../checked-json.js'
 import { dataKey, type RemoteFile } from './names.js'
 import { toFailure } from './reading.js'
@@ -51,10 +51,7 @@ const attempts = 4
 export async function uploadParts(request: UploadRequest): Promise<StoredPart[]> {
   const { source, partSize = defaultPartSize, onPart, signal } = request
   const parts: StoredPart[] = []
-  const stop = new AbortController()
-  const onAbort = (): void => stop.abort(signal?.reason)
-  signal?.addEventListener('abort', onAbort)
-  if (signal?.aborted) onAbort()
+  const { stop, letGo } = stoppedBy(signal)
   const send = async (range: Range, onRead: () => void, before: Promise<void>): Promise<void> => {
     const { part, isNew } = await partOf({ ...request, signal: stop.signal }, range, onRead)
     // Told one by one, and in their order.
@@ -82,7 +79,7 @@ export async function uploadParts(request: UploadRequest): Promise<StoredPart[]>
   } finally {
     // Whoever has asked for it may take the file away.
     await Promise.allSettled([before, last])
-    signal?.removeEventListener('abort', onAbort)
+    letGo()
   }
 }
 
