@@ -254,7 +254,8 @@ type Entry = (...args: never[]) => unknown
  * from a native callback, has no stack of its own worth showing, so it gets this one.
  */
 export class CallSite {
-  readonly #here = new Error()
+  // Not an Error: that would look at the stack twice.
+  readonly #here: { stack?: string } = {}
 
   /** @param entry - the exported function that was called; the stack begins at its caller. */
   constructor(entry: Entry) {

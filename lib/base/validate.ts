@@ -69,11 +69,11 @@ export function checkChoice<const Choice extends string>(
   name: string,
   choices: readonly Choice[],
 ): Choice {
-  const expected = `one of ${choices.map((choice) => `'${choice}'`).join(', ')}`
-  if (typeof value !== 'string') throw invalidArgType(name, expected, value)
   const choice = choices.find((candidate) => candidate === value)
-  if (choice === undefined) throw invalidArgValue(`${name} must be ${expected}, not '${value}'`)
-  return choice
+  if (choice !== undefined) return choice
+  const expected = `one of ${choices.map((each) => `'${each}'`).join(', ')}`
+  if (typeof value !== 'string') throw invalidArgType(name, expected, value)
+  throw invalidArgValue(`${name} must be ${expected}, not '${value}'`)
 }
 
 /** A function, or undefined. */

@@ -278,12 +278,10 @@ export class Snapshot extends CaptureJob<SnapshotProgress, SnapshotResult> {
       pacing,
       limits,
     }
-    this.#capture = new addon.Capture(
-      plan,
-      // The callbacks at the end are the caller's, and belong to its async context.
-      AsyncResource.bind((failure: NativeFailure | null, result?: NativeCaptureResult) =>
-        this.#end(failure, result),
-      ),
+    // The callbacks at the end are the caller's, and belong to its async context.
+    const resource = new AsyncResource('StillframeSnapshot')
+    this.#capture = new addon.Capture(plan, (failure: NativeFailure | null, result?: NativeCaptureResult) =>
+      resource.runInAsyncScope(this.#end, this, failure, result),
     )
     this.#frozenAtClock = performance.now()
     this.frozenAt = new Date(this.#capture.frozenAtMs)
