@@ -69,6 +69,7 @@
         "native/capture/parent_sums.cc",
         "native/capture/space_check.cc",
         "native/capture/supervisor.cc",
+        "native/freeze/blocking_threads.cc",
         "native/freeze/direct_reads.cc",
         "native/freeze/fault_router.cc",
         "native/freeze/features.cc",

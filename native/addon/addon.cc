@@ -7,7 +7,7 @@
 #include "addon/machine.h"
 #include "addon/read_jobs.h"
 #include "addon/region_handle.h"
-#include "freeze/fault_router.h"
+#include "freeze/blocking_threads.h"
 
 namespace stillframe {
 namespace {
@@ -15,6 +15,7 @@ namespace {
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
   Environment::Create(env);
   NoteQuietThreads();
+  LookAtThreads();
   exports.Set("RegionHandle", RegionHandle::Define(env));
   exports.Set("Capture", CaptureHandle::Define(env));
   DefineReadJobs(env, exports);

@@ -187,6 +187,7 @@ Status Capture::Attach() {
     if (!reads.ok()) return reads;
   }
   if (Status attached = work_->engine->Attach(); !attached.ok()) return attached;
+  if (plan_.limits.memory_limit == 0) LookAtAvailableMemory();
   return CheckSources();
 }
 

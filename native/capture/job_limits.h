@@ -14,7 +14,9 @@ struct JobLimits {
   int64_t stall_timeout_ms = 0;  // without progress
   int64_t timeout_ms = 0;        // in all; 0: none
 
-  uint64_t MemoryLimit() const { return memory_limit != 0 ? memory_limit : AvailableMemory() / 2; }
+  uint64_t MemoryLimit() const {
+    return memory_limit != 0 ? memory_limit : RecentlyAvailableMemory() / 2;
+  }
 };
 
 }  // namespace stillframe

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <optional>
 #include <string_view>
 
 #include "base/small_file.h"
@@ -61,15 +62,48 @@ const char* WayOf(int fd, int flags) {
   return nullptr;
 }
 
+// How far to look. Since Linux 6.2 the length of /proc/self/fd is the number of descriptors that are
+// open, and there is no need to look behind the last one. Otherwise the size of the table is asked
+// for, which is slow: all of /proc/self/status is made for it.
+class Descriptors {
+ public:
+  Descriptors() {
+    struct stat about {};
+    if (sys::Fstatat(AT_FDCWD, "/proc/self/fd", &about, 0) == 0 && about.st_size > 0) {
+      open_ = static_cast<uint64_t>(about.st_size);
+    }
+  }
+  void Found() { found_++; }
+  // Another thread may close some meanwhile, so that as many will never be found.
+  bool MayBeMore(int fd) {
+    if (open_) {
+      if (found_ >= *open_) return false;
+      if (static_cast<uint64_t>(fd) < *open_ + kGaps) return true;
+    }
+    if (!end_) {
+      const auto status = ReadSmallFile("/proc/self/status");
+      end_ = status ? NumberAfter(*status, "FDSize:").value_or(kDescriptorsUnknown)
+                    : kDescriptorsUnknown;
+    }
+    return static_cast<uint64_t>(fd) < *end_;
+  }
+
+ private:
+  static constexpr uint64_t kGaps = 256;
+  std::optional<uint64_t> open_;
+  std::optional<uint64_t> end_;
+  uint64_t found_ = 0;
+};
+
 }  // namespace
 
 std::string FindDirectReads() {
-  const auto status = ReadSmallFile("/proc/self/status");
-  const uint64_t end =
-      status ? NumberAfter(*status, "FDSize:").value_or(kDescriptorsUnknown) : kDescriptorsUnknown;
-  for (int fd = 0; fd < static_cast<int>(end); fd++) {
+  Descriptors descriptors;
+  for (int fd = 0; descriptors.MayBeMore(fd); fd++) {
     const int flags = sys::Fcntl(fd, F_GETFL, 0);
-    if (flags < 0 || (flags & O_PATH) != 0 || (flags & O_ACCMODE) == O_WRONLY) continue;
+    if (flags < 0) continue;
+    descriptors.Found();
+    if ((flags & O_PATH) != 0 || (flags & O_ACCMODE) == O_WRONLY) continue;
     const char* way = WayOf(fd, flags);
     if (way == nullptr) continue;
     return "descriptor " + std::to_string(fd) + " ('" + PathOf(fd) + "') " + way;

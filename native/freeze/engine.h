@@ -4,9 +4,10 @@
 // engine object, which serves one capture:
 //
 //   Prepare   all that may fail or take time, before the pause       the JS thread
-//   Freeze    the instant; afterwards saving is under way            the JS thread, in the pause
+//   Freeze    the instant; a fork saves from then on                 the JS thread, in the pause
 //   then, on the supervisor's thread, until wait_fd() is readable:
-//     Attach  once, right after Freeze
+//     Attach  once, right after Freeze: begins what need not be in the pause. The engines that save
+//             from inside this process start their threads, so that a writer may wait until then
 //     Cost    what copy-on-write takes just now
 //     Peek    some of the frozen bytes
 //     Stop    makes saving end soon, whatever state it is in

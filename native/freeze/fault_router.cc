@@ -1,6 +1,5 @@
 #include "freeze/fault_router.h"
 
-#include <dirent.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/syscall.h>
@@ -10,15 +9,11 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
-#include <cinttypes>
-#include <cstdio>
-#include <cstdlib>
 #include <mutex>
-#include <set>
+#include <string>
 #include <utility>
 #include <vector>
 
-#include "base/small_file.h"
 #include "base/sys.h"
 
 namespace stillframe {
@@ -233,27 +228,6 @@ Status GoInFront(Chain& chain) {
   return Success{};
 }
 
-// Calls each(tid, blocked mask, name) for the threads of the process.
-template <typename Each>
-void ForEachThread(Each each) {
-  DIR* tasks = opendir("/proc/self/task");
-  if (tasks == nullptr) return;
-  while (const dirent* entry = readdir(tasks)) {
-    const int tid = atoi(entry->d_name);
-    if (tid <= 0) continue;
-    char path[64];
-    snprintf(path, sizeof path, "/proc/self/task/%d/status", tid);
-    const auto status = ReadSmallFile(path);
-    if (!status) continue;  // ended meanwhile
-    const size_t line = status->find("\nSigBlk:");
-    if (line == std::string::npos) continue;
-    const uint64_t blocked = strtoull(status->c_str() + line + 8, nullptr, 16);
-    const size_t name_end = status->find('\n');
-    each(tid, blocked, status->substr(6, name_end - 6));
-  }
-  closedir(tasks);
-}
-
 void DisarmLocked(FrozenMemory* memory) {
   for (ArmedSlot& slot : slots) {
     if (slot.memory.load(std::memory_order_relaxed) != memory) continue;
@@ -284,13 +258,6 @@ void LiftWhatWasLeft() {
 }
 
 Chain& ChainOf(FaultSignal signal) { return signal == FaultSignal::kSegv ? segv_chain : bus_chain; }
-
-constexpr uint64_t Bit(int number) { return uint64_t{1} << (number - 1); }
-
-std::set<int>& QuietThreads() {
-  static auto* threads = new std::set<int>;
-  return *threads;
-}
 
 }  // namespace
 
@@ -340,28 +307,6 @@ void PrepareArmedForWrite(std::byte* start, uint64_t length) {
     if (memory != nullptr) memory->PrepareWrite(start, length);
     slot.readers.fetch_sub(1, std::memory_order_seq_cst);
   }
-}
-
-std::string ThreadThatBlocks(FaultSignal signal) {
-  const uint64_t bit = Bit(signal == FaultSignal::kSegv ? SIGSEGV : SIGBUS);
-  std::string found;
-  ForEachThread([&](int tid, uint64_t blocked, const std::string& name) {
-    // Signal 32 belongs to the C library, which alone blocks it, together with all others, while a
-    // thread starts or ends. Such a thread is not writing.
-    if ((blocked & Bit(32)) != 0) return;
-    if ((blocked & bit) == 0 || QuietThreads().count(tid) != 0) return;
-    found = "'" + name + "' (" + std::to_string(tid) + ")";
-  });
-  return found;
-}
-
-void NoteQuietThreads() {
-  const std::lock_guard lock(RouterLock());
-  // Node's inspector thread blocks every signal and waits for one; it exists before any addon does.
-  const uint64_t all_that_can_be = ~(Bit(SIGKILL) | Bit(SIGSTOP) | Bit(32) | Bit(33));
-  ForEachThread([&](int tid, uint64_t blocked, const std::string&) {
-    if ((blocked & all_that_can_be) == all_that_can_be) QuietThreads().insert(tid);
-  });
 }
 
 }  // namespace stillframe

@@ -21,11 +21,10 @@
 #pragma once
 
 #include "base/result.h"
+#include "freeze/blocking_threads.h"
 #include "freeze/frozen_memory.h"
 
 namespace stillframe {
-
-enum class FaultSignal : uint8_t { kSegv, kBus, kNone };
 
 // The message for memory that is in another capture: BUSY.
 inline constexpr char kAlreadyProtected[] =
@@ -46,12 +45,5 @@ Status StayInFront(FaultSignal signal);
 // Lets every running capture that has pages in this range keep them, so that the kernel can write
 // there.
 void PrepareArmedForWrite(std::byte* start, uint64_t length);
-
-// The name and id of a thread on which such a signal would kill the process, since the thread
-// blocks it; empty if there is none. Threads of Node itself that never touch foreign memory are
-// left out.
-std::string ThreadThatBlocks(FaultSignal signal);
-// Notes those threads. Called once, when the addon is loaded.
-void NoteQuietThreads();
 
 }  // namespace stillframe

@@ -38,24 +38,28 @@ Status InProcessEngine::Prepare(const FreezePlan& plan) {
   if (Status ready = PrepareProtection(plan); !ready.ok()) return ready;
   save_ = plan.save;
   save_.pages = frozen_.get();
-  return saver_.Start("stillframe-save", [this] { Save(); });
+  return Success{};
 }
 
 Status InProcessEngine::Freeze() {
   Status frozen = Arm(frozen_.get(), signal_);
   armed_ = frozen.ok();
   if (armed_) frozen = frozen_->ProtectAll();
-  phase_ = frozen.ok() ? Phase::kFrozen : Phase::kNotFrozen;
-  phase_.notify_one();
   return frozen;
 }
 
+// Threads are started here, and not before the freeze: it takes a while, and the thread that
+// freezes is the service's.
+Status InProcessEngine::Attach() {
+  if (Status answers = AnswerFaults(); !answers.ok()) return answers;
+  if (Status saves = saver_.Start("stillframe-save", [this] { Save(); }); !saves.ok()) return saves;
+  if (signal_ != FaultSignal::kNone) LookAtThreads();
+  return Success{};
+}
+
 void InProcessEngine::Save() {
-  phase_.wait(Phase::kPreparing);
-  if (phase_ == Phase::kFrozen) {
-    OnFrozen();
-    end_ = SaveWithThreads(save_);
-  }
+  OnFrozen();
+  end_ = SaveWithThreads(save_);
   const uint64_t one = 1;
   sys::Write(ended_.get(), &one, sizeof one);
 }
@@ -65,7 +69,7 @@ Result<CopyCost> InProcessEngine::Cost() {
 }
 
 Status InProcessEngine::Check() {
-  if (signal_ == FaultSignal::kNone || phase_ != Phase::kFrozen) return Success{};
+  if (signal_ == FaultSignal::kNone) return Success{};
   return StayInFront(signal_);
 }
 
@@ -103,10 +107,6 @@ Status InProcessEngine::Collect() {
 }
 
 void InProcessEngine::Shutdown() {
-  if (phase_ == Phase::kPreparing) {
-    phase_ = Phase::kNotFrozen;
-    phase_.notify_one();
-  }
   if (frozen_) {
     if (save_.control != nullptr)
       save_.control->abort_requested.store(1, std::memory_order_relaxed);

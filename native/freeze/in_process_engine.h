@@ -3,7 +3,6 @@
 // arrive.
 #pragma once
 
-#include <atomic>
 #include <memory>
 
 #include "base/thread.h"
@@ -18,7 +17,7 @@ class InProcessEngine : public Engine {
  public:
   Status Prepare(const FreezePlan& plan) final;
   Status Freeze() final;
-  Status Attach() final { return Success{}; }
+  Status Attach() final;
   int wait_fd() const final { return ended_.get(); }
   Result<CopyCost> Cost() final;
   void Peek(uint32_t source, uint64_t offset, uint64_t length, std::byte* out) final {
@@ -39,6 +38,9 @@ class InProcessEngine : public Engine {
   virtual std::shared_ptr<WriteProtection> protection() = 0;
   // Makes the ranges protectable. Before the pause.
   virtual Status PrepareProtection(const FreezePlan& plan) = 0;
+  // Starts what answers faults, unless the thread that writes does so itself. Right after the
+  // freeze; who has written meanwhile waits.
+  virtual Status AnswerFaults() { return Success{}; }
   // On the first saver's thread, before it begins.
   virtual void OnFrozen() {}
   // Nothing is protected any more, and no more faults will arrive.
@@ -55,8 +57,6 @@ class InProcessEngine : public Engine {
   SavePlan save_{};
   std::unique_ptr<FrozenMemory> frozen_;
   UniqueFd ended_;  // eventfd
-  enum class Phase : int { kPreparing, kFrozen, kNotFrozen };
-  std::atomic<Phase> phase_{Phase::kPreparing};
   SaveEnd end_ = SaveEnd::kAborted;
   bool armed_ = false;
   bool stopped_ = false;

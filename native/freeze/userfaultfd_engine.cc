@@ -11,6 +11,10 @@ Status UserfaultfdEngine::PrepareProtection(const FreezePlan& plan) {
     Status registered = userfaultfd_.Register(source.data, source.byte_length);
     if (!registered.ok()) return registered;
   }
+  return Success{};
+}
+
+Status UserfaultfdEngine::AnswerFaults() {
   if (variant_ == FaultVariant::kSignal) return Success{};
   return userfaultfd_.Answer(
       {.fault = [this](const void* address) { frozen()->ResolveWrite(address); },

@@ -22,6 +22,7 @@ class UserfaultfdEngine final : public InProcessEngine, private WriteProtection 
   // It never outlives the engine, since DropAll cannot be refused.
   std::shared_ptr<WriteProtection> protection() override { return {std::shared_ptr<void>(), this}; }
   Status PrepareProtection(const FreezePlan& plan) override;
+  Status AnswerFaults() override;
   void EndProtection() override { userfaultfd_.End(); }
   const char* CallName() const override { return "ioctl"; }
   int Protect(std::byte* start, size_t length) override {

@@ -3,11 +3,20 @@
 #include <sys/sysinfo.h>
 
 #include <algorithm>
+#include <atomic>
 
 #include "base/small_file.h"
+#include "base/sys.h"
 #include "memory/cgroup.h"
 
 namespace stillframe {
+namespace {
+
+constexpr int64_t kRecentNs = 2'000'000'000;
+std::atomic<uint64_t> last_available{0};
+std::atomic<int64_t> last_look_ns{0};  // 0: there was none
+
+}  // namespace
 
 uint64_t AvailableMemory() {
   const auto meminfo = ReadSmallFile("/proc/meminfo");
@@ -25,6 +34,19 @@ uint64_t AvailableMemory() {
   const MemoryCgroup group = ReadMemoryCgroup();
   if (group.headroom) available = std::min(available, *group.headroom);
   return available;
+}
+
+uint64_t RecentlyAvailableMemory() {
+  const int64_t looked_at_ns = last_look_ns.load(std::memory_order_acquire);
+  const bool is_recent =
+      looked_at_ns != 0 && sys::MonotonicNanoseconds() - looked_at_ns <= kRecentNs;
+  if (!is_recent) LookAtAvailableMemory();
+  return last_available.load(std::memory_order_relaxed);
+}
+
+void LookAtAvailableMemory() {
+  last_available.store(AvailableMemory(), std::memory_order_relaxed);
+  last_look_ns.store(sys::MonotonicNanoseconds(), std::memory_order_release);
 }
 
 }  // namespace stillframe

@@ -117,8 +117,12 @@ Status DirectCapture::Prepare() {
   return engine_->Prepare(plan_);
 }
 
+Status DirectCapture::Freeze() {
+  if (Status frozen = engine_->Freeze(); !frozen.ok()) return frozen;
+  return engine_->Attach();
+}
+
 Status DirectCapture::Finish() {
-  EXPECT_TRUE(engine_->Attach().ok());
   pollfd end{engine_->wait_fd(), POLLIN, 0};
   int ready = 0;
   do {

@@ -52,7 +52,8 @@ class DirectCapture {
                 AtLimit at_limit = AtLimit::kWait, uint32_t savers = 2);
 
   Status Prepare();
-  Status Freeze() { return engine_->Freeze(); }
+  // With what the supervisor does right after it, and nobody writes in between.
+  Status Freeze();
   // Bounded: stops the engine and fails after 30 s.
   Status Finish();
   // Makes an end, as the supervisor does on abort.

@@ -21,6 +21,7 @@
 #include "base/sys.h"
 #include "memory/page.h"
 #include "test/engine_fixture.h"
+#include "test/in_child.h"
 
 namespace stillframe::test {
 namespace {
@@ -82,16 +83,6 @@ struct ArmedPage {
   std::shared_ptr<RegionMemory> region = TouchedRegion(SystemPageSize(), false);
   std::unique_ptr<FrozenMemory> frozen;
 };
-
-// Runs a body in a child, which says what does not hold.
-#define EXPECT_IN_CHILD(body) EXPECT_EXIT(body(), ::testing::ExitedWithCode(0), "")
-#define DEMAND(what)                                 \
-  do {                                               \
-    if (!(what)) {                                   \
-      fprintf(stderr, "does not hold: " #what "\n"); \
-      _exit(1);                                      \
-    }                                                \
-  } while (false)
 
 class FaultRouter : public ::testing::Test {
  protected:
@@ -212,37 +203,6 @@ TEST_F(FaultRouter, WhatCouldNotBeLiftedIsTriedAgainBeforeTheNextArming) {
     // It is in nobody's way any more.
     const auto again = Freezable(page.region, page.protection);
     DEMAND(Arm(again.get(), FaultSignal::kSegv).ok());
-    _exit(0);
-  };
-  EXPECT_IN_CHILD(body);
-}
-
-TEST_F(FaultRouter, ThreadsThatBeginOrEndAreNotTakenForSuchThatBlockTheSignal) {
-  const auto body = [] {
-    std::atomic<int> ready{0};
-    const auto stay = [&] {
-      ready++;
-      ready.notify_all();
-      for (;;) pause();
-    };
-    // As the C library does: all of them, its own as well.
-    std::thread beginning([&] {
-      const uint64_t all = ~uint64_t{0};
-      sys::Sigprocmask(SIG_SETMASK, &all, nullptr);
-      stay();
-    });
-    ready.wait(0);
-    DEMAND(ThreadThatBlocks(FaultSignal::kSegv).empty());
-    std::thread blocks([&] {
-      sigset_t signals;
-      sigemptyset(&signals);
-      sigaddset(&signals, SIGSEGV);
-      pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-      stay();
-    });
-    ready.wait(1);
-    DEMAND(!ThreadThatBlocks(FaultSignal::kSegv).empty());
-    DEMAND(ThreadThatBlocks(FaultSignal::kBus).empty());
     _exit(0);
   };
   EXPECT_IN_CHILD(body);

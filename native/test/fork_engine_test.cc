@@ -41,8 +41,8 @@ TEST(ForkEngine, WhatHasBeenGivenBackIsNotLookedAt) {
   DirectCapture capture(Variant::kFork, Regions{region}, page);
   capture.plan().will_peek = true;
   ASSERT_TRUE(capture.Prepare().ok());
-  ASSERT_TRUE(capture.Freeze().ok());
   Engine& engine = capture.engine();
+  ASSERT_TRUE(engine.Freeze().ok());
   ASSERT_EQ(kill(engine.pid(), SIGSTOP), 0);
   ASSERT_TRUE(engine.Attach().ok());
   std::vector<std::byte> seen(page);

@@ -66,6 +66,7 @@ TEST(InProcessEngine, IsNotCompleteIfAHelperFailsWhenAllElseIsDone) {
   MprotectEngine engine;
   ASSERT_TRUE(engine.Prepare(plan).ok());
   ASSERT_TRUE(engine.Freeze().ok());
+  ASSERT_TRUE(engine.Attach().ok());
   Status collected = engine.Collect();
   ASSERT_FALSE(collected.ok());
   EXPECT_EQ(collected.failure().error_number, EIO);

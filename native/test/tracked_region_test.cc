@@ -95,6 +95,7 @@ Status Frames::Take(uint64_t memory_limit, bool stop) {
   if (Status ready = engine.Prepare(plan); !ready.ok()) return ready;
   if (Status frozen = engine.Freeze(); !frozen.ok()) return frozen;
   const std::shared_ptr<FrameRecord> record = engine.TakeRecord();
+  if (Status attached = engine.Attach(); !attached.ok()) return attached;
   if (stop) engine.Stop();
   Status collected = engine.Collect();
   if (!collected.ok()) return collected;
