@@ -49,7 +49,7 @@ export interface SnapshotOptions<Meta = JsonValue> extends FileOptions {
   engine?: 'auto' | EngineName | undefined
   /**
    * The most memory that copy-on-write may take, in bytes: an integer >= 1. Default: half of the
-   * memory that is available when the capture starts.
+   * memory that is available when the capture starts, or at most two seconds before.
    */
   memoryLimit?: number | undefined
   /**
