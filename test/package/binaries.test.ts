@@ -61,6 +61,17 @@ describe.skipIf(!hasTools)('a binary', () => {
     expect(faultsOf(file, { target: `${arch}-musl` }).join()).toContain('it needs libc.so.6')
   })
 
+  // musl gives such memory only to what is there when the process starts.
+  test('for musl whose thread-local memory has to be there from the start is refused', () => {
+    const file = addonOf(
+      '#define OWN __attribute__((visibility("hidden")))\n' +
+        'OWN __thread __attribute__((tls_model("initial-exec"))) int own; OWN int used(void) { return own++; }',
+      [...linkedSafely, '-nostdlib'],
+    )
+    expect(faultsOf(file, { target: here })).toEqual([])
+    expect(faultsOf(file, { target: `${arch}-musl` }).join()).toContain('thread-local')
+  })
+
   test('that takes a younger symbol of glibc is refused', () => {
     // Of glibc 2.99, by its name.
     const file = addonOf(
