@@ -176,6 +176,8 @@ const known = [
   ...fileOptionNames,
 ] as const satisfies readonly (keyof SnapshotOptions)[]
 
+const engineChoices = ['auto', ...engineNames] as const
+
 // Chosen so that a disk with a long queue, or one that has to spin up, is not taken for a dead one.
 const defaultStallTimeoutMs = 60_000
 const maxTimeoutMs = 2 ** 31 - 1
@@ -196,7 +198,7 @@ export function checkSnapshotOptions(options: unknown): CheckedSnapshotOptions {
     engine:
       given.engine === undefined
         ? 'auto'
-        : checkChoice(given.engine, 'options.engine', ['auto', ...engineNames]),
+        : checkChoice(given.engine, 'options.engine', engineChoices),
     limits: {
       memoryLimit: integer('memoryLimit', 1, Number.MAX_SAFE_INTEGER) ?? 0,
       onMemoryLimit: onMemoryLimit ?? 'wait',
