@@ -16,6 +16,7 @@ import { bench as independence } from './independence.mjs'
 import { bench as memory } from './memory.mjs'
 import { bench as micro } from './micro.mjs'
 import { bench as nearLimit } from './near-limit.mjs'
+import { bench as onePage } from './one-page.mjs'
 import { bench as scaling } from './scaling.mjs'
 import { bench as secondSnapshot } from './second-snapshot.mjs'
 import { bench as storage } from './storage.mjs'
@@ -40,6 +41,7 @@ const benches = [
   scaling,
   micro,
   freeze,
+  onePage,
   firstWrite,
   eventLoop,
   secondSnapshot,

@@ -6,7 +6,8 @@
 #                                                     with --all behind it, an engine that cannot be used is a failure
 #   npm run test:machine -- --table x64-6.1 arm64     every engine as root and as a user: rows for docs/PLATFORMS.md
 #   npm run test:machine -- --cpp arm64 --gtest_brief=1    the C++ tests, with these arguments
-#   npm run test:machine -- --run 'uname -a' x64-6.1  any command of bash, in the checkout
+#   npm run test:machine -- --run 'uname -a' x64-6.1  any command of bash, in the checkout, such as
+#                                                     'scripts/test-filesystems.sh --table vfat nfs 9p'
 #
 #   --user           as an ordinary user instead of root
 #   --sysctl K=V     sets this first, as in sysctl(8); may be given again
@@ -135,11 +136,15 @@ disk() {
   mkfs.ext4 -q -F -m 0 -E root_owner=0:0 -d "$3" "$1"
 }
 
+# Those of the machine's disks, and the filesystems that scripts/test-filesystems.sh may ask for.
+drivers=(virtio_pci virtio_mmio virtio_blk virtio_console virtio_rng ext4 loop fuse overlay
+  vfat nls_cp437 nls_ascii nls_utf8 exfat f2fs nfsv4 nfsd 9p 9pnet_fd)
+
 # kernel/vmlinuz and initrd of a machine. The initrd holds busybox, the drivers of the machine's disks, and scripts/machine/init.
 make_kernel() {
   local machine="$1" release package tree version module
   kernel="$aside/kernel-$machine"
-  [ ! -e "$kernel/vmlinuz" ] || return 0
+  [ "$(cat "$kernel/drivers" 2> /dev/null)" != "${drivers[*]}" ] || return 0
   read -r release package <<< "$(release_of "$machine")"
   echo "== fetching $package of Debian $release"
   tree="$work/kernel-tree"
@@ -150,7 +155,7 @@ make_kernel() {
   mkdir -p "$initrd"/{bin,modules,proc,sys,dev,root}
   cp "$tree/bin/busybox" "$initrd/bin/"
   # What is built in has no file; what this kernel has not at all is not missed before something needs it.
-  for module in virtio_pci virtio_mmio virtio_blk virtio_console virtio_rng ext4 loop fuse overlay; do
+  for module in "${drivers[@]}"; do
     modprobe --dirname "$tree" --set-version "$version" --show-depends "$module" 2> /dev/null || true
   done | awk '$1 == "insmod" && !seen[$2]++ { print $2 }' > "$work/modules"
   while read -r module; do
@@ -166,6 +171,8 @@ make_kernel() {
   cp "$tree/boot/vmlinuz-$version" "$work/kernel/vmlinuz"
   cp "$tree/boot/config-$version" "$work/kernel/config"
   mv "$initrd" "$work/kernel/initrd"
+  echo "${drivers[*]}" > "$work/kernel/drivers"
+  rm -rf "$kernel"
   mv "$work/kernel" "$kernel"
   rm -rf "$tree"
 }
@@ -181,10 +188,12 @@ make_initrd() {
 programs=base-files,base-passwd,bash,bsdutils,coreutils,dash,debianutils,diffutils,findutils,grep,gzip,hostname,libc-bin,login
 programs+=,mawk,ncurses-base,ncurses-bin,passwd,perl-base,sed,tar,util-linux,mount,iproute2,kmod,procps,libcap2-bin,e2fsprogs
 programs+=,gcc,libc6-dev,binutils,gdb,strace,redis-server,util-linux-extra,git
+programs+=,dosfstools,exfatprogs,f2fs-tools,nfs-kernel-server,diod
 
 make_debian() {
-  local arch="$1" tree="$work/debian"
-  debian="$aside/debian-$arch.ext4"
+  local arch="$1" tree="$work/debian" sum
+  sum="$(sha256sum <<< "$programs" | cut -c1-12)"
+  debian="$aside/debian-$arch-$sum.ext4"
   [ ! -e "$debian" ] || return 0
   echo "== fetching Debian bookworm, $arch"
   unpack "$(debian_arch "$arch")" bookworm "$tree" "$programs"
@@ -202,6 +211,7 @@ make_debian() {
   printf 'passwd: files\ngroup: files\nhosts: files\n' > "$tree/etc/nsswitch.conf"
   mkdir -p "$tree/srv" "$tree/opt" "$tree/home/tester" "$tree/dev/shm" "$tree/etc/ld.so.conf.d"
   rm -rf "$tree/usr/share/doc" "$tree/usr/share/man" "$tree/usr/share/locale" "$tree/var/lib/apt" "$tree/var/cache/apt"
+  rm -f "$aside/debian-$arch"*.ext4
   disk "$work/debian.ext4" 8G "$tree"
   mv "$work/debian.ext4" "$debian"
   rm -rf "$tree"

@@ -339,14 +339,14 @@ describe('the memory of a Region', () => {
     1024 * Number(/^VmSize:\s+(\d+) kB$/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1])
 
   test('is not in the copy, which is why it makes no fork slower', async () => {
-    using region = Region.allocate(4 * GiB)
+    using region = Region.allocate(GiB)
     new Uint8Array(region.buffer, 0, 1 << 20).fill(1)
     const before = virtualBytes()
     await snapshotState(inDirectory('file'), (out) => out.value(virtualBytes())).done
     const [inCopy] = (await valuesOf(inDirectory('file'))) as [number]
     // The copy has got some memory of its own.
-    expect(before - inCopy).toBeGreaterThan(3.5 * GiB)
-    expect(region.buffer.byteLength).toBe(4 * GiB)
+    expect(before - inCopy).toBeGreaterThan(0.9 * GiB)
+    expect(region.buffer.byteLength).toBe(GiB)
   })
 
   test.each<[string, (bytes: Uint8Array, put: (bytes: Uint8Array) => void) => void]>([

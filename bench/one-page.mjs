@@ -1,0 +1,62 @@
+// What does every call of snapshot() cost, whatever it captures? The pause of a region of one page, with every engine,
+// one capture after the other in a process that rests in between, as a service does that takes a frame now and then.
+import { Region, snapshot } from 'stillframe'
+import { runIfMain } from './support/alone.mjs'
+import { engineOptions, usableEngines } from './support/engines.mjs'
+import { PAGE } from './support/pages.mjs'
+import { tryScenario } from './support/scenario.mjs'
+import { summary } from './support/statistics.mjs'
+import { number } from './support/table.mjs'
+
+export const scenarios = {
+  async pauses({ engine, captures, restMs, directory }) {
+    const region = Region.allocate(PAGE)
+    const bytes = new Uint8Array(region.buffer)
+    const pauses = []
+    for (let i = 0; i < captures; i++) {
+      bytes[0] = i
+      const shot = snapshot(region, `${directory}/image`, { ...engineOptions[engine], durable: false })
+      pauses.push(shot.pauseMs)
+      await shot.done
+      await new Promise((resolve) => setTimeout(resolve, restMs))
+    }
+    return pauses
+  },
+}
+
+const measure = async ({ captures, restMs }, { directory, note, skipped }) => {
+  const rows = []
+  for (const engine of await usableEngines(directory, skipped)) {
+    note(`one-page: ${engine}`)
+    const options = { engine, captures, restMs, directory }
+    const pauses = await tryScenario(skipped, engine, import.meta.url, 'pauses', options)
+    if (pauses === undefined) continue
+    const [firstMs, ...later] = pauses
+    rows.push({ engine, firstMs, laterMs: summary(later) })
+  }
+  return rows
+}
+
+export const bench = {
+  name: 'one-page',
+  title: 'The part of a pause that every capture has',
+  about: 'Captures a region of one page again and again, with every engine.',
+  settings: {
+    full: { captures: 100, restMs: 50 },
+    quick: { captures: 30, restMs: 50 },
+  },
+  measure,
+  tables: ({ rows, settings: { captures, restMs } }) => [
+    {
+      title: 'Pause of snapshot() in ms, a region of one page',
+      columns: ['engine', 'first', 'later: least', 'median', 'p99'],
+      rows: rows.map(({ engine, firstMs, laterMs: { min, p50, p99 } }) => [
+        engine,
+        ...[firstMs, min, p50, p99].map((ms) => number(ms)),
+      ]),
+      note: `${captures} captures, with a rest of ${restMs} ms in between. The first runs code that is not compiled yet.`,
+    },
+  ],
+}
+
+runIfMain(import.meta.url, bench)
