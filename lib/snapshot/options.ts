@@ -195,10 +195,7 @@ export function checkSnapshotOptions(options: unknown): CheckedSnapshotOptions {
       ? undefined
       : checkChoice(given.onMemoryLimit, 'options.onMemoryLimit', ['wait', 'abort'])
   return {
-    engine:
-      given.engine === undefined
-        ? 'auto'
-        : checkChoice(given.engine, 'options.engine', engineChoices),
+    engine: given.engine === undefined ? 'auto' : checkChoice(given.engine, 'options.engine', engineChoices),
     limits: {
       memoryLimit: integer('memoryLimit', 1, Number.MAX_SAFE_INTEGER) ?? 0,
       onMemoryLimit: onMemoryLimit ?? 'wait',
