@@ -285,7 +285,7 @@ DiskWork::LastSteps ForkJob::LastSteps() {
 void ForkJob::Ended(Status ended) {
   if (supervisor_.out_of_time()) end_ = JobEnd::kOutOfTime;
   if (!ended.ok()) {
-    on_end_(ended.failure());
+    on_end_(ended.failure(), end_);
     return;
   }
   ForkOutcome outcome;
@@ -293,7 +293,7 @@ void ForkJob::Ended(Status ended) {
   outcome.allocated_bytes = *allocated_bytes_;
   outcome.child_bytes_peak = child_bytes_peak_;
   outcome.duration_ms = supervisor_.MillisecondsSinceFreeze();
-  on_end_(outcome);
+  on_end_(outcome, end_);
 }
 
 Failure ForkJob::ExplainEnd(Failure failure) {

@@ -91,7 +91,7 @@ enum class JobEnd : uint8_t {
 
 class ForkJob final : private Supervised {
  public:
-  using OnEnd = std::function<void(Result<ForkOutcome>)>;
+  using OnEnd = std::function<void(Result<ForkOutcome>, JobEnd)>;
 
   static Result<std::unique_ptr<ForkJob>> Start(ForkPlan plan, OnEnd on_end);
   // Aborts and waits for the end.
@@ -103,7 +103,6 @@ class ForkJob final : private Supervised {
   const FreezeTimes& times() const { return times_; }
   int64_t frozen_at_ns() const { return supervisor_.frozen_at_ns(); }
   int pid() const { return pid_; }
-  JobEnd end() const { return end_; }  // once the end has been told
 
  private:
   ForkJob(ForkPlan plan, OnEnd on_end) : plan_(std::move(plan)), on_end_(std::move(on_end)) {}

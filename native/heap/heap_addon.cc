@@ -74,7 +74,7 @@ class JobHandle final : public Napi::ObjectWrap<JobHandle>, public Job {
   Status StartElsewhere(uint64_t thread, ForkPlan plan);
   void RunInChild(v8::Isolate* isolate, Output* output, const std::vector<AddressRange>& v8_memory);
   void RunCallback(Output* output);
-  void Ended(Napi::Env env, Result<ForkOutcome> outcome);
+  void Ended(Napi::Env env, Result<ForkOutcome> outcome, JobEnd end = JobEnd::kOther);
 
   // Null before the job has begun elsewhere, and after its end has been told.
   ForkJob* Running() {
@@ -253,9 +253,9 @@ Status JobHandle::Start(v8::Isolate* isolate, ForkPlan plan, std::unique_ptr<For
     first_id_ = FreshIds::Take(most_ids_);
   }
   Result<std::unique_ptr<ForkJob>> started =
-      ForkJob::Start(std::move(plan), [this](Result<ForkOutcome> outcome) {
+      ForkJob::Start(std::move(plan), [this](Result<ForkOutcome> outcome, JobEnd end) {
         environment_->Post(
-            [this, outcome = std::move(outcome)](Napi::Env on) { Ended(on, outcome); });
+            [this, outcome = std::move(outcome), end](Napi::Env on) { Ended(on, outcome, end); });
       });
   if (!started.ok()) {
     FreshIds::GiveBack(first_id_, most_ids_, 0);
@@ -344,7 +344,7 @@ void JobHandle::RunCallback(Output* output) {
   }
 }
 
-void JobHandle::Ended(Napi::Env env, Result<ForkOutcome> outcome) {
+void JobHandle::Ended(Napi::Env env, Result<ForkOutcome> outcome, JobEnd end) {
   environment_->End(this);
   if (elsewhere_) {
     const std::lock_guard lock(elsewhere_->mutex);
@@ -357,7 +357,7 @@ void JobHandle::Ended(Napi::Env env, Result<ForkOutcome> outcome) {
                     control.counters()->failure_length.load(std::memory_order_acquire));
     FreshIds::GiveBack(first_id_, most_ids_,
                        control.counters()->highest_id.load(std::memory_order_relaxed));
-    end_ = job_->end();
+    end_ = end;
     job_.reset();
   }
   const Napi::FunctionReference on_end = std::move(on_end_);

@@ -43,6 +43,9 @@ constexpr size_t kRoom = size_t{8} << 20;
 // more than what V8 counts.
 constexpr double kNearLimitShare = 0.97;
 
+// For one file: so many in a row have hardly ever to wait for a lock.
+constexpr int kMostCopies = 4;
+
 constexpr char kSnapshotEnding[] = ".heapsnapshot";
 constexpr char kSummaryEnding[] = ".heapsummary.json";
 
@@ -175,6 +178,7 @@ struct MemoryWatch::State : std::enable_shared_from_this<State> {
   std::mutex mutex;  // of on_event
   OnEvent on_event;  // empty once nobody listens
   std::atomic<bool> job_running{false};
+  std::atomic<int> copies_made{0};  // for one file
   // A trigger whose capture is to be made, and until when it is tried. Any thread's.
   std::atomic<int> pending{-1};
   std::atomic<int64_t> give_up_at_ns{0};
@@ -219,7 +223,8 @@ struct MemoryWatch::State : std::enable_shared_from_this<State> {
   bool Capture(Trigger trigger, std::chrono::milliseconds patience);
   ForkPlan PlanOf(const WatchEvent& event) const;
   void SetWork(const WatchEvent& event, uint32_t first_id, ForkPlan* fork) const;
-  void Ended(WatchEvent event, Result<ForkOutcome> outcome);
+  void AskAgain(Trigger trigger);
+  void Ended(WatchEvent event, Result<ForkOutcome> outcome, JobEnd end);
 };
 
 size_t MemoryWatch::State::OnNearHeapLimit(void* data, size_t current, size_t /*initial*/) {
@@ -328,14 +333,15 @@ bool MemoryWatch::State::Capture(Trigger trigger, std::chrono::milliseconds pati
   SetWork(event, first_id, &fork);
   job_running = true;
   Result<std::unique_ptr<ForkJob>> started = ForkJob::Start(
-      std::move(fork), [self = shared_from_this(), event](Result<ForkOutcome> outcome) mutable {
-        self->Ended(std::move(event), std::move(outcome));
+      std::move(fork),
+      [self = shared_from_this(), event](Result<ForkOutcome> outcome, JobEnd end) mutable {
+        self->Ended(std::move(event), std::move(outcome), end);
       });
   if (!started.ok()) {
     job_running = false;
     FreshIds::GiveBack(first_id, most_ids, 0);
     const bool not_at_rest = started.failure().code == FailureCode::kNotAtRest;
-    if (not_at_rest && trigger != Trigger::kNearHeapLimit) return false;
+    if (not_at_rest && patience < kLastChance) return false;
     PutOff();
     event.kind = WatchEvent::Kind::kFailed;
     event.failure = not_at_rest ? NotAtRest() : started.failure();
@@ -343,6 +349,7 @@ bool MemoryWatch::State::Capture(Trigger trigger, std::chrono::milliseconds pati
     return true;
   }
   job = std::move(started.value());
+  copies_made++;
   PutOff();
   event.pid = job->pid();
   event.pause_ms = static_cast<double>(MonotonicNanoseconds() - started_ns) / 1'000'000;
@@ -390,7 +397,24 @@ void MemoryWatch::State::SetWork(const WatchEvent& event, uint32_t first_id, For
   if (plan.summarize) fork->after_publishing = [path = summary.path] { unlink(path.c_str()); };
 }
 
-void MemoryWatch::State::Ended(WatchEvent event, Result<ForkOutcome> outcome) {
+// A lock was held at that instant, which is nobody's fault and soon over: another copy is made while
+// the service may still live. A garbage collection is the next chance, if no interrupt comes first.
+void MemoryWatch::State::AskAgain(Trigger trigger) {
+  Say("stillframe: %s: the copy had to wait for a lock of another thread; another one is made",
+      TriggerName(trigger));
+  give_up_at_ns = MonotonicNanoseconds() + kRestPatienceNs;
+  // First, since whoever finds it pending must not find the job running.
+  job_running = false;
+  int none = -1;  // or else another trigger is pending, and makes the copy
+  pending.compare_exchange_strong(none, static_cast<int>(trigger));
+  // As long as somebody listens there is an isolate.
+  const std::lock_guard lock(mutex);
+  if (on_event) RequestInterrupt();
+}
+
+void MemoryWatch::State::Ended(WatchEvent event, Result<ForkOutcome> outcome, JobEnd end) {
+  if (end == JobEnd::kHeldLock && copies_made < kMostCopies) return AskAgain(event.trigger);
+  copies_made = 0;
   event.kind = WatchEvent::Kind::kEnded;
   if (outcome.ok()) {
     event.outcome = outcome.value();

@@ -4,6 +4,7 @@
  * while the copy is at work. Proved on services of their own with real leaks, limits and deaths.
  */
 
+import { spawnSync } from 'node:child_process'
 import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { constants } from 'node:os'
 import { join } from 'node:path'
@@ -216,6 +217,60 @@ async function expectWhole(path: string): Promise<void> {
   expect(snapshot.node_count).toBeGreaterThan(50_000)
   expect((await classesIn(path)).some(({ name }) => name === 'PlantedLeak')).toBe(true)
 }
+
+/** As if a thread of the service had held a lock that the copy needs: it waits for what nobody will wake. */
+function makeWaitForEver(copy: number): void {
+  const wait = '(long)syscall(202, $sp, 128, *(int*)$sp, 0)'
+  const number = process.arch === 'arm64' ? wait.replace('202', '98') : wait
+  // The copy was stopped, and has to go on in the call.
+  const commands = ['handle SIGSTOP nostop noprint nopass', `print ${number}`].flatMap((one) => ['-ex', one])
+  const { stdout } = spawnSync('gdb', ['-batch', '-p', String(copy), ...commands], {
+    encoding: 'utf8',
+    timeout: 100_000,
+  })
+  expect(hasEnded(copy) || nameOf(copy) !== 'stillframe', stdout).toBe(true)
+}
+
+describe('a copy that waits for a lock of another thread', () => {
+  /** Makes so many copies wait, one after the other; what the service has said. */
+  async function makeCopiesWait(context: TestContext, count: number): Promise<[Fixture, () => string]> {
+    needsRoot(context, 'to make the copy wait, with gdb')
+    needsTools(context, 'gdb')
+    const options = { heapUsedBytes: 12 * MiB, whenTooBig: 'skip' } as const
+    const service = start({ leak: 'objects', most: 200_000 }, options, { heapMiB: 1024 })
+    let stderr = ''
+    service.child.stderr?.on('data', (chunk) => {
+      stderr += chunk
+    })
+    for (let i = 0; i < count; i++) {
+      const copy = (): number =>
+        Number([...stderr.matchAll(/process (\d+) writes a heap snapshot/g)][i]?.[1] ?? 0)
+      await waitUntil(() => copy() !== 0 && nameOf(copy()) === 'stillframe', 'there is a copy')
+      process.kill(copy(), 'SIGSTOP')
+      makeWaitForEver(copy())
+    }
+    return [service, () => stderr]
+  }
+  const again = /^stillframe: heap: the copy had to wait for a lock of another thread; another one is made$/gm
+
+  test('is made again', async (context) => {
+    const [service, said] = await makeCopiesWait(context, 1)
+    expect((await reportWith(service, 'capture'))['capture']).toMatchObject({ trigger: 'heap' })
+    expect(said().match(again)).toHaveLength(1)
+    expect(said()).not.toContain('no heap snapshot')
+    await expectLeakIn(await theFile())
+    await service.clear()
+  })
+
+  test('is given up when it has happened four times', async (context) => {
+    const [service, said] = await makeCopiesWait(context, 4)
+    const told = await reportWith(service, 'code')
+    expect(told).toMatchObject({ trigger: 'heap', code: 'ERR_STILLFRAME_CHILD_DIED' })
+    expect(said().match(again)).toHaveLength(3)
+    expect(files()).toEqual([])
+    await service.clear()
+  })
+})
 
 describe('other triggers', () => {
   async function firstCapture(service: Fixture): Promise<Record<string, unknown>> {
