@@ -51,6 +51,19 @@ Failure GivenUp() {
   return Fail(FailureCode::kAborted, "the capture was given up before the file was published");
 }
 
+// A file that is to be locked exclusively: NFS gives such a lock only to who may write. What is no
+// file is not opened for writing, nor blocks (a FIFO), nor is a link followed that somebody put
+// there.
+UniqueFd OpenToLock(int directory_fd, const char* name) {
+  constexpr int kFlags = O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
+  struct stat about {};
+  const bool is_file =
+      sys::Fstatat(directory_fd, name, &about, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(about.st_mode);
+  UniqueFd file(is_file ? sys::Open(directory_fd, name, O_RDWR | kFlags, 0) : -EACCES);
+  if (!file.valid()) file.Reset(sys::Open(directory_fd, name, O_RDONLY | kFlags, 0));
+  return file;
+}
+
 }  // namespace
 
 Result<TargetFile> TargetFile::OpenDirectory(const std::string& path,
@@ -206,9 +219,7 @@ void TargetFile::SweepStale(PublishTurn* turn) const {
   while (const dirent* entry = turn->given_up() ? nullptr : readdir(listing)) {
     turn->Beat();
     if (!IsTemporaryName(entry->d_name) || temporary_name_ == entry->d_name) continue;
-    // Not blocking on a FIFO, not following a link that somebody put there.
-    UniqueFd stale(sys::Open(directory_.get(), entry->d_name,
-                             O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0));
+    UniqueFd stale = OpenToLock(directory_.get(), entry->d_name);
     if (!stale.valid()) continue;
     struct stat about {};
     if (sys::Fstat(stale.get(), &about) < 0 || !S_ISREG(about.st_mode)) continue;
@@ -335,8 +346,7 @@ void TargetFile::KeepOldFile() {
 }
 
 void TargetFile::GuardOldFile() {
-  old_file_.Reset(sys::Open(directory_.get(), name_.c_str(),
-                            O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0));
+  old_file_ = OpenToLock(directory_.get(), name_.c_str());
   // A lock of somebody else's does as well.
   if (old_file_.valid()) sys::Flock(old_file_.get(), LOCK_EX | LOCK_NB);
 }

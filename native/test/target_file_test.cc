@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 #include <linux/fs.h>
 #include <sys/file.h>
+#include <sys/inotify.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -588,6 +589,20 @@ TEST_F(Target, EitherItIsCompleteOrGivenUp) {
   PublishTurn given_up;
   EXPECT_TRUE(given_up.GiveUp());
   EXPECT_FALSE(given_up.Complete());
+}
+
+// Over NFS there is no exclusive lock otherwise, and what dead services have left would stay. Here
+// inotify tells how a file had been opened that is closed.
+TEST_F(Target, StaleFilesAreLockedAsFilesThatMayBeWritten) {
+  WriteFile(directory_.File(kStaleName), "x");
+  const UniqueFd watch(inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
+  ASSERT_GE(inotify_add_watch(watch.get(), directory_.File(kStaleName).c_str(), IN_CLOSE), 0);
+  Result<TargetFile> target = Open();
+  Sweep(&target.value());
+  EXPECT_EQ(directory_.List(), Names{});
+  inotify_event event{};
+  ASSERT_EQ(read(watch.get(), &event, sizeof event), static_cast<ssize_t>(sizeof event));
+  EXPECT_EQ(event.mask & IN_CLOSE, IN_CLOSE_WRITE);
 }
 
 TEST_F(Target, ASweepEndsWhenItIsGivenUp) {
