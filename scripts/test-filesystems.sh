@@ -255,7 +255,7 @@ inside() {
     timeout --kill-after=20 "${minutes}m" node test/filesystems/row.mjs "$TMPDIR" "$name" || status=$?
   else
     # As CI does: on a machine that is shared, one of hundreds of chosen moments may be missed.
-    timeout --kill-after=20 "${minutes}m" npx vitest run --no-color --retry 1 "${tests[@]}" || status=$?
+    timeout --kill-after=20 "${minutes}m" node node_modules/vitest/vitest.mjs run --no-color --retry 1 "${tests[@]}" || status=$?
   fi
   return "$status"
 }
