@@ -15,7 +15,6 @@ namespace {
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
   Environment::Create(env);
   NoteQuietThreads();
-  LookAtThreads();
   exports.Set("RegionHandle", RegionHandle::Define(env));
   exports.Set("Capture", CaptureHandle::Define(env));
   DefineReadJobs(env, exports);

@@ -26,7 +26,8 @@ constexpr uint64_t Bit(int number) { return uint64_t{1} << (number - 1); }
 
 struct SeenThread {
   int64_t first_seen_ns = 0;
-  bool blocks = false;  // SIGSEGV or SIGBUS
+  uint64_t blocked = 0;
+  bool BlocksOurs() const { return (blocked & (Bit(SIGSEGV) | Bit(SIGBUS))) != 0; }
 };
 
 // What the last look has seen.
@@ -36,7 +37,7 @@ struct Look {
 
   bool Knows(int tid, int64_t now_ns) const {
     const auto found = threads.find(tid);
-    return found != threads.end() && !found->second.blocks &&
+    return found != threads.end() && !found->second.BlocksOurs() &&
            at_ns - found->second.first_seen_ns >= kSettledNs && now_ns - at_ns <= kKnownNs;
   }
 };
@@ -108,21 +109,19 @@ void NoteQuietThreads() {
   // Node's inspector thread blocks every signal and waits for one; it exists before any addon does.
   // The first real-time signals are the C library's own: two of glibc's, three of musl's.
   const uint64_t all_that_can_be = ~(Bit(SIGKILL) | Bit(SIGSTOP) | Bit(32) | Bit(33) | Bit(34));
+  LookAtThreads();
   const std::lock_guard lock(Lock());
-  ForEachThread([&](int tid) {
-    const std::optional<ThreadStatus> status = StatusOf(tid);
-    if (status && (status->blocked & all_that_can_be) == all_that_can_be)
-      QuietThreads().insert(tid);
-  });
+  for (const auto& [tid, thread] : LastLook().threads) {
+    if ((thread.blocked & all_that_can_be) == all_that_can_be) QuietThreads().insert(tid);
+  }
 }
 
 void LookAtThreads() {
   Look look{sys::MonotonicNanoseconds(), {}};
   ForEachThread([&](int tid) {
-    const std::optional<ThreadStatus> status = StatusOf(tid);
-    if (!status) return;
-    const bool blocks = (status->blocked & (Bit(SIGSEGV) | Bit(SIGBUS))) != 0;
-    look.threads.emplace(tid, SeenThread{look.at_ns, blocks});
+    if (const std::optional<ThreadStatus> status = StatusOf(tid)) {
+      look.threads.emplace(tid, SeenThread{look.at_ns, status->blocked});
+    }
   });
   const std::lock_guard lock(Lock());
   for (auto& [tid, thread] : look.threads) {

@@ -17,7 +17,7 @@ enum class FaultSignal : uint8_t { kSegv, kBus, kNone };
 // The name and id of such a thread; empty if there is none. Threads of Node itself that never touch
 // foreign memory are left out.
 std::string ThreadThatBlocks(FaultSignal signal);
-// Notes those threads. Called once, when the addon is loaded.
+// Looks at all threads, and notes those. Called when the addon is loaded.
 void NoteQuietThreads();
 // Looks at all threads, for the next ThreadThatBlocks().
 void LookAtThreads();

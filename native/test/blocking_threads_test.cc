@@ -4,7 +4,6 @@
 #include "freeze/blocking_threads.h"
 
 #include <gtest/gtest.h>
-#include <pthread.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -12,7 +11,6 @@
 #include <chrono>
 #include <memory>
 #include <thread>
-#include <utility>
 
 #include "base/sys.h"
 #include "test/image_fixture.h"

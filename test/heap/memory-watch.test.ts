@@ -220,10 +220,10 @@ async function expectWhole(path: string): Promise<void> {
 
 /** As if a thread of the service had held a lock that the copy needs: it waits for what nobody will wake. */
 function makeWaitForEver(copy: number): void {
-  const wait = '(long)syscall(202, $sp, 128, *(int*)$sp, 0)'
-  const number = process.arch === 'arm64' ? wait.replace('202', '98') : wait
+  const futex = process.arch === 'arm64' ? 98 : 202
+  const wait = `(long)syscall(${futex}, $sp, 128, *(int*)$sp, 0)` // FUTEX_WAIT, private
   // The copy was stopped, and has to go on in the call.
-  const commands = ['handle SIGSTOP nostop noprint nopass', `print ${number}`].flatMap((one) => ['-ex', one])
+  const commands = ['handle SIGSTOP nostop noprint nopass', `print ${wait}`].flatMap((one) => ['-ex', one])
   const { stdout } = spawnSync('gdb', ['-batch', '-p', String(copy), ...commands], {
     encoding: 'utf8',
     timeout: 100_000,
