@@ -1,4 +1,4 @@
-/** The archive as its users see it. */
+/** The public API of an archive. */
 
 import { inspect as inspectValue } from 'node:util'
 import { CallSite, codeOf, invalidArgType, invalidArgValue, StillframeError } from '../base/errors.js'
@@ -50,67 +50,76 @@ import { StorePlace } from './store-place.js'
 import { type ArchiveReport, type ArchiveVerifyOptions, type FrameReport, verifyFrames } from './verify.js'
 import { ArchiveWriter, type CaptureWish } from './writer.js'
 
-/** Options of `archive.capture()`: those of `snapshot()` that make sense for a frame, and its objects. */
+/**
+ * Options of `archive.capture()`: those of `snapshot()` that apply to a frame, and options of the
+ * archive's own.
+ */
 export interface CaptureOptions<Returned = unknown, Meta = JsonValue>
   extends Omit<SnapshotOptions<Meta>, 'parent' | 'overwrite' | 'mode' | 'durable'> {
   /**
-   * Writes the JavaScript objects of the frame. It runs in a forked copy of the process, at the instant at which the
-   * memory is frozen: see `snapshotState()` of `stillframe/heap` for what it may do.
+   * Writes the JavaScript objects of the frame. It runs in a forked copy of the process, made at
+   * the instant at which the memory is frozen. See `snapshotState()` of `stillframe/heap` for what
+   * it may do.
    */
   state?: ((out: StateWriter) => Returned & NothingLater<Returned>) | undefined
-  /** True: the frame builds on no other one. Default false. */
+  /** True to capture a full frame instead of a delta. Default false. */
   full?: boolean | undefined
   /**
-   * Name of the set that the frame is to belong to: see `commitSet()`. Until that, or a day, is over, it is not given up in the store,
-   * which the archive must have.
+   * Name of the set that the frame belongs to; see `commitSet()`. The store does not prune the
+   * frame for a day, nor after that while the frame is in a committed set. Requires an archive with
+   * a store.
    */
   set?: string | undefined
 }
 
 /**
- * Options of `archive.schedule()`, and all of `capture()` but `onProgress`. `signal` ends the schedule, and aborts what is
- * being captured.
+ * Options of `archive.schedule()`, and all options of `capture()` except `onProgress` and `set`.
+ * `signal` ends the schedule and aborts the capture in progress.
  */
 export interface ScheduleOptions<Returned = unknown, Meta = JsonValue>
   extends Omit<CaptureOptions<Returned, Meta>, 'onProgress' | 'set'> {
-  /** Milliseconds from one frame to the next, an integer from 10 to 2^31 - 1. The first is taken after that time. */
+  /**
+   * Interval between frames in milliseconds, an integer from 10 to 2^31 - 1. The first frame is
+   * taken after one interval.
+   */
   everyMs: number
   /**
-   * A frame is taken earlier when so many bytes have been written to, an integer >= 1. What counts are units of 2 MiB of
-   * Regions whose writes are recorded (`trackChanges`): one byte in a unit counts for all of it. Sources of another kind, and
-   * machines that cannot record writes, count for nothing: there frames are taken by time alone.
+   * Takes a frame early once this many bytes have been written, an integer >= 1. Writes are counted
+   * in units of 2 MiB, in Regions whose writes are recorded (`trackChanges`): one byte written in a
+   * unit counts for all of it. Other kinds of sources count for nothing. On machines that cannot
+   * record writes, frames are taken by time alone.
    */
   orChangedBytes?: number | undefined
-  /** Called with each frame that has been taken. */
+  /** Called with each frame that was captured. */
   onFrame?: ((frame: Frame) => void) | undefined
-  /** Called when a frame could not be taken. The schedule goes on. Default: a warning of the process. */
+  /** Called when a capture fails. The schedule continues. Default: emit a process warning. */
   onError?: ((error: unknown) => void) | undefined
 }
 
 /** Options of `archive.frames()`. */
 export interface FramesOptions {
-  /** Only frames that were frozen then or later. */
+  /** Only frames that were frozen at this time or later. */
   from?: Date | undefined
-  /** Only frames that were frozen then or earlier. */
+  /** Only frames that were frozen at this time or earlier. */
   to?: Date | undefined
 }
 
 /** Options of `archive.prune()`. */
 export interface PruneOptions {
-  /** True: nothing is done; the report says what would be. Default false. */
+  /** True to change nothing and only report what would be pruned. Default false. */
   dryRun?: boolean | undefined
-  /** What is kept, this time. Default: the `retention` of the archive. */
+  /** Retention rules for this run. Default: the `retention` of the archive. */
   retention?: Retention | undefined
 }
 
-/** What `archive.prune()` did, or would do. */
+/** What `archive.prune()` did, or would do in a dry run. */
 export interface PruneReport {
-  /** In order of number, as `frames()` lists them from now on. */
+  /** In order of number. */
   kept: Frame[]
   givenUp: Frame[]
   /**
-   * Bytes of the disk that have been set free. A file that a younger frame builds on goes when that frame is given
-   * up, or has been compacted.
+   * Disk space that was freed, in bytes. The file of a pruned frame stays while a frame that is
+   * kept builds on it, until that frame is pruned or compacted.
    */
   freedBytes: number
 }
@@ -127,26 +136,28 @@ export function toPruneReport({ kept, givenUp, freedBytes }: Pruned): PruneRepor
 let makeArchive: (parts: ArchiveParts) => Archive
 
 interface ArchiveParts {
-  /** Undefined: the archive is in a store alone. */
+  /** Undefined if the archive is in a store alone. */
   readonly directory: string | undefined
   readonly options: CheckedArchiveOptions
   readonly writer: ArchiveWriter | undefined
-  /** Removes what was for the time of the archive only. */
+  /** Removes files that exist only while the archive is open. */
   readonly cleanUp?: () => Promise<void>
 }
 
 /**
- * Opens the archive in a directory. A writer makes the directory if only the last part of the path is missing, removes
- * what an earlier writer has left half-made, and holds a lock until `close()`.
+ * Opens an archive. For writing, this creates the directory if only the last component of its path
+ * is missing, removes the leftovers of an earlier writer, and takes a lock until `close()`.
  *
- * Rejects with TypeError or RangeError for wrong arguments, and with a StillframeError: `BUSY` if there is another writer,
- * `NOT_FOUND` if there is nothing to read, `FORMAT` or `VERSION` if it is no archive of ours, `IO`.
+ * Rejects with TypeError or RangeError for invalid arguments, and with a StillframeError: `BUSY` if
+ * another writer has the archive open, `NOT_FOUND` if there is nothing to read, `FORMAT` or
+ * `VERSION` if the place is not an archive that this version understands, `IO`.
  *
- * With a store as the place there are no frames but those in the store: `done` of a capture resolves when the frame is there. Files lie
- * in a directory below `spool` on their way; the first frame after opening is a full one. A writer that opens the archive fences
- * the one before (`FENCED`). A store that lacks conditional writes is refused (`UNSUPPORTED_STORE`).
+ * If `place` is a store, all frames are in that store, and `done` of a capture resolves when the
+ * frame is there. Files in transit are in a directory below `spool`. The first frame after opening
+ * is a full one. Opening the archive for writing fences the previous writer (`FENCED`). A store
+ * without conditional writes is refused (`UNSUPPORTED_STORE`).
  *
- * @param place - a directory, or a store; relative paths and `file:` URLs are resolved at the call.
+ * @param place - a directory or a store. Relative paths and `file:` URLs are resolved at the call.
  */
 export async function openArchive(
   place: string | URL | ObjectStore,
@@ -171,7 +182,7 @@ export async function openArchive(
 async function openInStore(options: CheckedArchiveOptions, callSite: CallSite): Promise<Archive> {
   if (options.readOnly) {
     const archive = makeArchive({ directory: undefined, options, writer: undefined })
-    // There has to be something to read.
+    // Reject if there is nothing to read.
     for await (const _ of archive.frames()) break
     return archive
   }
@@ -185,15 +196,15 @@ async function openInStore(options: CheckedArchiveOptions, callSite: CallSite): 
   }
 }
 
-/** The memory of a service with a past: a directory of frames; see {@link openArchive}. */
+/** An archive of frames in a directory, a store, or both; see {@link openArchive}. */
 export class Archive {
-  /** Absolute; undefined: the archive is in a store alone. */
+  /** Absolute path; undefined if the archive is in a store alone. */
   readonly directory: string | undefined
   readonly readOnly: boolean
   readonly #options: CheckedArchiveOptions
   readonly #writer: ArchiveWriter | undefined
   readonly #cleanUp: (() => Promise<void>) | undefined
-  /** What is read in the store. */
+  /** Reads frames from the store; undefined without a store. */
   readonly #inStore: StorePlace | undefined
   #schedule: Schedule | undefined
   #closed = false
@@ -212,21 +223,23 @@ export class Archive {
     this.#inStore = options.store && new StorePlace(options.store, options.spool)
   }
 
-  /** As messages call it. */
+  /** How error messages refer to the archive. */
   get #name(): string {
     return this.directory ?? storeName
   }
 
   /**
-   * Captures memory, and the objects that `state` writes, as one frame of this instant. Like `snapshot()` it blocks
-   * until all is frozen. The frame is in the archive when `done` resolves; before, and if it rejects, there is none.
+   * Captures memory, and the objects that `state` writes, as one frame of this instant. Like
+   * `snapshot()` it blocks until everything is frozen. The frame is in the archive once `done`
+   * resolves. Before that, or if `done` rejects, the archive does not have it.
    *
-   * It builds on the newest frame, and holds only what differs from that. Changes are recorded between frames where that is
-   * possible (`trackChanges`, which is true by default here).
+   * The frame builds on the newest one and holds only the differences. Where possible, changes are
+   * recorded between frames (`trackChanges`, which defaults to true here).
    *
-   * @throws TypeError, RangeError for wrong arguments; the signal's reason if it is aborted already; StillframeError for
-   *   what fails up to the freeze, such as `ERR_STILLFRAME_BUSY` while another frame is captured, or if `state` is given and
-   *   V8's threads are not at rest. Later failures reject `done`.
+   * @throws TypeError, RangeError for invalid arguments; the signal's reason if it is already
+   *   aborted; StillframeError for failures up to the freeze, such as `ERR_STILLFRAME_BUSY` while
+   *   another frame is captured, or if `state` is given and V8's threads are not at rest. Later
+   *   failures reject `done`.
    */
   capture<Returned = unknown, Meta = JsonValue>(
     sources: Source | Record<string, Source>,
@@ -240,14 +253,16 @@ export class Archive {
   }
 
   /**
-   * Takes a frame every `everyMs`, until it is stopped. Never are two captured at once: a time that comes while the frame before
-   * is still being captured is skipped, and counted. A frame that fails for a reason which passes by itself is tried again at once,
-   * a few times; one that fails for good does not end the schedule.
+   * Captures a frame every `everyMs` until the schedule is stopped. Captures never overlap: a tick
+   * during a capture is skipped and counted. A frame that fails for a transient reason is retried a
+   * few times at once. Failed frames do not end the schedule.
    *
    * The timer does not keep the process alive. `close()` ends the schedule as `stop()` does.
    *
-   * @param sources - memory, or a function that is called for each frame: say, because regions come and go.
-   * @throws TypeError, RangeError for wrong arguments; StillframeError `ERR_STILLFRAME_BUSY` if there is a schedule already.
+   * @param sources - memory, or a function that returns it for each frame, for example because
+   *   regions come and go.
+   * @throws TypeError, RangeError for invalid arguments; StillframeError `ERR_STILLFRAME_BUSY` if
+   *   there already is a schedule.
    */
   schedule<Returned = unknown, Meta = JsonValue>(
     sources: ScheduledSources,
@@ -295,10 +310,10 @@ export class Archive {
   }
 
   /**
-   * The frames that are there, in order of number. A writer is not disturbed; a frame that it gives up meanwhile may be
-   * among them or not.
+   * Lists the frames, in order of number; with a store, in order of `frozenAt`. This does not
+   * disturb the writer. A frame that is pruned meanwhile may or may not be listed.
    *
-   * @throws TypeError for wrong arguments; StillframeError.
+   * @throws TypeError for invalid arguments; StillframeError.
    */
   async *frames(options?: FramesOptions): AsyncGenerator<Frame, void, undefined> {
     const { from, to } = checkOptions(options, ['from', 'to'])
@@ -311,7 +326,7 @@ export class Archive {
     }
   }
 
-  /** Those of the directory and of the store, in the order of their instants. */
+  /** Frames of the directory and of the store, in order of `frozenAt`. */
   async #frames(): Promise<Frame[]> {
     const here = await this.#framesHere()
     if (this.#inStore === undefined) return here
@@ -323,7 +338,7 @@ export class Archive {
     return all.sort((a, b) => a.frozenAt.getTime() - b.frozenAt.getTime() || a.number - b.number)
   }
 
-  /** Undefined if there is no directory. */
+  /** Undefined if the archive has no directory. */
   async #tableHere(): Promise<FrameTable | undefined> {
     if (this.directory === undefined) return undefined
     return this.#writer?.table ?? (await readTable(this.directory))
@@ -352,9 +367,9 @@ export class Archive {
   }
 
   /**
-   * Of a store without an archive, undefined.
-   *
-   * @param optional - a store that cannot be reached now is as good as none.
+   * @param optional - true to ignore a store that cannot be reached.
+   * @returns undefined if the store was ignored, or holds no archive. A reader for which the store
+   *   is not optional rejects if there is no archive.
    */
   async #ifThere<Value>(
     optional: boolean,
@@ -363,7 +378,7 @@ export class Archive {
     try {
       return await look(this.#inStore as StorePlace)
     } catch (error) {
-      // A store of the user's may throw errors of another realm.
+      // A user-supplied store may throw errors of another realm.
       const code = codeOf(error)
       if (code === 'ERR_STILLFRAME_NOT_FOUND' && (optional || this.#writer !== undefined)) return undefined
       if (code === 'ERR_STILLFRAME_IO' && optional) return undefined
@@ -372,12 +387,13 @@ export class Archive {
   }
 
   /**
-   * Restores a frame, as `restore()` does a file: the newest at or before `at`, or that with `id`. A frame that is damaged
-   * is passed over (`skipped`), unless `onDamage` is `'throw'`. Until the restore is over the frame is not given up; with
-   * mode `'map'`, until its regions are closed or collected.
+   * Restores a frame, as `restore()` restores a file: the newest one at or before `at`, or the one
+   * with `id`. A damaged frame is skipped (see `skipped`), unless `onDamage` is `'throw'`. The
+   * frame is not pruned during the restore, nor, with mode `'map'`, until its regions are closed or
+   * collected.
    *
-   * Rejects as `restore()` does, and with a StillframeError: `GAP` if there is no whole frame at or before `at`, `NOT_FOUND`
-   * if there is none with `id`, or none at all yet.
+   * Rejects as `restore()` does, and with a StillframeError: `GAP` if no frame at or before `at` is
+   * intact, `NOT_FOUND` if there is no frame with `id`, or no frame at all yet.
    */
   async restore<Meta = JsonValue>(options?: ArchiveRestoreOptions): Promise<ArchiveRestored<Meta>> {
     const { at, id, onDamage, ...rest } = checkOptions(options, [...wishNames, ...restoreOptionNames])
@@ -401,7 +417,7 @@ export class Archive {
     })
   }
 
-  /** Whether the store has the frame that is wanted, or a younger one that would do, and the directory has not. */
+  /** True if only the store has a frame that matches, or if the store's match for `at` is newer. */
   async #isBetterInStore(wish: RestoreWish): Promise<boolean> {
     if (this.#inStore === undefined) return false
     const here = (await this.#tableHere()) ?? new FrameTable()
@@ -414,10 +430,11 @@ export class Archive {
   }
 
   /**
-   * Gives up the frames that no rule of the retention keeps. The newest frame stays, and so do the newest that is whole, and
-   * those that somebody is reading.
+   * Removes the frames that no retention rule keeps. The newest frame always stays, as do the
+   * newest intact one and frames that are being read.
    *
-   * Rejects with TypeError or RangeError for wrong arguments, and with a StillframeError: `IO`, `NO_SPACE`, `CLOSED`.
+   * Rejects with TypeError or RangeError for invalid arguments, and with a StillframeError: `IO`,
+   * `NO_SPACE`, `CLOSED`.
    */
   async prune(options?: PruneOptions): Promise<PruneReport> {
     const given = checkOptions(options, ['dryRun', 'retention'])
@@ -437,13 +454,14 @@ export class Archive {
     const before = await (this.#inStore as StorePlace).frames(rules)
     const givenUp = before.filter(({ keptBecause }) => keptBecause.length === 0)
     if (!dryRun) await replica.prune(rules)
-    // What was given up is removed after a day's grace.
+    // Objects of pruned frames are removed from the store after a grace period of a day.
     return { kept: before.filter(({ keptBecause }) => keptBecause.length > 0), givenUp, freedBytes: 0 }
   }
 
   /**
-   * Resolves when all frames that are complete are in the store, and rejects with the signal's reason, or with a StillframeError if nothing
-   * is copied any more (`FENCED`, `UNSUPPORTED_STORE`, `CLOSED`). Without a store it resolves at once.
+   * Resolves once all complete frames are in the store; at once if the archive has no store.
+   * Rejects with the signal's reason, or with a StillframeError if copying has ended (`FENCED`,
+   * `UNSUPPORTED_STORE`, `CLOSED`).
    */
   async copied(options?: { signal?: AbortSignal | undefined }): Promise<void> {
     const signal = checkSignal(checkOptions(options, ['signal']).signal, 'options.signal')
@@ -452,8 +470,8 @@ export class Archive {
   }
 
   /**
-   * Makes one full file of the newest frame and all that it builds on, in its place: the frame stays what it is. Archives do
-   * that by themselves (`fullEvery`).
+   * Replaces the file of the newest frame with one full file, made of the frame and its parents.
+   * The frame itself stays the same. An archive also does this by itself (`fullEvery`).
    *
    * @returns the frame; undefined if there was nothing to do.
    */
@@ -465,9 +483,9 @@ export class Archive {
   }
 
   /**
-   * Reads every byte of every frame. Damage is not an error: the report says what is damaged, frame by frame. Rejects with the
-   * signal's reason, with TypeError for wrong arguments, and with a StillframeError if there is no archive any more, or if
-   * its store cannot be reached (`IO`).
+   * Reads every byte of every frame. Damage is not an error: the report lists it frame by frame.
+   * Rejects with the signal's reason, with TypeError for invalid arguments, and with a
+   * StillframeError if the archive no longer exists or its store cannot be reached (`IO`).
    */
   async verify(options?: ArchiveVerifyOptions): Promise<ArchiveReport> {
     const given = checkOptions(options, ['signal', 'places', 'onProgress'])
@@ -517,8 +535,8 @@ export class Archive {
   }
 
   /**
-   * Stops the schedule, waits for the capture that is running, ends a compaction, and lets the next writer in. What has been restored stays
-   * as it is. Closing a closed archive does nothing.
+   * Stops the schedule, waits for the capture in progress, aborts a compaction, and releases the
+   * lock. Restored memory stays valid. Closing a closed archive does nothing.
    */
   async close(): Promise<void> {
     this.#closed = true
@@ -560,7 +578,7 @@ export class Archive {
   }
 }
 
-/** Of what nothing is known it is never. */
+/** A frame whose time is unknown counts as older than all others. */
 function frozenAtOf({ manifest }: Entry): number {
   return manifest?.frozenAtMs ?? Number.NEGATIVE_INFINITY
 }
@@ -599,7 +617,7 @@ function checkWish(at: unknown, id: unknown): RestoreWish {
   return { atMs: checkDate(at, 'options.at') }
 }
 
-/** Of any realm. */
+/** Accepts Dates of any realm. */
 function checkDate(value: unknown, name: string): number {
   const time: unknown = (value as Partial<Date> | null)?.getTime?.()
   if (typeof time !== 'number') throw invalidArgType(name, 'a Date', value)

@@ -1,19 +1,19 @@
-/** Text that is known to be whole: a line of JSON, whose last member is the CRC-32 of what is before it. */
+/** JSON with a checksum: one line, whose last member is the CRC-32 of the text before it. */
 
 import { crc32 } from 'node:zlib'
 
-/** Ends the text in front of the checksum. */
+/** Matches the end of the text, with the checksum. */
 const seal = /,"crc32":"([0-9a-f]{8})"\}\n$/
 
-/** @param value - of at least one member, and none of it called `crc32`. */
+/** @param value - an object with at least one member, and none named `crc32`. */
 export function encodeChecked(value: object): string {
   const body = JSON.stringify(value).slice(0, -1)
   return `${body},"crc32":"${checksumOf(body)}"}\n`
 }
 
 /**
- * @returns what was encoded, of which nothing else has been checked.
- * @throws Error with the reason why it cannot be believed.
+ * @returns the encoded value. Only its checksum has been verified.
+ * @throws Error with the reason why the text is not valid.
  */
 export function decodeChecked(text: string): unknown {
   const [sealed, sum] = seal.exec(text) ?? []
@@ -23,7 +23,7 @@ export function decodeChecked(text: string): unknown {
   return value
 }
 
-/** CRC-32 in hexadecimal digits, as all files of an archive have it. */
+/** CRC-32 in 8 hexadecimal digits, as in all files of an archive. */
 export function checksumOf(data: string | Uint8Array): string {
   return digitsOf(crc32(data))
 }

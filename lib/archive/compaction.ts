@@ -1,9 +1,10 @@
 /**
- * Making a full file of a frame and all that it builds on, in its place. It is the same frame as before: those that build
- * on it go on doing so, and what it was made of may go as soon as nothing else needs it.
+ * Compaction: replaces the file of a frame with a full file, made of the frame and its parents. The
+ * frame keeps its identity: frames that build on it continue to do so, and its former parents can
+ * be removed once nothing else needs them.
  *
- * It reads and writes files, in pieces, at the lowest priority; the memory of the service has no part in it. Frames that
- * are taken meanwhile do not matter, so it always comes to an end.
+ * Compaction reads and writes files in pieces, at the lowest priority. It does not touch the memory
+ * of the service. Frames captured meanwhile do not affect it, so it always finishes.
  */
 
 import { rename, stat } from 'node:fs/promises'
@@ -19,11 +20,11 @@ export interface CompactionRequest {
   /** From the frame down to the full one. */
   readonly chain: readonly KnownEntry[]
   readonly signal: AbortSignal
-  /** Runs a step while no other one changes the archive. */
+  /** Runs a step while no other step changes the archive. */
   readonly inTurn: <Value>(step: () => Promise<Value>) => Promise<Value>
 }
 
-/** @returns the frame; undefined if it was given up meanwhile. */
+/** @returns the frame; undefined if it was retired meanwhile. */
 export async function compactFrame(request: CompactionRequest): Promise<KnownEntry | undefined> {
   const { directory, chain, signal, inTurn } = request
   const { number, manifest } = chain[0] as KnownEntry
@@ -57,7 +58,7 @@ async function putInPlace(
   await rename(temporary, path).catch((error: unknown) => {
     throw fromFile(error, path)
   })
-  // Before the manifest says that nothing else is needed.
+  // The full file must be durable before the manifest drops the reference to the parents.
   await syncDirectory(directory)
   const manifest = asCompacted(entry.manifest, { fileSize, allocatedBytes: blocks * 512 })
   await replaceFile(pathOf(directory, number, 'manifest'), encodeManifest(manifest))

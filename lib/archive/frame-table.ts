@@ -1,24 +1,30 @@
-/** What an archive holds: its frames by number and by id, and which of them build on which. */
+/** The frames of an archive by number and by id, and the chains that they form. */
 
 import type { Manifest } from './manifest.js'
 
-/** A frame as its manifest tells, or what can be told of one whose manifest is damaged. */
+/**
+ * A frame as its manifest describes it, or the remaining facts about a frame whose manifest is
+ * damaged.
+ */
 export interface Entry {
   readonly number: number
-  /** Of a damaged one: what the file of its memory says, if that can be read. */
+  /**
+   * If the manifest is damaged, what the memory file says instead; undefined if that is unreadable,
+   * too.
+   */
   readonly manifest: Manifest | undefined
-  /** Why the frame cannot be relied on; undefined for one that nothing is known against. */
+  /** Why the frame is unreliable; undefined if no damage is known. */
   readonly damage?: string
 }
 
-/** An entry that says what it is. */
+/** An entry whose frame is known. */
 export type KnownEntry = Entry & { readonly manifest: Manifest }
 
-/** The files that a frame is read from. */
+/** The frames whose files are needed to read a frame. */
 export interface Chain {
   /** From the frame itself down to the full one. */
   readonly entries: readonly KnownEntry[]
-  /** The id of a frame that is not there, on which the last of `entries` builds. */
+  /** Id of the missing parent of the last entry; undefined if the chain is complete. */
   readonly missing: string | undefined
 }
 
@@ -51,18 +57,18 @@ export class FrameTable {
     return this.#byId.get(id)
   }
 
-  /** All, in order of number. */
+  /** All entries, in order of number. */
   all(): readonly Entry[] {
     this.#inOrder ??= [...this.#byNumber.values()].sort((a, b) => a.number - b.number)
     return this.#inOrder
   }
 
-  /** Those that have not been given up, in order of number. */
+  /** Entries that have not been retired, in order of number. */
   listed(): Entry[] {
     return this.all().filter((entry) => entry.manifest?.retiredAtMs === undefined)
   }
 
-  /** Those that have been given up, and whose files may still be needed. */
+  /** Retired entries, whose files may still be needed. */
   retired(): KnownEntry[] {
     return this.all()
       .filter(isKnown)
@@ -73,7 +79,7 @@ export class FrameTable {
     const entries = [entry]
     for (let { parentId } = entry.manifest; parentId !== undefined; ) {
       const parent = this.#byId.get(parentId)
-      // No frame builds on a later one: a circle would be a forgery.
+      // A frame never builds on a later one. A cycle would be a forgery.
       if (parent === undefined || parent.number >= (entries.at(-1) as KnownEntry).number)
         return { entries, missing: parentId }
       entries.push(parent)
@@ -82,7 +88,7 @@ export class FrameTable {
     return { entries, missing: undefined }
   }
 
-  /** The numbers of the frames whose memory is needed to read one that is listed. */
+  /** Numbers of the frames whose memory is needed to read any listed frame. */
   needed(): Set<number> {
     const needed = new Set<number>()
     for (const entry of this.listed()) {

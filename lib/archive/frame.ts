@@ -1,4 +1,4 @@
-/** A frame, as users see it. */
+/** A frame, as the public API describes it. */
 
 import type { FaultHandling } from '../addon/addon.js'
 import type { SnapshotResult } from '../snapshot/snapshot.js'
@@ -9,45 +9,48 @@ import { measurementsOf } from './manifest.js'
 export interface Frame {
   /** UUID, the same as `Snapshot.id` of the capture. */
   id: string
-  /** From 1 on, in the order of the captures. No number is used a second time. */
+  /** Counts from 1, in order of capture. Numbers are never reused. */
   number: number
-  /** The instant whose memory and objects it holds. */
+  /** The instant at which memory and objects were frozen. */
   frozenAt: Date
-  /** `'delta'`: its file holds only what differs from the frame that it builds on. */
+  /** `'delta'` if the file holds only the differences from the parent frame. */
   kind: 'full' | 'delta'
   parentId?: string
-  /** The number of the frame that it builds on. */
+  /** Number of the parent frame. */
   parentNumber?: number
-  /** Of the memory that was captured. */
+  /** Size of the captured memory. */
   byteLength: number
-  /** Of the pages that are not as in the frame that it was captured upon. */
+  /** Size of the pages that differ from the parent frame. */
   changedBytes: number
-  /** Bytes that were read to find them. */
+  /** Bytes that were read to find the changed pages. */
   scannedBytes: number
-  /** Length of the file of its memory, including holes. */
+  /** Length of the memory file, including holes. */
   fileSize: number
-  /** What that file takes on the disk. */
+  /** Disk space that the memory file occupies. */
   allocatedBytes: number
   engine: SnapshotResult['engine']
   faultHandling: FaultHandling
   pauseMs: number
   durationMs: number
-  /** The most extra memory that copy-on-write took at any one time. */
+  /** Peak of the extra memory that copy-on-write used. */
   copiedBytesPeak: number
   sections: { name: string; byteLength: number }[]
-  /** Whether JavaScript objects belong to it; see `state()` of what `restore()` returns. */
+  /**
+   * True if the frame has JavaScript objects; read them with `state()` of the result of
+   * `restore()`.
+   */
   hasState: boolean
-  /** Length of the file of its objects. */
+  /** Length of the file with the JavaScript objects. */
   stateSize?: number
-  /** The set that it was captured for. */
+  /** The set that the frame was captured for. */
   set?: string
-  /** When a full file was made of the frame and all that it built on. */
+  /** When the frame and its parents were compacted into one full file. */
   compactedAt?: Date
-  /** Where it is. */
+  /** Where the frame is stored. */
   places: ('directory' | 'store')[]
-  /** Why it is not given up, in words: such as `'last 3'`, `'daily 2026-11-30'`, `'newest'`. */
+  /** The reasons for keeping the frame, such as `'last 3'`, `'daily 2026-11-30'`, `'newest'`. */
   keptBecause: string[]
-  /** Why it cannot be relied on; absent for a frame that nothing is known against. */
+  /** Why the frame is unreliable; absent if no damage is known. */
   damage?: string
 }
 

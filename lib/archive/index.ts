@@ -1,5 +1,6 @@
 /**
- * The memory of a service with a past: frames in a directory, of which the newest, or that of any time, comes back.
+ * Archives: a history of a service's memory, as frames in a directory or a store, from which the
+ * newest frame or that of any given time can be restored.
  *
  * @module stillframe/archive
  */

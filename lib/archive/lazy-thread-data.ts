@@ -1,4 +1,4 @@
-/** What {@link file://./lazy-thread.ts} is given, and what it tells. */
+/** Input and output messages of {@link file://./lazy-thread.ts}. */
 
 import type { NativeFailure } from '../base/native-failure.js'
 import type { LazyWish } from '../restore/filling.js'
@@ -7,12 +7,12 @@ import type { StoredPart } from './remote/index.js'
 
 /** One file of a chain in a store. */
 export interface PartsFile {
-  /** For messages. */
+  /** For error messages. */
   readonly name: string
   readonly parts: readonly StoredPart[]
 }
 
-/** Bytes. */
+/** Length in bytes. */
 export function sizeOf({ parts }: PartsFile): number {
   return parts.reduce((sum, { size }) => sum + size, 0)
 }
@@ -20,17 +20,17 @@ export function sizeOf({ parts }: PartsFile): number {
 export interface LazyThreadData {
   readonly recipe: Omit<StoreRecipe, 'transfer'>
   readonly isSealed: boolean
-  /** From the newest on. */
+  /** Files of the chain, newest first. */
   readonly files: readonly PartsFile[]
   readonly wish: LazyWish
 }
 
-/** The memory is there: for adoptLazily(). Or it is over. */
+/** `open`: the memory exists, and the number is for adoptLazily(). `end`: the restore is over. */
 export type LazyMessage =
   | { readonly open: number }
   | { readonly end: 'whole' | { readonly native: PlainFailure } | { readonly store: StoreFailure } }
 
-/** A NativeFailure as an object that can be sent. */
+/** A NativeFailure as an object that can be posted to another thread. */
 export type PlainFailure = Omit<NativeFailure, 'name' | 'stack' | 'cause'>
 
 export interface StoreFailure {

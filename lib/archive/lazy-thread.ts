@@ -1,4 +1,7 @@
-/** The thread that fetches a frame from a store page by page, while others wait for its pages. It ends with the restore. */
+/**
+ * Worker that fetches a frame from a store page by page while other threads wait for the pages. It
+ * exits with the end of the restore.
+ */
 
 import { parentPort, workerData } from 'node:worker_threads'
 import { loadAddon } from '../addon/load.js'
@@ -8,7 +11,9 @@ import type { LazyMessage, LazyThreadData, StoreFailure } from './lazy-thread-da
 import { RangeReader } from './range-reader.js'
 
 const { recipe, isSealed, files, wish } = workerData as LazyThreadData
-/** Keeps the thread alive until the end, also while it waits for nothing but a key. */
+/**
+ * This listener keeps the thread alive until the end, even while the thread waits only for a key.
+ */
 const stayAlive = (): void => {}
 parentPort?.on('message', stayAlive)
 const tell = (message: LazyMessage): void => {
@@ -25,7 +30,7 @@ try {
 async function run(): Promise<void> {
   const store = await storeOf(recipe)
   const ended = new AbortController()
-  // The key of each is asked for while the thread that has it does not wait for a page.
+  // Request all keys now, while the thread that holds them is not yet waiting for a page.
   const parts = isSealed ? files.flatMap((file) => file.parts) : []
   await Promise.all(parts.map(({ key }) => store.get(key, { range: [0, 1] })))
   const reader = new RangeReader(store, files, ended.signal)
@@ -34,7 +39,7 @@ async function run(): Promise<void> {
     (error) => {
       ended.abort()
       if (error === null) tell({ end: 'whole' })
-      // What the store has said says more.
+      // The error of the store says more.
       else if (reader.failure !== undefined) tell({ end: { store: describe(reader.failure) } })
       else tell({ end: { native: { ...error, message: error.message } } })
     },

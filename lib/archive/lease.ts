@@ -1,6 +1,6 @@
 /**
- * A reader's hold on the files of a frame: from when it has planned to read them until it has. Nobody removes them
- * meanwhile.
+ * A reader's hold on the files of a frame. It lasts from the plan to read them until they have been
+ * read; nothing removes them meanwhile.
  */
 
 import type { FileHandle } from 'node:fs/promises'
@@ -10,17 +10,17 @@ import { lockForReading } from './lock.js'
 export class Lease {
   #files: FileHandle[] | undefined
 
-  /** @param files - each locked. */
+  /** @param files - open and locked. */
   constructor(files: FileHandle[]) {
     this.#files = files
   }
 
-  /** The file that was named in this place. */
+  /** The file of the path at this index. */
   file(index: number): FileHandle {
     return this.#files?.[index] as FileHandle
   }
 
-  /** Gives the files free. It never rejects. */
+  /** Unlocks the files. Never rejects. */
   async release(): Promise<void> {
     const files = this.#files ?? []
     this.#files = undefined
@@ -28,12 +28,12 @@ export class Lease {
   }
 }
 
-/** A file that was planned with and is not there, or is another one by now. */
+/** A planned file that is missing or has been replaced. */
 export interface Lost {
   readonly lost: string
 }
 
-/** Locks all of the files, or none. */
+/** Locks all of the files or none. */
 export async function takeLease(paths: readonly string[]): Promise<Lease | Lost> {
   const files: FileHandle[] = []
   const lease = new Lease(files)
@@ -41,7 +41,7 @@ export async function takeLease(paths: readonly string[]): Promise<Lease | Lost>
     for (const path of paths) {
       const file = await lockForReading(path)
       if (file !== 'not there') files.push(file)
-      // Between the opening and the lock it may have been removed, or replaced by a compacted one.
+      // The file may have been removed, or replaced by a compacted one, before it was locked.
       if (file === 'not there' || !(await stillHas(path, file))) {
         await lease.release()
         return { lost: path }

@@ -1,4 +1,7 @@
-/** Reading what is in the directory of an archive. It needs no lock: a manifest is there as a whole or not at all. */
+/**
+ * Reads the directory of an archive. This needs no lock, because manifests appear and change
+ * atomically.
+ */
 
 import { readdir, readFile } from 'node:fs/promises'
 import { messageOf, StillframeError } from '../base/errors.js'
@@ -8,14 +11,14 @@ import { type Entry, FrameTable } from './frame-table.js'
 import { decodeManifest, type Manifest } from './manifest.js'
 import { isNativeTemporary, parseName, pathOf } from './names.js'
 
-/** The files that are there. */
+/** Frame files in a directory. */
 export interface Listing {
   readonly manifests: readonly number[]
   readonly memories: ReadonlySet<number>
   readonly states: ReadonlySet<number>
-  /** The highest number in any name; 0 if there is none. */
+  /** The highest frame number in any name; 0 if there is none. */
   readonly highest: number
-  /** Names of what a writer that died has left half-made. */
+  /** Names of unfinished files that a dead writer has left. */
   readonly temporaries: readonly string[]
 }
 
@@ -50,10 +53,13 @@ function notThere(error: unknown, directory: string): unknown {
   )
 }
 
-/** Files that are read at a time. */
+/** Number of files that are read in parallel. */
 const atOnce = 16
 
-/** Reads the manifests. One that vanishes meanwhile is left out: its frame has been given up. */
+/**
+ * Reads the manifests. A manifest that disappears meanwhile is left out, since its frame was
+ * pruned.
+ */
 export async function readFrames(directory: string, numbers: readonly number[]): Promise<FrameTable> {
   const entries: Entry[] = []
   const left = [...numbers]
@@ -67,7 +73,7 @@ export async function readFrames(directory: string, numbers: readonly number[]):
   return new FrameTable(entries)
 }
 
-/** The frames of a directory as they are now. */
+/** Reads all frames that are in the directory now. */
 export async function readTable(directory: string): Promise<FrameTable> {
   return await readFrames(directory, (await listDirectory(directory)).manifests)
 }
@@ -88,7 +94,7 @@ async function readEntry(directory: string, number: number): Promise<Entry | und
   }
 }
 
-/** The file of the memory says itself what it is of. */
+/** Falls back on what the memory file says about itself. */
 async function withoutManifest(directory: string, number: number, damage: string): Promise<Entry> {
   const path = pathOf(directory, number, 'memory')
   const info = await inspect(path).catch(() => undefined)

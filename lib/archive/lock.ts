@@ -1,7 +1,7 @@
 /**
- * Locks on files, which die with whoever holds them. The writer of an archive holds one for as long as it has the
- * archive open; whoever reads a frame holds one on each file of its chain, and the writer takes one before it removes
- * a file.
+ * File locks, which end with the process that holds them. The writer holds one while it has the
+ * archive open. A reader of a frame holds one on each file of its chain, and the writer takes one
+ * before it retires or removes a frame.
  */
 
 import { constants } from 'node:fs'
@@ -15,7 +15,10 @@ import { fromFile } from '../files/durable-file.js'
 import { type Locked, lockNow, tryLock } from '../files/file-lock.js'
 import { lockName } from './names.js'
 
-/** Takes the archive for writing. @throws StillframeError `ERR_STILLFRAME_BUSY` if somebody else has it. */
+/**
+ * Locks the archive for writing. @throws StillframeError `ERR_STILLFRAME_BUSY` if another writer
+ * has it open.
+ */
 export async function lockForWriting(directory: string, callSite: CallSite): Promise<FileHandle> {
   const path = join(directory, lockName)
   const flags = constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW
@@ -37,17 +40,17 @@ export async function lockForWriting(directory: string, callSite: CallSite): Pro
   )
 }
 
-/** Locks a file for removing it, unless somebody reads it. It does not wait. */
+/** Locks a file for removal, unless it is being read. Does not wait. */
 export async function lockForRemoval(path: string): Promise<Locked> {
-  // NFS gives such a lock only to those who may write.
+  // NFS grants an exclusive lock only on a file that is open for writing.
   return await lockNow(path, constants.O_RDWR, 'exclusive')
 }
 
-/** How long the writer may be at a file that it is about to remove. */
+/** How long a reader waits while the writer holds a file that it is about to remove. */
 const patienceMs = 10_000
 const intervalMs = 5
 
-/** Locks a file for reading it. The writer is waited for, since it takes its lock only for moments. */
+/** Locks a file for reading. Waits for the writer, which holds its lock only for moments. */
 export async function lockForReading(path: string): Promise<FileHandle | 'not there'> {
   const end = performance.now() + patienceMs
   for (;;) {

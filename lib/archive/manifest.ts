@@ -1,9 +1,9 @@
 /**
- * The manifest of a frame: one line of JSON, whose last member is the CRC-32 of what is before it.
+ * The manifest of a frame: one line of JSON, whose last member is the CRC-32 of the text before it.
  *
  *   {"format":1,"number":12,"id":"…", … ,"crc32":"0a1b2c3d"}
  *
- * Members that this version does not know are kept out of the way of those that it does: newer ones may be added.
+ * Members that this version does not know are kept as they are, so newer versions may add some.
  */
 
 import type { SnapshotResult } from '../snapshot/snapshot.js'
@@ -11,7 +11,7 @@ import { decodeChecked, encodeChecked } from './checked-json.js'
 
 const format = 1
 
-/** What a capture has measured, as its result, its manifest and its frame tell it. */
+/** Measurements of a capture, as found in its result, its manifest and its frame. */
 type Measurements = Readonly<
   Pick<
     SnapshotResult,
@@ -28,7 +28,7 @@ type Measurements = Readonly<
   >
 >
 
-/** Only these of what has more. */
+/** Picks the measurements out of an object that has more members. */
 export function measurementsOf(measured: Measurements): Measurements {
   const { byteLength, changedBytes, scannedBytes, fileSize, allocatedBytes } = measured
   const { engine, faultHandling, pauseMs, durationMs, copiedBytesPeak } = measured
@@ -46,29 +46,35 @@ export function measurementsOf(measured: Measurements): Measurements {
   }
 }
 
-/** What a manifest says. Sizes are in bytes, times in milliseconds; `fileSize` is of the file of the memory. */
+/**
+ * Contents of a manifest. Sizes are in bytes, times in milliseconds. `fileSize` is the length of
+ * the memory file.
+ */
 export interface Manifest extends Measurements {
   readonly number: number
   readonly id: string
-  /** Of the frame that it builds on; absent: it is full. */
+  /** Id of the parent frame; absent for a full frame. */
   readonly parentId?: string
   readonly parentNumber?: number
   /** Milliseconds since the epoch, with fractions. */
   readonly frozenAtMs: number
   readonly sections: readonly { readonly name: string; readonly byteLength: number }[]
-  /** How the file is compressed, as the caller wished; absent: not at all. */
+  /** The compression that the caller chose; absent if the file is not compressed. */
   readonly compression?: { readonly codec: 'zstd'; readonly level: number }
-  /** Absent: it has no objects. */
+  /** The file with the JavaScript objects; absent if the frame has none. */
   readonly state?: { readonly fileSize: number; readonly crc32: string }
-  /** The set that it was captured for. */
+  /** The set that the frame was captured for. */
   readonly set?: string
-  /** When a full file was made of its chain. */
+  /** When the frame was compacted into a full file. */
   readonly compactedAtMs?: number
-  /** When it was given up: it is listed no more, and its files go when nothing builds on them. */
+  /**
+   * When the frame was retired. It is no longer listed, and its files go once no listed frame
+   * builds on it.
+   */
   readonly retiredAtMs?: number
 }
 
-/** Of a frame whose file has become a full one, in the place of the delta. */
+/** The manifest of a frame whose delta file was replaced with a full one. */
 export function asCompacted(
   { parentId: _, parentNumber: __, ...rest }: Manifest,
   file: Pick<Manifest, 'fileSize' | 'allocatedBytes'>,
@@ -76,21 +82,20 @@ export function asCompacted(
   return { ...rest, ...file, compactedAtMs: Date.now() }
 }
 
-/** What the files of a frame take on the disk. */
+/** Disk space that the files of a frame occupy, in bytes. */
 export function diskBytesOf({ allocatedBytes, state }: Manifest): number {
   return allocatedBytes + (state?.fileSize ?? 0)
 }
 
-/** The text of a manifest. */
 export function encodeManifest(manifest: Manifest): string {
-  // The time is there for people too.
+  // For human readers.
   const frozenAt = new Date(manifest.frozenAtMs).toISOString()
   return encodeChecked({ format, frozenAt, ...manifest })
 }
 
 /**
- * @param number - of the frame that it has to be of.
- * @throws Error with the reason why it cannot be believed.
+ * @param number - number of the frame that the manifest must belong to.
+ * @throws Error with the reason why the text is not valid.
  */
 export function decodeManifest(text: string, number: number): Manifest {
   const { format: written, ...manifest } = decodeChecked(text) as Manifest & { format: unknown }

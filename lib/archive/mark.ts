@@ -1,6 +1,6 @@
 /**
- * `archive.json`: says that a directory is an archive, of which version, and by which rules its writer keeps frames, so that
- * whoever only reads can say why a frame is there.
+ * `archive.json` marks a directory as an archive. It has the version of the archive and the
+ * retention rules of its writer, from which a reader can tell why a frame is kept.
  *
  *   {"stillframeArchive":1,"retention":{"last":3,"within":"7d"}}
  */
@@ -16,11 +16,14 @@ import type { RetentionRules } from './retention.js'
 const version = 1
 
 export interface Mark {
-  /** Undefined: the writer gives no frame up by itself. */
+  /** Undefined if the writer prunes nothing by itself. */
   readonly retention: RetentionRules | undefined
 }
 
-/** Undefined: the directory is no archive. @throws StillframeError `ERR_STILLFRAME_FORMAT` or `VERSION`. */
+/**
+ * Undefined if the directory is not an archive. @throws StillframeError `ERR_STILLFRAME_FORMAT` or
+ * `VERSION`.
+ */
 export async function readMark(directory: string): Promise<Mark | undefined> {
   const path = join(directory, markName)
   let text: string
@@ -60,9 +63,9 @@ function textOf({ retention }: Mark): string {
   return `${JSON.stringify(members)}\n`
 }
 
-/** The rules as a caller would write them. */
+/** The rules in the form in which a caller would write them. */
 export function asOptions({ within, ...counts }: RetentionRules): Retention {
-  // A number of milliseconds has no unit that could be given.
+  // A duration in milliseconds is a number, not a string with a unit.
   return { ...counts, ...(within && { within: within.text.endsWith('ms') ? within.ms : within.text }) }
 }
 
@@ -74,7 +77,7 @@ function membersOf(text: string): Record<string, unknown> {
   }
 }
 
-/** Those of a newer version, which this one cannot read, are as good as none: nothing is given up by them. */
+/** Ignores rules of a newer version, which this version cannot read. Nothing is pruned by them. */
 function rulesIn(retention: unknown): RetentionRules | undefined {
   try {
     return retention === undefined ? undefined : checkRetention(retention, 'retention')

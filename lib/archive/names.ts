@@ -1,14 +1,14 @@
 /**
- * The names in the directory of an archive:
+ * Names of the files in the directory of an archive:
  *
- *   writer.lock      locked by the writer for as long as it has the archive open
- *   archive.json     says that this is an archive, and of which version
- *   upload.json      what of a frame has been copied to a store already
+ *   writer.lock      locked by the writer while it has the archive open
+ *   archive.json     marks the directory as an archive, with its version
+ *   upload.json      the parts of a frame that have been copied to a store already
  *   0000000012.sf    the memory of frame 12: an ordinary snapshot file
- *   0000000012.state what its `state` callback wrote
- *   0000000012.json  its manifest: the frame is there when this is there
+ *   0000000012.state output of its `state` callback
+ *   0000000012.json  its manifest: the frame exists if and only if this file does
  *
- * What is being written has `.tmp` behind its name.
+ * Unfinished files have the suffix `.tmp`.
  */
 
 import { join } from 'node:path'
@@ -17,30 +17,30 @@ export const lockName = 'writer.lock'
 export const markName = 'archive.json'
 export const journalName = 'upload.json'
 
-/** How an archive that is in no directory is called, in messages and by those who look on. */
+/** How messages and traces refer to an archive in a store alone. */
 export const storeName = 'the archive in the store'
 
-/** What a file is of its frame. */
+/** The files of a frame. */
 export type Part = 'memory' | 'state' | 'manifest'
 
 const extensions = { memory: 'sf', state: 'state', manifest: 'json' } as const
 
-/** So that a listing in the order of names is one in the order of numbers. */
+/** Makes the order of names the order of numbers. */
 const digits = 10
 
-/** Path of a file of a frame. */
+/** Path of one file of a frame. */
 export function pathOf(directory: string, number: number, part: Part): string {
   return join(directory, `${String(number).padStart(digits, '0')}.${extensions[part]}`)
 }
 
-/** What a name stands for. */
+/** A parsed file name. */
 export interface FrameFile {
   readonly number: number
   readonly part: Part
   readonly temporary: boolean
 }
 
-/** Undefined: not the name of a file of a frame. */
+/** Undefined if the name is not that of a frame's file. */
 export function parseName(name: string): FrameFile | undefined {
   const [, number, extension, suffix] = /^(\d{10,15})\.(sf|state|json)(\.tmp)?$/.exec(name) ?? []
   if (number === undefined) return undefined
@@ -48,7 +48,10 @@ export function parseName(name: string): FrameFile | undefined {
   return { number: Number(number), part, temporary: suffix !== undefined }
 }
 
-/** What native code calls files without a name yet, where the filesystem cannot do without one. */
+/**
+ * True for files that native code creates where the filesystem does not support files without a
+ * name.
+ */
 export function isNativeTemporary(name: string): boolean {
   return /^\.stillframe-[0-9a-f]{32}\.tmp$/.test(name)
 }

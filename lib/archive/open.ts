@@ -1,4 +1,4 @@
-/** Opening the directory of an archive, and putting it in order after a writer that died. */
+/** Opens the directory of an archive, and cleans up after a writer that died. */
 
 import { constants } from 'node:fs'
 import { type FileHandle, lstat, mkdir, open } from 'node:fs/promises'
@@ -22,22 +22,25 @@ import { isSameMark, type Mark, readMark, writeMark } from './mark.js'
 import { isNativeTemporary, journalName, markName, pathOf } from './names.js'
 import { removeRetired } from './prune.js'
 
-/** What a writer begins with. */
+/** The state that a writer starts from. */
 export interface OpenedForWriting {
-  /** Open for as long as the archive is: it holds the lock. */
+  /** Holds the lock while it is open, until the archive is closed. */
   readonly lock: FileHandle
   readonly table: FrameTable
-  /** Of the next frame. */
+  /** Number of the next frame. */
   readonly nextNumber: number
 }
 
-/** Makes the directory if there is none, takes the lock, and removes what an earlier writer has left half-made. */
+/**
+ * Creates the directory if there is none, takes the lock, and removes the leftovers of an earlier
+ * writer.
+ */
 export async function openForWriting(
   directory: string,
   mark: Mark,
   callSite: CallSite,
 ): Promise<OpenedForWriting> {
-  // Where no lock can be taken nothing is made.
+  // Fail before creating anything where the addon, and thus the lock, is unavailable.
   loadAddon()
   await makeDirectory(directory)
   const lock = await lockForWriting(directory, callSite)
@@ -48,7 +51,7 @@ export async function openForWriting(
     if (found === undefined || !isSameMark(found, mark)) await writeMark(directory, mark)
     const table = await readFrames(directory, listing.manifests)
     await believeFiles(directory, table)
-    // What only these have built on is a leftover then.
+    // Frames that turned out to be compacted no longer need their parents.
     await removeRetired(directory, table)
     await removeLeftovers(directory, listing, table)
     return { lock, table, nextNumber: listing.highest + 1 }
@@ -70,7 +73,7 @@ export async function openForReading(directory: string): Promise<Mark> {
   )
 }
 
-/** Only the last part of the path: a disk that is not mounted should be noticed. */
+/** Creates only the last component of the path, so that a disk that is not mounted gets noticed. */
 async function makeDirectory(directory: string): Promise<void> {
   try {
     await mkdir(directory, 0o700)
@@ -81,7 +84,7 @@ async function makeDirectory(directory: string): Promise<void> {
   await syncName(directory)
 }
 
-/** Files that only look like those of an archive would be removed as leftovers. */
+/** Foreign files with names of frames would be removed as leftovers. */
 function refuseForeign(directory: string, { highest }: Listing): void {
   if (highest === 0) return
   throw new StillframeError(
@@ -93,8 +96,8 @@ function refuseForeign(directory: string, { highest }: Listing): void {
 }
 
 /**
- * What has no manifest was never complete, or is what is left of a frame that was given up. Or its manifest was lost: then
- * the memory that another frame builds on stays.
+ * Files without a manifest belong to a frame that was never completed, or was removed in part. If
+ * the manifest was lost instead, a memory file on which another frame builds stays.
  */
 async function removeLeftovers(directory: string, listing: Listing, table: FrameTable): Promise<void> {
   const complete = new Set(listing.manifests)
@@ -114,7 +117,7 @@ async function removeLeftovers(directory: string, listing: Listing, table: Frame
   }
   for (const name of listing.temporaries) {
     const path = join(directory, name)
-    // A snapshot of somebody else, which has nothing to do with the archive, may be under way here.
+    // A native temporary may belong to an unrelated snapshot that is still being written here.
     if (!isNativeTemporary(name) || (await isAbandoned(path))) await removeFile(path)
   }
   for (const name of [markName, journalName]) await removeFile(join(directory, name + temporarySuffix))
@@ -135,7 +138,8 @@ async function isAbandoned(path: string): Promise<boolean> {
 }
 
 /**
- * A writer that died while it put a compacted file into the place of a delta has not told its manifest. The file is right.
+ * A writer may have died after it put a compacted file in place and before it updated the manifest.
+ * The file is right.
  */
 async function believeFiles(directory: string, table: FrameTable): Promise<void> {
   for (const entry of table.all().filter(isKnown)) {

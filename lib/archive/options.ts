@@ -1,4 +1,4 @@
-/** The options of an archive: their meaning, their defaults and their checks. */
+/** Options of an archive, with their defaults and checks. */
 
 import { tmpdir } from 'node:os'
 import { describe, invalidArgType, invalidArgValue, outOfRange } from '../base/errors.js'
@@ -10,74 +10,82 @@ import { checkStore, type ObjectStore } from '../store/store.js'
 import type { RetentionRules } from './retention.js'
 
 /**
- * A length of time: milliseconds, or a number with a unit, such as `'30s'`, `'30m'`, `'12h'`, `'7d'` or `'2w'`.
+ * A length of time: milliseconds, or a string with a number and a unit, such as `'30s'`, `'30m'`,
+ * `'12h'`, `'7d'` or `'2w'`.
  */
 export type Duration = number | string
 
 /**
- * Which frames are kept, in restic's words: those that at least one of these asks for. Hours, days and weeks are those
- * of UTC. Each count is an integer >= 1.
+ * Retention rules, with the names that restic uses. A frame is kept if at least one rule asks for
+ * it. Hours, days and weeks are in UTC. Each count is an integer >= 1.
  */
 export interface Retention {
-  /** The last so many frames. */
+  /** Keeps this many of the newest frames. */
   last?: number | undefined
   /**
-   * All frames that are younger than that, counted from the newest one, and the next older one, so that there is a
-   * frame at or before each instant of the window.
+   * Keeps all frames that are less than this much older than the newest one, and the next older
+   * frame, so that there is a frame at or before each instant of the window.
    */
   within?: Duration | undefined
-  /** The newest frame of each of the last so many hours that have one. */
+  /** Keeps the newest frame of each hour, for this many of the latest hours that have a frame. */
   hourly?: number | undefined
-  /** The same of days. */
+  /** The same for days. */
   daily?: number | undefined
-  /** The same of weeks, which begin on Monday. */
+  /** The same for weeks, which begin on Monday. */
   weekly?: number | undefined
 }
 
 /** Options of `openArchive()`. */
 export interface ArchiveOptions {
   /**
-   * Applied by itself after each frame. Not given: frames are given up only by `prune()`. Of a reader it says by which rules
-   * `frames()` tells why a frame is kept; not given, by those of the last writer.
+   * Applied automatically after each frame. If absent, frames are pruned only by `prune()`. For a
+   * reader, the rules by which `frames()` explains why a frame is kept; default: those of the last
+   * writer.
    */
   retention?: Retention | undefined
   /**
-   * How many files the newest frame may be read from before one full file is made of them in the background: an
+   * Chain length at which the newest frame is compacted into one full file in the background: an
    * integer from 2 to 200. Default 16.
    */
   fullEvery?: number | undefined
-  /** True: nothing is written, and no lock is taken. Any number of readers goes with one writer. Default false. */
+  /**
+   * True to write nothing and take no lock. Any number of readers can run alongside the writer.
+   * Default false.
+   */
   readOnly?: boolean | undefined
   /**
-   * Frames of the directory are copied there, each when it is complete, and what is not in the directory is restored from
-   * there. Captures do not wait for it.
+   * A store to which frames of the directory are copied as they complete, and from which frames
+   * that are not in the directory are restored. Captures do not wait for the copies.
    */
   store?: ObjectStore | undefined
-  /** What is kept in `store`; applied after each copy. Not given: everything. */
+  /** Retention rules for `store`, applied after each copy. If absent, all copies are kept. */
   storeRetention?: Retention | undefined
-  /** What leaves for a store is sealed with AES-256-GCM before, and opened when it comes back. */
+  /**
+   * Encrypts objects with AES-256-GCM before they leave for a store, and decrypts them when they
+   * come back.
+   */
   encryption?: EncryptionOptions | undefined
   /**
-   * Where files lie on their way to and from a store: an existing directory, with room for a full frame and those that build on
-   * it. Default: the temporary directory of the system.
+   * Directory for files in transit to and from a store. It must exist and have room for a full
+   * frame and the deltas that build on it. Default: the temporary directory of the system.
    */
   spool?: string | URL | undefined
 }
 
-/** With the defaults filled in. */
+/** Options with the defaults filled in. */
 export interface CheckedArchiveOptions {
   readonly retention: RetentionRules | undefined
   readonly fullEvery: number
   readonly readOnly: boolean
-  /** Sealed, if it is to be. */
+  /** With `encryption`, the store is wrapped so that its objects are sealed. */
   readonly store: ObjectStore | undefined
   readonly storeRetention: RetentionRules | undefined
-  /** Absolute. */
+  /** Absolute path. */
   readonly spool: string
 }
 
 const defaultFullEvery = 16
-/** A chain grows on while it is compacted, and native code reads at most 1,000 files. */
+/** A chain keeps growing while it is compacted, and native code reads at most 1,000 files. */
 const maxFullEvery = 200
 
 const names = [
@@ -91,7 +99,7 @@ const names = [
 ] as const satisfies readonly (keyof ArchiveOptions)[]
 
 /**
- * @param place - where the archive is, if that is a store.
+ * @param place - the store, if the archive is in a store alone.
  * @throws TypeError, RangeError.
  */
 export function checkArchiveOptions(options: unknown, place: ObjectStore | undefined): CheckedArchiveOptions {

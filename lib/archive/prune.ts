@@ -1,10 +1,11 @@
 /**
- * Giving frames up. Each step leaves an archive that is sound:
+ * Pruning in two steps, each of which leaves a consistent archive:
  *
- *   1. The manifest says that the frame has been given up. From here on it is not listed.
- *   2. When no listed frame builds on it, its files go: the memory and the objects first, the manifest last.
+ *   1. Retire: the manifest records that the frame was retired. From then on it is not listed.
+ *   2. Remove: once no listed frame builds on it, its files are removed: the memory and the objects
+ *      first, the manifest last.
  *
- * A writer that dies in between leaves frames that are given up and still there; the next one goes on with step 2.
+ * If the writer dies in between, retired frames stay behind; the next writer continues with step 2.
  */
 
 import { stat } from 'node:fs/promises'
@@ -16,19 +17,19 @@ import { diskBytesOf, encodeManifest } from './manifest.js'
 import { pathOf } from './names.js'
 import { keptFrames, type RetentionRules } from './retention.js'
 
-/** What `prune()` did, or would do. */
+/** What `prune()` did, or would do in a dry run. */
 export interface Pruned {
   readonly kept: readonly { readonly entry: KnownEntry; readonly because: readonly string[] }[]
   readonly givenUp: readonly KnownEntry[]
-  /** Bytes of the disk. */
+  /** Disk space in bytes. */
   readonly freedBytes: number
 }
 
-/** What is to become of the frames that are listed. */
+/** Decision about the listed frames. */
 export interface Judgement {
   readonly kept: readonly Entry[]
   readonly givenUp: readonly Entry[]
-  /** Of those that are kept, by number. */
+  /** For the frames that are kept, by number. */
   readonly reasons: Map<number, string[]>
 }
 
@@ -40,10 +41,10 @@ export async function judgeFrames(
 ): Promise<Judgement> {
   const { memories } = await listDirectory(directory)
   let before = 0
-  // From here on nothing is waited for: a frame that is published meanwhile is not judged.
+  // No await from here on: a frame that is published meanwhile is not judged.
   const listed = table.listed()
   const frames = listed.map((entry) => {
-    // What is not known of a damaged one: it is not older than those before it.
+    // A frame whose time is unknown is not older than those before it.
     before = entry.manifest?.frozenAtMs ?? before
     return { number: entry.number, frozenAtMs: before, whole: isWhole(entry, table, memories, distrusted) }
   })
@@ -55,7 +56,7 @@ export async function judgeFrames(
   }
 }
 
-/** Whether nothing is known that stands against restoring a frame. No file is read. */
+/** True if nothing is known that would prevent restoring the frame. Reads no file. */
 function isWhole(
   entry: Entry,
   table: FrameTable,
@@ -81,7 +82,7 @@ export function prunedOf(
   }
 }
 
-/** What giving up would come to. Nothing is done, and no lock is needed. */
+/** Predicts what pruning would do. Changes nothing and needs no lock. */
 export async function foreseePrune(
   directory: string,
   table: FrameTable,
@@ -93,7 +94,7 @@ export async function foreseePrune(
   return prunedOf(kept, givenUp, reasons, bytesToFree(table, judgement))
 }
 
-/** Step 1. @returns those that are in use, and stay. */
+/** Step 1. @returns the frames that are in use, which stay. */
 export async function retireFrames(
   directory: string,
   table: FrameTable,
@@ -117,12 +118,12 @@ export async function retireFrames(
       if (lock !== 'not there') await lock.close()
     }
   }
-  // No file may be gone while the disk still has the older manifest, which lists it.
+  // No file may be removed while the manifest on disk still lists the frame.
   if (retired > 0) await syncDirectory(directory)
   return inUse
 }
 
-/** Step 2, for all that can go. @returns how many bytes of the disk that has set free. */
+/** Step 2, for all frames that can go. @returns the disk space freed, in bytes. */
 export async function removeRetired(directory: string, table: FrameTable): Promise<number> {
   const needed = table.needed()
   let freed = 0
@@ -133,8 +134,8 @@ export async function removeRetired(directory: string, table: FrameTable): Promi
 }
 
 /**
- * Removes frames of which nothing is known but that they are damaged. Not while a frame is missing on which another one
- * builds: it may be this one.
+ * Removes damaged frames about which nothing else is known. While the parent of some frame is
+ * missing, they stay, since one of them may be that parent.
  */
 export async function removeUnknown(
   directory: string,
@@ -148,7 +149,7 @@ export async function removeUnknown(
   return freed
 }
 
-/** @returns how many bytes that has set free: none if somebody reads the file. */
+/** @returns the disk space freed, in bytes; 0 if the file is being read. */
 async function removeFrame(directory: string, table: FrameTable, entry: Entry): Promise<number> {
   const lock = await lockForRemoval(pathOf(directory, entry.number, 'memory'))
   if (lock === 'held by another') return 0
@@ -168,7 +169,9 @@ async function removeFrame(directory: string, table: FrameTable, entry: Entry): 
   }
 }
 
-/** What giving these frames up would set free at once: files that others build on stay. */
+/**
+ * Disk space that pruning these frames would free at once. Files on which other frames build stay.
+ */
 function bytesToFree(table: FrameTable, { kept, givenUp }: Judgement): number {
   const needed = new Set(
     kept.filter(isKnown).flatMap((entry) => table.chainOf(entry).entries.map(({ number }) => number)),

@@ -1,6 +1,7 @@
 /**
- * How a frame is published: its memory and its objects are written under the names that they keep, and brought to the
- * disk; then the manifest makes a frame of them. Whatever fails before, there is no frame, and nothing is left.
+ * Publication of a frame. Memory and objects are written under their final names and synced; then
+ * the manifest makes them a frame. If anything fails before that, there is no frame, and no file is
+ * left.
  */
 
 import type { Buffer } from 'node:buffer'
@@ -17,16 +18,21 @@ import { pathOf } from './names.js'
 export interface PublicationRequest {
   readonly directory: string
   readonly number: number
-  /** What the frame is captured upon; undefined: it is full. */
+  /** The parent frame; undefined for a full frame. */
   readonly parent: KnownEntry | undefined
-  /** The job that writes the objects of the same instant, if there are any. */
+  /**
+   * The job that writes the JavaScript objects of the same instant; undefined if there are none.
+   */
   readonly state: ForkJob | undefined
   readonly set: string | undefined
   readonly sections: Manifest['sections']
   readonly compression: Manifest['compression']
-  /** The frame is on the disk. It is told complete when this has returned; what it throws makes the frame none. */
+  /**
+   * Called when the frame is on disk. The capture completes when this resolves; if it rejects, the
+   * frame is discarded.
+   */
   onPublished(manifest: Manifest): Promise<void>
-  /** Nothing of it is left. */
+  /** Called when all files of the frame have been removed. */
   onDiscarded(reason: unknown): void
 }
 
@@ -38,7 +44,7 @@ export class Publication implements Sequel {
     this.#request = request
   }
 
-  /** The capture has begun. If the objects cannot be had, it is of no use. */
+  /** Gives up the capture if the JavaScript objects cannot be written. */
   follow(snapshot: Snapshot): void {
     this.#snapshot = snapshot
     this.#request.state?.done.catch((reason: unknown) => giveUpSnapshot(snapshot, reason))
@@ -61,7 +67,7 @@ export class Publication implements Sequel {
     const { directory, number, state } = this.#request
     state?.abort()
     await state?.done.catch(() => {})
-    // The manifest first: without it there is no frame, whatever else is left.
+    // The manifest goes first: without it there is no frame, whatever else is left.
     for (const part of ['manifest', 'memory', 'state'] as const) {
       await removeFile(pathOf(directory, number, part)).catch(() => {})
     }
@@ -90,7 +96,10 @@ export class Publication implements Sequel {
   }
 }
 
-/** CRC-32 of a file, in hexadecimal digits. It is read in pieces, each of which takes the thread for a moment. */
+/**
+ * CRC-32 of a file, in hexadecimal digits. Reads the file in pieces, each of which occupies the
+ * thread only briefly.
+ */
 export async function checksumOfFile(path: string, fd?: number): Promise<string> {
   const options = { highWaterMark: 2 ** 20, ...(fd !== undefined && { fd, start: 0, autoClose: false }) }
   let sum = 0

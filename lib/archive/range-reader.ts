@@ -1,4 +1,4 @@
-/** Answers native code with ranges of files whose parts are in a store. */
+/** Answers requests of native code for ranges of files whose parts are in a store. */
 
 import { setMaxListeners } from 'node:events'
 import { codeOf, messageOf } from '../base/errors.js'
@@ -8,7 +8,7 @@ import { type PartsFile, sizeOf } from './lazy-thread-data.js'
 import { fetchRange } from './remote/index.js'
 
 export class RangeReader {
-  /** The first that came. */
+  /** The first failure, if any. */
   failure: unknown
   readonly #store: ObjectStore
   readonly #files: readonly PartsFile[]
@@ -18,7 +18,7 @@ export class RangeReader {
     this.#store = store
     this.#files = files
     this.#signal = signal
-    // Each request that is under way listens.
+    // Each request in progress adds a listener.
     setMaxListeners(0, signal)
   }
 

@@ -1,6 +1,6 @@
 /**
- * What of a directory is to be copied into a store next, and what the store is to hold then: functions of what is here and
- * there, and of nothing else.
+ * Decides what to copy from a directory to a store next, and what the store should contain
+ * afterwards. These are pure functions of the contents of both.
  */
 
 import { isDeepStrictEqual } from 'node:util'
@@ -10,17 +10,20 @@ import type { FrameObjects, RemoteFrame } from './remote/index.js'
 import { keptFrames, type RetentionRules } from './retention.js'
 import type { Protection } from './set-pins.js'
 
-/** The frames of a store, by number and by id. */
+/** The frames of a store as a table. */
 export function tableOf(frames: readonly RemoteFrame[]): FrameTable {
   return new FrameTable(frames.map((manifest) => ({ number: manifest.number, manifest })))
 }
 
-/** The objects that a frame in a store is made of. */
+/** The store objects of a frame. */
 export function objectsOf({ manifest }: KnownEntry): FrameObjects {
   return (manifest as RemoteFrame).objects
 }
 
-/** The frames that are here and not there, in order of number. What the store has given up does not come back. */
+/**
+ * The frames that are in the directory and not in the store, in order of number. Frames that the
+ * store has pruned are not copied again.
+ */
 export function framesToCopy(here: FrameTable, there: readonly RemoteFrame[]): KnownEntry[] {
   const ids = new Set(there.map(({ id }) => id))
   const known = here.all().filter(isKnown)
@@ -37,8 +40,8 @@ export function framesToCopy(here: FrameTable, there: readonly RemoteFrame[]): K
 }
 
 /**
- * The newest frame that is full here, while there it still is read from several files: copied again, it ends the chain of
- * those that come after it.
+ * The newest frame that is full in the directory while its copy is still a delta. Copying it again
+ * ends the chain of later frames in the store.
  */
 export function frameToReplace(here: FrameTable, there: readonly RemoteFrame[]): KnownEntry | undefined {
   const known = new Map(there.map((frame) => [frame.id, frame]))
@@ -52,7 +55,7 @@ export function frameToReplace(here: FrameTable, there: readonly RemoteFrame[]):
     })
 }
 
-/** A frame and those that it builds on, as far as the store lacks them; from the full one on. */
+/** A frame and those of its parents that the store lacks, starting with the oldest. */
 export function chainToCopy(
   here: FrameTable,
   entry: KnownEntry,
@@ -65,22 +68,21 @@ export function chainToCopy(
     .toReversed()
 }
 
-/** A frame that has been uploaded. */
 export interface Uploaded {
   readonly manifest: Manifest
   readonly objects: FrameObjects
 }
 
 /**
- * The frames that a store holds with those that were uploaded: the last one, and before it what it needs, which is not
- * listed. One that is there already gets the objects that were uploaded now.
+ * The frames of a store after an upload. The last uploaded frame is listed; the others are its
+ * parents, and are not listed. A frame that the store has already gets the newly uploaded objects.
  */
 export function withUploaded(
   there: readonly RemoteFrame[],
   uploaded: readonly Uploaded[],
 ): readonly RemoteFrame[] {
   const byId = new Map(there.map((frame) => [frame.id, frame]))
-  // A commit of which it was not known whether it had been made.
+  // An earlier commit with unknown outcome did succeed.
   if (uploaded.every(({ manifest, objects }) => isDeepStrictEqual(byId.get(manifest.id)?.objects, objects)))
     return there
   const added = uploaded.filter(({ manifest }) => !byId.has(manifest.id))
@@ -102,8 +104,9 @@ export function withUploaded(
 }
 
 /**
- * The numbers that they have here, if that can be: nobody else has them there, and the last one is the highest of all. An archive that
- * was begun anew in an empty directory, with the same store, goes on behind what the store has.
+ * Keeps the numbers that the frames have in the directory if none is taken in the store and the
+ * last one is higher than all there. Otherwise, as when the directory was created anew for the same
+ * store, numbering continues after the frames of the store.
  */
 function numbersFor(there: readonly RemoteFrame[], added: readonly Uploaded[]): number[] {
   const taken = new Set(there.map(({ number }) => number))
@@ -142,9 +145,9 @@ export function reasonsThere(
 }
 
 /**
- * Without the frames that no rule keeps. Those that others build on stay, and are not listed.
+ * Retires the frames that no rule keeps. Retired frames stay, unlisted, while others build on them.
  *
- * @returns the same array if nothing is given up.
+ * @returns the same array if nothing changes.
  */
 export function withoutGivenUp(
   there: readonly RemoteFrame[],
@@ -163,13 +166,13 @@ export function withoutGivenUp(
   return isSame ? there : left
 }
 
-/** How far a store is behind. */
+/** How far a store is behind the directory. */
 export interface StoreLag {
-  /** Frames that are complete here and not there. */
+  /** Number of complete frames that are not in the store yet. */
   frames: number
-  /** What their files take on the disk, in bytes. */
+  /** Disk space that the files of these frames occupy, in bytes. */
   bytes: number
-  /** The instant of the newest frame that is there; absent: none is. */
+  /** `frozenAt` of the newest frame in the store; absent if there is none. */
   copiedAt?: Date
 }
 

@@ -1,6 +1,7 @@
 /**
- * Copies the frames of a directory into a store, one after the other, when they are complete. Nobody waits for it: a capture does not
- * know of it, and when the store is out of reach the copies come later. What is here no more when its turn comes is left out.
+ * Copies frames from a directory to a store, one after the other, as they complete. Captures
+ * neither know of it nor wait for it. If the store cannot be reached, the copies are made later. A
+ * frame that is no longer in the directory when its turn comes is skipped.
  */
 
 import type { FileHandle } from 'node:fs/promises'
@@ -38,24 +39,24 @@ import { warn } from './warning.js'
 
 export interface ReplicaRequest {
   readonly directory: string
-  /** Of the archive, for those who look on. */
+  /** Name of the archive for messages and traces. */
   readonly name: string
   readonly table: FrameTable
   readonly store: ObjectStore
-  /** Of the frames in the store. */
+  /** Rules for the frames in the store. */
   readonly retention: RetentionRules | undefined
-  /** Nobody holds the files of a frame any more. */
+  /** Called when a frame has been copied and its files are no longer held. */
   onCopied(): void
 }
 
-/** After a failure: as long as that, twice as long, … */
+/** Pause after a failure; it doubles with each further failure. */
 const firstPauseMs = 1_000
 const longestPauseMs = 60_000
 const collectEveryMs = 3_600_000
-/** Of opening. */
+/** How long opening waits for the store. */
 const patienceMs = 5_000
 
-/** What does not pass by itself: it is told, and nothing more is copied. */
+/** Errors that do not go away by themselves. They are reported, and copying ends. */
 const final = new Set([
   'ERR_STILLFRAME_FENCED',
   'ERR_STILLFRAME_UNSUPPORTED_STORE',
@@ -64,10 +65,10 @@ const final = new Set([
   'ERR_STILLFRAME_KEY',
 ])
 
-/** Somebody who waits for something to be so. */
+/** A caller that waits for a condition. */
 interface Waiting {
   isSo(): boolean
-  /** True: it is over when the next attempt fails. */
+  /** True if the wait also ends when the next attempt fails. */
   readonly failing: boolean
   resolve(): void
   reject(reason: unknown): void
@@ -81,9 +82,11 @@ export class Replica {
   #nextCollectMs = 0
   #wake: () => void = () => {}
   #work: Promise<void> = Promise.resolve()
-  /** Whoever opens it is told no more of what fails. */
+  /**
+   * Set once `open()` has succeeded: it can no longer throw final errors, so they become warnings.
+   */
   #isOpen = false
-  /** Why nothing is copied any more. */
+  /** Why copying has ended; undefined while it goes on. */
   #ended: unknown
   readonly #waiting = new Set<Waiting>()
 
@@ -93,15 +96,16 @@ export class Replica {
   }
 
   /**
-   * Begins to copy. When the store cannot be reached now, that is tried again later.
+   * Starts copying. If the store cannot be reached now, it is tried again later.
    *
-   * @throws StillframeError for what does not pass by itself, such as `ERR_STILLFRAME_UNSUPPORTED_STORE`.
+   * @throws StillframeError for errors that do not go away by themselves, such as
+   *   `ERR_STILLFRAME_UNSUPPORTED_STORE`.
    */
   static async open(request: ReplicaRequest): Promise<Replica> {
     const replica = new Replica(request, await UploadJournal.read(request.directory))
     replica.#work = replica.#run()
     const opened = replica.#until(() => replica.#writer !== undefined, undefined, true)
-    // A service does not wait for a store that is slow to say that it cannot be reached.
+    // A service should not wait for a store that is slow to report that it cannot be reached.
     await Promise.race([opened, sleep(patienceMs, undefined, { ref: false })]).catch(() => {})
     if (isFinal(replica.#ended)) {
       await replica.close()
@@ -111,12 +115,12 @@ export class Replica {
     return replica
   }
 
-  /** Frames that the store holds, as of the last commit that is known of. */
+  /** Frames in the store, as of the last known commit. */
   get frames(): readonly RemoteFrame[] {
     return this.#writer?.frames ?? []
   }
 
-  /** Something has changed in the directory. */
+  /** To be called when the frames of the directory have changed. */
   changed(): void {
     this.#tellLag()
     this.#wake()
@@ -127,22 +131,22 @@ export class Replica {
   }
 
   /**
-   * Resolves when this frame is there, and rejects when it could not be brought there.
+   * Resolves when the frame is in the store, and rejects when the next attempt fails.
    *
-   * @param id - of a frame in the directory.
+   * @param id - id of a frame in the directory.
    */
   async copied(id: string, signal: AbortSignal | undefined): Promise<void> {
     await this.#until(() => this.frames.some((frame) => frame.id === id), signal, true)
   }
 
-  /** Gives up frames there. */
+  /** Prunes frames in the store. */
   async prune(rules: RetentionRules | undefined): Promise<void> {
     const writer = await this.#open()
     const protection = await this.#protection(writer, [])
     await writer.commit((frames) => withoutGivenUp(frames, rules, protection))
   }
 
-  /** Resolves when all that is complete now, or later ones, are there. */
+  /** Resolves when nothing is left to copy, including frames that complete during the wait. */
   async settled(signal: AbortSignal | undefined): Promise<void> {
     await this.#until(() => this.#writer !== undefined && this.#next() === undefined, signal, false)
   }
@@ -161,7 +165,7 @@ export class Replica {
     })
   }
 
-  /** Those whose wish has come true; after a failure also those who do not wait for better times. */
+  /** Settles the waits whose condition holds; after a failure, also rejects those that it ends. */
   #tellWaiting(failure?: { readonly error: unknown; readonly isFinal: boolean }): void {
     for (const waiting of this.#waiting) {
       const { isSo, failing, resolve, reject } = waiting
@@ -172,7 +176,7 @@ export class Replica {
     }
   }
 
-  /** Ends what is under way; it goes on when the archive is opened again. */
+  /** Aborts the copy in progress, which continues when the archive is opened again. */
   async close(): Promise<void> {
     const closed = new StillframeError(
       'ERR_STILLFRAME_CLOSED',
@@ -215,14 +219,14 @@ export class Replica {
           return
         }
         this.#tellWaiting({ error, isFinal: false })
-        // Once for each time that it fails for a while.
+        // Warn only about the first of several failures in a row.
         if (failures === 0) this.#warn(error)
         await this.#pause(failures++, woken)
       }
     }
   }
 
-  /** Why frames may not be given up, those that are about to be there among them. */
+  /** Protection of frames from pruning, including frames that are about to be committed. */
   async #protection(writer: RemoteWriter, uploaded: readonly Uploaded[]): Promise<Protection> {
     const added = uploaded.map(({ manifest, objects }) => ({ ...manifest, objects }))
     return await protectionIn(this.#request.store, [...writer.frames, ...added])
@@ -242,7 +246,7 @@ export class Replica {
     await woken
   }
 
-  /** Shorter if there is something new. */
+  /** Ends early if the directory changes. */
   async #pause(failures: number, woken: Promise<void>): Promise<void> {
     const longest = Math.min(longestPauseMs, firstPauseMs * 2 ** failures)
     const over = new AbortController()
@@ -257,7 +261,7 @@ export class Replica {
     const hasState = entry.manifest.state !== undefined
     const paths = chain.map(({ number }) => pathOf(directory, number, 'memory'))
     const lease = await takeLease(hasState ? [...paths, pathOf(directory, entry.number, 'state')] : paths)
-    // It was given up, or compacted, since it was chosen: the next look shows.
+    // The frame was pruned or compacted since it was chosen. The next iteration chooses again.
     if ('lost' in lease) {
       await sleep(10, undefined, { ref: false })
       return
@@ -334,7 +338,7 @@ export class Replica {
   }
 }
 
-/** Of a frame that others build on only the memory is needed. */
+/** Of a parent, only the memory is needed. */
 function withoutState({ manifest: { state: _, ...rest } }: KnownEntry): KnownEntry['manifest'] {
   return rest
 }

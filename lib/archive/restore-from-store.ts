@@ -1,6 +1,7 @@
 /**
- * Memory of a frame in a store, without a copy of its files on this machine: straight into fresh memory, or handed out before it is
- * fetched. Each block is checked before it can be seen.
+ * Restores the memory of a frame from a store without a local copy of its files: either into fresh
+ * memory, or lazily, with memory that is handed out before it has been fetched. Each block is
+ * checked before it becomes visible.
  */
 
 import { type FileHandle, open } from 'node:fs/promises'
@@ -33,29 +34,29 @@ import { makeSpool } from './spool.js'
 
 export interface StoredFrame {
   readonly store: ObjectStore
-  /** Where the file of the objects is fetched to. */
+  /** Where the file with the JavaScript objects is fetched to. */
   readonly spool: string
   readonly entry: KnownEntry
-  /** It and what it builds on, from the newest on. */
+  /** The frame and its parents, newest first. */
   readonly chain: readonly KnownEntry[]
   readonly options: RestoreOptions
-  /** Given up when all has been fetched, if this resolves. */
+  /** If the restore resolves, it releases the lease once everything has been fetched. */
   readonly lease: Lease | undefined
 }
 
-/** Whether {@link restoreStoredFrame} can do it. Other restores need the files. */
+/** True if {@link restoreStoredFrame} can restore the frame. Other restores need its files. */
 export function needsNoFiles({ mode, into }: RestoreOptions): boolean {
-  // Memory of JavaScript is filled chunk by chunk, each of which would wait for the network.
+  // JavaScript memory is filled in chunks, each of which would wait for the network.
   const destinations = Object.values(into ?? {})
   return mode !== 'map' && destinations.every(isRegion)
 }
 
-/** What {@link StorePlace.restore} returns, but for what was skipped. */
+/** Returns what {@link StorePlace.restore} does, except for `skipped`. */
 export async function restoreStoredFrame<Meta>(
   frame: StoredFrame,
 ): Promise<Omit<ArchiveRestored<Meta>, 'skipped'> & Restored<Meta>> {
   const { entry, lease } = frame
-  // What a store says is not believed, whatever is asked for.
+  // Contents of a store are always verified, whatever the options say.
   const wish = { ...checkRestoreOptions(frame.options), verify: true, signal: signalOf(frame) }
   const state = new FetchedState(frame)
   const restored = await restoreMemory<Meta>(frame, wish, state).catch((error: unknown) => {
@@ -87,7 +88,7 @@ async function restoreMemory<Meta>(
       () => restoreLazily<Meta>(frame, wish),
     )
   }
-  // Damage of the objects is damage of the frame.
+  // A frame with damaged JavaScript objects is damaged.
   await state.isThere
   return await restoreNow<Meta>(frame, wish)
 }
@@ -107,7 +108,7 @@ async function restoreNow<Meta>(frame: StoredFrame, wish: RestoreWish): Promise<
   try {
     return await restoreFrom<Meta>(storeName, reader.far(), { ...wish, mode: 'copy' })
   } catch (error) {
-    // What the store has said says more.
+    // The error of the store says more.
     throw wish.signal?.aborted ? error : (reader.failure ?? error)
   } finally {
     ended.abort()
@@ -143,7 +144,7 @@ function startThread(
     name: 'stillframe-lazy',
     workerData: { ...data, wish: plan } satisfies LazyThreadData,
     transferList: [...transfer],
-    // What the service is started with is not for this thread.
+    // The thread must not inherit the options that the service was started with.
     execArgv: [],
   })
   thread.on('message', (message: LazyMessage) => {
@@ -164,9 +165,9 @@ function errorOf(end: Extract<LazyMessage, { end: unknown }>['end']): Error | nu
   return new StillframeError(code as StillframeErrorCode, message)
 }
 
-/** The objects of the frame, which are fetched as a file beside the memory. */
+/** The JavaScript objects of a frame. They are fetched to a file while the memory is fetched. */
 class FetchedState {
-  /** Settles when it need not be fetched any more. */
+  /** Settles when the fetch has ended. */
   readonly isThere: Promise<unknown>
   readonly #file: Promise<{ file: FileHandle; path: string } | undefined>
   #isClosed = false
@@ -174,7 +175,7 @@ class FetchedState {
   constructor(frame: StoredFrame) {
     this.#file = fetchState(frame)
     this.isThere = this.#file
-    // Whoever wants the objects is told.
+    // Readers of the objects get the error. Without any, it must not be an unhandled rejection.
     this.#file.catch(() => {})
   }
 

@@ -1,4 +1,7 @@
-/** Getting a frame back: choosing it, holding its files, and going on to an older one where it is damaged. */
+/**
+ * Restores a frame from a directory: chooses it, holds its files, and falls back on an older frame
+ * if it is damaged.
+ */
 
 import type { FileHandle } from 'node:fs/promises'
 import { StillframeError } from '../base/errors.js'
@@ -13,43 +16,46 @@ import { readTable } from './listing.js'
 import { pathOf } from './names.js'
 import { checksumOfFile } from './publication.js'
 
-/** Options of `archive.restore()`; the others are those of `restore()`. */
+/** Options of `archive.restore()`, and all options of `restore()` except `parents`. */
 export interface ArchiveRestoreOptions extends Omit<RestoreOptions, 'parents'> {
-  /** The newest frame at or before this time; never one after it. `'latest'` (default): the newest of all. */
+  /**
+   * Restores the newest frame at or before this time, never a later one. `'latest'` (default): the
+   * newest frame of all.
+   */
   at?: Date | 'latest' | undefined
-  /** The frame with this id. It takes the place of `at`. */
+  /** Restores the frame with this id. Cannot be combined with `at`. */
   id?: string | undefined
   /**
-   * `'older'` (default): if the frame is damaged, the next older one is restored, and `skipped` says why. `'throw'`
-   * (default with `id`): the restore rejects.
+   * `'older'` (default): if the frame is damaged, restores the next older one and lists the damaged
+   * frame in `skipped`. `'throw'` (default with `id`): rejects.
    */
   onDamage?: 'older' | 'throw' | undefined
 }
 
-/** A frame that was passed over. */
+/** A frame that was skipped because it is damaged. */
 export interface SkippedFrame {
   number: number
-  /** Absent if the frame is so damaged that nothing can be told of it. */
+  /** Absent if the frame is too damaged to be described. */
   frame?: Frame
-  /** Code of the error. */
+  /** Error code. */
   code: string
   reason: string
 }
 
-/** What `archive.restore()` returns. */
+/** Result of `archive.restore()`. */
 export type ArchiveRestored<Meta = JsonValue> = Restored<Meta> & {
   /** The frame that was restored. */
   readonly frame: Frame
-  /** Frames that should have been restored, and are damaged; from the newest on. */
+  /** Frames that were preferred but are damaged, newest first. */
   readonly skipped: readonly SkippedFrame[]
   /**
-   * The objects of the frame, as `readValues()` gives them; none if it has no state. It can be called again, until
-   * `close()`. `Value` is the caller's word: it is not checked.
+   * The JavaScript objects of the frame, as `readValues()` returns them; none if the frame has no
+   * state. Can be called repeatedly until `close()`. `Value` is not checked at run time.
    */
   state<Value = unknown>(): AsyncGenerator<Value, void, undefined>
 }
 
-/** Which frame is wanted; checked. */
+/** The requested frame, with checked values. */
 export type RestoreWish = { readonly latest: true } | { readonly atMs: number } | { readonly id: string }
 
 export interface RestoreRequest {
@@ -57,11 +63,11 @@ export interface RestoreRequest {
   readonly wish: RestoreWish
   readonly onDamage: 'older' | 'throw'
   readonly options: RestoreOptions
-  /** Is told of each frame that is found to be damaged. */
+  /** Called for each frame that turns out to be damaged. */
   onDamaged(number: number): void
 }
 
-/** How often it is planned anew because the frame was given up, or compacted, between the plan and its execution. */
+/** Limit on plans: the frame may be pruned or compacted between a plan and its execution. */
 const maxPlans = 100
 
 export async function restoreFrame<Meta>(request: RestoreRequest): Promise<ArchiveRestored<Meta>> {
@@ -71,13 +77,13 @@ export async function restoreFrame<Meta>(request: RestoreRequest): Promise<Archi
     const table = await readTable(request.directory)
     const entry = candidates(table, request.wish).find(({ number }) => !passed.has(number))
     if (entry === undefined) {
-      // A service may begin anew where there is nothing, but not where nothing can be read.
+      // A service may start afresh if there are no frames, but not if none can be read.
       throw table.listed().length === 0 ? nothingYet(request) : nothingThere(request, skipped)
     }
     const outcome = await tryFrame<Meta>(request, table, entry, plans === maxPlans)
     if (outcome === 'changed') continue
     if ('restored' in outcome) return finish(request.directory, outcome, skipped)
-    // An error that says nothing about the frame has been thrown by now.
+    // Errors that do not concern the frame have already been thrown.
     const { damage } = outcome
     request.onDamaged(entry.number)
     if (request.onDamage === 'throw') throw damage
@@ -86,7 +92,7 @@ export async function restoreFrame<Meta>(request: RestoreRequest): Promise<Archi
   }
 }
 
-/** A frame that is passed over for its damage. */
+/** Describes a frame that is skipped because it is damaged. */
 export function toSkipped(
   entry: Entry,
   { code, message }: StillframeError,
@@ -96,7 +102,10 @@ export function toSkipped(
   return { number, ...(isKnown(entry) && { frame: toFrame(entry, [], place) }), code, reason: message }
 }
 
-/** All that would do, the best one first. Of a frame of which nothing is known the time is that of the one before. */
+/**
+ * All frames that match, best first. A frame whose time is unknown counts as old as the one before
+ * it.
+ */
 export function candidates(table: FrameTable, wish: RestoreWish): Entry[] {
   let before = Number.NEGATIVE_INFINITY
   const dated = table.listed().map((entry) => {
@@ -121,7 +130,7 @@ interface Found<Meta> {
   readonly restored: Restored<Meta>
   readonly entry: KnownEntry
   readonly lease: Lease
-  /** Of its objects; undefined if it has none. */
+  /** The file with the JavaScript objects; undefined if the frame has none. */
   readonly state: FileHandle | undefined
 }
 
@@ -156,7 +165,10 @@ async function tryFrame<Meta>(
   }
 }
 
-/** Whether what was planned with is not what is there now. A frame that was given up is not missing. */
+/**
+ * True if a manifest of the chain has changed since the plan was made. A frame that was pruned
+ * meanwhile is not damaged.
+ */
 async function hasChanged(
   directory: string,
   table: FrameTable,
@@ -181,10 +193,10 @@ function damaged(path: string, what: string): StillframeError {
 }
 
 const codesOfDamage = new Set(['ERR_STILLFRAME_CORRUPT', 'ERR_STILLFRAME_FORMAT', 'ERR_STILLFRAME_PARENT'])
-/** A disk that cannot read is damage as well. */
+/** An unreadable disk counts as damage, too. */
 const errnosOfDamage = new Set(['EIO', 'ENOENT'])
 
-/** Whether the frame is to blame. */
+/** True if the error means that the frame is damaged. */
 export function isDamage(error: unknown): error is StillframeError {
   if (!(error instanceof StillframeError)) return false
   if (codesOfDamage.has(error.code)) return true
@@ -214,13 +226,16 @@ export function nothingThere(
   })
 }
 
-/** @internal For those who let go of what they have restored without closing it. */
+/**
+ * @internal Releases resources of restored frames that were never closed, once they are collected.
+ */
 export const forgotten = new FinalizationRegistry<() => void>((release) => release())
 
 /**
- * Holds a lease until all shares in it have been given up.
+ * Releases a lease when all shares in it have been released.
  *
- * @returns gives one up; for each share. They refer to nothing but the lease, so that what holds them can be collected.
+ * @returns one function per share, which releases it and may be called again. The functions refer
+ *   only to the lease, so that their holders can be collected.
  */
 function shareLease(lease: Lease, count: number): (() => void)[] {
   let left = count
@@ -235,7 +250,7 @@ function shareLease(lease: Lease, count: number): (() => void)[] {
   })
 }
 
-/** The files are held for as long as memory is mapped from them, or objects may be read from them. */
+/** Holds the files for as long as memory is mapped from them or objects may be read from them. */
 function finish<Meta>(
   directory: string,
   { restored, entry, lease, state }: Found<Meta>,
@@ -252,7 +267,7 @@ function finish<Meta>(
     frame: toFrame(entry, []),
     skipped,
     async *state<Value>(): AsyncGenerator<Value, void, undefined> {
-      // What is being read is not forgotten.
+      // The reference to `result` keeps it from being collected while its objects are read.
       if (state !== undefined && result !== undefined) yield* valuesIn<Value>(state, statePath)
     },
     close(): void {

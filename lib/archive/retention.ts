@@ -1,20 +1,21 @@
 /**
- * Which frames are kept, and why: a function of what is there, and of nothing else.
+ * Decides which frames to keep, and why. This is a pure function of the frames and the rules.
  *
- * The rules are restic's. A frame is kept if one of them asks for it. Hours, days and weeks (ISO 8601, from Monday on)
- * are those of UTC: an archive that is read in another place, or in summer, keeps the same frames.
+ * The rules are restic's. A frame is kept if at least one rule asks for it. Hours, days and weeks
+ * (ISO 8601, from Monday on) are in UTC, so that an archive keeps the same frames when it is read
+ * in another time zone, or in summer.
  */
 
-/** What a frame is judged by. */
+/** The facts that decide about a frame. */
 export interface RetentionFrame {
   readonly number: number
   /** Milliseconds since the epoch. */
   readonly frozenAtMs: number
-  /** False: it cannot be restored, and no rule may count on it. */
+  /** False if the frame cannot be restored. Rules ignore such a frame. */
   readonly whole: boolean
 }
 
-/** The rules; a missing one asks for nothing. */
+/** The rules. A missing rule keeps nothing. */
 export interface RetentionRules {
   readonly last?: number
   readonly hourly?: number
@@ -33,7 +34,7 @@ const nameOf: Record<Bucket, (frozenAtMs: number) => string> = {
 
 const dayMs = 86_400_000
 
-/** Such as `'2026-W49'`: the week belongs to the year that its Thursday is in. */
+/** Such as `'2026-W49'`. A week belongs to the year of its Thursday. */
 function isoWeek(at: number): string {
   const weekday = (new Date(at).getUTCDay() + 6) % 7
   const thursday = new Date(at + (3 - weekday) * dayMs)
@@ -42,13 +43,13 @@ function isoWeek(at: number): string {
 }
 
 /**
- * The frames that are kept, by number, each with its reasons. All others may be given up.
+ * The frames to keep, by number, each with the reasons. All other frames may be pruned.
  *
- * Whatever the rules say, the newest frame stays, since the numbers of the next ones follow from it, and so does the
- * newest whole one. A frame that is damaged stays until all that are kept are newer: it may be all that there is of its
- * time.
+ * The newest frame always stays, since the numbers of the next frames follow from it, and so does
+ * the newest intact one. A damaged frame stays until all frames that are kept are newer, because it
+ * may be all that is left of its time.
  *
- * @param rules - undefined: everything is kept.
+ * @param rules - undefined to keep everything.
  */
 export function keptFrames(
   frames: readonly RetentionFrame[],
@@ -84,8 +85,8 @@ function keepLast(newestFirst: readonly RetentionFrame[], count: number | undefi
 }
 
 /**
- * All that are younger than the newest one by less than the window, and the next one: with it there is a frame at or
- * before each instant of the window.
+ * Keeps all frames that are less than the window older than the newest one, and the next older
+ * frame, so that there is a frame at or before each instant of the window.
  */
 function keepWithin(
   newestFirst: readonly RetentionFrame[],
@@ -103,7 +104,7 @@ function keepWithin(
   if (edge !== undefined) keep(edge, 'older than the window')
 }
 
-/** The newest of each of the last so many hours, days or weeks that have a frame. */
+/** Keeps the newest frame of each of the last `count` hours, days or weeks that have a frame. */
 function keepBuckets(
   newestFirst: readonly RetentionFrame[],
   bucket: Bucket,

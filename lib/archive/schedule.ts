@@ -1,4 +1,4 @@
-/** Taking frames again and again: by time, and earlier when much has been written. */
+/** Captures frames periodically, and earlier when much memory has been written. */
 
 import { AsyncResource } from 'node:async_hooks'
 import process from 'node:process'
@@ -14,14 +14,17 @@ import { abortError } from '../snapshot/capture-job.js'
 import type { Snapshot } from '../snapshot/snapshot.js'
 import type { Frame } from './frame.js'
 
-/** What is captured: memory, or a function that tells it anew for each frame. */
+/** Memory to capture, or a function that returns it for each frame. */
 export type ScheduledSources = Source | Record<string, Source> | (() => Source | Record<string, Source>)
 
 /** Options of `schedule.stop()`. */
 export interface StopOptions {
-  /** True (default): a frame that is being captured is finished. False: it is aborted. */
+  /** True (default) to finish the capture in progress, false to abort it. */
   finish?: boolean | undefined
-  /** The most milliseconds that finishing may take, an integer >= 0; then it is aborted. Default: no limit. */
+  /**
+   * Time limit for finishing, in milliseconds, an integer >= 0; then the capture is aborted.
+   * Default: no limit.
+   */
   withinMs?: number | undefined
 }
 
@@ -35,18 +38,20 @@ export interface ScheduleRequest {
   readonly onError: ((error: unknown) => void) | undefined
   capture(sources: Source | Record<string, Source>): Snapshot
   frameOf(snapshot: Snapshot): Frame
-  /** A time has passed by. */
+  /** Called when a tick is skipped. */
   onSkipped(): void
-  /** It has come to its end. */
+  /** Called when the schedule has ended. */
   onStopped(): void
 }
 
-/** How often what has been written is looked at: it is a count that is kept anyway. */
+/**
+ * Interval at which written bytes are checked. Checking is cheap, since the count exists anyway.
+ */
 const lookEveryMs = 100
 
 /**
- * What passes by itself: V8's threads are not at rest, or a forked copy hung or died. It is tried again at once, so often
- * at most, and after so many milliseconds.
+ * Transient errors: V8's threads are not at rest, or a forked copy hung or died. A capture that
+ * fails with one is retried after `retryAfterMs`, with at most `maxTries` attempts in all.
  */
 const passing = new Set(['ERR_STILLFRAME_BUSY', 'ERR_STILLFRAME_CHILD_DIED', 'ERR_STILLFRAME_STALLED'])
 const maxTries = 4
@@ -54,25 +59,25 @@ const retryAfterMs = 50
 
 let makeSchedule: (request: ScheduleRequest) => Schedule
 
-/** @internal Begins at once. */
+/** @internal Starts the schedule at once. */
 export function startSchedule(request: ScheduleRequest): Schedule {
   return makeSchedule(request)
 }
 
-/** Frames at intervals; see `archive.schedule()`. */
+/** Periodic captures; see `archive.schedule()`. */
 export class Schedule {
   readonly #request: ScheduleRequest
   readonly #inContext = new AsyncResource('StillframeSchedule')
   #tick: NodeJS.Timeout | undefined
   #look: NodeJS.Timeout | undefined
-  /** What was captured last: the memory whose writes are counted. */
+  /** The sources of the last attempt, whose writes are counted. */
   #captured: unknown
-  /** The frame that is being captured, with its tries. */
+  /** Settles when the current frame has been captured or has failed, after all attempts. */
   #running: Promise<void> | undefined
   #snapshot: Snapshot | undefined
   #stopping: { readonly reason: unknown } | undefined
   #stopped: Promise<void> | undefined
-  /** After a failure the next tick is waited for, however much has been written. */
+  /** False after a failure: the next frame waits for a tick, however much has been written. */
   #early = true
 
   #taken = 0
@@ -97,27 +102,27 @@ export class Schedule {
     request.signal?.addEventListener('abort', this.#onAbort, { once: true })
   }
 
-  /** Frames that have been taken. */
+  /** Number of frames captured. */
   get taken(): number {
     return this.#taken
   }
 
-  /** Frames that could not be taken, after all tries. */
+  /** Number of frames that failed after all attempts. */
   get failed(): number {
     return this.#failed
   }
 
-  /** Times that passed by because the frame before was still being captured. */
+  /** Number of ticks that were skipped because a capture was in progress. */
   get skipped(): number {
     return this.#skipped
   }
 
-  /** The last frame that was taken. */
+  /** The last frame that was captured. */
   get lastFrame(): Frame | undefined {
     return this.#lastFrame
   }
 
-  /** Why the last frame that failed did. */
+  /** The error of the last frame that failed. */
   get lastError(): unknown {
     return this.#lastError
   }
@@ -128,10 +133,10 @@ export class Schedule {
   }
 
   /**
-   * Takes no further frames, and waits until none is being captured. It never rejects. Called again, with less patience, it
-   * ends sooner.
+   * Stops the schedule and waits for the capture in progress. Never rejects. A further call can
+   * shorten the wait.
    *
-   * @throws TypeError, RangeError for wrong arguments.
+   * @throws TypeError, RangeError for invalid arguments.
    */
   async stop(options?: StopOptions): Promise<void> {
     const given = checkOptions(options, ['finish', 'withinMs'])
@@ -145,7 +150,7 @@ export class Schedule {
     clearTimeout(timer)
   }
 
-  /** Aborts what is being captured and waits for its end. */
+  /** Aborts the capture in progress and waits for its end. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.stop({ finish: false })
   }
@@ -179,7 +184,7 @@ export class Schedule {
     this.#snapshot?.abort(reason)
   }
 
-  /** The time begins anew. It does not keep the process alive; a capture does. */
+  /** Restarts the interval. The timer does not keep the process alive; a capture does. */
   #wind(): void {
     clearInterval(this.#tick)
     this.#tick = setInterval(() => {
@@ -218,7 +223,7 @@ export class Schedule {
       this.#lastFrame = frame
       if (onFrame !== undefined) notify(onFrame, frame)
     } catch (error) {
-      // Whoever stops it knows.
+      // Do not report a failure to a caller who has aborted the schedule.
       if (this.#stopping !== undefined) return
       this.#failed++
       this.#early = false
@@ -249,7 +254,7 @@ export class Schedule {
   #tell(error: unknown): void {
     const { onError } = this.#request
     if (onError !== undefined) notify(onError, error)
-    // A backup that fails in silence is worse than none.
+    // A backup that fails silently is worse than none.
     else
       process.emitWarning(
         `stillframe: a frame could not be taken: ${messageOf(error)}`,
@@ -258,7 +263,9 @@ export class Schedule {
   }
 }
 
-/** Bytes that are known to have been written to, in units of 2 MiB, since the frame that the record begins with. */
+/**
+ * Bytes known to have been written, in units of 2 MiB, since the frame at which the record begins.
+ */
 function writtenIn(sources: unknown): number {
   const list: unknown[] = isRegion(sources) ? [sources] : Object.values((sources as object | undefined) ?? {})
   return list.filter(isRegion).reduce((sum, region) => sum + (writtenBytes(region) ?? 0), 0)

@@ -1,7 +1,8 @@
 /**
- * What keeps the frames of sets: in the store of each shard, `pin/<set>/<frame id>` for each frame that belongs to a set which is
- * committed, or about to be. A frame that was captured for a set and is not pinned yet stays for a day, which is long after
- * anybody commits a set with it. So no frame is given up between the look at it and the commit of its set.
+ * Protects the frames of sets from pruning. The store of each shard has an object
+ * `pin/<set>/<frame id>` for each frame in a set that is committed or about to be. A frame that was
+ * captured for a set and is not pinned yet stays for a day, long after any commit of a set with it.
+ * So no frame is pruned between the check of the frame and the commit of its set.
  */
 
 import { Buffer } from 'node:buffer'
@@ -9,12 +10,15 @@ import type { ObjectStore } from '../store/store.js'
 import type { RemoteFrame } from './remote/index.js'
 
 const prefix = 'pin/'
-/** By the clock of the machine that has captured the frame. */
+/** How long an unpinned frame is kept, by the clock of the machine that has captured it. */
 const unpinnedMs = 86_400_000
-/** By the clock of the machine that commits: half of it is for clocks that differ. */
+/**
+ * How old a frame of a new set may be, by the clock of the machine that commits. The other half of
+ * the day allows for clocks that differ.
+ */
 export const committableMs = unpinnedMs / 2
 
-/** Names of sets and of shards, which are parts of keys. */
+/** Names of sets and shards become parts of keys. */
 export function isSetName(value: unknown): value is string {
   return typeof value === 'string' && /^[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}$/.test(value)
 }
@@ -31,10 +35,10 @@ export async function unpin(shard: ObjectStore, set: string, frameId: string): P
   await shard.delete(pinKey(set, frameId))
 }
 
-/** Why a frame may not be given up, whatever the rules say; undefined: it may. */
+/** Why a frame must not be pruned, whatever the rules say; undefined if it may be. */
 export type Protection = (frame: RemoteFrame) => string | undefined
 
-/** Asks the store only if any frame is of a set. */
+/** Reads the store only if some frame belongs to a set. */
 export async function protectionIn(shard: ObjectStore, frames: readonly RemoteFrame[]): Promise<Protection> {
   if (frames.every(({ set }) => set === undefined)) return () => undefined
   const pinned = new Map<string, string>()

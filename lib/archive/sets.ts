@@ -1,6 +1,7 @@
 /**
- * Sets: frames of several processes that are of one instant, told complete together or not at all. Each process is a shard with
- * an archive of its own; the object `set/<name>` names a frame of each, and its being there is the commit.
+ * Sets: frames of several processes that belong to one instant and are committed together or not at
+ * all. Each process is a shard with an archive of its own. The object `set/<name>` names one frame
+ * of each shard; its existence is the commit.
  */
 
 import { Buffer } from 'node:buffer'
@@ -24,15 +25,15 @@ import type { ArchiveRestored } from './restore.js'
 import { committableMs, isSetName, pin, unpin } from './set-pins.js'
 import { StorePlace } from './store-place.js'
 
-/** The frame of one shard. */
+/** A frame of one shard. */
 export interface SetMember {
-  /** Name of the shard, as {@link shardStore} got it. */
+  /** Name of the shard, as passed to {@link shardStore}. */
   readonly shard: string
-  /** Of a frame that was captured with the set's name, and is in the store of the shard. */
+  /** Id of a frame that was captured for this set, and is in the store of the shard. */
   readonly frameId: string
 }
 
-/** A set that is complete. */
+/** A committed set. */
 export interface FrameSet {
   readonly name: string
   readonly members: readonly SetMember[]
@@ -40,23 +41,26 @@ export interface FrameSet {
   readonly committedAt: Date
 }
 
-/** What the functions of sets have in common. */
+/** Common options of the functions for sets. */
 export interface SetOptions {
-  /** As of the archives of the shards. */
+  /** The same as for the archives of the shards. */
   readonly encryption?: EncryptionOptions | undefined
 }
 
 /** Options of {@link commitSet}. */
 export interface CommitSetOptions extends SetOptions {
-  /** The sets before are dropped, but for the last so many, this one among them. Default: none is dropped. */
+  /** Drops older sets, so that only this many are left, including this one. Default: drops none. */
   readonly keep?: number | undefined
 }
 
-/** Options of {@link restoreSet}, and all of `restore()` but `parents`. */
+/** Options of {@link restoreSet}, and all options of `restore()` except `parents`. */
 export interface RestoreSetOptions extends SetOptions, Omit<RestoreOptions, 'parents'> {
-  /** Whose frame. */
+  /** The shard whose frame is restored. */
   readonly shard: string
-  /** Default: the newest set. Where several processes restore, one of them should choose, and tell the others. */
+  /**
+   * Name of the set. Default: the newest set. If several processes restore, one of them should
+   * choose the set and tell the others.
+   */
   readonly name?: string | undefined
   /** See `openArchive()`. */
   readonly spool?: string | URL | undefined
@@ -66,7 +70,10 @@ const format = 1
 const setPrefix = 'set/'
 const attempts = 8
 
-/** A store with sets and shards, each sealed by itself: names of objects are authenticated as the shard's own archive has them. */
+/**
+ * A store with sets and shards. Each shard is sealed separately, because object names are
+ * authenticated as the archive of the shard uses them.
+ */
 class SetStore {
   readonly sets: ObjectStore
   readonly #store: ObjectStore
@@ -85,22 +92,24 @@ class SetStore {
 }
 
 /**
- * The part of a store in which a shard has its archive: for `openArchive()`, as the place or as `options.store`.
+ * The part of a store that holds the archive of a shard, for use as the place or the `store` option
+ * of `openArchive()`.
  *
- * @param shard - 1 to 100 letters, digits, `_`, `-` and `.`, which is not the first.
+ * @param shard - 1 to 100 letters, digits, `_`, `-` and `.`; the first character must not be `.`.
  */
 export function shardStore(store: ObjectStore, shard: string): ObjectStore {
   return new PrefixedStore(checkStore(store, 'store'), `shard/${checkName(shard, 'shard')}`)
 }
 
 /**
- * Makes a set of frames: all of them, or none. Each has been captured with `set: name`, not more than half a day ago, and is in the
- * store of its shard (`await archive.copied()`, where the archive is in a directory). From now on it is kept there until
- * the set is dropped, whatever the retention says.
+ * Commits a set of frames, atomically. Each frame must have been captured with `set: name` at most
+ * half a day ago, and must be in the store of its shard (`await archive.copied()` if the archive is
+ * in a directory). The store keeps the frames until the set is dropped, whatever the retention
+ * rules say.
  *
- * Rejects with TypeError or RangeError for wrong arguments, and with a StillframeError: `NOT_FOUND` if a frame is not in the store,
- * `EXISTS` if there is a set of this name with other frames, `IO` if it is not known whether it is committed: call it again with
- * the same members then.
+ * Rejects with TypeError or RangeError for invalid arguments, and with a StillframeError:
+ * `NOT_FOUND` if a frame is not in the store, `EXISTS` if a set of this name has other frames, `IO`
+ * if it is unknown whether the set was committed; in that case, call again with the same members.
  */
 export async function commitSet(
   store: ObjectStore,
@@ -113,13 +122,13 @@ export async function commitSet(
   const place = new SetStore(store, given.encryption)
   const checked = checkMembers(members)
   checkName(name, 'name')
-  // First, so that none is given up after the look at it.
+  // Pin first, so that no frame is pruned after it was checked.
   for (const { shard, frameId } of checked) await pin(place.shard(shard), name, frameId)
   try {
     for (const member of checked) await checkMember(place, name, member)
     await putSet(place, name, checked)
   } catch (error) {
-    // With IO it may be committed.
+    // After an IO error the set may be committed.
     if (codeOf(error) !== 'ERR_STILLFRAME_IO') await unpinUnlessCommitted(place, name, checked)
     throw error
   }
@@ -130,12 +139,15 @@ export async function commitSet(
   }
 }
 
-/** The sets that are complete, the newest one last. */
+/** All committed sets, oldest first. */
 export async function listSets(store: ObjectStore, options?: SetOptions): Promise<FrameSet[]> {
   return await readSets(new SetStore(store, checkOptions(options, ['encryption']).encryption))
 }
 
-/** A set is none any more, and its frames are kept no longer than the retention says. It is no error if there is none. */
+/**
+ * Removes a set, so that its frames are kept only as long as the retention rules say. Dropping a
+ * set that does not exist is no error.
+ */
 export async function dropSet(store: ObjectStore, name: string, options?: SetOptions): Promise<void> {
   const { encryption } = checkOptions(options, ['encryption'])
   await drop(new SetStore(store, encryption), checkName(name, 'name'))
@@ -144,8 +156,9 @@ export async function dropSet(store: ObjectStore, name: string, options?: SetOpt
 /**
  * Restores the frame of one shard of a set, as `archive.restore()` does.
  *
- * Rejects as that does, and with a StillframeError: `GAP` if there is no complete set, `NOT_FOUND` if there is none of this name, or
- * if it has no such shard. A damaged frame is an error: an older one would be of another instant.
+ * Rejects as `archive.restore()` does, and with a StillframeError: `GAP` if there is no committed
+ * set, `NOT_FOUND` if there is no set of this name, or if it has no such shard. A damaged frame is
+ * an error, since an older one would be of another instant.
  */
 export async function restoreSet<Meta = JsonValue>(
   store: ObjectStore,
@@ -194,7 +207,10 @@ async function checkMember(place: SetStore, name: string, { shard, frameId }: Se
   }
 }
 
-/** Puts the object that makes the set. If the answer was lost, its members tell whether it is there. */
+/**
+ * Puts the object that commits the set. If the answer was lost, the members show whether it
+ * succeeded.
+ */
 async function putSet(place: SetStore, name: string, members: readonly SetMember[]): Promise<void> {
   const body = Buffer.from(encodeChecked({ format, members }))
   let failure: unknown
@@ -236,7 +252,7 @@ async function unpinUnlessCommitted(
   }
 }
 
-/** The set first: with its frames gone it would be none that can be restored. */
+/** Removes the set before the pins: a set without its frames could not be restored. */
 async function drop(place: SetStore, name: string): Promise<void> {
   const set = await readSet(place, name)
   if (set === undefined) return

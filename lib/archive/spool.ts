@@ -1,6 +1,7 @@
 /**
- * Directories for what is on its way to or from a store, below one that others use too. Each goes with its use; what a process
- * that died has left goes when the next one is made in the same place.
+ * Temporary directories for files in transit to and from a store, below a directory that others use
+ * too. Each is removed after use. Those of a process that died are removed when the next one is
+ * created in the same place.
  */
 
 import { constants } from 'node:fs'
@@ -12,7 +13,7 @@ import { fromFile } from '../files/durable-file.js'
 import { lockNow, tryLock } from '../files/file-lock.js'
 
 const prefix = 'stillframe-spool-'
-/** Beside the directory that is used, so that it can have any names in it. */
+/** Next to the directory for files, not in it, so that files can have any name. */
 const lockName = 'lock'
 const filesName = 'files'
 
@@ -23,14 +24,14 @@ export interface Spool {
 
 /** @param parent - an existing directory. */
 export async function makeSpool(parent: string): Promise<Spool> {
-  // Where no lock can be taken nothing is made.
+  // Fail before creating anything where the addon, and thus the lock, is unavailable.
   loadAddon()
   await removeAbandoned(parent)
   try {
     const top = await mkdtemp(join(parent, prefix))
     const path = join(top, lockName)
     const lock = await open(path, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, 0o600)
-    // Nobody else has it: whoever finds it looks at it only when it is locked, or was.
+    // From here on no other process takes the directory for an abandoned one.
     tryLock(lock, path, 'exclusive')
     const directory = join(top, filesName)
     await mkdir(directory, 0o700)
@@ -45,12 +46,12 @@ export async function makeSpool(parent: string): Promise<Spool> {
   }
 }
 
-/** Whoever uses one holds its lock. One without that lock may be somebody's who is about to take it. */
+/** A spool in use is locked. A spool without a lock file may be one that is just being created. */
 async function removeAbandoned(parent: string): Promise<void> {
   const names = await readdir(parent).catch(() => [])
   for (const name of names.filter((one) => one.startsWith(prefix))) {
     const directory = join(parent, name)
-    // What another user has made there is not touched: it could be anything.
+    // Leave directories of other users alone: they could be anything.
     const about = await lstat(directory).catch(() => undefined)
     if (about?.isDirectory() !== true || about.uid !== process.getuid?.()) continue
     const path = join(directory, lockName)
@@ -60,7 +61,7 @@ async function removeAbandoned(parent: string): Promise<void> {
   }
 }
 
-/** The lock is closed in any case. */
+/** Always closes the lock. */
 async function removeAll(top: string, lock: FileHandle): Promise<void> {
   try {
     await rm(join(top, filesName), { recursive: true, force: true })
@@ -68,6 +69,6 @@ async function removeAll(top: string, lock: FileHandle): Promise<void> {
   } finally {
     await lock.close()
   }
-  // FUSE and NFS keep a name for what was removed while it is open, FUSE for a moment longer.
+  // FUSE and NFS keep a name for a removed file while it is open, FUSE a moment longer.
   await rm(top, { recursive: true, force: true, maxRetries: 5 })
 }

@@ -1,6 +1,7 @@
 /**
- * Frames of an archive in a store, for those who read: what there is, and getting a frame back. Its files are fetched into a
- * directory of their own and restored from there, checked twice: against what was uploaded, and as any snapshot.
+ * Reads an archive in a store: lists its frames and restores them. Where a restore needs files,
+ * they are fetched into a temporary directory and restored from there. They are checked twice:
+ * against the checksums of the upload, and as snapshot files.
  */
 
 import { codeOf, StillframeError } from '../base/errors.js'
@@ -48,12 +49,15 @@ export class StorePlace {
     this.#spool = spool
   }
 
-  /** What it holds now. @throws StillframeError `ERR_STILLFRAME_NOT_FOUND` if it holds no archive. */
+  /**
+   * The current contents. @throws StillframeError `ERR_STILLFRAME_NOT_FOUND` if there is no
+   * archive.
+   */
   async table(): Promise<FrameTable> {
     return tableOf((await this.#refreshed()).frames)
   }
 
-  /** Those that are listed, in order of number; without reasons: no rule keeps them. */
+  /** Listed frames, in order of number. `keptBecause` is empty if nothing keeps a frame. */
   async frames(rules: RetentionRules | undefined): Promise<Frame[]> {
     const table = await this.table()
     const frames = table.all().map(({ manifest }) => manifest as RemoteFrame)
@@ -70,7 +74,11 @@ export class StorePlace {
     return this.#reader
   }
 
-  /** On what is newest. Undefined: it may not be put. What is read then stays for the grace of the writer. */
+  /**
+   * Takes a lease on the newest version. Returns undefined if this process is not allowed to put
+   * one. Frames that are read then stay only for the grace period of the writer after they are
+   * pruned.
+   */
   async #lease(): Promise<Lease | undefined> {
     this.#reader ??= await openForReading(this.#store)
     return await this.#reader.lease().catch((error: unknown) => {
@@ -148,7 +156,7 @@ export class StorePlace {
         onDamaged: () => {},
       })
     } finally {
-      // What is mapped, or open, stays until it is let go.
+      // Mapped or open files live on without their names.
       await spool.remove()
     }
   }
@@ -175,7 +183,7 @@ function eitherOf(...signals: (AbortSignal | undefined)[]): AbortSignal | undefi
   return given.length === 0 ? undefined : AbortSignal.any(given)
 }
 
-/** As it was in the directory that it comes from. */
+/** The manifest as it was in the original directory. */
 function localOf({ manifest }: KnownEntry, withState: boolean): Manifest {
   const { objects: _, retiredAtMs: __, state, ...rest } = manifest as RemoteFrame
   return withState && state !== undefined ? { ...rest, state } : rest

@@ -1,6 +1,6 @@
 /**
- * Checking every byte of an archive in a store. All objects of its frames are fetched, compared with what was uploaded, and kept
- * nowhere.
+ * Verifies an archive in a store. Fetches all objects of its frames, compares them with what was
+ * uploaded, and discards them.
  */
 
 import { codeOf, messageOf } from '../base/errors.js'
@@ -16,21 +16,25 @@ export interface StoreVerifyRequest {
   readonly onProgress: ArchiveVerifyOptions['onProgress']
 }
 
-/** How many objects are fetched at a time, and how many bytes of each: 128 MiB in all. */
+/** Number of objects that are fetched in parallel, and bytes in flight for each: 128 MiB in all. */
 const width = 4
 const bytesInFlight = 32 * 2 ** 20
 
-/** What is wrong with an object; undefined: nothing. */
+/** The problem of an object; undefined if it is intact. */
 type Verdict = Promise<ArchiveProblem | undefined>
 
-/** @throws StillframeError `ERR_STILLFRAME_IO` if the store cannot be reached: that says nothing about its frames. */
+/**
+ * @throws StillframeError `ERR_STILLFRAME_IO` if the store cannot be reached, which says nothing
+ *   about its frames.
+ */
 export async function verifyStore(
   store: ObjectStore,
   table: FrameTable,
   { signal, onProgress }: StoreVerifyRequest,
 ): Promise<FrameReport[]> {
   const listed = table.listed().filter(isKnown)
-  // Frames that build on the same one share its objects, and may be given up while others are not.
+  // Shared by all frames that build on the same parent, any of which may be retired before the
+  // others.
   const verdicts = new Map<string, Verdict>()
   const inTurn = limiter(width)
   const failed = new AbortController()
@@ -85,7 +89,7 @@ async function problemsOf(
     if (sizeOf(state ?? []) !== fileSize) problems.push(wrongSize(one, state ?? [], fileSize))
     parts.push(...(state ?? []))
   }
-  // All at once, so that several are on their way.
+  // Start all checks at once, so that several are in progress.
   for (const problem of await Promise.all(parts.map(verdictOf)))
     if (problem !== undefined) problems.push(problem)
   return problems
@@ -106,7 +110,7 @@ function wrongSize(entry: KnownEntry, parts: readonly StoredPart[], expected: nu
   }
 }
 
-/** That say something about an object, and not about the way to it. */
+/** Errors that concern the object and not the connection to the store. */
 const codesOfProblems = new Set([
   'ERR_STILLFRAME_CORRUPT',
   'ERR_STILLFRAME_NOT_FOUND',
@@ -136,7 +140,7 @@ async function problemOf(
   }
 }
 
-/** Runs so many at a time, in the order in which they were asked for. */
+/** Runs at most `most` jobs at a time, in the order of the calls. */
 function limiter(most: number): <Value>(work: () => Promise<Value>) => Promise<Value> {
   let free = most
   const waiting: (() => void)[] = []

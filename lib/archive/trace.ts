@@ -1,4 +1,7 @@
-/** What an archive tells to those who look on: `tracing:stillframe.capture:*` and `tracing:stillframe.prune:*`. */
+/**
+ * Diagnostics channels of an archive: `tracing:stillframe.capture:*`, `tracing:stillframe.prune:*`,
+ * `tracing:stillframe.upload:*` and `stillframe.store.lag`.
+ */
 
 import { channel } from 'node:diagnostics_channel'
 import { type Traced, Tracer } from '../base/tracing.js'
@@ -7,62 +10,76 @@ import { type FrameTable, isKnown } from './frame-table.js'
 import { diskBytesOf } from './manifest.js'
 import type { StoreLag } from './replica-plan.js'
 
-/** What an archive is when an operation on it has ended. */
+/** The archive as of the end of an operation on it. */
 export interface ArchiveNow {
-  /** Directory of the archive, absolute; of one in a store alone, these words. */
+  /**
+   * Absolute path of the directory, or `'the archive in the store'` if the archive is in a store
+   * alone.
+   */
   archive: string
-  /** How many frames it has. */
+  /** Number of frames. */
   frames?: number
-  /** Bytes that all of its files take on the disk. */
+  /** Disk space that all files of the archive occupy, in bytes. */
   bytes?: number
 }
 
 /**
- * Context of the events of `tracing:stillframe.capture:*`: one frame, with its memory and its objects. `start` comes
- * before anything is looked at but the options; `asyncStart` and `asyncEnd` when the frame is in the archive, or will not
- * be.
+ * Context of the events of `tracing:stillframe.capture:*`, for one frame with its memory and its
+ * JavaScript objects. `start` is published after the options have been checked and before anything
+ * else. `asyncStart` and `asyncEnd` are published when the frame is in the archive, or has failed.
  */
 export interface CaptureTrace extends SnapshotTrace, ArchiveNow {
-  /** Of the frame. */
+  /** Number of the frame. */
   number: number
 }
 
-/** What `tracing:stillframe.prune:*` tells of the outcome. */
+/** Result in the events of `tracing:stillframe.prune:*`. */
 export interface PruneOutcome {
-  /** How many frames are kept, and how many were given up. */
+  /** Number of frames that were kept, and number of frames that were pruned. */
   kept: number
   givenUp: number
-  /** Bytes of the disk that have been set free. */
+  /** Disk space that was freed, in bytes. */
   freedBytes: number
 }
 
 /**
- * Context of the events of `tracing:stillframe.prune:*`: frames are given up, by `prune()` or by the archive itself after
- * a capture. Dry runs are not told.
+ * Context of the events of `tracing:stillframe.prune:*`: frames are pruned by `prune()`, or by the
+ * archive itself after a capture. Dry runs are not reported.
  */
 export interface PruneTrace extends Traced<PruneOutcome>, ArchiveNow {}
 
-/** What `tracing:stillframe.upload:*` tells of the outcome. */
+/** Result in the events of `tracing:stillframe.upload:*`. */
 export interface UploadOutcome {
-  /** Of the objects of the frame, and of those that it needs and that were not in the store. */
+  /**
+   * Size of the objects of the frame, and of those of its parents that were not in the store yet.
+   */
   bytes: number
-  /** Of the archive in the store, which has the frame from now on. */
+  /** First version of the archive in the store that has the frame. */
   version: number
 }
 
-/** Context of the events of `tracing:stillframe.upload:*`: a frame is copied into a store. */
+/** Context of the events of `tracing:stillframe.upload:*`: a frame is copied to a store. */
 export interface UploadTrace extends Traced<UploadOutcome> {
-  /** Directory of the archive, absolute; of one in a store alone, these words. */
+  /**
+   * Absolute path of the directory, or `'the archive in the store'` if the archive is in a store
+   * alone.
+   */
   archive: string
-  /** Of the frame, in the directory. */
+  /** Number of the frame in the directory. */
   number: number
-  /** Of the frame. */
+  /** Id of the frame. */
   id: string
 }
 
-/** Message of the channel `stillframe.store.lag`: how far the store is behind, whenever that changes. */
+/**
+ * Message of the channel `stillframe.store.lag`: how far the store is behind, published whenever
+ * that changes.
+ */
 export interface StoreLagMessage extends StoreLag {
-  /** Directory of the archive, absolute; of one in a store alone, these words. */
+  /**
+   * Absolute path of the directory, or `'the archive in the store'` if the archive is in a store
+   * alone.
+   */
   archive: string
 }
 
@@ -70,7 +87,7 @@ export interface StoreLagMessage extends StoreLag {
 export const uploads = new Tracer<UploadTrace>('upload')
 const lagChannel = channel('stillframe.store.lag')
 
-/** @internal Without listeners it is not even found out. */
+/** @internal Without subscribers, the lag is not even computed. */
 export function tellLag(archive: string, lagNow: () => StoreLag): void {
   if (lagChannel.hasSubscribers) lagChannel.publish({ archive, ...lagNow() } satisfies StoreLagMessage)
 }

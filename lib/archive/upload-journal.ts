@@ -1,6 +1,7 @@
 /**
- * What has been uploaded of a frame that is not in the store yet: `upload.json` in the directory of the archive. After a crash the
- * upload goes on where it was.
+ * Journal of an upload in progress: `upload.json` in the directory of the archive lists the parts
+ * of a frame that have been uploaded before the frame is in the store. After a crash the upload
+ * continues from there.
  */
 
 import { readFile } from 'node:fs/promises'
@@ -10,7 +11,7 @@ import { decodeChecked, encodeChecked } from './checked-json.js'
 import { journalName } from './names.js'
 import type { StoredPart } from './remote/index.js'
 
-/** By id of the frame. */
+/** Uploaded parts by id of the frame. */
 interface Journal {
   readonly parts: Record<string, StoredPart[]>
 }
@@ -23,7 +24,7 @@ export class UploadJournal {
     this.#path = path
   }
 
-  /** One that cannot be read is as good as none: then all is uploaded again. */
+  /** Ignores a journal that cannot be read: everything is then uploaded again. */
   static async read(directory: string): Promise<UploadJournal> {
     const journal = new UploadJournal(join(directory, journalName))
     try {
@@ -42,7 +43,7 @@ export class UploadJournal {
     await replaceFile(this.#path, encodeChecked({ parts: this.#parts }))
   }
 
-  /** The frame is in the store, or no longer wanted there. */
+  /** To be called when the frame is in the store, or no longer wanted there. */
   async clear(): Promise<void> {
     if (Object.keys(this.#parts).length === 0) return
     this.#parts = {}

@@ -1,4 +1,4 @@
-/** Checking every byte of an archive. */
+/** Verifies every byte of an archive in a directory. */
 
 import { messageOf } from '../base/errors.js'
 import { verify } from '../restore/inspect.js'
@@ -11,11 +11,11 @@ import { checkState } from './restore.js'
 
 /** Options of `archive.verify()`. */
 export interface ArchiveVerifyOptions {
-  /** Aborts the check, which rejects with the signal's reason. */
+  /** Aborts the verification, which then rejects with the signal's reason. */
   signal?: AbortSignal | undefined
   /**
-   * Where it is checked. Default: in the directory; if there is none, in the store. In the store all objects are fetched,
-   * which may cost money.
+   * Where to verify. Default: the directory or, if there is none, the store. In a store, all
+   * objects are fetched, which may cost money.
    */
   places?: readonly Frame['places'][number][] | undefined
   /** Called after each frame. */
@@ -24,33 +24,36 @@ export interface ArchiveVerifyOptions {
 
 /** One piece of damage. */
 export interface ArchiveProblem {
-  /** Absolute path of the file that is damaged or missing; in a store, the key of the object, or what its keys begin with. */
+  /**
+   * Absolute path of the damaged or missing file; in a store, the key of the object, or the prefix
+   * of its keys.
+   */
   path: string
-  /** Bytes from the start of the file; absent if the problem has no place. */
+  /** Offset in the file, in bytes; absent if the problem has no location. */
   offset?: number
   /** Absent if the damage is outside all sections. */
   section?: string
   reason: string
 }
 
-/** What was found out about a frame. */
+/** Result for one frame. */
 export interface FrameReport {
   number: number
-  /** Where it was checked. */
+  /** Where the frame was verified. */
   place: Frame['places'][number]
-  /** Absent if the frame is so damaged that nothing can be told of it. */
+  /** Absent if the frame is too damaged to be described. */
   frame?: Frame
-  /** True: it can be restored. */
+  /** True if the frame can be restored. */
   ok: boolean
-  /** Also those of the files that it builds on. */
+  /** Problems in the files of the frame and of its parents. */
   problems: ArchiveProblem[]
 }
 
-/** What `archive.verify()` found. */
+/** Result of `archive.verify()`. */
 export interface ArchiveReport {
-  /** True when all frames can be restored. */
+  /** True if all frames can be restored. */
   ok: boolean
-  /** All that are listed, in order of number; those of the directory first. */
+  /** All listed frames, in order of number; those of the directory come first. */
   frames: FrameReport[]
 }
 
@@ -67,12 +70,12 @@ export async function verifyFrames(request: VerifyRequest): Promise<FrameReport[
   const listed = table.listed()
   const sound = new Set<number>()
   const frames: FrameReport[] = []
-  // From the newest on: if it is sound with all that it builds on, nothing of that needs to be read again.
+  // Start with the newest frame: if it is intact, so are its parents, which need not be read again.
   for (const entry of listed.toReversed()) {
     signal?.throwIfAborted()
     const problems = await problemsOf(request, table, entry, sound)
     onProgress?.({ framesDone: frames.length + 1, framesTotal: listed.length })
-    // It has been given up meanwhile.
+    // The frame was pruned meanwhile.
     if (problems === undefined) continue
     if (problems.length > 0) onDamaged(entry.number)
     frames.push({
@@ -86,7 +89,7 @@ export async function verifyFrames(request: VerifyRequest): Promise<FrameReport[
   return frames.reverse()
 }
 
-/** @param sound - numbers of frames whose memory needs no look; what is found to be sound is added. */
+/** @param sound - numbers of frames whose memory is known to be intact; updated by the call. */
 async function problemsOf(
   { directory, signal }: VerifyRequest,
   table: FrameTable,

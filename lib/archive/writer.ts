@@ -1,9 +1,10 @@
 /**
- * The one writer of an archive: takes frames, gives others up, and makes full files of chains that have grown long. It
- * knows all frames by heart, since nobody else changes them.
+ * The writer of an archive. It captures frames, prunes old ones, and compacts chains that have
+ * grown long. Its table always has all frames, since nothing else changes the archive.
  *
- * One capture at a time. What is done about older frames (`#tidy`) is done one after the other, beside the captures;
- * a compaction reads and writes beside both, and only takes its turn to put its file in place.
+ * Only one capture runs at a time. Work on older frames (`#inTurn`) is serialized and runs
+ * alongside captures. A compaction reads and writes alongside both, and takes a turn only to put
+ * its file in place.
  */
 
 import { existsSync } from 'node:fs'
@@ -46,17 +47,17 @@ export interface CaptureWish {
   readonly sources: unknown
   readonly options: CheckedSnapshotOptions
   readonly state: ((out: StateWriter) => unknown) | undefined
-  /** True: the frame builds on no other. */
+  /** True to capture a full frame. */
   readonly full: boolean
-  /** The set that it is to belong to. */
+  /** The set that the frame is to belong to. */
   readonly set: string | undefined
   /** The exported method that was called. */
   readonly entry: (...args: never[]) => unknown
 }
 
 /**
- * A chain may become so many times as long as it should before the next frame has to be a full one: where frames come
- * faster than they are compacted, it would grow for ever.
+ * A chain may grow to this multiple of `fullEvery`; then the next frame has to be a full one. If
+ * frames come faster than they are compacted, the chain would otherwise grow forever.
  */
 const longestChainFactor = 4
 
@@ -68,22 +69,22 @@ export class ArchiveWriter {
   readonly #options: CheckedArchiveOptions
   readonly #lock: FileHandle
   #nextNumber: number
-  /** The capture that is running, with all that belongs to it. */
+  /** Resolves when the capture in progress has ended, including its state file and publication. */
   #capture: Promise<void> | undefined
-  /** Frames that could not be read when it was tried. */
+  /** Frames that turned out to be unreadable. */
   readonly #distrusted = new Set<number>()
-  /** Those that somebody was reading when they were to be given up. */
+  /** Frames that were being read when they were to be pruned. */
   #inUse = new Set<number>()
-  /** The next frame builds on no other, since that has just failed. */
+  /** True if the next frame must be a full one, because its parent turned out to be unusable. */
   #startAnew = false
   #tidying: Promise<unknown> = Promise.resolve()
   #compacting: { readonly done: Promise<unknown>; abort(reason: unknown): void } | undefined
-  /** No compaction begins by itself before the chain is so long. */
+  /** Chain length from which an automatic compaction starts. */
   #compactFrom: number
   #closed: Promise<void> | undefined
-  /** Copies the frames into a store. */
+  /** Copies the frames to a store. */
   readonly #replica: Replica | undefined
-  /** The directory is only on the way to the store. */
+  /** True if the directory only holds frames in transit to the store. */
   readonly #isSpool: boolean
 
   private constructor(
@@ -97,7 +98,7 @@ export class ArchiveWriter {
     this.#options = options
     this.#lock = opened.lock
     this.table = opened.table
-    // A directory that was begun anew goes on behind what the store has.
+    // A directory that was created anew continues with the numbers after those in the store.
     this.#nextNumber = Math.max(opened.nextNumber, 1 + (replica?.frames.at(-1)?.number ?? 0))
     this.#replica = replica
     this.#isSpool = isSpool
@@ -110,7 +111,7 @@ export class ArchiveWriter {
     callSite: CallSite,
     isSpool = false,
   ): Promise<ArchiveWriter> {
-    // What passes through a spool is kept for as long as the next frame builds on it.
+    // A spool keeps the files of the newest frame, on which the next one builds.
     const here = isSpool ? { ...options, retention: spoolRetention } : options
     const opened = await openForWriting(directory, here, callSite)
     const { store } = options
@@ -133,26 +134,27 @@ export class ArchiveWriter {
     }
   }
 
-  /** Of the archive in the store; undefined: there is no store. */
+  /** Undefined without a store. */
   get replica(): Replica | undefined {
     return this.#replica
   }
 
   /**
-   * Somebody has found that this frame cannot be read: nothing may build on it. It may be a file further down that is
-   * damaged, on which others build as well, so the next frame builds on none of them.
+   * Records that a frame cannot be read, so that nothing builds on it. The damage may be in a file
+   * further down the chain, on which other frames build as well. So the next frame is a full one.
    */
   distrust(number: number): void {
     this.#distrusted.add(number)
     this.#startAnew = true
   }
 
-  /** The copies of what the next frame would build on are not to be relied on. */
+  /**
+   * Makes the next frame a full one, because the copies of its parents in the store are unreliable.
+   */
   startAnew(): void {
     this.#startAnew = true
   }
 
-  /** True while a capture runs. */
   get capturing(): boolean {
     return this.#capture !== undefined
   }
@@ -170,7 +172,7 @@ export class ArchiveWriter {
     )
   }
 
-  /** How it is called by those who look on. */
+  /** How messages and traces refer to the archive. */
   get #label(): string {
     return this.#isSpool ? storeName : this.directory
   }
@@ -196,7 +198,8 @@ export class ArchiveWriter {
     const path = this.#pathOfNext()
     const number = this.#nextNumber++
     const parent = full ? undefined : this.#parentOfNext()
-    // First, since this is what may be refused. No JavaScript runs until the memory is frozen as well.
+    // Fork first: this step may be refused, and nothing is frozen yet. No JavaScript runs between
+    // the fork and the freeze.
     const job =
       state &&
       forkJob({
@@ -261,7 +264,7 @@ export class ArchiveWriter {
     }
   }
 
-  /** Where the frames are in a store alone, one is complete when it is there. */
+  /** If the archive is in a store alone, a frame is complete only once it is in the store. */
   async #published(entry: KnownEntry, signal: AbortSignal | undefined): Promise<void> {
     this.table.put(entry)
     this.#replica?.changed()
@@ -274,14 +277,14 @@ export class ArchiveWriter {
     }
   }
 
-  /** With all that it builds on, so that nobody has to look through the directory for that. */
+  /** Passes the paths of the whole chain, which saves a search through the directory. */
   #asParent(entry: KnownEntry): CheckedParent {
     const { entries } = this.table.chainOf(entry)
     const [path, ...parents] = entries.map(({ number }) => pathOf(this.directory, number, 'memory'))
     return { path: path as string, id: entry.manifest.id, parents }
   }
 
-  /** The newest frame that can be read, as far as that can be told without reading it. */
+  /** The newest frame that is readable, as far as can be told without reading it. */
   #parentOfNext(): KnownEntry | undefined {
     if (this.#startAnew) return undefined
     const newest = this.#newestWhole()
@@ -302,7 +305,7 @@ export class ArchiveWriter {
       })
   }
 
-  /** Why each listed frame is kept. */
+  /** Why each listed frame is kept, by number. */
   async reasons(): Promise<Map<number, string[]>> {
     const { reasons, givenUp } = await judgeFrames(
       this.directory,
@@ -316,7 +319,7 @@ export class ArchiveWriter {
     return reasons
   }
 
-  /** @param rules - undefined: those of the archive. */
+  /** @param rules - undefined for the rules of the archive. */
   async prune(rules: RetentionRules | undefined, dryRun: boolean): Promise<Pruned> {
     this.#refuseClosed()
     const wanted = rules ?? this.#options.retention
@@ -364,13 +367,13 @@ export class ArchiveWriter {
   }
 
   /**
-   * Makes a full file of the newest frame and all that it builds on.
+   * Compacts the newest frame.
    *
-   * @returns the frame; undefined if there is none, or if it is full.
+   * @returns the frame; undefined if there is none, or if it is full already.
    */
   async compact(signal: AbortSignal | undefined): Promise<KnownEntry | undefined> {
     this.#refuseClosed()
-    // The one that is under way is of an older frame, or does the same.
+    // A compaction in progress is of an older frame, or does the same work.
     while (this.#compacting !== undefined) await this.#compacting.done
     this.#refuseClosed()
     signal?.throwIfAborted()
@@ -396,7 +399,7 @@ export class ArchiveWriter {
     try {
       return await done
     } catch (error) {
-      // A chain that cannot be read is not worth building on.
+      // Do not build on a chain that cannot be read.
       if (isOfParent(error)) this.#startAnew = true
       throw error
     } finally {
@@ -405,7 +408,7 @@ export class ArchiveWriter {
     }
   }
 
-  /** After each frame. What fails is told as a warning: the frame itself is safe. */
+  /** Runs after each frame. Failures are only warnings, since the frame itself is safe. */
   #tidyUp(): void {
     this.giveUpByRule()
     const newest = this.#newestWhole()
@@ -415,20 +418,22 @@ export class ArchiveWriter {
       () => {
         this.#compactFrom = this.#options.fullEvery
         this.#replica?.changed()
-        // What the frame was made of may go now.
+        // The former parents of the frame can go now.
         if (this.#closed === undefined)
           this.#inTurn(() => removeRetired(this.directory, this.table)).catch(warn)
       },
       (error: unknown) => {
         if (this.#closed !== undefined) return
-        // A disk that is full now will be full after the next frame as well.
+        // If the disk is full now, it will still be full after the next frame.
         this.#compactFrom = length + this.#options.fullEvery
         warn(error)
       },
     )
   }
 
-  /** Frames that no rule keeps, if there are rules, and nobody reads them. */
+  /**
+   * Prunes by the retention rules of the archive, if it has any. Frames that are being read stay.
+   */
   giveUpByRule(): void {
     if (this.#options.retention !== undefined) this.#inTurn(() => this.#pruneByItself()).catch(warn)
   }
@@ -437,7 +442,7 @@ export class ArchiveWriter {
     if (this.#closed === undefined) await this.#prune(this.#options.retention)
   }
 
-  /** Runs one step after the other. */
+  /** Runs steps one at a time, in the order of the calls. */
   async #inTurn<Value>(step: () => Promise<Value>): Promise<Value> {
     const turn = this.#tidying.then(step)
     this.#tidying = turn.catch(() => {})
@@ -455,7 +460,7 @@ export class ArchiveWriter {
     )
   }
 
-  /** Waits for the capture that runs, ends the compaction, and gives the lock free. */
+  /** Waits for the capture in progress, aborts the compaction, and releases the lock. */
   close(): Promise<void> {
     this.#closed ??= this.#close()
     return this.#closed
@@ -473,7 +478,7 @@ export class ArchiveWriter {
   }
 }
 
-/** What a frame builds on is missing or damaged. */
+/** True if a parent of the frame is missing or damaged. */
 function isOfParent(error: unknown): boolean {
   const code = codeOf(error)
   return (

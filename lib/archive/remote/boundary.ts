@@ -1,7 +1,9 @@
 /**
- * The object `boundary`: manifests of versions below it are no commits. Without it a writer that has slept for long could put
- * a manifest where the real one has been removed, and take that for a commit. So it goes up before a manifest is removed,
- * and whoever has put a manifest looks at it before believing so. It never goes down, and is never removed.
+ * The object `boundary`. Manifests of versions below it are not commits. Without it, a writer that
+ * was suspended for long could put a manifest in the place of one that has been removed, and take
+ * that for a commit. So the boundary is advanced before any manifest is removed, and a writer that
+ * has put a manifest checks the boundary before it believes in its commit. The boundary never goes
+ * back and is never removed.
  */
 
 import { TextEncoder } from 'node:util'
@@ -14,7 +16,9 @@ import { backOff, type Surroundings } from './surroundings.js'
 const format = 1
 const attempts = 8
 
-/** The oldest version that is a commit; undefined: there is no boundary yet, and all are. */
+/**
+ * The oldest version that is a commit; undefined if there is no boundary yet, and all versions are.
+ */
 export async function readBoundary(store: ObjectStore): Promise<Read<number> | undefined> {
   return await readChecked(store, boundaryKey, (body) => {
     const { format: written, oldest } = decodeMembers(body)
@@ -24,13 +28,13 @@ export async function readBoundary(store: ObjectStore): Promise<Read<number> | u
   })
 }
 
-/** Whether a manifest of this version, which is there, is a commit. */
+/** True if the existing manifest of this version is a commit. */
 export async function isCommit(store: ObjectStore, version: number): Promise<boolean> {
   const boundary = await readBoundary(store)
   return boundary === undefined || boundary.value <= version
 }
 
-/** When this has returned, the boundary is at `oldest` or above. */
+/** Once this resolves, the boundary is at `oldest` or above. */
 export async function advanceBoundary(
   store: ObjectStore,
   oldest: number,
@@ -42,14 +46,14 @@ export async function advanceBoundary(
     try {
       const boundary = await readBoundary(store)
       if (boundary !== undefined && boundary.value >= oldest) return
-      // The nonce makes the etag of each boundary another one.
+      // The nonce makes the etag of each boundary unique.
       const body = encodeChecked({ format, oldest, nonce: surroundings.nonce() })
       const condition = boundary === undefined ? { ifAbsent: true } : { ifMatch: boundary.etag }
       await store.put(boundaryKey, new TextEncoder().encode(body), condition)
       return
     } catch (error) {
       if (isDamage(error)) throw error
-      // Whether it was this put, another one's or none, reading shows.
+      // The next read shows whether this put, another one, or none has succeeded.
       failure = error
     }
   }

@@ -1,15 +1,15 @@
 /**
- * Removing what nobody needs any more. What it removes is not needed, whatever else happens meanwhile and however late a request
- * arrives:
+ * Removes objects that are no longer needed. Every removal is safe whatever happens meanwhile, and
+ * however late a delete request takes effect:
  *
- * - **Garbage**, which frames needed that were given up. It never comes back. Whoever reads an older version has a lease, and
- *   lists may lag: so the boundary has been above those versions for a while before leases are listed, and nobody can
- *   have taken one of them since.
- * - **Orphans**, which no manifest names, and which are older than the grace. They are left of uploads that failed. A later
- *   writer may go on with such an upload, but not with parts of that age, and this one looks whether there is a later writer
- *   after it has listed the orphans.
- * - Uploads that were never finished, of that age, in stores that keep what came of them.
- * - Manifests below the boundary, leases that are dead, and old probes.
+ * - **Garbage**: objects of pruned frames, which never come into use again. Readers of older
+ *   versions hold leases, but lists may lag. So the leases are listed only after the boundary has
+ *   been above these versions for a while; a lease on one of them cannot have been taken since.
+ * - **Orphans**: objects that no manifest names and that are older than the grace period. They are
+ *   left over from failed uploads. A later writer may continue such an upload, but not with parts
+ *   of that age. This writer also checks, after listing the orphans, that no later writer exists.
+ * - Uploads of that age that were never finished, in stores that keep the data of such uploads.
+ * - Manifests below the boundary, dead leases, and old probes.
  */
 
 import type { ListedObject, ObjectStore } from '../../store/store.js'
@@ -20,27 +20,30 @@ import type { Read } from './reading.js'
 import { type Garbage, keysOf, type RemoteState } from './remote-state.js'
 import { clockSlackMs } from './store-clock.js'
 
-/** What there is, as of a time. */
+/** Contents of the store at one time. */
 export interface Survey {
-  /** By the clock of the store, before everything else was looked at. */
+  /** By the clock of the store, read before anything else. */
   readonly nowMs: number
   readonly boundary: Read<number> | undefined
-  /** Whether every lease that was taken below the boundary is in {@link leases}. */
+  /** True if {@link leases} contains every lease that was taken below the boundary. */
   readonly isSettled: boolean
   readonly leases: readonly FoundLease[]
-  /** Objects below `data/` that are older than the grace. */
+  /** Objects below `data/` that are older than the grace period. */
   readonly oldData: readonly ListedObject[]
-  /** Probes of processes that are gone. */
+  /** Probes of processes that no longer exist. */
   readonly oldProbes: readonly string[]
 }
 
 export interface Periods {
   readonly graceMs: number
-  /** How far a list may lag at most. */
+  /** The longest time for which a list may lag. */
   readonly settleMs: number
 }
 
-/** An hour: a process that is opening the archive, however slowly, would take it for a store that loses objects. */
+/**
+ * An hour. If the probe of a process that is slowly opening the archive were removed, that process
+ * would conclude that the store loses objects.
+ */
 const probeLifeMs = 3_600_000
 
 export async function surveyStore(
@@ -63,12 +66,15 @@ export async function surveyStore(
   return { nowMs, boundary, isSettled, leases, oldData, oldProbes }
 }
 
-/** Garbage that was given up longer ago than the grace: who cannot put a lease, since it may only read, has that long. */
+/**
+ * Garbage older than the grace period. A reader that is not allowed to put a lease has that long to
+ * finish.
+ */
 function oldGarbage({ garbage }: RemoteState, { nowMs }: Survey, { graceMs }: Periods): Garbage[] {
   return garbage.filter(({ sinceMs }) => sinceMs !== undefined && nowMs - sinceMs > graceMs + clockSlackMs)
 }
 
-/** What may go of {@link RemoteState.garbage}. */
+/** The entries of {@link RemoteState.garbage} that can be removed. */
 export function removableGarbage(state: RemoteState, survey: Survey, periods: Periods): Garbage[] {
   const { boundary, isSettled, leases } = survey
   if (boundary === undefined || !isSettled) return []
@@ -77,14 +83,18 @@ export function removableGarbage(state: RemoteState, survey: Survey, periods: Pe
   })
 }
 
-/** Whether there is old garbage that only goes when there is another version, since the last two are always kept. */
+/**
+ * True if there is old garbage that can be removed only after another commit, because the last two
+ * versions are always kept.
+ */
 export function hasLastGarbage(state: RemoteState, survey: Survey, periods: Periods): boolean {
   return oldGarbage(state, survey, periods).some(({ version }) => version >= state.version)
 }
 
 /**
- * @param state - in force, at some moment after the survey.
- * @param isUnderWay - whether this writer is uploading objects of the frame, or has yet to commit it.
+ * @param state - the version in force at some moment after the survey.
+ * @param isUnderWay - true if this writer is uploading objects of the frame, or has yet to commit
+ *   it.
  */
 export function orphansOf(
   state: RemoteState,
@@ -97,10 +107,11 @@ export function orphansOf(
 }
 
 /**
- * Of an upload that began before the survey by more than the grace, either its process is dead, or it is no longer the writer, or it is
- * this one, which knows what it is uploading.
+ * Aborts unfinished uploads. One that began longer than the grace period before the survey belongs
+ * to a dead process, to a former writer, or to this writer, which knows its own uploads.
  *
- * @returns how many uploads were taken back. The store may not let us: then the rules of the bucket have to.
+ * @returns the number of aborted uploads. If the store does not permit aborting, the bucket needs a
+ *   rule for it.
  */
 export async function removeUnfinished(
   store: ObjectStore,
@@ -113,7 +124,7 @@ export async function removeUnfinished(
   return (await store.removeUnfinished?.(dataPrefix, isAbandoned).catch(() => 0)) ?? 0
 }
 
-/** Keys of manifests that are no commits. */
+/** Keys of manifests that are not commits. */
 export async function manifestsBelow(store: ObjectStore, oldest: number): Promise<string[]> {
   const keys: string[] = []
   for await (const { key } of store.list(manifestPrefix)) {
@@ -123,10 +134,12 @@ export async function manifestsBelow(store: ObjectStore, oldest: number): Promis
   return keys
 }
 
-/** How many deletes are under way at a time: enough to hide the network, and few for any store. */
+/**
+ * Number of deletes in parallel: enough to hide the latency of the network, and few for any store.
+ */
 const width = 16
 
-/** @returns the keys of objects that could not be removed, or of which it is not known. */
+/** @returns the keys of objects that were not removed, or may not have been. */
 export async function removeAll(store: ObjectStore, keys: Iterable<string>): Promise<Set<string>> {
   const failed = new Set<string>()
   const next = keys[Symbol.iterator]()

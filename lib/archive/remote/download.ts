@@ -1,6 +1,7 @@
 /**
- * Fetches a file of a frame from a store: ranges side by side, and each part checked before the file is said to be there. What
- * has come is written at once; so whoever reads a target before that may see anything.
+ * Downloads a file of a frame from a store. Ranges are fetched in parallel and written as they
+ * arrive, and the checksum of each part is verified before the download succeeds. Until then the
+ * target may contain anything.
  */
 
 import { Buffer } from 'node:buffer'
@@ -16,9 +17,9 @@ import { isNotFound, toFailure } from './reading.js'
 import type { StoredPart } from './remote-state.js'
 import { backOff, realSurroundings, type Surroundings } from './surroundings.js'
 
-/** Where the bytes go. */
+/** Destination of the bytes. */
 export interface DownloadTarget {
-  /** Writes all of them. The bytes are not used after it has returned. */
+  /** Writes all bytes. Does not use them after it has returned. */
   write(offset: number, bytes: Uint8Array): Promise<void>
 }
 
@@ -26,30 +27,31 @@ export interface DownloadRequest {
   readonly store: ObjectStore
   readonly parts: readonly StoredPart[]
   readonly target: DownloadTarget
-  /** Bytes of a request. */
+  /** Bytes per request. */
   readonly rangeSize?: number
-  /** Bytes that are asked for and not written yet, at most. */
+  /** Limit on bytes that are requested and not yet written. */
   readonly maxBytesInFlight?: number
   readonly signal?: AbortSignal | undefined
   readonly surroundings?: Surroundings
 }
 
-/** 8 MiB: with 16 of them under way, the time to the first byte of each is hidden. */
+/** 8 MiB. With 16 requests in progress, the time to the first byte of each is hidden. */
 const defaultRangeSize = 8 * 2 ** 20
 const defaultBytesInFlight = 128 * 2 ** 20
 
 const attempts = 4
 
 /**
- * When this has returned, the target has all bytes of the parts, one part after the other.
+ * Once this resolves, the target contains all parts, one after the other.
  *
- * @throws StillframeError `ERR_STILLFRAME_NOT_FOUND`: an object is gone; of a reader without a lease, look again what there is.
- *   `ERR_STILLFRAME_CORRUPT`: an object is not what was uploaded, fetched twice. `ERR_STILLFRAME_IO`
+ * @throws StillframeError `ERR_STILLFRAME_NOT_FOUND` if an object is gone; a reader without a lease
+ *   should then look for a newer version. `ERR_STILLFRAME_CORRUPT` if an object differs from what
+ *   was uploaded, in two downloads. `ERR_STILLFRAME_IO`.
  */
 export async function downloadParts(request: DownloadRequest): Promise<void> {
   const offsets = offsetsOf(request.parts)
   let parts = request.parts.map((part, index) => ({ part, offset: offsets[index] ?? 0 }))
-  // Bytes may have been changed on the way.
+  // Retry damaged parts once: the bytes may have been changed in transit.
   for (let round = 0; round < 2 && parts.length > 0; round++) {
     const damaged = await fetchAll(request, parts)
     parts = parts.filter(({ part }) => damaged.has(part))
@@ -69,7 +71,7 @@ function damaged({ key }: StoredPart, reason: string): StillframeError {
 
 interface PlacedPart {
   readonly part: StoredPart
-  /** In the target. */
+  /** Offset in the target. */
   readonly offset: number
 }
 
@@ -81,16 +83,16 @@ function offsetsOf(parts: readonly StoredPart[]): number[] {
   })
 }
 
-/** Some bytes of a part. */
+/** A range of a part. */
 interface Piece extends PlacedPart {
   readonly start: number
   readonly end: number
 }
 
 /**
- * Bytes of a file of these parts, which somebody else checks.
+ * Fetches a range of the file that the parts make up. The checksums are left to the caller.
  *
- * @throws StillframeError as {@link downloadParts}.
+ * @throws StillframeError as {@link downloadParts} does.
  */
 export async function fetchRange(
   store: ObjectStore,
@@ -117,14 +119,15 @@ async function fetchAll(request: DownloadRequest, parts: readonly PlacedPart[]):
   const sums = new PartSums()
   const failed = new AbortController()
   const signal = request.signal ? AbortSignal.any([request.signal, failed.signal]) : failed.signal
-  // Each request that is under way listens.
+  // Each request in progress adds a listener.
   setMaxListeners(0, signal)
   const work = async (): Promise<void> => {
     for (let next = pieces.next(); next.done !== true; next = pieces.next()) {
       const turn = sums.nextTurn()
       const bytes = await fetchPiece(request, next.value, signal)
       await request.target.write(next.value.offset + next.value.start, bytes)
-      // Checksums are taken in the order of the bytes. Those before are under way already.
+      // Update the checksum in the order of the bytes. All earlier pieces are already being
+      // fetched.
       await turn.before
       sums.add(next.value.part, bytes)
       turn.end()
@@ -138,7 +141,7 @@ async function fetchAll(request: DownloadRequest, parts: readonly PlacedPart[]):
       throw error
     })
   })
-  // Nothing may be written any more when this is over.
+  // Wait for all workers, so that nothing is written after this function has returned.
   const outcomes = await Promise.allSettled(workers)
   request.signal?.throwIfAborted()
   if (failed.signal.aborted) throw failed.signal.reason
@@ -155,13 +158,13 @@ function* piecesOf(parts: readonly PlacedPart[], rangeSize: number): Generator<P
   }
 }
 
-/** The checksum of each part, of pieces that come in any order. */
+/** Computes the checksum of each part, from pieces that arrive in any order. */
 class PartSums {
   readonly #sums = new Map<StoredPart, number>()
   #last: Promise<void> = Promise.resolve()
   #ends = new Set<() => void>()
 
-  /** To be asked for in the order of the pieces. */
+  /** To be called in the order of the pieces. */
   nextTurn(): { before: Promise<void>; end: () => void } {
     const before = this.#last
     let resolve = (): void => {}
@@ -180,7 +183,7 @@ class PartSums {
     this.#sums.set(part, crc32(bytes, this.#sums.get(part) ?? 0))
   }
 
-  /** Lets go all who wait. */
+  /** Releases all waiters. */
   giveUp(): void {
     for (const resolve of this.#ends) resolve()
   }
@@ -211,7 +214,7 @@ async function fetchPiece(
       failure = error
     }
   }
-  // What has been cut since is asked for in vain.
+  // Requests beyond the end of a truncated object cannot succeed, so compare its size.
   const now = await store.head(part.key, { signal }).catch(() => undefined)
   if (now !== undefined && now.size !== part.size) {
     throw damaged(part, `it has ${now.size} bytes, and not ${part.size}`)
@@ -219,7 +222,7 @@ async function fetchPiece(
   throw toFailure(failure, part.key, `it could not be fetched in ${attempts} attempts. Look at the network`)
 }
 
-/** @param path - for messages. */
+/** @param path - for error messages. */
 export function fileTarget(file: FileHandle, path: string): DownloadTarget {
   return {
     async write(offset, bytes) {
@@ -232,7 +235,10 @@ export function fileTarget(file: FileHandle, path: string): DownloadTarget {
   }
 }
 
-/** Makes a file of the parts, for its owner only. It is read at once: nobody brings it to the disk. If anything fails, there is none. */
+/**
+ * Downloads the parts to a new file, which only its owner can read. The file is not synced, since
+ * it is read at once. If anything fails, the file is removed.
+ */
 export async function downloadFile(path: string, request: Omit<DownloadRequest, 'target'>): Promise<void> {
   const flags = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW
   const file = await open(path, flags, 0o600).catch((error: unknown) => {

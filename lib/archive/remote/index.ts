@@ -1,4 +1,7 @@
-/** An archive in an object store: its protocol, and how files of frames get there and back. docs/STORAGE.md describes it. */
+/**
+ * Archives in an object store: the protocol, and the transfer of files of frames. See
+ * docs/STORAGE.md.
+ */
 
 export {
   type DownloadRequest,

@@ -1,9 +1,11 @@
 /**
- * Leases: somebody reads version V, and nothing of it may go. A lease is an object, renewed by putting it again, and believed
- * for `leaseMs` after that by the clock of the store.
+ * Leases. While a reader holds a lease on version V, no object of that version is removed. A lease
+ * is an object, renewed by putting it again. It is valid for `leaseMs` after the last put, by the
+ * clock of the store.
  *
- * The reader gives its lease up before anybody else does: it counts from before it asked, by a clock of its own that only
- * goes forward. What has lapsed is not renewed, since it may be removed at any moment; a new one is taken.
+ * The reader stops relying on its lease before anyone else does: it counts from before the put, by
+ * its own monotonic clock. A lapsed lease is never renewed, since it may be removed at any moment;
+ * the reader takes a new one.
  */
 
 import { Buffer } from 'node:buffer'
@@ -19,28 +21,28 @@ import { clockSlackMs } from './store-clock.js'
 import { backOff, type Surroundings } from './surroundings.js'
 
 export const defaultLeaseMs = 3_600_000
-/** A longer one is not believed: its reader may be gone. */
+/** A longer lease is cut to this, since its reader may be gone. */
 export const longestLeaseMs = 86_400_000
 
 const format = 1
 const attempts = 16
 
-/** While it is held, no object of its frames is removed. */
+/** While a lease is held, no object of its frames is removed. */
 export interface Lease {
   readonly version: number
   readonly frames: readonly RemoteFrame[]
-  /** False: it could not be renewed in time, and objects may be gone. */
+  /** False after the release, or if the lease was not renewed in time and objects may be gone. */
   readonly isHeld: boolean
-  /** Aborted when the lease has lapsed. */
+  /** Aborted when the lease lapses. */
   readonly signal: AbortSignal
-  /** Ends it. It may be called again. */
+  /** Ends the lease. May be called again. */
   release(): Promise<void>
 }
 
 /**
- * A lease on the newest version.
+ * Takes a lease on the newest version.
  *
- * @throws StillframeError `ERR_STILLFRAME_NOT_FOUND`: the store holds no archive.
+ * @throws StillframeError `ERR_STILLFRAME_NOT_FOUND` if the store holds no archive.
  */
 export async function takeLease(
   store: ObjectStore,
@@ -57,7 +59,7 @@ export async function takeLease(
       if (newest === undefined) throw noArchive()
       lease = new HeldLease(store, newest.value, leaseMs, surroundings)
       await lease.put()
-      // Objects of versions from the boundary on are removed by those only who have seen the lease.
+      // A collection that removes objects of versions from the boundary on has seen this lease.
       if ((await isCommit(store, lease.version)) && lease.isHeld) {
         lease.keep()
         return lease
@@ -89,7 +91,7 @@ class HeldLease implements Lease {
   readonly #body: Uint8Array
   readonly #lapsed = new AbortController()
   readonly #released = new AbortController()
-  /** By the clock of this process. */
+  /** By the monotonic clock of this process. */
   #endMs = Number.NEGATIVE_INFINITY
 
   constructor(store: ObjectStore, state: RemoteState, leaseMs: number, surroundings: Surroundings) {
@@ -110,16 +112,16 @@ class HeldLease implements Lease {
     return this.#lapsed.signal
   }
 
-  /** For the first time, or again. */
+  /** Puts the lease for the first time, or renews it. */
   async put(): Promise<void> {
     const isFirst = this.#endMs === Number.NEGATIVE_INFINITY
     const startMs = this.#surroundings.monotonicMs()
     await this.#store.put(this.#key, this.#body)
-    // Too late: somebody may have found it dead before it was put.
+    // If the lease lapsed before the put completed, a collection may have found it dead.
     if (isFirst || this.#surroundings.monotonicMs() < this.#endMs) this.#endMs = startMs + this.#leaseMs
   }
 
-  /** Renews it from now on. */
+  /** Starts the renewal. */
   keep(): void {
     void this.#renew()
     void this.#watch()
@@ -139,7 +141,7 @@ class HeldLease implements Lease {
         () => this.#leaseMs / 4,
         () => this.#leaseMs / 16,
       )
-      // Put by a renewal that was under way at the end.
+      // Remove what a renewal in progress has put after the release.
       if (this.#released.signal.aborted) await this.#store.delete(this.#key).catch(() => {})
     }
   }
@@ -160,21 +162,21 @@ class HeldLease implements Lease {
   }
 }
 
-/** A lease of anybody, as a collection finds it. */
+/** A lease of any reader, as found by a collection. */
 export interface FoundLease {
   readonly key: string
   readonly version: number
   readonly isAlive: boolean
 }
 
-/** @param nowMs - by the clock of the store, before the call. */
+/** @param nowMs - by the clock of the store, read before the call. */
 export async function readLeases(store: ObjectStore, nowMs: number): Promise<FoundLease[]> {
   const found: FoundLease[] = []
   for await (const { key, lastModified } of store.list(leasePrefix)) {
-    // Of a list that lags, the time may be an older one.
+    // A list that lags may show an older time, so take the time from the object itself.
     const lease = await readChecked(store, key, decodeLease).catch((error: unknown) => {
       if (!isDamage(error)) throw error
-      // It holds everything, for as long as it may.
+      // Treat a damaged lease as one on every version, with the default duration.
       return { value: { version: 0, leaseMs: defaultLeaseMs }, putMs: lastModified.getTime() }
     })
     if (lease === undefined) continue

@@ -1,11 +1,13 @@
 /**
- * The keys of an archive in an object store:
+ * Keys of an archive in an object store:
  *
- *   manifest/<20 digits>                  the whole archive as of this version: its being there is the commit
- *   boundary                              manifests below it are no commits, whoever made them
- *   data/<frame id>/<nonce>/<m or s><n>   part n of a frame's memory (m) or objects (s); never overwritten
- *   lease/<nonce>                         somebody reads
- *   probe/<nonce>                         what a writer tries at the store, and reads its clock by
+ *   manifest/<20 digits>                 all frames as of this version; its existence is the commit
+ *   boundary                             manifests below it are not commits, whoever put them
+ *   data/<frame id>/<nonce>/<m or s><n>  part n of memory (m) or JavaScript objects (s)
+ *   lease/<nonce>                        a lease of a reader
+ *   probe/<nonce>                        a writer's test of the store and of its clock
+ *
+ * Objects below `data/` are never overwritten.
  */
 
 export const boundaryKey = 'boundary'
@@ -14,28 +16,28 @@ export const dataPrefix = 'data/'
 export const leasePrefix = 'lease/'
 export const probePrefix = 'probe/'
 
-/** So that a list in the order of keys is one in the order of versions. */
+/** Makes the order of keys the order of versions. */
 const digits = 20
 
 export function manifestKey(version: number): string {
   return manifestPrefix + String(version).padStart(digits, '0')
 }
 
-/** The version of a manifest; undefined: it is none. */
+/** The version of a manifest; undefined if the key is not that of a manifest. */
 export function versionOf(key: string): number | undefined {
   const [, version] = /^manifest\/(\d{20})$/.exec(key) ?? []
   if (version === undefined || !Number.isSafeInteger(Number(version))) return undefined
   return Number(version)
 }
 
-/** Which of a frame's files. */
+/** A file of a frame. */
 export type RemoteFile = 'memory' | 'state'
 
 export function dataKey(frameId: string, nonce: string, file: RemoteFile, part: number): string {
   return `${dataPrefix}${frameId}/${nonce}/${file === 'memory' ? 'm' : 's'}${String(part).padStart(6, '0')}`
 }
 
-/** Of the frame that an object below `data/` was uploaded for. */
+/** Id of the frame for which an object below `data/` was uploaded. */
 export function frameIdOf(key: string): string {
   return key.split('/')[1] ?? ''
 }

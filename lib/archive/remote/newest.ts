@@ -1,4 +1,4 @@
-/** Which version is in force: the greatest. */
+/** Finds the version in force, which is the greatest one. */
 
 import { StillframeError } from '../../base/errors.js'
 import { type ObjectStore, storeFailure } from '../../store/store.js'
@@ -7,28 +7,28 @@ import { manifestKey, manifestPrefix, versionOf } from './names.js'
 import { type Read, readState } from './reading.js'
 import type { RemoteState } from './remote-state.js'
 
-/** How often everything may move on between two looks. Others need a collection each time. */
+/** Limit on retries while the archive moves on. Each retry takes another collection meanwhile. */
 const rounds = 16
 
 /**
- * A list may lag, and so it only says where to begin: from there on each following number is asked for, until there is
- * none.
+ * Finds the newest manifest. A list may lag, so it only provides the starting point: each following
+ * version is requested until one is missing.
  *
- * @param from - a version that is known to have been a commit: nothing older is looked at.
- * @returns undefined: the store holds no archive.
+ * @param from - a version known to be a commit; older ones are not considered.
+ * @returns undefined if the store holds no archive.
  */
 export async function findNewest(store: ObjectStore, from = 1): Promise<Read<RemoteState> | undefined> {
   let start = 1
   let missing = false
   for (let round = 0; round < rounds; round++) {
     const boundary = await readBoundary(store)
-    // Manifests are only missing below the boundary, and none is below the first.
+    // Manifests are removed only below the boundary. Without one, version 1 was never there.
     if (missing && boundary === undefined && start === 1) return undefined
     const floor = Math.max(boundary?.value ?? 1, from)
     start = Math.max(floor, await greatestListed(store))
     const found = await lastFrom(store, start)
     missing = found === undefined
-    // If the boundary has passed, there may have been more behind it, which is gone.
+    // If the boundary has passed this version, newer manifests may follow a gap of removed ones.
     if (found !== undefined && (await isCommit(store, found.value.version))) return found
   }
   if (missing) {

@@ -1,6 +1,7 @@
 /**
- * Puts a manifest where none is, and finds out whether it did. A reply may be lost, and a request may be made again on the way
- * there: then the answer is that there is one already, and it may be this very one. The nonce tells.
+ * Puts a manifest if there is none of its version, and finds out whether the put succeeded. A reply
+ * may be lost, and a request may be repeated in transit; the store then answers that the object
+ * exists, which may be this very manifest. Its nonce tells.
  */
 
 import type { ObjectStore } from '../../store/store.js'
@@ -9,13 +10,17 @@ import { isDamage, isExists, type Read, readState, toFailure } from './reading.j
 import { encodeState, type RemoteState } from './remote-state.js'
 import { backOff, type Surroundings } from './surroundings.js'
 
-/** What lies at the version now. `'gone'`: there was one, and it has been removed since. */
+/**
+ * `'placed'` if this manifest is there, `'gone'` if another one was and has been removed since;
+ * otherwise the other manifest that is there.
+ */
 export type Placed = 'placed' | 'gone' | Read<RemoteState>
 
 const attempts = 8
 
 /**
- * @throws StillframeError `ERR_STILLFRAME_IO`: it is not known whether the manifest is there, or will be.
+ * @throws StillframeError `ERR_STILLFRAME_IO` if it is unknown whether the manifest exists, or
+ *   will.
  */
 export async function placeState(
   store: ObjectStore,
@@ -45,7 +50,7 @@ export async function placeState(
   )
 }
 
-/** @returns whether there was one already. */
+/** @returns true if an object existed already. */
 async function putIfAbsent(store: ObjectStore, key: string, body: Uint8Array): Promise<boolean> {
   try {
     await store.put(key, body, { ifAbsent: true })

@@ -1,6 +1,7 @@
 /**
- * Whether a store does what the protocol rests on: conditional writes. Not every one does, and some ignore the condition
- * without a word. So it is tried each time that a writer opens an archive.
+ * Tests whether a store supports what the protocol relies on: conditional writes. Some stores do
+ * not, and some silently ignore the condition. So the store is tested each time a writer opens an
+ * archive.
  */
 
 import { Buffer } from 'node:buffer'
@@ -20,7 +21,7 @@ export async function probeStore(store: ObjectStore, surroundings: Surroundings)
     const key = probeKey(surroundings.nonce())
     try {
       const missing = await whatIsMissing(store, key)
-      // If it fails, a collection removes it some day.
+      // If this fails, a later collection removes the probe.
       await store.delete(key).catch(() => {})
       if (missing === undefined) return
       throw unsupported(missing)
@@ -37,7 +38,7 @@ export async function probeStore(store: ObjectStore, surroundings: Surroundings)
 }
 
 async function whatIsMissing(store: ObjectStore, key: string): Promise<string | undefined> {
-  // Its condition holds; if it is told not to, a request was made twice on the way.
+  // The condition holds. If the store refuses it nevertheless, the request was repeated in transit.
   await isRefused(store.put(key, words.first, { ifAbsent: true }))
   if (!(await isRefused(store.put(key, words.second, { ifAbsent: true })))) {
     return 'it overwrites what is there (If-None-Match: *)'
@@ -56,7 +57,9 @@ async function whatIsMissing(store: ObjectStore, key: string): Promise<string | 
 
 const words = { first: Buffer.from('first'), second: Buffer.from('second'), third: Buffer.from('third') }
 
-/** Which word is there. Other bytes were changed on the way, and prove nothing. */
+/**
+ * Returns which word the object contains. Other bytes were changed in transit and prove nothing.
+ */
 async function readWord(store: ObjectStore, key: string): Promise<{ word: string; etag: string }> {
   const { body, etag } = await store.get(key)
   const [word] = Object.entries(words).find(([, bytes]) => Buffer.compare(bytes, body) === 0) ?? []

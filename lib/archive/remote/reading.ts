@@ -1,4 +1,4 @@
-/** Reading the small objects of the protocol from a store that is not believed. */
+/** Reads the small objects of the protocol, and verifies what the store returns. */
 
 import { Buffer } from 'node:buffer'
 import { codeOf, StillframeError } from '../../base/errors.js'
@@ -8,18 +8,18 @@ import { decodeChecked } from '../checked-json.js'
 import { manifestKey } from './names.js'
 import { decodeState, type RemoteState } from './remote-state.js'
 
-/** What was read, and when it was put, by the clock of the store. */
+/** A value, and the time at which it was put, by the clock of the store. */
 export interface Read<Value> {
   readonly value: Value
   readonly putMs: number
   readonly etag: string
 }
 
-/** Damage may have come about on the way: then a second reading shows it. */
+/** Damage may have occurred in transit, in which case another read succeeds. */
 const readings = 3
 
 /**
- * @param decode - throws the reason why the bytes cannot be believed.
+ * @param decode - throws an Error with the reason if the bytes are not valid.
  * @returns undefined if there is no such object.
  * @throws StillframeError `ERR_STILLFRAME_CORRUPT`
  */
@@ -54,12 +54,12 @@ function withoutKey(key: string): StillframeError {
   )
 }
 
-/** A manifest, if there is one of this version. */
+/** The manifest of this version; undefined if there is none. */
 export async function readState(store: ObjectStore, version: number): Promise<Read<RemoteState> | undefined> {
   return await readChecked(store, manifestKey(version), (body) => decodeState(body, version))
 }
 
-/** For `readChecked()`. */
+/** Decodes the body of an object for `readChecked()`. */
 export function decodeMembers(body: Uint8Array): Record<string, unknown> {
   return decodeChecked(Buffer.from(body).toString()) as Record<string, unknown>
 }
@@ -75,25 +75,25 @@ async function getWhole(store: ObjectStore, key: string): Promise<FetchedObject 
   }
 }
 
-/** By the code: a store may be an object of the user's, and throw errors of another realm. */
+/** Compares codes, since a user-supplied store may throw errors of another realm. */
 export function isNotFound(error: unknown): boolean {
   return codeOf(error) === 'ERR_STILLFRAME_NOT_FOUND'
 }
 
-/** A condition did not hold, or this very put has succeeded before. */
+/** True if a condition did not hold, or if this very put has succeeded before. */
 export function isExists(error: unknown): boolean {
   return codeOf(error) === 'ERR_STILLFRAME_EXISTS'
 }
 
-/** Said of what was read, which does not become better when it is asked again. */
+/** True if the object itself is damaged, so that another attempt would not help. */
 export function isDamage(error: unknown): boolean {
   return codeOf(error) === 'ERR_STILLFRAME_CORRUPT'
 }
 
-/** What another attempt does not change. */
+/** Errors that another attempt would not change. */
 const hasReason = new Set(['ERR_STILLFRAME_CORRUPT', 'ERR_STILLFRAME_KEY'])
 
-/** What any store has thrown, as a StillframeError. */
+/** Turns an error of any store into a StillframeError. */
 export function toFailure(error: unknown, key: string, message: string): StillframeError {
   if (error instanceof StillframeError && hasReason.has(error.code)) return error
   return storeFailure(key, message, error)

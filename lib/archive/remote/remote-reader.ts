@@ -1,4 +1,4 @@
-/** A reader of an archive in a store. Any number of them, beside the writer. */
+/** Reads an archive in a store. Any number of readers can run alongside the writer. */
 
 import type { ObjectStore } from '../../store/store.js'
 import { defaultLeaseMs, type Lease, noArchive, takeLease } from './lease.js'
@@ -11,8 +11,8 @@ export interface RemoteReaderOptions {
 }
 
 /**
- * @throws StillframeError `ERR_STILLFRAME_NOT_FOUND`: the store holds no archive. `ERR_STILLFRAME_CORRUPT`: its newest manifest
- *   is damaged; an older one is not taken in its place.
+ * @throws StillframeError `ERR_STILLFRAME_NOT_FOUND` if the store holds no archive.
+ *   `ERR_STILLFRAME_CORRUPT` if its newest manifest is damaged; an older one is not used instead.
  */
 export async function openForReading(
   store: ObjectStore,
@@ -43,12 +43,12 @@ export class RemoteReader {
     return this.#state.epoch
   }
 
-  /** As of the last look. */
+  /** As of the last `refresh()`, or of the opening. */
   get frames(): readonly RemoteFrame[] {
     return this.#state.frames
   }
 
-  /** Looks again what is there. */
+  /** Reads the newest version. */
   async refresh(): Promise<void> {
     const newest = await findNewest(this.#store, this.#state.version)
     if (newest === undefined) throw noArchive()
@@ -56,8 +56,9 @@ export class RemoteReader {
   }
 
   /**
-   * A lease on the newest version, for whoever reads for longer than a moment. It needs the right to put objects below
-   * `lease/`; without one, what is read stays for the grace of the writer after it was given up.
+   * Takes a lease on the newest version, for reads that last longer than a moment. This requires
+   * the right to put objects below `lease/`. Without a lease, objects of pruned frames stay for the
+   * writer's grace period.
    */
   async lease(leaseMs = defaultLeaseMs): Promise<Lease> {
     return await takeLease(this.#store, leaseMs, this.#state.version, this.#surroundings)

@@ -1,5 +1,6 @@
 /**
- * What a manifest in a store says: the whole archive as of one version. A commit is a manifest of the next version.
+ * The manifest of an archive in a store: the whole archive as of one version. A commit is a
+ * manifest of the next version.
  *
  *   {"format":1,"version":7,"epoch":2,"nonce":"…","frames":[…],"garbage":[…],"crc32":"0a1b2c3d"}
  */
@@ -13,19 +14,19 @@ import { dataPrefix } from './names.js'
 
 const format = 1
 
-/** One object of a frame's file. A file is its parts, in their order. */
+/** One object of a file. A file is the concatenation of its parts. */
 export interface StoredPart {
   readonly key: string
-  /** Bytes. */
+  /** Size in bytes. */
   readonly size: number
-  /** In 8 hexadecimal digits. */
+  /** CRC-32 in 8 hexadecimal digits. */
   readonly crc32: string
 }
 
-/** The objects of a frame. */
+/** The store objects of a frame. */
 export interface FrameObjects {
   readonly memory: readonly StoredPart[]
-  /** Absent: the frame has no JavaScript objects. */
+  /** Absent if the frame has no JavaScript objects. */
   readonly state?: readonly StoredPart[]
 }
 
@@ -34,23 +35,29 @@ export interface RemoteFrame extends Manifest {
   readonly objects: FrameObjects
 }
 
-/** Objects of frames that were given up, until they are removed. */
+/** Objects of pruned frames that have not been removed yet. */
 export interface Garbage {
   readonly keys: readonly string[]
-  /** The first version that does not need them. */
+  /** The first version that does not need these objects. */
   readonly version: number
-  /** When that was, by the clock of the store, in ms; absent: not known yet. It is never before the fact. */
+  /**
+   * Time of that version in milliseconds, by the clock of the store; absent if not known yet. It
+   * may be later than the actual time, but never earlier.
+   */
   readonly sinceMs?: number
 }
 
 export interface RemoteState {
-  /** From 1 on. */
+  /** Counts from 1. */
   readonly version: number
-  /** Of the writer. Each that opens the archive has the next one, which ends those before it. */
+  /**
+   * Epoch of the writer. Each opening for writing takes the next epoch, which fences all earlier
+   * writers.
+   */
   readonly epoch: number
-  /** By which a writer knows its own manifest again. */
+  /** Lets a writer recognize its own manifest. */
   readonly nonce: string
-  /** In the order of their numbers. */
+  /** In order of number. */
   readonly frames: readonly RemoteFrame[]
   readonly garbage: readonly Garbage[]
 }
@@ -60,8 +67,8 @@ export function encodeState(state: RemoteState): Uint8Array {
 }
 
 /**
- * @param version - that it has to be of.
- * @throws Error with the reason why it cannot be believed.
+ * @param version - the version that the manifest must have.
+ * @throws Error with the reason why the bytes are not valid.
  */
 export function decodeState(body: Uint8Array, version: number): RemoteState {
   const value = decodeChecked(Buffer.from(body.buffer, body.byteOffset, body.byteLength).toString())
@@ -103,7 +110,7 @@ function isPart(value: unknown): boolean {
   )
 }
 
-/** What is not below `data/` is nobody's to remove. */
+/** Nothing outside `data/` may ever be removed as garbage. */
 function isDataKey(key: unknown): boolean {
   return typeof key === 'string' && key.startsWith(dataPrefix) && isKey(key)
 }
@@ -128,13 +135,13 @@ export function keysOf(frames: readonly RemoteFrame[]): Set<string> {
   return keys
 }
 
-/** The next version, with other frames. What none of them has any more becomes garbage. */
+/** The next version, with these frames. Objects that none of them needs become garbage. */
 export function successorOf(
   state: RemoteState,
   { nonce, frames }: Pick<RemoteState, 'nonce' | 'frames'>,
 ): RemoteState {
   const needed = keysOf(frames)
-  // It may be gone already.
+  // Garbage may have been removed already.
   const givenUp = state.garbage.flatMap(({ keys }) => keys.filter((key) => needed.has(key)))
   if (givenUp[0] !== undefined) throw missingPart(givenUp[0])
   const version = state.version + 1
@@ -143,14 +150,14 @@ export function successorOf(
   return { version, epoch: state.epoch, nonce, frames, garbage }
 }
 
-/** The parts that the frames of one have, and those of the other do not. */
+/** The parts that frames of `after` have and frames of `before` do not. */
 export function addedParts(before: RemoteState, after: RemoteState): StoredPart[] {
   const known = keysOf(before.frames)
   const parts = after.frames.flatMap(({ objects }) => [...objects.memory, ...(objects.state ?? [])])
   return parts.filter(({ key }) => !known.has(key))
 }
 
-/** For a frame that cannot be committed. */
+/** The error for a frame that cannot be committed. */
 export function missingPart(key: string): StillframeError {
   return new StillframeError(
     'ERR_STILLFRAME_NOT_FOUND',
@@ -158,7 +165,7 @@ export function missingPart(key: string): StillframeError {
   )
 }
 
-/** Tells when that came to be garbage of which it was not known: at the latest when this state was put. */
+/** Fills in unknown times of garbage: it became garbage no later than when this state was put. */
 export function withTimes(state: RemoteState, putMs: number): RemoteState {
   return { ...state, garbage: state.garbage.map((entry) => ({ sinceMs: putMs, ...entry })) }
 }

@@ -1,6 +1,7 @@
 /**
- * The writer of an archive in a store. There may be several that believe to be it: the last to have opened the archive is, and
- * each other one finds that out at its next commit, which fails.
+ * The writer of an archive in a store. Several processes may consider themselves the writer. Only
+ * the one that opened the archive last is; each other one finds out at its next commit, which
+ * fails.
  */
 
 import { StillframeError } from '../../base/errors.js'
@@ -39,38 +40,42 @@ export interface RemoteWriterOptions extends Partial<Periods> {
   readonly surroundings?: Surroundings
 }
 
-/** A day. What was given up can be read for so long by those who cannot put a lease, and what an upload has left is there to go on with. */
+/**
+ * A day. For this long, readers without a lease can read pruned frames, and parts of failed uploads
+ * stay so that the upload can continue.
+ */
 const defaultGraceMs = 86_400_000
-/** Far more than any store's lists have been seen to lag. */
+/** Far longer than the lists of any store have been seen to lag. */
 const defaultSettleMs = 60_000
 
 const attempts = 8
-/** Of opening: each is lost to another writer that opens at the same time. */
+/** Attempts to open. Each may be lost to another writer that opens the archive at the same time. */
 const openings = 16
 
-/** What a collection has removed. */
+/** Result of a collection. */
 export interface Collected {
   readonly objects: number
-  /** Uploads that nobody goes on with. */
+  /** Number of abandoned uploads that were aborted. */
   readonly unfinished: number
-  /** Objects that could not be removed; the next collection tries again. */
+  /** Number of objects that could not be removed; the next collection tries again. */
   readonly failed: number
-  /** Leases that others hold. */
+  /** Number of live leases. */
   readonly leases: number
 }
 
-/** An upload that has begun. */
+/** An upload in progress. */
 export interface Upload {
-  /** Of those that were there before, the parts that can be relied on. */
+  /** The parts that were uploaded earlier and are reliable. */
   readonly present: readonly StoredPart[]
-  /** To be called when the frame has been committed, or was given up. */
+  /** To be called when the frame has been committed or abandoned. */
   end(): void
 }
 
 /**
- * Opens the archive for writing, or makes one. Whoever has it open for writing is fenced.
+ * Opens the archive for writing, or creates one. The current writer is fenced.
  *
- * @throws StillframeError `ERR_STILLFRAME_UNSUPPORTED_STORE`, `ERR_STILLFRAME_CORRUPT`, `ERR_STILLFRAME_IO`
+ * @throws StillframeError `ERR_STILLFRAME_UNSUPPORTED_STORE`, `ERR_STILLFRAME_CORRUPT`,
+ *   `ERR_STILLFRAME_IO`
  */
 export async function openForWriting(
   store: ObjectStore,
@@ -95,7 +100,7 @@ export async function openForWriting(
   throw failure
 }
 
-/** @returns undefined if somebody else was faster. */
+/** @returns undefined if another writer was faster. */
 async function open(store: ObjectStore, surroundings: Surroundings): Promise<RemoteState | undefined> {
   const newest = await findNewest(store)
   const before = newest && withTimes(newest.value, newest.putMs)
@@ -120,12 +125,15 @@ export class RemoteWriter {
   readonly #periods: Periods
   readonly #clock: StoreClock
   #state: RemoteState
-  /** Put at the next version, without knowing whether they are there, or will be: at most one of them, since no other fits. */
+  /**
+   * States that were put at the next version with unknown outcome. At most one of them is or will
+   * be there, since they all have the same version.
+   */
   #doubtful: RemoteState[] = []
   #fenced: StillframeError | undefined
-  /** One commit after the other. */
+  /** Serializes commits. */
   #turn: Promise<unknown> = Promise.resolve()
-  /** How many uploads there are of a frame. */
+  /** Number of uploads in progress for each frame id. */
   readonly #underWay = new Map<string, number>()
 
   /** @internal */
@@ -150,27 +158,28 @@ export class RemoteWriter {
     return this.#state.epoch
   }
 
-  /** As of the last commit that is known of. */
+  /** As of the last known commit. */
   get frames(): readonly RemoteFrame[] {
     return this.#state.frames
   }
 
-  /** Whether another writer has taken the archive over, as far as is known. */
+  /** True if another writer is known to have taken over the archive. */
   get isFenced(): boolean {
     return this.#fenced !== undefined
   }
 
   /**
-   * Commits other frames: when this has returned, they are what the archive holds. The objects of new ones have been uploaded
-   * before; those of frames that are left out become garbage.
+   * Commits a new list of frames: once this resolves, the archive consists of them. The objects of
+   * new frames must have been uploaded before. Objects of frames that are left out become garbage.
    *
-   * If it rejects with `ERR_STILLFRAME_IO`, it is not known whether they are. The next call finds out, and gives `change`
-   * what came of it: it must look whether what it wants is there already.
+   * If this rejects with `ERR_STILLFRAME_IO`, it is unknown whether the commit succeeded. The next
+   * call finds out and passes the outcome to `change`, which must check whether its change is there
+   * already.
    *
-   * @param change - gets the frames that are there and returns those that should be; the same array: there is nothing to
-   *   commit. It may be called several times.
-   * @throws StillframeError `ERR_STILLFRAME_FENCED`: another writer has taken over, and this one can do no more.
-   *   `ERR_STILLFRAME_NOT_FOUND`: an object of a new frame is not there.
+   * @param change - takes the current frames and returns the new ones, or the same array if there
+   *   is nothing to commit. It may be called several times.
+   * @throws StillframeError `ERR_STILLFRAME_FENCED` if another writer has taken over; all later
+   *   calls then fail, too. `ERR_STILLFRAME_NOT_FOUND` if an object of a new frame is missing.
    */
   async commit(change: (frames: readonly RemoteFrame[]) => readonly RemoteFrame[]): Promise<void> {
     await this.#inTurn(async () => {
@@ -183,9 +192,10 @@ export class RemoteWriter {
   }
 
   /**
-   * To be called before a frame's objects are uploaded: until `end()`, no collection of this writer removes them.
+   * To be called before the objects of a frame are uploaded. Until `end()`, no collection of this
+   * writer removes them.
    *
-   * @param parts - that are known, from a journal, to have been uploaded before.
+   * @param parts - parts that were uploaded earlier, according to a journal.
    */
   async beginUpload(frameId: string, parts: readonly StoredPart[] = []): Promise<Upload> {
     this.#underWay.set(frameId, (this.#underWay.get(frameId) ?? 0) + 1)
@@ -206,7 +216,8 @@ export class RemoteWriter {
   }
 
   /**
-   * Removes what nobody needs any more, and lets the next collection remove what can be needed now, but not much longer.
+   * Removes objects that are no longer needed, and prepares the next collection to remove those
+   * that become unneeded soon.
    *
    * @throws StillframeError `ERR_STILLFRAME_FENCED`
    */
@@ -218,7 +229,7 @@ export class RemoteWriter {
       await this.#settleDoubt()
       if (hasLastGarbage(this.#state, survey, this.#periods)) await this.#commit((state) => this.#same(state))
       await this.#checkInForce()
-      // Nothing is waited for until all is judged: this state is in force, and no other is under way.
+      // No await until everything is judged: this state is in force, and no commit is in progress.
       return {
         garbage: removableGarbage(this.#state, survey, this.#periods),
         orphans: orphansOf(this.#state, survey, isUnderWay),
@@ -242,12 +253,15 @@ export class RemoteWriter {
     }
   }
 
-  /** A lease on the newest version. */
+  /** Takes a lease on the newest version. */
   async lease(leaseMs = defaultLeaseMs): Promise<Lease> {
     return await takeLease(this.#store, leaseMs, this.#state.version, this.#surroundings)
   }
 
-  /** Waits for what has begun. The archive stays this writer's until another one opens it. */
+  /**
+   * Waits for operations in progress. This process stays the writer until another one opens the
+   * archive.
+   */
   async close(): Promise<void> {
     await this.#turn.catch(() => {})
     await this.#clock.close().catch(() => {})
@@ -260,7 +274,7 @@ export class RemoteWriter {
     return await turn
   }
 
-  /** @param change - undefined: there is nothing to commit. */
+  /** @param change - returns undefined if there is nothing to commit. */
   async #commit(change: (state: RemoteState) => RemoteState | undefined): Promise<void> {
     this.#refuseIfFenced()
     for (;;) {
@@ -271,11 +285,11 @@ export class RemoteWriter {
       const inForce = await this.#place(next)
       await this.#adopt(inForce)
       if (inForce.nonce === next.nonce) return
-      // One of before, which was not known to be there, is: so this one builds on it.
+      // An earlier state with unknown outcome turned out to be in force, so build on that one.
     }
   }
 
-  /** What is committed has to be there: nothing that the caller was told of it long ago says that. */
+  /** Checks that all parts of a commit exist; results of earlier uploads do not prove that. */
   async #checkThere(parts: readonly StoredPart[]): Promise<void> {
     const missing = await Promise.all(
       parts.map(async ({ key, size }) => {
@@ -285,18 +299,18 @@ export class RemoteWriter {
     )
     const [key] = missing.flat()
     if (key === undefined) return
-    // A later writer knows nothing of this one's uploads.
+    // A later writer knows nothing of this writer's uploads and may have removed them.
     await this.#checkInForce()
     throw missingPart(key)
   }
 
-  /** Where it is not known what is there at the next version, something has to be put there before that is known. */
+  /** If the outcome at the next version is unknown, only another put can settle it. */
   #unchanged(): RemoteState | undefined {
     if (this.#doubtful.length === 0) return undefined
     return this.#same(this.#state)
   }
 
-  /** A version that differs in nothing else. */
+  /** The next version with the same frames. */
   #same(state: RemoteState): RemoteState {
     return successorOf(state, { nonce: this.#surroundings.nonce(), frames: state.frames })
   }
@@ -305,18 +319,22 @@ export class RemoteWriter {
     await this.#commit(() => undefined)
   }
 
-  /** @returns what is in force at the version of `next`: that, or one of before that had been in doubt. */
+  /**
+   * @returns the state in force at the version of `next`: `next` itself, or an earlier state with
+   *   unknown outcome.
+   */
   async #place(next: RemoteState): Promise<RemoteState> {
     const placed = await placeState(this.#store, next, this.#surroundings)
     if (placed === 'gone') throw await this.#overtaken()
     const inForce = placed === 'placed' ? next : this.#ownOf(placed.value)
-    // A manifest below the boundary is no commit: there was one, and it has been removed.
+    // If the boundary is above this version, another manifest was there before and has been
+    // removed.
     if (!(await this.#try(async () => await isCommit(this.#store, next.version))))
       throw await this.#overtaken()
     return inForce
   }
 
-  /** What was found at the next version, if it is of this writer. */
+  /** Returns the state found at the next version, provided that this writer has put it. */
   #ownOf(found: RemoteState): RemoteState {
     if (found.epoch > this.#state.epoch) throw this.#fence(found.epoch)
     const own = this.#doubtful.find(({ nonce }) => nonce === found.nonce)
@@ -331,12 +349,15 @@ export class RemoteWriter {
     this.#state = state
     this.#doubtful = []
     if (state.garbage.every(({ sinceMs }) => sinceMs !== undefined)) return
-    // If that fails, a later version tells it.
+    // If this fails, a later version fills in the time.
     const object = await this.#store.head(manifestKey(state.version)).catch(() => undefined)
     if (object !== undefined) this.#state = withTimes(state, object.lastModified.getTime())
   }
 
-  /** All of it has moved on, and manifests of later versions than this writer knows have been removed. */
+  /**
+   * Handles the case that the archive has moved on, and manifests after this writer's version are
+   * gone.
+   */
   async #overtaken(): Promise<StillframeError> {
     const newest = await this.#try(async () => await findNewest(this.#store, this.#state.version))
     const epoch = newest?.value.epoch ?? 0
@@ -361,21 +382,21 @@ export class RemoteWriter {
     if (this.#fenced !== undefined) throw this.#fenced
   }
 
-  /** @throws if this writer's version is not the newest. */
+  /** @throws StillframeError if the version of this writer is not the newest. */
   async #checkInForce(): Promise<void> {
     let { version } = this.#state
     for (;;) {
       const next = await this.#try(async () => await readState(this.#store, version + 1))
       if (next === undefined) break
-      // One that is in doubt may be there: what another writer has put then follows it.
+      // This may be a state with unknown outcome, with versions of another writer after it.
       this.#ownOf(next.value)
       version++
     }
-    // What was there may have been removed.
+    // Manifests after this version may have been removed already.
     if (!(await this.#try(async () => await isCommit(this.#store, version)))) throw await this.#overtaken()
   }
 
-  /** Commits that garbage is gone. */
+  /** Commits the removal of garbage entries. */
   async #forget(versions: ReadonlySet<number>): Promise<void> {
     await this.#commit((state) => {
       const garbage = state.garbage.filter(({ version }) => !versions.has(version))
@@ -385,8 +406,8 @@ export class RemoteWriter {
   }
 
   /**
-   * Advances the boundary, but for one generation, and removes what is below it. Not while the last advance has not settled:
-   * otherwise none ever would.
+   * Advances the boundary so that one generation is kept, and removes the manifests below it. Does
+   * not advance while the last advance has not settled; otherwise none ever would.
    */
   async #moveOn({ boundary, isSettled }: Survey): Promise<{ objects: number; failed: number }> {
     let oldest = boundary?.value ?? 1
@@ -401,8 +422,9 @@ export class RemoteWriter {
   }
 
   /**
-   * The parts that are there and will not be removed. One that is old may have been found by a collection of the writer before, as an orphan that is to be removed; and this
-   * writer has not been there long enough for that one to know of it.
+   * The parts that exist and will not be removed. An old part is not reliable: a collection of the
+   * previous writer may have listed it as an orphan to remove, without having learned of this
+   * writer yet.
    */
   async #reliableOf(parts: readonly StoredPart[]): Promise<StoredPart[]> {
     if (parts.length === 0) return []
@@ -418,7 +440,7 @@ export class RemoteWriter {
     return reliable
   }
 
-  /** Reads, again if need be. */
+  /** Reads with retries. */
   async #try<Value>(read: () => Promise<Value>): Promise<Value> {
     let failure: unknown
     for (let attempt = 0; attempt < attempts; attempt++) {

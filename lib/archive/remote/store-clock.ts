@@ -1,6 +1,6 @@
 /**
- * The clock of a store: what it writes beside an object that was just put. Objects of the store are compared with nothing else,
- * since the clocks of several machines never agree.
+ * The clock of a store: the time that it assigns to an object when it is put. Times of objects in
+ * the store are compared with nothing else, since the clocks of several machines never agree.
  */
 
 import { Buffer } from 'node:buffer'
@@ -9,7 +9,9 @@ import { probeKey } from './names.js'
 import { toFailure } from './reading.js'
 import { backOff, type Surroundings } from './surroundings.js'
 
-/** Stores tell times in whole seconds: of two of them, each may be cut by one. */
+/**
+ * Stores may truncate times to whole seconds. Each of two compared times can be off by one second.
+ */
 export const clockSlackMs = 2_000
 
 const attempts = 8
@@ -17,7 +19,7 @@ const attempts = 8
 export class StoreClock {
   readonly #store: ObjectStore
   readonly #surroundings: Surroundings
-  /** The same one each time. */
+  /** Reused for each reading. */
   readonly #key: string
 
   constructor(store: ObjectStore, surroundings: Surroundings) {
@@ -26,7 +28,10 @@ export class StoreClock {
     this.#key = probeKey(`clock-${surroundings.nonce()}`)
   }
 
-  /** A time between the call and its end, in ms; cut, and so perhaps up to a second before. */
+  /**
+   * A time between the call and its completion, in milliseconds. Truncation can make it up to a
+   * second earlier.
+   */
   async nowMs(): Promise<number> {
     let failure: unknown
     for (let attempt = 0; attempt < attempts; attempt++) {
@@ -35,7 +40,7 @@ export class StoreClock {
         await this.#store.put(this.#key, Buffer.from('clock'))
         const object = await this.#store.head(this.#key)
         if (object !== undefined) return object.lastModified.getTime()
-        // A collection of another writer has taken it for one that was left.
+        // A collection of another writer took the object for an abandoned probe.
         failure = storeFailure(this.#key, 'it was removed meanwhile')
       } catch (error) {
         failure = error

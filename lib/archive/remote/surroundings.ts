@@ -1,6 +1,6 @@
 /**
- * What the protocol takes from its process besides the store: a clock that only goes forward, sleep, and chance. Tests put
- * their own in its place. The time of day is not among it: of what lies in the store only the store's own clock speaks.
+ * What the protocol needs from its process: a monotonic clock, sleep, and randomness. Tests replace
+ * them. The time of day is deliberately missing: only the clock of the store dates its objects.
  */
 
 import { randomUUID } from 'node:crypto'
@@ -8,23 +8,23 @@ import { performance } from 'node:perf_hooks'
 import { setTimeout } from 'node:timers/promises'
 
 export interface SleepOptions {
-  /** Ends the sleep at once; it does not throw. */
+  /** Ends the sleep early, without throwing. */
   readonly signal?: AbortSignal | undefined
-  /** True: the process may end meanwhile. */
+  /** True if the process may exit during the sleep. */
   readonly idle?: boolean
 }
 
 export interface Surroundings {
-  /** Milliseconds since some moment. */
+  /** Milliseconds since an arbitrary moment. */
   monotonicMs(): number
   sleep(ms: number, options?: SleepOptions): Promise<void>
-  /** A name that nobody else has had, or will. */
+  /** A globally unique name. */
   nonce(): string
   /** From 0 to below 1. */
   random(): number
 }
 
-/** Those of this process. */
+/** The surroundings of this process. */
 export const realSurroundings: Surroundings = {
   monotonicMs: () => performance.now(),
   async sleep(ms, { signal, idle = false } = {}) {
@@ -37,7 +37,10 @@ export const realSurroundings: Surroundings = {
 const firstPauseMs = 100
 const longestPauseMs = 5_000
 
-/** Waits before attempt number `attempt` (from 1 on): longer each time, and never as long as others (full jitter). */
+/**
+ * Waits before attempt number `attempt` (from 1 on). Exponential backoff with full jitter, so that
+ * several processes do not wait equally long.
+ */
 export async function backOff(
   surroundings: Surroundings,
   attempt: number,

@@ -1,6 +1,6 @@
 /**
- * Brings the files of a frame into a store: in parts, each an object of its own under a key that nobody else has or will have.
- * What fails is uploaded again under another key, and never over what may be there.
+ * Uploads the files of a frame to a store, in parts. Each part is an object under a unique key. A
+ * part that fails is uploaded again under another key and never overwrites what may be there.
  */
 
 import type { FileHandle } from 'node:fs/promises'
@@ -15,11 +15,11 @@ import { toFailure } from './reading.js'
 import type { StoredPart } from './remote-state.js'
 import { backOff, realSurroundings, type Surroundings } from './surroundings.js'
 
-/** What is uploaded. Its bytes do not change meanwhile. */
+/** The bytes to upload. They must not change meanwhile. */
 export interface UploadSource {
-  /** Bytes. */
+  /** Size in bytes. */
   readonly size: number
-  /** Fills the memory with the bytes from `start` on: there are as many. */
+  /** Fills the memory with bytes from offset `start`; the source has enough of them. */
   read(start: number, memory: Uint8Array): Promise<void>
 }
 
@@ -28,25 +28,32 @@ export interface UploadRequest {
   readonly frameId: string
   readonly file: RemoteFile
   readonly source: UploadSource
-  /** Parts that are there already: what `beginUpload()` of the writer says of those in a journal. */
+  /** Parts that exist already: those of a journal that `beginUpload()` has found reliable. */
   readonly present?: readonly StoredPart[]
-  /** Called after each part that was uploaded, in their order, and when the call before has returned. */
+  /**
+   * Called after each part that was uploaded, in order, and never before the previous call has
+   * returned.
+   */
   readonly onPart?: (part: StoredPart) => void | Promise<void>
-  /** Bytes of a part, but for the last one. */
+  /** Bytes per part; the last one may be smaller. */
   readonly partSize?: number
   readonly signal?: AbortSignal | undefined
   readonly surroundings?: Surroundings
 }
 
-/** 256 MiB: what is lost if the process dies; and far from the largest object of any store. */
+/**
+ * 256 MiB: the most that is lost if the process dies, and far below the object size limit of any
+ * store.
+ */
 const defaultPartSize = 256 * 2 ** 20
 
 const attempts = 4
 
 /**
- * While the last bytes of a part are on their way, the next one is begun: never more than these two.
+ * Uploads a file. The next part starts while the last bytes of a part are on their way; no more
+ * than two parts are in progress.
  *
- * @returns all parts of the file, those that were there among them.
+ * @returns all parts of the file, including those that existed already.
  */
 export async function uploadParts(request: UploadRequest): Promise<StoredPart[]> {
   const { source, partSize = defaultPartSize, onPart, signal } = request
@@ -54,7 +61,7 @@ export async function uploadParts(request: UploadRequest): Promise<StoredPart[]>
   const { stop, letGo } = stoppedBy(signal)
   const send = async (range: Range, onRead: () => void, before: Promise<void>): Promise<void> => {
     const { part, isNew } = await partOf({ ...request, signal: stop.signal }, range, onRead)
-    // Told one by one, and in their order.
+    // Report parts one at a time and in order.
     await before
     parts.push(part)
     if (isNew) await onPart?.(part)
@@ -77,7 +84,7 @@ export async function uploadParts(request: UploadRequest): Promise<StoredPart[]>
     stop.abort(error)
     throw error
   } finally {
-    // Whoever has asked for it may take the file away.
+    // The caller may close the file once this has returned.
     await Promise.allSettled([before, last])
     letGo()
   }
@@ -89,7 +96,7 @@ interface Range {
   readonly end: number
 }
 
-/** @param onRead - called when all bytes of the range have been taken from the source. */
+/** @param onRead - called when all bytes of the range have been read from the source. */
 async function partOf(
   request: UploadRequest,
   range: Range,
@@ -100,7 +107,10 @@ async function partOf(
   return { part: await uploadPart(request, range, onRead), isNew: true }
 }
 
-/** One that was uploaded before, if these bytes are in it. Reading them costs little beside uploading them. */
+/**
+ * Returns a part that was uploaded earlier and has the same bytes. Reading them is cheap compared
+ * with uploading them.
+ */
 async function presentPart(
   { frameId, file, present = [], source }: UploadRequest,
   range: Range,
@@ -115,7 +125,7 @@ async function presentPart(
   const bytes = new RangeStream(source, range)
   const memory = new Uint8Array(pieceSize)
   while ((await bytes.fill(memory)) === memory.length);
-  // The file may have become another one, as when a frame was compacted.
+  // The file may have been replaced, for example when the frame was compacted.
   return candidates.find((part) => part.crc32 === digitsOf(bytes.sum))
 }
 
@@ -139,7 +149,7 @@ async function uploadPart(request: UploadRequest, range: Range, onRead: () => vo
       return { key, size, crc32: digitsOf(bytes.sum) }
     } catch (error) {
       signal?.throwIfAborted()
-      // What cannot be read here is not read better a second time.
+      // A read error of the local file would occur again.
       if (bytes.failure !== undefined) throw bytes.failure
       failure = error
     }
@@ -151,10 +161,12 @@ async function uploadPart(request: UploadRequest, range: Range, onRead: () => vo
   )
 }
 
-/** So much is read and summed in one go: the main thread is not kept for longer. */
+/**
+ * Bytes that are read and checksummed at a time, which bounds how long the main thread is occupied.
+ */
 const pieceSize = 2 ** 20
 
-/** The bytes of a range, counted and summed as they are taken. */
+/** The bytes of a range, counted and checksummed as they are consumed. */
 class RangeStream extends FillingStream {
   readonly #source: UploadSource
   readonly #range: Range
@@ -189,7 +201,7 @@ class RangeStream extends FillingStream {
   }
 }
 
-/** @param path - for messages. */
+/** @param path - for error messages. */
 export async function fileSource(file: FileHandle, path: string): Promise<UploadSource> {
   const { size } = await file.stat().catch((error: unknown) => {
     throw fromFile(error, path)
