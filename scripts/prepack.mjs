@@ -53,12 +53,13 @@ function copySource() {
   copyFileSync('binding.gyp', 'source/binding.gyp')
 }
 
-/** The one header that a source build needs, with the licence that stands at its top. */
+/** The files that a source build needs, with the licence at the top of each. */
 function vendorXxhash() {
-  const header = 'node_modules/xxhash-addon/xxHash/xxhash.h'
+  const from = 'node_modules/xxhash-addon/xxHash'
   mkdirSync('source/vendor/xxhash', { recursive: true })
-  copyFileSync(header, 'source/vendor/xxhash/xxhash.h')
-  writeFileSync('source/vendor/xxhash/LICENSE', `${licenceAtTopOf(header)}\n`)
+  for (const name of ['xxhash.h', 'xxh_x86dispatch.h', 'xxh_x86dispatch.c'])
+    copyFileSync(`${from}/${name}`, `source/vendor/xxhash/${name}`)
+  writeFileSync('source/vendor/xxhash/LICENSE', `${licenceAtTopOf(`${from}/xxhash.h`)}\n`)
 }
 
 /** What binding.gyp compiles, and its licence. */

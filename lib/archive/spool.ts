@@ -5,7 +5,7 @@
  */
 
 import { constants } from 'node:fs'
-import { type FileHandle, lstat, mkdir, mkdtemp, open, readdir, rm } from 'node:fs/promises'
+import { type FileHandle, lstat, mkdir, mkdtemp, open, readdir, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import process from 'node:process'
 import { loadAddon } from '../addon/load.js'
@@ -30,9 +30,11 @@ export async function makeSpool(parent: string): Promise<Spool> {
   try {
     const top = await mkdtemp(join(parent, prefix))
     const path = join(top, lockName)
-    const lock = await open(path, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, 0o600)
-    // From here on no other process takes the directory for an abandoned one.
-    tryLock(lock, path, 'exclusive')
+    // It gets its name once it is locked: an unlocked one would mark the directory as abandoned.
+    const unnamed = `${path}.new`
+    const lock = await open(unnamed, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, 0o600)
+    tryLock(lock, unnamed, 'exclusive')
+    await rename(unnamed, path)
     const directory = join(top, filesName)
     await mkdir(directory, 0o700)
     return {

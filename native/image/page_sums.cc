@@ -1,10 +1,9 @@
 #include "image/page_sums.h"
 
-#define XXH_INLINE_ALL
-#include <xxhash.h>
-
 #include <algorithm>
 #include <cstring>
+
+#include "image/checksum.h"
 
 namespace stillframe {
 namespace {
@@ -20,8 +19,8 @@ static_assert(sizeof(PlacedSums) == 8 + kPagesPerBlock * sizeof(PageSum));
 }  // namespace
 
 PageSum SumOfPage(const std::byte* page) {
-  const XXH128_hash_t hash = XXH3_128bits(page, kPageSize);
-  return {hash.low64, hash.high64};
+  const Hash128 hash = Checksum128(page, kPageSize);
+  return {hash.low, hash.high};
 }
 
 void StateSum::Add(uint32_t section, uint64_t block, const PageSum* sums) {
@@ -31,9 +30,9 @@ void StateSum::Add(uint32_t section, uint64_t block, const PageSum* sums) {
   placed.section = section;
   placed.block = static_cast<uint32_t>(block);
   memcpy(placed.pages, sums, sizeof placed.pages);
-  const XXH128_hash_t hash = XXH3_128bits(&placed, sizeof placed);
-  value_.low += hash.low64;
-  value_.high += hash.high64;
+  const Hash128 hash = Checksum128(&placed, sizeof placed);
+  value_.low += hash.low;
+  value_.high += hash.high;
 }
 
 void StateSum::Add(const StateSum& other) {

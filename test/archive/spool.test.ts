@@ -3,13 +3,28 @@
  * Proved with directories as such processes leave them.
  */
 
-import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs'
+import { closeSync, constants, existsSync, mkdirSync, openSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
+import { loadAddon } from '../../lib/addon/load.js'
 import { makeSpool } from '../../lib/archive/spool.js'
 import { useTemporaryDirectory } from '../support/temporary-directory.js'
 
 const inDirectory = useTemporaryDirectory()
+
+/** Runs once, just before the next lock is taken. */
+let meanwhile: (() => void) | undefined
+vi.mock('../../lib/files/file-lock.js', async (original) => {
+  const locks = await original<typeof import('../../lib/files/file-lock.js')>()
+  return {
+    ...locks,
+    tryLock(...call: Parameters<typeof locks.tryLock>) {
+      meanwhile?.()
+      meanwhile = undefined
+      return locks.tryLock(...call)
+    },
+  }
+})
 
 test('only what dead processes have left is removed', async () => {
   for (const name of ['stillframe-spool-dead', 'stillframe-spool-about-to-lock', 'of-others']) {
@@ -26,3 +41,23 @@ test('only what dead processes have left is removed', async () => {
   await second.remove()
   expect(readdirSync(inDirectory()).sort()).toEqual(['of-others', 'stillframe-spool-about-to-lock'])
 })
+
+test('a spool is never taken for an abandoned one while it is being made', async () => {
+  // Another process looks at the directory just before the spool is locked.
+  meanwhile = () => {
+    for (const name of readdirSync(inDirectory())) removeIfAbandoned(inDirectory(name))
+  }
+  const spool = await makeSpool(inDirectory())
+  expect(meanwhile).toBeUndefined()
+  expect(existsSync(spool.directory)).toBe(true)
+  await spool.remove()
+  expect(readdirSync(inDirectory())).toEqual([])
+})
+
+function removeIfAbandoned(directory: string): void {
+  const lock = join(directory, 'lock')
+  if (!existsSync(lock)) return
+  const fd = openSync(lock, constants.O_RDWR)
+  if (loadAddon().flock(fd, 'exclusive')) rmSync(directory, { recursive: true })
+  closeSync(fd)
+}
