@@ -6,7 +6,7 @@
 namespace stillframe {
 
 void ClassHistogram::Add(std::string_view name, std::string_view type, const ObjectCount& objects) {
-  // Both parts are in the key: a program may call a class (array).
+  // The key has both parts, since a program may name a class "(array)".
   std::string key(type);
   key.push_back('\0');
   key.append(name);

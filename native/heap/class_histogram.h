@@ -1,5 +1,5 @@
-// Objects by class, for a bounded number of classes: what comes when it is full is counted as
-// "others". Names come from the program, and there may be as many as it likes.
+// Counts objects by class, for a bounded number of classes; objects of further classes count as
+// "others". The bound is needed since the names come from the program, which may have any number.
 #pragma once
 
 #include <cstddef>
@@ -18,7 +18,7 @@ struct ObjectCount {
 
 struct ClassCount {
   std::string name;
-  std::string_view type;  // of static storage
+  std::string_view type;  // in static storage
   ObjectCount objects;
 };
 
@@ -29,7 +29,7 @@ class ClassHistogram {
   void Add(std::string_view name, std::string_view type, const ObjectCount& objects);
   void AddToOthers(const ObjectCount& objects);
 
-  // The largest first; what has the same size in the order of the names.
+  // In descending order of bytes; classes of equal size in the order of their names.
   std::vector<ClassCount> Sorted() const;
   const ObjectCount& others() const { return others_; }
 

@@ -1,6 +1,6 @@
-// What parent and forked copy share: the counters of every capture, what the callback threw, and
-// the buffer that its output goes through. It is one MAP_SHARED mapping, made before the fork, so
-// that a copy that dies loses nothing of it.
+// The memory that the parent shares with a forked copy: the counters of every capture, the error
+// that the callback threw, and the output buffer. It is one MAP_SHARED mapping, made before the
+// fork, so that nothing in it is lost when the copy dies.
 //
 //   | ControlHeader, HeapCounters | failure, a serialized value | output buffer |
 #pragma once
@@ -16,10 +16,10 @@
 
 namespace stillframe {
 
-// Why a copy has ended itself.
+// The reason why a copy has ended itself.
 enum class SelfEnd : uint32_t {
   kNone = 0,
-  kWaitsForEver,  // for a lock of a thread that is not there
+  kWaitsForEver,  // on a lock held by a thread that the copy does not have
   kOutOfMemory,
   kOutOfTime,
   kStalled,
@@ -27,20 +27,20 @@ enum class SelfEnd : uint32_t {
 
 struct HeapCounters {
   std::atomic<uint32_t> steps_done;   // of V8's walk over the heap
-  std::atomic<uint32_t> steps_total;  // 0 while not known
-  std::atomic<uint32_t> highest_id;   // in the heap snapshot, where FreshIds gave the range
+  std::atomic<uint32_t> steps_total;  // 0 until it is known
+  std::atomic<uint32_t> highest_id;   // id in the heap snapshot, within the range from FreshIds
   std::atomic<uint32_t> out_of_heap;  // V8 has reached its heap limit
-  // The callback has touched memory that the copy does without.
+  // The callback has touched memory that is left out of the copy.
   std::atomic<uint32_t> touched_left_out;
   std::atomic<SelfEnd> self_end;
-  // Bytes of the failure; stored last.
+  // Length of the failure, in bytes. Stored after the failure itself.
   std::atomic<uint32_t> failure_length;
 };
 
 class HeapControl {
  public:
   static constexpr size_t kFailureBytes = size_t{64} << 10;
-  // Large enough for the disk, and small enough to be nothing beside a heap.
+  // Large enough for efficient writes, and negligible compared with a heap.
   static constexpr size_t kOutputBytes = size_t{1} << 20;
 
   static Result<HeapControl> Create() {
@@ -67,8 +67,8 @@ class HeapControl {
   Mapping mapping_;
 };
 
-// Grows with what the copy writes, and with the processor time that it uses: a callback may compute
-// for long without writing, and is not stuck.
+// Grows with the output of the copy and with the processor time that it uses: a callback that
+// computes for a long time without writing is not stuck.
 inline uint64_t PulseOf(const ControlHeader& header, clockid_t cpu_clock) {
   constexpr int64_t kHundredth = 10'000'000;
   return header.heartbeat.load(std::memory_order_relaxed) +

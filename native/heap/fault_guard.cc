@@ -24,7 +24,7 @@ void OnFault(int signal) {
 void FaultGuard::Install() {
   struct sigaction action {};
   action.sa_handler = OnFault;
-  // The handler is left by a jump: the signal must not stay blocked.
+  // A jump leaves the handler, so the signal must not stay blocked.
   action.sa_flags = SA_NODEFER | SA_ONSTACK;
   sigemptyset(&action.sa_mask);
   sigset_t faults;

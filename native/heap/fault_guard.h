@@ -1,16 +1,17 @@
-// Runs what may end in a fault, in a copy of the process that has one thread and is not continued
-// afterwards: a fault gives up the one piece of work and not the copy. What the work has allocated
-// is lost then, and what it has changed stays changed half.
+// Runs work that may end in a fault. For a copy of the process that has one thread and ends
+// afterwards: a fault abandons only the current piece of work, not the copy. Memory that the work
+// has allocated is then leaked, and its changes may be incomplete.
 #pragma once
 
 namespace stillframe {
 
 class FaultGuard {
  public:
-  // Takes the signals of faults and of abort(), for good.
+  // Takes over the signals of faults and of abort(), permanently.
   static void Install();
 
-  // False after a fault. Not to be nested. No destructor of `work` runs after a fault.
+  // False after a fault. Calls must not be nested. After a fault the destructors of the objects in
+  // `work` do not run.
   template <typename Work>
   static bool Try(Work work) {
     return Run([](void* data) { (*static_cast<Work*>(data))(); }, &work);

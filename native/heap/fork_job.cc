@@ -28,13 +28,13 @@
 namespace stillframe {
 namespace {
 
-// Reading how much memory the copy has walks its page tables: this is how often that may be done,
-// and for which part of the time.
+// Reading the memory use of the copy walks its page tables. These limit how often that happens, and
+// the share of time that it takes (1 / kLookShare).
 constexpr int64_t kLookNs = 100'000'000;
 constexpr int64_t kLookShare = 20;
 constexpr std::chrono::milliseconds kUnboundedPatience{30'000};
 
-// Milliseconds since the last call.
+// Returns the milliseconds since the last call.
 class Lap {
  public:
   double operator()() {
@@ -46,7 +46,7 @@ class Lap {
   int64_t last_ = MonotonicNanoseconds();
 };
 
-// The descriptors by which threads and event loops are woken up.
+// The descriptors that wake up threads and event loops.
 std::vector<int> EventFds() {
   std::vector<int> found;
   DIR* descriptors = opendir("/proc/self/fd");
@@ -63,11 +63,11 @@ std::vector<int> EventFds() {
   return found;
 }
 
-// Two jobs that park V8's workers at the same time would each get some of them, and wait for the
+// If two jobs parked V8's workers at the same time, each would get some of them and wait for the
 // rest.
 std::mutex& ParkLock() {
-  static auto* lock =
-      new std::mutex;  // never destroyed: a Worker may freeze while the process exits
+  // Never destroyed: a Worker may freeze while the process exits.
+  static auto* lock = new std::mutex;
   return *lock;
 }
 
@@ -130,7 +130,7 @@ Status ForkJob::Freeze() {
   if (plan_.before_fork) plan_.before_fork();
   times_.ids = lap();
   left_out_ = RegionMemory::AllRanges();
-  // Not earlier, since a snapshot() in another thread must not wait for V8's workers.
+  // Not taken earlier, since a snapshot() in another thread must not wait for V8's workers.
   const std::lock_guard flipping(FlipLock());
   times_.park += lap();
   Result<std::vector<AddressRange>> unforkable = FindUnforkable(left_out_);
@@ -140,7 +140,7 @@ Status ForkJob::Freeze() {
   times_.flip = lap();
   supervisor_.NoteInstant();
   control_->header()->step.store(SaveStep::kStarting, std::memory_order_relaxed);
-  // This is the C library's own fork: the copy allocates, so malloc must know of it.
+  // This is the C library's own fork: malloc has to know of it, since the copy allocates.
   const UniqueFd own_maps(sys::Open(AT_FDCWD, "/proc/self/maps", O_RDONLY | O_CLOEXEC, 0));
   const pid_t pid = sys::ForkThroughLibc();
   if (pid == 0) {
@@ -157,8 +157,8 @@ Status ForkJob::Freeze() {
               "vm.overcommit_memory=2 does not allow a second copy"
             : "the kernel refused to fork (limits on processes: ulimit -u, pids cgroup)");
   }
-  // This also holds for a copy that has ended and that somebody else has waited for: its process id
-  // is still unused then.
+  // This also works if the copy has ended and something else has waited for it: its process id is
+  // still unused then.
   const int pidfd = sys::PidfdOpen(pid);
   if (pidfd < 0) {
     kill(pid, SIGKILL);
@@ -180,17 +180,20 @@ void ForkJob::MoveBeyondStreams() {
 
 void ForkJob::BeChild(const std::vector<AddressRange>& v8_memory) {
   const std::vector<int> wake_ups = EventFds();
-  // In a service that has closed its own streams, our descriptors may be where the callback prints
-  // to. (A copy that publishes the file itself has no callback, and the target as it was opened.)
+  // If the service has closed its own streams, our descriptors may have their numbers, which the
+  // callback prints to. (A copy that publishes the file itself has no callback, and needs the
+  // target as it was opened.)
   if (!plan_.outlives_service) MoveBeyondStreams();
   HardenChild(hardening_);
   setpriority(PRIO_PROCESS, 0, std::max(getpriority(PRIO_PROCESS, 0), plan_.pacing.nice));
-  // console and the like write to these. What they write is lost, and reaches no file of the host.
+  // console and others write to the standard streams. Their output is discarded, and reaches no
+  // file of the host.
   int nowhere = 0;
   do {
     nowhere = sys::Open(AT_FDCWD, "/dev/null", O_RDWR, 0);
   } while (nowhere >= 0 && nowhere <= STDERR_FILENO);
-  // libuv ends the process if it cannot write to these. What it would wake does not exist here.
+  // libuv ends the process if it cannot write to these descriptors. The threads that they would
+  // wake do not exist here.
   for (const int fd : wake_ups) dup2(nowhere, fd);
   SelfLimits alone;
   if (plan_.outlives_service) {
@@ -202,11 +205,12 @@ void ForkJob::BeChild(const std::vector<AddressRange>& v8_memory) {
   Output output(*control_, hardening_, plan_.pipe ? Output::Target::kPipe : Output::Target::kFile);
   plan_.in_child(&output, left_out_, v8_memory);
   const bool threw = control_->counters()->failure_length.load(std::memory_order_relaxed) != 0;
-  // Whatever the callback made of the error, what could not be written is missing from the file.
+  // A failed write means that data is missing from the file, even if the callback has caught the
+  // error.
   if (threw || !output.Finish()) sys::ExitGroup(kChildFailed);
   if (plan_.outlives_service) PublishInCopy();
   control->step.store(SaveStep::kFinished, std::memory_order_release);
-  // Not exit(), since handlers of the host would join threads that do not exist here.
+  // Not exit(), since exit handlers of the host would join threads that do not exist here.
   sys::ExitGroup(kChildComplete);
 }
 
@@ -245,8 +249,8 @@ uint64_t ForkJob::Pulse() const {
 Status ForkJob::Look() {
   const int64_t started_ns = MonotonicNanoseconds();
   if (started_ns < next_look_ns_) return Success{};
-  // Not by the clock on the wall: on a busy machine we may wait for a processor, while the copy
-  // takes gigabytes until the next look.
+  // Measured in processor time and not in wall time: on a busy machine we may wait for a processor,
+  // and a longer interval would let the copy take gigabytes until the next look.
   const int64_t used_ns = ThreadCpuNanoseconds();
   const Result<uint64_t> bytes = process_.OwnBytes();
   const int64_t took_ns = ThreadCpuNanoseconds() - used_ns;
@@ -267,7 +271,7 @@ Failure ForkJob::TookTooMuch(uint64_t bytes) const {
 Status ForkJob::Saved(Status so_far) {
   if (!so_far.ok()) process_.Stop();
   Status collected = process_.Collect();
-  // What the copy has published itself is there, whatever we were about to say of it.
+  // A file that the copy has published itself exists, whatever failure was about to be reported.
   if (plan_.outlives_service && collected.ok()) return Success{};
   if (!so_far.ok() || collected.ok()) return so_far;
   return ExplainEnd(collected.failure());

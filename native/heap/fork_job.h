@@ -1,13 +1,13 @@
-// One forked copy of the process that goes on running JavaScript, from the call to the published
+// A job that runs JavaScript in one forked copy of the process, from the call to the published
 // file.
 //
-//   JS thread    Start: open the target | block signals, park V8's workers, let V8's memory be forked | fork | undo
-//   child                                  harden itself, run what it is for, flush, _exit    <--'
+//   JS thread    Start: open the target | block signals, park V8's workers, make V8's memory forkable | fork | undo
+//   child                                  harden itself, run in_child, flush, _exit          <--'
 //   supervisor                             Look: memory | collect | on_end
 //
-// What it has in common with a capture, its threads and its end, is in capture/supervisor.h.
-// A failure up to the fork is one of Start(), with nothing done; everything after it ends in
-// exactly one call of on_end, on the supervisor's thread.
+// capture/supervisor.h has what this job shares with a capture: its threads and the way it ends. A
+// failure before or in the fork is returned by Start(), with everything undone; everything after
+// the fork ends in exactly one call of on_end, on the supervisor's thread.
 #pragma once
 
 #include <atomic>
@@ -37,28 +37,28 @@ struct ForkPlan {
   TargetPlan target;
   Pacing pacing;  // of the copy
   JobLimits limits;
-  // How long V8's workers may take to come to rest. Idle ones are parked in a fraction of a
-  // millisecond; on a busy machine a few more pass until each gets a processor. One that is marking
-  // or compiling may take a second: a call does not wait for that.
+  // How long Park() may wait for V8's workers. Idle workers are parked in a fraction of a
+  // millisecond; on a busy machine it takes a few more until each of them gets a processor. A
+  // worker that is marking or compiling may take a second: a call does not wait that long.
   std::chrono::milliseconds park_patience{5};
-  // Instead of a file: the end of a pipe that the copy writes to. Whoever reads sees the end of it
-  // when the copy and the job have ended.
+  // If set, the copy writes to this end of a pipe instead of a file. The reader sees the end of the
+  // stream when both the copy and the job have ended.
   std::shared_ptr<UniqueFd> pipe;
-  // The copy publishes its file itself, and goes on when the service ends.
+  // The copy publishes its file itself, and continues when the service ends.
   bool outlives_service = false;
-  // Runs in the service before the fork, once V8's workers are parked; may be empty.
+  // Runs in the service before the fork, once V8's workers are parked. May be empty.
   std::function<void()> before_fork;
-  // Runs in the copy, in the middle of Start(). Regions are left out of the copy: they may be larger
-  // than everything else together, and saving them is what a capture is for. V8's memory had to be
-  // let in.
+  // Runs in the copy, in the middle of Start(). `left_out` is the memory of Regions, which the copy
+  // does not have: it may be larger than everything else together, and captures exist to save it.
+  // `v8_memory` is V8's memory, which was made forkable for this fork.
   std::function<void(Output*, const std::vector<AddressRange>& left_out,
                      const std::vector<AddressRange>& v8_memory)>
       in_child;
-  // Runs in a copy that outlives the service, once its file is published; may be empty.
+  // Runs in a copy that outlives the service, after its file is published. May be empty.
   std::function<void()> after_publishing;
 };
 
-// Milliseconds of the pause, part by part.
+// The parts of the pause, in milliseconds.
 struct FreezeTimes {
   double park = 0;
   double ids = 0;
@@ -70,9 +70,9 @@ struct FreezeTimes {
 
 struct ForkOutcome {
   uint64_t file_length = 0;
-  uint64_t allocated_bytes = 0;   // that the file takes on the disk
+  uint64_t allocated_bytes = 0;   // disk space that the file takes
   double duration_ms = 0;         // from the freeze to the published file
-  uint64_t child_bytes_peak = 0;  // most memory of the copy's own, as far as it was looked at
+  uint64_t child_bytes_peak = 0;  // peak of the copy's own memory, as sampled
 };
 
 struct ForkProgress {
@@ -82,11 +82,12 @@ struct ForkProgress {
   uint64_t child_bytes;
 };
 
-// What the failure does not tell about an end, but the decision on another attempt needs.
+// How a job ended, as far as the decision on another attempt needs to know it and the failure does
+// not tell.
 enum class JobEnd : uint8_t {
   kOther,
   kHeldLock,   // the copy waited for a lock of a thread that it does not have
-  kOutOfTime,  // timeout_ms; or the disk stopped answering when all was written
+  kOutOfTime,  // timeout_ms; or the disk stopped answering after everything was written
 };
 
 class ForkJob final : private Supervised {
@@ -94,11 +95,11 @@ class ForkJob final : private Supervised {
   using OnEnd = std::function<void(Result<ForkOutcome>, JobEnd)>;
 
   static Result<std::unique_ptr<ForkJob>> Start(ForkPlan plan, OnEnd on_end);
-  // Aborts and waits for the end.
+  // Aborts the job and waits for its end.
   ~ForkJob();
 
-  void Abort() { supervisor_.Abort(); }  // any thread, any time
-  ForkProgress Progress() const;         // any thread
+  void Abort() { supervisor_.Abort(); }  // on any thread, at any time
+  ForkProgress Progress() const;         // on any thread
   const HeapControl& control() const { return *control_; }
   const FreezeTimes& times() const { return times_; }
   int64_t frozen_at_ns() const { return supervisor_.frozen_at_ns(); }
@@ -135,12 +136,12 @@ class ForkJob final : private Supervised {
   int pid_ = 0;
   std::atomic<uint64_t> child_bytes_{0};
   uint64_t memory_limit_ = 0;  // bytes
-  // The supervisor's.
+  // Used by the supervisor only.
   uint64_t child_bytes_peak_ = 0;
   int64_t next_look_ns_ = 0;
-  // Not ours alone: work that the disk holds up for longer than we wait outlives us.
+  // Shared: work that the disk holds up for longer than we wait outlives this job.
   std::shared_ptr<uint64_t> allocated_bytes_ = std::make_shared<uint64_t>(0);
-  Supervisor supervisor_;  // last: its thread uses all of it
+  Supervisor supervisor_;  // last: its thread uses all other members
 };
 
 }  // namespace stillframe

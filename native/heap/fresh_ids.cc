@@ -16,12 +16,12 @@ struct Given {
 };
 
 Given& GivenIds() {
-  static auto* given =
-      new Given;  // never destroyed: a Worker may take some while the process exits
+  // Never destroyed: a Worker may take ids while the process exits.
+  static auto* given = new Given;
   return *given;
 }
 
-// V8 gives every second number, and its smallest objects have 16 bytes.
+// V8 uses every second number as an id, and its smallest objects have 16 bytes.
 constexpr uint64_t kBytesPerId = 8;
 // Ids of objects that Node and V8 have outside the heap.
 constexpr uint64_t kIdsOutsideOfHeap = uint64_t{1} << 20;
@@ -35,8 +35,8 @@ uint64_t FreshIds::MostFor(uint64_t used_bytes) {
 uint32_t FreshIds::Take(uint64_t at_most) {
   Given& given = GivenIds();
   const std::lock_guard lock(given.mutex);
-  // After two thousand million ids they begin again; by then no two files with the same ids are
-  // likely to be compared.
+  // After two billion ids the numbers start over. By then it is unlikely that two files with the
+  // same ids are compared.
   if (given.next + at_most > UINT32_MAX) given.next = kLowest;
   const uint32_t first = given.next;
   given.next += static_cast<uint32_t>(std::min<uint64_t>(at_most, UINT32_MAX - first));
@@ -58,7 +58,7 @@ bool IdMover::IsMoved(uint64_t id) const {
   return id % 2 == 0 || static_cast<int64_t>(id) > last_kept_;
 }
 
-// Odd ids become even and the other way round, so that these do not meet either.
+// Odd ids become even and even ids become odd, so that the two kinds do not collide.
 uint64_t IdMover::Moved(uint64_t odd_id) const {
   return first_ + (odd_id - static_cast<uint64_t>(last_kept_));
 }
@@ -66,8 +66,8 @@ uint64_t IdMover::Moved(uint64_t odd_id) const {
 void IdMover::OnRecord(Records /*kind*/, uint64_t* record) {
   uint64_t& id = record[id_field_];
   if (!IsMoved(id)) return;
-  // An even one is made of an address, and may be any number of 32 bits: only that it is another one
-  // counts.
+  // An even id is derived from an address and may be any 32-bit number. Its new value only has to
+  // be unique.
   id = id % 2 != 0 ? Moved(id) : first_ + 1 + 2 * outside_++;
   highest_ = std::max(highest_, static_cast<uint32_t>(id));
 }
@@ -82,7 +82,7 @@ void IdMover::OnString(bool in_table, std::string_view escaped, std::string* out
       const auto begin = static_cast<size_t>(digits.data() - escaped.data());
       uint64_t id = 0;
       std::from_chars(digits.data(), digits.data() + digits.size(), id);
-      // Those of objects outside of the heap are in no WeakMap.
+      // Ids of objects outside the heap do not occur in WeakMaps.
       if (id % 2 == 0 || !IsMoved(id)) continue;
       *out += escaped.substr(copied, begin - copied);
       *out += std::to_string(Moved(id));

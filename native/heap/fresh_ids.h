@@ -1,11 +1,11 @@
 // Ids of heap snapshots that no other file has.
 //
-// V8 gives ids to the nodes of a snapshot, and keeps a table of them so that the next snapshot
-// gives the same objects the same ids. The ids that are given in a forked copy are lost with it:
-// the next copy would give the same numbers to other objects, and a tool that compares the two
-// files would take these for one another. So unless the service keeps the table (stableIds), the
-// ids of each file are moved to a range of their own while V8's JSON passes by on its way to the
-// file.
+// V8 gives ids to the nodes of a heap snapshot, and keeps a table of them so that the next heap
+// snapshot gives the same objects the same ids. The ids given in a forked copy are lost with the
+// copy: the next copy would give the same ids to other objects, and a tool that compares the two
+// files would mistake these objects for one another. So unless the service keeps the table
+// (stableIds), the ids of each file are moved to a range of their own while V8's JSON passes by on
+// its way to the file.
 #pragma once
 
 #include <cstddef>
@@ -15,30 +15,30 @@
 
 namespace stillframe {
 
-// The range of one file, whose ids exceed `first` by what V8 had given. It is process-wide, and may
-// be used on any thread.
+// Hands out ranges of ids, one range for each file. The ids in a file exceed `first` by the ids
+// that V8 gave. The state is process-wide, and may be used on any thread.
 class FreshIds {
  public:
-  // V8's own ids come from below, and those of files from the upper half of what 32 bits hold.
+  // V8's own ids grow from the bottom of the 32-bit range; the ids of files are in its upper half.
   static constexpr uint32_t kLowest = uint32_t{1} << 31;
 
-  // For a heap with so many bytes in use.
+  // The most ids that a heap with `used_bytes` in use needs.
   static uint64_t MostFor(uint64_t used_bytes);
-  // Takes a range for a file with at most so many ids. Returns `first`, an even number.
+  // Takes a range for a file with at most `at_most` ids. Returns `first`, an even number.
   static uint32_t Take(uint64_t at_most);
-  // Called once the file is there, with the highest id in it. What was taken too much is given
-  // back, unless others have taken ids since.
+  // Called when the file is complete, with the highest id in it, or with 0 if there is no file.
+  // Returns the unused part of the range, unless other ranges have been taken since.
   static void GiveBack(uint32_t first, uint64_t at_most, uint32_t highest);
 };
 
-// Moves ids in V8's JSON to the range that begins with `first`, an even number. It moves the odd
-// ids greater than `last_kept`, which the service's V8 does not know, and the even ones, of objects
-// outside V8's heap, which V8 never knows.
+// Moves ids in V8's JSON to the range that begins with `first`, an even number. Ids that are moved
+// are the odd ids greater than `last_kept`, which the service's V8 does not know, and all even ids,
+// which belong to objects outside V8's heap and which V8 never knows.
 class IdMover final : public SnapshotFilter {
  public:
   static constexpr int64_t kKeepNone = -1;
   IdMover(uint32_t first, int64_t last_kept) : first_(first), last_kept_(last_kept) {}
-  // The highest of those moved so far.
+  // The highest id among those moved so far.
   uint32_t highest() const { return highest_; }
 
  private:
@@ -51,7 +51,7 @@ class IdMover final : public SnapshotFilter {
   const uint32_t first_;
   const int64_t last_kept_;
   uint32_t highest_ = 0;
-  uint64_t outside_ = 0;  // objects outside of V8's heap so far
+  uint64_t outside_ = 0;  // objects outside V8's heap so far
   size_t id_field_ = kNone;
 };
 

@@ -1,5 +1,6 @@
-// The exports of stillframe_heap.node: the interface HeapAddon of lib/heap/addon.ts. The only place
-// below lib/ that knows V8; it is compiled for one major version of Node and refuses the others.
+// The exports of stillframe_heap.node: the interface HeapAddon of lib/addon/heap-addon.ts. Of the
+// native code only this addon is compiled against V8: for one major version of Node, and it refuses
+// to load in any other.
 #include <napi.h>
 #include <node.h>
 #include <v8-profiler.h>
@@ -36,10 +37,10 @@
 namespace stillframe {
 namespace {
 
-// What a job in another thread shares with the one that has asked for it.
+// Shared between a job that is started in another thread and the handle that has requested it.
 struct Elsewhere {
   std::mutex mutex;
-  bool wanted = true;  // while the handle is there, and nobody has aborted
+  bool wanted = true;  // as long as the handle exists and nothing has aborted the job
   std::unique_ptr<ForkJob> job;
 };
 
@@ -47,7 +48,7 @@ class JobHandle final : public Napi::ObjectWrap<JobHandle>, public Job {
  public:
   static Napi::Function Define(Napi::Env env) {
     return DefineClass(
-        env, "ForkJobHandle",  // not the name that the class of lib/ has in heap snapshots
+        env, "ForkJobHandle",  // must differ from the class of lib/ in heap snapshots
         {InstanceMethod<&JobHandle::ReadProgress>("progress"),
          InstanceMethod<&JobHandle::Abort>("abort"), InstanceMethod<&JobHandle::Failure>("failure"),
          InstanceMethod<&JobHandle::TakeStream>("takeStream"),
@@ -76,7 +77,7 @@ class JobHandle final : public Napi::ObjectWrap<JobHandle>, public Job {
   void RunCallback(Output* output);
   void Ended(Napi::Env env, Result<ForkOutcome> outcome, JobEnd end = JobEnd::kOther);
 
-  // Null before the job has begun elsewhere, and after its end has been told.
+  // Null before the job has begun in another thread, and after its end has been reported.
   ForkJob* Running() {
     if (!elsewhere_ || job_) return job_.get();
     const std::lock_guard lock(elsewhere_->mutex);
@@ -101,11 +102,11 @@ class JobHandle final : public Napi::ObjectWrap<JobHandle>, public Job {
     into[3] = static_cast<double>(last_progress_.child_bytes);
   }
   void Abort(const Napi::CallbackInfo& info);
-  // The pipe that the copy writes to, which is the caller's from now on; -1 if there is none.
+  // The pipe that the copy writes to; -1 if there is none. The caller owns it from now on.
   Napi::Value TakeStream(const Napi::CallbackInfo& info) {
     return Napi::Number::New(info.Env(), stream_.Release());
   }
-  // What the callback threw, as it was serialized in the copy.
+  // The error that the callback threw, as serialized in the copy.
   Napi::Value Failure(const Napi::CallbackInfo& info) {
     napi_value bytes = nullptr;
     napi_create_buffer_copy(info.Env(), failure_.size(), failure_.data(), nullptr, &bytes);
@@ -121,7 +122,7 @@ class JobHandle final : public Napi::ObjectWrap<JobHandle>, public Job {
     Look();
     return Napi::Number::New(info.Env(), pid_);
   }
-  // 0 while the job has not begun.
+  // 0 until the job has begun.
   Napi::Value FrozenAt(const Napi::CallbackInfo& info) {
     Look();
     return Napi::Number::New(info.Env(), static_cast<double>(frozen_at_ns_) / 1'000'000);
@@ -138,11 +139,11 @@ class JobHandle final : public Napi::ObjectWrap<JobHandle>, public Job {
   }
 
   Environment* environment_ = nullptr;
-  std::unique_ptr<ForkJob> job_;          // null once the end has been told
+  std::unique_ptr<ForkJob> job_;          // null once the end has been reported
   std::shared_ptr<Elsewhere> elsewhere_;  // null for a job of this thread
   ForkProgress last_progress_{};
   FreezeTimes times_;
-  // For a heap snapshot: the range of the ids that the service's V8 does not know, and the last id
+  // For a heap snapshot: the range for ids that the service's V8 does not know, and the last id
   // that it knows.
   uint32_t first_id_ = 0;
   int64_t last_kept_id_ = IdMover::kKeepNone;
@@ -151,7 +152,7 @@ class JobHandle final : public Napi::ObjectWrap<JobHandle>, public Job {
   bool redact_ = false;
   std::optional<SummaryRequest> summary_;
   napi_env raw_env_ = nullptr;
-  napi_value callback_ = nullptr;  // in the copy only, which is made in the call
+  napi_value callback_ = nullptr;  // used only in the copy, which is made during the call
   UniqueFd stream_;
   std::string failure_;
   JobEnd end_ = JobEnd::kOther;
@@ -169,12 +170,12 @@ class NoStream final : public v8::OutputStream {
   }
 };
 
-// An object that shows whether V8 still keeps ids: other users of the profiler may have made it
-// forget them.
+// This object shows whether V8 still keeps ids: other users of the profiler may have made it forget
+// them.
 thread_local v8::Global<v8::Object> known_object;
 
 // Makes the V8 of this thread give an id to each object and keep it from now on, even when the
-// object is moved. It collects garbage and walks over the heap. Returns the last id given.
+// object moves. This collects garbage and walks over the heap. Returns the last id given.
 int64_t KeepIds(v8::Isolate* isolate) {
   const v8::HandleScope scope(isolate);
   v8::HeapProfiler* profiler = isolate->GetHeapProfiler();
@@ -186,7 +187,7 @@ int64_t KeepIds(v8::Isolate* isolate) {
   return profiler->GetHeapStats(&nobody);
 }
 
-// Of the member `summary`, which is undefined for other jobs.
+// Reads the member `summary`, which is undefined for other jobs.
 std::optional<SummaryRequest> ReadSummaryRequest(Reader* plan) {
   if (plan->TypeOf(plan->Get("summary")) != napi_object) return std::nullopt;
   return plan->Group("summary", [](Reader* from) {
@@ -235,10 +236,10 @@ JobHandle::JobHandle(const Napi::CallbackInfo& info) : ObjectWrap(info) {
   if (job_) Remember(*job_);
   on_end_ = Napi::Persistent(info[1].As<Napi::Function>());
   environment_->Start(this, nullptr);
-  Ref();  // until the end has been told, whatever JS still refers to
+  Ref();  // until the end has been reported, even if JS drops all references
 }
 
-// On the thread of the isolate.
+// Called on the thread of the isolate.
 Status JobHandle::Start(v8::Isolate* isolate, ForkPlan plan, std::unique_ptr<ForkJob>* job) {
   plan.in_child = [this, isolate](Output* output, const std::vector<AddressRange>& left_out,
                                   const std::vector<AddressRange>& v8_memory) {
@@ -265,7 +266,8 @@ Status JobHandle::Start(v8::Isolate* isolate, ForkPlan plan, std::unique_ptr<For
   return Success{};
 }
 
-// The job begins when that thread can be interrupted. Whatever becomes of it is told as its end.
+// The job begins when that thread can be interrupted. Any later failure is reported as the end of
+// the job.
 Status JobHandle::StartElsewhere(uint64_t thread, ForkPlan plan) {
   elsewhere_ = std::make_shared<Elsewhere>();
   const bool asked = HeapThreads::RunOn(thread, [this, shared = elsewhere_,
@@ -302,8 +304,8 @@ void JobHandle::RunInChild(v8::Isolate* isolate, Output* output,
 }
 
 void JobHandle::RunCallback(Output* output) {
-  // run(emit, fail): emit takes bytes for the file and says whether they were taken; fail takes
-  // what was thrown.
+  // run(emit, fail): emit takes bytes for the file and returns whether they were accepted; fail
+  // takes the serialized error.
   const auto emit = [](napi_env on, napi_callback_info info) -> napi_value {
     size_t count = 1;
     napi_value bytes = nullptr;
@@ -339,7 +341,7 @@ void JobHandle::RunCallback(Output* output) {
   if (napi_create_function(raw_env_, nullptr, 0, emit, output, &arguments[0]) != napi_ok ||
       napi_create_function(raw_env_, nullptr, 0, fail, output, &arguments[1]) != napi_ok ||
       napi_call_function(raw_env_, receiver, callback_, 2, arguments, nullptr) != napi_ok) {
-    // run() catches everything; anything that still arrives here is a termination.
+    // run() catches everything, so a failure here is a termination.
     sys::ExitGroup(kChildFailed);
   }
 }
@@ -375,7 +377,7 @@ void JobHandle::Ended(Napi::Env env, Result<ForkOutcome> outcome, JobEnd end) {
   Unref();
 }
 
-// Called once, before anything is forked.
+// Called once, before the first fork.
 void ShareProcessState(const Napi::CallbackInfo& info) {
   if (!info[0].IsExternal()) {
     Napi::TypeError::New(info.Env(), "stillframe.node of this version has to be loaded")
@@ -388,7 +390,7 @@ void ShareProcessState(const Napi::CallbackInfo& info) {
   RegionMemory::ShareRanges(state->regions);
 }
 
-// For tests only: a worker that is busy for as long as they want.
+// For tests only: a worker that stays busy until it is released.
 std::unique_ptr<WorkerPark> held_worker;
 
 void HoldWorker(const Napi::CallbackInfo& /*info*/) {
@@ -398,7 +400,7 @@ void HoldWorker(const Napi::CallbackInfo& /*info*/) {
 
 void ReleaseWorker(const Napi::CallbackInfo& /*info*/) { held_worker.reset(); }
 
-// This is V8's own, since Node-API has no ValueSerializer.
+// Uses V8's own API, since Node-API has no ValueSerializer.
 void DefineFunction(Napi::Object exports, const char* name, v8::FunctionCallback function) {
   const v8::Local<v8::Context> context = v8::Isolate::GetCurrent()->GetCurrentContext();
   const v8::Local<v8::Function> defined = v8::Function::New(context, function).ToLocalChecked();
@@ -412,8 +414,7 @@ void DefineFunction(Napi::Object exports, const char* name, v8::FunctionCallback
 }
 
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
-  // This comes before anything of V8 is touched: in another version its objects are laid out
-  // differently.
+  // This has to come before any use of V8: in another version the layout of V8's objects differs.
   const napi_node_version* version = nullptr;
   napi_get_node_version(env, &version);
   if (version == nullptr || version->major != NODE_MAJOR_VERSION) {
@@ -425,7 +426,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   PrepareSummary(std::to_string(version->major) + "." + std::to_string(version->minor) + "." +
                  std::to_string(version->patch));
   WorkerPark::LearnInBackground(PlatformOf(v8::Isolate::GetCurrent()));
-  // Not as a cleanup hook of Node-API, since process.exit() runs none of these.
+  // Not a cleanup hook of Node-API, since process.exit() runs none of those.
   node::AtExit(
       node::GetCurrentEnvironment(v8::Isolate::GetCurrent()->GetCurrentContext()),
       [](void*) {

@@ -8,7 +8,7 @@
 namespace stillframe {
 namespace {
 
-// Reads what V8 exports, and remembers whether all of it was there.
+// Reads V8's exports, and records whether all of them were there.
 class Exports {
  public:
   template <typename Number>
@@ -32,7 +32,7 @@ class Exports {
   bool complete_ = true;
 };
 
-// Of those of these instance types that this V8 has.
+// The numbers of these instance types, as far as this V8 has them.
 std::vector<uint16_t> TypesOf(std::initializer_list<const char*> names) {
   std::vector<uint16_t> types;
   for (const char* name : names) {
@@ -69,14 +69,15 @@ std::optional<HeapLayout> Look() {
       .Read("LastContextType", &layout.last_context)
       .Read("type_JSArrayBuffer__JS_ARRAY_BUFFER_TYPE", &layout.array_buffer)
       .Read("type_FeedbackVector__FEEDBACK_VECTOR_TYPE", &feedback_vector);
-  // Without compressed pointers: 8 bytes, and small integers in the upper half of a word.
+  // Requires a heap without compressed pointers: 8 bytes, with small integers in the upper half of
+  // a word.
   if (!exports.complete() || tagged_size != sizeof(uintptr_t)) return std::nullopt;
-  // V8 sorts its types by name, and does not export these two since version 13.
+  // V8 sorts its types by name, and since version 13 does not export these two.
   layout.filler = feedback_vector + 1;
   layout.free_space = feedback_vector + 2;
   const std::optional<int> free_space = Exports::Find("type_FreeSpace__FREE_SPACE_TYPE");
   if (free_space && *free_space != layout.free_space) return std::nullopt;
-  // Since then it also counts in words.
+  // Since that version the size of free space is in words, too.
   if (!free_space) layout.free_space_unit = sizeof(uintptr_t);
   layout.like_fixed_array =
       TypesOf({"FixedDoubleArray__FIXED_DOUBLE_ARRAY", "WeakFixedArray__WEAK_FIXED_ARRAY",

@@ -7,19 +7,19 @@
 namespace stillframe {
 namespace {
 
-// Bits of the flags, the same in all versions.
+// Bits of the flags. They are the same in all versions.
 constexpr uintptr_t kFromPage = uintptr_t{1} << 3;
 constexpr uintptr_t kToPage = uintptr_t{1} << 4;
-// Pages have at most this much in front of their objects.
+// The most bytes of a page before its objects.
 constexpr uintptr_t kMostHeader = uintptr_t{32} << 10;
-// A place for a header with its fields, and a bound for what is read of it.
+// The words of a header with its fields: so many must be in range, and no more are read.
 constexpr size_t kHeaderWords = 16;
 
 uintptr_t Word(uintptr_t address, size_t number) {
   return reinterpret_cast<const uintptr_t*>(address)[number];
 }
 
-// Whether a page begins there; `heap` is then the address of its heap.
+// True if a page begins at `at`; `heap` is then the address of the page's heap.
 bool ReadHeader(const PageFormat& format, uintptr_t at, uintptr_t limit, HeapPage* page,
                 uintptr_t* heap) {
   uintptr_t fields = at;
@@ -33,7 +33,7 @@ bool ReadHeader(const PageFormat& format, uintptr_t at, uintptr_t limit, HeapPag
   const uintptr_t flags = Word(at, format.flags);
   page->old_copies = (flags & kFromPage) != 0;
   page->young = (flags & kToPage) != 0;
-  // Pages that all heaps share have given up some of their fields.
+  // Pages that all heaps share no longer have all of their fields.
   const bool itself = *heap == 0 || Word(fields, format.self) == at;
   return itself && page->start > at && page->start <= at + kMostHeader &&
          page->start % sizeof(uintptr_t) == 0 && page->end > page->start && page->end <= limit;
@@ -57,7 +57,7 @@ HeapPages HeapPages::Find(const PageFormat& format, const std::vector<AddressRan
       HeapPage page{};
       uintptr_t owner = 0;
       bool is_page = false;
-      // V8 takes away parts of a page that nobody may touch.
+      // V8 removes parts of a page that nothing may access, so a page may extend beyond its range.
       const uintptr_t limit = std::max(range.end, at + kPageSize);
       FaultGuard::Try([&] { is_page = ReadHeader(format, at, limit, &page, &owner); });
       page.of_this_heap = owner >= heap.start && owner < heap.end;

@@ -17,18 +17,19 @@
 namespace stillframe {
 namespace {
 
-// Three quarters of these, of 56 bytes each: 7 MiB. Big services have some ten thousand maps.
+// Slots of 40 bytes each: 5 MiB. Three quarters of them can be used; big services have about ten
+// thousand maps.
 constexpr size_t kMapSlots = size_t{1} << 17;
-// Classes that are told by name; a name has 100 characters at most.
+// The most classes listed by name, and the most characters of a name.
 constexpr size_t kMostClasses = 5'000;
 constexpr size_t kMostCharacters = 100;
-// Strings that are made of others, within one another.
+// The depth to which strings that are composed of other strings are followed.
 constexpr int kDeepestString = 100;
-// V8 keeps its Heap within its Isolate, which has some 64 KiB.
+// V8 keeps its Heap inside its Isolate, which has about 64 KiB.
 constexpr uintptr_t kIsolateBytes = uintptr_t{256} << 10;
-// By how much the walk and V8's own statistics may differ: by memory that is reserved, and by the
-// young generation, whose pages may hold garbage that V8 does not count any longer. They were
-// within 1 % of one another after a collection.
+// The tolerance between the walk and V8's own statistics. They differ by reserved memory, and by
+// the young generation, whose pages may hold garbage that V8 no longer counts. After a collection
+// they agreed within 1 %.
 constexpr uint64_t kAgreementPercent = 10;
 constexpr uint64_t kAgreementBytes = uint64_t{2} << 20;
 
@@ -42,7 +43,7 @@ v8::Local<T> LocalAt(const uintptr_t* slot) {
   return local;
 }
 
-// A slot for an object that is known by its address.
+// A slot for an object whose address is known.
 class Slot {
  public:
   explicit Slot(uintptr_t address) : tagged_(address + 1) {}
@@ -57,7 +58,7 @@ class Slot {
 
 uintptr_t WordAt(uintptr_t address) { return *reinterpret_cast<const uintptr_t*>(address); }
 
-// Of the running Node, not of the one whose headers we were built with.
+// The version of the running Node, not of the headers that this was built with.
 std::string& NodeVersion() {
   static std::string version;
   return version;
@@ -101,7 +102,7 @@ class Summary {
   uint16_t TypeOf(uintptr_t object) const;
   uint32_t LengthOf(uintptr_t string) const;
   std::vector<HeapWalk::Gap> Gaps() const;
-  // The first reason is the one that is told.
+  // Only the first reason is reported.
   void Cut(const std::string& reason) {
     if (reason_.empty()) reason_ = reason;
   }
@@ -110,8 +111,8 @@ class Summary {
   const SummaryRequest& request_;
   JsonWriter json_;
   const HeapLayout* layout_ = nullptr;
-  uint64_t used_bytes_ = 0;   // by V8's own statistics
-  uint64_t young_bytes_ = 0;  // likewise, that the pages of the young generation have
+  uint64_t used_bytes_ = 0;   // from V8's own statistics
+  uint64_t young_bytes_ = 0;  // likewise: the size of the pages of the young generation
   std::string reason_;        // why the summary is not complete
 };
 
@@ -195,7 +196,7 @@ void Summary::Walk(const std::vector<AddressRange>& v8_memory) {
   WriteClasses(maps, walked);
 }
 
-// Where V8 allocates next. What lies there is of the past.
+// The areas where V8 allocates next. Their contents are stale.
 std::vector<HeapWalk::Gap> Summary::Gaps() const {
   std::vector<HeapWalk::Gap> gaps;
   for (const int offset :
@@ -206,7 +207,7 @@ std::vector<HeapWalk::Gap> Summary::Gaps() const {
   return gaps;
 }
 
-// A layout that is not what we take it for would show here.
+// Detects a layout that is not what we expect.
 void Summary::CompareWithStatistics(const WalkResult& walked) {
   const uint64_t seen = walked.objects.bytes;
   const uint64_t apart = kAgreementBytes + used_bytes_ * kAgreementPercent / 100;
@@ -255,7 +256,7 @@ void Summary::WriteBuffers(const WalkResult& walked) {
 
 void Summary::WriteClasses(const MapTable& maps, const WalkResult& walked) {
   ClassHistogram classes(kMostClasses);
-  // The largest first: they get a name whatever happens afterwards.
+  // The largest first, so that they get a name whatever happens afterwards.
   std::vector<const MapCount*> sorted;
   for (const MapCount& map : maps.slots()) {
     if (map.objects.count != 0) sorted.push_back(&map);
@@ -292,7 +293,7 @@ void Summary::WriteEnd() {
   if (!reason_.empty()) json_.Member("reason", reason_);
 }
 
-// As V8's own heap snapshots call it. `constructor` is memory for a name of the program's.
+// The name that V8's own heap snapshots use. `constructor` is storage for a name from the program.
 std::string_view Summary::NameOf(const MapCount& map, std::string_view* type,
                                  std::string* constructor) {
   *type = "string";
@@ -376,9 +377,11 @@ uint32_t Summary::LengthOf(uintptr_t string) const {
   return length;
 }
 
-// The first characters of a string, from `skip` on. V8 itself would first make it flat.
+// Copies the first characters of a string, from `skip` on. V8 itself would first flatten the
+// string.
 void Summary::Collect(uintptr_t string, size_t skip, int depth, Characters* to) const {
-  // Strings are made of the same ones again and again: without this a small one takes for ever.
+  // A string may contain the same strings again and again: without this check even a string that
+  // takes little memory would take forever.
   if (to->length >= to->most) return;
   const uint16_t type = TypeOf(string);
   const auto within = [&](size_t offset) { return WordAt(string + offset) - 1; };

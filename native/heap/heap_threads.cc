@@ -14,7 +14,7 @@ using Work = std::function<void(v8::Isolate*)>;
 struct HeapThread {
   v8::Isolate* isolate = nullptr;
   Environment* environment = nullptr;
-  std::vector<std::shared_ptr<Work>> waiting;  // empty once it has been taken
+  std::vector<std::shared_ptr<Work>> waiting;  // empty once the work has been taken
 };
 
 // Never destroyed: a Worker may end while the process exits.
@@ -27,7 +27,7 @@ Registry& Threads() {
   return *registry;
 }
 
-// What is asked for in two ways is done in one.
+// Both the interrupt and the posted task call this; the first of them runs the work.
 void RunOnce(uint64_t number, const std::shared_ptr<Work>& work) {
   Work taken;
   v8::Isolate* isolate = nullptr;
@@ -73,8 +73,8 @@ void HeapThreads::Add(Napi::Env env, uint64_t number) {
     const std::lock_guard lock(Threads().mutex);
     Threads().threads[number] = {v8::Isolate::GetCurrent(), Environment::Of(env), {}};
   }
-  // It runs before the hook of the environment, which was there first: nothing is posted to one
-  // that has ended.
+  // This hook runs before the hook of the Environment, which was added first: so nothing is posted
+  // to an environment that has ended.
   env.AddCleanupHook([number] { Forget(number); });
 }
 
@@ -85,7 +85,8 @@ bool HeapThreads::RunOn(uint64_t number, std::function<void(v8::Isolate*)> work)
   HeapThread& thread = found->second;
   thread.waiting.push_back(std::make_shared<Work>(std::move(work)));
   const std::shared_ptr<Work>& kept = thread.waiting.back();
-  // V8 deletes the request, but not what it refers to, if the isolate ends first: some bytes.
+  // If the isolate ends first, V8 deletes the request but not the Interrupt, which leaks a few
+  // bytes.
   thread.isolate->RequestInterrupt(OnInterrupt, new Interrupt{number, kept});
   thread.environment->Post([number, kept](Napi::Env) { RunOnce(number, kept); });
   return true;

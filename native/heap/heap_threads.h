@@ -1,4 +1,4 @@
-// The threads of this process whose heaps can be reached from another one: those that have loaded
+// The threads of this process whose heaps other threads can reach: the threads that have loaded
 // this addon, by their numbers in worker_threads.
 #pragma once
 
@@ -13,12 +13,12 @@ namespace stillframe {
 
 class HeapThreads {
  public:
-  // On the thread itself; it is forgotten when its environment ends.
+  // Called on the thread itself. The thread is removed when its environment ends.
   static void Add(Napi::Env env, uint64_t number);
 
-  // Runs `work` once on that thread, wherever it stands: in JavaScript, also in a loop that never
-  // ends, or in its event loop. It gets null, on whatever thread, if the thread ends before. False:
-  // there is no such thread here.
+  // Runs `work` once on that thread, whatever it is doing: while it runs JavaScript, even in an
+  // endless loop, or from its event loop. If the thread ends first, `work` gets null, on any
+  // thread. Returns false if there is no such thread.
   static bool RunOn(uint64_t number, std::function<void(v8::Isolate*)> work);
 };
 

@@ -11,10 +11,10 @@ namespace {
 constexpr size_t kWord = sizeof(uintptr_t);
 constexpr uintptr_t kTagMask = 3;
 constexpr uintptr_t kObjectTag = 1;
-// Of the field that has the length of a PropertyArray, and a hash code above it.
+// The bits that hold the length of a PropertyArray; a hash code is above them.
 constexpr uint64_t kPropertiesLengthMask = 0x3FF;
 constexpr int kSmallIntegerShift = 32;
-constexpr size_t kMapBytes = 64;  // that are read of a map, at most
+constexpr size_t kMapBytes = 64;  // the most that is read of a map
 
 template <typename T>
 T Load(uintptr_t address) {
@@ -23,7 +23,7 @@ T Load(uintptr_t address) {
   return value;
 }
 
-// 8 bytes are not too few for anything in the heap.
+// An alignment of 8 bytes is enough for everything in the heap.
 constexpr uint64_t RoundUp(uint64_t bytes) { return (bytes + kWord - 1) & ~(kWord - 1); }
 
 }  // namespace
@@ -70,7 +70,8 @@ void HeapWalk::WalkPage(const HeapPage& page) {
       Count(map, at, size);
       at += size;
     } else if (page.young) {
-      // Objects follow one another there. Behind the last one is what has been moved away.
+      // Objects on such a page follow one another without gaps. What comes after the last one has
+      // been moved away.
       result_.skipped_bytes += page.end - at;
       return;
     } else {

@@ -11,8 +11,8 @@
 #include "heap/redactor.h"
 
 namespace v8 {
-// From v8-wasm-trap-handler-posix.h, which Node exports but does not ship. Weak: without it a
-// WebAssembly program that leaves its memory ends the copy instead of throwing.
+// From v8-wasm-trap-handler-posix.h, which Node exports but does not ship. Weak: without it, a
+// WebAssembly program that accesses memory out of bounds ends the copy instead of throwing.
 __attribute__((weak)) bool TryHandleWebAssemblyTrapPosix(int signal, siginfo_t* info,
                                                          void* context);
 }  // namespace v8
@@ -20,7 +20,7 @@ __attribute__((weak)) bool TryHandleWebAssemblyTrapPosix(int signal, siginfo_t* 
 namespace stillframe {
 namespace {
 
-// V8 walks the heap in steps, and says how far it has come.
+// V8 walks the heap in steps, and reports its progress here.
 class WalkProgress final : public v8::ActivityControl {
  public:
   explicit WalkProgress(const HeapControl& control) : control_(control) {}
@@ -55,7 +55,7 @@ class WriteToOutput final : public v8::OutputStream {
   Redactor redactor_;
 };
 
-// The copy's handler. Node's own handlers would write reports and messages of the host.
+// For the copy's handlers. Node's own handlers would write reports and messages of the host.
 HeapCounters* counters_of_child = nullptr;
 
 void EndAtHeapLimit(const char* /*location*/, const v8::OOMDetails& /*details*/) {
@@ -71,8 +71,8 @@ bool IsLeftOut(uintptr_t address) {
       [&](const AddressRange& range) { return range.start <= address && address < range.end; });
 }
 
-// Tells three kinds of fault apart: one of WebAssembly's own, which V8 turns into an error; the use
-// of memory that the copy does without; and a defect, of which the copy dies.
+// Distinguishes three kinds of faults: a fault of WebAssembly, which V8 turns into an error; an
+// access to memory that is left out of the copy; and a defect, which ends the copy.
 void OnFault(int signal, siginfo_t* info, void* context) {
   if (v8::TryHandleWebAssemblyTrapPosix != nullptr &&
       v8::TryHandleWebAssemblyTrapPosix(signal, info, context)) {
@@ -94,8 +94,8 @@ void HandleFaults() {
   sigaction(SIGSEGV, &action, nullptr);
 }
 
-// The service's limit protects the service. The copy has memoryLimit, and needs room for what it
-// makes.
+// The limit of the service protects the service. The copy has memoryLimit instead, and needs room
+// for the data that it creates.
 size_t RaiseHeapLimit(void* /*data*/, size_t current, size_t /*initial*/) { return current * 2; }
 
 }  // namespace
@@ -112,7 +112,7 @@ void BeginInCopy(v8::Isolate* isolate, const HeapControl& control,
 void WriteHeapSnapshot(v8::Isolate* isolate, Output* output, IdMover mover, bool redact) {
   WalkProgress progress(output->control());
   WriteToOutput stream(output, std::move(mover), redact);
-  // The counting of objects must leave nothing in the file.
+  // The tracking of objects must leave nothing in the file.
   isolate->GetHeapProfiler()->StopTrackingHeapObjects();
   const v8::HeapSnapshot* snapshot = isolate->GetHeapProfiler()->TakeHeapSnapshot(&progress);
   if (snapshot == nullptr) sys::ExitGroup(kChildFailed);

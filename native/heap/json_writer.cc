@@ -85,17 +85,18 @@ void JsonWriter::Close(char bracket) {
 }
 
 void JsonWriter::Separate() {
-  // One element a line would be long, and one line for all is too long for most editors.
+  // With a line for each element the file is long, but a single line is too long for most editors.
   if (needs_comma_) sink_(",\n");
   needs_comma_ = true;
 }
 
 void JsonWriter::Quote(std::string_view utf8) {
   sink_("\"");
-  size_t plain = 0;  // from here on nothing needs to be escaped
+  size_t plain = 0;  // nothing from here on needs to be escaped
   for (size_t i = 0; i < utf8.size(); i++) {
     const auto byte = static_cast<unsigned char>(utf8[i]);
-    // U+0080 to U+009F, which terminals obey, begin with this byte, as does a part of Latin-1.
+    // U+0080 to U+009F, which terminals obey, begin with the byte 0xC2 in UTF-8, as does a part of
+    // Latin-1.
     const bool control =
         byte < 0x20 || byte == 0x7F ||
         (byte == 0xC2 && i + 1 < utf8.size() && static_cast<unsigned char>(utf8[i + 1]) < 0xA0);

@@ -1,4 +1,4 @@
-// JSON as a forked copy writes it: piece by piece to a sink, without a tree of what is written.
+// Writes JSON in a forked copy: piece by piece to a sink, without building a tree in memory.
 //
 //   JsonWriter json(sink);
 //   json.BeginObject();
@@ -25,12 +25,13 @@ class JsonWriter {
   void BeginArray() { Open('['); }
   void EndArray() { Close(']'); }
   void Key(std::string_view key);
-  // UTF-8. What JSON, a terminal or a page would take for something else is escaped.
+  // The string is UTF-8. Characters that have a special meaning in JSON or to a terminal are
+  // escaped.
   void String(std::string_view utf8);
   void Unsigned(uint64_t value);
   void Bool(bool value);
 
-  // Key and value in one.
+  // A key and its value in one call.
   void Member(std::string_view key, std::string_view value) { Key(key), String(value); }
   void Member(std::string_view key, uint64_t value) { Key(key), Unsigned(value); }
 
@@ -44,8 +45,8 @@ class JsonWriter {
   bool needs_comma_ = false;
 };
 
-// Characters of V8's strings as UTF-8. A half of a surrogate pair without the other half becomes
-// U+FFFD, since JSON in UTF-8 cannot have it.
+// Appends characters of V8's strings as UTF-8. An unpaired surrogate becomes U+FFFD, since JSON in
+// UTF-8 cannot represent it.
 void AppendUtf8(const uint8_t* latin1, size_t length, std::string* to);
 void AppendUtf8(const uint16_t* utf16, size_t length, std::string* to);
 

@@ -1,4 +1,4 @@
-// The K largest of what is offered, in an array of K.
+// The K largest of the items offered, in an array of K.
 #pragma once
 
 #include <algorithm>
@@ -11,7 +11,7 @@ namespace stillframe {
 struct Sized {
   uint64_t bytes = 0;
   uintptr_t address = 0;
-  uintptr_t identity = 0;  // what has the same one, other than 0, is the same thing
+  uintptr_t identity = 0;  // items with the same identity, other than 0, are the same item
 };
 
 template <size_t K>
@@ -32,7 +32,7 @@ class Largest {
 
   const Sized* begin() const { return items_.data(); }
   const Sized* end() const { return items_.data() + size_; }
-  // What is not larger than this is not taken.
+  // Items that are not larger than this are rejected.
   uint64_t least() const { return size_ < K ? 0 : items_[K - 1].bytes; }
 
  private:

@@ -9,11 +9,11 @@
 namespace stillframe {
 namespace {
 
-// Longer than identifiers and most paths are, and shorter than a key or a certificate.
+// Longer than identifiers and most paths, and shorter than a key or a certificate.
 constexpr size_t kLongestName = 256;
 
 constexpr std::string_view kSymbol = "<symbol ";
-// The symbols of the language itself, which are the same in each service.
+// The symbols of the language itself, which are the same in every service.
 constexpr std::string_view kWellKnown[] = {
     "Symbol.asyncDispose",
     "Symbol.asyncIterator",
@@ -32,7 +32,7 @@ constexpr std::string_view kWellKnown[] = {
     "Symbol.unscopables",
 };
 
-// Keys and values are names of nodes, and may be any text.
+// The key and the value are names of nodes, and may be any text.
 void AppendPair(std::string_view name, std::string* out) {
   const std::optional<PairName> pair = PairName::Parse(name);
   if (!pair) {
@@ -49,8 +49,8 @@ void AppendPair(std::string_view name, std::string* out) {
   *out += name.substr(copied);
 }
 
-// Symbols are told from names by this form alone. A property that has a name of the form is masked
-// as well.
+// Only this form distinguishes symbols from names. A property whose name has this form is masked as
+// well.
 void AppendSymbol(std::string_view name, std::string* out) {
   std::string_view description = name.substr(kSymbol.size());
   const bool is_closed = description.ends_with('>');
@@ -76,7 +76,7 @@ size_t SchemeOf(std::string_view name) {
   return length >= 2 && length < name.size() && name[length] == ':' ? length + 1 : 0;
 }
 
-// A URL or path without query, fragment, user and password; of a data: URL only the scheme.
+// Appends a URL or path without query, fragment, user and password; of a data: URL only the scheme.
 void AppendPlace(std::string_view name, std::string* out) {
   size_t shown = SchemeOf(name);
   *out += name.substr(0, shown);
@@ -105,7 +105,7 @@ void AppendMasked(std::string_view escaped, std::string* out) {
   for (size_t i = 0; i < escaped.size(); i++) {
     const auto byte = static_cast<unsigned char>(escaped[i]);
     if (byte == '\\') i += i + 1 < escaped.size() && escaped[i + 1] == 'u' ? 5 : 1;
-    if ((byte & 0xC0) == 0x80) continue;  // goes on a character
+    if ((byte & 0xC0) == 0x80) continue;  // continues a character
     *out += byte >= 0xF0 ? "**" : "*";
   }
 }

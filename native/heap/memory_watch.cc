@@ -24,26 +24,30 @@
 namespace stillframe {
 namespace {
 
-// At the limit the service stands still anyway, and there may be no second chance.
+// The wait for V8's workers at the heap limit: the service is stopped there anyway, and there may
+// be no second chance.
 constexpr std::chrono::milliseconds kLastChance{2000};
-// Between attempts to find V8's threads at rest, and for how long they go on.
+// The interval between attempts to find V8's threads at rest, and the time until the last attempt.
 constexpr int64_t kRestIntervalMs = 50;
 constexpr int64_t kRestPatienceNs = 30'000'000'000;
-// Once V8 has been given more room, the heap has to shrink to so much of what was the limit before
-// that limit is restored.
+// After V8 has been given more room, its former limit is restored only when the heap has shrunk to
+// this share of it.
 constexpr double kRestoreShare = 0.8;
-// That the service keeps of what is left when the copy takes all it may.
+// The memory that stays with the service if the copy takes everything that it may: a share of what
+// is left (1 / kReserveShare), but at least kLeastReserve.
 constexpr uint64_t kLeastReserve = uint64_t{32} << 20;
 constexpr uint64_t kReserveShare = 8;
 
-// That V8 gets once at its limit, beside what it may want to move there of the young generation.
+// The room that V8 gets once at its limit, in addition to what it may want to move there from the
+// young generation.
 constexpr size_t kRoom = size_t{8} << 20;
 
-// V8 asks for a new limit when the old generation has grown beyond its limit. Its memory is a little
-// more than what V8 counts.
+// In a Worker the copy is made when the old generation has this share of its limit. V8 asks for a
+// new limit when the old generation has grown beyond it; the memory measured here is slightly more
+// than what V8 counts.
 constexpr double kNearLimitShare = 0.97;
 
-// For one file: so many in a row have hardly ever to wait for a lock.
+// The most copies for one file. So many in a row almost never have to wait for a lock.
 constexpr int kMostCopies = 4;
 
 constexpr char kSnapshotEnding[] = ".heapsnapshot";
@@ -51,7 +55,8 @@ constexpr char kSummaryEnding[] = ".heapsummary.json";
 
 constexpr double kMiB = 1 << 20;
 
-// Not through stdio or Node: whoever holds their locks may be the one that we have interrupted.
+// Writes to stderr, but not through stdio or Node: the thread that we have interrupted may hold
+// their locks.
 void Say(const char* format, auto... values) {
   char line[1024];
   const int length = snprintf(line, sizeof line - 1, format, values...);
@@ -62,14 +67,14 @@ void Say(const char* format, auto... values) {
   sys::Write(STDERR_FILENO, line, used + 1);
 }
 
-// As in 2026-11-29T08-56-14.123Z: without what some filesystems do not take.
+// For example 2026-11-29T08-56-14.123Z: without the colons, which some filesystems refuse.
 std::string TimeForName(int64_t wall_ns) {
   std::string time = UtcTime(wall_ns);
   std::replace(time.begin(), time.end(), ':', '-');
   return time;
 }
 
-// Of a heap snapshot's path.
+// The path of the summary that goes with the heap snapshot at `path`.
 std::string SummaryBeside(const std::string& path) {
   return path.substr(0, path.size() - (sizeof kSnapshotEnding - 1)) + kSummaryEnding;
 }
@@ -86,7 +91,7 @@ struct Generations {
   size_t old = 0;
 };
 
-// What V8 has of memory for each.
+// The memory that V8 has for each generation, in bytes.
 Generations GenerationsOf(v8::Isolate* isolate) {
   Generations bytes;
   for (size_t i = 0; i < isolate->NumberOfHeapSpaces(); i++) {
@@ -168,36 +173,37 @@ struct MemoryWatch::State : std::enable_shared_from_this<State> {
 
   const WatchPlan plan;
 
-  // Of the JS thread.
+  // Written only on the JS thread.
   std::unique_ptr<ForkJob> job;
   bool armed = false;
-  uint64_t usual_limit = 0;  // V8's, before we gave it more
+  uint64_t usual_limit = 0;  // V8's limit before we raised it
   int64_t no_earlier_ns = 0;
   bool watching = true;
 
-  std::mutex mutex;  // of on_event
-  OnEvent on_event;  // empty once nobody listens
+  std::mutex mutex;  // guards on_event
+  OnEvent on_event;  // empty when there is no listener any more
   std::atomic<bool> job_running{false};
   std::atomic<int> copies_made{0};  // for one file
-  // A trigger whose capture is to be made, and until when it is tried. Any thread's.
+  // The trigger whose capture is pending, or -1, and the time until which it is attempted. Accessed
+  // on any thread.
   std::atomic<int> pending{-1};
   std::atomic<int64_t> give_up_at_ns{0};
   UniqueFd wake;  // eventfd: the thread has to end
   Thread thread;  // last
 
-  // On stderr, and to whoever listens.
+  // Reports the event on stderr and to the listener, if there is one.
   void Tell(WatchEvent event) {
     SayOf(event);
     const std::lock_guard lock(mutex);
     if (on_event) on_event(std::move(event));
   }
 
-  // Nothing but the heap limit counts for a while.
+  // Ignores every trigger except the heap limit for the cool-down period.
   void PutOff() { no_earlier_ns = MonotonicNanoseconds() + plan.cool_down_ms * 1'000'000; }
 
-  // In a Worker V8's question is Node's, whose callback ends the Worker and gives 16 MiB more. Had
-  // we given more before, the heap would be beyond that by then, and V8 would end the whole process.
-  // So there the copy is made just before V8 asks.
+  // In a Worker, V8 asks Node, whose callback ends the Worker and grants 16 MiB more. If we had
+  // raised the limit before, the heap would be beyond that by then, and V8 would end the whole
+  // process. So in a Worker the copy is made just before V8 asks.
   bool asks_v8() const { return plan.old_generation_limit == 0; }
   void Arm() {
     if (asks_v8()) plan.isolate->AddNearHeapLimitCallback(OnNearHeapLimit, this);
@@ -219,7 +225,7 @@ struct MemoryWatch::State : std::enable_shared_from_this<State> {
   void Ask(Trigger trigger);
   void RequestInterrupt();
   void TryPending();
-  // False: V8's threads were not at rest, and it may be tried again.
+  // Returns false if V8's threads were not at rest, and another attempt may be made.
   bool Capture(Trigger trigger, std::chrono::milliseconds patience);
   ForkPlan PlanOf(const WatchEvent& event) const;
   void SetWork(const WatchEvent& event, uint32_t first_id, ForkPlan* fork) const;
@@ -229,11 +235,12 @@ struct MemoryWatch::State : std::enable_shared_from_this<State> {
 
 size_t MemoryWatch::State::OnNearHeapLimit(void* data, size_t current, size_t /*initial*/) {
   auto* self = static_cast<State*>(data);
-  // V8 asks only the last who has added a callback: the next time it is to ask whoever was there
-  // before us (Node's own, which ends a Worker), or to do what it does without any.
+  // V8 asks only the callback that was added last. The next time it is to ask the one that was
+  // there before ours (Node's own, which ends a Worker), or to do what it does without any.
   self->Disarm(0);
   self->Capture(Trigger::kNearHeapLimit, kLastChance);
-  // The heap may be beyond the limit already, and V8 ends the process if it is beyond the new one too.
+  // The heap may be beyond the limit already, and V8 ends the process if it is beyond the new
+  // limit, too.
   const Generations bytes = GenerationsOf(self->plan.isolate);
   return std::max(current, bytes.old) + kRoom + bytes.young;
 }
@@ -262,8 +269,8 @@ void MemoryWatch::State::OnCollected(v8::Isolate* isolate, v8::GCType /*type*/,
   self->TryPending();
 }
 
-// Where the heap has shrunk, V8 gets back the limit that it had; where it has not, the few MiB more
-// that we have given are the limit from now on.
+// If the heap has shrunk, V8 gets its former limit back; otherwise the few MiB that we have added
+// stay part of the limit.
 void MemoryWatch::State::Rearm(uint64_t used) {
   if (armed || !plan.triggers.near_heap_limit || job_running) return;
   if (MonotonicNanoseconds() < no_earlier_ns) return;
@@ -281,7 +288,8 @@ void MemoryWatch::State::Ask(Trigger trigger) {
   give_up_at_ns = MonotonicNanoseconds() + kRestPatienceNs;
 }
 
-// An interrupt reaches a thread that runs JavaScript; one that waits in its event loop is woken.
+// An interrupt reaches a thread that runs JavaScript; a thread that waits in its event loop is
+// woken up.
 void MemoryWatch::State::RequestInterrupt() {
   auto* kept = new std::shared_ptr<State>(shared_from_this());
   plan.isolate->RequestInterrupt(OnInterrupt, kept);
@@ -313,7 +321,7 @@ void MemoryWatch::State::TryPending() {
 
 bool MemoryWatch::State::Capture(Trigger trigger, std::chrono::milliseconds patience) {
   if (job_running) return true;
-  job.reset();  // the one before has ended
+  job.reset();  // the previous job has ended
   const int64_t started_ns = MonotonicNanoseconds();
   WatchEvent event;
   event.trigger = trigger;
@@ -397,17 +405,17 @@ void MemoryWatch::State::SetWork(const WatchEvent& event, uint32_t first_id, For
   if (plan.summarize) fork->after_publishing = [path = summary.path] { unlink(path.c_str()); };
 }
 
-// A lock was held at that instant, which is nobody's fault and soon over: another copy is made while
-// the service may still live. A garbage collection is the next chance, if no interrupt comes first.
+// A lock was held at that instant, which is no defect and soon over: another copy is made while the
+// service may still be alive. If no interrupt comes first, the next garbage collection makes it.
 void MemoryWatch::State::AskAgain(Trigger trigger) {
   Say("stillframe: %s: the copy had to wait for a lock of another thread; another one is made",
       TriggerName(trigger));
   give_up_at_ns = MonotonicNanoseconds() + kRestPatienceNs;
-  // First, since whoever finds it pending must not find the job running.
+  // Must come first: a thread that finds the trigger pending must not find the job running.
   job_running = false;
-  int none = -1;  // or else another trigger is pending, and makes the copy
+  int none = -1;  // if another trigger is pending, that one makes the copy
   pending.compare_exchange_strong(none, static_cast<int>(trigger));
-  // As long as somebody listens there is an isolate.
+  // As long as there is a listener, there is an isolate.
   const std::lock_guard lock(mutex);
   if (on_event) RequestInterrupt();
 }
@@ -492,10 +500,11 @@ MemoryWatch::~MemoryWatch() {
   const uint64_t one = 1;
   if (state_->wake.valid()) sys::Write(state_->wake.get(), &one, sizeof one);
   state_->thread.Join();
-  // The copy goes on, and so does its supervisor, which never ends with the thread that asked for
-  // it. What both need stays for ever: a few kilobytes for each capture that is under way now.
+  // The copy continues, and so does its supervisor, which never ends with the thread that asked for
+  // it. The memory that both need is never freed: a few kilobytes for each capture that is running
+  // now.
   if (state_->job_running) (void)state_->job.release();
-  state_->job.reset();  // it refers back to the state
+  state_->job.reset();  // the job refers back to the state
 }
 
 }  // namespace stillframe

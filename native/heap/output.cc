@@ -22,7 +22,7 @@ bool Output::Append(const void* bytes, size_t length) {
   return !failed_;
 }
 
-// The end is not a whole block: where direct mode refuses it, WriteSome leaves that mode.
+// The end is not a whole block: if direct mode refuses it, WriteSome leaves that mode.
 bool Output::Finish() { return Flush(); }
 
 void Output::ForgetWhatWasWritten() const {

@@ -1,5 +1,5 @@
-// What a forked copy writes to its file: buffered, counted, and with the first error kept in the
-// control block.
+// The output of a forked copy to its file or pipe: buffered and counted. The first error is kept in
+// the control block.
 #pragma once
 
 #include <cstddef>
@@ -12,21 +12,21 @@ namespace stillframe {
 
 class Output {
  public:
-  // A pipe takes bytes in one order only; a file may be in direct mode.
+  // A pipe takes bytes only in order. A file may be in direct mode.
   enum class Target : uint8_t { kFile, kPipe };
 
   Output(const HeapControl& control, const HardeningPlan& hardening, Target target)
       : Output(control, hardening, hardening.target_fd, target) {}
 
-  // False after an error, now or earlier. Ends the process if the parent is gone or wants it to
-  // end.
+  // Returns false after an error, in this call or an earlier one. Ends the process if the parent is
+  // gone or has asked for an abort.
   bool Append(const void* bytes, size_t length);
-  // Writes what is left in the buffer.
+  // Writes the rest of the buffer.
   bool Finish();
   const HeapControl& control() const { return control_; }
 
-  // For another file, before anything is written to this one: they share the buffer and the
-  // counters. Afterwards the second has to be called.
+  // An Output for another file, to be used before anything is written to this one: both share the
+  // buffer and the counters. After its use, ForgetWhatWasWritten() has to be called.
   Output To(int fd) const { return {control_, hardening_, fd, Target::kFile}; }
   void ForgetWhatWasWritten() const;
 

@@ -17,7 +17,7 @@ bool IsNumber(std::string_view text) {
          std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
 }
 
-// Splits at `separator`, which occurs once. False if it does not.
+// Splits at `separator`, which must occur exactly once. False if it does not.
 bool Split(std::string_view text, std::string_view separator, std::string_view* before,
            std::string_view* after) {
   const size_t at = text.find(separator);
@@ -27,7 +27,7 @@ bool Split(std::string_view text, std::string_view separator, std::string_view* 
   return true;
 }
 
-// "NAME @12"; there may be others in NAME.
+// Splits "NAME @12"; NAME may contain further occurrences of " @".
 bool SplitNode(std::string_view node, std::string_view* name, std::string_view* id) {
   const size_t at = node.rfind(kId);
   if (at == node.npos) return false;

@@ -1,9 +1,9 @@
-// The names of references that keep the values of WeakMaps alive, which V8 makes of other names:
+// Names of the references that keep the values of WeakMaps alive. V8 builds them from other names:
 //
 //   12 / part of key (KEY @34) -> value (VALUE @56) pair in WeakMap (table @78)
 //
-// KEY and VALUE are the names of nodes of any type, strings too, and the numbers behind @ the ids of
-// nodes. DevTools knows such references by this form, and finds the table by its id.
+// KEY and VALUE are names of nodes of any type, including strings; the numbers after @ are ids of
+// nodes. DevTools recognizes these references by this form, and finds the table by its id.
 #pragma once
 
 #include <optional>
@@ -19,9 +19,10 @@ struct PairName {
   std::string_view value_id;
   std::string_view table_id;
 
-  // Whether V8 may have made the name in this way.
+  // True if V8 may have built the name in this way.
   static bool IsIn(std::string_view name);
-  // Nothing if it is not of this form alone: a KEY or VALUE can look like the rest of it.
+  // Returns nothing if the name can be split in more than one way or not at all: a KEY or VALUE can
+  // look like the rest of the name.
   static std::optional<PairName> Parse(std::string_view name);
 };
 

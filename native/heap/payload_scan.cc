@@ -8,7 +8,7 @@ namespace {
 
 constexpr char kUnknown[] = "is written by V8 in a form that readValues() does not know";
 
-// Reads forwards. Beyond the end there is nothing, and ok() is false from then on.
+// Reads forwards. Beyond the end it returns zeros, and ok() is false from then on.
 class Cursor {
  public:
   Cursor(const uint8_t* bytes, size_t length) : at_(bytes), end_(bytes + length) {}
@@ -41,11 +41,11 @@ class Cursor {
   bool ok_ = true;
 };
 
-// A container that is open.
+// A container that has not been closed yet.
 struct Open {
   uint8_t kind;  // its tag
   uint32_t id;
-  bool cause_is_due = false;  // of an error: the next is a value, not a tag of the error's own
+  bool cause_is_due = false;  // in an error: a value comes next, not a tag of the error itself
 };
 
 class Scan {
@@ -119,7 +119,7 @@ class Scan {
       case 'R':
         next_id_++;
         String();
-        cursor_.Varint();  // its flags
+        cursor_.Varint();  // the flags
         return;
       case 'B':
       case '~':
@@ -129,7 +129,7 @@ class Scan {
         return View();
       case 'a':
       case 'A':
-        cursor_.Varint();  // its length
+        cursor_.Varint();  // the length
         return Begin(tag);
       case 'o':
       case ';':
@@ -156,7 +156,7 @@ class Scan {
     shape_.depth = std::max(shape_.depth, static_cast<uint32_t>(open_.size()));
   }
 
-  // With so many numbers after the tag.
+  // Closes a container; `numbers` numbers follow the tag.
   void End(uint8_t tag, int numbers) {
     if (open_.empty() || open_.back().kind != tag) {
       shape_.problem = kUnknown;
@@ -192,7 +192,7 @@ class Scan {
   void ArrayBuffer(uint8_t tag) {
     next_id_++;
     const uint64_t length = cursor_.Varint();
-    if (tag == '~') cursor_.Varint();  // the length that it may grow to
+    if (tag == '~') cursor_.Varint();  // the maximum length
     cursor_.Skip(length);
   }
 
@@ -215,7 +215,7 @@ class Scan {
       case 'F':
       case 'S':
       case 'T':
-      case 'U':  // whose kind it is of
+      case 'U':  // the kinds of errors
         return;
       case 'm':
       case 's':

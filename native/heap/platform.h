@@ -1,4 +1,4 @@
-// V8's platform, whose worker threads every fork has to hold still.
+// V8's platform, whose worker threads have to be parked for every fork.
 #pragma once
 
 #include <node.h>

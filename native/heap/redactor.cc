@@ -7,19 +7,19 @@
 namespace stillframe {
 namespace {
 
-// These nodes are named by V8 itself. Its words stand at the begin of the table, so that nothing
-// that it may put in their place one day comes through.
+// The nodes that V8 names itself. Our copies of its words are at the beginning of the table, so
+// that anything that a later V8 may put in their place does not get through.
 constexpr std::string_view kOwnWords[] = {
     "(concatenated string)", "(sliced string)", "symbol", "heap number", "bigint",
 };
 constexpr uint64_t kFirstString = std::size(kOwnWords);
 
-// A number that no V8 gives to a string, and for which no bits are kept.
+// The numbers of strings are always lower. No bits are kept for numbers from here on.
 constexpr uint64_t kMostStrings = uint64_t{1} << 31;
 
 }  // namespace
 
-// Types that V8 adds one day are taken for content.
+// Types that a later V8 may add count as content.
 Redactor::Rule Redactor::RuleOf(Records kind, std::string_view type) {
   static constexpr Rule kNodes[] = {
       {"hidden", Use::kName},
@@ -57,7 +57,7 @@ bool Redactor::OnBegin(Records kind, const Layout& layout) {
   type_field_ = layout.IndexOf("type");
   name_field_ = layout.IndexOf(kind == Records::kEdges ? "name_or_index" : "name");
   if (kind == Records::kTraceFunctions) {
-    // No types are told of these. They have names only.
+    // "meta" gives no types for these. They have names only.
     for (const size_t field : {name_field_, layout.IndexOf("script_name")}) {
       if (field != kNone) string_fields_.push_back(field);
     }
@@ -102,7 +102,7 @@ void Redactor::OnString(bool in_table, std::string_view escaped, std::string* ou
     *out += '"';
   };
   if (!in_table) {
-    // Of a part that nobody has heard of yet.
+    // A string in a part of the file that is not known yet.
     quoted([&] { AppendMasked(escaped, out); });
     return;
   }

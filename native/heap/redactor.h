@@ -1,9 +1,9 @@
-// Heap snapshots without the contents of strings.
+// Removes the contents of strings from heap snapshots.
 //
 // V8 has one table of strings, which comes last: the text "password" is the name of a property in
-// one place and the content of a string in another. So there are two of each string in the file,
-// what is left of it as content and what is left of it as a name, and nodes and edges are told by
-// their types which of the two they mean, before the table has been seen.
+// one place and the content of a string in another. So the file gets each string twice, once
+// redacted as content and once redacted as a name. The type of a node or an edge decides which of
+// the two it refers to, before the table has been seen.
 #pragma once
 
 #include <cstddef>
@@ -18,7 +18,7 @@ namespace stillframe {
 
 class Redactor final : public SnapshotFilter {
  private:
-  // What a node or an edge has where its name is.
+  // The meaning of the name field of a node or an edge.
   enum class Use : uint8_t { kContent, kName, kIndex, kOwnWord };
   struct Rule {
     std::string_view type;
@@ -32,7 +32,7 @@ class Redactor final : public SnapshotFilter {
   void OnString(bool in_table, std::string_view escaped, std::string* out) override;
   uint64_t IndexFor(uint64_t string, Use use);
 
-  // Of the records that are being read.
+  // For the records that are being read.
   std::vector<Rule> rules_;  // by type
   size_t type_field_ = kNone;
   size_t name_field_ = kNone;
@@ -40,7 +40,7 @@ class Redactor final : public SnapshotFilter {
   // By string: what it is used as.
   std::vector<bool> contents_;
   std::vector<bool> names_;
-  size_t strings_ = 0;  // of the table, so far
+  size_t strings_ = 0;  // of the table so far
 };
 
 }  // namespace stillframe

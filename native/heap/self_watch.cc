@@ -19,10 +19,11 @@
 namespace stillframe {
 namespace {
 
-// Rare enough to cost nothing, often enough that another copy is made at almost the same moment.
+// Rare enough to cost nothing, and often enough that another copy is made at almost the same
+// moment.
 constexpr suseconds_t kLookUs = 100'000;
 
-// All of it is set before the first signal, and from then on the handler's.
+// Set before the first signal; afterwards used only by the handler.
 struct {
   const HeapControl* control = nullptr;
   SelfLimits limits;
@@ -37,7 +38,7 @@ struct {
   sys::ExitGroup(self.status);
 }
 
-// Bytes of memory that no file backs; 0 if they cannot be read. Allocates nothing.
+// Bytes of memory that no file backs; 0 if that cannot be read. Allocates nothing.
 uint64_t AnonymousBytes() {
   const int fd = sys::Open(AT_FDCWD, "/proc/self/statm", O_RDONLY | O_CLOEXEC, 0);
   if (fd < 0) return 0;
@@ -51,10 +52,10 @@ uint64_t AnonymousBytes() {
 struct SystemCall {
   uint64_t number;
   uint64_t operation;  // second argument
-  uint64_t timeout;    // fourth
+  uint64_t timeout;    // fourth argument
 };
 
-// A futex that other processes share may still be woken; those of locks are private.
+// A futex shared with other processes may still be woken. The futexes of locks are private.
 bool IsEndlessWait(const SystemCall& call) {
   const auto command = call.operation & FUTEX_CMD_MASK;
   const bool waits = command == FUTEX_WAIT || command == FUTEX_WAIT_BITSET;
@@ -62,8 +63,8 @@ bool IsEndlessWait(const SystemCall& call) {
          call.timeout == 0;
 }
 
-// Whether an endless wait goes on when the handler returns. A wait that is begun again has been put
-// back to the instruction that makes the system call, with its number and arguments.
+// True if an endless wait continues when the handler returns. For a wait that restarts, the kernel
+// has set the registers back to the instruction of the system call, with its number and arguments.
 bool EndlessWaitRestarted(const ucontext_t* context, SystemCall* call) {
 #if defined(__x86_64__)
   const greg_t* registers = context->uc_mcontext.gregs;
@@ -79,8 +80,8 @@ bool EndlessWaitRestarted(const ucontext_t* context, SystemCall* call) {
 #else
 #error "how is a system call begun again here?"
 #endif
-  // Code that V8 has made may not be readable in a handler (protection keys): only what looks like
-  // a wait is examined.
+  // Code that V8 has generated may not be readable in a handler (protection keys), so the
+  // instruction is read only if the registers look like a wait.
   return IsEndlessWait(*call) && memcmp(next, instruction, sizeof instruction) == 0;
 }
 
@@ -117,7 +118,7 @@ void WatchOverSelf(const HeapControl& control, const SelfLimits& limits, int sta
   action.sa_flags = SA_SIGINFO | SA_RESTART;
   sigfillset(&action.sa_mask);
   sigaction(SIGALRM, &action, nullptr);
-  // Signals from outside are blocked in the copy.
+  // The copy blocks signals from outside.
   const uint64_t alarm = uint64_t{1} << (SIGALRM - 1);
   sys::Sigprocmask(SIG_UNBLOCK, &alarm, nullptr);
   const itimerval look{{0, kLookUs}, {0, kLookUs}};

@@ -14,9 +14,10 @@
 namespace stillframe {
 namespace {
 
-// V8 counts no shared memory as the garbage collector's business, so that a service that drops one
-// shared region after the other would run out of memory before anything was collected. This buffer
-// weighs what it holds for as long as this thread has it; copies in other threads weigh nothing.
+// V8 does not count shared memory towards garbage collection, so a service that drops one shared
+// region after another would run out of memory before anything was collected. So this buffer counts
+// as external memory of its size as long as this thread has it; copies in other threads count as
+// nothing.
 void Weigh(Napi::Env env, napi_value buffer, size_t byte_length) {
   if (byte_length == 0) return;
   const auto release = [](napi_env on, void* weight, void* /*hint*/) {
@@ -32,7 +33,7 @@ void Weigh(Napi::Env env, napi_value buffer, size_t byte_length) {
 
 }  // namespace
 
-// v8::SharedArrayBuffer::New(isolate, store), which cannot be named with a SharedStore otherwise.
+// v8::SharedArrayBuffer::New(isolate, store), which cannot be called with a SharedStore otherwise.
 v8::Local<v8::SharedArrayBuffer>
 NewSharedArrayBuffer(v8::Isolate* isolate, SharedStore store) __asm__(
     "_ZN2v817SharedArrayBuffer3NewEPNS_7IsolateESt10shared_ptrINS_12BackingStoreEE");

@@ -6,7 +6,7 @@
 namespace stillframe {
 namespace {
 
-// The records of a kind and the lists of "meta" that describe them.
+// The section with the records of one kind, and the lists of "meta" that describe them.
 struct Kind {
   std::string_view section;
   std::string_view fields;
@@ -18,7 +18,7 @@ constexpr Kind kKindNames[] = {
     {"trace_function_infos", "trace_function_info_fields", "trace_function_info_types"},
 };
 
-// Depths: the sections, the parts of "snapshot", the lists of "meta", and what is in them.
+// Depths: the sections, the parts of "snapshot", the lists of "meta", and their contents.
 constexpr size_t kSections = 1;
 constexpr size_t kHead = 2;
 constexpr size_t kMeta = 3;
@@ -38,7 +38,7 @@ void SnapshotFilter::OnString(bool /*in_table*/, std::string_view escaped, std::
   *out += '"';
 }
 
-// A string of "meta".
+// Handles a string in "meta".
 void SnapshotFilter::Describe() {
   for (size_t kind = 0; kind < kKinds; kind++) {
     Layout& layout = layouts_[kind];
@@ -117,10 +117,10 @@ size_t SnapshotFilter::TakeString(std::string_view rest) {
   return taken;
 }
 
-// Without spaces, as V8 does.
+// Writes no spaces, like V8.
 void SnapshotFilter::WriteRecord() {
   for (size_t i = 0; i < record_.size(); i++) {
-    char digits[20];  // of 64 bits
+    char digits[20];  // enough for 64 bits
     const auto end = std::to_chars(digits, digits + sizeof digits, record_[i]).ptr;
     if (i > 0) out_ += ',';
     out_.append(digits, static_cast<size_t>(end - digits));
@@ -137,7 +137,8 @@ void SnapshotFilter::EndNumber() {
   WriteRecord();
 }
 
-// With ']', or with what no record has: the rest of the section is then only copied.
+// Called at ']', or at any character that no record has; the rest of the section is then copied
+// unchanged.
 void SnapshotFilter::EndRecords(char end) {
   const bool is_unfinished = !record_.empty();
   WriteRecord();

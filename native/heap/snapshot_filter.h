@@ -1,11 +1,11 @@
-// V8's JSON of a heap snapshot on its way to the file, with changes made in passing. It comes in
-// pieces that are cut anywhere:
+// Changes V8's JSON of a heap snapshot on its way to the file. It arrives in pieces that may be cut
+// anywhere:
 //
 //   {"snapshot":{"meta":{"node_fields":[...],"node_types":[[...],...],...},...},
 //    "nodes":[...],"edges":[...],"trace_function_infos":[...],...,"strings":[...]}
 //
-// Nodes, edges and functions are records of numbers, and "meta" says which. A filter sees each
-// record and each string once. One string and one record are all that is held back.
+// Nodes, edges and functions are records of numbers, whose fields "meta" describes. A filter sees
+// each record and each string once. Only one string and one record are held back at a time.
 #pragma once
 
 #include <array>
@@ -20,7 +20,7 @@ namespace stillframe {
 class SnapshotFilter {
  public:
   virtual ~SnapshotFilter() = default;
-  // The next piece, changed; valid until the next call.
+  // Takes the next piece and returns it changed; the result is valid until the next call.
   std::string_view Pass(std::string_view piece);
 
  protected:
@@ -31,21 +31,21 @@ class SnapshotFilter {
     std::string name;                 // "number", "string", ...
     std::vector<std::string> values;  // or the words that its numbers stand for
   };
-  // What "meta" says of the records of one kind. It may know types of more fields than there are,
-  // and of functions none.
+  // The description of the records of one kind in "meta". `types` may be longer than `fields`, and
+  // is empty for functions.
   struct Layout {
     std::vector<std::string> fields;
     std::vector<FieldType> types;
 
-    size_t IndexOf(std::string_view field) const;  // kNone: there is none
+    size_t IndexOf(std::string_view field) const;  // kNone if there is none
   };
 
-  // Records of this kind begin. False: they are copied as they are.
+  // Called before the records of this kind. If it returns false, they are copied unchanged.
   virtual bool OnBegin(Records kind, const Layout& layout) = 0;
-  // One of them, with as many numbers as it has fields, to be changed in place.
+  // Called for each record, which has as many numbers as there are fields, to change it in place.
   virtual void OnRecord(Records kind, uint64_t* record) = 0;
-  // A string, as it is escaped, of the table or of anywhere else but V8's own description: appends
-  // what stands in its place, with the quotes.
+  // Called for each string, in its escaped form, from the table or from anywhere else except V8's
+  // own description. Appends the replacement to `out`, with the quotes.
   virtual void OnString(bool in_table, std::string_view escaped, std::string* out);
 
  private:
@@ -66,11 +66,11 @@ class SnapshotFilter {
 
   std::string out_;
   State state_ = State::kText;
-  size_t depth_ = 0;                            // brackets that are open
-  std::array<std::string, kKeyDepth + 1> key_;  // whose value is being read, by depth
-  bool is_value_ = false;                       // what follows has a key
-  size_t item_ = 0;                             // of a list of "meta"
-  std::string word_;                            // the string that is being read, or was last
+  size_t depth_ = 0;                            // open brackets
+  std::array<std::string, kKeyDepth + 1> key_;  // of the value that is being read, by depth
+  bool is_value_ = false;                       // the next value belongs to a key
+  size_t item_ = 0;                             // index in a list of "meta"
+  std::string word_;                            // the current string, or the last one
   bool is_escape_ = false;
   std::array<Layout, kKinds> layouts_;
   size_t kind_ = 0;

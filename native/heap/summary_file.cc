@@ -13,7 +13,7 @@
 namespace stillframe {
 namespace {
 
-// Some 100 ms for a heap of a gigabyte, and a sync of the disk.
+// A summary takes about 100 ms for a heap of one gigabyte, plus a sync of the disk.
 constexpr SelfLimits kLimits{kSummaryMemory, 60'000, 30'000};
 
 int Write(v8::Isolate* isolate, const SummaryRequest& request,

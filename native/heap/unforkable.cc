@@ -30,7 +30,7 @@
 namespace stillframe {
 namespace {
 
-// It is in memory that the probe shares with us.
+// In memory that the probe shares with us.
 struct ProbeTalk {
   static constexpr uint32_t kNothingYet = 0x7fffffff;
   std::atomic<uint32_t> asked;
@@ -40,15 +40,16 @@ struct ProbeTalk {
 // On a busy machine the probe may have to wait for a processor.
 constexpr int64_t kAnswerNs = 1'000'000'000;
 
-// Does nothing until it is killed, but for opening its list of mappings when it is asked to. All
-// signals are blocked in it.
+// The probe only waits to be killed, and opens its list of mappings when asked to. All signals are
+// blocked in it.
 [[noreturn]] void BeProbe(ProbeTalk* talk) {
   sys::Prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-  // If the parent had gone before that line, the copy would stay for ever.
+  // The loop is bounded: if the parent had ended before the line above, the probe would otherwise
+  // stay forever.
   bool told = false;
   for (int tenth = 0; tenth < 50; tenth++) {
     const timespec nap{0, 100'000'000};
-    // Waits for another value once it has reported.
+    // After the report this waits for a value that never comes.
     sys::Futex(&talk->asked, FUTEX_WAIT, told ? 1 : 0, &nap);
     if (told || talk->asked.load(std::memory_order_acquire) == 0) continue;
     told = true;
@@ -60,7 +61,7 @@ constexpr int64_t kAnswerNs = 1'000'000'000;
 }
 
 // In a service that has dropped root, the files in /proc about its children belong to root. But
-// each process may look at itself, and the probe has our descriptors.
+// each process may read its own, and the probe shares our descriptors.
 Result<MappingList> AskProbe(ProbeTalk* talk) {
   talk->asked.store(1, std::memory_order_release);
   sys::Futex(&talk->asked, FUTEX_WAKE, 1, nullptr);
@@ -76,7 +77,7 @@ Result<MappingList> AskProbe(ProbeTalk* talk) {
               "cannot read the mappings of a child from /proc (is /proc mounted?)");
 }
 
-// A process that is killed loses its memory first, and its pidfd becomes readable later.
+// A process that is killed loses its memory first; its pidfd becomes readable later.
 Result<bool> HasMemory(pid_t pid) {
   char path[64];
   snprintf(path, sizeof path, "/proc/%d/statm", pid);
@@ -92,7 +93,8 @@ Result<MappingList> MappingsOfProbe() {
   auto* talk = new (shared.value().data()) ProbeTalk{{0}, {ProbeTalk::kNothingYet}};
   int pidfd = -1;
   clone_args args{};
-  // It has our descriptors, not copies of them: what is closed meanwhile is closed there, too.
+  // The probe shares our descriptors instead of having copies: a descriptor that is closed
+  // meanwhile is closed there, too.
   args.flags = CLONE_PIDFD | CLONE_FILES;
   args.pidfd = reinterpret_cast<uint64_t>(&pidfd);
   int64_t pid = sys::Clone3(&args, sizeof args);
@@ -103,7 +105,7 @@ Result<MappingList> MappingsOfProbe() {
   }
   const UniqueFd owned(pidfd);
   const ScopeGuard reap([&] {
-    // Its process id stays its own until it has been waited for.
+    // Nothing else can get its process id until it has been waited for.
     if (sys::PidfdSendSignal(pidfd, SIGKILL) < 0) kill(static_cast<pid_t>(pid), SIGKILL);
     siginfo_t info{};
     while (sys::Waitid(P_PIDFD, pidfd, &info, WEXITED | __WALL) == -EINTR) {
@@ -111,8 +113,8 @@ Result<MappingList> MappingsOfProbe() {
   });
   Result<MappingList> mappings = MappingList::Read(static_cast<pid_t>(pid));
   if (!mappings.ok()) mappings = AskProbe(talk);
-  // The list of a process that has been killed is empty, or ends early. All of our memory would be
-  // taken for left out, and then be kept from every later child.
+  // The list of a process that has been killed is empty, or incomplete. All of our memory would
+  // then count as left out, and would be kept from every later child.
   Result<bool> has_memory = HasMemory(static_cast<pid_t>(pid));
   if (!has_memory.ok()) return has_memory.failure();
   if (!has_memory.value()) {
@@ -122,26 +124,26 @@ Result<MappingList> MappingsOfProbe() {
   return mappings;
 }
 
-// The state that all jobs share. Used under the FlipLock.
+// The state that all jobs share. Guarded by the FlipLock.
 struct Marked {
   std::vector<AddressRange> ranges;
-  uint64_t times = 0;  // that memory has been marked
+  uint64_t times = 0;  // how often memory has been marked
 };
 
 Marked& MarkedMemory() {
-  static auto* marked = new Marked;  // never destroyed, as the lock
+  static auto* marked = new Marked;  // never destroyed, like the lock
   return *marked;
 }
 
-// The mark is ours: V8 gives no such advice, and it changes nothing but the order in which pages
-// are swapped out. Memory that is mapped later does not have it.
+// The mark is ours alone: V8 does not give this advice, and it changes only the order in which
+// pages are swapped out. Memory that is mapped later does not have it.
 void Mark(const std::vector<AddressRange>& ranges) {
   Marked& marked = MarkedMemory();
   marked.times++;
   for (const AddressRange& range : ranges) {
     const int error =
         sys::Madvise(reinterpret_cast<void*>(range.start), range.end - range.start, MADV_RANDOM);
-    // Memory that could not be marked would in the end be taken for somebody else's.
+    // MendUnforkable would take memory that could not be marked for memory that was mapped since.
     if (error != -EAGAIN) marked.ranges.push_back(range);
   }
 }
@@ -156,8 +158,8 @@ Result<std::vector<AddressRange>> FindUnforkable(const std::vector<AddressRange>
   if (!ours.ok()) return ours.failure();
   const auto candidates = Difference(ours.value().PrivateMissingIn(first.value()), keep_out);
   Mark(candidates);
-  // Memory that bears the mark and is missing here too was not forked: it was mapped before this
-  // probe was made.
+  // Memory that has the mark and is missing in the second probe, too, was not forked: it was mapped
+  // before this probe was made.
   Result<MappingList> second = MappingsOfProbe();
   if (!second.ok()) return second.failure();
   return Intersection(candidates, ours.value().PrivateMissingIn(second.value()));
@@ -174,8 +176,8 @@ std::vector<AddressRange> MakeUnforkable(const std::vector<AddressRange>& ranges
   for (const AddressRange& range : ranges) {
     const int error =
         sys::Madvise(reinterpret_cast<void*>(range.start), range.end - range.start, MADV_DONTFORK);
-    // ENOMEM also says that a part is not mapped any more; the rest of the range has been advised
-    // then.
+    // ENOMEM may also mean that a part is no longer mapped; the rest of the range has then been
+    // advised.
     if (error == -EAGAIN) refused.push_back(range);
   }
   return refused;
@@ -188,11 +190,11 @@ void MendUnforkable() {
     if (MarkedMemory().ranges.empty()) return;
     times = MarkedMemory().times;
   }
-  // This is not under the lock, for which the next job would have to wait.
+  // Read without the lock, since the next job would have to wait for it.
   Result<std::vector<AdvisedMapping>> mappings = ReadAdvice();
   const std::lock_guard lock(FlipLock());
   Marked& marked = MarkedMemory();
-  // Another job has begun meanwhile; it mends what this one would have mended.
+  // Another job has begun meanwhile; it also mends what this one would have mended.
   if (marked.times != times) return;
   std::sort(marked.ranges.begin(), marked.ranges.end(),
             [](const AddressRange& a, const AddressRange& b) { return a.start < b.start; });
@@ -212,10 +214,10 @@ void MendUnforkable() {
 void FillMissing(int maps_of_parent, const std::vector<AddressRange>& keep_out) {
   Result<MappingList> theirs = MappingList::ReadFrom(maps_of_parent);
   Result<MappingList> own = MappingList::Read();
-  // It is then as likely as before that V8 comes across such memory, which is seldom, and there is
-  // another attempt.
+  // Without the lists nothing is filled in. It is rare that V8 comes across such memory, and then
+  // there is another attempt.
   if (!theirs.ok() || !own.ok()) return;
-  // Address space costs nothing; of memory that can be written to, the kernel may keep count
+  // Address space costs nothing, but the kernel may account for memory that is writable
   // (vm.overcommit_memory).
   for (const AddressRange& range :
        Difference(theirs.value().PrivateMissingIn(own.value()), keep_out)) {

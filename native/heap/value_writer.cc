@@ -69,7 +69,8 @@ class CloneRules final : public v8::ValueSerializer::Delegate {
     return v8::Nothing<uint32_t>();
   }
 
-  // Without an error V8 would write nothing at all, and the rest of the value in its place.
+  // Throws, since otherwise V8 would write nothing at all here, and the rest of the value in its
+  // place.
   v8::Maybe<uint32_t> GetWasmModuleTransferId(v8::Isolate* /*isolate*/,
                                               v8::Local<v8::WasmModuleObject> /*module*/) override {
     Refuse("cannot be cloned: a WebAssembly.Module cannot be written to a file");
@@ -77,7 +78,7 @@ class CloneRules final : public v8::ValueSerializer::Delegate {
   }
 
   void* ReallocateBufferMemory(void* old, size_t size, size_t* actual) override {
-    // V8 asks for twice what it has; what is asked for and not used takes no memory.
+    // V8 asks for twice the size that it has; memory that it does not use costs nothing.
     too_large_ = size > 2 * limit_ + 1024;
     void* buffer = too_large_ ? nullptr : realloc(old, size);
     *actual = buffer == nullptr ? 0 : size;
@@ -149,13 +150,13 @@ class CloneRules final : public v8::ValueSerializer::Delegate {
 
 }  // namespace
 
-// v8::ArrayBuffer::New(isolate, store), which cannot be named with a SharedStore otherwise.
+// v8::ArrayBuffer::New(isolate, store), which cannot be called with a SharedStore otherwise.
 v8::Local<v8::ArrayBuffer> NewArrayBuffer(v8::Isolate* isolate, SharedStore store) __asm__(
     "_ZN2v811ArrayBuffer3NewEPNS_7IsolateESt10shared_ptrINS_12BackingStoreEE");
 
 namespace {
 
-// The payload as an ArrayBuffer that owns it.
+// Returns an ArrayBuffer that owns the payload.
 v8::Local<v8::ArrayBuffer> Adopt(v8::Isolate* isolate, std::pair<uint8_t*, size_t> payload) {
   std::unique_ptr<v8::BackingStore> store = v8::ArrayBuffer::NewBackingStore(
       payload.first, payload.second, [](void* data, size_t, void*) { free(data); }, nullptr);

@@ -130,7 +130,7 @@ class WatchHandle final : public Napi::ObjectWrap<WatchHandle>, public Job {
   Napi::FunctionReference on_event_;
 };
 
-// Of the heap of this thread; the number is the memory limit that was asked for, or 0.
+// For the heap of this thread. The argument is the requested memory limit, or 0.
 Napi::Value NeedOfHeapSnapshot(const Napi::CallbackInfo& info) {
   const auto limit = static_cast<uint64_t>(info[0].As<Napi::Number>().Int64Value());
   const HeapNeed need = NeedOfSnapshot(v8::Isolate::GetCurrent(), limit);

@@ -1,4 +1,4 @@
-// MemoryWatch of lib/addon/heap-addon.ts, and what is told before a fork.
+// Exports MemoryWatch and needOfHeapSnapshot() of lib/addon/heap-addon.ts.
 #pragma once
 
 #include <napi.h>

@@ -13,12 +13,13 @@ namespace {
 
 using std::chrono::milliseconds;
 
-// Once so many have arrived, and nobody else has for so long, these are all.
+// When at least all but one have arrived and no other has arrived for this long, these are all of
+// them.
 constexpr milliseconds kQuiet{20};
-// How long a call just after the import waits for their number, which is known by then unless they
-// are busy.
+// How long a call just after the import waits for the number of workers, which is known by then
+// unless they are busy.
 constexpr milliseconds kCountPatience{100};
-// How long to wait for a worker in a long task while their number is being found out.
+// How long to wait for a worker in a long task while their number is being determined.
 constexpr milliseconds kLearningPatience{2000};
 
 struct Learnt {
@@ -26,13 +27,13 @@ struct Learnt {
   std::condition_variable changed;
   int workers = -1;  // not known
   int environments = 0;
-  bool learning = false;  // a thread is at it
-  bool stop = false;      // it shall end
+  bool learning = false;  // a thread is determining the number
+  bool stop = false;      // that thread has to end
 };
 
 Learnt& LearntWorkers() {
-  static auto* learnt =
-      new Learnt;  // never destroyed: a thread may be at it while the process exits
+  // Never destroyed: that thread may use it while the process exits.
+  static auto* learnt = new Learnt;
   return *learnt;
 }
 
@@ -95,7 +96,7 @@ void WorkerPark::Learn(v8::Platform* platform) {
   Learnt& learnt = LearntWorkers();
   std::unique_lock lock(learnt.mutex);
   if (!learnt.stop) {
-    // One of those that V8 counts may serve delayed tasks only.
+    // One of the threads that V8 counts may serve delayed tasks only.
     const int counted = platform->NumberOfWorkerThreads();
     WorkerPark park(platform);
     park.place_ = std::make_shared<Place>();
@@ -111,8 +112,8 @@ void WorkerPark::Learn(v8::Platform* platform) {
       arrived = now;
     }
     park.Release();
-    // Never fewer than all but one: it is better to wait for a worker in vain than to fork beside
-    // one.
+    // Never fewer than all but one: it is better to wait for a worker in vain than to fork while
+    // one is running.
     if (!learnt.stop) learnt.workers = arrived > counted - 1 ? arrived : counted - 1;
   }
   learnt.learning = false;
@@ -125,7 +126,7 @@ int WorkerPark::Arrived() const {
 }
 
 bool WorkerPark::Park(milliseconds patience) {
-  StartLearning(platform_);  // should there have been no thread for it before
+  StartLearning(platform_);  // if no thread could be started for it before
   int workers = 0;
   {
     Learnt& learnt = LearntWorkers();
@@ -136,8 +137,8 @@ bool WorkerPark::Park(milliseconds patience) {
   }
   const auto end = std::chrono::steady_clock::now() + patience;
   place_ = std::make_shared<Place>();
-  // Somebody is waiting for these tasks: if V8's queue knows of urgency, they go before everything
-  // in it.
+  // These are blocking tasks, since a thread waits for them: if V8's queue has priorities, they go
+  // before everything else in it.
   for (int i = 0; i < workers; i++)
     platform_->CallBlockingTaskOnWorkerThread(std::make_unique<Task>(place_));
   std::unique_lock lock(place_->mutex);

@@ -1,9 +1,9 @@
-// Holds the worker threads of V8's platform still while the process is forked.
+// Parks the worker threads of V8's platform while the process is forked.
 //
-// A forked copy has none of these threads, and two things of theirs would stop it for ever: a V8
-// lock that one of them holds, and their own waiting for tasks, which glibc's condition variable
-// keeps counting in the copy. So each is given a task that waits for us: a parked worker neither
-// holds a lock of V8 nor waits on its queue.
+// A forked copy has none of these threads, and they could block it forever in two ways: by a V8
+// lock that one of them holds, and by waiting for tasks, since glibc's condition variable keeps
+// counting these waiters in the copy. So each worker is given a task that waits for us: a parked
+// worker neither holds a lock of V8 nor waits on its queue.
 #pragma once
 
 #include <chrono>
@@ -17,12 +17,12 @@ namespace stillframe {
 
 class WorkerPark {
  public:
-  // V8 does not say exactly how many threads take tasks (it also counts threads that do not). The
-  // number is found out once, in the background, by parking them. Each environment that has called
-  // this calls StopLearning at its end.
+  // V8 does not say exactly how many threads take tasks (its number includes threads that do not).
+  // The number is determined once, in the background, by parking them. Each environment that has
+  // called this calls StopLearning when it ends.
   static void LearnInBackground(v8::Platform* platform);
-  // The last caller ends it and waits for that: afterwards the platform may be gone at any time,
-  // and would wait for ever for a worker that is parked.
+  // The last caller stops the background thread and waits for its end: afterwards the platform may
+  // be destroyed at any time, and would wait forever for a parked worker.
   static void StopLearning();
 
   explicit WorkerPark(v8::Platform* platform) : platform_(platform) {}
@@ -30,13 +30,13 @@ class WorkerPark {
   WorkerPark(const WorkerPark&) = delete;
   WorkerPark& operator=(const WorkerPark&) = delete;
 
-  // Waits until all are parked. False if one of them stays busy for so long, or if their number is
-  // not known yet: then none is held. (The number is known a fraction of a second after the first
-  // LearnInBackground, and is waited for longer.)
+  // Waits until all workers are parked. Returns false, with none of them held, if one stays busy
+  // for longer than `patience` or if their number is not known. (It is known a fraction of a second
+  // after the first LearnInBackground; a call before that waits up to 100 ms for it.)
   bool Park(std::chrono::milliseconds patience);
-  // For tests only: keeps one of them busy until Release().
+  // For tests only: keeps one worker busy until Release().
   void HoldOne();
-  // Lets them go. Not called in the forked copy, where there are none.
+  // Releases the workers. Not called in the forked copy, which has none.
   void Release();
 
  private:

@@ -1,6 +1,6 @@
-// The walk over a heap counts each object with its size, whatever lies beside it, and believes
-// nothing of what it reads. Proved with a heap that is made by hand, with pages, maps and objects
-// as V8 lays them, and with the damage that a heap in the middle of a collection shows.
+// The walk over a heap counts each object with its size, whatever is next to it, and trusts nothing
+// that it reads. Proved on a heap made by hand, with pages, maps and objects in V8's layout, and
+// with the damage that a heap in the middle of a garbage collection shows.
 #include "heap/heap_walk.h"
 
 #include <gtest/gtest.h>
@@ -16,7 +16,7 @@ namespace {
 constexpr size_t kWord = 8;
 constexpr PageFormat kFormat{false, 0, 1, 3, 4, 5};
 constexpr size_t kHeader = 512;
-constexpr uintptr_t kHeap = 0x1000;  // the address of the heap, of which nothing is read
+constexpr uintptr_t kHeap = 0x1000;  // the address of the heap; nothing is read from it
 constexpr size_t kPages = 6;
 
 HeapLayout Layout() {
@@ -73,7 +73,7 @@ class HeapWalkTest : public ::testing::Test {
     Word(page + 4 * kWord) = page + kHeader;
     Word(page + 5 * kWord) = page + length;
   }
-  // Each puts something at at_ and returns its address.
+  // Each of these writes an object at at_ and returns its address.
   uintptr_t Put(uintptr_t map, size_t bytes) {
     const uintptr_t object = at_;
     Word(object) = map + 1;
@@ -140,7 +140,7 @@ TEST_F(HeapWalkTest, CountsEachObjectWithItsSize) {
 
 TEST_F(HeapWalkTest, CountsNothingThatIsFree) {
   const uintptr_t free = Sized(free_map_, 125, 1000);
-  Word(free + 80) = object_map_ + 1;  // what an object that has died has left behind
+  Word(free + 80) = object_map_ + 1;  // left behind by a dead object
   Object();
   const uintptr_t next = at_;
   Object(), Object();
@@ -158,7 +158,7 @@ TEST_F(HeapWalkTest, FindsTheNextObjectBehindWhatItDoesNotKnow) {
   at_ += 40;  // zeros
   Object();
   Word(at_) = 7777;
-  Word(at_ + 8) = first_ + 3;  // a weak reference, no beginning
+  Word(at_ + 8) = first_ + 3;  // a weak reference, not the beginning of an object
   Word(at_ + 16) = 0xDEAD0001;
   at_ += 24;
   Object();
@@ -168,7 +168,7 @@ TEST_F(HeapWalkTest, FindsTheNextObjectBehindWhatItDoesNotKnow) {
   EXPECT_EQ(Of(unknown).bytes, 48U);
 }
 
-// A length that is not one must not lead out of the page.
+// A word that is not really a length must not lead out of the page.
 TEST_F(HeapWalkTest, StaysOnThePageWhateverALengthSays) {
   Object();
   for (const uint64_t length : {uint64_t{1} << 31, uint64_t{0xFFFFFFFF}, uint64_t{1} << 17}) {
@@ -189,14 +189,14 @@ TEST_F(HeapWalkTest, StaysOnThePageWhateverALengthSays) {
 TEST_F(HeapWalkTest, BelievesNoMapThatIsNone) {
   Object();
   const uintptr_t fake = at_;
-  Word(at_) = object_map_ + 1;  // an object whose map is no map of maps
+  Word(at_) = object_map_ + 1;  // an object whose map is not a map of maps
   at_ += 80;
   Put(fake, 32);
   Put(0, 8);
   Put(0x10, 8);
   Put(UINTPTR_MAX - 8, 8);
   Put(PageStart(kPages) - 16, 8);  // on no page
-  const uintptr_t own_map = at_;   // it is its own map, and no map of maps nevertheless
+  const uintptr_t own_map = at_;   // is its own map, and still not a map of maps
   Put(own_map, 80);
   const uintptr_t of_own_map = Put(own_map, 80);
   Put(of_own_map, 32);
@@ -204,7 +204,7 @@ TEST_F(HeapWalkTest, BelievesNoMapThatIsNone) {
   const WalkResult walked = Walk();
   for (const uintptr_t none : {fake, own_map, of_own_map}) EXPECT_EQ(maps_.Find(none), nullptr);
   EXPECT_EQ(Of(object_map_).count, 3U);
-  EXPECT_EQ(walked.objects.count, 3U + 5);  // and the maps
+  EXPECT_EQ(walked.objects.count, 3U + 5);  // plus the maps
 }
 
 TEST_F(HeapWalkTest, LeavesOutOtherHeapsAndOldCopies) {
@@ -222,13 +222,13 @@ TEST_F(HeapWalkTest, LeavesOutOtherHeapsAndOldCopies) {
   EXPECT_EQ(Of(object_map_).count, 2U);
 }
 
-// What was on a young page before lies behind its objects.
+// The old contents of a young page come after its objects.
 TEST_F(HeapWalkTest, CountsAYoungPageUpToTheFirstGap) {
   for (size_t number = 1; number <= 2; number++) {
     Page(number, number == 1 ? 16 : 0, kHeap);
     at_ = PageStart(number) + kHeader;
     for (int i = 0; i < 4; i++) Object();
-    Word(at_ - 64) = first_ + kHeader;  // where the third one is now
+    Word(at_ - 64) = first_ + kHeader;  // where the third object is now
   }
   Walk();
   EXPECT_EQ(Of(object_map_).count, 2U + 3U);
@@ -239,7 +239,7 @@ TEST_F(HeapWalkTest, TakesALargePageAsOne) {
   at_ = PageStart(1) + kHeader;
   const size_t elements = (2 * HeapPages::kPageSize) / kWord;
   Sized(array_map_, elements, 0);
-  Page(2, 0, kHeap);  // what lies within it may look like a page
+  Page(2, 0, kHeap);  // the contents of the large page may look like a page
   at_ = PageStart(2) + kHeader;
   Object();
   Walk();
@@ -253,15 +253,15 @@ TEST_F(HeapWalkTest, TakesNoPageWhoseHeaderDoesNotFit) {
     at_ = PageStart(number) + kHeader;
     Object();
   }
-  Word(PageStart(1) + 1 * kWord) += 8;                              // another place
-  Word(PageStart(2) + 4 * kWord) = PageStart(2) - 8;                // objects in front of it
-  Word(PageStart(3) + 5 * kWord) = PageStart(kPages) + kWord;       // or behind the memory
-  Word(PageStart(4) + 5 * kWord) = Word(PageStart(4) + 4 * kWord);  // or none
+  Word(PageStart(1) + 1 * kWord) += 8;                              // a wrong address of the page
+  Word(PageStart(2) + 4 * kWord) = PageStart(2) - 8;                // objects before the page
+  Word(PageStart(3) + 5 * kWord) = PageStart(kPages) + kWord;       // objects beyond the memory
+  Word(PageStart(4) + 5 * kWord) = Word(PageStart(4) + 4 * kWord);  // no objects at all
   Walk();
   EXPECT_EQ(Of(object_map_).count, 0U);
 }
 
-// Memory that cannot be read costs a page, and not the summary.
+// Unreadable memory costs one page, but not the whole summary.
 TEST_F(HeapWalkTest, GoesOnBehindAPageThatCannotBeRead) {
   Object();
   Page(1, 0, kHeap);
@@ -289,7 +289,7 @@ TEST_F(HeapWalkTest, CountsWhatHasNoPlaceInTheTable) {
   const uintptr_t unknown = Map(249, 0);
   Put(unknown, 48);
   Object();
-  const WalkResult walked = Walk({}, 16);  // twelve places
+  const WalkResult walked = Walk({}, 16);  // room for twelve maps
   EXPECT_EQ(walked.objects.count, 5U + 100 + 100 + 1 + 1 + 1);
   uint64_t told = 0;
   for (const MapCount& map : maps_.slots()) told += map.objects.count;
@@ -307,7 +307,7 @@ TEST_F(HeapWalkTest, FindsTheLargestStringsAndBuffers) {
   for (uint64_t i = 0; i < 4; i++) {
     const uintptr_t buffer = Put(buffer_map, 40);
     Word(buffer + 16) = 500;
-    Word(buffer + 24) = i < 2 ? 0xBEEF : i;  // two of the same memory
+    Word(buffer + 24) = i < 2 ? 0xBEEF : i;  // two of them share their memory
   }
   const WalkResult walked = Walk();
   ASSERT_EQ(walked.largest_strings.end() - walked.largest_strings.begin(), 20);

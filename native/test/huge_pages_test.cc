@@ -1,5 +1,6 @@
-// After a capture only memory that is there from end to end is put into huge pages, so that none is taken for it. Proved by
-// regions that are taken apart by hand, and by what the kernel says of their pages then.
+// After a capture, only memory that is resident from end to end is collapsed into huge pages, so
+// that this takes no additional memory. Proved on regions that are split by hand, by what the
+// kernel then reports about their pages.
 #include "memory/huge_pages.h"
 
 #include <fcntl.h>
@@ -34,7 +35,7 @@ class HugePages : public ::testing::Test {
     while (!region_->TakeCollapse()) sched_yield();
     region_->GiveCollapse();
   }
-  // A field of smaps, of the mapping that the region begins in.
+  // A field of smaps, for the mapping in which the region begins.
   uint64_t Kib(const char* field) const {
     const std::string smaps = ReadSmallFile("/proc/self/smaps").value_or("");
     char start[32];
@@ -51,7 +52,8 @@ class HugePages : public ::testing::Test {
 TEST_F(HugePages, OfWhichAWriteHasMadeSmallOnesArePutTogetherAgain) {
   const uint64_t before = Kib("AnonHugePages:");
   for (size_t i = 0; i < kHugePages; i++) {
-    // Another protection for one page, and the same again: the mapping is whole, the huge page is not.
+    // Changes the protection of one page and restores it: the mapping is whole again, the huge page
+    // is not.
     std::byte* page = region_->data() + i * kHugePageSize;
     ASSERT_EQ(mprotect(page, SystemPageSize(), PROT_READ), 0);
     ASSERT_EQ(mprotect(page, SystemPageSize(), PROT_READ | PROT_WRITE), 0);
@@ -67,7 +69,7 @@ TEST_F(HugePages, AreNotMadeOfWhatIsThereInPart) {
     std::byte* start = region_->data() + i * kHugePageSize;
     ASSERT_EQ(madvise(start + SystemPageSize(), kHugePageSize - SystemPageSize(), MADV_DONTNEED),
               0);
-    // As savers do: to the kernel it is all there then, in pages of zeros.
+    // As savers do: for the kernel all of it is present then, in pages of zeros.
     for (size_t at = 0; at < kHugePageSize; at += SystemPageSize()) read = start[at];
   }
   (void)read;

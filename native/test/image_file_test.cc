@@ -1,5 +1,5 @@
-// The reader gives back what the writer was given, and says clearly what is no snapshot. Proved by writing
-// images of many shapes and reading them in every way there is.
+// The reader returns what the writer was given, and says clearly when a file is not a snapshot.
+// Proved by writing images of many shapes and reading them in every way there is.
 #include "image/image_file.h"
 
 #include <fcntl.h>
@@ -61,7 +61,7 @@ void ExpectFaithful(const std::vector<SampleSection>& sections, const std::strin
     EXPECT_EQ(image.sections()[i].byte_length, expected.size());
     for (const auto check : {ImageFile::Check::kNone, ImageFile::Check::kChecksums}) {
       EXPECT_TRUE(Section(image, i, check) == expected) << sections[i].name;
-      // With a canary behind it: what does not belong to the section is left alone.
+      // A canary follows the section: memory beyond the section must not be written.
       Bytes memory(expected.size() + 64, std::byte{0xcc});
       ReadControl filling;
       EXPECT_TRUE(FillMemory(image, i, memory.data(), check, &filling).ok());
@@ -81,7 +81,7 @@ TEST(ImageFile, GivesBackWhatWasWritten) {
   ExpectFaithful({{"zeros", Bytes(kChunkSize + 1)}}, "");
   ExpectFaithful({{std::string(kMaxNameLength, 'n'), Pattern(kPageSize - 1, 1)}}, "");
   Bytes mixed = Pattern(2 * kChunkSize + kBlockSize + 123, 5);
-  // Holes at the start, in the middle and before the end, also next to the border of a chunk.
+  // Holes at the start, in the middle and before the end, also next to a chunk border.
   for (const size_t block : {0, 3, 15, 16, 31, 32}) {
     std::fill_n(mixed.begin() + static_cast<int64_t>(block * kBlockSize), kBlockSize, std::byte{0});
   }
@@ -98,8 +98,8 @@ TEST(ImageFile, ManySectionsAndMuchMetadata) {
 }
 
 TEST(ImageFile, TheTailMayEndAtAPageBorder) {
-  // One section 'x' without blocks: record 64, name 1, and so much metadata that nothing is left of
-  // the page.
+  // One section 'x' without blocks: record 64, name 1, and just enough metadata to fill the page,
+  // or one byte less or more.
   for (const size_t length : {4096 - 65 - 1, 4096 - 65, 4096 - 65 + 1}) {
     ExpectFaithful({{"x", {}}}, std::string(length, '1'));
   }
@@ -234,7 +234,7 @@ TEST(ImageFile, StopsWhenCancelledAndWhenTheReceiverFails) {
 TEST(ImageFile, VerifyStopsAtTheNumberOfProblemsAskedFor) {
   MemoryFile file;
   WriteImage(file.fd(), {{"main", Pattern(8 * kBlockSize, 1)}}, "");
-  const std::byte wrong{0xfe};  // the pattern is odd
+  const std::byte wrong{0xfe};  // all bytes of the pattern are odd
   for (uint64_t block = 0; block < 8; block++) {
     WriteAt(file.fd(), &wrong, 1, kPartAlignment + block * kBlockSize + 1000);
     WriteAt(file.fd(), &wrong, 1, kPageSize + block);

@@ -1,6 +1,6 @@
-// What the tests of the image file share: a directory that is gone afterwards, frozen pages that are
-// plain memory, a small image made by the writer itself, and an editor that changes the fields of an
-// image and repairs every checksum behind it.
+// Shared by the tests of the image file: a temporary directory, frozen pages in plain memory, a
+// small image made by the writer itself, and an editor that changes the fields of an image and then
+// repairs every checksum.
 #pragma once
 
 #include <array>
@@ -21,7 +21,7 @@ namespace stillframe::test {
 
 using Bytes = std::vector<std::byte>;
 
-// A directory of its own below $TMPDIR or /tmp, removed with all that is in it.
+// A directory of its own below $TMPDIR or /tmp, removed with all its contents.
 class TemporaryDirectory {
  public:
   TemporaryDirectory();
@@ -31,14 +31,14 @@ class TemporaryDirectory {
 
   const std::string& path() const { return path_; }
   std::string File(const std::string& name) const { return path_ + "/" + name; }
-  // Names of everything in it, in alphabetical order.
+  // Names of everything in the directory, in alphabetical order.
   std::vector<std::string> List() const;
 
  private:
   std::string path_;
 };
 
-// Removes all faults at the end of the scope, so that a failing test leaves none to the next.
+// Removes all faults at the end of the scope, so that a failing test leaves none for the next.
 class FaultScope {
  public:
   FaultScope() = default;
@@ -46,11 +46,11 @@ class FaultScope {
   FaultScope& operator=(const FaultScope&) = delete;
   ~FaultScope() { sys::ClearFaults(); }
   static void Fail(const char* call, uint32_t nth, int error_number, bool forever = false);
-  // Counts calls without making any fail.
+  // Counts the calls without making any of them fail.
   static void Count(const char* call) { Fail(call, 0, 0); }
 };
 
-// A nameless file in memory; its path can be opened as often as wanted.
+// A nameless file in memory; its path can be opened any number of times.
 class MemoryFile {
  public:
   MemoryFile();
@@ -61,7 +61,7 @@ class MemoryFile {
   UniqueFd fd_;
 };
 
-// Whole-file input and output. They fail the test when they cannot.
+// Input and output of whole files. On an error they fail the test.
 Bytes ReadAll(int fd);
 Bytes ReadAll(const std::string& path);
 void WriteAt(int fd, const void* bytes, size_t length, uint64_t offset);
@@ -72,7 +72,7 @@ struct SampleSection {
   Bytes bytes;
 };
 
-// Frozen pages that lie in ordinary memory.
+// Frozen pages in ordinary memory.
 class MemoryPages final : public PageSource {
  public:
   explicit MemoryPages(const std::vector<SampleSection>& sections) : sections_(sections) {}
@@ -86,7 +86,7 @@ class MemoryPages final : public PageSource {
   std::atomic<uint64_t> released_bytes_ = 0;
 };
 
-// Bytes of which no two pages are alike and none is zero.
+// Bytes without two equal pages and without a zero.
 Bytes Pattern(size_t length, uint32_t seed);
 
 inline constexpr std::array<uint8_t, 16> kSampleId = {1, 2,  3,  4,  5,  6,  7,  8,
@@ -96,11 +96,12 @@ inline constexpr std::array<uint8_t, 16> kSampleId = {1, 2,  3,  4,  5,  6,  7, 
 uint64_t WriteImage(int fd, const std::vector<SampleSection>& sections, const std::string& metadata,
                     Layout kind = Layout::kFlat);
 
-// Three sections: two pages of which the second is partial; a block of zeros and then one partial
-// page; a single byte. With metadata. All kinds of gaps occur in it.
+// Three sections: two pages of which the second is partial; a block of zeros followed by a partial
+// page; a single byte. With metadata. All kinds of gaps occur in this image.
 std::vector<SampleSection> SampleSections();
-// For a packed file. Entries: 0 and 1 are of "text", which shrinks, and has a zero page in each block; 2 is of "noise",
-// two pages that do not shrink, the second partial; 3 a block of zeros; 4 a partial page that shrinks.
+// For a packed file. Its entries: 0 and 1 belong to "text", which is compressible and has a zero
+// page in each block; 2 to "noise", two incompressible pages of which the second is partial; 3 is a
+// block of zeros; 4 a partial page that is compressible.
 std::vector<SampleSection> PackedSampleSections();
 inline constexpr char kSampleMetadata[] = R"({"epoch":7,"who":"fixture \u00e9"})";
 
@@ -108,15 +109,16 @@ inline constexpr char kSampleMetadata[] = R"({"epoch":7,"who":"fixture \u00e9"})
 Status FillMemory(const ImageFile& image, uint32_t section, std::byte* memory,
                   ImageFile::Check check, ReadControl* control);
 
-// The parts of an image as structs. Change them and Store(): every checksum is computed again, so that
+// The parts of an image as structs. After a change, Store() computes every checksum again, so that
 // only the rule under test can object.
 struct EditableImage {
   explicit EditableImage(const Bytes& file);
 
-  // Makes the trailer describe what the members hold: counts, lengths, offsets of a well-formed file.
+  // Makes the trailer describe the members: counts, lengths, and offsets of a well-formed file.
   void Relayout();
-  // Replaces the content of the file. actual_length 0: what the trailer says, or, when that is absurd, what
-  // the parts take. The header's, trailer's and tail's checksums are repaired, those in the index are left.
+  // Replaces the content of the file. actual_length 0: the length in the trailer or, if that is
+  // absurd, the length of the parts. Repairs the checksums of the header, the trailer and the tail;
+  // those in the index stay.
   void Store(int fd, uint64_t actual_length = 0);
   // Computes the checksum of a block again from `data`.
   void SealBlock(size_t entry);
@@ -128,9 +130,9 @@ struct EditableImage {
   std::vector<SectionRecord> records;
   std::string names;
   std::string metadata;
-  Bytes data;  // from the start of the file; its first page is replaced by the header
-  uint64_t
-      tail_at;  // where Store() puts index, records, names and metadata; behind `data` or a hole
+  Bytes data;  // from the start of the file; the header replaces its first page
+  // Where Store() puts index, records, names and metadata: after `data` or a hole.
+  uint64_t tail_at;
   Bytes header_rest = Bytes(kPageSize - sizeof(FileHeader));
   Bytes trailer_rest = Bytes(kPageSize - sizeof(FileTrailer));
 };

@@ -1,7 +1,7 @@
-// Every rule of the format is enforced by itself: with all checksums in order, a file that breaks
-// one rule is refused with the right code and words. And whatever sizes a file claims, the reader
-// takes neither much memory nor much time: each of these files is opened under a limit of the
-// address space.
+// Every rule of the format is enforced by itself: a file with valid checksums that breaks one rule
+// is refused with the right code and message. And whatever sizes a file claims, the reader needs
+// neither much memory nor much time: each of these files is opened under a limit on the address
+// space.
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
@@ -26,9 +26,9 @@ constexpr bool kSanitized = true;  // their shadow needs terabytes of address sp
 constexpr bool kSanitized = false;
 #endif
 
-// Bytes of address space that reading any small file may take beyond what the process has.
+// Bytes of address space that reading any small file may take, in addition to what the process has.
 constexpr uint64_t kSpareBytes = uint64_t{100} << 20;
-// Of processor time, so that what else the machine does makes no difference.
+// Processor time, so that the load of the machine makes no difference.
 constexpr double kPatienceSeconds = 5;
 constexpr uint64_t kHuge = ~uint64_t{0};
 
@@ -50,7 +50,7 @@ class AddressSpaceLimit {
   rlimit before_{};
 };
 
-// Open and Verify under the limits. Nothing: the file was accepted.
+// Runs Open and Verify under the limits. Returns nothing if the file was accepted.
 std::optional<Failure> Examine(const std::string& path) {
   const AddressSpaceLimit limit(kSpareBytes);
   const std::clock_t started = std::clock();
@@ -376,17 +376,17 @@ TEST(ImageVersions, ANewerFileIsCalledNewerWhateverElseIsNewInIt) {
   MemoryFile file;
   image.Store(file.fd());
   EXPECT_EQ(Examine(file.path())->code, FailureCode::kVersion);
-  // But only when its header is intact: a damaged one is called damaged.
+  // But only if its header is intact: a damaged header is reported as damaged.
   const std::byte wrong{0x55};
   WriteAt(file.fd(), &wrong, 1, 20);
   EXPECT_EQ(Examine(file.path())->code, FailureCode::kCorrupt);
 }
 
-// Files that are holes for the most part, and claim to be as large as files can be.
+// Files that consist mostly of holes and claim to be as large as files can be.
 class SparseBomb : public ::testing::Test {
  protected:
-  // A section of so many bytes, in a file of the length that goes with it, its index a hole from
-  // `entries` on.
+  // Makes a file of matching length with one section of `byte_length` bytes. Its index is a hole
+  // from `entries` on.
   void Make(uint64_t byte_length, uint64_t entries) {
     EditableImage image(SampleFile());
     image.data.resize(kPartAlignment);
@@ -413,7 +413,7 @@ class SparseBomb : public ::testing::Test {
       image.Store(file_.fd());
       return;
     }
-    // The index goes on as a hole, and the rest lies behind it.
+    // The index continues as a hole, and the other parts follow it.
     const Bytes index(reinterpret_cast<std::byte*>(image.index.data()),
                       reinterpret_cast<std::byte*>(image.index.data() + entries));
     image.index.clear();
@@ -429,7 +429,7 @@ class SparseBomb : public ::testing::Test {
 };
 
 TEST_F(SparseBomb, AnIndexThatIsAHoleIsRefusedBeforeMemoryIsTaken) {
-  // 20 GiB of index, and 5 MiB of which the first MiB is there.
+  // 20 GiB of index, and 5 MiB of index of which only the first MiB is present.
   for (const auto& [length, entries] :
        {std::pair(kMaxSectionLength, uint64_t{0}), std::pair(kMaxSectionLength, uint64_t{5}),
         std::pair(uint64_t{1} << 35, uint64_t{30'000})}) {
@@ -452,7 +452,7 @@ TEST_F(SparseBomb, AnIndexThatIsAHoleIsRefusedWhereHolesCannotBeFound) {
 }
 
 TEST_F(SparseBomb, ALargeSectionOfZerosIsNoBomb) {
-  // 32 GiB of holes with all of their index: as good a file as any, read in no time.
+  // 32 GiB of holes with a complete index: a valid file, read in no time.
   constexpr uint64_t kLength = (uint64_t{1} << 35) - 5;
   Make(kLength, BlockCount(kLength));
   const std::optional<Failure> found = Examine(file_.path());

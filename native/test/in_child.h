@@ -1,4 +1,4 @@
-// Runs a body in a child process, which says what does not hold.
+// Runs a body in a child process, which reports the condition that does not hold.
 #pragma once
 
 #include <gtest/gtest.h>

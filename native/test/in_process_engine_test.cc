@@ -1,5 +1,5 @@
-// A capture is complete only if each of its savers is, whichever comes to its end last. Proved with
-// a disk that fails the last write of all, when the other saver has found nothing left to do.
+// A capture is complete only if each of its savers succeeds, whichever ends last. Proved with a
+// disk that fails the very last write, after the other saver has found nothing left to do.
 #include "freeze/in_process_engine.h"
 
 #include <gtest/gtest.h>
@@ -23,12 +23,12 @@ class FailsTheHelperAtTheEnd final : public ByteSink {
   int64_t Write(const std::byte* bytes, uint64_t length, uint64_t /*offset*/) override {
     const std::byte* of_helper = control_.buffers()[1].bounce;
     if (bytes < of_helper || bytes >= of_helper + kChunkSize) {
-      helper_writes_.wait(false);  // so that each has a chunk
+      helper_writes_.wait(false);  // so that each saver has a chunk
       return static_cast<int64_t>(length);
     }
     helper_writes_ = true;
     helper_writes_.notify_all();
-    // Until the other one has asked for a third.
+    // Waits until the other saver has asked for a third chunk.
     while (control_.header()->next_chunk <= kChunks) std::this_thread::yield();
     return -EIO;
   }

@@ -1,5 +1,5 @@
-// What is written is JSON in UTF-8 whatever the strings hold, and classes are counted for a bounded
-// number of names. Proved with the characters that have a meaning somewhere.
+// The output is JSON in UTF-8 whatever the strings contain, and classes are counted for a bounded
+// number of names. Proved with the characters that have a special meaning somewhere.
 #include "heap/json_writer.h"
 
 #include <gtest/gtest.h>

@@ -1,5 +1,6 @@
-// Promise I6 for memory that is handed out before it is there: whoever touches a page waits for exactly the bytes that were
-// frozen, and what cannot be read is never seen. Proved without Node, on images whose bytes come when the test lets them.
+// Promise I6 for memory that is handed out before its bytes are there: a thread that touches a page
+// waits for exactly the bytes that were frozen, and bytes that cannot be read are never visible.
+// Proved without Node, on images whose bytes arrive when the test lets them.
 
 #include "restore/lazy_restore.h"
 
@@ -33,7 +34,7 @@ namespace {
 
 using Sections = std::vector<SampleSection>;
 
-// The bytes of files, as if they came from far away: behind a gate, and counted.
+// The bytes of files as if they came from far away: behind a gate, and counted.
 class GatedFiles final : public RangeReader {
  public:
   explicit GatedFiles(std::vector<Bytes> files) : files_(std::move(files)) {}
@@ -55,7 +56,7 @@ class GatedFiles final : public RangeReader {
   }
 
   static constexpr int kAll = -1;
-  // So many reads from now on, or all.
+  // Lets this many reads through from now on, or all.
   void Let(int reads) {
     const std::lock_guard lock(mutex_);
     let_through_ = reads == kAll ? 1 << 30 : reads;
@@ -90,7 +91,7 @@ class GatedFiles final : public RangeReader {
   bool stopped_ = false;
 };
 
-// Sections of several blocks each, among them zeros, and lengths that end in the middle of a page.
+// Sections of several blocks each, some of zeros, with lengths that end in the middle of a page.
 Sections LargeSections() {
   Bytes holes(5 * kBlockSize + 100);
   const Bytes some = Pattern(kBlockSize, 7);
@@ -141,7 +142,7 @@ class LazyRestoreTest : public ::testing::TestWithParam<Layout> {
       const RegionMemory& memory = *lazy.regions()[i].memory;
       ASSERT_EQ(memory.byte_length(), expected.size());
       EXPECT_TRUE(std::equal(expected.begin(), expected.end(), memory.data())) << i;
-      // Nothing of the last page behind the section.
+      // The last page has only zeros after the section.
       for (size_t at = expected.size(); at < memory.mapped_length(); at++)
         ASSERT_EQ(memory.data()[at], std::byte{0});
     }
@@ -176,7 +177,7 @@ TEST_P(LazyRestoreTest, MemoryIsThereBeforeItsBytesAndAreadersOfAPageWaitForThem
     got = memory.data()[17 * kBlockSize + 3];
     has_read = true;
   });
-  // Two by the background, and one for the reader.
+  // Two reads by the background, and one for the reader.
   files->AwaitReads(before + 3);
   EXPECT_FALSE(has_read);
   files->Let(GatedFiles::kAll);
@@ -229,7 +230,7 @@ std::vector<Place> PlacesOf(const std::vector<FirstUse>& uses) {
   return places;
 }
 
-// Blocks that have come since `there` was looked at last.
+// The blocks that have arrived since the previous call with `there`.
 std::vector<Place> Arrivals(const LazyRestore& lazy, std::set<Place>* there) {
   std::vector<Place> arrived;
   for (const RestoredRegion& region : lazy.regions()) {
@@ -250,7 +251,7 @@ TEST_P(LazyRestoreTest, TheBackgroundBeginsWithWhatWasUsedFirstTheLastTime) {
   files->Let(0);
   const int before = files->reads();
   RestorePlan plan;
-  // Some of it is not there any more, or is zero, or stands here twice.
+  // Some of these no longer exist, are zero or are listed twice.
   plan.first_uses = {{"first", 17 * kBlockSize},    {"other", 0},
                      {"first", 99 * kBlockSize},    {"holes", kBlockSize},
                      {"holes", 2 * kBlockSize + 9}, {"first", 17 * kBlockSize},
@@ -265,14 +266,14 @@ TEST_P(LazyRestoreTest, TheBackgroundBeginsWithWhatWasUsedFirstTheLastTime) {
   std::vector<Place> order;
   for (int reads_let = 1; order.size() < expected.size(); reads_let++) {
     files->Let(1);
-    // The next one begins when this one has been filled in.
+    // The next read begins when this block has been filled in.
     files->AwaitReads(before + reads_let + 1);
     for (const Place& place : Arrivals(*lazy.value(), &there)) order.push_back(place);
     ASSERT_LT(reads_let, 20);
   }
   order.resize(expected.size());
   EXPECT_EQ(order, expected);
-  // What somebody waits for is used after that.
+  // A block that a reader waits for is recorded after these.
   std::thread reader([&] {
     EXPECT_EQ(lazy.value()->regions()[0].memory->data()[12 * kBlockSize],
               sections_[0].bytes[12 * kBlockSize]);
@@ -299,7 +300,8 @@ TEST_P(LazyRestoreTest, OnlyTheChosenSectionsAreRead) {
   EXPECT_EQ(files->reads(), files_before_ + 1);
 }
 
-// Runs in a child, since it may end by a signal. Returns how: the signal, or minus the exit status.
+// Runs `body` in a child, since it may end by a signal. Returns the signal, or minus the exit
+// status.
 template <typename Body>
 int EndOf(Body body) {
   const pid_t child = fork();
@@ -320,7 +322,8 @@ int EndOf(Body body) {
 // A sanitizer's own handler would end the process in another way.
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 TEST_P(LazyRestoreTest, WhatCannotBeReadIsNeverSeen) {
-  // Whoever waits for a page, or touches it later, is ended; a system call into it fails; the rest stays readable.
+  // A thread that waits for a missing page, or touches it later, is killed; a system call into it
+  // fails; the rest stays readable.
   for (const bool waiting : {true, false}) {
     const int end = EndOf([&] {
       const auto files = Far();
@@ -396,7 +399,7 @@ TEST_P(LazyRestoreTest, AfterAFailureSystemCallsIntoWhatIsMissingFail) {
 
 TEST_P(LazyRestoreTest, DamageIsToldAndNeverSeen) {
   ImageFile image = std::move(Open(Far(), bytes_.size()).value());
-  // In the middle of the last block that is stored of the first section.
+  // The middle of the last stored block of the first section.
   const BlockEntry& entry = image.EntryOf(image.sections()[0], 18);
   bytes_[entry.file_offset + entry.stored_length / 2] ^= std::byte{1};
   const std::shared_ptr<LazyRestore> lazy = Start(Far());

@@ -1,5 +1,5 @@
-// What the library believes of its own address space is what the kernel says. Proved on mappings of
-// every kind, made for the purpose.
+// The library's picture of its own address space is that of the kernel. Proved on mappings of every
+// kind, made for this purpose.
 #include "memory/mapping_list.h"
 
 #include <gtest/gtest.h>
@@ -19,7 +19,7 @@ namespace {
 
 const size_t kPage = SystemPageSize();
 
-// Four pages with a hole around them: private, shared, unreadable, nothing.
+// Four pages with a hole around them: private, shared, unreadable, unmapped.
 class Neighbours : public ::testing::Test {
  protected:
   void SetUp() override {
@@ -104,7 +104,8 @@ TEST(Residency, CountsThePagesThatWereTouchedAndTheUnitsTheyLieIn) {
   }
   const Residency all = ResidencyOf(at, pages * kPage, unit).value();
   EXPECT_EQ(all.bytes, 5 * kPage);
-  // Two in the first unit, two on both sides of a border, one in the last, which is as long as the others.
+  // Two in the first unit, two on both sides of a border, one in the last unit, which is as long as
+  // the others.
   EXPECT_EQ(all.bytes_of_units, 4 * unit);
   const Residency some = ResidencyOf(at + kPage, 5 * kPage, unit).value();
   EXPECT_EQ(some.bytes, kPage);

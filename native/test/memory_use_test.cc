@@ -1,4 +1,4 @@
-// What a watch over memory looks at is what the kernel tells. Proved on this process.
+// The figures that a watch over memory looks at are those of the kernel. Proved on this process.
 #include "memory/memory_use.h"
 
 #include <gtest/gtest.h>
@@ -33,7 +33,7 @@ TEST(MemoryUse, IsReadFromAWholeLineOfPagesAndNothingElse) {
   EXPECT_EQ(statm->size, 300 * page);
   EXPECT_EQ(statm->resident, 20 * page);
   EXPECT_EQ(statm->anonymous(), 15 * page);
-  // Read while it changes, more may be shared than there is.
+  // In a reading during a change, more may be shared than is resident.
   EXPECT_EQ(parse("300 20 25 1 0 7 0\n")->anonymous(), 0U);
   for (const char* text : {"", "300", "300 20", "300 20 5", "300 x 5 1", "-1 20 5 1"}) {
     EXPECT_FALSE(parse(text)) << text;
