@@ -177,11 +177,12 @@ struct MemoryWatch::State : std::enable_shared_from_this<State> {
   std::unique_ptr<ForkJob> job;
   bool armed = false;
   uint64_t usual_limit = 0;  // V8's limit before we raised it
-  int64_t no_earlier_ns = 0;
   bool watching = true;
 
   std::mutex mutex;  // guards on_event
   OnEvent on_event;  // empty when there is no listener any more
+  // Set on the JS thread. The watch thread reads it too.
+  std::atomic<int64_t> no_earlier_ns{0};
   std::atomic<bool> job_running{false};
   std::atomic<int> copies_made{0};  // for one file
   // The trigger whose capture is pending, or -1, and the time until which it is attempted. Accessed
