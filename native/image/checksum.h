@@ -1,4 +1,4 @@
-// The one checksum of the format: XXH3-64 with seed 0.
+// The checksum of the format: XXH3-64 with seed 0.
 #pragma once
 
 #include <cstddef>
@@ -6,10 +6,10 @@
 
 namespace stillframe {
 
-// Allocates nothing, takes no lock: also used in the forked child.
+// Neither allocates nor locks, so a forked child may call it too.
 uint64_t Checksum(const void* data, size_t length);
 
-// For data that comes in pieces.
+// Checksum of data that arrives in pieces.
 class RunningChecksum {
  public:
   RunningChecksum();
