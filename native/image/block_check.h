@@ -1,4 +1,4 @@
-// Whether the bytes of a block are as a writer makes them.
+// Checks the bytes of a block against its index entry.
 #pragma once
 
 #include <cstddef>
@@ -10,7 +10,8 @@
 namespace stillframe {
 
 Failure Damaged(const ImageFile& image, uint32_t section, uint64_t block, const char* how);
-// That its pages of zeros are those of the index, and that nothing lies behind the end of its section.
+// Checks that the zero pages of the block are those that the index lists, and that all bytes after
+// the end of the section are zero.
 Status CheckPages(const ImageFile& image, uint32_t section, uint64_t block, const std::byte* bytes);
 
 }  // namespace stillframe

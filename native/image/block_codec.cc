@@ -1,6 +1,7 @@
 #include "image/block_codec.h"
 
-// For static workspaces and parameters by hand. The release that is built in is pinned by package-lock.json.
+// For static workspaces and explicit parameters. package-lock.json pins the release of
+// zstd that is built in.
 #define ZSTD_STATIC_LINKING_ONLY
 #include <zstd.h>
 
@@ -20,11 +21,12 @@ uint64_t BlockCompressor::WorkspaceBytes(int level) {
 
 BlockCompressor::BlockCompressor(std::byte* workspace, int level)
     : context_(ZSTD_initStaticCCtx(workspace, WorkspaceBytes(level))) {
-  // A static context starts without zstd's defaults: frames that tell their content's length are one.
+  // A static context does not have zstd's defaults, one of which is that frames record
+  // the length of their content.
   ZSTD_CCtx_reset(Compressing(context_), ZSTD_reset_session_and_parameters);
-  // The same tables for blocks of every length, so that the workspace holds them.
+  // Uses the same tables for blocks of every length, so that they fit into the workspace.
   ZSTD_CCtx_setCParams(Compressing(context_), ParametersOf(level));
-  // Decompressed bytes are checked end to end; the index has the checksum of what is stored.
+  // Checks decompressed bytes end to end; the checksum in the index is that of the stored bytes.
   ZSTD_CCtx_setParameter(Compressing(context_), ZSTD_c_checksumFlag, 1);
 }
 
@@ -40,12 +42,13 @@ BlockDecompressor::BlockDecompressor(std::byte* workspace)
 
 bool BlockDecompressor::Decompress(const std::byte* bytes, uint64_t length, std::byte* out,
                                    uint64_t out_length) {
-  // Decoders take frames that tell neither how long nor what their content is. Of those, damage would not be noticed
-  // when the index is not checked, and there would be more than one way to write a block.
+  // A decoder also accepts frames that record neither the length nor a checksum of their content.
+  // Damage in such a frame would go unnoticed if the index is not checked, and there would be more
+  // than one way to write a block.
   ZSTD_FrameHeader header;
   if (ZSTD_getFrameHeader(&header, bytes, length) != 0) return false;
   if (header.frameContentSize != out_length || header.checksumFlag == 0) return false;
-  // One frame and nothing behind it: no skippable frames, in which anything could hide.
+  // Only one frame, with nothing after it: a skippable frame could hide arbitrary bytes.
   if (ZSTD_findFrameCompressedSize(bytes, length) != length) return false;
   return ZSTD_decompressDCtx(Decompressing(context_), out, out_length, bytes, length) == out_length;
 }

@@ -1,7 +1,8 @@
-// Compresses and decompresses single blocks with zstd, in memory that it is given.
+// Compresses and decompresses single blocks with zstd, in memory that the caller provides.
 //
-// No allocation and no lock, in whatever state the process is: zstd is built without either (binding.gyp), and
-// works in static workspaces. So the same code serves a thread and a forked child.
+// The code neither allocates nor locks, since zstd is built without either (binding.gyp) and
+// works in static workspaces. Therefore the same code serves threads and forked children,
+// whatever the state of the process.
 #pragma once
 
 #include <cstddef>
@@ -11,7 +12,7 @@
 
 namespace stillframe {
 
-// zstd's own scale: negative levels are faster than 1.
+// Compression levels of zstd. Negative levels are faster than level 1.
 inline constexpr int kMinLevel = -50;
 inline constexpr int kMaxLevel = 22;
 
@@ -19,12 +20,13 @@ class BlockCompressor {
  public:
   static uint64_t WorkspaceBytes(int level);
 
-  // The workspace has WorkspaceBytes(level) bytes and is 8-byte-aligned.
+  // `workspace` has WorkspaceBytes(level) bytes and is 8-byte aligned.
   BlockCompressor(std::byte* workspace, int level);
   BlockCompressor(const BlockCompressor&) = delete;
   BlockCompressor& operator=(const BlockCompressor&) = delete;
 
-  // Returns the bytes written to `out`, less than `length`, which is at most a block; or 0 when it does not shrink.
+  // Compresses at most one block. Returns the number of bytes written to `out`, which is less than
+  // `length`, or 0 if the block does not shrink.
   uint64_t Compress(const std::byte* bytes, uint64_t length, std::byte* out);
 
  private:
@@ -39,8 +41,9 @@ class BlockDecompressor {
   BlockDecompressor(const BlockDecompressor&) = delete;
   BlockDecompressor& operator=(const BlockDecompressor&) = delete;
 
-  // True when `bytes` are one frame as Compress() makes them, with length and checksum of its content, which is exactly
-  // `out_length` bytes and then in `out`.
+  // Returns true if `bytes` is a single frame as Compress() makes it, with the length and
+  // the checksum of its content, and the content is exactly `out_length` bytes long. The
+  // content is then in `out`.
   bool Decompress(const std::byte* bytes, uint64_t length, std::byte* out, uint64_t out_length);
 
  private:

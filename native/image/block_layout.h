@@ -1,5 +1,5 @@
-// How the blocks of a file lie in it: what differs between a flat and a packed one for those who read. A new layout is a
-// class beside FlatLayout and PackedLayout, and a line in Of().
+// How blocks are arranged in a file: everything in which flat and packed files differ for a reader.
+// To add a layout, write a class like FlatLayout and PackedLayout and add it to Of().
 #pragma once
 
 #include <cstddef>
@@ -16,24 +16,26 @@ class ReadScratch;
 
 class BlockLayout {
  public:
-  static const BlockLayout* Of(Layout layout);  // null: of a later version
+  static const BlockLayout* Of(Layout layout);  // null for a layout of a later version
 
   virtual const char* name() const = 0;
-  // Sections lie in the file as they do in memory.
+  // True if sections are arranged in the file as they are in memory.
   virtual bool mappable() const = 0;
-  // The gaps of a chunk may be asked about block by block.
+  // True if CheckGapsOfChunk() may also be called for single blocks of a chunk.
   virtual bool gaps_by_block() const = 0;
 
-  // Rules for the opener. data_end: of the ImageLayout.
+  // Rules that ImageOpener applies. data_end is that of the ImageLayout.
   virtual bool TailFits(uint64_t index_offset, uint64_t data_end) const = 0;
-  // Whether a writer would make this entry of a block that is here, as far as it can be said of one by itself.
+  // True if a writer would make this entry for a block that is in this file, as far as
+  // a single entry can tell.
   virtual bool EntryHolds(const ImageSection& section, uint64_t block,
                           const BlockEntry& entry) const = 0;
-  // And of all together.
+  // Checks the places of all blocks together.
   virtual Status CheckPlaces(const ImageFile& image) const = 0;
 
-  // Behind the methods of ImageFile of the same names. With `wanted`, the pages of each block that are asked for, the
-  // others hold anything afterwards if the file is a full one, and are left alone if it is a delta.
+  // These implement the ImageFile methods of the same names. If `wanted` is not null, it holds the
+  // wanted pages of each block. The other pages are undefined afterwards if the file is a full one,
+  // and left untouched if it is a delta.
   virtual Status ReadBlocks(const ImageFile& image, uint32_t section, uint64_t first,
                             uint64_t count, const uint64_t* wanted, std::byte* out, ReadCheck check,
                             ReadScratch* scratch) const = 0;

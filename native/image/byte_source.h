@@ -1,5 +1,5 @@
-// The bytes of an image, wherever they lie: a file, today. Called by several threads at once, for runs of blocks rather
-// than for pages.
+// Source of the bytes of an image: a file, or ranges that a RangeReader fetches. Several threads
+// call it at once, for runs of blocks rather than for single pages.
 #pragma once
 
 #include <cstddef>
@@ -15,22 +15,23 @@ class ByteSource {
   virtual ~ByteSource() = default;
 
   virtual uint64_t length() const = 0;
-  virtual uint64_t allocated_bytes() const = 0;  // that it takes where it lies, without holes
-  // All of these bytes. kCorrupt, in `section`, when it ends before.
+  virtual uint64_t allocated_bytes() const = 0;  // storage that it occupies, without holes
+  // Reads all of these bytes. Fails with kCorrupt, for `section`, if the source ends before them.
   virtual Status Read(std::byte* out, uint64_t length, uint64_t offset,
                       const std::string& section) const = 0;
-  // The same for much at once, which may have a faster way.
+  // Like Read(), for large reads, which a source may handle in a faster way.
   virtual Status ReadMuch(std::byte* out, uint64_t length, uint64_t offset,
                           const std::string& section) const = 0;
-  // So many reads at a time hide how long each of them takes; 0: it depends on the processors alone.
+  // Number of concurrent reads that hides the latency of each read, or 0 if only the
+  // number of processors matters.
   virtual size_t reads_at_once() const { return 0; }
-  // Much of it is going to be read.
+  // Announces that much of the source will be read.
   virtual void PrepareForMuch() {}
-  // The first byte from `offset` on, before `end`, that lies in a hole, or that does not: `end` when there is none.
-  // Where holes cannot be found there are none.
+  // The first position from `offset` on, before `end`, that is in a hole or in data, respectively;
+  // `end` if there is none. A source that cannot find holes reports none.
   virtual uint64_t NextHole(uint64_t offset, uint64_t end) const = 0;
   virtual uint64_t NextData(uint64_t offset, uint64_t end) const = 0;
-  // What can be mapped; -1 when nothing can.
+  // Descriptor that can be mapped, or -1.
   virtual int fd() const { return -1; }
 };
 

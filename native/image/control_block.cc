@@ -10,7 +10,8 @@
 namespace stillframe {
 namespace {
 
-// A saver calls little, and the compressor works in its workspace: a quarter of this has been seen in use.
+// Savers have shallow call stacks, and the compressor works in its own workspace. No more than a
+// quarter of this has been seen in use.
 constexpr uint64_t kStackBytes = uint64_t{256} << 10;
 
 }  // namespace
@@ -53,7 +54,8 @@ Result<ControlBlock> ControlBlock::Create(uint64_t block_count, const SaverNeeds
   Result<Mapping> mapping = Mapping::Anonymous(buffers_offset + needs.savers * each, MAP_SHARED,
                                                "the block index of a snapshot");
   if (!mapping.ok()) return mapping.failure();
-  // The pages are zero, which is what every field starts as; this begins the object's lifetime.
+  // The pages are zero, which is the initial value of every field. This only begins
+  // the lifetime of the object.
   new (mapping.value().data()) ControlHeader{};
   ControlBlock block(std::move(mapping.value()), block_count);
   std::byte* at = block.mapping_.data() + buffers_offset;

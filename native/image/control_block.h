@@ -1,11 +1,11 @@
-// The only channel between whoever saves pages (a thread or a forked child) and everybody else: one
-// MAP_SHARED block made before the freeze.
+// The only channel between savers (threads or a forked child) and the rest of the library: one
+// MAP_SHARED block that is created before the freeze.
 //
 //   | ControlHeader | BlockEntry[block_count] = the index of the file | PageSum[block_count][kPagesPerBlock] |
 //   SaverBuffers of each saver |
 //
-// No pipe, no message, no waiting: progress and errors are read where they stand, and a dead child
-// loses nothing that the parent needs.
+// Progress and errors are read in place, without pipes, messages or waiting, and nothing that the
+// parent needs is lost when a child dies.
 #pragma once
 
 #include <atomic>
@@ -19,19 +19,19 @@
 
 namespace stillframe {
 
-// What a saver was doing when it failed or died; SaveStepName() gives the words.
+// What a saver was doing when it failed or died. SaveStepName() returns the wording.
 enum class SaveStep : uint32_t {
   kNone = 0,
   kStarting,       // the child has been forked
-  kSignals,        // its dispositions and mask
-  kWaitForParent,  // until the parent has opened what it will not be allowed to open later
-  kHardening,      // OOM score, dumpable, descriptors, name
-  kWaitForSums,    // until the parent of a delta has been read
-  kReading,        // copying frozen pages; a source that is not readable ends here
+  kSignals,        // resetting its signal dispositions and mask
+  kWaitForParent,  // until the parent has opened files that it may not open later
+  kHardening,      // setting OOM score, dumpable flag, descriptors and name
+  kWaitForSums,    // until the parent file of a delta has been read
+  kReading,        // copying frozen pages; an unreadable source fails here
   kWriting,        // pwrite to the target file
-  kReleasing,      // giving saved pages back
-  kRunning,        // a forked copy that runs JavaScript: in the callback, or walking the heap
-  kPublishing,     // a forked copy that publishes its file itself
+  kReleasing,      // giving back the memory of saved pages
+  kRunning,        // a forked copy running JavaScript: in the callback, or walking the heap
+  kPublishing,     // a forked copy publishing its own file
   kFinished,
 };
 const char* SaveStepName(SaveStep step);
@@ -39,40 +39,40 @@ const char* SaveStepName(SaveStep step);
 struct ControlHeader {
   // Written by the saver, read by the parent.
   std::atomic<uint64_t> heartbeat;      // grows with every block
-  std::atomic<uint64_t> bytes_done;     // logical bytes that are saved
-  std::atomic<uint64_t> bytes_written;  // bytes handed to the file
+  std::atomic<uint64_t> bytes_done;     // logical bytes saved so far
+  std::atomic<uint64_t> bytes_written;  // bytes written to the file
   std::atomic<uint64_t> zero_pages;
-  std::atomic<uint64_t> changed_pages;  // that are not as in the parent; without one: all
-  std::atomic<uint64_t> scanned_bytes;  // that were read
-  std::atomic<uint64_t> next_chunk;     // the next one that a saver takes
-  std::atomic<uint64_t> file_tail;      // where the next blocks of a packed file go
-  std::atomic<int64_t>
-      next_write_ns;  // of the monotonic clock: when the rate limit allows the next write
-  std::atomic<uint32_t> helpers;  // a futex: savers at work beside the first one
+  std::atomic<uint64_t> changed_pages;  // pages that differ from the parent; without one, all pages
+  std::atomic<uint64_t> scanned_bytes;  // bytes read from the sources
+  std::atomic<uint64_t> next_chunk;     // the next chunk for a saver to take
+  std::atomic<uint64_t> file_tail;      // file offset of the next blocks of a packed file
+  std::atomic<int64_t> next_write_ns;   // monotonic time at which the limit allows the next write
+  std::atomic<uint32_t> helpers;        // futex: number of savers at work in addition to the first
   std::atomic<SaveStep> step;
-  // The error slot, for the first saver that fails. error_number is stored last: once it is not 0 the other two hold.
+  // Error of the first saver that fails. error_number is stored last: once it is not 0, error_step
+  // and error_offset are valid.
   std::atomic<uint32_t> error_taken;
   std::atomic<SaveStep> error_step;
   std::atomic<uint64_t> error_offset;
   std::atomic<int32_t> error_number;
   // Written by the parent, read by the saver.
   std::atomic<uint32_t> abort_requested;
-  std::atomic<uint32_t> parent_ready;  // a futex: the child may stop being readable by the parent
-  std::atomic<uint32_t> sums_ready;    // a futex: of a delta, the sums are those of the parent
+  std::atomic<uint32_t> parent_ready;  // futex: the child may make itself unreadable to the parent
+  std::atomic<uint32_t> sums_ready;    // futex: for a delta, sums() holds the sums of the parent
 };
 static_assert(std::atomic<uint64_t>::is_always_lock_free &&
               std::atomic<SaveStep>::is_always_lock_free);
 static_assert(sizeof(ControlHeader) <= kPageSize);
 
-// What one saver works in, its own as long as it runs. All page-aligned.
+// Working memory of one saver, which owns it while it runs. All buffers are page-aligned.
 struct SaverBuffers {
-  std::byte* bounce = nullptr;     // one chunk: frozen bytes
-  std::byte* packed = nullptr;     // one chunk: encoded blocks on their way to a packed file
-  std::byte* workspace = nullptr;  // the compressor's
-  std::byte* stack_end = nullptr;  // of a saver that is a bare thread of a forked child
+  std::byte* bounce = nullptr;     // one chunk of frozen bytes
+  std::byte* packed = nullptr;     // one chunk of encoded blocks to write to a packed file
+  std::byte* workspace = nullptr;  // of the compressor
+  std::byte* stack_end = nullptr;  // stack of a saver that is a bare thread of a forked child
 };
 
-// How many savers, and what each needs.
+// Number of savers, and the encoding that determines what each of them needs.
 struct SaverNeeds {
   uint32_t savers = 1;
   Encoding encoding;
@@ -86,17 +86,18 @@ class ControlBlock {
 
   ControlHeader* header() const { return reinterpret_cast<ControlHeader*>(mapping_.data()); }
   BlockEntry* index() const { return reinterpret_cast<BlockEntry*>(mapping_.data() + kPageSize); }
-  // kPagesPerBlock for each block. In a delta the parent's, once header()->sums_ready is set; whoever saves a block puts its
-  // own in their place.
+  // kPagesPerBlock sums for each block. In a delta they are those of the parent once
+  // header()->sums_ready is set, until the saver of a block replaces them with those of the block.
   PageSum* sums() const {
     return reinterpret_cast<PageSum*>(mapping_.data() + SumsOffset(block_count_));
   }
-  // Of a delta, for each block: the pages that are in the parent as they are in the frame that the source was mapped from.
-  // Set with the sums.
+  // For each block of a delta, the pages that are the same in the parent as in the frame that the
+  // source was mapped from. Set together with the sums.
   uint64_t* as_mapped() const {
     return reinterpret_cast<uint64_t*>(mapping_.data() + AsMappedOffset(block_count_));
   }
-  // Gives back the memory of the sums. Whoever ends a job does it here, so that it does not hold up the JS thread.
+  // Gives back the memory of the sums. The thread that ends a job calls it, so that this work does
+  // not hold up the JS thread.
   void DropSums();
   uint64_t block_count() const { return block_count_; }
   const SaverBuffers* buffers() const { return buffers_.data(); }  // [saver_count()]

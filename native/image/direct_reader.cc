@@ -33,7 +33,7 @@ DirectReader& DirectReader::operator=(DirectReader&& other) noexcept {
 
 DirectReader::~DirectReader() { Forget(); }
 
-// Before it is closed: then its number is somebody else's.
+// Called before the descriptor is closed, because afterwards its number may be reused.
 void DirectReader::Forget() {
   if (!fd_.valid()) return;
   const std::lock_guard guard(All().lock);

@@ -1,5 +1,6 @@
-// A descriptor that this library reads files with around the page cache. It reads into memory of its own, or that nobody has
-// yet: whoever looks for direct reads into captured memory may pass it by.
+// A descriptor with which this library reads files past the page cache. It reads only into
+// memory of its own, or that nothing else uses yet, so the search for direct reads into
+// captured memory may ignore it.
 #pragma once
 
 #include "base/unique_fd.h"
@@ -17,7 +18,7 @@ class DirectReader {
   int get() const { return fd_.get(); }
   bool valid() const { return fd_.valid(); }
 
-  // Any thread.
+  // May be called on any thread.
   static bool IsOurs(int fd);
 
  private:

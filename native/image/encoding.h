@@ -1,5 +1,6 @@
-// How the blocks of a file are written: where they lie, and what is done to their bytes. What comes next to it (a cipher)
-// is a further member, and a step in the saver between compressing and hashing.
+// How the blocks of a file are written: their layout, and the transformation of their bytes. A
+// further transformation (a cipher) would be another member here, and a step in the saver
+// between compressing and hashing.
 #pragma once
 
 #include <cstdint>
@@ -10,11 +11,11 @@ namespace stillframe {
 
 struct Encoding {
   Layout layout = Layout::kFlat;
-  Codec codec = Codec::kNone;  // kZstd: in a packed layout only
-  int level = 0;               // of the codec
+  Codec codec = Codec::kNone;  // kZstd only in a packed layout
+  int level = 0;               // compression level of the codec
 };
 
-// What one saver's codec works in.
+// Size of the workspace that the codec of one saver needs.
 uint64_t CodecWorkspaceBytes(const Encoding& encoding);
 
 }  // namespace stillframe

@@ -1,4 +1,4 @@
-// A file that savers write to. It may be O_DIRECT: all writes are aligned.
+// A file that savers write to. It may be open with O_DIRECT, since all writes are aligned.
 #pragma once
 
 #include "image/byte_sink.h"
@@ -8,7 +8,7 @@ namespace stillframe {
 class FileSink final : public ByteSink {
  public:
   FileSink() = default;
-  // `fd` stays the caller's.
+  // The caller keeps ownership of `fd`.
   explicit FileSink(int fd) : fd_(fd) {}
 
   int64_t Write(const std::byte* bytes, uint64_t length, uint64_t offset) override;

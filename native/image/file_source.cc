@@ -19,7 +19,7 @@ namespace stillframe {
 
 Result<std::unique_ptr<FileSource>> FileSource::Open(const std::string& path) {
   std::unique_ptr<FileSource> source(new FileSource);
-  // Not blocking: opening a FIFO would otherwise wait for a writer.
+  // O_NONBLOCK, since opening a FIFO would otherwise wait for a writer.
   const int fd = sys::Open(AT_FDCWD, path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0);
   if (fd < 0) return SystemFailure("open", -fd, "cannot open the snapshot file");
   source->file_.Reset(fd);
@@ -61,7 +61,8 @@ Status FileSource::ReadMuch(std::byte* out, uint64_t length, uint64_t offset,
     while (done < length) {
       const int64_t got = sys::Pread(direct_.get(), out + done, length - done, offset + done);
       if (got == -EINTR) continue;
-      // Some filesystems refuse it only now, and the end of the file needs no care: both are left to the other way.
+      // Some filesystems refuse O_DIRECT only when reading. That case and the end of
+      // the file are left to Read().
       if (got <= 0 || static_cast<uint64_t>(got) % kPageSize != 0) break;
       done += static_cast<uint64_t>(got);
     }
@@ -85,7 +86,7 @@ bool FileSource::IsCached(uint64_t offset, uint64_t length) const {
 
 void FileSource::PrepareForMuch() {
   if (StepDisabled("o_direct")) return;
-  // By the descriptor: the name may be another file by now.
+  // Reopens the descriptor, because the path may name another file by now.
   const std::string self = "/proc/self/fd/" + std::to_string(file_.get());
   const int fd = sys::Open(AT_FDCWD, self.c_str(), O_RDONLY | O_CLOEXEC | O_DIRECT, 0);
   if (fd < 0) return;
@@ -94,7 +95,7 @@ void FileSource::PrepareForMuch() {
   if (!sys::IsError(probe)) cache_probe_ = Mapping(probe, length_);
 }
 
-// A filesystem that cannot tell says that a hole is only behind the end.
+// A filesystem that cannot tell reports that the only hole is after the end of the file.
 uint64_t FileSource::NextHole(uint64_t offset, uint64_t end) const {
   const int64_t hole = sys::Lseek(file_.get(), static_cast<int64_t>(offset), SEEK_HOLE);
   return hole < 0 ? end : std::min(static_cast<uint64_t>(hole), end);

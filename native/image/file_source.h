@@ -1,4 +1,4 @@
-// The bytes of a file, read around the page cache where that is faster.
+// The bytes of a file, read past the page cache where that is faster.
 #pragma once
 
 #include <memory>
@@ -13,7 +13,7 @@ namespace stillframe {
 
 class FileSource final : public ByteSource {
  public:
-  // Only a regular file, and without waiting for anybody.
+  // Opens regular files only, and never blocks.
   static Result<std::unique_ptr<FileSource>> Open(const std::string& path);
 
   uint64_t length() const override { return length_; }
@@ -32,8 +32,8 @@ class FileSource final : public ByteSource {
   bool IsCached(uint64_t offset, uint64_t length) const;
 
   UniqueFd file_;
-  DirectReader direct_;  // the same with O_DIRECT, where that can be had
-  Mapping cache_probe_;  // of the file: asked which pages are in the page cache, never touched
+  DirectReader direct_;  // the same file with O_DIRECT, where that is possible
+  Mapping cache_probe_;  // mapping of the file for mincore(), never accessed
   uint64_t length_ = 0;
   uint64_t allocated_bytes_ = 0;
 };

@@ -20,7 +20,7 @@ bool FlatLayout::EntryHolds(const ImageSection& section, uint64_t block,
          entry.file_offset == section.data_offset + block * kBlockSize;
 }
 
-// Each entry says all of it.
+// EntryHolds() has already checked the place of each block.
 Status FlatLayout::CheckPlaces(const ImageFile& /*image*/) const { return Success{}; }
 
 Status FlatLayout::ReadBlocks(const ImageFile& image, uint32_t section_index, uint64_t first,
@@ -45,7 +45,7 @@ Status FlatLayout::ReadBlocks(const ImageFile& image, uint32_t section_index, ui
       block++;
       continue;
     }
-    // One read for a run of blocks that are stored: they lie one behind the other.
+    // A run of stored blocks is contiguous in the file and takes one read.
     uint64_t run_end = block;
     uint64_t run_length = 0;
     for (; run_end < first + count && is_wanted(run_end) &&
@@ -77,7 +77,7 @@ Status FlatLayout::CheckGapsOfChunk(const ImageFile& image, uint32_t section_ind
     if (!zeros.ok()) return zeros;
   }
   if (first + count < section.block_count) return Success{};
-  // Between the last page of the section and what comes next.
+  // The gap between the last page of the section and the next part of the file.
   const uint64_t end = section.data_offset + RoundUp(section.byte_length, kPageSize);
   const uint64_t next = RoundUp(section.data_offset + section.byte_length, kPartAlignment);
   return CheckZeros(image.source(), end, next - end, "", scratch);

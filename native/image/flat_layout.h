@@ -1,5 +1,5 @@
-// Each block lies where it lies in its section, blocks of zeros are holes. It has no freedom: everything lies where a
-// writer would put it.
+// Each block has the same place in the file as in its section, and zero blocks are holes. The
+// layout leaves no choice: every part has exactly one place where a writer puts it.
 #pragma once
 
 #include "image/block_layout.h"

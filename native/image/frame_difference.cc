@@ -13,7 +13,7 @@ constexpr uint64_t kPagesPerChunk = kBlocksPerChunk * kPagesPerBlock;
 
 uint64_t PagesOf(uint64_t byte_length) { return DivideRoundingUp(byte_length, kPageSize); }
 
-// The number of a section of this name; as many as there are when there is none.
+// The number of the section with this name, or the number of sections if there is none.
 uint32_t Find(const ImageFile& image, const std::string& name) {
   const auto& sections = image.sections();
   const auto found = std::find_if(sections.begin(), sections.end(),
@@ -21,7 +21,7 @@ uint32_t Find(const ImageFile& image, const std::string& name) {
   return static_cast<uint32_t>(found - sections.begin());
 }
 
-// Sums of a chunk; zero where there is no section, or no more of it.
+// Reads the sums of a chunk. They are zero if there is no such section, and beyond its end.
 Status ReadChunk(const ImageFile& image, uint32_t section, uint64_t first, PageSum* out) {
   std::fill_n(out, kPagesPerChunk, PageSum{0, 0});
   if (section == image.sections().size()) return Success{};

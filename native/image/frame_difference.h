@@ -1,4 +1,4 @@
-// Which pages two frames do not have in common, by the sums of their pages: no page is read.
+// Compares two frames by the sums of their pages, without reading any page.
 #pragma once
 
 #include <cstdint>
@@ -12,16 +12,18 @@ namespace stillframe {
 
 struct SectionDifference {
   std::string name;
-  uint64_t byte_lengths[2] = {};  // 0 in a frame that does not have it
+  uint64_t byte_lengths[2] = {};  // 0 in a frame without this section
   bool there[2] = {};
   uint64_t changed_pages = 0;
-  // Over the longer one of both, in as many pieces of whole pages as were asked for at most: pages of each that differ.
+  // The longer of the two sections is divided into pieces of `pages_per_piece` pages each, at most
+  // as many as the caller asked for. `pieces` holds the number of pages of each piece that differ.
   uint64_t pages_per_piece = 0;
   std::vector<uint64_t> pieces;
 };
 
-// Sections are the same if their names are, and in the order of `to`, with those that it lacks behind. A page that one of
-// them does not have differs unless the other one's is zero.
+// Sections correspond if they have the same name. The result is in the order of `to`, followed
+// by the sections that only `from` has. A page that only one of the frames has counts as
+// changed unless it is zero.
 Result<std::vector<SectionDifference>> CompareFrames(const ImageFile& from, const ImageFile& to,
                                                      uint64_t pieces, ReadControl* control);
 

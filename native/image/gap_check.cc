@@ -23,7 +23,7 @@ Status CheckZeros(const ByteSource& source, uint64_t offset, uint64_t length,
   scratch->zeros()->resize(kWindow);
   const uint64_t end = offset + length;
   while (offset < end) {
-    // Holes are zero by definition: look only at what the filesystem says is data.
+    // Holes are zero by definition, so only what the filesystem reports as data is read.
     offset = source.NextData(offset, end);
     if (offset == end) break;
     const uint64_t piece = std::min(kWindow, end - offset);

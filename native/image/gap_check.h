@@ -1,4 +1,4 @@
-// Whether there are only zeros where a file must be zero.
+// Checks that a file holds only zeros where it must be zero.
 #pragma once
 
 #include <cstddef>
@@ -10,10 +10,10 @@
 
 namespace stillframe {
 
-// The position of the first byte that is not zero, `length` when all are.
+// Position of the first byte that is not zero, or `length` if all bytes are zero.
 uint64_t FirstNotZero(const std::byte* bytes, uint64_t length);
 
-// `section` is for the message.
+// Fails with kCorrupt, for `section`, if a byte is not zero.
 Status CheckZeros(const ByteSource& source, uint64_t offset, uint64_t length,
                   const std::string& section, ReadScratch* scratch);
 

@@ -69,7 +69,8 @@ uint64_t ImageFile::PagesAbove(const ImageFile& frame, uint32_t section, uint64_
          (deeper ? parent_->PagesAbove(frame, in_parent_[section], block) : 0);
 }
 
-// Pages that the parent does not have are listed: so no file can claim more memory than it has entries for.
+// A delta must list all pages that its parent does not have, so that no file can claim more
+// memory than it has entries for.
 Status ImageFile::CheckCover() const {
   for (uint32_t i = 0; i < sections_.size(); i++) {
     const Section& section = sections_[i];
@@ -81,7 +82,7 @@ Status ImageFile::CheckCover() const {
     const uint64_t count = section.block_count - first;
     const std::span<const BlockEntry> entries = EntriesOf(section, first, count);
     bool covers = entries.size() == count;
-    // Of the first of these blocks the parent may have some pages.
+    // The parent may have some pages of the first of these blocks.
     uint64_t theirs = (uint64_t{1} << have % kPagesPerBlock) - 1;
     for (const BlockEntry& entry : entries) {
       const uint64_t told = entry.present | entry.zero | theirs;
@@ -105,7 +106,7 @@ Status ImageFile::ReadBlocks(uint32_t section, uint64_t first, uint64_t count, s
   return ReadPages(section, first, count, all, out, check, scratch);
 }
 
-// Damage in a parent is not in the file that was asked for.
+// Adds the name of the parent file to a failure, since the caller asked for another file.
 Status ImageFile::Named(Status status) const {
   constexpr std::string_view kNamed = "in the parent file ";
   if (status.ok() || path_.empty()) return status;
@@ -116,7 +117,7 @@ Status ImageFile::Named(Status status) const {
   return status;
 }
 
-// The oldest file comes first, and each newer one puts its pages over those of its parent.
+// The oldest file is read first, and each newer file overwrites the pages of its parent.
 Status ImageFile::ReadPages(uint32_t section_index, uint64_t first, uint64_t count,
                             const uint64_t* wanted, std::byte* out, Check check,
                             Scratch* scratch) const {
@@ -149,7 +150,8 @@ Status ImageFile::ReadFromParent(uint32_t section_index, uint64_t first, uint64_
   if (std::all_of(wanted, wanted + count, [](uint64_t pages) { return pages == 0; })) {
     return Success{};
   }
-  // A full file writes whole blocks: where its block is longer than ours there may be no room for it.
+  // Reading from a full file fills whole blocks, and `out` may have no room for a block that is
+  // longer than the one of this file.
   const uint64_t last = first + count - 1;
   const auto length_of = [last](const Section& in) {
     return last < in.block_count ? PaddedBlockLength(in.byte_length, last) : 0;
@@ -184,7 +186,7 @@ Status ImageFile::ReadSumsOfChunk(uint32_t section_index, uint64_t first, uint64
     const uint64_t there = std::min(count, in_parent->block_count - first);
     Status read = parent_->ReadSumsOfChunk(in_parent_[section_index], first, there, out);
     if (!read.ok()) return read;
-    // The parent's section may have been longer.
+    // The section may be longer in the parent.
     for (uint64_t i = 0; i < there; i++) {
       const uint64_t pages = PaddedBlockLength(section.byte_length, first + i) / kPageSize;
       std::fill(out + i * kPagesPerBlock + pages, out + (i + 1) * kPagesPerBlock, PageSum{0, 0});
@@ -305,7 +307,7 @@ Result<std::vector<PageSum>> ImageFile::SumsOf(std::span<const BlockEntry> entri
 
 bool ImageFile::AllZero(uint32_t section, uint64_t first, uint64_t count) const {
   if (parent_) {
-    // Where it says nothing its parent does.
+    // Pages that this file does not list are those of the parent.
     for (uint64_t block = first; block < first + count; block++) {
       const BlockEntry& entry = EntryOf(sections_[section], block);
       if (entry.present != 0) return false;

@@ -5,7 +5,7 @@ namespace stillframe {
 ImageLayout PlanLayout(const std::vector<ImageDescription::Section>& sections, Layout kind) {
   ImageLayout layout;
   layout.layout = kind;
-  uint64_t offset = kPartAlignment;  // behind the header
+  uint64_t offset = kPartAlignment;  // after the header
   for (const auto& section : sections) {
     const uint64_t data_offset = kind == Layout::kFlat ? offset : 0;
     layout.sections.push_back(
@@ -15,7 +15,7 @@ ImageLayout PlanLayout(const std::vector<ImageDescription::Section>& sections, L
     layout.byte_length += section.byte_length;
     offset = RoundUp(offset + section.byte_length, kPartAlignment);
   }
-  // No chunk takes more in a packed file than in a flat one.
+  // This holds for packed files too, where no chunk takes more space than in a flat file.
   layout.data_end = offset;
   return layout;
 }

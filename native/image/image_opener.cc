@@ -18,17 +18,17 @@ namespace stillframe {
 
 namespace {
 
-// The index is read and checked so much at a time.
+// The index is read and checked in windows of this many bytes.
 constexpr uint64_t kWindow = uint64_t{1} << 20;
 
-// Checks the checksum of a page that ends in a struct's checksum field.
+// Checks the checksum of a page that begins with a struct whose last field is the checksum.
 template <typename Struct>
 bool SealHolds(std::byte* page, const Struct& fields) {
   memset(page + offsetof(Struct, checksum), 0, sizeof fields.checksum);
   return Checksum(page, kPageSize) == fields.checksum;
 }
 
-// For what is more than the caller is ready for; `limit` is the name of the option.
+// Fails if the file has more than the caller allows. `limit` is the name of the option.
 Status CheckLimit(uint64_t found, uint64_t allowed, const char* what, const char* limit) {
   if (found <= allowed) return Success{};
   return Fail(FailureCode::kOutOfRange, "the file has " + std::to_string(found) + what +
@@ -36,7 +36,8 @@ Status CheckLimit(uint64_t found, uint64_t allowed, const char* what, const char
                                             std::to_string(allowed) + ")");
 }
 
-// What a file asks for may be more than there is, and the containers of the library can only end the process then.
+// A file may ask for more memory than there is, in which case the containers of the standard
+// library can only terminate the process.
 Status CheckRoomFor(uint64_t bytes, const char* what) {
   Result<Mapping> room = Mapping::Anonymous(std::max<uint64_t>(bytes, 1), MAP_PRIVATE, what);
   if (!room.ok()) return room.failure();
@@ -78,7 +79,7 @@ Status ImageOpener::ReadHeader() {
   }
   if (have < kPageSize) return Corrupt(have, "", "the file ends in its header: it is truncated");
   memcpy(&header_, page, sizeof header_);
-  // The header page and its checksum are the same in all versions, so that the version can be trusted.
+  // The header page and its checksum are the same in all versions, so the version can be trusted.
   if (!SealHolds(page, header_)) return Corrupt(0, "", "the header does not match its checksum");
   if (header_.version_major > kVersionMajor) {
     return Fail(FailureCode::kVersion,
@@ -129,7 +130,7 @@ Status ImageOpener::ReadTrailer() {
 
 Status ImageOpener::CheckTail() const {
   const uint64_t trailer_at = trailer_.file_length - kPageSize;
-  // The parts of the tail lie one behind the other; each length is bounded before it is added.
+  // The parts of the tail follow one another; each length is bounded before it is added.
   const bool counts_bounded =
       trailer_.section_count >= 1 && trailer_.section_count <= kMaxSections &&
       trailer_.names_length <= trailer_.section_count * kMaxNameLength &&
@@ -155,7 +156,7 @@ Status ImageOpener::ReadSections() {
   Status count = CheckLimit(trailer_.section_count, limits_.sections, " sections", "sections");
   if (!count.ok()) return count;
   const uint64_t records_length = trailer_.section_count * sizeof(SectionRecord);
-  // The table is held in several forms for a moment.
+  // The table exists in several forms for a moment.
   const uint64_t table_length = records_length + trailer_.names_length;
   if (Status room = CheckRoomFor(4 * table_length, "the section table"); !room.ok()) return room;
   std::string bytes(table_length, '\0');
@@ -204,7 +205,7 @@ Status ImageOpener::PlaceSections(const std::vector<SectionRecord>& records,
                                   std::vector<ImageDescription::Section> described) {
   const ImageLayout layout = PlanLayout(described, header_.layout);
   const bool tail_fits = layout_->TailFits(trailer_.index_offset, layout.data_end);
-  // A delta may have fewer.
+  // A delta may have fewer entries.
   const bool index_fits = IsDelta(header_) ? trailer_.index_count <= layout.block_count
                                            : trailer_.index_count == layout.block_count;
   if (!tail_fits || !index_fits) {
@@ -235,7 +236,7 @@ Status ImageOpener::ReadMetadata() {
   Status bytes = CheckLimit(trailer_.metadata_length, limits_.metadata_bytes, " bytes of metadata",
                             "metadataBytes");
   if (!bytes.ok()) return bytes;
-  // As text here, and as text and value in JavaScript.
+  // The metadata will exist as text here, and as text and as a value in JavaScript.
   if (Status room = CheckRoomFor(3 * trailer_.metadata_length, "the metadata"); !room.ok())
     return room;
   metadata_.resize(trailer_.metadata_length);
@@ -266,14 +267,14 @@ Status ImageOpener::ReadMetadata() {
 Status ImageOpener::ReadIndex() {
   const uint64_t length = trailer_.index_count * sizeof(BlockEntry);
   if (length > 0) {
-    // Each entry holds its own position, so no page of an index is zero: a hole in it is the mark of a file
-    // that claims more than it has. (A filesystem that cannot tell says that there is none.)
+    // Each entry holds its own position, so no page of an index is zero, and a hole in it means
+    // that the file claims more than it has. (A filesystem that cannot tell reports no holes.)
     const uint64_t end = trailer_.index_offset + length;
     const uint64_t hole = source_->NextHole(trailer_.index_offset, end);
     if (hole < end) {
       return Corrupt(hole, "", "the index has a hole");
     }
-    // Address space only; pages come as windows are read.
+    // Reserves only address space. Pages are allocated as windows are read.
     Result<Mapping> mapping =
         Mapping::Anonymous(length, MAP_PRIVATE | MAP_NORESERVE, "the index of a file");
     if (!mapping.ok()) return mapping.failure();
@@ -281,8 +282,8 @@ Status ImageOpener::ReadIndex() {
   }
   RunningChecksum checksum;
   size_t section = 0;
-  uint64_t checked = 0;      // entries
-  uint64_t least_block = 0;  // that the next one may be of
+  uint64_t checked = 0;      // number of entries checked so far
+  uint64_t least_block = 0;  // the lowest block that the next entry may have
   uint64_t sums = 0;
   for (uint64_t done = 0; done < length;) {
     const uint64_t window = std::min(kWindow, length - done);
@@ -325,7 +326,7 @@ Status ImageOpener::CheckEntry(const BlockEntry& entry, uint64_t position, uint3
   const bool placed = entry.section == section && entry.block < in.block_count &&
                       (IsDelta(header_) ? entry.block >= least_block : entry.block == least_block);
   if (!placed || entry.reserved != 0) return refuse();
-  // A full file says of each page where it is; a delta of one at least.
+  // An entry of a full file lists all pages of its block; an entry of a delta lists at least one.
   const uint64_t all = PagesOfBlock(in.byte_length, entry.block);
   const uint64_t told = entry.present | entry.zero;
   const bool tells = IsDelta(header_) ? told != 0 && (told & ~all) == 0 : told == all;

@@ -1,7 +1,7 @@
-// Opens an image: header, trailer, section table, metadata and the whole index are read and checked.
+// Opens an image: reads and checks header, trailer, section table, metadata and the whole index.
 //
-// Nothing in them is believed: every field is either computed again and compared, or bounded before it is used, and
-// nothing is allocated for a size that the file does not really hold.
+// Nothing in them is trusted. Every field is either computed again and compared, or bounded before
+// it is used, and no memory is allocated for a size that the file does not really have.
 #pragma once
 
 #include <memory>
@@ -21,13 +21,13 @@ class ImageOpener {
  public:
   ImageOpener(std::unique_ptr<ByteSource> source, const ReadLimits& limits)
       : source_(std::move(source)), limits_(limits) {}
-  // Once.
+  // May be called only once.
   Result<ImageFile> Open();
 
  private:
   Status ReadHeader();
   Status ReadTrailer();
-  // That the parts of the tail are of sane sizes, and lie one behind the other.
+  // Checks that the parts of the tail have sane sizes and follow one another.
   Status CheckTail() const;
   Status ReadSections();
   Status NameSections(const std::vector<SectionRecord>& records, const std::string& names,
@@ -36,7 +36,8 @@ class ImageOpener {
                        std::vector<ImageDescription::Section> described);
   Status ReadMetadata();
   Status ReadIndex();
-  // The entry at `position` of the index, of a block of this section that is not before `least_block`.
+  // Checks the entry at `position` of the index. It must be for a block of this section,
+  // not before `least_block`.
   Status CheckEntry(const BlockEntry& entry, uint64_t position, uint32_t section,
                     uint64_t least_block) const;
 
@@ -48,7 +49,7 @@ class ImageOpener {
   std::vector<ImageSection> sections_;
   std::string metadata_;
   Mapping index_;
-  std::vector<uint64_t> first_sums_;  // of every kBlocksPerChunk-th entry
+  std::vector<uint64_t> first_sums_;  // see ImageFile
 };
 
 }  // namespace stillframe

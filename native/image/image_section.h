@@ -1,4 +1,4 @@
-// A section of a file that is open, and how what is read of it is checked.
+// A section of an open file, and the checks that a read of it makes.
 #pragma once
 
 #include <cstdint>
@@ -13,10 +13,11 @@ struct ImageSection {
   uint64_t block_count = 0;
   uint64_t first_entry = 0;   // in the index
   uint64_t entry_count = 0;   // full file: one for each block
-  uint64_t stored_bytes = 0;  // that the file has of it
+  uint64_t stored_bytes = 0;  // length of its stored blocks in the file
 };
 
-// kChecksums: also that the zero pages are those of the index, and that nothing lies behind the section's end.
+// kChecksums also checks that the zero pages are those of the index, and that only zeros
+// follow the end of the section.
 enum class ReadCheck : uint8_t { kNone, kChecksums };
 
 }  // namespace stillframe

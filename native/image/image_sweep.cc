@@ -13,8 +13,8 @@
 namespace stillframe {
 namespace {
 
-// Two keep the disk busy; more help where decompression or the checksum is the work. Of little work one thread is done
-// before another has started.
+// Two threads keep the disk busy. More help where decompression or checksums take the time. A small
+// amount of work is done by one thread before another has started.
 size_t ReaderCount(uint64_t bytes, size_t at_once) {
   constexpr uint64_t kWorthAThread = uint64_t{8} << 20;
   constexpr size_t kMaxReaders = 8;
@@ -101,7 +101,7 @@ Status ImageSweep::DoTask(const Task& task, ImageFile::Scratch* scratch, StateSu
     if (filled.ok()) control_->bytes_done += length;
     return filled;
   }
-  // Nothing to read, and nothing to write: fresh memory is zero.
+  // Nothing to read and nothing to write, because fresh memory is zero.
   const bool nothing = extent_ == Extent::kOwn
                            ? image_.HoldsNothing(task.section, task.first, task.count)
                            : image_.AllZero(task.section, task.first, task.count);
@@ -109,7 +109,8 @@ Status ImageSweep::DoTask(const Task& task, ImageFile::Scratch* scratch, StateSu
     control_->bytes_done += length;
     return Success{};
   }
-  // Whole pages that nobody has yet are read to where they belong; the last page of a section may go beyond its end.
+  // Whole pages of memory that nothing else uses yet are read in place. A read of the last page of
+  // a section might go beyond the end of the memory.
   const bool straight =
       target.memory != nullptr && target.way == Way::kStraight && length % kPageSize == 0;
   std::byte* out = straight ? target.memory + offset : scratch->chunk();
@@ -130,7 +131,7 @@ Status ImageSweep::DoTask(const Task& task, ImageFile::Scratch* scratch, StateSu
   return Success{};
 }
 
-// After damage in a chunk: the report names each damaged block.
+// Called after damage in a chunk, so that the report names each damaged block.
 bool ImageSweep::CheckBlocks(const Task& task, ImageFile::Scratch* scratch) {
   const auto index = static_cast<size_t>(&task - tasks_.data());
   for (uint64_t block = task.first; block < task.first + task.count; block++) {
@@ -186,12 +187,12 @@ Result<std::vector<ImageProblem>> ImageSweep::Run(Extent extent, ImageFile::Chec
   if (gaps_) {
     Status sums = image_.CheckSums();
     compare_sums_ = sums.ok();
-    if (!Note(tasks_.size(), std::move(sums)))
-      return failure_.failure();  // they lie behind the pages
+    // The sums come after the pages in the file.
+    if (!Note(tasks_.size(), std::move(sums))) return failure_.failure();
   }
   {
     std::vector<Thread> helpers(ReaderCount(control->bytes_total, image_.source().reads_at_once()));
-    // This thread is the first one. Fewer do it too.
+    // This thread is the first reader. Fewer threads than planned are sufficient.
     for (size_t i = 1; i < helpers.size(); i++) {
       if (!helpers[i].Start("stillframe-read", [this] { Work(); }).ok()) break;
     }

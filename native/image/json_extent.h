@@ -1,5 +1,6 @@
-// How much a text of JSON would make of itself in JavaScript, told without parsing it: where 64 MiB of brackets would
-// stop a service for seconds and take gigabytes, one look over the bytes says so.
+// Estimates how large a JSON text becomes in JavaScript, without parsing it. Parsing 64
+// MiB of brackets would stop a service for seconds and take gigabytes; one pass over the
+// bytes tells that in advance.
 #pragma once
 
 #include <algorithm>
@@ -9,11 +10,11 @@
 namespace stillframe {
 
 struct JsonExtent {
-  uint64_t values = 0;  // at most so many, keys not counted
-  uint64_t depth = 0;   // of arrays and objects within each other
+  uint64_t values = 0;  // upper bound, not counting keys
+  uint64_t depth = 0;   // nesting of arrays and objects
 };
 
-// Of text that is no JSON it says something, too.
+// Returns some result even for text that is not JSON.
 inline JsonExtent MeasureJson(std::string_view text) {
   JsonExtent extent;
   extent.values = text.empty() ? 0 : 1;

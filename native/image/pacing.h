@@ -1,4 +1,4 @@
-// How much those who save leave to the service.
+// How far savers hold back in favor of the service.
 #pragma once
 
 #include <cstdint>
@@ -6,8 +6,8 @@
 namespace stillframe {
 
 struct Pacing {
-  uint64_t max_bytes_per_second = 0;  // to the file, by all savers together; 0: no limit
-  int nice = 0;                       // of those who save, at least
+  uint64_t max_bytes_per_second = 0;  // written to the file by all savers together; 0: no limit
+  int nice = 0;                       // minimum niceness of the saver threads
 };
 
 }  // namespace stillframe

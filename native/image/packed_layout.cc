@@ -18,7 +18,7 @@ namespace stillframe {
 
 namespace {
 
-// The stored pages of a block, one behind the other, and that they are as a writer makes them.
+// Checks that the stored pages of a block, which are contiguous, are as a writer makes them.
 Status CheckDense(const ImageFile& image, uint32_t section_index, const BlockEntry& entry,
                   const std::byte* dense, uint64_t dense_length) {
   const ImageSection& section = image.sections()[section_index];
@@ -28,7 +28,7 @@ Status CheckDense(const ImageFile& image, uint32_t section_index, const BlockEnt
                      " has other zero pages than the index says");
     }
   }
-  // Only the last page of the section can go beyond its end.
+  // Only the last page of the section can extend beyond its end.
   const uint64_t length = PaddedBlockLength(section.byte_length, entry.block);
   const uint64_t used = std::min(length, section.byte_length - uint64_t{entry.block} * kBlockSize);
   if (used == length || (entry.present >> (length / kPageSize - 1) & 1) == 0) return Success{};
@@ -37,7 +37,7 @@ Status CheckDense(const ImageFile& image, uint32_t section_index, const BlockEnt
   return Damaged(image, section_index, entry.block, " goes on behind the end of its section");
 }
 
-// The pages `wanted` of a block that is in the file; the others are left alone.
+// Unpacks the pages `wanted` of a block that is in the file. The other pages are left untouched.
 Status UnpackBlock(const ImageFile& image, uint32_t section_index, const BlockEntry& entry,
                    const std::byte* stored, uint64_t wanted, std::byte* out, ReadCheck check,
                    ReadScratch* scratch) {
@@ -49,7 +49,7 @@ Status UnpackBlock(const ImageFile& image, uint32_t section_index, const BlockEn
   const uint64_t dense_length = DenseLength(entry.present);
   const std::byte* dense = stored;
   if (entry.codec == Codec::kZstd) {
-    // Straight to where it belongs when no page was left out.
+    // Decompresses directly into `out` if no page was left out.
     const bool all = wanted == entry.present && dense_length == length;
     std::byte* to = all ? out : scratch->dense();
     if (!scratch->decompressor()->Decompress(stored, entry.stored_length, to, dense_length)) {
@@ -77,12 +77,13 @@ void ClearPages(uint64_t pages, std::byte* out) {
 
 }  // namespace
 
-// What the blocks take is known once they are there; at most what they would in a flat file.
+// The size of the stored blocks is not known in advance. It is at most what they would
+// take in a flat file.
 bool PackedLayout::TailFits(uint64_t index_offset, uint64_t data_end) const {
   return index_offset <= data_end;
 }
 
-// Where it lies is looked at once all entries are known.
+// CheckPlaces() checks the offset, once all entries are known.
 bool PackedLayout::EntryHolds(const ImageSection& /*section*/, uint64_t /*block*/,
                               const BlockEntry& entry) const {
   const uint64_t dense = DenseLength(entry.present);
@@ -92,7 +93,7 @@ bool PackedLayout::EntryHolds(const ImageSection& /*section*/, uint64_t /*block*
   return as_it_is || packed;
 }
 
-// The pieces follow each other without a gap or an overlap.
+// Checks that the pieces follow one another without gaps or overlaps.
 Status PackedLayout::CheckPlaces(const ImageFile& image) const {
   const uint64_t index_offset = image.trailer().index_offset;
   struct Piece {
@@ -107,14 +108,14 @@ Status PackedLayout::CheckPlaces(const ImageFile& image) const {
         image.sections()[entry.section].name,
         "block " + std::to_string(entry.block) + " lies where no writer would put it");
   };
-  // By entries: of a delta most chunks have none.
+  // Goes through entries instead of chunks, because most chunks of a delta have no entries.
   const BlockEntry* last = nullptr;
   for (uint64_t i = 0; i < image.trailer().index_count; i++) {
     const BlockEntry& entry = image.entries()[i];
     if (StateOf(entry) != BlockState::kHere) continue;
     const bool same = last != nullptr && last->section == entry.section &&
                       last->block / kBlocksPerChunk == entry.block / kBlocksPerChunk;
-    // Bounded before it is added to.
+    // Bounds the offset before adding to it.
     if (entry.file_offset > index_offset) return refuse(entry);
     if (!same) pieces.push_back({entry.file_offset, entry.file_offset, &entry});
     if (entry.file_offset != pieces.back().end) return refuse(entry);
@@ -140,7 +141,7 @@ Status PackedLayout::ReadBlocks(const ImageFile& image, uint32_t section_index, 
   const auto stored_pages = [&](const BlockEntry& entry) {
     return wanted == nullptr ? entry.present : entry.present & wanted[entry.block - first];
   };
-  // The stored blocks of a chunk lie one behind the other: one read for all.
+  // The stored blocks of a chunk are contiguous, so one read is enough for all.
   uint64_t start = 0;
   uint64_t end = 0;
   for (const BlockEntry& entry : entries) {

@@ -1,4 +1,4 @@
-// The stored blocks of a chunk are one piece, encoded; the pieces follow each other in any order.
+// The stored blocks of a chunk form one piece, encoded. The pieces follow one another in any order.
 #pragma once
 
 #include "image/block_layout.h"

@@ -1,4 +1,4 @@
-// Which pages of a block hold anything but zeros: the bits of BlockEntry::present.
+// Finds the pages of a block that are not all zero: the bits of BlockEntry::present.
 #pragma once
 
 #include <bit>
@@ -12,7 +12,7 @@ namespace stillframe {
 // `length` is a multiple of the page size.
 uint64_t PresentPages(const std::byte* bytes, uint64_t length);
 
-// Bytes of the pages that are present.
+// Length of the present pages, in bytes.
 constexpr uint64_t DenseLength(uint64_t present) {
   return static_cast<uint64_t>(std::popcount(present)) * kPageSize;
 }

@@ -1,7 +1,7 @@
-// What a saver reads: frozen pages. Each engine in freeze/ implements it in its own way.
+// The frozen pages that a saver reads. Each engine in freeze/ has an implementation of its own.
 //
-// All of it is called by savers only, in a thread or in a forked child, so an implementation may neither
-// allocate nor lock (beyond its engine's own protocol).
+// Only savers call it, in a thread or in a forked child, so an implementation may neither allocate
+// nor lock (beyond the protocol of its engine).
 #pragma once
 
 #include <cstddef>
@@ -13,16 +13,18 @@ struct ControlHeader;
 
 class PageSource {
  public:
-  // The chunk to save next, one that no other saver has; chunk_count or more when all are taken. By default
-  // one after the other.
+  // Returns the chunk to save next, which no other saver has, or chunk_count or more if all chunks
+  // are taken. By default chunks are handed out in order.
   virtual uint64_t NextChunk(ControlHeader* control, uint64_t chunk_count);
-  // Of a delta: whether these bytes are known to be as in the parent, without a look at them.
+  // For a delta: true if these bytes are known to be the same as in the parent,
+  // without reading them.
   virtual bool Unchanged(uint32_t section, uint64_t offset, uint64_t length) const;
-  // Whether these bytes, of a source that is a private mapping of a file, are the file's still.
+  // For a source that is a private mapping of a file: true if these bytes are still
+  // those of the file.
   virtual bool StillOfFile(uint32_t section, uint64_t offset, uint64_t length) const;
   // Copies [offset, offset + length) of a section, as it was at the freeze.
   virtual void CopyFrozen(uint32_t section, uint64_t offset, size_t length, std::byte* out) = 0;
-  // These bytes are saved: whatever their frozen copy costs may be given back.
+  // These bytes have been saved, so the memory of their frozen copy may be given back.
   virtual void Release(uint32_t section, uint64_t offset, size_t length) = 0;
 
  protected:

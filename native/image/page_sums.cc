@@ -8,7 +8,7 @@
 namespace stillframe {
 namespace {
 
-// What the sum of a block is made of: where it is, and what is in it.
+// Input of the hash of a block: its place and its content.
 struct PlacedSums {
   uint32_t section;
   uint32_t block;

@@ -1,6 +1,7 @@
-// What pages are compared by: a sum for each page, and one for all of the memory that a frame restores to.
+// Sums by which memory is compared: one for each page, and one for all memory that a
+// frame restores.
 //
-// No allocation, no lock: also used in the forked child.
+// The code neither allocates nor locks, so a forked child may use it too.
 #pragma once
 
 #include <cstddef>
@@ -10,18 +11,19 @@
 
 namespace stillframe {
 
-// Of a page that has a byte that is not zero.
+// Sum of a page that is not all zero.
 PageSum SumOfPage(const std::byte* page);
 
-// Of a page of which nothing is known. No page has it.
+// Stands for the sum of a page of which nothing is known. No page has this sum.
 inline constexpr PageSum kUnknownPage{~uint64_t{0}, ~uint64_t{0}};
 
-// The checksum of a state: the sum, in each half modulo 2^64, of one XXH3-128 for each block that is not all zero. It is
-// the same in whatever order, and by how many threads, the blocks are added.
+// The checksum of a state: the sum, modulo 2^64 in each half, of one XXH3-128 for each
+// block that is not all zero. The order in which blocks are added, and the number of
+// threads that add them, do not matter.
 class StateSum {
  public:
   StateSum() = default;
-  // `sums` has kPagesPerBlock of them; those of pages that a block does not have are zero.
+  // `sums` has kPagesPerBlock elements, which are zero for pages that the block does not have.
   void Add(uint32_t section, uint64_t block, const PageSum* sums);
   void Add(const StateSum& other);
   PageSum value() const { return value_; }

@@ -18,9 +18,9 @@
 namespace stillframe {
 namespace {
 
-// Each reads its parent before itself: so deep may that go.
+// Each file reads its parent before itself, so this bounds the depth of recursion.
 constexpr size_t kLongestChain = 1000;
-// At a time, of those that take long.
+// Number of files to open at the same time where opening takes long.
 constexpr size_t kOpeners = 16;
 
 std::string DirectoryOf(const std::string& path) {
@@ -44,7 +44,7 @@ std::string Uuid(const uint8_t (&id)[16]) {
   return text;
 }
 
-// The id of what looks like a snapshot; empty for anything else. It never waits for anybody.
+// The id of a file that looks like a snapshot; empty for anything else. Never blocks.
 std::string IdOfFile(const std::string& path) {
   const UniqueFd fd(
       sys::Open(AT_FDCWD, path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0));
@@ -61,9 +61,9 @@ bool IsParentOf(const ImageFile& parent, const ImageFile& child) {
          parent.trailer().state == child.header().parent_state;
 }
 
-// From the newest on.
+// `files` and `paths` are in order from the newest file to the full file.
 Result<ImageFile> Assemble(std::vector<ImageFile> files, const std::vector<std::string>& paths) {
-  // From the full file on.
+  // Starts with the full file.
   for (size_t i = files.size() - 1; i > 0; i--) {
     ImageFile& child = files[i - 1];
     child.BuildOn(std::make_unique<ImageFile>(std::move(files[i])), paths[i]);
@@ -116,7 +116,7 @@ Result<std::unique_ptr<ImageFile>> ParentSearch::Find(const ImageFile& child,
   std::unique_ptr<ImageFile> found;
   for (size_t i = 0; i < places.size(); i++) {
     const std::string& place = places[i];
-    // Whoever names files need not have all others in a directory looked at.
+    // Once a named file has been found, the directories need not be searched.
     if (found != nullptr && i >= first_directory_) break;
     const auto [from, to] = FilesIn(place).equal_range(IdOf(child.header().parent_id));
     for (auto candidate = from; candidate != to; ++candidate) {
@@ -130,7 +130,8 @@ Result<std::unique_ptr<ImageFile>> ParentSearch::Find(const ImageFile& child,
                  " has its id, but not the memory that it had when this one was written";
         continue;
       }
-      // A frame may lie there twice: as it was taken, and as the one file that its chain was made of.
+      // A frame may exist twice: as it was taken, and as the single file into which
+      // its chain was merged.
       if (found != nullptr && opened.value().is_delta()) continue;
       found = std::make_unique<ImageFile>(std::move(opened.value()));
       *path = candidate->second;
@@ -159,7 +160,7 @@ bool IsOfChain(const ImageFile& frame, const std::string& path) {
 Result<ImageFile> OpenFrame(const std::string& path, const std::vector<std::string>& places,
                             const ReadLimits& limits) {
   ParentSearch search(places);
-  // From the newest on.
+  // In order from the newest file to the full file.
   std::vector<ImageFile> files;
   std::vector<std::string> paths = {path};
   Result<ImageFile> newest = ImageFile::Open(path, limits);
@@ -180,7 +181,7 @@ Result<ImageFile> OpenFrame(const std::string& path, const std::vector<std::stri
   return Assemble(std::move(files), paths);
 }
 
-// Each on a thread of its own, since opening one takes several ways to where it is.
+// Opens the files on several threads, since opening one takes several round trips.
 Result<ImageFile> OpenFrame(std::vector<NamedSource> chain, const ReadLimits& limits) {
   if (chain.empty() || chain.size() > kLongestChain)
     return Fail(FailureCode::kParent,

@@ -1,4 +1,4 @@
-// Opens a frame with all that it builds on, wherever that lies.
+// Opens a frame together with all files that it builds on, wherever they are.
 #pragma once
 
 #include <map>
@@ -13,13 +13,13 @@
 
 namespace stillframe {
 
-// Parents are looked for by their id, in files and in directories (not below them).
+// Finds parents by their id, in files and in directories (not in subdirectories).
 class ParentSearch {
  public:
-  // No places: the directory of each file that has a parent.
+  // If `places` is empty, the parent of each file is searched for in the directory of that file.
   explicit ParentSearch(std::vector<std::string> places);
-  // kParent when none is the frame that was recorded. Files that were named come before what lies in directories, and then
-  // a full file of the frame before a delta.
+  // Fails with kParent if no file is the frame that was recorded. Named files take precedence over
+  // files in directories and, within each group, a full file of the frame over a delta.
   Result<std::unique_ptr<ImageFile>> Find(const ImageFile& child, const std::string& child_path,
                                           const ReadLimits& limits, std::string* path);
 
@@ -31,19 +31,18 @@ class ParentSearch {
   std::map<std::string, ById> known_;  // by place
 };
 
-// Whether the path names a file that has to be there to read the frame.
+// True if the path names a file that is needed to read the frame.
 bool IsOfChain(const ImageFile& frame, const std::string& path);
 
-// kParent, too, when a chain is longer than any that can be meant.
+// Also fails with kParent if the chain is longer than any that can be intended.
 Result<ImageFile> OpenFrame(const std::string& path, const std::vector<std::string>& places,
                             const ReadLimits& limits);
 
-// A frame of files that are known already, from the newest on: where the bytes of each are, and its name for messages. The
-// last is a full one.
 struct NamedSource {
   std::unique_ptr<ByteSource> source;
-  std::string name;
+  std::string name;  // for messages
 };
+// Opens a frame whose files are already known. They are in order from the newest to the full file.
 Result<ImageFile> OpenFrame(std::vector<NamedSource> chain, const ReadLimits& limits);
 
 }  // namespace stillframe

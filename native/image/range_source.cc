@@ -9,7 +9,7 @@
 namespace stillframe {
 namespace {
 
-// Trailer, section table and metadata of most files.
+// Holds the trailer, the section table and the metadata of most files.
 constexpr uint64_t kTail = uint64_t{64} << 10;
 
 }  // namespace

@@ -1,5 +1,6 @@
-// The bytes of an image that somebody else fetches, range by range: an object in a store. Each request takes the time of a
-// way through the network, so the ends of the file, where the small parts of an image lie, are asked for once.
+// The bytes of an image that a RangeReader fetches range by range, such as an object in a store.
+// Each request takes a round trip through the network, so the two ends of the file, which hold the
+// small parts of an image, are each fetched only once.
 #pragma once
 
 #include <cstdint>
@@ -15,7 +16,8 @@ namespace stillframe {
 class RangeReader {
  public:
   virtual ~RangeReader() = default;
-  // All of these bytes of the file of this number. Called by several threads at once, each of which waits.
+  // Reads all of these bytes of the file with this number. Several threads call it at
+  // once, and each of them blocks.
   virtual Status Read(uint32_t file, std::byte* out, uint64_t length, uint64_t offset) = 0;
 };
 
@@ -30,13 +32,14 @@ class RangeSource final : public ByteSource {
               const std::string& section) const override;
   Status ReadMuch(std::byte* out, uint64_t length, uint64_t offset,
                   const std::string& section) const override;
-  // Enough to hide how long each takes, and little memory: a range is there as JavaScript has got it, too.
+  // Enough to hide the latency of each read, and little memory: JavaScript holds a
+  // copy of each range too.
   size_t reads_at_once() const override { return 5; }
   uint64_t NextHole(uint64_t /*offset*/, uint64_t end) const override { return end; }
   uint64_t NextData(uint64_t offset, uint64_t /*end*/) const override { return offset; }
 
  private:
-  // Some bytes of the file that are kept.
+  // A range of the file that is kept in memory.
   struct Kept {
     uint64_t offset = 0;
     std::vector<std::byte> bytes;
@@ -46,7 +49,7 @@ class RangeSource final : public ByteSource {
   const std::shared_ptr<RangeReader> reader_;
   const uint32_t file_;
   const uint64_t length_;
-  mutable std::mutex mutex_;  // guards what follows
+  mutable std::mutex mutex_;  // guards the members below
   mutable Kept head_;
   mutable Kept tail_;
 };

@@ -1,4 +1,4 @@
-// Between one job that reads a file and those who wait for it.
+// Shared by one job that reads a file and the threads that wait for it.
 #pragma once
 
 #include <atomic>

@@ -1,4 +1,4 @@
-// How the reading of an image file fails, apart from system calls.
+// Failures of reading an image file, apart from those of system calls.
 #pragma once
 
 #include <cstdint>
@@ -9,7 +9,7 @@
 
 namespace stillframe {
 
-// The file is not what a writer wrote. `section`: empty outside of all sections.
+// The file is not as a writer wrote it. `section` is empty outside of all sections.
 inline Failure Corrupt(uint64_t offset, std::string section, std::string reason) {
   Failure failure = Fail(FailureCode::kCorrupt, std::move(reason));
   failure.offset = static_cast<int64_t>(offset);

@@ -1,5 +1,6 @@
-// What a reader takes from one file at most. The file decides how much it asks of the process that reads it: these are
-// what the process is ready to give. By default as much as any file of a writer of ours holds.
+// Limits on what a reader accepts from one file. The file determines how much it demands of the
+// process that reads it, and the limits say how much the process is willing to give. The defaults
+// accept every file that a writer of this library can make.
 #pragma once
 
 #include <cstdint>

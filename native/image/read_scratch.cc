@@ -10,7 +10,8 @@ namespace stillframe {
 
 namespace {
 
-// stored(): what lies between two page borders in the file, with a page more at either end.
+// Size of stored(): a chunk that is extended to page boundaries of the file, with up to
+// one more page at either end.
 constexpr uint64_t kStoredSize = kChunkSize + 2 * kPageSize;
 
 }  // namespace

@@ -1,4 +1,4 @@
-// What one thread works in that reads blocks.
+// Working memory of one thread that reads blocks.
 #pragma once
 
 #include <cstddef>
@@ -13,15 +13,16 @@ namespace stillframe {
 
 class ReadScratch {
  public:
-  // unpacks: blocks are not stored as they are.
+  // `unpacks` is true if blocks may be stored in encoded form.
   static Result<ReadScratch> Create(bool unpacks);
-  std::byte* chunk() const { return memory_.data(); }  // one chunk, page-aligned: for the caller
+  std::byte* chunk() const { return memory_.data(); }  // one chunk for the caller, page-aligned
 
-  // For layouts. stored(): of a chunk, what lies between two page borders in the file. dense(): one block.
+  // For layouts. stored() holds the stored bytes of a chunk, extended to page boundaries of the
+  // file; dense() holds one block.
   std::byte* stored() const;
   std::byte* dense() const;
   BlockDecompressor* decompressor() const { return decompressor_.get(); }
-  // For the check of gaps.
+  // Buffer for the check of gaps.
   std::vector<std::byte>* zeros() { return &zeros_; }
 
  private:

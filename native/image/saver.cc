@@ -19,18 +19,20 @@
 namespace stillframe {
 namespace {
 
-// Frozen bytes are copied a huge page at a time: an engine that lifts a protection behind the copy then need
-// not take huge pages apart. What was copied is still in the cache when it is looked at.
+// Frozen bytes are copied one huge page at a time, so that an engine that lifts a
+// protection after the copy need not split huge pages. The copied bytes are still in the
+// cache when they are examined.
 constexpr uint64_t kCopySize = uint64_t{2} << 20;
 static_assert(kCopySize % kBlockSize == 0 && kChunkSize % kCopySize == 0);
 
-// Of a saver that a rate limit holds up: how soon it notices that nobody waits for it any more.
+// Longest sleep of a waiting saver, and so the time that it takes to notice that
+// nobody needs it anymore.
 constexpr int64_t kLongestSleepNs = 20'000'000;
 
-// The disk is left to others between two writes under a rate limit.
+// Number of pieces per second that a rate limit allows. Between two writes the disk is
+// free for others.
 constexpr uint64_t kPiecesPerSecond = 10;
 
-// One saver at work.
 class Saver {
  public:
   Saver(const SavePlan& plan, uint32_t number)
@@ -52,16 +54,17 @@ class Saver {
   int SaveChunk(uint64_t chunk);
   int SaveFlat(const SaveSection& section, uint64_t start, uint64_t length);
   int SavePacked(const SaveSection& section, uint64_t start, uint64_t length);
-  // Copies the frozen bytes from `at` on, if it begins a piece that is copied at once.
+  // Copies the frozen bytes from `at` on, if a piece of kCopySize begins there.
   void CopyPiece(uint64_t start, uint64_t at, uint64_t length);
   void Copy(uint64_t start, uint64_t at, uint64_t length);
-  // The blocks of a piece, a bit for each, that are known to be as in the parent.
+  // Mask of the blocks of a piece that are known to be unchanged from the parent.
   uint64_t UnchangedBlocks(const SaveSection& section, uint64_t offset, uint64_t length) const;
   BlockEntry* BeginEntry(const SaveSection& section, uint64_t block);
   void Examine(const std::byte* bytes, uint64_t length, BlockEntry* entry);
-  // Of a block that is as in the parent: nothing of it is read, and the parent's sums are its own.
+  // For a block that is unchanged from the parent: keeps the sums of the parent
+  // without reading anything.
   void TakeOver(uint64_t length, const BlockEntry* entry);
-  // Encodes the pages of one block behind what is in `packed` already; returns how long they are there.
+  // Encodes the pages of one block to `out`. Returns the length of the result.
   uint64_t Pack(std::byte* bytes, uint64_t length, BlockEntry* entry, std::byte* out);
   void Pace(uint64_t bytes);
   uint64_t PieceOf(uint64_t length) const;
@@ -72,10 +75,10 @@ class Saver {
   const SaverBuffers& buffers_;
   std::optional<BlockCompressor> compressor_;
   uint32_t section_index_ = 0;
-  uint64_t zero_pages_ = 0;     // of this chunk
-  uint64_t changed_pages_ = 0;  // of this chunk
-  uint64_t scanned_bytes_ = 0;  // of this chunk
-  // Where it is, for the report of an error.
+  uint64_t zero_pages_ = 0;     // in this chunk
+  uint64_t changed_pages_ = 0;  // in this chunk
+  uint64_t scanned_bytes_ = 0;  // in this chunk
+  // Current step and offset, for the report of an error.
   SaveStep step_ = SaveStep::kNone;
   uint64_t offset_ = 0;
 };
@@ -93,7 +96,8 @@ void Saver::Enter(SaveStep step, uint64_t offset) {
   control_->step.store(step, std::memory_order_relaxed);
 }
 
-// Each write takes its time from the next ones. What was not used is not saved up: no burst after a pause.
+// Each write takes its time from the following ones. Unused time is not saved up, so there
+// is no burst after a pause.
 void Saver::Pace(uint64_t bytes) {
   if (plan_.pacing.max_bytes_per_second == 0) return;
   const auto cost_ns = static_cast<int64_t>(static_cast<double>(bytes) * 1e9 /
@@ -110,18 +114,19 @@ void Saver::Pace(uint64_t bytes) {
     if (plan_.interrupted != nullptr && plan_.interrupted(plan_.interrupted_context)) return;
     const timespec rest{0, std::min(kLongestSleepNs, mine_ns - now_ns)};
     sys::Futex(&control_->abort_requested, FUTEX_WAIT, 0, &rest);
-    Beat();  // waiting is what it is meant to do
+    Beat();  // a saver that waits for its turn has not stalled
   }
 }
 
-// How much is written at once: under a limit, what it allows in a small part of a second.
+// Number of bytes to write at once: under a limit, what the limit allows in a small
+// part of a second.
 uint64_t Saver::PieceOf(uint64_t length) const {
   if (plan_.pacing.max_bytes_per_second == 0) return length;
   return std::max(RoundDown(plan_.pacing.max_bytes_per_second / kPiecesPerSecond, kPageSize),
                   kPageSize);
 }
 
-// Offset, length and buffer are page-aligned, also after a short write.
+// Offset, length and buffer of each write are page-aligned, even after a short write.
 int Saver::WriteAll(const std::byte* bytes, uint64_t length, uint64_t offset) {
   Enter(SaveStep::kWriting, offset);
   const uint64_t piece = PieceOf(length);
@@ -135,7 +140,8 @@ int Saver::WriteAll(const std::byte* bytes, uint64_t length, uint64_t offset) {
     }
     const int64_t wrote = plan_.sink->Write(bytes + done, count, offset + done);
     if (wrote < 0) return static_cast<int>(-wrote);
-    // After a short write go on at a page border, as O_DIRECT wants it; the next call says what is wrong.
+    // After a short write, continue at a page boundary, as O_DIRECT requires. The next
+    // call reports the error.
     const auto written = static_cast<uint64_t>(wrote);
     const uint64_t whole = RoundDown(written, kPageSize);
     done += whole > 0 ? whole : written;
@@ -148,7 +154,8 @@ int Saver::WriteAll(const std::byte* bytes, uint64_t length, uint64_t offset) {
 const SaveSection& SectionOfChunk(const SavePlan& plan, uint64_t chunk, uint32_t* section_index) {
   uint32_t low = 0;
   uint32_t high = plan.section_count;
-  // The last section that starts at or before the chunk; empty sections start where the next one does.
+  // Finds the last section that starts at or before the chunk. Empty sections start
+  // where the next section does.
   while (high - low > 1) {
     const uint32_t middle = low + (high - low) / 2;
     if (plan.sections[middle].first_chunk <= chunk) {
@@ -181,7 +188,7 @@ uint64_t Saver::UnchangedBlocks(const SaveSection& section, uint64_t offset,
   for (uint64_t i = 0; i < BlockCount(length); i++) {
     const uint64_t block = first + i;
     const uint64_t in_block = std::min(kBlockSize, offset + length - block * kBlockSize);
-    // Pages of the file that the parent has as they are in the file.
+    // The parent must have all pages of the block as they are in the mapped file.
     const uint64_t all = PagesOfBlock(section.byte_length, block);
     if ((plan_.as_mapped[section.first_entry + block] & all) != all) continue;
     if (!plan_.pages->StillOfFile(section_index_, block * kBlockSize, in_block)) continue;
@@ -199,7 +206,7 @@ BlockEntry* Saver::BeginEntry(const SaveSection& section, uint64_t block) {
 }
 
 int Saver::SaveFlat(const SaveSection& section, uint64_t start, uint64_t length) {
-  // Runs of blocks that are not all zero are written with one call each; the others stay holes.
+  // Each run of blocks that are not all zero is written with one call. Other blocks remain holes.
   uint64_t run_start = 0;
   uint64_t run_length = 0;
   const auto write_run = [&]() -> int {
@@ -227,7 +234,8 @@ int Saver::SaveFlat(const SaveSection& section, uint64_t start, uint64_t length)
   return write_run();
 }
 
-// Which pages of a block are zero, which are not as they were in the parent, and the sums of all.
+// Finds out which pages of a block are zero and which differ from the parent, and
+// computes all sums.
 void Saver::Examine(const std::byte* bytes, uint64_t length, BlockEntry* entry) {
   PageSum* sums = plan_.sums + static_cast<uint64_t>(entry - plan_.index) * kPagesPerBlock;
   const uint64_t pages = length / kPageSize;
@@ -239,7 +247,7 @@ void Saver::Examine(const std::byte* bytes, uint64_t length, BlockEntry* entry) 
     if (!plan_.delta || sum != sums[page]) changed |= uint64_t{1} << page;
     sums[page] = sum;
   }
-  std::fill(sums + pages, sums + kPagesPerBlock, PageSum{0, 0});  // of pages that it does not have
+  std::fill(sums + pages, sums + kPagesPerBlock, PageSum{0, 0});  // pages that do not exist
   entry->present = present & changed;
   entry->zero = ~present & changed;
   zero_pages_ += pages - static_cast<uint64_t>(std::popcount(present));
@@ -250,12 +258,12 @@ void Saver::TakeOver(uint64_t length, const BlockEntry* entry) {
   PageSum* sums = plan_.sums + static_cast<uint64_t>(entry - plan_.index) * kPagesPerBlock;
   PageSum* const end = sums + length / kPageSize;
   zero_pages_ += static_cast<uint64_t>(std::count(sums, end, PageSum{0, 0}));
-  std::fill(end, sums + kPagesPerBlock, PageSum{0, 0});  // of pages that it does not have
+  std::fill(end, sums + kPagesPerBlock, PageSum{0, 0});  // pages that do not exist
 }
 
 uint64_t Saver::Pack(std::byte* bytes, uint64_t length, BlockEntry* entry, std::byte* out) {
   if (entry->present == 0) return 0;
-  // Only pages that are not zero, and not as in the parent, are stored: push them together.
+  // Only pages that are neither zero nor unchanged from the parent are stored, without gaps.
   uint64_t dense = 0;
   for (uint64_t page = 0; page < length / kPageSize; page++) {
     if ((entry->present >> page & 1) == 0) continue;
@@ -276,7 +284,7 @@ uint64_t Saver::Pack(std::byte* bytes, uint64_t length, BlockEntry* entry, std::
 
 int Saver::SavePacked(const SaveSection& section, uint64_t start, uint64_t length) {
   uint64_t packed = 0;
-  uint64_t unchanged = 0;  // blocks of this piece
+  uint64_t unchanged = 0;  // mask of the unchanged blocks of this piece
   for (uint64_t at = 0; at < length; at += kBlockSize) {
     if (at % kCopySize == 0) {
       unchanged = UnchangedBlocks(section, start + at, std::min(kCopySize, length - at));
@@ -298,7 +306,7 @@ int Saver::SavePacked(const SaveSection& section, uint64_t start, uint64_t lengt
     const uint64_t stored =
         Pack(buffers_.bounce + at, block_length, entry, buffers_.packed + packed);
     if (stored != 0)
-      entry->file_offset = packed;  // once the place of the chunk is known, that is added
+      entry->file_offset = packed;  // within the chunk, whose own offset is added below
     packed += stored;
     Beat();
   }
@@ -343,7 +351,7 @@ std::optional<SaveEnd> Saver::EndedByOthers() const {
   return std::nullopt;
 }
 
-// The parent's sums are read while the memory is frozen already.
+// The sums of the parent are read only after the memory has been frozen.
 std::optional<SaveEnd> Saver::WaitForSums() {
   Enter(SaveStep::kWaitForSums, 0);
   while (control_->sums_ready.load(std::memory_order_acquire) == 0) {
@@ -384,10 +392,12 @@ bool PageSource::StillOfFile(uint32_t /*section*/, uint64_t /*offset*/, uint64_t
 }
 
 SaveEnd SaveChunks(const SavePlan& plan, uint32_t saver) {
-  // The service comes first where processors are few.
+  // Where processors are scarce, the service takes precedence.
   sys::BeNice(plan.pacing.nice);
-  // A write behind the end of a file has it to itself: with its length given at once, several go on side by side. Where
-  // that cannot be done (a limit on file sizes) the writes say so. By a saver, who is watched: the disk may be stuck.
+  // A write beyond the end of a file has the file to itself. If the file has its full length
+  // from the start, several writes can run in parallel. If the file cannot be extended (a
+  // limit on file sizes), the writes report it. A saver does this because savers are
+  // supervised: the disk may be stuck.
   if (saver == 0 && plan.data_end != 0) plan.sink->Extend(plan.data_end);
   return Saver(plan, saver).Run();
 }

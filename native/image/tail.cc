@@ -17,7 +17,7 @@
 namespace stillframe {
 namespace {
 
-// The tail is put together and written so much at a time.
+// The tail is assembled and written in windows of this many bytes.
 constexpr uint64_t kWindow = uint64_t{1} << 20;
 
 Status WritePart(ByteSink* sink, const std::byte* bytes, uint64_t length, uint64_t offset,
@@ -31,7 +31,8 @@ Status WritePart(ByteSink* sink, const std::byte* bytes, uint64_t length, uint64
   return Success{};
 }
 
-// The checksum of a page whose checksum field is still zero.
+// Stores the struct in a page, with the checksum of the page. The checksum field must
+// still be zero.
 template <typename Struct>
 void Seal(std::byte* page, Struct* fields) {
   memcpy(page, fields, sizeof *fields);
@@ -39,19 +40,19 @@ void Seal(std::byte* page, Struct* fields) {
   memcpy(page, fields, sizeof *fields);
 }
 
-// Bytes that follow one another in the file, each part with its checksum.
+// Writes contiguous bytes of the file, and computes the checksum of each part.
 class TailWriter {
  public:
-  // `window` has kWindow bytes, aligned to pages.
+  // `window` has kWindow bytes and is page-aligned.
   TailWriter(ByteSink* sink, std::byte* window, uint64_t offset)
       : sink_(sink), window_(window), written_(offset) {}
 
   uint64_t offset() const { return written_ + used_; }
   void BeginPart() { checksum_.emplace(); }
   uint64_t PartChecksum() const { return checksum_->Value(); }
-  // After a failure the rest does nothing; Finish() tells of it.
+  // After a failure further calls have no effect, and Finish() returns the failure.
   void Append(const void* bytes, uint64_t length);
-  // Zeros up to the next page.
+  // Appends zeros up to the next page boundary.
   void Pad();
   Status Finish();
 
@@ -116,7 +117,7 @@ void FillHeader(const ImageDescription& image, const ImageLayout& layout, std::b
   Seal(page, &header);
 }
 
-// The tail of one file, part by part.
+// Writes the tail of one file, part by part.
 class Tail {
  public:
   Tail(const ImageDescription& image, const ImageLayout& layout, const SavedBlocks& saved,
@@ -144,7 +145,7 @@ class Tail {
   std::vector<SectionRecord> records_;
 };
 
-// And with it what the records say of it, and the sum of all memory.
+// Also fills in the section records, and the state, which is the sum of all memory.
 void Tail::WriteIndex() {
   trailer_.index_offset = out_->offset();
   out_->BeginPart();
@@ -206,7 +207,7 @@ void Tail::WriteMetadata() {
   out_->Pad();
 }
 
-// Last: it has the checksums of the other parts.
+// Must be the last part, because it has the checksums of the others.
 void Tail::WriteTrailer() {
   memcpy(trailer_.magic, kTrailerMagic, sizeof trailer_.magic);
   memcpy(trailer_.id, image_.id.data(), sizeof trailer_.id);

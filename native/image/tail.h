@@ -1,5 +1,5 @@
-// Header and tail of an image file: everything in it that is not pages.
-// Written after all blocks are.
+// The header and the tail of an image file: everything except the pages. They are
+// written after all blocks.
 #pragma once
 
 #include <cstdint>
@@ -11,14 +11,15 @@
 
 namespace stillframe {
 
-// What the savers have found: entries and sums of all blocks of the layout.
+// Results of the savers: entries and sums of all blocks of the layout.
 struct SavedBlocks {
   const BlockEntry* index = nullptr;
   const PageSum* sums = nullptr;  // kPagesPerBlock for each entry
 };
 
-// Writes header and tail, aligned as O_DIRECT wants it; the tail at `tail_offset`, a multiple of the part alignment. Of a
-// delta (image.parent) only the blocks in which something has changed are listed. Returns the length of the file.
+// Writes header and tail, aligned as O_DIRECT requires. The tail starts at `tail_offset`, a
+// multiple of the part alignment. For a delta (image.parent) only blocks with a change are listed.
+// Returns the length of the file.
 Result<uint64_t> WriteHeaderAndTail(ByteSink* sink, const ImageDescription& image,
                                     const ImageLayout& layout, const SavedBlocks& saved,
                                     uint64_t tail_offset);

@@ -1,4 +1,4 @@
-// Is this text well-formed UTF-8 without NUL?
+// Checks that a text is well-formed UTF-8 without NUL.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-// Is a page all zero?
+// Checks whether a page is all zero.
 #pragma once
 
 #include <cstddef>
@@ -9,8 +9,8 @@
 
 namespace stillframe {
 
-// `bytes` may have any alignment. Stops at the first 64 bytes that are not zero, so that a page of data
-// costs next to nothing; the loop over eight words is one that compilers turn into vector code.
+// `bytes` may have any alignment. Stops at the first 64 bytes that are not all zero, so that a page
+// of data costs next to nothing. Compilers turn the loop over eight words into vector code.
 inline bool IsZeroPage(const std::byte* bytes) {
   for (size_t at = 0; at < kPageSize; at += 64) {
     uint64_t words[8];

@@ -1,6 +1,6 @@
-// Included before each source of zstd (binding.gyp): its allocator always answers that there is no memory. What we
-// use works in static workspaces; should anything else ever be called, it fails instead of taking malloc's lock in a
-// forked child.
+// Included before each source file of zstd (binding.gyp): makes its allocator always report that
+// there is no memory. The functions that we use work in static workspaces. If any other function is
+// ever called, it fails instead of taking the lock of malloc in a forked child.
 #ifndef STILLFRAME_ZSTD_WITHOUT_MALLOC_H
 #define STILLFRAME_ZSTD_WITHOUT_MALLOC_H
 #define ZSTD_DEPS_MALLOC

@@ -1,5 +1,5 @@
-// The kernel is not asked again for what a capture has asked a moment ago. Proved by counting the
-// files that are opened.
+// The kernel is not asked again for a figure that a capture has read a moment ago. Proved by
+// counting the files that are opened.
 #include "memory/available_memory.h"
 
 #include <gtest/gtest.h>

@@ -1,6 +1,6 @@
-// A thread that blocks the signal of a fault is found before it can be killed by one, and threads
-// that are known to block none are not asked again and again. Proved by threads of a process of its
-// own, and by counting the files that are opened.
+// A thread that blocks the signal of a fault is found before a fault can kill it, and threads that
+// are known not to block it are not asked again and again. Proved with threads in child processes,
+// and by counting the files that are opened.
 #include "freeze/blocking_threads.h"
 
 #include <gtest/gtest.h>
@@ -23,7 +23,7 @@ constexpr uint64_t kAll = ~uint64_t{0};
 
 constexpr uint64_t Bit(int number) { return uint64_t{1} << (number - 1); }
 
-// A thread that stays, and blocks what it is told to.
+// A thread that never ends and blocks the given signals.
 class Blocker {
  public:
   explicit Blocker(uint64_t blocked) {
@@ -89,7 +89,7 @@ TEST_F(BlockingThreads, AreFoundByTheSignalThatTheyBlock) {
 
 TEST_F(BlockingThreads, ThatBeginOrEndAreNone) {
   const auto body = [] {
-    // As the C library does: all of them, its own as well.
+    // The C library blocks all signals like this, including its own.
     const Blocker beginning(kAll);
     DEMAND(!IsFound());
     _exit(0);

@@ -1,5 +1,5 @@
-// Promise I6 holds wherever the bytes of an image lie. Proved on images in memory, which a reader gets through the same
-// interface as a file.
+// Promise I6 holds wherever the bytes of an image are. Proved on images in memory, which a reader
+// accesses through the same interface as a file.
 
 #include "image/byte_source.h"
 
@@ -58,7 +58,7 @@ TEST(ByteSource, AnImageNeedNotBeAFile) {
     EXPECT_TRUE(image.value().Verify(10, &control).value().empty());
     Result<RestoredFile> restored = Restore(image.value(), {}, &control);
     ASSERT_TRUE(restored.ok()) << restored.failure().message;
-    // What is not a file cannot be mapped.
+    // Only files can be mapped.
     EXPECT_FALSE(restored.value().mapped);
     const std::vector<SampleSection> sections = PackedSampleSections();
     ASSERT_EQ(restored.value().regions.size(), sections.size());
@@ -81,7 +81,7 @@ TEST(ByteSource, DamageIsFoundOutsideOfFilesToo) {
     const auto problems = image.value().Verify(10, &control).value();
     ASSERT_EQ(problems.size(), 1U);
     EXPECT_EQ(problems[0].section, "text");
-    // Without its trailer it is none.
+    // Without its trailer it is not an image.
     bytes.resize(bytes.size() - kPageSize);
     EXPECT_EQ(OpenBytes(bytes).failure().code, FailureCode::kCorrupt);
   }

@@ -1,6 +1,6 @@
-// A capture ends as it must, whatever becomes of its engine and its sources, tells what it has cost,
-// and leaves nothing in the memory of the process. Proved with an engine that does as it is told,
-// and by what malloc has given out after many captures.
+// A capture ends as it should, whatever happens to its engine and its sources, reports its cost,
+// and leaves nothing in the memory of the process. Proved with a scripted engine, and by the amount
+// of memory that malloc has handed out after many captures.
 #include "capture/capture.h"
 
 #include <gtest/gtest.h>
@@ -20,18 +20,18 @@
 namespace stillframe::test {
 namespace {
 
-// What came of a capture.
+// The outcome of a capture.
 struct End {
   std::optional<Result<CaptureOutcome>> outcome;
   std::atomic<bool> there{false};
 };
 
-// What an engine is to say, and what it was told.
+// The answers of a scripted engine, and the calls that it has received.
 struct Script {
   Status check = Success{};
   Status collected = Success{};
   Result<CopyCost> cost = CopyCost{};
-  bool saves = true;  // or never comes to its end
+  bool saves = true;  // if false, it never ends
   std::atomic<bool> attached{false};
   UniqueFd saved{eventfd(0, EFD_CLOEXEC)};
   std::atomic<int> stops{0};
@@ -81,7 +81,7 @@ class CaptureTest : public ::testing::Test {
     });
   }
 
-  // A capture whose engine follows the script, and how it ends.
+  // Runs a capture whose engine follows the script, and returns its outcome.
   Result<CaptureOutcome> Play(Script* script) {
     CapturePlan plan = Plan(Variant::kFork);
     plan.engine = std::make_unique<ScriptedEngine>(script);
@@ -89,7 +89,7 @@ class CaptureTest : public ::testing::Test {
     End end;
     const auto capture = Start(std::move(plan), &end);
     EXPECT_TRUE(capture.ok());
-    // What copies pages takes faults. They are counted from here on.
+    // Copying pages causes faults, which are counted from here on.
     script->attached.wait(false);
     const auto touched = TouchedRegion(region_->byte_length(), false);
     if (script->saves) eventfd_write(script->saved.get(), 1);
@@ -185,10 +185,10 @@ TEST_P(CaptureByEngine, LeavesNothingInMemory) {
     }
   };
   constexpr int kCount = 60;
-  capture_often(30);  // stacks and arenas, which are used again
+  capture_often(30);  // stacks and arenas, which are then reused
   const size_t before = mallinfo2().uordblks;
   capture_often(kCount);
-  // The least leak is an object of some ten bytes.
+  // The smallest possible leak is an object of some ten bytes.
   EXPECT_LT(mallinfo2().uordblks, before + size_t{kCount} * 8);
 #endif
 }

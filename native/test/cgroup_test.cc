@@ -1,5 +1,5 @@
-// The memory limits that a capture must keep are found, whichever version of cgroups they come
-// from. Proved by showing a child process another /proc/self/cgroup and mountinfo (bind mounts in a
+// The memory limits that apply to a capture are found, whichever version of cgroups they come from.
+// Proved by giving a child process another /proc/self/cgroup and mountinfo (bind mounts in a
 // namespace of its own), which lead to a directory with limits made up for the test.
 #include "memory/cgroup.h"
 
@@ -29,7 +29,7 @@ class Cgroup : public ::testing::Test {
     WriteFile(path, text);
   }
 
-  // Whether `expectation` holds for what a process reads that has this membership.
+  // Expects that `expectation` holds for what a process with this membership reads.
   void Expect(const std::string& membership,
               const std::function<bool(const MemoryCgroup&)>& expectation) {
     Write("membership", membership);

@@ -1,5 +1,6 @@
-// Memory of others is filled whole or with an error, never with a fault or a hang: it may be read-only, and a signal may
-// interrupt the kernel. Proved by filling all kinds of memory, and with calls that are interrupted.
+// Memory of the caller is filled completely or with an error, never with a fault or a hang: it
+// may be read-only, and a signal may interrupt the kernel. Proved by filling all kinds of memory,
+// and with interrupted calls.
 #include "memory/checked_copy.h"
 
 #include <fcntl.h>
@@ -18,7 +19,7 @@
 namespace stillframe::test {
 namespace {
 
-// More than a pipe holds, and no multiple of that.
+// More than a pipe holds, and not a multiple of that.
 constexpr size_t kBytes = (size_t{3} << 20) + 5;
 
 // The descriptors that a program started from here would inherit.

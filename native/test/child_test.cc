@@ -1,5 +1,6 @@
-// A forked copy comes to an end whatever happens, and tells how: complete only if each of its savers is. Proved with copies
-// of this process that save frozen pages which the test makes up; and with pages that are given back, among neighbours.
+// A forked copy always ends, and reports how: complete only if each of its savers is. Proved with
+// copies of this process that save frozen pages made up by the test, and with pages among
+// neighbors that are given back.
 #include "child/child.h"
 
 #include <fcntl.h>
@@ -33,7 +34,7 @@ namespace {
 
 constexpr uint64_t kBytes = 4 * kChunkSize;
 
-// What the test and the copy both see.
+// Memory that the test and the copy share.
 struct Shared {
   std::atomic<bool> held{false};
   std::atomic<bool> reached{false};
@@ -62,7 +63,7 @@ class MadeUpPages final : public PageSource {
   }
   void Release(uint32_t /*section*/, uint64_t /*offset*/, size_t /*length*/) override {}
 
-  bool only_helpers = false;  // the first saver finds nothing to do, and is done before the others
+  bool only_helpers = false;  // the first saver finds nothing to do, and ends before the others
 
  private:
   Shared* shared_;
@@ -113,7 +114,7 @@ class ForkedCopy : public ::testing::Test {
     return poll(&end, 1, milliseconds) > 0;
   }
 
-  // The exit status; -1 for a copy that does not end, or not by itself.
+  // Returns the exit status, or -1 if the copy does not end, or not by itself.
   int Ended() {
     if (!EndsWithin(30'000)) return -1;
     int status = 0;
@@ -225,7 +226,7 @@ TEST_F(ForkedCopy, ThatOutlivesItsParentGoesOnWithoutIt) {
 
 TEST_F(ForkedCopy, ThatOutlivesItsParentKeepsWhatItNeedsAndNothingElse) {
   outlives_parent_ = true;
-  // Above and below the others, with one in between that is not to stay.
+  // The kept descriptors are below and above the others, with one in between that must be closed.
   kept_.Reset(open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   const UniqueFd between(open("/dev/null", O_RDONLY | O_CLOEXEC));
   UniqueFd high(fcntl(file_.get(), F_DUPFD_CLOEXEC, 300));
@@ -245,7 +246,7 @@ TEST_F(ForkedCopy, ThatOutlivesItsParentKeepsWhatItNeedsAndNothingElse) {
   EXPECT_EQ(Ended(), kChildComplete);
 }
 
-// A source that begins and ends within pages of others.
+// A source that begins and ends within pages that others share.
 class PagesOfACopy : public ::testing::Test {
  protected:
   void SetUp() override { memset(memory(), 1, 3 * page_); }

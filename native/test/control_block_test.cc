@@ -1,5 +1,5 @@
-// The control block is one shared mapping that a forked child writes and its parent reads. Proved
-// by forking one.
+// The control block is a single shared mapping that a forked child writes and its parent reads.
+// Proved by forking a child.
 #include "image/control_block.h"
 
 #include <gtest/gtest.h>
@@ -60,7 +60,7 @@ TEST(ControlBlock, EveryStepHasWordsOfItsOwn) {
     names.insert(SaveStepName(static_cast<SaveStep>(step)));
   }
   EXPECT_EQ(names.size(), static_cast<size_t>(SaveStep::kFinished) + 1);
-  // A child that has gone mad may leave any number there.
+  // A corrupted child may leave any number there.
   EXPECT_STREQ(SaveStepName(static_cast<SaveStep>(12345)), "working");
 }
 

@@ -1,6 +1,6 @@
-// What copy-on-write costs is measured at intervals in proportion to the price of measuring, and at
-// once when the limit is near. Proved with limits on both sides of what the process can have
-// copied.
+// The cost of copy-on-write is measured at intervals in proportion to the price of
+// measuring, and at once when the limit is near. Proved with limits above and below the
+// amount that the process can have copied.
 #include "capture/cost_schedule.h"
 
 #include <gtest/gtest.h>
@@ -67,13 +67,13 @@ TEST(CostSchedule, EveryPageFaultCountsUntilItIsMeasured) {
 }
 
 TEST(CostSchedule, RestsInProportionToWhatAMeasurementTook) {
-  // Near the limit: three times as long as the measurement, that is for 300 ms.
+  // Near the limit it rests three times as long as the measurement took, that is, for 300 ms.
   CostSchedule near(uint64_t{1} << 30);
   near.Measured(MonotonicNanoseconds() - 100'000'000, uint64_t{900} << 20);
   EXPECT_FALSE(near.Due());
   Sleep(350);
   EXPECT_TRUE(near.Due());
-  // Far from it nine times as long.
+  // Far from the limit, nine times as long.
   CostSchedule far(kFarAway);
   far.Measured(MonotonicNanoseconds() - 100'000'000, 1000);
   Sleep(350);

@@ -1,6 +1,7 @@
-// A capture of several regions is a causally consistent cut while other threads write: no capture holds an effect
-// without its cause. Proved by threads that keep A - 1 <= B <= A over counters in different regions (and within one
-// page), alone and taking turns, through thousands of captures by every engine with the pool now large, now tiny.
+// A capture of several regions is a causally consistent cut even while other threads write: no
+// capture holds an effect without its cause. Proved by threads that keep A - 1 <= B <= A over
+// counters in different regions (and within one page), alone and taking turns, through thousands of
+// captures by every engine, with a pool that is sometimes large and sometimes tiny.
 #include <gtest/gtest.h>
 #include <sched.h>
 
@@ -26,7 +27,7 @@ using Word = std::atomic<uint64_t>;
 
 class CounterCut : public ::testing::TestWithParam<Variant> {
  protected:
-  // Counters number `slot` of a region; each has a page to itself.
+  // Counter number `slot` of a region. Each has a page to itself.
   Word* Counter(size_t region, size_t slot) const {
     return reinterpret_cast<Word*>(regions_[region]->data() + kCountersOffset +
                                    slot * SystemPageSize());
@@ -38,8 +39,9 @@ class CounterCut : public ::testing::TestWithParam<Variant> {
     return reinterpret_cast<Word*>(regions_[region]->data() + page * SystemPageSize());
   }
 
-  // One writer keeps its own pair in two regions: A first, then B. Pages of its own, in all regions, keep the same
-  // promise between their first and their last word, and make faults.
+  // Each writer keeps a pair of its own in two regions: it writes A first, then B.
+  // Pages of its own, in all regions, keep the same promise between their first and
+  // their last word, and cause faults.
   WRITES_MEMORY void WriteAlone(size_t writer) {
     std::minstd_rand random(static_cast<unsigned>(writer) + 1);
     Word* a = Counter(writer % kRegions, writer);
@@ -48,15 +50,16 @@ class CounterCut : public ::testing::TestWithParam<Variant> {
       a->store(n, std::memory_order_seq_cst);
       b->store(n, std::memory_order_seq_cst);
       WriteOwnPage(writer, random());
-      // Pages that all writers share: another may be in the middle of its first write there.
+      // All writers share these pages, and another writer may be in the middle of its
+      // first write to one.
       Shared(random() / 64 % kRegions, random() / 64 % kSharedPages, writer)
           ->store(n, std::memory_order_seq_cst);
       last_[writer] = n;
     }
   }
 
-  // Two writers take turns over the first and the last region: the cause is written by one thread, the effect by
-  // another that has seen it.
+  // Two writers take turns on the first and the last region. One thread writes the cause, and
+  // another that has seen it writes the effect.
   WRITES_MEMORY void TakeTurns(bool first) {
     std::minstd_rand random(first ? 77 : 78);
     Word* a = Counter(0, kWriters);
@@ -75,7 +78,7 @@ class CounterCut : public ::testing::TestWithParam<Variant> {
     }
   }
 
-  // Pages above the counters, by turns of all writers.
+  // Writes to the pages above the counters, which are interleaved by writer.
   WRITES_MEMORY void WriteOwnPage(size_t writer, uint64_t random) {
     constexpr size_t kAll = kWriters + 2;
     const size_t page = 60 + random % 38 * kAll + writer;
@@ -85,7 +88,7 @@ class CounterCut : public ::testing::TestWithParam<Variant> {
     words[511].store(next, std::memory_order_seq_cst);
   }
 
-  // How many promises the capture breaks.
+  // Number of promises that the capture breaks.
   int TornIn(const DirectCapture& capture) const {
     const auto saved = [&](size_t region, size_t byte) {
       uint64_t word = 0;
@@ -100,7 +103,7 @@ class CounterCut : public ::testing::TestWithParam<Variant> {
       const uint64_t a = saved(turns ? 0 : pair % kRegions, at);
       const uint64_t b = saved(turns ? kRegions - 1 : (pair + 1) % kRegions, at);
       torn += !holds(a, b);
-      // What came after B has not been seen without it.
+      // A write that came after B must not be seen without it.
       for (size_t each = 0; !turns && each < kRegions * kSharedPages; each++) {
         const size_t page = kFirstShared + each / kRegions;
         torn += saved(each % kRegions, page * SystemPageSize() + pair * 64 * sizeof(Word)) > b;
@@ -150,7 +153,8 @@ TEST_P(CounterCut, NoCaptureIsTornAndNoWriteIsLost) {
   uint64_t copied = 0;
   int refused = 0;
   for (int i = 0; i < captures; i++) {
-    // From four pages, where writers wait for the saver most of the time, to more than there are.
+    // The limit ranges from four pages, where writers wait for the saver most of the time, to
+    // more pages than there are.
     const uint64_t limit =
         GetParam() == Variant::kFork ? UINT64_MAX : uint64_t{4 * 4096} << random() % 9;
     DirectCapture capture(GetParam(), regions_, limit);

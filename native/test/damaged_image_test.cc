@@ -1,7 +1,8 @@
-// No damaged byte of an image file goes unnoticed, and the report names the place. Proved on a small
-// file: every byte of the header, the tables and the trailer, and a sample of all others, with five
-// other values (one of seven such changes, if there is no time for all), every length that it can be
-// cut to, bytes added, and every byte of every struct once more with all checksums repaired behind it.
+// No damaged byte of an image file goes unnoticed, and the report names the place. Proved on a
+// small file: five other values for every byte of the header, the tables and the trailer, and for a
+// sample of all other bytes (one in seven of these changes if there is no time for all); every
+// length to which the file can be cut; added bytes; and once more every byte of every struct, with
+// all checksums repaired afterwards.
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -19,7 +20,7 @@
 namespace stillframe::test {
 namespace {
 
-// What a reader said of a file; nothing when it found no fault.
+// The complaint of a reader about a file.
 struct Finding {
   FailureCode code;
   int64_t offset;
@@ -43,7 +44,7 @@ std::optional<Finding> Examine(const std::string& path) {
                  first.reason};
 }
 
-// The file under test, which knows its own parts.
+// The file under test, and a list of its parts.
 class DamagedImage : public ::testing::Test {
  protected:
   enum class Kind : uint8_t { kPage, kZeros, kBlock, kIndex, kTable };
@@ -90,10 +91,11 @@ class DamagedImage : public ::testing::Test {
     ASSERT_EQ(length_, bytes_.size());
   }
 
-  // The positions of a part to damage: all, but of long runs of zeros, and of bytes that one checksum
-  // covers and nothing else, only those near borders and some between.
+  // Returns the positions of a part to damage. These are all positions, except that in long
+  // runs of zeros, and in bytes that only a single checksum covers, they are those near
+  // borders and some in between.
   static std::vector<uint64_t> Positions(const Part& part) {
-    // Primes, so that all offsets in a page occur.
+    // Prime numbers, so that all offsets in a page occur.
     const uint64_t stride = part.kind == Kind::kZeros ? 101 : part.kind == Kind::kBlock ? 17 : 1;
     std::vector<uint64_t> positions;
     for (uint64_t at = part.start; at < part.end; at++) {
@@ -117,7 +119,7 @@ class DamagedImage : public ::testing::Test {
       EXPECT_EQ(offset, at);
     }
     if (part.kind == Kind::kIndex) {
-      // The entry itself when it cannot be right, else the index as a whole.
+      // The report names the entry itself if it cannot be right, or else the index as a whole.
       const uint64_t entry = (at - part.start) / sizeof(BlockEntry);
       EXPECT_TRUE(offset == part.start || offset == part.start + entry * sizeof(BlockEntry));
     } else {
@@ -128,7 +130,7 @@ class DamagedImage : public ::testing::Test {
   void PutBack(uint64_t at, const Part& part) {
     WriteAt(file_.fd(), &bytes_[at], 1, at);
     if (part.kind != Kind::kZeros) return;
-    // So that the next damage is found beside holes again.
+    // Restores the hole, so that the next damage is found next to holes again.
     const uint64_t start = RoundUp(part.start, kPageSize);
     const uint64_t end = RoundDown(part.end, kPageSize);
     if (start >= end) return;
@@ -152,8 +154,8 @@ std::set<std::byte> OtherValues(std::byte original) {
   return others;
 }
 
-// Each change opens and reads a file: all of them take minutes, with a sanitizer many. A prime, so that
-// all values and all places have their turn.
+// Each change opens and reads a file: all changes take minutes, and much longer with a sanitizer.
+// The number is a prime, so that all values and all places have their turn.
 uint64_t Every() { return LongMode() ? 1 : 7; }
 
 TEST_F(DamagedImage, EveryChangedByteIsFoundAndNamed) {
@@ -236,7 +238,7 @@ TEST_F(DamagedImage, AddedBytesAreFound) {
     additions.emplace_back(length);
     additions.push_back(Pattern(length, 7));
   }
-  // Whole parts, with the trailer at the end again.
+  // Whole parts, followed by the trailer again.
   for (const size_t length : {size_t{4096}, size_t{65536}}) {
     Bytes addition(length);
     addition.insert(addition.end(), trailer.begin(), trailer.end());
@@ -252,7 +254,7 @@ TEST_F(DamagedImage, AddedBytesAreFound) {
 }
 
 TEST_F(DamagedImage, BytesThatAreMissingInTheMiddleAreFound) {
-  // A page, or a whole part, cut out, with everything behind it moved up.
+  // Cuts out a page or a whole part, and moves up everything after it.
   for (const uint64_t hole : {kPageSize, kPartAlignment}) {
     for (uint64_t at = 0; at + hole < length_; at += kPageSize) {
       Bytes shorter(bytes_.begin(), bytes_.begin() + static_cast<int64_t>(at));
@@ -265,7 +267,8 @@ TEST_F(DamagedImage, BytesThatAreMissingInTheMiddleAreFound) {
 }
 
 TEST_F(DamagedImage, ASnapshotInASnapshotIsNotTakenForIt) {
-  // Cut directly behind the image that one of its sections holds: it ends in a trailer, and in a good one.
+  // The file is cut directly after the image that one of its sections holds, so it
+  // ends in a valid trailer.
   MemoryFile outer;
   WriteImage(outer.fd(), {{"inner", bytes_}, {"more", Pattern(9, 9)}}, "");
   ASSERT_FALSE(Examine(outer.path()).has_value());
@@ -296,12 +299,13 @@ TEST_F(DamagedImage, TwoDamagedPlacesAreTwoProblemsInTheOrderOfTheFile) {
   EXPECT_EQ(problems[3].offset, parts_[5].start);
 }
 
-// With every checksum repaired only the rules are left: which bytes may differ in a file that is accepted?
+// With every checksum repaired, only the rules are left to find a change. Tests which bytes may
+// differ in a file that is accepted.
 class ResealedImage : public DamagedImage {
  protected:
   enum class Verdict : uint8_t { kRefused, kFree, kEither };
 
-  // Changes each byte of *fields in turn; verdict(offset) says what has to come of it.
+  // Changes each byte of *fields in turn. verdict_of(offset) returns the expected outcome.
   template <typename Struct, typename VerdictOf>
   void ChangeEachByte(EditableImage* image, Struct* fields, const char* what,
                       VerdictOf verdict_of) {
@@ -339,7 +343,7 @@ class ResealedImage : public DamagedImage {
 TEST_F(ResealedImage, TheHeaderHasNoFreedomButForTimeMinorVersionAndReservedBytes) {
   EditableImage image(bytes_);
   ChangeEachByte(&image, &image.header, "header", [](size_t at) {
-    // Store() computes it again, whatever is there.
+    // Store() recomputes the checksum, whatever its value is.
     if (at >= offsetof(FileHeader, checksum)) return Verdict::kFree;
     const bool free = Within(at, offsetof(FileHeader, version_minor), 2) ||
                       Within(at, offsetof(FileHeader, reserved), 4) ||
@@ -368,7 +372,8 @@ TEST_F(ResealedImage, ASectionRecordHasNoFreedomButForReservedBytes) {
     const uint64_t length = record.byte_length;
     ChangeEachByte(&image, &record, "section record", [&](size_t at) {
       if (at >= offsetof(SectionRecord, reserved)) return Verdict::kFree;
-      // One byte more in the last page is another file, and as good a one, if the padding it adds is zero.
+      // A section that is one byte longer within its last page makes another valid file, provided
+      // that the padding it adds is zero.
       if (at == 0 && length % kPageSize != 0) return Verdict::kEither;
       if (at == 1 && length < kPageSize) return Verdict::kEither;
       if (at == 1) return Verdict::kEither;

@@ -1,5 +1,6 @@
-// Frames that build on one another: a chain comes back as its newest frame was frozen, whatever changed between its frames,
-// and a file that is missing, or is not the recorded one, is never passed over.
+// Frames that build on one another: a chain is restored as its newest frame was frozen,
+// whatever changed between its frames, and a file that is missing, or is not the
+// recorded one, is never ignored.
 #include <fcntl.h>
 #include <gtest/gtest.h>
 
@@ -26,7 +27,7 @@ namespace {
 
 using Sections = std::vector<SampleSection>;
 
-// Frames in a directory, each of which builds on the one before unless it is told not to.
+// Saves frames to a directory, and restores them.
 class Delta : public ::testing::Test {
  protected:
   struct Saved {
@@ -35,7 +36,7 @@ class Delta : public ::testing::Test {
     uint64_t file_length = 0;
   };
 
-  // `parent`: a path; empty: a full file.
+  // `parent` is a path, or empty for a full file.
   Saved Save(const std::string& name, const Sections& sections, const std::string& parent,
              Layout layout = Layout::kFlat, Codec codec = Codec::kNone) {
     const bool is_delta = !parent.empty();
@@ -98,7 +99,7 @@ class Delta : public ::testing::Test {
     abort();
   }
 
-  // By every way in which memory comes back, with all checks.
+  // Restores in every way that there is, with all checks.
   static void ExpectRestores(const std::string& path, const Sections& sections) {
     const ImageFile image = Open(path);
     ASSERT_EQ(image.sections().size(), sections.size());
@@ -180,7 +181,7 @@ TEST_F(Delta, OfNothingIsEmptyAndRestoresAll) {
   ExpectRestores(delta.path, sections);
 }
 
-// Sections that grow, shrink, come, go and change places, with pages that change, become zero and come back.
+// Sections grow, shrink, come, go and change places, and pages change, become zero and come back.
 TEST_F(Delta, EveryFrameOfAHistoryComesBackAsItWas) {
   for (const uint32_t seed : {1U, 2U, 3U, 4U}) {
     std::mt19937 random(seed);
@@ -263,7 +264,7 @@ TEST_F(ParentRefused, WhenItIsMissingAnywhereInTheChain) {
 }
 
 TEST_F(ParentRefused, WhenItHasTheIdAndIsAnotherFile) {
-  // The same id and time, other bytes.
+  // The same id and time, but other bytes.
   last_id_ = 0;
   Sections other = {{"main", Pattern(3 * kBlockSize, 2)}};
   Save("base", other, "");
@@ -310,7 +311,6 @@ TEST_F(ParentRefused, WhenItsSumsAreDamaged) {
   EXPECT_EQ(mark.failure().code, FailureCode::kParent);
 }
 
-// With every checksum of the file repaired: only the sum of all memory tells.
 class NamedChain : public Delta {
  protected:
   static Result<ImageFile> OpenNamed(const std::vector<std::string>& paths) {
@@ -350,6 +350,7 @@ TEST_F(NamedChain, IsReadAsAnyOtherAndTakesNothingElse) {
   }
 }
 
+// With every checksum of the file repaired, only the sum of all memory reveals the change.
 class WrongMerge : public Delta {
  protected:
   void ExpectRefused(const std::function<void(EditableImage*)>& change) {

@@ -1,5 +1,5 @@
-// Descriptors that direct reads can come from are found before a freeze, and no others. Proved with files, pipes, a ring of
-// io_uring and descriptors of our own.
+// Descriptors that can be the source of direct reads are found before a freeze, and no others.
+// Proved with files, pipes, an io_uring and descriptors of this library.
 #include "freeze/direct_reads.h"
 
 #include <fcntl.h>
@@ -38,7 +38,7 @@ class DirectReads : public ::testing::Test {
 TEST_F(DirectReads, NothingIsFoundInOrdinaryDescriptors) {
   const UniqueFd buffered(Open(O_RDWR));
   int ends[2] = {-1, -1};
-  ASSERT_EQ(pipe2(ends, O_CLOEXEC | O_DIRECT), 0);  // keeps packets apart
+  ASSERT_EQ(pipe2(ends, O_CLOEXEC | O_DIRECT), 0);  // on a pipe, this flag keeps packets apart
   const UniqueFd out(ends[0]);
   const UniqueFd in(ends[1]);
   EXPECT_EQ(FindDirectReads(), "");
@@ -67,12 +67,12 @@ TEST_F(DirectReads, OursArePassedByWhileTheyAreOpen) {
     EXPECT_EQ(FindDirectReads(), "");
   }
   const UniqueFd somebody(Open(O_RDONLY | O_DIRECT));
-  ASSERT_EQ(somebody.get(), fd);  // the lowest number that is free
+  ASSERT_EQ(somebody.get(), fd);  // open() uses the lowest free number
   EXPECT_NE(FindDirectReads(), "");
 }
 
 TEST_F(DirectReads, ADescriptorWithAHighNumberIsFound) {
-  DirectReader low(Open(O_RDONLY | O_DIRECT));  // ours, so that it is not the one that is found
+  DirectReader low(Open(O_RDONLY | O_DIRECT));  // one of ours, so that it is not the one found
   const UniqueFd high(fcntl(low.get(), F_DUPFD_CLOEXEC, 900));
   if (!high.valid()) GTEST_SKIP() << "no descriptor above 900 is allowed here (ulimit -n)";
   const std::string found = FindDirectReads();

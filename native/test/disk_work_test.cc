@@ -1,5 +1,5 @@
-// A disk that does not answer keeps nobody waiting, and what was given up is never published. Proved with last steps
-// that stand for such a disk: they wait until the test lets them go on.
+// A disk that does not answer keeps nobody waiting, and abandoned work is never published. Proved
+// with last steps that behave like such a disk: they wait until the test lets them continue.
 #include "publish/disk_work.h"
 
 #include <fcntl.h>
@@ -63,7 +63,7 @@ TEST_F(Disk, LeavesPublishingToTheCopyThatDoesItItself) {
   work_.LeavePublishing();
   LeaveDirectMode(work_.target().fd());
   ASSERT_EQ(pwrite(work_.target().fd(), "new", 3, 0), 3);
-  // As in a job: the copy is made first.
+  // As in a job, the copy is made first.
   const pid_t copy = fork();
   ASSERT_GE(copy, 0);
   if (copy == 0) _exit(work_.PublishInCopy().ok() ? 0 : 1);
@@ -135,7 +135,7 @@ TEST_F(Disk, IsLeftBehindWhenItDoesNotAnswerAndPublishesNothingLater) {
 TEST_F(Disk, WorkThatGetsOnIsNotStuck) {
   work_.Begin();
   supervision_.stall_timeout_ms = 200;
-  // Five times as long as it may be silent.
+  // Takes five times as long as it may be silent.
   const auto slow = [](int, PublishTurn* turn) {
     for (int i = 0; i < 100; i++) {
       turn->Beat();
@@ -156,7 +156,7 @@ TEST_F(Disk, AnAbortBeforeTheLastStepsPublishesNothing) {
 
 TEST_F(Disk, AnAbortWhileThePublishedFileIsTidiedUpComesTooLate) {
   work_.Begin();
-  // What the last steps hold goes when the file has been published.
+  // The objects that the last steps hold are destroyed once the file has been published.
   std::shared_ptr<void> last(this, [this](void*) {
     Abort();
     std::this_thread::sleep_for(std::chrono::milliseconds(200));
@@ -166,7 +166,7 @@ TEST_F(Disk, AnAbortWhileThePublishedFileIsTidiedUpComesTooLate) {
   EXPECT_EQ(Text(), "");
 }
 
-// No thread can have such a stack. In a child, whose default it is.
+// No thread can have a stack of this size. Called in a child process, whose default it changes.
 void RefuseThreads() {
   pthread_attr_t endless;
   pthread_attr_init(&endless);

@@ -149,7 +149,7 @@ void DirectCapture::ReadSaved(uint32_t section, uint64_t offset, void* out, size
       ADD_FAILURE() << "cannot read what was saved: " << strerror(errno);
       return;
     }
-    if (got == 0) return;  // zeros at the end have not been written
+    if (got == 0) return;  // zeros at the end of the file are not written
     done += static_cast<size_t>(got);
   }
 }

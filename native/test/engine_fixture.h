@@ -1,5 +1,6 @@
-// What the tests of the engines share: one engine object taken through its life by hand, with the production saver
-// writing to a file in memory; the variants to test; a watchdog.
+// Shared by the tests of the engines: one engine object that is taken through its life
+// step by step, with the production saver writing to a file in memory; the variants to
+// test; and a watchdog.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -18,8 +19,8 @@
 #include "image/tail.h"
 #include "memory/region.h"
 
-// For functions that write to what is captured. The race between them and the saver is settled by page protection,
-// which TSan does not see.
+// For functions that write to captured memory. Page protection resolves the race between them and
+// the saver, which TSan does not see.
 #if defined(__SANITIZE_THREAD__)
 #define WRITES_MEMORY __attribute__((no_sanitize("thread"), noinline))
 #else
@@ -32,18 +33,19 @@ enum class Variant : uint8_t { kFork, kMprotect, kUserfaultfdThread, kUserfaultf
 
 const char* NameOf(Variant variant);
 std::unique_ptr<Engine> MakeEngine(Variant variant);
-// Why the variant cannot run here; empty when it can.
+// The reason why the variant cannot run here; empty if it can.
 std::string Missing(Variant variant);
 
-// STILLFRAME_TEST_LONG=1 asks for the numbers that CI has no time for.
+// True if STILLFRAME_TEST_LONG=1 requests the numbers that CI has no time for.
 bool LongMode();
 
-// An anonymous region as a service allocates it, all of it touched.
+// An anonymous region as a service allocates it, with all of its pages touched.
 std::shared_ptr<RegionMemory> TouchedRegion(size_t byte_length, bool huge_pages);
 
 using Regions = std::vector<std::shared_ptr<RegionMemory>>;
 
-// One capture, without a supervisor: Freeze() is the instant, Finish() waits for the end.
+// One capture without a supervisor. Freeze() is the instant that is captured, and
+// Finish() waits for the end.
 class DirectCapture {
  public:
   DirectCapture(Variant variant, const Regions& regions, uint64_t memory_limit,
@@ -52,17 +54,17 @@ class DirectCapture {
                 AtLimit at_limit = AtLimit::kWait, uint32_t savers = 2);
 
   Status Prepare();
-  // With what the supervisor does right after it, and nobody writes in between.
+  // Also does what the supervisor does right after the freeze, so that nobody writes in between.
   Status Freeze();
-  // Bounded: stops the engine and fails after 30 s.
+  // Stops the engine and fails if the capture takes longer than 30 s.
   Status Finish();
-  // Makes an end, as the supervisor does on abort.
+  // Ends the capture as the supervisor does on abort.
   void Stop() { engine_->Stop(); }
   Engine& engine() { return *engine_; }
-  // To be changed before Prepare(), which fills in what saves.
+  // May be changed until Prepare(), which fills in the plan of the saver.
   FreezePlan& plan() { return plan_; }
 
-  // What the saver wrote: `length` bytes of a section. Holes are zeros.
+  // Reads `length` bytes of a section as the saver wrote them. Holes are zeros.
   void ReadSaved(uint32_t section, uint64_t offset, void* out, size_t length) const;
   const CopyCost& cost() const { return cost_; }
 
@@ -73,11 +75,11 @@ class DirectCapture {
   UniqueFd file_;
   FreezePlan plan_;
   uint32_t savers_;
-  std::unique_ptr<Engine> engine_;  // last: goes before what it works on
+  std::unique_ptr<Engine> engine_;  // last, so that it is destroyed before the objects that it uses
   CopyCost cost_;
 };
 
-// Ends the program when a test does not come to its end: a writer that is frozen for good cannot be joined.
+// Ends the program if a test does not end: a writer that is frozen forever cannot be joined.
 class Watchdog {
  public:
   explicit Watchdog(std::chrono::seconds limit);

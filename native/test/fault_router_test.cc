@@ -1,6 +1,6 @@
-// The handler of faults takes those that are about armed memory, for as long as they may come, and
-// no others; and it disturbs nobody else. Proved with faults that a process sends to itself, which
-// may say anything, in processes of their own.
+// The fault handler takes faults on armed memory for as long as they may occur, and no others, and
+// it does not interfere with anything else. Proved in child processes, with faults that a process
+// sends to itself and that may claim anything.
 #include "freeze/fault_router.h"
 
 #include <gtest/gtest.h>
@@ -26,7 +26,7 @@
 namespace stillframe::test {
 namespace {
 
-// Protects nothing, and looks at who lifts.
+// Protects nothing, and records who lifts.
 class WatchedProtection final : public WriteProtection {
  public:
   int Protect(std::byte*, size_t) override { return 0; }
@@ -48,7 +48,7 @@ class WatchedProtection final : public WriteProtection {
 
 std::atomic<int> calls_of_host{0};
 
-// What was there before ours.
+// The handler that was installed before ours.
 void InstallHostHandler(int signal) {
   struct sigaction action {};
   action.sa_handler = [](int) { calls_of_host++; };
@@ -71,7 +71,7 @@ std::unique_ptr<FrozenMemory> Freezable(const std::shared_ptr<RegionMemory>& reg
   return std::move(made.value());
 }
 
-// A page of a capture.
+// One page of a capture.
 struct ArmedPage {
   explicit ArmedPage(FaultSignal signal = FaultSignal::kSegv) {
     frozen = Freezable(region, protection);
@@ -121,13 +121,13 @@ TEST_F(FaultRouter, AFaultMayComeWhenTheCaptureHasEnded) {
     Disarm(page.frozen.get());
     SendFault(SIGSEGV, SEGV_ACCERR, page.address());
     DEMAND(calls_of_host == 0);
-    // One that comes again and again is about something else.
+    // A fault that occurs again and again must have another cause.
     int believed = 0;
     for (; believed < 20'000 && calls_of_host == 0; believed++) {
       SendFault(SIGSEGV, SEGV_ACCERR, page.address());
     }
     DEMAND(calls_of_host > 0);
-    // But not at once: protection that is dropped as a whole may take its time to end.
+    // The host must not get it at once: protection that is dropped as a whole may take time to end.
     DEMAND(believed > 200);
     _exit(0);
   };
@@ -200,7 +200,7 @@ TEST_F(FaultRouter, WhatCouldNotBeLiftedIsTriedAgainBeforeTheNextArming) {
     const int lifts = page.protection->lifts;
     const ArmedPage other;
     DEMAND(page.protection->lifts == lifts + 1);
-    // It is in nobody's way any more.
+    // It is no longer in the way.
     const auto again = Freezable(page.region, page.protection);
     DEMAND(Arm(again.get(), FaultSignal::kSegv).ok());
     _exit(0);

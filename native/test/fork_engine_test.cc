@@ -1,6 +1,6 @@
-// The forked copy has what it needs and takes nothing from anybody: memory that it gives back is
-// no other source's, and what was let into it stays out of all other children. Proved with sources
-// within each other, a copy that stands still, and a refusal in the middle.
+// The forked copy has what it needs and takes nothing from others: the memory that it gives back
+// belongs to no other source, and the memory that was made available to it stays out of all other
+// children. Proved with nested sources, a copy that is stopped, and a refusal in the middle.
 #include "freeze/fork_engine.h"
 
 #include <gtest/gtest.h>
@@ -24,7 +24,7 @@ TEST(ForkEngine, KeepsThePagesOfASourceThatOthersLieIn) {
   const auto part = [&](uint64_t first, uint64_t count) {
     return FreezeSource{region->data() + first * page, count * page, true};
   };
-  // The parts come first, and the saver is through with them when it comes to the whole.
+  // The parts come first, and the saver is done with them when it gets to the whole.
   DirectCapture capture(Variant::kFork, {part(1, 1), part(5, 1), part(0, 10)}, 10 * page,
                         AtLimit::kWait, 1);
   ASSERT_TRUE(capture.Prepare().ok());
@@ -48,7 +48,7 @@ TEST(ForkEngine, WhatHasBeenGivenBackIsNotLookedAt) {
   std::vector<std::byte> seen(page);
   engine.Peek(0, 0, page, seen.data());
   EXPECT_EQ(seen, std::vector<std::byte>(page, std::byte{1}));
-  // As if the copy had come to it.
+  // As if the copy had got to this chunk.
   std::atomic<uint64_t>& next_chunk = capture.plan().save.control->next_chunk;
   next_chunk = 1;
   engine.Peek(0, 0, page, seen.data());

@@ -1,5 +1,5 @@
-// The bytes of the format are what docs/FORMAT.md says: offsets of every field, constants, and where the
-// layout puts sections and tail. A change here breaks every file that exists.
+// The bytes of the format are as docs/FORMAT.md describes them: offsets of every field, constants,
+// and the places of sections and tail. A change here breaks every existing file.
 #include "image/format.h"
 
 #include <gtest/gtest.h>
@@ -88,7 +88,7 @@ TEST(Format, ChecksumIsXxh3WithSeedZero) {
 }
 
 TEST(Format, TheSumOfAPageIsXxh3Of128Bits) {
-  // What xxhsum -H2 says of 4,096 bytes, each 1.
+  // The output of xxhsum -H2 for 4,096 bytes, each 1.
   const Bytes page(kPageSize, std::byte{1});
   const PageSum sum = SumOfPage(page.data());
   EXPECT_EQ(sum.high, 0x786d3dc79e646a55U);

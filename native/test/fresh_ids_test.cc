@@ -1,5 +1,5 @@
-// No two files get the same ids, and nothing but the ids of V8's JSON is changed, wherever it is
-// cut into pieces. Proved with a small snapshot that is cut at each place.
+// No two files get the same ids, and only the ids in the JSON of V8 are changed, wherever it is cut
+// into pieces. Proved with a small snapshot that is cut at each position.
 #include "heap/fresh_ids.h"
 
 #include <gtest/gtest.h>
@@ -16,7 +16,7 @@ const std::string kSnapshot =
 3,4,7,4294967296],
 "edges":[7,4,1],"strings":["nodes\":[7,1"]})";
 
-// With the ids that belong into its places: 1, 4 and 7.
+// kSnapshot with these ids instead of 1, 4 and 7.
 std::string WithIds(const std::string& first, const std::string& second, const std::string& third) {
   return R"({"snapshot":{"meta":{"node_fields":["type","name","id","self_size"],"x":[1]},"node_count":3},)"
          R"("nodes":[9,1,)" +
@@ -30,7 +30,7 @@ TEST(IdMover, MovesTheIdsAndNothingElseWhereverTheTextIsCut) {
     IdMover mover(1000, IdMover::kKeepNone);
     std::string moved(mover.Pass(kSnapshot.substr(0, cut)));
     moved += mover.Pass(kSnapshot.substr(cut));
-    // Odd ones to even ones and the other way round.
+    // Odd ids become even, and the other way round.
     ASSERT_EQ(moved, WithIds("1002", "1001", "1008")) << cut;
     EXPECT_EQ(mover.highest(), 1008U);
   }
@@ -42,8 +42,8 @@ TEST(IdMover, LeavesTheIdsThatTheServiceKeeps) {
   EXPECT_EQ(mover.highest(), 1004U);
 }
 
-// V8 makes these of addresses: two copies may have such that are as far from one another as their
-// ranges.
+// V8 derives these ids from addresses, so two copies may have ids that are as far
+// apart as their ranges.
 TEST(IdMover, GivesObjectsOutsideOfTheHeapIdsOfTheRangeTooWhateverTheyHad) {
   IdMover mover(1000, IdMover::kKeepNone);
   const std::string head = R"({"snapshot":{"meta":{"node_fields":["id"]}},"nodes":)";
@@ -52,7 +52,7 @@ TEST(IdMover, GivesObjectsOutsideOfTheHeapIdsOfTheRangeTooWhateverTheyHad) {
   EXPECT_EQ(mover.highest(), 1005U);
 }
 
-// V8 puts ids into the names of some references, and DevTools looks their nodes up.
+// V8 puts ids into the names of some references, and DevTools looks up the nodes by them.
 TEST(IdMover, MovesTheIdsInNamesOfPairsOfWeakMapsToo) {
   const auto file = [](const std::string& nodes, const std::string& name) {
     return R"({"snapshot":{"meta":{"node_fields":["id"],"edge_fields":["id"]}},"nodes":[)" + nodes +
@@ -64,7 +64,7 @@ TEST(IdMover, MovesTheIdsInNamesOfPairsOfWeakMapsToo) {
   };
   EXPECT_EQ(IdMover(1000, 3).Pass(file("3,5,7", name("3", "5", "7"))),
             file("3,1002,1004", name("3", "1002", "1004")));
-  // A value that looks like another one.
+  // A name that contains something that looks like a second value.
   const std::string unclear = name("5", "7) -> value (v @5", "7");
   EXPECT_EQ(IdMover(1000, 3).Pass(file("3", unclear)), file("3", unclear));
 }
@@ -76,7 +76,7 @@ TEST(FreshIds, AreInNoOtherFile) {
   EXPECT_EQ(first % 2, 0U);
   EXPECT_GE(second, first + 100);
   FreshIds::GiveBack(second, 100, second + 11);
-  // Another file has taken ids since: what the first did not need is lost.
+  // Another file has taken ids since then, so those that the first file did not need are lost.
   FreshIds::GiveBack(first, 100, first + 10);
   const uint32_t third = FreshIds::Take(100);
   EXPECT_GT(third, second + 11);

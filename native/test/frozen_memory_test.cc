@@ -1,6 +1,7 @@
-// The frozen bytes of a page are kept before anybody can write to it, whichever of writer and saver comes first, at the
-// limit too and when lifting a protection fails. Proved with a protection of the test's own that overwrites a page at the
-// very moment it is lifted, which is the worst that other threads can do.
+// The frozen bytes of a page are kept before anybody can write to it, whether the writer or the
+// saver comes first, even at the limit and when lifting a protection fails. Proved with a
+// protection that overwrites a page at the very moment at which it is lifted, which is the worst
+// that other threads can do.
 #include "freeze/frozen_memory.h"
 
 #include <gtest/gtest.h>
@@ -33,7 +34,7 @@ class OverwritingProtection final : public WriteProtection {
       holding.notify_all();
       hold_runs.wait(true);
     }
-    // Atomic, since a page may be lifted by a writer and by the saver at once.
+    // Atomic, since a writer and the saver may lift a page at the same time.
     for (std::byte* at = start; at < start + length; at++) {
       std::atomic_ref(*at).store(kNew, std::memory_order_relaxed);
     }
@@ -48,7 +49,7 @@ class OverwritingProtection final : public WriteProtection {
   std::atomic<int> failures_left{0};
   int protects_left = INT_MAX;
   bool can_drop = false;
-  std::atomic<bool> hold_runs{false};  // whoever lifts more than a page stops before it
+  std::atomic<bool> hold_runs{false};  // a thread that lifts more than one page stops before it
   std::atomic<bool> holding{false};
 };
 
@@ -78,7 +79,7 @@ class FrozenMemoryTest : public ::testing::Test {
   }
   std::byte* PageAt(uint64_t page) { return region_->data() + page * SystemPageSize(); }
 
-  // Whether the saver gets the frozen bytes of these pages.
+  // True if the saver gets the frozen bytes of these pages.
   static bool SavesOld(FrozenMemory& frozen, uint64_t first, uint64_t count) {
     std::vector<std::byte> out(count * SystemPageSize());
     frozen.CopyFrozen(0, first * SystemPageSize(), out.size(), out.data());
@@ -134,7 +135,7 @@ TEST_F(FrozenMemoryTest, AFreezeThatIsRefusedHalfwayLeavesNothingProtected) {
       kPages);
   EXPECT_FALSE(frozen->ProtectAll().ok());
   EXPECT_EQ(*first->data(), kNew);
-  // Nor does a writer that has met the first wait for the second.
+  // A writer that has come across the first source does not wait for the second.
   EXPECT_EQ(frozen->ResolveWrite(first->data()), Resolved::kWritable);
 }
 
@@ -248,7 +249,7 @@ TEST_F(FrozenMemoryTest, WhatAWriterTakesFromASaverInItsMidstIsSavedAsItWas) {
     std::atomic<bool> go{false};
     std::thread writer([&] {
       go.wait(false);
-      // From the end: towards the saver, which begins at the front.
+      // Starts at the end and moves toward the saver, which starts at the front.
       for (uint64_t page = kPages; page-- > 0;) frozen->ResolveWrite(PageAt(page));
     });
     go = true;
@@ -283,7 +284,7 @@ TEST_F(FrozenMemoryTest, AtTheLimitAWriterMayEndTheCaptureInstead) {
   auto frozen = Freeze(2, AtLimit::kAbort);
   for (uint64_t page = 0; page < 3; page++) frozen->ResolveWrite(PageAt(page));
   EXPECT_TRUE(frozen->limit_reached());
-  EXPECT_EQ(*PageAt(kPages - 1), kNew);  // all of it is lifted
+  EXPECT_EQ(*PageAt(kPages - 1), kNew);  // everything is lifted
 }
 
 TEST_F(FrozenMemoryTest, WithoutMeansAWriterWaitsAndTheCaptureGoesOn) {

@@ -1,7 +1,9 @@
-// What the fuzzer has found worth keeping, and a seed for each part of the format, is read without
-// a fault by every build. Proved by replaying native/test/corpus/ through the fuzzer's own entry.
+// Every build reads the inputs that the fuzzer found worth keeping, and a seed for each
+// part of the format, without a fault. Proved by replaying native/test/corpus/ through the
+// entry point of the fuzzer.
 //
-// With STILLFRAME_WRITE_CORPUS set to a directory the seeds are written there (scripts/fuzz.sh does that).
+// If STILLFRAME_WRITE_CORPUS is set to a directory, the seeds are written there
+// (scripts/fuzz.sh does that).
 #include <gtest/gtest.h>
 
 #include <cstdlib>
@@ -16,7 +18,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* input, size_t size);
 namespace stillframe::test {
 namespace {
 
-// An image in the fuzzer's form: see fuzz_image_file.cc.
+// An image in the format of the fuzzer (fuzz_image_file.cc).
 std::string Seed(const EditableImage& image, uint8_t flags) {
   std::string tail;
   tail.append(reinterpret_cast<const char*>(image.index.data()),
@@ -32,7 +34,7 @@ std::string Seed(const EditableImage& image, uint8_t flags) {
   seed.append(reinterpret_cast<const char*>(&image.trailer), sizeof image.trailer);
   seed.append(reinterpret_cast<const char*>(&tail_length), sizeof tail_length);
   seed += tail;
-  // Only up to the last byte that says something.
+  // Only up to the last byte that is not zero.
   const auto data = image.data.begin() + static_cast<int64_t>(kPartAlignment);
   size_t used = static_cast<size_t>(image.data.end() - data);
   while (used > 0 && data[static_cast<int64_t>(used) - 1] == std::byte{0}) used--;
@@ -54,7 +56,8 @@ std::vector<std::string> Seeds() {
   const EditableImage zeros = Image({{"zeros", Bytes(5 * kBlockSize + 1)}, {"empty", {}}}, "[1]");
   const EditableImage many =
       Image({{"a", {}}, {"b", {}}, {"\xc3\xa9", {}}, {"d", Bytes(1)}}, "{\"a\":1}");
-  // Small ones, so that the fuzzer gets at the frames: one of a page, and all kinds of blocks.
+  // Small files, so that the fuzzer reaches the frames: one with a frame of a page, and one
+  // with blocks of all kinds.
   const EditableImage frame = Image({{"a", two_pages}}, "", Layout::kPacked);
   const EditableImage packed = Image(PackedSampleSections(), "", Layout::kPacked);
   return {Seed(small, 0),  Seed(zeros, 0), Seed(many, 0),   Seed(small, 32),

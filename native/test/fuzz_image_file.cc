@@ -1,16 +1,16 @@
 // Whatever an image file holds, reading it neither crashes nor hangs nor takes memory that the file
-// does not justify, and what it hands out fits together. Proved by a coverage-guided fuzzer
-// (libFuzzer) that never has to guess a checksum: the input is not the file but its parts, and
-// their checksums are computed here.
+// does not justify, and its results are consistent. Proved by a coverage-guided fuzzer (libFuzzer)
+// that never has to guess a checksum: the input is not the file but its parts, and their checksums
+// are computed here.
 //
 //   scripts/fuzz.sh [seconds]     builds this with clang, ASan and UBSan, and runs it
 //   fuzz_corpus_test.cc           replays the corpus in the unit tests
 //
-// An input:  flags (1 byte) | FileHeader (80) | FileTrailer (120) | length of the tail (2) | tail | pages
-//   flags    bit 0-3: do not repair the checksum of header, trailer, tail, blocks; bit 4: an extra
-//            page before the trailer; bit 5: holes cannot be found
-//   tail     goes to trailer.index_offset, and its parts are what the trailer says
-//   pages    go to the first part behind the header; what is missing is a hole
+// An input:  flags (1 byte) | FileHeader (96) | FileTrailer (152) | length of the tail (2) | tail | pages
+//   flags    bits 0-3: do not repair the checksums of header, trailer, tail, blocks; bit 4: an
+//            extra page before the trailer; bit 5: holes cannot be found
+//   tail     is stored at trailer.index_offset; the trailer describes its parts
+//   pages    are stored in the first part after the header; missing pages are holes
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -33,8 +33,8 @@ namespace stillframe {
 namespace {
 
 constexpr uint64_t kLargestFile = uint64_t{1} << 50;
-constexpr uint64_t kMostToRead = uint64_t{16}
-                                 << 20;  // of one section; a section of holes may be endless
+// Bytes to read of one section, since a section of holes may be endless.
+constexpr uint64_t kMostToRead = uint64_t{16} << 20;
 
 void Require(bool holds) {
   if (!holds) abort();
@@ -45,7 +45,7 @@ struct Input {
   size_t left;
   void Take(void* out, size_t length) {
     const size_t have = std::min(length, left);
-    if (length == 0 || have == 0) return;  // what is not there stays as it was made: zero
+    if (length == 0 || have == 0) return;  // missing bytes remain zero
     memcpy(out, at, have);
     at += have;
     left -= have;
@@ -64,13 +64,13 @@ void StorePage(int fd, Struct* fields, uint64_t offset, bool repair) {
   Require(pwrite(fd, page, sizeof page, static_cast<off_t>(offset)) == sizeof page);
 }
 
-// A piece of the tail that the trailer names, if it has all of it.
+// The part of the tail at this place; null if the tail does not contain all of it.
 std::byte* Part(test::Bytes* tail, uint64_t offset, uint64_t length) {
   if (offset > tail->size() || length > tail->size() - offset) return nullptr;
   return tail->data() + offset;
 }
 
-// Everything that can be done with a file that opens.
+// Reads a file that opens in every possible way.
 void Read(const ImageFile& image) {
   std::set<std::string> names;
   uint64_t entries = 0;
@@ -96,7 +96,7 @@ void Read(const ImageFile& image) {
       const auto deliver = [&](uint64_t offset, const std::byte* bytes, uint64_t length) -> Status {
         Require(offset == end && length > 0 && offset + length <= section.byte_length);
         end += length;
-        // The sanitizer sees it when a byte of them is not there.
+        // Lets the sanitizer notice if one of the bytes is not accessible.
         static volatile uint64_t sink;
         sink = sink + Checksum(bytes, length);
         control.cancelled = end >= kMostToRead;
@@ -176,7 +176,7 @@ int LLVMFuzzerTestOneInput(const uint8_t* input, size_t size) {
   if (tail_at < kPartAlignment || tail_at > kLargestFile) tail_at = kPartAlignment;
   uint64_t length =
       RoundUp(tail_at + tail.size(), kPageSize) + ((flags & 16) != 0 ? 2 : 1) * kPageSize;
-  // A file may be longer than what is in it.
+  // A file may be longer than its content.
   if (trailer.file_length > length && trailer.file_length <= kLargestFile &&
       trailer.file_length % kPageSize == 0) {
     length = trailer.file_length;
@@ -187,15 +187,15 @@ int LLVMFuzzerTestOneInput(const uint8_t* input, size_t size) {
     Require(pwrite(file, tail.data(), tail.size(), static_cast<off_t>(tail_at)) >= 0);
   StorePage(file, &header, 0, repair(0));
   StorePage(file, &trailer, length - kPageSize, repair(1));
-  // A length beyond what pages and tail made of it is cut off again.
+  // Cuts off what pages and tail have added beyond this length.
   Require(ftruncate(file, static_cast<off_t>(length)) == 0);
 
   if ((flags & 32) != 0) sys::InjectFault("lseek", 1, EINVAL, true);
   Result<ImageFile> image = ImageFile::Open("/proc/self/fd/" + std::to_string(file));
-  // A delta is read alone, as one that names no block of its parent.
+  // A delta is read without its parent, if it does not need one for any block.
   if (image.ok() && image.value().CheckCover().ok()) {
     ReadControl control;
-    // Where holes cannot be found a section of holes is read whole, and that may take for ever.
+    // If holes cannot be found, all of a section of holes is read, which may take forever.
     uint64_t bytes_in_all = 0;
     for (const auto& section : image.value().sections()) bytes_in_all += section.byte_length;
     if ((flags & 32) == 0 || bytes_in_all <= kMostToRead) {
