@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/sys.h"
+#include "memory/page.h"
 
 namespace stillframe {
 namespace {
@@ -47,25 +48,35 @@ const char* SaveStepName(SaveStep step) {
 }
 
 Result<ControlBlock> ControlBlock::Create(uint64_t block_count, const SaverNeeds& needs) {
-  const uint64_t buffers_offset = AsMappedOffset(block_count) + AsMappedLength(block_count);
+  const uint64_t small_offset = AsMappedOffset(block_count) + AsMappedLength(block_count);
   const bool packed = needs.encoding.layout == Layout::kPacked;
   const uint64_t workspace_bytes = RoundUp(CodecWorkspaceBytes(needs.encoding), kPageSize);
-  const uint64_t each = kChunkSize + (packed ? kChunkSize : 0) + workspace_bytes + kStackBytes;
-  Result<Mapping> mapping = Mapping::Anonymous(buffers_offset + needs.savers * each, MAP_SHARED,
-                                               "the block index of a snapshot");
+  const uint64_t small_bytes = workspace_bytes + kStackBytes;
+  const uint64_t chunk_bytes = kChunkSize + (packed ? kChunkSize : 0);
+  Result<Mapping> mapping = Mapping::Anonymous(small_offset + needs.savers * small_bytes,
+                                               MAP_SHARED, "the block index of a snapshot");
   if (!mapping.ok()) return mapping.failure();
+  Result<Mapping> chunks = Mapping::AnonymousAligned(needs.savers * chunk_bytes, kHugePageSize,
+                                                     "the buffers of the savers");
+  if (!chunks.ok()) return chunks.failure();
+  if (block_count >= kBlocksPerChunk) {
+    sys::Madvise(chunks.value().data(), chunks.value().length(), MADV_HUGEPAGE);
+  }
   // The pages are zero, which is the initial value of every field. This only begins
   // the lifetime of the object.
   new (mapping.value().data()) ControlHeader{};
-  ControlBlock block(std::move(mapping.value()), block_count);
-  std::byte* at = block.mapping_.data() + buffers_offset;
-  const auto take = [&at](uint64_t bytes) { return std::exchange(at, at + bytes); };
+  ControlBlock block(std::move(mapping.value()), std::move(chunks.value()), block_count);
+  std::byte* small = block.mapping_.data() + small_offset;
+  std::byte* chunk = block.chunks_.data();
+  const auto take = [](std::byte** from, uint64_t bytes) {
+    return std::exchange(*from, *from + bytes);
+  };
   for (uint32_t i = 0; i < needs.savers; i++) {
     SaverBuffers buffers;
-    buffers.bounce = take(kChunkSize);
-    if (packed) buffers.packed = take(kChunkSize);
-    if (workspace_bytes > 0) buffers.workspace = take(workspace_bytes);
-    buffers.stack_end = take(kStackBytes) + kStackBytes;
+    buffers.bounce = take(&chunk, kChunkSize);
+    if (packed) buffers.packed = take(&chunk, kChunkSize);
+    if (workspace_bytes > 0) buffers.workspace = take(&small, workspace_bytes);
+    buffers.stack_end = take(&small, kStackBytes) + kStackBytes;
     block.buffers_.push_back(buffers);
   }
   return block;

@@ -2,7 +2,10 @@
 // MAP_SHARED block that is created before the freeze.
 //
 //   | ControlHeader | BlockEntry[block_count] = the index of the file | PageSum[block_count][kPagesPerBlock] |
-//   SaverBuffers of each saver |
+//   workspace and stack of each saver |
+//
+// The buffers that a saver writes to the file from are a private mapping in huge pages, which only
+// the saver touches: the kernel prepares a direct write from them in a third of the time or less.
 //
 // Progress and errors are read in place, without pipes, messages or waiting, and nothing that the
 // parent needs is lost when a child dies.
@@ -116,9 +119,10 @@ class ControlBlock {
   static constexpr uint64_t AsMappedLength(uint64_t block_count) {
     return RoundUp(block_count * sizeof(uint64_t), kPageSize);
   }
-  ControlBlock(Mapping mapping, uint64_t block_count)
-      : mapping_(std::move(mapping)), block_count_(block_count) {}
+  ControlBlock(Mapping mapping, Mapping chunks, uint64_t block_count)
+      : mapping_(std::move(mapping)), chunks_(std::move(chunks)), block_count_(block_count) {}
   Mapping mapping_;
+  Mapping chunks_;  // bounce and packed of each saver
   uint64_t block_count_;
   std::vector<SaverBuffers> buffers_;
 };
