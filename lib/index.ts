@@ -1,8 +1,8 @@
 /**
  * Point-in-time snapshots of big memory in a running service.
  *
- * Importing the module does nothing and works on every platform; the native addon is loaded at the
- * first use.
+ * Importing the module has no side effects and works on every platform; the native addon is loaded
+ * on first use.
  *
  * @module stillframe
  */

@@ -1,4 +1,4 @@
-/** Which C library this process runs with, of which there is a binary for each. */
+/** Determines the C library of this process: each has a binary of its own. */
 
 import { Buffer } from 'node:buffer'
 import { closeSync, openSync, readSync } from 'node:fs'
@@ -7,10 +7,11 @@ import process from 'node:process'
 export type CLibrary = 'glibc' | 'musl'
 
 /**
- * The C libraries to try prebuilt binaries for. The running executable names its dynamic loader,
- * which in turn names the C library: two small reads, where process.report takes milliseconds, and
- * is asked only if that tells nothing (say, because the loader was started by hand). If neither can
- * tell, both are tried, since a binary for the wrong one does not load.
+ * The C libraries for which to try prebuilt binaries. The running executable names its dynamic
+ * loader, which in turn names the C library: that takes two small reads. process.report takes
+ * milliseconds, and is used only if the executable tells nothing (say, because the loader was
+ * started by hand). If neither can tell, both libraries are tried, since a binary for the wrong one
+ * does not load.
  */
 export function candidateLibcs(executable = '/proc/self/exe'): CLibrary[] {
   const loader = programInterpreter(executable)
@@ -21,13 +22,13 @@ export function candidateLibcs(executable = '/proc/self/exe'): CLibrary[] {
 }
 
 function reportHeader(): { glibcVersionRuntime?: string } | undefined {
-  // Node has this since 20.13; its types do not.
+  // Node has this property since 20.13; its types do not.
   const report = process.report as
     | (NodeJS.ProcessReport & { excludeNetwork?: boolean | undefined })
     | undefined
   if (report === undefined) return undefined
   const { excludeNetwork } = report
-  // Otherwise it may wait for name servers.
+  // Otherwise the report may wait for name servers.
   report.excludeNetwork = true
   try {
     return (report.getReport() as { header?: { glibcVersionRuntime?: string } }).header
@@ -47,7 +48,7 @@ const elf = {
   interpreter: 3, // PT_INTERP
 } as const
 
-/** The path of the dynamic loader that an ELF executable asks for, if it asks for one. */
+/** The path of the dynamic loader that an ELF executable requests, if any. */
 function programInterpreter(executable: string): string | undefined {
   let fd: number | undefined
   try {
@@ -59,12 +60,12 @@ function programInterpreter(executable: string): string | undefined {
     for (let at = 0; at < table.length; at += stride) {
       if (table.readUInt32LE(at) !== elf.interpreter) continue
       const offset = Number(table.readBigUInt64LE(at + elf.fileOffset))
-      // A path has at most this many bytes; anything longer is none.
+      // A longer value is not a path.
       const length = Math.min(Number(table.readBigUInt64LE(at + elf.fileLength)), 4096)
       return readAt(fd, offset, length).toString('latin1')
     }
   } catch {
-    // It is unreadable or no ELF file: the caller asks elsewhere.
+    // The file is unreadable or not an ELF file: the caller asks elsewhere.
   } finally {
     if (fd !== undefined) closeSync(fd)
   }

@@ -1,10 +1,11 @@
 /**
- * The second native addon, stillframe_heap.node (`native/heap/`): its shape, and how it is found.
+ * The second native addon, stillframe_heap.node (`native/heap/`): its interface, and the search for
+ * its binary.
  *
- * It uses V8 itself and is compiled for one major version of Node. These are tried in order: the
- * file named by the environment variable STILLFRAME_HEAP_ADDON, and nothing else; the prebuilt
- * binary for this version of Node; the result of a source build in source/build/Release. In a
- * checkout only what was built there is tried.
+ * It uses V8 directly and is compiled for one major version of Node. If the environment variable
+ * STILLFRAME_HEAP_ADDON names a file, only that is tried. Otherwise these are tried in order: the
+ * prebuilt binary for this version of Node; the result of a source build in source/build/Release.
+ * In a checkout only its own build is tried.
  */
 
 import { join } from 'node:path'
@@ -17,39 +18,39 @@ import { checkPlatform, describePlatform, loadAddon, prebuilt, tryFile } from '.
 import { packageRoot, sourceRoot } from './package-root.js'
 import { addonVariable } from './privileges.js'
 
-/** What a heap summary says of itself, and what it leaves out. */
+/** Metadata of a heap summary, and whether it is redacted. */
 export interface SummaryPlan {
   trigger: string
-  /** Of the service, which the copy is not. */
+  /** Process id of the service, not of the copy. */
   pid: number
   thread: number
   redact: boolean
 }
 
-/** What a forked copy has to do. */
+/** Work for a forked copy. */
 export interface ForkPlan {
   target: TargetPlan
   pacing: PacingPlan
   limits: LimitsPlan
-  /** What the copy writes is read from `takeStream()`; the target does not matter. */
+  /** The output of the copy is read from `takeStream()`; the target is ignored. */
   toStream: boolean
-  /** Whose heap it is, if not this thread's: `threadId` of a Worker. Otherwise 0. */
+  /** `threadId` of the Worker whose heap is captured; 0 for this thread's heap. */
   thread: number
-  /** For heap snapshots: the service's V8 gives the ids and keeps them. */
+  /** For heap snapshots: the service's V8 assigns the ids and keeps them. */
   stableIds: boolean
-  /** For heap snapshots: no contents of strings in the file. */
+  /** For heap snapshots: omits the contents of strings from the file. */
   redact: boolean
-  /** For heap summaries. Undefined for other jobs. */
+  /** For heap summaries; undefined for other jobs. */
   summary: SummaryPlan | undefined
   /**
-   * Runs in the copy. It hands bytes for the file to `emit`, which is false if they cannot be
-   * written, and what was thrown, serialized, to `fail`. Undefined: a heap snapshot is taken, or a
-   * summary is written.
+   * Runs in the copy. It passes bytes for the file to `emit`, which returns false if they cannot be
+   * written, and the serialized exception to `fail`. Undefined: the job takes a heap snapshot or
+   * writes a summary.
    */
   run: ((emit: (bytes: Uint8Array) => boolean, fail: (bytes: Uint8Array) => void) => void) | undefined
 }
 
-/** What is reported at the end of a job. */
+/** Result of a completed job. */
 export interface NativeForkResult {
   fileSize: number
   allocatedBytes: number
@@ -57,66 +58,69 @@ export interface NativeForkResult {
   childBytesPeak: number
 }
 
-/** Where the pause went, in milliseconds. */
+/** Breakdown of the pause, in milliseconds. */
 export interface PauseParts {
-  /** Until V8's worker threads stood still. */
+  /** Waiting for V8's worker threads to stop. */
   parkMs: number
-  /** For heap snapshots with `stableIds`: giving ids to the objects. */
+  /** For heap snapshots with `stableIds`: assigning ids to the objects. */
   idsMs: number
-  /** Finding out which memory is V8's. */
+  /** Finding the memory that belongs to V8. */
   mappingsMs: number
-  /** Letting that memory be forked. */
+  /** Including V8's memory in forks. */
   flipMs: number
   forkMs: number
-  /** Keeping it out of child processes again. */
+  /** Excluding V8's memory from child processes again. */
   restoreMs: number
 }
 
 /** A running job. */
 export interface ForkJobHandle {
-  /** Of the forked copy. */
+  /** Process id of the forked copy. */
   readonly pid: number
   /** 0 while a Worker has not been reached yet. */
   readonly frozenAtMs: number
   readonly times: PauseParts
   /**
-   * Fills in: bytes written, steps of V8's walk done and in all (0: not known), bytes of the copy's
-   * own.
+   * Fills in [bytes written, steps of V8's walk done, steps in all (0: unknown), bytes of the
+   * copy's own memory].
    */
   progress(into: Float64Array): void
   abort(): void
-  /** Descriptor of the pipe that the copy writes to, which is the caller's from now on. */
+  /**
+   * Returns the descriptor of the pipe that the copy writes to; the caller owns it from then on.
+   */
   takeStream(): number
   /**
-   * After the end: the copy waited for a lock that a thread of the service held when it was forked.
+   * After the end: true if the copy waited for a lock that a thread of the service held at the
+   * fork.
    */
   readonly heldLock: boolean
-  /** After the end: `timeoutMs` was over. */
+  /** After the end: true if `timeoutMs` had elapsed. */
   readonly outOfTime: boolean
-  /** After the end: what the callback threw, as `run` serialized it. */
+  /** After the end: the exception of the callback, as `run` serialized it. */
   failure(): Uint8Array
 }
 
-/** What the serializer asks about the objects that it comes across. */
+/** Callbacks by which the serializer asks about the objects that it encounters. */
 export interface SerializeRules {
-  /** Whether nothing would be left of an object that has a class. It is not asked on Node 20. */
+  /** True if an object that has a class would lose all of its state. Not called on Node 20. */
   hasNoState(object: object): boolean
-  /** The number of the view's type in the file, or why the view cannot be written. */
+  /** The number of the view's type in the file, or the reason why the view cannot be written. */
   typeOfView(view: NodeJS.ArrayBufferView): number | string
-  /** The buffer of a view that shares it with others, as its number says. */
+  /** The buffer of a view whose type number says that it shares the buffer with other views. */
   bufferOf(view: NodeJS.ArrayBufferView): ArrayBuffer
 }
 
-/** A value as V8 has written it. */
+/** A value as serialized by V8. */
 export interface SerializedValue {
   payload: ArrayBuffer
-  /** How many containers are within one another at the deepest place. */
+  /** Maximum nesting depth of containers. */
   depth: number
-  /** Whether it contains ArrayBuffers themselves. */
+  /** True if the value contains ArrayBuffers themselves. */
   hasArrayBuffers: boolean
 }
 
-/** What a watch over memory acts on; 0 and false are not watched for. */
+/** Conditions that trigger a watch over memory; 0 and false disable a condition. */
 export interface MemoryWatchTriggers {
   nearHeapLimit: boolean
   heapUsedBytes: number
@@ -127,24 +131,24 @@ export interface MemoryWatchTriggers {
 }
 
 export interface MemoryWatchPlan {
-  /** Its path is the directory. */
+  /** The path of the target is the directory. */
   target: TargetPlan
   pacing: PacingPlan
   limits: LimitsPlan
   triggers: MemoryWatchTriggers
-  /** Process and thread, for the names of the files. */
+  /** Process and thread, for file names. */
   owner: string
   thread: number
-  /** Of a Worker, in bytes; 0 for the main thread. */
+  /** Limit of a Worker's old generation, in bytes; 0 for the main thread. */
   oldGenerationLimit: number
   everyMs: number
   coolDownMs: number
   redact: boolean
-  /** A summary where there is no memory for a heap snapshot. */
+  /** Writes a summary if there is not enough memory for a heap snapshot. */
   summarize: boolean
 }
 
-/** What a heap snapshot takes, and what there is. */
+/** Memory that a heap snapshot needs, and memory that is available. */
 export interface NativeHeapNeed {
   heapBytes: number
   neededBytes: number
@@ -155,11 +159,14 @@ export interface NativeWatchEvent extends NativeHeapNeed {
   kind: 'started' | 'ended' | 'failed' | 'too-big'
   trigger: 'near-heap-limit' | 'heap' | 'rss' | 'cgroup' | 'pressure'
   path: string
-  /** What is at the path, or is to be. */
+  /** True if the file at the path is, or will be, a summary. */
   isSummary: boolean
-  /** Path of the heap snapshot that was begun, and that `failure` tells of; or empty. */
+  /**
+   * Path of the heap snapshot that was begun before the summary, and that `failure` refers to;
+   * otherwise empty.
+   */
   insteadOf: string
-  /** Of the copy. */
+  /** Process id of the copy. */
   pid: number
   pauseMs: number
   fileSize: number
@@ -180,20 +187,23 @@ export interface HeapAddon {
   /** @param memoryLimit - bytes that the copy may take; 0: what is left. */
   needOfHeapSnapshot(memoryLimit: number): NativeHeapNeed & { fits: boolean }
   /**
-   * Serializes into at most `limit` bytes. A string says why not, as the rest of a sentence that
-   * begins with "the value". Throws what getters throw.
+   * Serializes into at most `limit` bytes. A returned string says why the value cannot be written,
+   * as the rest of a sentence that begins with "the value". Rethrows exceptions of getters.
    */
   serializeValue(value: unknown, rules: SerializeRules, limit: number): SerializedValue | string
-  /** For the RegionHandle of the other addon, which has made `share`: a SharedArrayBuffer over the memory of a region. */
+  /**
+   * Makes a SharedArrayBuffer over the memory of a region, for the RegionHandle of the other addon,
+   * which made `share`.
+   */
   makeSharedBuffer(share: unknown): SharedArrayBuffer
-  /** Takes the other addon's state of the process, and the number of this thread; called once. */
+  /** Receives the other addon's process-wide state and the number of this thread; called once. */
   shareProcessState(state: unknown, threadId: number): void
-  /** The name of the script that a function comes from. */
+  /** Returns the name of the script that a function comes from. */
   scriptOf(of: unknown): string | undefined
-  /** For tests only: the same as in the other addon, for the calls of this one. */
+  /** For tests only: the same as in the other addon, for the system calls of this one. */
   injectFault: Addon['injectFault']
   clearFaults: Addon['clearFaults']
-  /** For tests only: one of V8's threads is busy between these two calls. */
+  /** For tests only: keeps one of V8's threads busy between these two calls. */
   holdWorker: () => void
   releaseWorker: () => void
 }
@@ -201,9 +211,9 @@ export interface HeapAddon {
 let loaded: HeapAddon | undefined
 
 /**
- * The addon for this version of Node; loaded once per thread.
+ * Returns the addon for this version of Node; loaded once per thread.
  *
- * @throws StillframeError `ERR_STILLFRAME_UNSUPPORTED_PLATFORM`; `ERR_STILLFRAME_ABI` when there is
+ * @throws StillframeError `ERR_STILLFRAME_UNSUPPORTED_PLATFORM`; `ERR_STILLFRAME_ABI` if there is
  *   none.
  */
 export function loadHeapAddon(): HeapAddon {
@@ -211,7 +221,7 @@ export function loadHeapAddon(): HeapAddon {
   return loaded
 }
 
-/** @internal Why `stillframe/heap` cannot be used here; undefined if it can. */
+/** @internal The reason why `stillframe/heap` cannot be used here; undefined if it can. */
 export function whyNoHeapAddon(): string | undefined {
   try {
     loadHeapAddon()

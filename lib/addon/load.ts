@@ -2,10 +2,10 @@
  * Finds and loads the native addon: on first use and never at import, so that a program that merely
  * imports the package starts on any platform.
  *
- * These are tried in order: the file named by the environment variable STILLFRAME_ADDON, and
- * nothing else; the prebuilt binary of the package; the result of a source build in
- * source/build/Release. In a checkout only what was built there is tried. The addon uses nothing
- * but Node-API, so one binary serves every supported Node.
+ * If the environment variable STILLFRAME_ADDON names a file, only that is tried. Otherwise these
+ * are tried in order: the prebuilt binary of the package; the result of a source build in
+ * source/build/Release. In a checkout only its own build is tried. The addon uses nothing but
+ * Node-API, so one binary serves every supported Node.
  */
 
 import { existsSync, readdirSync } from 'node:fs'
@@ -17,7 +17,8 @@ import { candidateLibcs } from './c-library.js'
 import { isCheckout, packageRoot, sourceRoot } from './package-root.js'
 import { addonVariable } from './privileges.js'
 
-// Taken now, since the addon is loaded late: the service may have taken it out of `process` by then.
+// Captured at import: the addon is loaded late, and the service may have removed it from `process`
+// by then.
 const { getBuiltinModule } = process
 
 const addonName = 'stillframe.node'
@@ -26,26 +27,26 @@ const architectures: readonly string[] = ['x64', 'arm64']
 let loaded: Addon | undefined
 
 /**
- * The native addon; loaded once per thread. A failed attempt is not remembered.
+ * Returns the native addon; loaded once per thread. A failed attempt is not remembered.
  *
- * @throws StillframeError `ERR_STILLFRAME_UNSUPPORTED_PLATFORM`, or `ERR_STILLFRAME_ABI` if there
- *   is no binary that loads into this Node.
+ * @throws StillframeError `ERR_STILLFRAME_UNSUPPORTED_PLATFORM`, or `ERR_STILLFRAME_ABI` if no
+ *   binary loads into this Node.
  */
 export function loadAddon(): Addon {
   loaded ??= load()
   return loaded
 }
 
-/** One place where the addon may be, and what came of looking there. */
+/** A place where the addon may be, and the outcome of trying it. */
 interface Attempt {
   file: string
-  /** First line of the loader's error, or why it was not even opened. */
+  /** First line of the loader's error, or the reason why the file was not even opened. */
   outcome: string
 }
 
 /**
  * @internal
- * @throws StillframeError on a platform where no addon of ours can work.
+ * @throws StillframeError on a platform that has no addon.
  */
 export function checkPlatform(): void {
   const { platform, arch } = process
@@ -58,12 +59,12 @@ export function checkPlatform(): void {
   }
 }
 
-/** @internal Whether there can be an addon here at all. */
+/** @internal True if there can be an addon on this platform. */
 export function hasPlatform(): boolean {
   return process.platform === 'linux' && architectures.includes(process.arch)
 }
 
-/** If Node loads no addon at all, nobody should look for the fault in a file. */
+/** Throws if Node loads no addons at all, so that nobody looks for the fault in a file. */
 function refuseWithoutAddons(error: unknown): void {
   if ((error as NodeJS.ErrnoException).code !== 'ERR_DLOPEN_DISABLED') return
   throw new StillframeError(
@@ -78,7 +79,7 @@ function load(): Addon {
   checkPlatform()
   const attempts: Attempt[] = []
   const explicit = addonVariable('STILLFRAME_ADDON')
-  // A binary that is named is used or refused: another one in its place would hide the mistake.
+  // A named binary is used or refused: loading another one instead would hide the mistake.
   if (explicit) {
     const addon = tryLoad(explicit, attempts)
     if (addon !== undefined) return addon
@@ -111,7 +112,7 @@ function tryLoad(file: string, attempts: Attempt[]): Addon | undefined {
   return undefined
 }
 
-/** @internal What a native module exports, or why it could not be loaded. */
+/** @internal The exports of a native module, or the reason why it could not be loaded. */
 export function tryFile(file: string): { exports?: unknown; outcome?: string } {
   if (!existsSync(file)) return { outcome: 'does not exist' }
   try {
@@ -123,31 +124,32 @@ export function tryFile(file: string): { exports?: unknown; outcome?: string } {
   }
 }
 
-/** Bundlers replace an imported `createRequire` by their own, which loads no addon. */
+/** Bundlers replace an imported `createRequire` with their own, which loads no addons. */
 function requireAt(file: string): NodeJS.Require {
   return getBuiltinModule('node:module').createRequire(file)
 }
 
-/** @internal The places of the binaries of that name that came with the package. */
+/** @internal Paths of the binaries of that name that came with the package. */
 export function prebuilt(root: string, name: string): string[] {
   if (isCheckout(root)) return []
   const { platform, arch } = process
   return candidateLibcs().map((libc) => join(root, 'prebuilds', `${platform}-${arch}-${libc}`, name))
 }
 
-/** @internal What a binary has to be for, in words. */
+/** @internal Human-readable description of the platform that a binary must match. */
 export function describePlatform(): string {
   return `${process.platform} ${process.arch}, ${candidateLibcs().join(' or ')}`
 }
 
 /**
- * @internal A sentence on the binaries that came with the package; empty in a checkout, where none are looked for. It tells
- * an installation that lost them from a platform for which there are none.
+ * @internal A sentence about the binaries that came with the package; empty in a checkout, where
+ * none are looked for. It distinguishes an installation that lost them from a platform that has
+ * none.
  */
 export function whatThereIs(root: string): string {
   if (isCheckout(root)) return ''
   const directory = join(root, 'prebuilds')
-  // A reader of archives, as Yarn has one, lists what the system cannot load.
+  // An archive reader such as Yarn's lists files that the system cannot load.
   if (/\.zip[/\\]/.test(root)) return `${root} is inside an archive: tell Yarn to unplug stillframe. `
   const platforms = existsSync(directory) ? readdirSync(directory) : []
   if (platforms.length === 0)
@@ -155,13 +157,12 @@ export function whatThereIs(root: string): string {
   return `The package has binaries for ${platforms.join(', ')}. `
 }
 
-/** A build from source, found by the `bindings` package. */
+/** Loads a build from source, found by the `bindings` package. */
 function tryBuild(directory: string, attempts: Attempt[]): Addon | undefined {
   const file = join(directory, 'build', 'Release', addonName)
   try {
     const bindings = requireAt(file)('bindings') as (options: object) => unknown
-    // `bindings` would try the Debug directory first, and a forgotten debug build would win: leave
-    // it out.
+    // By default `bindings` tries the Debug directory first, and a forgotten debug build would win.
     return checked(
       bindings({
         bindings: addonName,
@@ -176,10 +177,7 @@ function tryBuild(directory: string, attempts: Attempt[]): Addon | undefined {
   }
 }
 
-/**
- * A file of that name that is not a stillframe addon, or belongs to another version, must not get
- * any further.
- */
+/** Rejects a file of that name that is not a stillframe addon or belongs to another version. */
 function checked(exports: unknown): Addon {
   const addon = exports as Partial<Addon>
   if (typeof addon.Capture !== 'function' || typeof addon.RegionHandle !== 'function') {

@@ -1,6 +1,6 @@
 /**
- * Where the files of the package are that are not JavaScript: the native addons. A bundler copies
- * the code to another place, and leaves them behind.
+ * Locates the files of the package that are not JavaScript: the native addons. A bundler copies the
+ * code elsewhere and leaves them behind.
  */
 
 import { existsSync, readFileSync } from 'node:fs'
@@ -14,20 +14,23 @@ import { StillframeError } from '../base/errors.js'
  * @throws StillframeError `ERR_STILLFRAME_ABI` if this code is not inside its package.
  */
 export function packageRoot(): string {
-  // In a CommonJS bundle made by esbuild there is no such URL.
+  // In a CommonJS bundle made by esbuild, this URL is undefined.
   const here: string | undefined = import.meta.url
-  // lib/ and dist/ are both directly below package.json, and the rooms are below them.
+  // lib/ and dist/ are both directly below package.json, and modules are one directory below them.
   const root = here?.startsWith('file:') ? fileURLToPath(new URL('../..', here)) : undefined
   if (root === undefined || packageName(root) !== 'stillframe') throw bundled(here)
   return root
 }
 
-/** Where a build from source is made: in the checkout, or in what the packed package has for it. */
+/**
+ * The directory of a build from source: the checkout, or the directory that the packed package has
+ * for it.
+ */
 export function sourceRoot(root: string): string {
   return isCheckout(root) ? root : join(root, 'source')
 }
 
-/** A checkout is being worked on: only its own build counts there. */
+/** True for a checkout, which is under development: only its own build counts there. */
 export function isCheckout(root: string): boolean {
   return existsSync(join(root, 'binding.gyp'))
 }

@@ -1,28 +1,25 @@
 /**
  * Environment variables that name native code to load. The environment of a process that has more
  * rights than the user who started it (a setuid program, or one with file capabilities) is set by
- * that user: there the variables are ignored, as Node ignores NODE_OPTIONS.
+ * that user, so the variables are ignored there, as Node ignores NODE_OPTIONS.
  */
 
 import { readFileSync } from 'node:fs'
 import process from 'node:process'
 
-// Constants of the auxiliary vector, which has pairs of 64 bits, a key and its value
-// (getauxval(3)).
+// Constants of the auxiliary vector, a list of pairs of 64-bit keys and values (getauxval(3)).
 const atSecure = 23n
 const pairLength = 16
 
-/**
- * The value of a variable that names an addon; undefined if it is not set or must not be obeyed.
- */
+/** The value of a variable that names an addon; undefined if it is not set or must be ignored. */
 export function addonVariable(name: string): string | undefined {
   const value = process.env[name]
   return value && !hasBorrowedRights() ? value : undefined
 }
 
 /**
- * Also true if it cannot be told: a process that has gained rights may not read about itself in
- * /proc.
+ * Also true if this cannot be determined: a process that has gained rights may not read about
+ * itself in /proc.
  */
 function hasBorrowedRights(): boolean {
   if (process.getuid?.() !== process.geteuid?.() || process.getgid?.() !== process.getegid?.()) return true

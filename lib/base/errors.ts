@@ -1,5 +1,5 @@
 /**
- * The errors of the package: {@link StillframeError} for what the machine or a file refused, and
+ * The errors of the package: {@link StillframeError} for refusals by the machine or a file, and
  * `TypeError`/`RangeError` with Node's codes for wrong arguments.
  */
 
@@ -13,7 +13,7 @@ import { printable } from './printable.js'
  *
  * - `UNSUPPORTED_PLATFORM`: not Linux, or not x64/arm64.
  * - `ABI`: the native addon cannot be loaded into this Node.
- * - `ENGINE_UNAVAILABLE`: the engine that was asked for cannot do this here.
+ * - `ENGINE_UNAVAILABLE`: the requested engine cannot do this here.
  * - `BUSY`: the memory is in use by a capture or a restore, or the file by a capture; or V8's
  *   threads did not come to rest.
  * - `CLOSED`: the memory was closed or detached.
@@ -22,17 +22,18 @@ import { printable } from './printable.js'
  * - `NO_SPACE`: the disk is full, or a quota or the file size limit is reached.
  * - `IO`: any other system call that failed; see `errnoName`, `errno` and `syscall`.
  * - `STALLED`: no progress for `stallTimeoutMs`.
- * - `CHILD_DIED`, `CHILD_OOM`: the forked copy was ended early, by a signal or by the OOM killer.
+ * - `CHILD_DIED`, `CHILD_OOM`: the forked copy was killed, by a signal or by the OOM killer.
  * - `CALLBACK`: the caller's code threw; its error is the `cause`.
  * - `FORMAT`: not a snapshot file.
  * - `VERSION`: a snapshot file of a newer format.
  * - `CORRUPT`: a damaged snapshot file; see `section` and `offset`.
  * - `PARENT`: the snapshot that another one builds on is missing, or is not the recorded one.
- * - `GAP`: an archive has no whole frame at or before the time that was asked for.
- * - `NOT_FOUND`: there is no such archive, no such frame in it, or no frame at all yet; or no such object in a store.
- * - `FENCED`: another writer has taken an archive in a store over.
- * - `UNSUPPORTED_STORE`: an object store lacks what is asked of it, such as conditional writes.
- * - `KEY`: what is encrypted is so with another key than the one that was given.
+ * - `GAP`: an archive has no intact frame at or before the requested time.
+ * - `NOT_FOUND`: there is no such archive, no such frame in it, or no frame at all yet; or no such
+ *   object in a store.
+ * - `FENCED`: another writer has taken over an archive in a store.
+ * - `UNSUPPORTED_STORE`: an object store lacks a required feature, such as conditional writes.
+ * - `KEY`: the data is encrypted with a key other than the given one.
  */
 export type StillframeErrorCode =
   | 'ERR_STILLFRAME_UNSUPPORTED_PLATFORM'
@@ -58,7 +59,7 @@ export type StillframeErrorCode =
   | 'ERR_STILLFRAME_UNSUPPORTED_STORE'
   | 'ERR_STILLFRAME_KEY'
 
-/** What a {@link StillframeError} carries besides its message. */
+/** Properties of a {@link StillframeError} besides its code and message. */
 export interface StillframeErrorDetails {
   errno?: number | undefined
   errnoName?: string | undefined
@@ -74,14 +75,17 @@ export interface StillframeErrorDetails {
  * that do not apply are absent.
  */
 export class StillframeError extends Error {
-  /** Stable: branch on this, and never on the message. */
+  /** Stable: branch on this, never on the message. */
   declare readonly code: StillframeErrorCode
   /**
    * Negative, as Node reports it (`-os.constants.errno.ENOSPC`); present only if a system call
    * failed.
    */
   declare readonly errno?: number
-  /** The same by name, such as `'ENOENT'`: what Node's own file functions have as their `code`. */
+  /**
+   * Symbolic name of `errno`, such as `'ENOENT'`: the `code` of errors from Node's own file
+   * functions.
+   */
   declare readonly errnoName?: string
   /** The system call that failed, such as `'pwrite'`. */
   declare readonly syscall?: string
@@ -106,7 +110,7 @@ export class StillframeError extends Error {
   }
 
   static {
-    // On the prototype, so that printing an error does not list its class name as a property.
+    // Set on the prototype, so that printing an error does not list its class name as a property.
     Object.defineProperty(StillframeError.prototype, 'name', {
       value: 'StillframeError',
       configurable: true,
@@ -115,7 +119,7 @@ export class StillframeError extends Error {
   }
 }
 
-/** @internal Turns what Node's own file functions threw into a StillframeError. */
+/** @internal Converts an error of Node's own file functions to a StillframeError. */
 export function fromSystem(error: unknown, path: string): unknown {
   const { errno, syscall, code, message } = error as NodeJS.ErrnoException
   if (typeof code !== 'string' || typeof syscall !== 'string') return error
@@ -128,7 +132,7 @@ export function fromSystem(error: unknown, path: string): unknown {
   })
 }
 
-/** What to do about a failure: the last sentence of its message. */
+/** Advice about a failure: the last sentence of its message. */
 const advice: Partial<Record<StillframeErrorCode, string>> = {
   ERR_STILLFRAME_NO_SPACE: 'Free disk space (or raise the quota or file size limit), or choose another path.',
   ERR_STILLFRAME_EXISTS: 'Choose another path, or pass overwrite: true to replace the file.',
@@ -143,13 +147,13 @@ const advice: Partial<Record<StillframeErrorCode, string>> = {
   ERR_STILLFRAME_CORRUPT: 'Use another snapshot; verify() lists all the damage in this one.',
 }
 
-/** True for errors that native code throws or passes to callbacks when something failed. */
+/** True for the errors that native code throws or passes to callbacks. */
 export function isNativeFailure(error: unknown): error is NativeFailure {
   return types.isNativeError(error) && Object.hasOwn(error, 'failure')
 }
 
 /**
- * True for errors of any realm. Native code makes its errors in Node's own realm, and this module
+ * True for errors of any realm. Native code creates its errors in Node's own realm, and this module
  * may be evaluated in another one (Jest, Vitest's vm pools, `node:vm`), where `instanceof`
  * recognizes only half of them.
  */
@@ -158,29 +162,31 @@ export function isError(value: unknown): value is Error {
   return Object.prototype.toString.call(value) === '[object DOMException]'
 }
 
-/** The code of whatever was thrown, of any realm; undefined if it has none. */
+/** The `code` of any thrown value, of any realm; undefined if it has none. */
 export function codeOf(thrown: unknown): unknown {
   return (thrown as { code?: unknown } | null | undefined)?.code
 }
 
-/** The message of an error, or whatever else was thrown, as text. */
+/** The message of an error, or any other thrown value as text. */
 export function messageOf(thrown: unknown): string {
   return isError(thrown) ? thrown.message : String(thrown)
 }
 
 /**
- * Turns what native code reported into what a user gets. Anything else is returned as it is.
+ * Converts a failure that native code reported to the error for the user. Anything else is returned
+ * unchanged.
  *
  * @param error - as thrown by native code, or passed to a callback.
  * @param path - the file concerned, if any.
- * @param stack - whose stack the error shows: a {@link CallSite} taken when the operation began,
- *   or, if the error is about to be thrown synchronously, the exported function it will leave from.
+ * @param stack - source of the error's stack: a {@link CallSite} taken when the operation began,
+ *   or, if the error is about to be thrown synchronously, the exported function that it will leave
+ *   from.
  */
 export function fromNative(error: unknown, path: string | undefined, stack: CallSite | Entry): unknown {
   if (!isNativeFailure(error)) return error
   const code = `ERR_STILLFRAME_${error.failure}` as StillframeErrorCode
   const how = describeCall(error)
-  // It may quote the file.
+  // The message may quote the file.
   const what = printable(error.message).replace(/\.$/, '')
   const message = [
     path === undefined ? '' : `${path}: `,
@@ -205,13 +211,13 @@ function describeCall({ errno, errnoName, syscall }: NativeFailure): string {
   return `${errnoName}${meaning === undefined ? '' : `: ${meaning}`}, ${syscall}`
 }
 
-/** What is missing when a nameless file cannot be given its name, which goes by way of /proc. */
+/** Explains a failure to name an unnamed file, which is done through /proc, if /proc is missing. */
 function whatIsMissing({ errnoName, syscall }: NativeFailure): string {
   if (syscall !== 'linkat' || errnoName !== 'ENOENT' || existsSync('/proc/self/fd')) return ''
   return '. /proc is not mounted, and a snapshot gets its name by way of it: mount -t proc proc /proc'
 }
 
-/** The place of the damage, for the message of a damaged file. */
+/** Location of the damage, for the message about a damaged file. */
 function damagedPlace({ failure, section, offset }: NativeFailure): string {
   if (failure !== 'CORRUPT' || offset < 0) return ''
   return section === ''
@@ -220,7 +226,7 @@ function damagedPlace({ failure, section, offset }: NativeFailure): string {
 }
 
 /**
- * Arguments that only the file can show to be wrong: native code reports them, and they get Node's
+ * Converts wrong arguments that only native code can detect, by reading the file. They get Node's
  * codes.
  */
 function argumentError({ failure }: NativeFailure, message: string): Error | undefined {
@@ -246,15 +252,15 @@ function stillframeError(
   })
 }
 
-/** An exported function: frames above and including it are cut from a stack. */
+/** An exported function: stack frames above and including it are removed. */
 type Entry = (...args: never[]) => unknown
 
 /**
  * The place in the caller's code that began an asynchronous operation. An error that arrives later,
- * from a native callback, has no stack of its own worth showing, so it gets this one.
+ * from a native callback, has no useful stack of its own, so it gets this one.
  */
 export class CallSite {
-  // Not an Error: that would look at the stack twice.
+  // Not an Error, which would capture the stack a second time.
   readonly #here: { stack?: string } = {}
 
   /** @param entry - the exported function that was called; the stack begins at its caller. */
@@ -262,9 +268,9 @@ export class CallSite {
     Error.captureStackTrace(this.#here, entry)
   }
 
-  /** Replaces the stack of `error` by that of the call. */
+  /** Replaces the stack of `error` with that of the call. */
   claim(error: Error): void {
-    // Somebody may have set Error.prepareStackTrace or stackTraceLimit: there may then be no such
+    // If the service has set Error.prepareStackTrace or stackTraceLimit, there may be no such
     // lines.
     const stack: unknown = this.#here.stack
     const frames = typeof stack === 'string' ? /\n\s+at .*$/s.exec(stack) : null
@@ -281,7 +287,7 @@ export class CallSite {
 export type ArgumentErrorCode = 'ERR_INVALID_ARG_TYPE' | 'ERR_INVALID_ARG_VALUE' | 'ERR_OUT_OF_RANGE'
 
 /**
- * A value of the wrong type.
+ * Makes the error for a value of the wrong type.
  *
  * @param name - the argument, such as `'options.mode'`.
  * @param expected - with article, such as `'a boolean'`.
@@ -294,7 +300,7 @@ export function invalidArgType(name: string, expected: string, value: unknown): 
 }
 
 /**
- * A value of the right type that cannot be used.
+ * Makes the error for a value of the right type that cannot be used.
  *
  * @param message - the whole message: what is wrong and what would be right.
  */
@@ -304,7 +310,7 @@ export function invalidArgValue(message: string, cause?: unknown): TypeError {
 }
 
 /**
- * A number outside its range.
+ * Makes the error for a number outside its range.
  *
  * @param name - the argument, such as `'options.mode'`.
  * @param range - completes "must be …", such as `'an integer from 0 to 10'`.
@@ -313,7 +319,7 @@ export function outOfRange(name: string, range: string, value: unknown): RangeEr
   return rangeError(`${name} must be ${range}, not ${describe(value)}`)
 }
 
-/** A `RangeError` with code `ERR_OUT_OF_RANGE` and a message of its own. */
+/** A `RangeError` with code `ERR_OUT_OF_RANGE` and the given message. */
 export function rangeError(message: string): RangeError {
   return withCode(new RangeError(message), 'ERR_OUT_OF_RANGE')
 }
@@ -323,7 +329,7 @@ function withCode<E extends Error>(error: E, code: ArgumentErrorCode): E & { cod
 }
 
 /**
- * A value as shown in an error message: short, on one line, and without running the caller's code.
+ * Formats a value for an error message: short, on one line, and without running the caller's code.
  */
 export function describe(value: unknown): string {
   if (typeof value === 'function') return 'a function'

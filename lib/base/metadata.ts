@@ -13,8 +13,9 @@ export type JsonValue =
   | { readonly [key: string]: JsonValue | undefined }
 
 /**
- * `Meta` if JSON can express all of it, and otherwise a type that nothing fits. An interface is no
- * {@link JsonValue}, since others may add to it, so its members are looked at one by one.
+ * `Meta` if JSON can express all of it, and otherwise a type that no value fits. An interface is
+ * not a {@link JsonValue}, since it may be extended elsewhere, so its members are checked one by
+ * one.
  */
 export type JsonOf<Meta> = Meta extends JsonValue | undefined
   ? Meta
@@ -28,22 +29,22 @@ export type JsonOf<Meta> = Meta extends JsonValue | undefined
         ? { [Key in keyof Meta]: JsonOf<Meta[Key]> }
         : never
 
-/** The most metadata that a file can hold, in bytes of UTF-8 (docs/FORMAT.md). */
+/** Maximum size of the metadata in a file, in bytes of UTF-8 (docs/FORMAT.md). */
 export const maxMetadataBytes = 64 * 1024 * 1024
 /**
- * The most values in it, and the most levels of nesting: as much as a reader accepts without being
- * held up for long.
+ * Maximum number of values in the metadata, and maximum nesting depth: as much as a reader accepts
+ * without being blocked for long.
  */
 export const maxMetadataValues = 250_000
 export const maxMetadataDepth = 1000
 
 /**
- * The text to store, made at the call, so that later changes to the object are not in the file.
- * `undefined` (no metadata) stays undefined. As with `JSON.stringify`, members that are functions
- * or undefined are left out, and NaN becomes null.
+ * The text to store, serialized at the call, so that later changes to the object are not in the
+ * file. `undefined` (no metadata) stays undefined. As with `JSON.stringify`, members that are
+ * functions or undefined are omitted, and NaN becomes null.
  *
- * @throws TypeError if JSON cannot express the value (cycles, BigInt, a function), or if there is
- *   too much of it.
+ * @throws TypeError if JSON cannot express the value (cycles, BigInt, a function), or if it exceeds
+ *   the limits.
  */
 export function encodeMetadata(value: unknown): string | undefined {
   if (value === undefined) return undefined
@@ -74,7 +75,10 @@ export function encodeMetadata(value: unknown): string | undefined {
   return text
 }
 
-/** Counts as native readers do (native/image/json_extent.h); of text that is no JSON it says something, too. */
+/**
+ * Counts values and depth as native readers do (native/image/json_extent.h). It returns numbers
+ * even for text that is not JSON.
+ */
 export function measureJson(text: string): { values: number; depth: number } {
   let values = text === '' ? 0 : 1
   let depth = 0
@@ -99,13 +103,13 @@ export function measureJson(text: string): { values: number; depth: number } {
   return { values, depth: deepest }
 }
 
-/** Reads back what {@link encodeMetadata} stored; undefined if there was none. */
+/** Parses the text that {@link encodeMetadata} made; undefined if there was none. */
 export function decodeMetadata(text: string | undefined, path: string): JsonValue | undefined {
   if (text === undefined) return undefined
   try {
     return JSON.parse(text) as JsonValue
   } catch (cause) {
-    // The checksum was right, so another program has written something that is no JSON.
+    // The checksum matched, so another program must have written text that is not JSON.
     const message = `${path}: the metadata is not JSON. Another program must have written this file.`
     throw new StillframeError('ERR_STILLFRAME_CORRUPT', message, { path, cause })
   }

@@ -1,4 +1,4 @@
-/** Paths of snapshot files, as the caller gives them. */
+/** Checks the paths that callers pass. */
 
 import { dirname, resolve } from 'node:path'
 import process from 'node:process'
@@ -8,29 +8,28 @@ import { invalidArgType, invalidArgValue } from './errors.js'
 import { isWellFormed } from './validate.js'
 
 /**
- * Checks a path or `file:` URL and makes it absolute now, so that a later `process.chdir()` changes
- * nothing.
+ * Checks a path or `file:` URL and makes it absolute immediately, so that a later `process.chdir()`
+ * has no effect.
  *
- * @param access - what is about to be done with the file. The addon is not bound by Node's
- *   permission model (`--permission`), but granting an addon to a program does not grant it every
- *   file.
- * @param name - of the argument, for messages.
- * @throws TypeError `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, or what `fileURLToPath`
- *   throws; Error `ERR_ACCESS_DENIED`, as from Node's own functions.
+ * @param access - the intended use of the file. Node's permission model (`--permission`) does not
+ *   bind the addon, but permission to load an addon does not grant a program access to every file.
+ * @param name - name of the argument, for messages.
+ * @throws TypeError `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, or the errors of
+ *   `fileURLToPath`; Error `ERR_ACCESS_DENIED`, as from Node's own functions.
  */
 export function checkPath(value: unknown, access: 'read' | 'write', name = 'path'): string {
   const text = checkText(value, name)
-  // resolve() would drop the slash, and turn what was meant to be a directory into a file.
+  // resolve() would drop the slash, and turn an intended directory into a file.
   if (text.endsWith('/')) throw invalidArgValue(`${name} must name a file, not a directory: '${text}'`)
   return absolute(text, access)
 }
 
-/** The same for what may be a directory, to be read. */
+/** Like {@link checkPath}, for a file or directory to be read. */
 export function checkPlace(value: unknown, name: string): string {
   return absolute(checkText(value, name), 'read')
 }
 
-/** The same for a directory; a slash at the end is no matter. */
+/** Like {@link checkPath}, for a directory; a trailing slash is allowed. */
 export function checkDirectory(value: unknown, access: 'read' | 'write', name: string): string {
   return absolute(checkText(value, name), access)
 }
@@ -40,7 +39,7 @@ function checkText(value: unknown, name: string): string {
   if (typeof text !== 'string') throw invalidArgType(name, 'a string or a file: URL', value)
   if (text === '') throw invalidArgValue(`${name} must not be empty`)
   if (text.includes('\0')) throw invalidArgValue(`${name} must not contain NUL characters`)
-  // A path with lone surrogates would be written under another file name than the one asked for.
+  // A path with lone surrogates would become a file name other than the requested one.
   if (!isWellFormed(text)) throw invalidArgValue(`${name} must not contain lone surrogates`)
   return text
 }
@@ -62,7 +61,10 @@ function checkPermission(path: string, access: 'read' | 'write'): void {
   })
 }
 
-/** A URL of any realm, recognized by its shape, since `instanceof` knows only those of this one. */
+/**
+ * True for a URL of any realm, recognized by its shape, since `instanceof` knows only those of this
+ * realm.
+ */
 function isUrl(value: unknown): value is URL {
   if (typeof value !== 'object' || value === null || types.isProxy(value)) return false
   const url = value as Partial<URL>

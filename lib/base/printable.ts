@@ -1,17 +1,17 @@
 /**
- * Text for people that may come from a hostile file: characters that a terminal would obey (control
- * characters) or that would mislead the eye (invisible ones, and those that turn the direction of
- * text) become escapes.
+ * Makes text that may come from a hostile file safe to show: characters that a terminal would obey
+ * (control characters) or that would mislead the eye (invisible ones, and those that change the
+ * direction of text) become escapes.
  */
 
 const unsafe = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu
 
-/** As in JSON and JavaScript: `\u001b`; characters beyond U+FFFF as two. */
+/** Escapes as in JSON and JavaScript: `\u001b`; characters beyond U+FFFF become two escapes. */
 export function printable(text: string): string {
   return text.replace(unsafe, escaped)
 }
 
-/** Like {@link printable}, for a text of several lines; JSON stays the same document. */
+/** Like {@link printable}, for text of several lines; JSON remains the same document. */
 export function printableLines(text: string): string {
   return text.replace(unsafe, (character) => (character === '\n' ? character : escaped(character)))
 }

@@ -1,41 +1,40 @@
-/** How far a job has come, and who is told about it. */
+/** Progress of a job, and its delivery to listeners. */
 
 import process from 'node:process'
 import { clearInterval, setInterval } from 'node:timers'
 
-/** Counters of a running capture. They only grow. */
+/** Counters of a running capture. They only increase. */
 export interface SnapshotProgress {
-  /**
-   * Bytes of the sources that have been dealt with so far, including zero pages, which are not
-   * written.
-   */
+  /** Bytes of the sources processed so far, including zero pages, which are not written. */
   bytesDone: number
   /** Bytes of all sources. */
   bytesTotal: number
   /** Bytes written to the file so far. */
   bytesWritten: number
-  /** Bytes that copy-on-write takes or took; with fork, an estimate from the kernel's counters. */
+  /**
+   * Bytes that copy-on-write takes or has taken; with fork, an estimate from the kernel's counters.
+   */
   copiedBytes: number
-  /** Milliseconds left at the mean rate so far; absent until a rate is known. */
+  /** Milliseconds left at the average rate so far; absent until a rate is known. */
   etaMs?: number
 }
 
 /** Counters of a running `verify()` or `restore()`. */
 export interface ReadProgress {
-  /** Bytes of the file that have been checked or copied so far. */
+  /** Bytes of the file checked or copied so far. */
   bytesDone: number
   bytesTotal: number
 }
 
-// Taken now: fake timers of tests put another one into its place.
+// Captured at import, before a test's fake timers replace it.
 const { nextTick } = process
 
-// A progress bar looks smooth at ten steps a second; a service does not feel ten wake-ups.
+// Ten updates per second make a progress bar look smooth; a service does not notice ten wake-ups.
 const intervalMs = 100
 
 /**
- * One interval timer for all listeners of a job. It exists only while somebody listens, and never
- * keeps the process alive: that is up to the job itself.
+ * One interval timer for all listeners of a job. It exists only while there are listeners, and
+ * never keeps the process alive: that is up to the job itself.
  */
 export class ProgressClock {
   readonly #listeners = new Set<() => void>()
@@ -74,7 +73,7 @@ export class ProgressClock {
 /**
  * Calls the caller's function. If it throws, the error is raised as an uncaught exception a moment
  * later, as from an event listener: it is the caller's bug, and must neither be swallowed nor end a
- * capture that goes well.
+ * healthy capture.
  */
 export function notify<T>(callback: (value: T) => void, value: T): void {
   try {
@@ -86,7 +85,7 @@ export function notify<T>(callback: (value: T) => void, value: T): void {
   }
 }
 
-/** Milliseconds left at the mean rate so far, if a rate is known. */
+/** Milliseconds left at the average rate so far, if a rate is known. */
 export function estimateMs(elapsedMs: number, done: number, total: number): number | undefined {
   if (done >= total) return 0
   if (done <= 0 || elapsedMs <= 0) return undefined

@@ -1,31 +1,31 @@
 /**
- * What an operation tells to those who look on from outside: the tracing channels of
- * `node:diagnostics_channel`, `tracing:stillframe.<operation>:start|end|asyncStart|asyncEnd|error`.
+ * Tracing of operations for outside observers: the tracing channels of `node:diagnostics_channel`,
+ * `tracing:stillframe.<operation>:start|end|asyncStart|asyncEnd|error`.
  *
- * Listeners run in the service's thread, when the event happens. Node raises what one of them throws
- * as an uncaught exception of its own, and the operation does not notice. No promise of the
- * operation is touched here: a failure that only listeners have heard of is still unhandled.
+ * Listeners run in the service's thread, when the event happens. If a listener throws, Node raises
+ * that as an uncaught exception of its own, and the operation does not notice. No promise of the
+ * operation is touched here: a failure that only listeners have observed is still unhandled.
  */
 
 import { channel, type TracingChannel, tracingChannel } from 'node:diagnostics_channel'
 
 /**
- * What every event of an operation carries besides what is known of it: one object for all events of
- * one operation, in which Node's names stand for the outcome.
+ * Properties common to the events of every operation. All events of an operation share one context
+ * object, in which the outcome has the names that Node uses.
  */
 export interface Traced<Result> {
-  /** What the operation delivered; absent until it has succeeded. */
+  /** Result of the operation; absent until it has succeeded. */
   result?: Result
-  /** What it threw or rejected with; absent unless it has failed. */
+  /** The error that it threw or rejected with; absent unless it has failed. */
   error?: unknown
   /** Present if it failed because the caller aborted it. */
   aborted?: true
 }
 
-/** One operation that somebody listens to. */
+/** One operation that has listeners. */
 export class Trace<Context extends Traced<unknown>> {
   readonly #channel: TracingChannel<unknown, Context>
-  /** What its listeners get. What becomes known on the way is added to it. */
+  /** The object that listeners receive. Facts are added to it as they become known. */
   readonly context: Context
 
   /** @internal */
@@ -34,19 +34,19 @@ export class Trace<Context extends Traced<unknown>> {
     this.context = context
   }
 
-  /** The operation went well, some time after the call. */
+  /** Reports that the operation succeeded, some time after the call. */
   succeeded(result: Context['result']): void {
     this.context.result = result
     this.#settled()
   }
 
-  /** The operation failed, some time after the call. */
+  /** Reports that the operation failed, some time after the call. */
   failed(error: unknown, aborted: boolean): void {
     this.threw(error, aborted)
     this.#settled()
   }
 
-  /** @internal The call itself failed. */
+  /** @internal Reports that the call itself failed. */
   threw(error: unknown, aborted: boolean): void {
     this.context.error = error
     if (aborted) this.context.aborted = true
@@ -60,8 +60,8 @@ export class Trace<Context extends Traced<unknown>> {
 }
 
 /**
- * The channels of one kind of operation. There is one of these per kind, made when its module is
- * loaded, so that listeners and operations meet.
+ * The channels of one kind of operation. There is one instance per kind, made when its module is
+ * loaded, so that listeners and operations use the same channels.
  */
 export class Tracer<Context extends Traced<unknown>> {
   readonly #channel: TracingChannel<unknown, Context>
@@ -72,14 +72,16 @@ export class Tracer<Context extends Traced<unknown>> {
   }
 
   /**
-   * Runs `run` between `start` and `end`, in the async context that stores bound to `start` have
-   * asked for. What it throws is also an `error`. If the operation goes on after the call, `run`
-   * hands the trace to whoever sees its end, and that calls `succeeded()` or `failed()` once.
+   * Calls `run` between `start` and `end`, in the async context requested by stores that are bound
+   * to `start`. If `run` throws, that is published as an `error` too. If the operation continues
+   * after the call, `run` passes the trace to the code that sees its end, which calls `succeeded()`
+   * or `failed()` once.
    *
-   * Without listeners at the call there is neither a context nor a trace, to the end.
+   * If there are no listeners at the call, neither a context nor a trace is made, even if some are
+   * added later.
    *
    * @param contextOf - makes the context.
-   * @param signal - the caller's: what was thrown because of it counts as aborted.
+   * @param signal - the caller's signal: an error that is its reason counts as aborted.
    */
   call<Returned>(
     contextOf: () => Context,
@@ -133,13 +135,13 @@ function isReasonOf(signal: AbortSignal | undefined, error: unknown): boolean {
 
 /** Message of the channel `stillframe.schedule.skipped`. */
 export interface SkippedTick {
-  /** Directory of the archive, absolute, or its name at its store. */
+  /** Absolute directory of the archive, or its name in its store. */
   archive: string
 }
 
 const skippedTicks = channel('stillframe.schedule.skipped')
 
-/** A schedule leaves out a capture, since the one before has not ended. */
+/** Reports that a schedule skips a capture because the previous one has not ended. */
 export function tellSkippedTick(archive: string): void {
   if (skippedTicks.hasSubscribers) skippedTicks.publish({ archive } satisfies SkippedTick)
 }

@@ -1,4 +1,4 @@
-/** Bytes, times and counts as people read them: in a terminal, and in a page. */
+/** Formats bytes, times and counts for people, in a terminal or on a page. */
 
 const binaryUnits = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB', 'EiB']
 
@@ -10,7 +10,7 @@ export function formatBytes(bytes: number): string {
     value /= 1024
     unit += 1
   }
-  // 1023.7 would be shown as '1024', which is the next unit.
+  // 1023.7 would be shown as '1024', which belongs to the next unit.
   if (unit > 0 && Math.round(value) === 1024 && unit < binaryUnits.length - 1) {
     value = 1
     unit += 1
@@ -27,7 +27,7 @@ export function formatNumber(value: number): string {
   return value.toLocaleString('en-US', { maximumFractionDigits: digits })
 }
 
-/** A whole number with its thousands separated. */
+/** A whole number with thousands separated. */
 export function formatCount(value: number): string {
   return value.toLocaleString('en-US', { maximumFractionDigits: 0 })
 }
@@ -37,18 +37,18 @@ export function count(number: number, noun: string): string {
   return `${formatCount(number)} ${noun}${number === 1 ? '' : 's'}`
 }
 
-/** Milliseconds with as many digits as mean something: `0.042`, `3.14`, `104`, `4,412`. */
+/** Milliseconds with as many digits as are meaningful: `0.042`, `3.14`, `104`, `4,412`. */
 export function formatMs(ms: number): string {
   const digits = ms >= 100 ? 0 : ms >= 10 ? 1 : ms >= 1 ? 2 : 3
   return ms.toLocaleString('en-US', { minimumFractionDigits: digits, maximumFractionDigits: digits })
 }
 
-/** A duration in the unit that suits it: `'740 ms'`, `'12.4 s'`. */
+/** A duration in a suitable unit: `'740 ms'`, `'12.4 s'`. */
 export function formatDuration(ms: number): string {
   return ms < 1000 ? `${formatMs(ms)} ms` : `${formatNumber(ms / 1000)} s`
 }
 
-/** An offset in a file, in both notations that tools ask for. */
+/** An offset in a file, in both notations that tools expect. */
 export function formatOffset(offset: number): string {
   return `${formatCount(offset)} (0x${offset.toString(16)})`
 }

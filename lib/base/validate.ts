@@ -1,7 +1,6 @@
 /**
- * Checks of arguments. Each returns the value with its type, or throws a `TypeError` or
- * `RangeError` with one of Node's codes. `name` is how the message calls the argument, such as
- * `'options.mode'`.
+ * Argument checks. Each returns the value with its type, or throws a `TypeError` or `RangeError`
+ * with one of Node's codes. `name` is the argument's name in the message, such as `'options.mode'`.
  */
 
 import { Buffer } from 'node:buffer'
@@ -9,16 +8,17 @@ import { toUSVString } from 'node:util'
 import { invalidArgType, invalidArgValue, outOfRange } from './errors.js'
 
 /**
- * An options object whose keys are known and whose values are not checked yet. It inherits nothing.
+ * An options object whose keys are known and whose values have not been checked yet. It inherits
+ * nothing.
  */
 export type UncheckedOptions<Key extends string> = { readonly [key in Key]?: unknown }
 
 /**
- * Checks that `options` is an object (or undefined: all defaults) and has no key but `known`. A
- * misspelt option that is silently ignored is a wrong snapshot found a year later.
+ * Checks that `options` is an object (or undefined: all defaults) and has only the keys in `known`.
+ * A misspelled option that is silently ignored is a wrong snapshot found a year later.
  *
- * @returns a copy of its own properties: nobody asked for what another package was tricked into
- *   writing to `Object.prototype`.
+ * @returns a copy of the own properties, which excludes anything that another package was tricked
+ *   into writing to `Object.prototype`.
  */
 export function checkOptions<Key extends string>(
   options: unknown,
@@ -37,7 +37,7 @@ export function checkOptions<Key extends string>(
   return ownProperties(options)
 }
 
-/** Without a prototype. */
+/** A copy of the own properties, without a prototype. */
 export function ownProperties<Value extends object>(value: Value): Value {
   return Object.assign(Object.create(null), value) as Value
 }
@@ -49,7 +49,7 @@ export function checkBoolean(value: unknown, name: string, otherwise: boolean): 
   return value
 }
 
-/** An integer from `min` to `max`; both ends included. */
+/** An integer from `min` to `max`, inclusive. */
 export function checkInteger(value: unknown, name: string, min: number, max: number): number {
   if (typeof value !== 'number') throw invalidArgType(name, 'a number', value)
   if (!Number.isInteger(value) || value < min || value > max) {
@@ -58,7 +58,7 @@ export function checkInteger(value: unknown, name: string, min: number, max: num
   return value
 }
 
-/** The same; undefined when undefined. */
+/** Like {@link checkInteger}, but undefined stays undefined. */
 export function optionalInteger(value: unknown, name: string, min: number, max: number): number | undefined {
   return value === undefined ? undefined : checkInteger(value, name, min, max)
 }
@@ -100,12 +100,12 @@ export function checkSignal(value: unknown, name: string): AbortSignal | undefin
   return value as AbortSignal
 }
 
-/** The longest name of a section, in bytes of UTF-8, that the file format can hold. */
+/** Maximum length of a section name in the file format, in bytes of UTF-8. */
 export const maxNameBytes = 255
 
 /**
  * The name of a section: 1 to 255 bytes of UTF-8 without NUL. Lone surrogates are refused, since
- * they have no UTF-8 and two different names could end up as the same bytes in the file.
+ * they have no UTF-8 encoding and two different names could become the same bytes in the file.
  */
 export function checkSectionName(value: unknown, name: string): string {
   if (typeof value !== 'string') throw invalidArgType(name, 'a string', value)

@@ -1,4 +1,4 @@
-/** Making one full file of a frame and all that it builds on. */
+/** Makes one full file of a frame and all that it builds on. */
 
 import { AsyncResource } from 'node:async_hooks'
 import { performance } from 'node:perf_hooks'
@@ -30,7 +30,7 @@ import {
 import type { SnapshotResult } from '../snapshot/snapshot.js'
 import { compactions } from './trace.js'
 
-/** Options of {@link compact}; they mean the same as those of `snapshot()` and of `restore()`. */
+/** Options of {@link compact}, with the same meaning as those of `snapshot()` and `restore()`. */
 export interface CompactOptions
   extends ParentOptions,
     Pick<
@@ -45,7 +45,7 @@ export interface CompactOptions
       | 'signal'
       | 'onProgress'
     > {
-  /** What the files may ask for. */
+  /** Limits on what the files may demand. */
   limits?: ReadLimits | undefined
 }
 
@@ -61,16 +61,16 @@ const ofSnapshot = [
 
 /**
  * Makes one full file of a frame and all that it builds on. It is the same frame, in one piece: it
- * has the frame's id, instant (`frozenAt`) and metadata, and frames that build on `path` can be read
- * with either of both files. Every byte is checked while it is read, and the whole of it before the new
- * file appears. It reads and writes in pieces: besides the index, it takes some 10 MiB of memory
- * and one 256th of the size of the sections.
+ * has the frame's id, instant (`frozenAt`) and metadata, and frames that build on `path` can be
+ * read with either file. Every byte is checked while it is read, and the whole is checked before
+ * the new file appears. It reads and writes in pieces: besides the index, it takes some 10 MiB of
+ * memory and 1/256 of the size of the sections.
  *
  * Rejects with TypeError or RangeError for wrong arguments, with the signal's reason, and with a
  * StillframeError: `PARENT`, `CORRUPT`, `FORMAT`, `VERSION`, `EXISTS`, `NO_SPACE`, `IO`, `STALLED`.
  *
  * @param path - the newest frame of the chain. A full file is copied.
- * @param to - the file to write, which is none of the chain.
+ * @param to - the file to write, which must not belong to the chain.
  */
 export async function compact(
   path: string | URL,
@@ -107,7 +107,7 @@ async function compactAs(
     start: (callback: JobCallback<Opened>) => addon.openChain(plan, callback),
     discard: undefined,
   })
-  // Between the end of the job and here other code may have run.
+  // Other code may have run since the end of the job.
   if (checked.signal?.aborted) throw checked.signal.reason
   let compaction: Compaction
   try {
@@ -183,7 +183,7 @@ class Compaction extends CaptureJob<SnapshotProgress, SnapshotResult> {
     const { file, target, callSite } = this.#request
     if (result !== undefined && failure === null) this.complete(this.#resultOf(result))
     else if (failure?.failure === 'ABORTED') this.fail(abortError())
-    // Only what is read can be damaged.
+    // Only the files that are read can be damaged.
     else this.fail(fromNative(failure, failure?.failure === 'CORRUPT' ? file : target, callSite))
   }
 

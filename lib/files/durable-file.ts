@@ -1,4 +1,4 @@
-/** Small files that are there as a whole or not at all, also after a power loss. */
+/** Small files that exist as a whole or not at all, even after a power loss. */
 
 import { Buffer } from 'node:buffer'
 import { constants } from 'node:fs'
@@ -6,12 +6,12 @@ import { type FileHandle, open, rename, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { fromSystem, StillframeError } from '../base/errors.js'
 
-/** Behind the name of what is being written. */
+/** Suffix of the name of a file that is being written. */
 export const temporarySuffix = '.tmp'
 
 const noSpace = new Set(['ENOSPC', 'EDQUOT', 'EFBIG'])
 
-/** @internal What a function of `node:fs` threw, as a StillframeError. */
+/** @internal Converts an error of a `node:fs` function to a StillframeError. */
 export function fromFile(error: unknown, path: string): unknown {
   const { code } = error as NodeJS.ErrnoException
   if (code === undefined || !noSpace.has(code)) return fromSystem(error, path)
@@ -30,8 +30,8 @@ export function fromFile(error: unknown, path: string): unknown {
 }
 
 /**
- * Writes a file under a temporary name, brings it to the disk and renames it. The new name is only on the disk when
- * the directory has been synced too.
+ * Writes a file under a temporary name, syncs it to disk and renames it. The new name reaches the
+ * disk only when the directory has been synced too.
  */
 export async function replaceFile(path: string, text: string): Promise<void> {
   const temporary = path + temporarySuffix
@@ -51,7 +51,7 @@ export async function replaceFile(path: string, text: string): Promise<void> {
   }
 }
 
-/** From an offset on. A write which was cut short is continued. */
+/** Writes all bytes, starting at an offset in the file. Continues a write that was cut short. */
 export async function writeAll(file: FileHandle, bytes: Uint8Array, offset = 0): Promise<void> {
   for (let at = 0; at < bytes.length; ) {
     const { bytesWritten } = await file.write(bytes, at, bytes.length - at, offset + at)
@@ -59,13 +59,13 @@ export async function writeAll(file: FileHandle, bytes: Uint8Array, offset = 0):
   }
 }
 
-/** Brings the names in a directory to the disk. */
+/** Syncs the names in a directory to disk. */
 export async function syncDirectory(directory: string): Promise<void> {
   try {
     const opened = await open(directory, constants.O_RDONLY | constants.O_DIRECTORY)
     try {
       await opened.sync().catch((error: NodeJS.ErrnoException) => {
-        // A filesystem on which directories cannot be synced, and need not be.
+        // Directories of this filesystem cannot be synced, and need not be.
         if (error.code !== 'EINVAL') throw error
       })
     } finally {
@@ -81,7 +81,7 @@ export async function syncName(path: string): Promise<void> {
   await syncDirectory(dirname(path))
 }
 
-/** It is no error if there is none. */
+/** Removes a file. It is not an error if the file does not exist. */
 export async function removeFile(path: string): Promise<void> {
   await rm(path, { force: true }).catch((error: unknown) => {
     throw fromFile(error, path)

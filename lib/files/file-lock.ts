@@ -1,4 +1,4 @@
-/** Locks on files, by `flock(2)`: they die with whoever holds them. */
+/** Locks on files, by `flock(2)`: they are released when their holder ends. */
 
 import { constants } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
@@ -8,10 +8,10 @@ import { fromFile } from './durable-file.js'
 
 export type LockKind = 'shared' | 'exclusive'
 
-/** What came of it: the file, which is locked for as long as it is open, or why there is none. */
+/** Outcome: the file, which stays locked as long as it is open, or the reason why there is none. */
 export type Locked = FileHandle | 'held by another' | 'not there'
 
-/** Opens a file that is there, and locks it. It does not wait. */
+/** Opens an existing file and locks it, without waiting. */
 export async function lockNow(path: string, flags: number, kind: LockKind): Promise<Locked> {
   let file: FileHandle
   try {
@@ -30,7 +30,11 @@ export async function lockNow(path: string, flags: number, kind: LockKind): Prom
   return 'held by another'
 }
 
-/** Locks an open file for as long as it is open, unless another holds it. It does not wait. */
+/**
+ * Locks an open file for as long as it is open, without waiting.
+ *
+ * @returns false if another holder has an incompatible lock.
+ */
 export function tryLock(file: FileHandle, path: string, kind: LockKind, callSite?: CallSite): boolean {
   try {
     return loadAddon().flock(file.fd, kind)

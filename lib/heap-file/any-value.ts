@@ -1,6 +1,6 @@
 /**
- * A value of any kind: skipped, or kept as text. What is skipped is not checked beyond what it takes
- * to find its end.
+ * Reads a value of any kind, and skips it or keeps its text. A skipped value is only checked as far
+ * as needed to find its end.
  */
 
 import { Buffer } from 'node:buffer'
@@ -17,7 +17,7 @@ import {
 } from './bytes.js'
 import { Malformed } from './malformed.js'
 
-/** Inside an array or an object only these matter: 1 for each of them. */
+/** 1 for the only bytes that matter inside an array or object. */
 const structural = new Uint8Array(256)
 for (const byte of [quote, leftBracket, rightBracket, leftBrace, rightBrace]) structural[byte] = 1
 
@@ -31,12 +31,15 @@ export class AnyValue implements Part {
   #escaped = false
   done = false
 
-  /** @param maxKept - more bytes than that are malformed; 0: none are kept, and any number may come. */
+  /**
+   * @param maxKept - maximum length; a longer value is malformed. 0: keep nothing and accept any
+   *   length.
+   */
   constructor(maxKept = 0) {
     this.#maxKept = maxKept
   }
 
-  /** The text of the value, when it is done. */
+  /** The text of the value, once it is done. */
   get text(): string {
     return Buffer.concat(this.#kept).toString('utf8')
   }
@@ -48,7 +51,7 @@ export class AnyValue implements Part {
       if (this.#keptBytes > this.#maxKept) {
         throw new Malformed(`more than ${this.#maxKept} bytes of header`, offset + from)
       }
-      // A copy: the chunk's memory is used again. (slice() of a Buffer is none.)
+      // Copies the bytes, since the chunk's memory is reused. (slice() of a Buffer does not copy.)
       this.#kept.push(new Uint8Array(bytes.subarray(from, end)))
     }
     return end
@@ -65,7 +68,7 @@ export class AnyValue implements Part {
         }
         const byte = bytes[at] as number
         const closes = byte === rightBracket || byte === rightBrace
-        // A number, or a word, ends before what follows it.
+        // A number or word ends before the byte that follows it.
         if (this.#begun && this.#depth === 0 && (closes || byte === comma || isBlank(byte))) {
           this.done = true
           return at

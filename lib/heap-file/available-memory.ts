@@ -1,6 +1,6 @@
 /**
- * How much memory this process may still take. Unlike `process.availableMemory()`, files that the
- * kernel keeps in memory do not count as taken in a cgroup: reading a large one would fill it.
+ * Memory that this process can still use. Unlike in `process.availableMemory()`, page cache does
+ * not count as used memory of a cgroup, since reading a large file would fill the cgroup with it.
  */
 
 import { readFileSync } from 'node:fs'
@@ -12,7 +12,7 @@ export function availableMemory(): number {
   return Math.min(freemem(), availableInCgroup(), availableByOldCgroup())
 }
 
-/** cgroup v2: the least room of the group and of those above it. */
+/** cgroup v2: the least memory available in the group and its ancestors. */
 function availableInCgroup(): number {
   const group = /^0::(\/.*)$/m.exec(read('/proc/self/cgroup'))?.[1]
   let least = Number.POSITIVE_INFINITY
@@ -28,9 +28,9 @@ function availableInCgroup(): number {
   }
 }
 
-/** cgroup v1, as far as libuv knows it. */
+/** cgroup v1, as reported by libuv. */
 function availableByOldCgroup(): number {
-  // 0 and 2^64: no limit.
+  // 0 and 2^64 mean no limit.
   const limit = process.constrainedMemory?.() ?? 0
   return limit > 0 && limit < 2 ** 62 ? limit - process.memoryUsage.rss() : Number.POSITIVE_INFINITY
 }

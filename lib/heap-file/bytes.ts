@@ -1,4 +1,4 @@
-/** The bytes that JSON's grammar is made of, and what reads parts of it. */
+/** Bytes of the JSON grammar, and the interface of readers of JSON values. */
 
 export const tab = 0x09
 export const newline = 0x0a
@@ -19,21 +19,21 @@ export function isBlank(byte: number): boolean {
   return byte === blank || byte === newline || byte === carriageReturn || byte === tab
 }
 
-/** A byte as messages show it. */
+/** Formats a byte for error messages. */
 export function shown(byte: number): string {
   return byte > blank && byte < 0x7f
     ? `'${String.fromCharCode(byte)}'`
     : `0x${byte.toString(16).padStart(2, '0')}`
 }
 
-/** Reads one value of a JSON document that comes in chunks, which are cut anywhere. */
+/** Reads one value of a JSON document that arrives in chunks, which may be split anywhere. */
 export interface Part {
-  /** True behind the last byte of the value. */
+  /** True after the last byte of the value. */
   readonly done: boolean
   /**
-   * Takes the bytes of a chunk from index `from` on; byte 0 of the chunk is at `offset` in the file.
+   * Reads a chunk from index `from` on; byte 0 of the chunk is at `offset` in the file.
    *
-   * @returns the index behind what was taken: that of the end of the value, or the chunk's length.
+   * @returns the index after the last byte used: the end of the value, or the length of the chunk.
    * @throws Malformed
    */
   scan(bytes: Uint8Array, from: number, offset: number): number

@@ -1,7 +1,7 @@
 /**
- * The classes that a heap consists of, as DevTools groups it: objects by the name of their
- * constructor, everything else by its kind. Names are numbers first, since the strings stand at the
- * end of the file.
+ * The classes of the objects on a heap, grouped as in DevTools: objects by the name of their
+ * constructor, everything else by kind. During the scan a name is only an index, since the strings
+ * are at the end of the file.
  */
 
 import { BitSet, GrowingFloat64 } from './growing.js'
@@ -11,11 +11,11 @@ import { decodeString, type RawString } from './string-array.js'
 export interface ClassTotals {
   name: string
   count: number
-  /** Of the objects themselves. */
+  /** Bytes of the objects themselves. */
   bytes: number
 }
 
-/** How DevTools calls the groups that have another name than their type. */
+/** DevTools' names of the groups that are not named after their type. */
 const groupNames: Readonly<Record<string, string>> = {
   hidden: '(system)',
   code: '(compiled code)',
@@ -23,26 +23,29 @@ const groupNames: Readonly<Record<string, string>> = {
   regexp: 'RegExp',
 }
 
-/** Nodes of these types are grouped by their name; a synthetic one (a root) is a group of its own. */
+/**
+ * Nodes of these types are grouped by name; each name of synthetic nodes (roots) is a group of its
+ * own.
+ */
 const namedTypes = ['object', 'native', 'synthetic']
 
-/** `detachedness` of a DOM node that is in no document any more. */
+/** `detachedness` of a DOM node that is no longer in a document. */
 const detached = 2
 
 /**
- * A program has thousands of classes, and a page of Chrome hundreds of thousands of elements with
- * attributes in their names. Whatever has more is put together.
+ * A program has thousands of classes, and a page of Chrome has hundreds of thousands of elements
+ * with attributes in their names. Classes beyond this limit are merged.
  */
 export const maxClasses = 1_000_000
 const furtherClasses = '(further classes)'
 const maxNameBytes = 200
 
 export class ClassTable {
-  /** What each has of the type that a number stands for; -1 where the name counts. */
+  /** Class of the nodes of each type; -1 for types that are grouped by name. */
   readonly #groups: readonly number[]
   readonly #synthetic: number
   readonly #native: number
-  /** From name and kind to the class. */
+  /** Class by name and kind, with the key `name * 4 + kind`. */
   readonly #named = new Map<number, number>()
   readonly #names: (string | undefined)[] = []
   readonly #isSynthetic = new BitSet()
@@ -59,7 +62,7 @@ export class ClassTable {
     )
   }
 
-  /** The class of a node with these fields. */
+  /** Returns the class of a node with these fields. */
   classOf(type: number, name: number, detachedness: number): number {
     const group = this.#groups[type] as number
     if (group >= 0) return group
@@ -80,13 +83,13 @@ export class ClassTable {
   }
 
   count(of: number, bytes: number): void {
-    // DevTools does not list what takes no memory: roots, and what V8 has read-only for all.
+    // DevTools does not list nodes of size 0: roots, and V8's shared read-only objects.
     if (bytes === 0) return
     this.#counts.add(of, 1)
     this.#bytes.add(of, bytes)
   }
 
-  /** Takes the string with this index, if it is the name of a class. */
+  /** Stores the string with this index if it is the name of a class. */
   takeName(index: number, string: RawString): void {
     if (!this.#wanted.has(index)) return
     const name = decodeString(string, maxNameBytes)
@@ -96,7 +99,7 @@ export class ClassTable {
     }
   }
 
-  /** True once the strings have been read, unless the file lacks some. */
+  /** True once the names of all classes have been read. */
   get complete(): boolean {
     return !this.#names.includes(undefined)
   }
@@ -113,7 +116,7 @@ export class ClassTable {
     return this.#names.length
   }
 
-  /** For each class the first one of the same name. */
+  /** For each class, the first class with the same name. */
   sameNames(): Uint32Array {
     const first = new Map<string, number>()
     return Uint32Array.from(this.#names, (name, of) => {
@@ -135,7 +138,7 @@ export class ClassTable {
   }
 }
 
-/** Elements are told by their tag: `<div id="a">` is a `<div>`. */
+/** Reduces the name of an element to its tag: `<div id="a">` becomes `<div>`. */
 function nameOf(name: string, isDetached: boolean): string {
   const full = isDetached && !name.startsWith('Detached ') ? `Detached ${name}` : name
   const tag = /^((?:Detached )?<[^ ]*) /.exec(full)

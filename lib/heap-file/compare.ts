@@ -1,4 +1,4 @@
-/** What has grown from one heap snapshot to a later one of the same program. */
+/** Finds the growth between a heap snapshot and a later one of the same program. */
 
 import { availableMemory } from './available-memory.js'
 import type { Layout } from './layout.js'
@@ -7,10 +7,13 @@ import { classOfKey, idOfKey, type Keep, Reading } from './reading.js'
 import { listClasses, reading } from './summary.js'
 
 export interface CompareOptions {
-  /** What may be taken; default: what the machine, or the container, has left. */
+  /**
+   * Memory that may be used, in bytes. Default: the memory that the machine, or the container, has
+   * left.
+   */
   availableBytes?: number
   signal?: AbortSignal
-  /** Of both files together. */
+  /** Counts the bytes of both files. */
   onProgress?: (bytesDone: number, bytesTotal: number) => void
 }
 
@@ -21,18 +24,18 @@ export interface ClassChange {
   shallowBytes: [number, number]
   countDelta: number
   shallowDelta: number
-  /** Objects of the later file that the earlier one does not have; missing where ids do not tell. */
+  /** Number of objects that are only in the later file; absent if the ids cannot show that. */
   newObjects?: number
 }
 
 export interface HeapComparison {
   files: { fileSize: number; nodes: number; shallowBytes: number }[]
-  /** True if an object has the same id in both files, so that new ones can be told from others. */
+  /** True if an object has the same id in both files, so that new objects can be recognized. */
   idsAreLasting: boolean
-  /** All classes whose count or bytes are others, those that have grown most first. */
+  /** All classes whose count or bytes changed, largest growth first. */
   classes: ClassChange[]
   newObjects?: number
-  /** Why new objects are not told from others. */
+  /** Why new objects cannot be recognized. */
   classesOnly?: 'ids' | 'memory'
 }
 
@@ -41,20 +44,20 @@ interface File {
   nodes: number
   shallowBytes: number
   classes: Map<string, { count: number; shallowBytes: number }>
-  /** Sorted by id; missing where there is no room for them. */
+  /** Keys of the nodes, sorted by id; undefined if there is too little memory for them. */
   keys: Float64Array | undefined
   nameOf(key: number): string
 }
 
 /**
- * Of the objects in both files, so many must be of the same class: otherwise the ids are those of two
- * processes, which V8 has numbered alike.
+ * Minimum share of the objects in both files that must have the same class. A lower share means
+ * that the files are of two processes, in which V8 gave the same ids to different objects.
  */
 const leastAgreement = 0.99
-/** Of the objects of the earlier file, so many must be in the later one. */
+/** Minimum share of the objects in the earlier file that must also be in the later one. */
 const leastCommon = 0.01
 
-/** @throws StillframeError as summarizeHeapSnapshot() does. */
+/** @throws StillframeError like summarizeHeapSnapshot(). */
 export async function compareHeapSnapshots(
   before: string,
   after: string,
@@ -64,7 +67,7 @@ export async function compareHeapSnapshots(
   let earlier = 0
   const first = await readFile(before, options, (done, total) => {
     earlier = total
-    // Files that are compared are of about the same size.
+    // Assume that both files have about the same size.
     options.onProgress?.(done, 2 * total)
   })
   const second = await readFile(after, options, (done, total) => {
@@ -122,7 +125,10 @@ function newArray(length: number): Float64Array | undefined {
   }
 }
 
-/** By class, how many objects of `after` are not in `before`; undefined if ids do not tell. */
+/**
+ * Returns for each class the number of objects of `after` that are not in `before`; undefined if
+ * the ids cannot show that.
+ */
 function countNew(before: File, after: File): Map<string, number> | undefined {
   if (before.keys === undefined || after.keys === undefined) return undefined
   const counts = new Map<string, number>()

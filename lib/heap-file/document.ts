@@ -1,4 +1,4 @@
-/** The outermost object of a heap snapshot: hands each member to whoever reads it. */
+/** The outermost object of a heap snapshot: passes the bytes of each member to its reader. */
 
 import { AnyValue } from './any-value.js'
 import { colon, comma, isBlank, leftBrace, type Part, quote, rightBrace, shown } from './bytes.js'
@@ -6,23 +6,23 @@ import { Malformed, NotAHeapSnapshot } from './malformed.js'
 
 enum State {
   Opening,
-  /** Behind the brace: a key, or the end. */
+  /** After the brace: a key or the end. */
   First,
-  /** Behind a comma: a key. */
+  /** After a comma: a key. */
   NextKey,
   Key,
-  /** Behind a key. */
+  /** After a key. */
   Colon,
   Value,
-  /** Behind a value. */
+  /** After a value. */
   Behind,
   Closed,
 }
 
-/** V8's longest is `trace_function_infos`. */
+/** Maximum length of a key. V8's longest is `trace_function_infos`. */
 const maxKeyBytes = 256
 
-/** @returns who reads the member `key`, whose value begins behind `offset`. */
+/** @returns the reader of the member `key`, whose value begins at or after `offset`. */
 export type OpenMember = (key: string, offset: number) => Part
 
 export class JsonObject {
@@ -36,7 +36,7 @@ export class JsonObject {
     this.#open = open
   }
 
-  /** Takes the next chunk, whose first byte is at `offset` in the file. */
+  /** Reads the next chunk, whose first byte is at `offset` in the file. */
   scan(bytes: Uint8Array, offset: number): void {
     let at = 0
     while (at < bytes.length) {
@@ -69,7 +69,7 @@ export class JsonObject {
     }
   }
 
-  /** The file ends here, at `offset`. */
+  /** Marks the end of the file, at `offset`. */
   end(offset: number): void {
     if (this.#state === State.Closed) return
     const where = this.#key === '' ? 'in its first bytes' : `in "${this.#key}"`

@@ -1,50 +1,53 @@
 /**
- * Who retains whom: the dominator of each node, the one that all ways from the root to it lead
- * through, by the algorithm of Lengauer and Tarjan ("A fast algorithm for finding dominators in a
- * flowgraph", 1979, with simple linking), which stays fast for any graph.
+ * Finds the dominator of each node, the closest node that all paths from the root to it pass
+ * through. This is the algorithm of Lengauer and Tarjan ("A fast algorithm for finding dominators
+ * in a flowgraph", 1979, with simple linking), which stays fast for any graph.
  *
- * Nodes are numbered from 1 on in the order of a depth-first search. Arrays that are done with are
- * used again, since there may be a hundred million nodes.
+ * Nodes are numbered from 1 in the order of a depth-first search. Arrays that are no longer needed
+ * are reused, since there may be a hundred million nodes.
  */
 
 import type { Graph } from './graph.js'
 import type { Pauses } from './pauses.js'
 
-/** Bytes for each node and each edge, of graph and dominators together. */
+/** Bytes for each node and each edge, in the graph and the dominators together. */
 export const bytesPerNode = 48
 export const bytesPerEdge = 8
 
 export interface Dominators {
-  /** Number of nodes that were reached; the root has the number 1. */
+  /** Number of nodes that were reached; the root has number 1. */
   reached: number
-  /** From a number to the node: all nodes, those behind `reached` are retained by the root. */
+  /** Node by number. All nodes are included; the root retains those after `reached`. */
   nodes: Uint32Array
-  /** From a number to that of the dominator. */
+  /** Number of the dominator by number. */
   dominators: Uint32Array
-  /** Done with; for others to use. */
+  /** Arrays that are no longer needed, for the caller to reuse. */
   scratch: [Uint32Array, Uint32Array]
 }
 
 export class DominatorFinder {
   readonly #graph: Graph
   readonly #pauses: Pauses
-  /** From a node to its number; later the stack of {@link #evaluate}. */
+  /** Number by node; later the stack of {@link #evaluate}. */
   readonly numbers: Uint32Array
   readonly #nodes: Uint32Array
-  /** The parent in the tree of the search; of those that are linked, some ancestor. */
+  /** Parent in the depth-first tree; for linked nodes some ancestor. */
   readonly #ancestors: Uint32Array
-  /** Semidominators; before that, the edge at which the search goes on. */
+  /** Semidominators; during the search, the edge at which it continues. */
   readonly #semi: Uint32Array
   readonly #labels: Uint32Array
-  /** Lists of nodes by their semidominator: the first of each list; the next ones are in `#dominators`. */
+  /**
+   * Lists of nodes by semidominator: the first node of each. The others are linked in
+   * `#dominators`.
+   */
   readonly #buckets: Uint32Array
   readonly #dominators: Uint32Array
-  /** For each node where its predecessors begin. */
+  /** Index of the first predecessor of each node. */
   readonly #firstPredecessor: Uint32Array
   readonly #predecessors: Uint32Array
   #reached = 0
 
-  /** @throws RangeError where there is no room. */
+  /** @throws RangeError if there is too little memory. */
   constructor(graph: Graph, pauses: Pauses) {
     this.#graph = graph
     this.#pauses = pauses
@@ -64,7 +67,7 @@ export class DominatorFinder {
     const { nodeCount, root } = this.#graph
     await this.#countPredecessors()
     await this.#search(root, 0)
-    // What only weak edges lead to hangs below the root, with all that it retains.
+    // Nodes that only weak edges lead to become children of the root, with all that they retain.
     for (let node = 0; node < nodeCount; node++) {
       if (this.numbers[node] !== 0 || this.#firstPredecessor[node] !== 0) continue
       await this.#search(node, 1)
@@ -92,7 +95,7 @@ export class DominatorFinder {
     })
   }
 
-  /** Numbers all that can be reached from `start`, whose parent has the number `parent`. */
+  /** Numbers all nodes that can be reached from `start`, whose parent has the number `parent`. */
   async #search(start: number, parent: number): Promise<void> {
     const { firstEdge, targets } = this.#graph
     const [numbers, nodes, parents, nextEdges] = [this.numbers, this.#nodes, this.#ancestors, this.#semi]
@@ -119,13 +122,13 @@ export class DominatorFinder {
         nextEdges[current] = edge
         current = target < 0 ? (parents[current] as number) : enter(target, current)
       }
-      // Most searches are short.
+      // Most searches are short, and need no pause.
       if (reached - this.#reached > this.#pauses.stepsBetween / 2) await this.#pauses.take()
     }
     this.#reached = reached
   }
 
-  /** Collects for each node the numbers of those with an edge to it. */
+  /** Collects for each node the numbers of the nodes with an edge to it. */
   async #collectPredecessors(): Promise<void> {
     const { nodeCount, firstEdge, targets } = this.#graph
     const [numbers, ends, predecessors] = [this.numbers, this.#firstPredecessor, this.#predecessors]
@@ -135,7 +138,8 @@ export class DominatorFinder {
       ends[node] = sum
     }
     ends[nodeCount] = sum
-    // From the end of each list to its beginning, where the next list's end is then.
+    // Fill each list backwards, so that `ends` finally holds the beginning of each list. That is
+    // also the end of the list before it.
     await this.#pauses.through(0, nodeCount, (from, to) => {
       for (let node = from; node < to; node++) {
         const number = numbers[node] as number
@@ -168,7 +172,7 @@ export class DominatorFinder {
         let least = parent
         for (let i = first[node] as number; i < (first[node + 1] as number); i++) {
           const predecessor = predecessors[i] as number
-          // 0: never reached itself.
+          // 0: the predecessor was not reached.
           if (predecessor === 0) continue
           const candidate =
             predecessor <= number ? predecessor : (semi[this.#evaluate(predecessor, number + 1)] as number)
@@ -190,8 +194,8 @@ export class DominatorFinder {
   }
 
   /**
-   * Of `number` and its linked ancestors (those from `lowest` on) the one with the least
-   * semidominator. The way there is made short for the next time.
+   * Returns the node with the least semidominator among `number` and its linked ancestors (from
+   * `lowest` on). Compresses the path for later calls.
    */
   #evaluate(number: number, lowest: number): number {
     const ancestors = this.#ancestors
@@ -227,11 +231,14 @@ export class DominatorFinder {
     dominators[1] = 0
   }
 
-  /** What nothing leads to from outside, as two nodes that know each other, is the root's own. */
+  /**
+   * Makes the root retain nodes that nothing outside leads to, such as two that refer to each
+   * other.
+   */
   #appendUnreached(): void {
     const { nodeCount } = this.#graph
     if (this.#reached === nodeCount) return
-    // The numbers have been overwritten: mark what was reached anew.
+    // `numbers` was used as a stack: mark the reached nodes again.
     const numbers = this.numbers.fill(0)
     for (let number = 1; number <= this.#reached; number++) numbers[this.#nodes[number] as number] = 1
     let last = this.#reached

@@ -1,15 +1,16 @@
 /**
- * Marks the edges that retain nothing, by the rules of DevTools: those of WeakMaps to their values,
- * those of a node to itself, and those from the inside of the engine to what the program owns. That
- * is what can be reached from the global objects; otherwise each of its objects would belong to a
- * debugger, a handle or a cache that knows it, too.
+ * Marks the edges that retain nothing, by the rules of DevTools: edges from WeakMaps to their
+ * values, edges from a node to itself, and edges from the internals of the engine to nodes that the
+ * program owns. The program owns all nodes that can be reached from the global objects. If the
+ * internals counted, each of those nodes would also belong to a debugger, handle or cache that
+ * refers to it.
  */
 
 import { type Graph, nowhere } from './graph.js'
 import { BitSet } from './growing.js'
 import type { Pauses } from './pauses.js'
 
-/** @param stack - room for a number for each node. */
+/** @param stack - scratch memory with one number for each node. */
 export async function markEssentialEdges(graph: Graph, stack: Uint32Array, pauses: Pauses): Promise<void> {
   const { nodeCount, root, firstEdge, targets } = graph
   graph.pairs.forEach((edge) => {

@@ -1,42 +1,41 @@
 /**
- * Nodes and edges of a heap in typed arrays, of the sizes that the header gives: what it takes to
- * find out who retains whom.
+ * Nodes and edges of a heap in typed arrays, sized by the header: the input for finding dominators.
  */
 
 import { BitSet, GrowingUint32 } from './growing.js'
 import type { Layout } from './layout.js'
 import { Malformed } from './malformed.js'
 
-/** In the place of the target of a weak edge. */
+/** Stored as the target of weak edges. */
 export const nowhere = -(2 ** 31)
 
 export class Graph {
   readonly nodeCount: number
   readonly edgeCount: number
   readonly root: number
-  /** For each node the index of its first edge; one more at the end. */
+  /** Index of the first edge of each node, plus the number of edges at the end. */
   readonly firstEdge: Uint32Array
   /**
-   * The node that an edge leads to; `~node` if the edge is there but retains nothing;
-   * {@link nowhere} if it is weak.
+   * The node that an edge leads to; `~node` if the edge retains nothing; {@link nowhere} if it is
+   * weak.
    */
   readonly targets: Int32Array
-  /** Index into the ClassTable. */
+  /** Index of each node's class in the ClassTable. */
   readonly classOf: Uint32Array
-  /** Of the node itself; later of all that it retains. */
+  /** Size of each node itself; later its retained size. */
   readonly bytes: Float64Array
-  /** Nodes that take memory themselves. */
+  /** Nodes with a size above 0. */
   readonly sized: BitSet
-  /** Nodes that the root calls global objects. */
+  /** Nodes that the root marks as global objects. */
   readonly globals = new GrowingUint32()
-  /** Synthetic nodes below the root: one of them may be that of all documents. */
+  /** Synthetic nodes below the root. One of them may be the root of all documents. */
   readonly listsOfRoot = new GrowingUint32()
   readonly pairs = new PairEdges()
 
   #node = 0
   #edge = 0
 
-  /** @throws RangeError where there is no room. */
+  /** @throws RangeError if there is too little memory. */
   constructor({ nodeCount, edgeCount, root }: Layout) {
     this.nodeCount = nodeCount
     this.edgeCount = edgeCount
@@ -48,7 +47,7 @@ export class Graph {
     this.sized = new BitSet(nodeCount)
   }
 
-  /** The next node of the file. @throws Malformed */
+  /** Adds the next node of the file. @throws Malformed */
   addNode(of: number, bytes: number, edges: number): void {
     const node = this.#node++
     this.classOf[node] = of
@@ -59,7 +58,7 @@ export class Graph {
     this.firstEdge[node + 1] = next
   }
 
-  /** Begins with the edges. @throws Malformed */
+  /** Switches from nodes to edges. @throws Malformed */
   endOfNodes(): void {
     if (this.firstEdge[this.nodeCount] !== this.edgeCount) {
       throw new Malformed('its nodes have fewer edges than there are')
@@ -67,7 +66,7 @@ export class Graph {
     this.#node = 0
   }
 
-  /** The node that the next edge belongs to. */
+  /** Returns the node that the next edge belongs to. */
   nextSource(): number {
     while (this.#edge >= (this.firstEdge[this.#node + 1] as number)) this.#node++
     return this.#node
@@ -83,9 +82,9 @@ export class Graph {
 }
 
 /**
- * Edges from a WeakMap to its values. A value is retained by its key and the map together; V8 gives
- * it an edge from each, and both edges a name that says so. That of the map does not count, as in
- * DevTools: otherwise a value would belong to neither.
+ * Edges from a WeakMap to its values. A value is retained by its key and the map together. V8 gives
+ * it an edge from each, and names both edges accordingly. As in DevTools, the map's edge is
+ * ignored; otherwise neither the key nor the map would retain the value.
  */
 export class PairEdges {
   readonly #edges = new GrowingUint32()
@@ -93,9 +92,9 @@ export class PairEdges {
   readonly #pairNames = new BitSet()
   #lastName = -1
 
-  /** An internal edge of an array, which may be such a map's table. */
+  /** Adds an internal edge of an array that may be the table of a WeakMap. */
   addCandidate(edge: number, name: number): void {
-    // No two edges of tables have the same name: each has a number.
+    // The names of a table's edges are distinct, since each contains a number.
     if (name === this.#lastName) return
     this.#lastName = name
     this.#edges.push(edge)
@@ -106,7 +105,7 @@ export class PairEdges {
     this.#pairNames.add(name)
   }
 
-  /** The candidates that turned out to be such edges. */
+  /** Calls `take` for the candidates that turned out to be such edges. */
   forEach(take: (edge: number) => void): void {
     const { values: edges } = this.#edges
     const { values: names } = this.#names
@@ -118,7 +117,7 @@ export class PairEdges {
 
 const pairName = ' pair in WeakMap (table @'
 
-/** Tells whether an edge has this name because of a WeakMap: `… pair in WeakMap (table @123)`. */
+/** True for the name of an edge of a WeakMap: `… pair in WeakMap (table @123)`. */
 export function isPairName(bytes: Uint8Array, start: number, end: number): boolean {
   const closing = 0x29
   if (bytes[end - 1] !== closing) return false

@@ -1,6 +1,6 @@
-/** Lists of numbers that grow, in a tenth of the memory of an Array of them. */
+/** Growing lists of numbers, in a tenth of the memory of an Array. */
 
-/** Numbers below 2^32. */
+/** Integers below 2^32. */
 export class GrowingUint32 {
   #values = new Uint32Array(1024)
   length = 0
@@ -33,7 +33,7 @@ export class GrowingFloat64 {
     this.#values[this.length++] = value
   }
 
-  /** 0 beyond the end. */
+  /** Returns 0 beyond the end. */
   at(index: number): number {
     return index < this.length ? (this.#values[index] as number) : 0
   }
@@ -43,7 +43,7 @@ export class GrowingFloat64 {
   }
 }
 
-/** A set of small numbers: a bit each, up to the largest that was added. */
+/** A set of small integers, with one bit for each up to the largest that was added. */
 export class BitSet {
   #words: Uint32Array
 

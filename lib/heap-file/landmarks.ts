@@ -1,6 +1,6 @@
 /**
- * Where in the file records and strings stand, of one in some hundreds the offset: whatever is needed of
- * a few of them in the end is read once more, and need not be kept of all.
+ * Offsets of one in some hundred records or strings of the file. The few that are needed at the end
+ * are read again from there, so the others need not be kept.
  */
 
 import { GrowingFloat64 } from './growing.js'
@@ -8,7 +8,7 @@ import { NumberArray } from './number-array.js'
 import type { Source } from './source.js'
 import { decodeString, StringArray } from './string-array.js'
 
-/** Few enough to be read again in no time, many enough to take no memory. */
+/** Few enough records to read again quickly, enough to make the landmarks small. */
 export const recordsBetween = 512
 const stringsBetween = 128
 
@@ -16,17 +16,20 @@ export class RecordLandmarks {
   readonly #length: number
   readonly #offsets = new GrowingFloat64()
 
-  /** @param length - numbers in a record. */
+  /** @param length - number of fields of a record. */
   constructor(length: number) {
     this.#length = length
   }
 
-  /** The next {@link recordsBetween} begin at `offset`, or behind it; the first ones with their array. */
+  /**
+   * Adds the offset at or after which the next {@link recordsBetween} records begin. The first
+   * offset is that of the whole array.
+   */
   add(offset: number): void {
     this.#offsets.push(offset)
   }
 
-  /** Hands the records from `first` to below `end` to `take`. */
+  /** Passes the records from `first` (inclusive) to `end` (exclusive) to `take`. */
   async read(
     source: Source,
     first: number,
@@ -54,7 +57,7 @@ export class StringLandmarks {
     if (index % stringsBetween === 0) this.#offsets.push(offset)
   }
 
-  /** The first `maxBytes` of a string. */
+  /** Reads the first `maxBytes` of a string. */
   async read(source: Source, index: number, maxBytes: number): Promise<string> {
     const landmark = Math.floor(index / stringsBetween)
     let text: string | undefined

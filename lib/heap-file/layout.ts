@@ -1,6 +1,6 @@
 /**
- * The header of a heap snapshot (`"snapshot"`): how many nodes and edges there are, and which of
- * their fields stands where. Nothing of it is believed that the rest of the file cannot hold.
+ * Parses the header of a heap snapshot (`"snapshot"`): the number of nodes and edges, and the
+ * position of their fields. Counts that exceed what the file can hold are refused.
  */
 
 import { Malformed, NotAHeapSnapshot } from './malformed.js'
@@ -10,7 +10,7 @@ export interface Layout {
   edgeCount: number
   /** Index of the root among the nodes. */
   root: number
-  /** Numbers in the record of a node, and at which index each field is. */
+  /** Length of a node's record, and the index of each field in it. */
   node: {
     length: number
     type: number
@@ -25,14 +25,14 @@ export interface Layout {
   edgeTypes: readonly string[]
 }
 
-/** V8 has 7 fields, 16 types. */
+/** Upper bounds. V8 has 7 fields and 16 types. */
 const maxFields = 64
 const maxTypes = 256
-/** Nodes are numbered by 32 bits with a sign. */
+/** Node indices are signed 32-bit integers. */
 const maxNodes = 2 ** 31 - 2
 
 /**
- * Reads the text of the header.
+ * Parses the text of the header.
  *
  * @throws NotAHeapSnapshot, Malformed
  */
@@ -67,7 +67,7 @@ export function readLayout(text: string, fileSize: number): Layout {
       name: indexIn(edgeFields, 'name_or_index', 'edge_fields'),
       to: indexIn(edgeFields, 'to_node', 'edge_fields'),
     },
-    // In the place of each field there is what it may be; for a type, the list of the types.
+    // These lists have an entry for each field; for the type field it is the list of types.
     nodeTypes: namesOf(elementOf(node_types, type), 'node_types', maxTypes),
     edgeTypes: namesOf(elementOf(edge_types, edgeType), 'edge_types', maxTypes),
   }
@@ -114,7 +114,7 @@ function countOf(value: unknown, what: string, fields: number, fileSize: number)
   if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < least) {
     throw new Malformed(`its header has no ${what}`)
   }
-  // A number takes a digit and a comma.
+  // A number takes at least a digit and a comma.
   if (value * fields * 2 > fileSize) {
     throw new Malformed(
       `its header promises ${value} as ${what}, which a file of ${fileSize} bytes cannot hold: it is cut short or damaged`,

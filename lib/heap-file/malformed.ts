@@ -1,9 +1,12 @@
-/** What is wrong with a heap snapshot, found while its bytes are read; `reader.ts` adds the file's name. */
+/**
+ * Errors about the contents of a heap snapshot; `reading()` in `summary.ts` adds the name of the
+ * file.
+ */
 
-/** The file is damaged, cut short, or made by nobody's engine. */
+/** The file is damaged, truncated, or not from any known engine. */
 export class Malformed extends Error {
   override readonly name = 'Malformed'
-  /** Bytes from the start of the file; undefined where no single place is wrong. */
+  /** Bytes from the start of the file; undefined if no single place is wrong. */
   readonly offset: number | undefined
 
   constructor(reason: string, offset?: number) {

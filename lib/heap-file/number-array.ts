@@ -1,7 +1,7 @@
 /**
- * Arrays of whole numbers, of which a heap snapshot consists for the most part: `[9,1,1,0,5,…]`. A
- * short loop takes what V8 writes; whatever it does not know (blanks, the end of a chunk, damage) is
- * left to a state machine that takes one byte after the other, and knows all of the grammar.
+ * Reads arrays of integers, which make up most of a heap snapshot: `[9,1,1,0,5,…]`. A short loop
+ * reads the format that V8 writes. Everything else (blanks, the end of a chunk, damage) is left to
+ * a state machine that reads byte by byte and knows the whole grammar.
  */
 
 import { comma, isBlank, leftBracket, newline, nine, type Part, rightBracket, shown, zero } from './bytes.js'
@@ -10,23 +10,22 @@ import { Malformed } from './malformed.js'
 enum State {
   /** Before the bracket. */
   Opening,
-  /** Behind the bracket: a number, or the end. */
+  /** After the bracket: a number or the end. */
   First,
-  /** Behind a comma: a number. */
+  /** After a comma: a number. */
   Next,
   /** Inside a number. */
   Digits,
-  /** Behind a number: a comma, or the end. */
+  /** After a number: a comma or the end. */
   Behind,
   Closed,
 }
 
-/** More digits than a number below 2^53 has, with a line break on either side and a comma. */
+/** Upper bound, in bytes, for a number below 2^53 with a line break on either side and a comma. */
 const longestNumber = 24
 
 /**
- * Takes the numbers of a batch: the first `count` of `numbers`, and where in the file those of the
- * next batch begin.
+ * Receives a batch: the first `count` elements of `numbers`, and the file offset of the next batch.
  */
 export type TakeNumbers = (numbers: Float64Array, count: number, next: number) => void
 
@@ -39,8 +38,8 @@ export class NumberArray implements Part {
   #offset = 0
 
   /**
-   * @param batchLength - numbers in each batch but the last.
-   * @param inside - the bytes begin inside the array, where a number does.
+   * @param batchLength - length of each batch but the last.
+   * @param inside - the bytes begin inside the array, at the start of a number.
    */
   constructor(batchLength: number, take: TakeNumbers, inside = false) {
     this.#batch = new Float64Array(batchLength)
@@ -62,7 +61,7 @@ export class NumberArray implements Part {
     return at
   }
 
-  /** Takes numbers with the comma behind them, as long as all is as V8 writes it. */
+  /** Reads numbers with the comma after them, as long as they are in V8's format. */
   #takeWhole(bytes: Uint8Array, from: number): number {
     const batch = this.#batch
     const end = bytes.length - longestNumber

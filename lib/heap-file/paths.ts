@@ -1,4 +1,4 @@
-/** Names of the few nodes and edges that are shown; they are read from the file once more. */
+/** Names of the few nodes and edges that are shown, which are read from the file again. */
 
 import type { Dominators } from './dominators.js'
 import type { Graph } from './graph.js'
@@ -6,24 +6,24 @@ import { Malformed } from './malformed.js'
 import type { Reading } from './reading.js'
 import type { Source } from './source.js'
 
-/** What a node says of itself. */
+/** Description of a node. */
 export interface Described {
-  /** Of a string, its beginning; of others the class, or what V8 calls it. */
+  /** For a string its beginning; otherwise the class, or V8's name for the node. */
   name: string
   type: string
-  /** DevTools shows it as `@id`. */
+  /** The id that DevTools shows as `@id`. */
   id: number
 }
 
-/** One node on a way from the root. */
+/** A node on a path from the root. */
 export interface Step extends Described {
-  /** How the step before knows it (`.cache`, `[12]`); missing where it does not lead there directly. */
+  /** Edge from the previous step (`.cache`, `[12]`); absent if that does not lead here directly. */
   edge?: string
 }
 
 const maxNameBytes = 400
 
-/** Of a long way so many steps are shown, at its beginning and at its end. */
+/** Number of steps to show at the beginning and at the end of a long path. */
 const firstSteps = 3
 const lastSteps = 5
 
@@ -51,7 +51,10 @@ export class NodeReader {
     return { name: name === '' ? `(${type})` : name, type, id: record.id, shallowBytes: record.size }
   }
 
-  /** The dominators of a node, from the root (which has no name) to itself; those between far ends are left out. */
+  /**
+   * Returns the dominators of a node, from below the root to the node itself. The middle of a long
+   * path is omitted.
+   */
   async pathTo(number: number, graph: Graph, { nodes, dominators }: Dominators): Promise<Step[]> {
     const last: number[] = []
     let first: number[] = []

@@ -1,9 +1,9 @@
-/** Long computations stop now and then, so that Ctrl-C is heard. */
+/** Interrupts long computations now and then, so that Ctrl-C takes effect. */
 
 import { setImmediate } from 'node:timers/promises'
 
 export class Pauses {
-  /** About a tenth of a second. */
+  /** Steps from one pause to the next: about a tenth of a second. */
   readonly stepsBetween = 1 << 20
   readonly #signal: AbortSignal | undefined
 
@@ -17,7 +17,9 @@ export class Pauses {
     this.#signal?.throwIfAborted()
   }
 
-  /** Calls `step` for the numbers from `from` to below `to`, a part of them at a time. */
+  /**
+   * Calls `step` for consecutive parts of the range from `from` (inclusive) to `to` (exclusive).
+   */
   async through(from: number, to: number, step: (from: number, to: number) => void): Promise<void> {
     for (let at = from; at < to; at += this.stepsBetween) {
       step(at, Math.min(to, at + this.stepsBetween))

@@ -1,6 +1,6 @@
 /**
- * Reads a heap snapshot from its first to its last byte. It is never in memory as a whole: what is
- * kept of it are sums by class and type, names of classes, and, if there is to be one, the graph.
+ * Reads a heap snapshot from its first to its last byte. It is never in memory as a whole: only
+ * totals by class and type, the names of classes and, if requested, the graph are kept.
  */
 
 import { AnyValue } from './any-value.js'
@@ -16,7 +16,7 @@ import { Largest } from './retained.js'
 import type { Source } from './source.js'
 import { StringArray } from './string-array.js'
 
-/** V8's is not 2 KB long. */
+/** Maximum length of the header. V8's takes less than 2 KB. */
 const maxHeaderBytes = 1 << 20
 const stringTypes = ['string', 'concatenated string', 'sliced string']
 
@@ -26,24 +26,24 @@ export interface TypeTotals {
   bytes: number
 }
 
-/** What to keep, decided when the header is known. */
+/** The data to keep, decided when the header is known. */
 export interface Keep {
-  /** Its nodes and edges are put in. */
+  /** Graph to fill with the nodes and edges. */
   graph?: Graph | undefined
-  /** For each node its id and class, as {@link keyOf} has them. */
+  /** Array to fill with the id and class of each node, combined by {@link keyOf}. */
   keys?: Float64Array | undefined
 }
 
 export interface ReadingOptions {
   signal?: AbortSignal | undefined
   onProgress?: ((bytesDone: number, bytesTotal: number) => void) | undefined
-  /** How many of the largest strings are kept. */
+  /** Number of the largest strings to keep. */
   strings: number
 }
 
-/** An id and a class as one number; sorted by it, nodes are sorted by their ids. */
+/** Combines an id and a class in one number. Nodes that are sorted by it are sorted by id. */
 export function keyOf(id: number, of: number): number {
-  // Room for more than maxClasses and the groups; V8's ids have 32 bits.
+  // Room for more than maxClasses plus the groups. V8's ids have 32 bits.
   return id * 2 ** 20 + of
 }
 
@@ -55,7 +55,7 @@ export function classOfKey(key: number): number {
   return key % 2 ** 20
 }
 
-/** The largest id that a key has room for. */
+/** All ids in a key are below this limit. */
 export const maxKeyId = 2 ** 32
 if (maxClasses + 300 > 2 ** 20) throw new RangeError('a key has no room for a class')
 
@@ -65,7 +65,7 @@ export class Reading {
   types: TypeTotals[] = []
   bytes = 0
   keep: Keep = {}
-  /** False if some id is not as V8 gives them. */
+  /** False if an id has more than 32 bits, unlike V8's. */
   idsFit = true
   stringCount = 0
   readonly largestStrings: Largest
@@ -150,7 +150,7 @@ export class Reading {
       const name = numbers[at + field.name] as number
       const bytes = numbers[at + field.size] as number
       if (type >= nodeTypes.length) this.#refuseIndex('type of a node')
-      // A string takes two quotes and a comma.
+      // Each string takes at least two quotes and a comma.
       if (name > maxName) this.#refuseIndex('name of a node')
       const of = this.classes.classOf(
         type,
@@ -216,7 +216,7 @@ export class Reading {
       } else if (type === internal && graph.classOf[source] === arrayClass) {
         graph.pairs.addCandidate(graph.nextEdge, numbers[at + field.name] as number)
       }
-      // Apart from those of the root, shortcuts only repeat what other edges say.
+      // Except at the root, shortcuts only repeat other edges.
       graph.addEdge(type === shortcut && source !== root ? ~target : target)
     }
   }

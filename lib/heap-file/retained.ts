@@ -1,4 +1,4 @@
-/** What each node and each class retains, and which objects retain most. */
+/** Computes the retained size of each node and class, and finds the objects that retain most. */
 
 import type { ClassTable } from './class-table.js'
 import type { Dominators } from './dominators.js'
@@ -6,13 +6,13 @@ import type { Graph } from './graph.js'
 import { BitSet } from './growing.js'
 import type { Pauses } from './pauses.js'
 
-/** Adds to the bytes of each node those of all that it dominates. */
+/** Adds to the bytes of each node the bytes of all nodes that it dominates. */
 export async function addRetained(
   { bytes, nodeCount }: Graph,
   { nodes, dominators }: Dominators,
   pauses: Pauses,
 ): Promise<void> {
-  // Whatever is dominated has a higher number than its dominator.
+  // A node always has a higher number than its dominator.
   await pauses.through(0, nodeCount - 1, (from, to) => {
     for (let number = nodeCount - from; number > nodeCount - to; number--) {
       const dominator = nodes[dominators[number] as number] as number
@@ -22,9 +22,9 @@ export async function addRetained(
 }
 
 /**
- * What the objects of each class retain: the sum over those that are not themselves retained by
- * another one of their class, which has them in its sum. As in DevTools, what takes no memory itself
- * belongs to no class.
+ * Returns the retained size of each class: the sum over its objects, except those that are retained
+ * by another object of the class and thus already included. As in DevTools, nodes of size 0 belong
+ * to no class.
  */
 export async function retainedByClass(
   { bytes, sized, classOf, nodeCount }: Graph,
@@ -33,7 +33,7 @@ export async function retainedByClass(
   pauses: Pauses,
 ): Promise<Float64Array> {
   const retained = new Float64Array(sameNames.length)
-  /** Nodes of each class on the way from the root to where the walk is. */
+  /** Number of nodes of each class on the path from the root to the current node. */
   const open = new Uint32Array(sameNames.length)
   const [firstChild, nextSibling] = scratch
   firstChild.fill(0)
@@ -71,12 +71,14 @@ export async function retainedByClass(
   return retained
 }
 
-/** An object of which most hangs on one other is a way there, not where memory gathers. */
+/**
+ * An object that retains more than this share through one other object only leads to that object.
+ */
 const wrapperShare = 0.9
 
 /**
- * Numbers of the objects where memory gathers, the largest first: none that only leads to another
- * one, no root, and no inner part of another object.
+ * Returns the numbers of the objects where memory accumulates, largest first. Excluded are objects
+ * that only lead to another one, roots, and inner parts of other objects.
  */
 export async function largestObjects(
   { bytes, classOf, nodeCount }: Graph,
@@ -112,7 +114,7 @@ export async function largestObjects(
   return largest.items.map(({ item }) => item)
 }
 
-/** Keeps the few largest of many. */
+/** Keeps the largest few of many items. */
 export class Largest {
   readonly items: { item: number; bytes: number }[] = []
   readonly #top: number

@@ -1,15 +1,15 @@
-/** The file that is read: once from its beginning to its end, and afterwards at a few places. */
+/** The input file. It is read once from beginning to end, and then again at a few places. */
 
 import { Buffer } from 'node:buffer'
 import { type FileHandle, open } from 'node:fs/promises'
 import type { Part } from './bytes.js'
 import { Malformed, NotAHeapSnapshot } from './malformed.js'
 
-/** Large enough that reading costs nothing, small enough for Ctrl-C. */
+/** Large enough to make reads cheap, small enough to react to Ctrl-C. */
 const chunkBytes = 4 << 20
 const sliceBytes = 1 << 14
 
-/** What other files begin with. */
+/** Magic numbers of other kinds of files. */
 const otherFiles: readonly (readonly [magic: string, what: string])[] = [
   ['\x89SFRAM\r\n', "it is a snapshot of memory; 'stillframe inspect' reads those"],
   ['SFV1', "it is a file of values (snapshotState); 'stillframe inspect' and readValues() read those"],
@@ -26,7 +26,7 @@ export class Source {
     this.size = size
   }
 
-  /** @throws NotAHeapSnapshot, or what Node's own functions throw. */
+  /** @throws NotAHeapSnapshot, and errors of the file system. */
   static async open(path: string): Promise<Source> {
     const file = await open(path)
     try {
@@ -57,9 +57,9 @@ export class Source {
   }
 
   /**
-   * Hands all chunks to `take`, one after the other, while the next one is being read.
+   * Passes each chunk to `take` in order, while the next one is being read.
    *
-   * @returns the offset of the file's end.
+   * @returns the offset of the end of the file.
    */
   async readAll(take: (bytes: Uint8Array, offset: number) => void | Promise<void>): Promise<number> {
     let [current, other] = [Buffer.allocUnsafe(chunkBytes), Buffer.allocUnsafe(chunkBytes)]
@@ -69,7 +69,8 @@ export class Source {
       const { bytesRead } = await reading
       if (bytesRead === 0) return offset
       reading = this.#file.read(other, 0, chunkBytes, offset + bytesRead)
-      // Whoever does not wait for it any more must not be told of its failure either.
+      // If `take` fails, nothing awaits this read; its failure must not become an unhandled
+      // rejection.
       reading.catch(() => {})
       try {
         await take(current.subarray(0, bytesRead), offset)
@@ -82,7 +83,7 @@ export class Source {
     }
   }
 
-  /** Hands the bytes from `offset` on to `part` until `enough`. */
+  /** Passes the bytes from `offset` on to `part` until `enough` returns true. */
   async readFrom(offset: number, part: Part, enough: () => boolean): Promise<void> {
     const bytes = Buffer.allocUnsafe(sliceBytes)
     for (let at = offset; !enough() && !part.done; ) {

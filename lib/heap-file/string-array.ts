@@ -1,6 +1,6 @@
 /**
- * The array of strings of a heap snapshot. No string is made of them here: whoever wants one gets
- * its bytes as they stand between the quotes, and may decode them.
+ * Reads the array of strings of a heap snapshot. It creates no JavaScript strings: the consumer
+ * gets the raw bytes between the quotes and may decode them.
  */
 
 import { Buffer } from 'node:buffer'
@@ -19,33 +19,33 @@ import { Malformed } from './malformed.js'
 
 enum State {
   Opening,
-  /** Behind the bracket: a string, or the end. */
+  /** After the bracket: a string or the end. */
   First,
-  /** Behind a comma: a string. */
+  /** After a comma: a string. */
   Next,
   Inside,
-  /** Behind a string: a comma, or the end. */
+  /** After a string: a comma or the end. */
   Behind,
   Closed,
 }
 
-/** A string as it stands in the file: `bytes` from `start` to `end`, without the quotes. */
+/** A string in its encoded form: `bytes` from `start` to `end`, without the quotes. */
 export interface RawString {
   bytes: Uint8Array
   start: number
   end: number
-  /** False if only its beginning is there. */
+  /** False if only the beginning of the string was kept. */
   whole: boolean
-  /** Where in the file it begins, with its quote. */
+  /** Offset of the opening quote in the file. */
   offset: number
 }
 
-/** Takes each string with its index. The object is used again for the next one. */
+/** Receives each string with its index. The object is reused for the next string. */
 export type TakeString = (index: number, string: RawString) => void
 
 /**
- * Of a string that is cut by the end of a chunk so much is kept. V8 writes the first 1024 characters
- * of a string, unless it is told otherwise.
+ * Number of bytes to keep of a string that continues in the next chunk. V8 writes the first 1024
+ * characters of a string by default.
  */
 const maxKeptBytes = 1 << 16
 
@@ -54,13 +54,13 @@ export class StringArray implements Part {
   readonly #string: RawString = { bytes: new Uint8Array(0), start: 0, end: 0, whole: true, offset: 0 }
   #state = State.Opening
   #index = 0
-  /** What was before this chunk of the string that it begins with. */
+  /** The part of the current string from earlier chunks. */
   #kept: Uint8Array[] = []
   #keptBytes = 0
-  /** The chunk begins with an escaped character. */
+  /** True if the chunk begins with an escaped character. */
   #escaped = false
 
-  /** @param inside - the bytes begin inside the array, where a string does. */
+  /** @param inside - the bytes begin inside the array, at the start of a string. */
   constructor(take: TakeString, inside = false) {
     this.#take = take
     if (inside) this.#state = State.Next
@@ -70,7 +70,7 @@ export class StringArray implements Part {
     return this.#state === State.Closed
   }
 
-  /** How many strings have ended so far. */
+  /** Number of strings that have ended so far. */
   get count(): number {
     return this.#index
   }
@@ -101,7 +101,7 @@ export class StringArray implements Part {
     return at
   }
 
-  /** Takes a string, or what this chunk has of it. */
+  /** Reads a string, or the part of it that is in this chunk. */
   #takeInside(bytes: Uint8Array, from: number, offset: number): number {
     let at = this.#escaped ? from + 1 : from
     while (at < bytes.length) {
@@ -138,14 +138,14 @@ export class StringArray implements Part {
 
   #keep(bytes: Uint8Array): void {
     const room = Math.max(0, maxKeptBytes - this.#keptBytes)
-    // A copy: the chunk's memory is used again. (slice() of a Buffer is none.)
+    // Copies the bytes, since the chunk's memory is reused. (slice() of a Buffer does not copy.)
     if (room > 0) this.#kept.push(new Uint8Array(bytes.subarray(0, room)))
     this.#keptBytes += bytes.length
   }
 }
 
 /**
- * What a string says. Only its first `maxBytes` are looked at; a cut escape is left out.
+ * Decodes a string. Only its first `maxBytes` are used; an escape that is cut there is omitted.
  *
  * @throws Malformed
  */
@@ -153,7 +153,7 @@ export function decodeString({ bytes, start, end, offset }: RawString, maxBytes:
   const length = Math.min(end - start, maxBytes)
   let literal = Buffer.from(bytes.buffer, bytes.byteOffset + start, length).toString('utf8')
   if (length < end - start) {
-    // Half of an escape, or of a character, at the cut.
+    // Remove half an escape, or half a character, at the cut.
     literal = literal.replace(/(?<!\\)((?:\\\\)*)\\(?:u[0-9a-f]{0,3})?$/i, '$1').replace(/\ufffd+$/, '')
   }
   try {

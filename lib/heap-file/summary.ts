@@ -1,4 +1,4 @@
-/** What a heap snapshot says of the memory of a program, in tables that a person can read. */
+/** Summarizes the memory of a program from a heap snapshot, in human-readable tables. */
 
 import { fromSystem, StillframeError } from '../base/errors.js'
 import { checkPath } from '../base/path.js'
@@ -15,11 +15,14 @@ import { addRetained, largestObjects, retainedByClass } from './retained.js'
 import { Source } from './source.js'
 
 export interface SummaryOptions {
-  /** Classes, objects and strings in the lists. */
+  /** Length of the lists of classes, objects and strings. */
   top: number
-  /** Leave out what needs the graph: what is retained. */
+  /** True: skip the graph, and with it all retained sizes. */
   shallow: boolean
-  /** What may be taken; default: what the machine, or the container, has left. */
+  /**
+   * Memory that may be used, in bytes. Default: the memory that the machine, or the container, has
+   * left.
+   */
   availableBytes?: number
   signal?: AbortSignal
   onProgress?: (bytesDone: number, bytesTotal: number) => void
@@ -29,14 +32,17 @@ export interface ClassSummary {
   name: string
   count: number
   shallowBytes: number
-  /** Of the objects and all that would go with them. */
+  /** Bytes of the objects and of everything that would be freed with them. */
   retainedBytes?: number
 }
 
 export interface ObjectSummary extends Described {
   shallowBytes: number
   retainedBytes: number
-  /** Who retains it, from the root on, as far as it is short; the object itself is the last. */
+  /**
+   * The nodes that retain it, from the root on, shortened if there are many; the object itself is
+   * last.
+   */
   path: Step[]
 }
 
@@ -46,22 +52,22 @@ export interface HeapSummary {
   edges: number
   strings: number
   shallowBytes: number
-  /** By the type that V8 gives a node. */
+  /** Totals by V8's node types. */
   types: { type: string; count: number; shallowBytes: number }[]
   classCount: number
-  /** The largest, by what they retain where that is known. */
+  /** The largest classes, by retained size if that is known. */
   classes: ClassSummary[]
-  /** The objects that retain most; missing where that is not known. */
+  /** The objects that retain most; absent if retained sizes are unknown. */
   objects?: ObjectSummary[]
   largestStrings: { id: number; shallowBytes: number; text: string }[]
-  /** Why what is retained is not known. */
+  /** Why retained sizes are unknown. */
   shallowOnly?: { reason: 'asked' | 'memory'; neededBytes: number; availableBytes: number }
 }
 
 /**
  * Reads the heap snapshot at `path`.
  *
- * @throws StillframeError `FORMAT` (it is none), `CORRUPT` (damaged or cut short), `IO`.
+ * @throws StillframeError `FORMAT` (not a heap snapshot), `CORRUPT` (damaged or truncated), `IO`.
  */
 export async function summarizeHeapSnapshot(path: string, options: SummaryOptions): Promise<HeapSummary> {
   return await reading(path, async (source) => {
@@ -104,7 +110,7 @@ export async function summarizeHeapSnapshot(path: string, options: SummaryOption
   })
 }
 
-/** Opens a file, and turns what is wrong with it into what users get. */
+/** Opens a file, and converts errors about its contents to StillframeErrors. */
 export async function reading<T>(path: string, use: (source: Source) => Promise<T>): Promise<T> {
   const absolute = checkPath(path, 'read')
   let source: Source | undefined
@@ -128,7 +134,7 @@ export async function reading<T>(path: string, use: (source: Source) => Promise<
   }
 }
 
-/** Beside a few dozen MiB for Node itself. */
+/** Bytes that the graph and its dominators need, in addition to a few dozen MiB for Node itself. */
 function neededMemory({ nodeCount, edgeCount }: Layout): number {
   return nodeCount * bytesPerNode + edgeCount * bytesPerEdge
 }
@@ -145,7 +151,7 @@ async function retain(
   pauses: Pauses,
 ): Promise<Retained | undefined> {
   if (graph === undefined) return undefined
-  // Chrome's documents are below a root of their own.
+  // Chrome's documents have a root of their own.
   for (const node of graph.listsOfRoot.values) {
     if (classes.name(graph.classOf[node] as number) === '(Document DOM trees)') graph.globals.push(node)
   }
@@ -157,7 +163,7 @@ async function retain(
   return { byClass, dominators }
 }
 
-/** All classes, the largest first. */
+/** Lists all classes, largest first. */
 export function listClasses(
   { classes }: Reading,
   sameNames: Uint32Array,

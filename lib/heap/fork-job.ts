@@ -1,6 +1,6 @@
 /**
- * A job in a forked copy of the process. Everything up to the fork happens in the call, unless V8's
- * threads are not at rest then. The service's thread never blocks to wait for them: the call
+ * A job in a forked copy of the process. Everything up to the fork happens during the call, unless
+ * V8's threads are not at rest. The service's thread never blocks to wait for them: the call
  * returns, and a timer tries the fork again.
  */
 
@@ -31,64 +31,64 @@ import { deserializeThrown } from './in-copy.js'
 import type { CheckedForkOptions, ForkProgress } from './options.js'
 import { StreamTarget } from './stream-target.js'
 
-/** What {@link ForkJob.done} resolves to. The file is then complete and published. */
+/** Result of {@link ForkJob.done}. The file is then complete and published. */
 export interface ForkResult {
-  /** Absolute. Empty if it went to a stream. */
+  /** Absolute path. Empty if the output went to a stream. */
   path: string
-  /** Length of the file in bytes, or of what the stream got. */
+  /** Length of the file, or of the output to the stream, in bytes. */
   fileSize: number
-  /** Bytes that the file takes on the disk. */
+  /** Bytes that the file takes on disk. */
   allocatedBytes: number
   /**
    * The longest time, in milliseconds, for which the service's thread was blocked without a break:
    * by the call, or by a later attempt.
    */
   pauseMs: number
-  /** Where the pause of the last attempt went. */
+  /** Parts of the pause of the last attempt. */
   pause: PauseParts
   /** Milliseconds from the fork to the published file. */
   durationMs: number
-  /** The most memory, in bytes, that was seen at any one time to be the copy's alone. */
+  /** Peak of the memory that only the copy had, in bytes. */
   copiedBytesPeak: number
   /**
-   * How many times freezing the process was attempted. It is more than 1 if V8's threads were not
-   * at rest at the call, or if copies hung or died and were replaced: the file is then of that
-   * later instant, `frozenAt`.
+   * Number of attempts to freeze the process. It is more than 1 if V8's threads were not at rest at
+   * the call, or if copies hung or died and were replaced: the file then shows the later instant
+   * `frozenAt`.
    */
   attempts: number
-  /** The instant whose state the file holds. */
+  /** The instant whose state is in the file. */
   frozenAt: Date
 }
 
-/** A job that is ready to be started. */
+/** A job that is ready to start. */
 export interface ForkRequest {
-  /** `performance.now()` on entry: the pause begins here. */
+  /** `performance.now()` on entry, where the pause begins. */
   readonly calledAt: number
   readonly addon: HeapAddon
-  /** Empty if it goes to a stream. */
+  /** Absolute path. Empty if the output goes to a stream. */
   readonly path: string
   readonly stream?: Writable | undefined
   readonly options: CheckedForkOptions
   readonly run: ForkPlan['run']
-  /** For heap summaries. */
+  /** Set for heap summaries only. */
   readonly summary?: SummaryPlan
   readonly callSite: CallSite
   /** The exported function that was called. */
   readonly entry: (...args: never[]) => unknown
-  /** Undefined if nobody listens. */
+  /** Undefined if the tracing channels have no subscribers. */
   readonly trace?: JobTrace<ForkResult> | undefined
 }
 
-/** A failure whose cause cannot be proved is tried once more. */
+/** A failure whose cause cannot be proved leads to one more attempt. */
 const maxAttempts = 2
 /**
- * A copy that needs a lock which another thread held at the fork notices it soon: trying again is
- * cheap.
+ * A copy that needs a lock which another thread held at the fork notices it soon, so another
+ * attempt is cheap.
  */
 const maxAttemptsForLocks = 6
 const worthAnotherTry = new Set(['STALLED', 'CHILD_DIED'])
 /**
- * Milliseconds between attempts to find V8's threads at rest, each of which blocks for a few
+ * Milliseconds between attempts to find V8's threads at rest. Each attempt blocks for a few
  * milliseconds at most.
  */
 const restIntervalMs = 50
@@ -112,26 +112,26 @@ export function forkJob(request: ForkRequest): ForkJob {
 
 /** A running or finished job in a forked copy of the process. */
 export class ForkJob extends CaptureJob<ForkProgress, ForkResult> {
-  /** Absolute. Empty for a job that writes to a stream. */
+  /** Absolute path. Empty for a job that writes to a stream. */
   readonly path: string
 
   readonly #request: ForkRequest
-  /** Undefined while the job waits for V8's threads. */
+  /** Undefined while the job waits for V8's threads to rest. */
   #handle: ForkJobHandle | undefined
   #waiting: NodeJS.Timeout | undefined
-  /** Until a Worker has been reached. */
+  /** Timer that is set until a Worker has been reached. */
   #reaching: NodeJS.Timeout | undefined
-  /** The `performance.now()` after which the job no longer waits for them. */
+  /** The `performance.now()` after which the job no longer waits for V8's threads. */
   #waitEnd = 0
   #attempts = 0
-  /** Attempts that made a copy. */
+  /** Number of attempts that made a copy. */
   #copies = 0
   #pauseMs = 0
   readonly #counters = new Float64Array(4)
   readonly #stream: StreamTarget | undefined
-  /** Why the job has been aborted, if the caller has not. */
+  /** Why the job was aborted, if not by the caller. */
   #cause: { readonly reason: unknown } | undefined
-  /** The callbacks that are called later are the caller's, and belong to its async context. */
+  /** The caller's callbacks run later, and must run in the caller's async context. */
   readonly #inContext = new AsyncResource('StillframeForkJob')
 
   static {
@@ -152,7 +152,7 @@ export class ForkJob extends CaptureJob<ForkProgress, ForkResult> {
 
   /**
    * Milliseconds for which the call blocked this thread, from its first line to its last, or for
-   * which a later attempt did, if that was longer.
+   * which a later attempt did, if that took longer.
    */
   get pauseMs(): number {
     return this.#pauseMs
@@ -164,15 +164,15 @@ export class ForkJob extends CaptureJob<ForkProgress, ForkResult> {
   }
 
   /**
-   * The instant whose state the copy holds. Undefined if V8's threads were not at rest during the
-   * call, or a Worker's heap is wanted, and it is still to come.
+   * The instant whose state the copy holds. Undefined while the process has not been frozen yet:
+   * V8's threads were not at rest during the call, or the heap of a Worker was requested.
    */
   get frozenAt(): Date | undefined {
     const { frozenAtMs = 0 } = this.#handle ?? {}
     return frozenAtMs === 0 ? undefined : new Date(frozenAtMs)
   }
 
-  /** How far the job has come; after its end, how far it came. */
+  /** Current progress of the job; its final progress once it has ended. */
   get progress(): ForkProgress {
     this.#handle?.progress(this.#counters)
     const [bytesWritten = 0, stepsDone = 0, stepsTotal = 0, copiedBytes = 0] = this.#counters
@@ -185,7 +185,7 @@ export class ForkJob extends CaptureJob<ForkProgress, ForkResult> {
     return `ForkJob ${inspect({ path, pid, pauseMs, frozenAt, state, progress }, options)}`
   }
 
-  /** Makes a copy, or arranges for another attempt. Throws what the attempt throws. */
+  /** Makes a copy, or schedules another attempt. Throws any other failure of the attempt. */
   #freeze(startedAt: number): void {
     this.#attempts++
     try {
@@ -216,7 +216,10 @@ export class ForkJob extends CaptureJob<ForkProgress, ForkResult> {
     return handle
   }
 
-  /** It is reached at once, unless it waits for something that is not JavaScript's. */
+  /**
+   * Limits the wait for a Worker. It is reached at once, unless it is blocked outside of
+   * JavaScript.
+   */
   #waitForWorker(handle: ForkJobHandle): void {
     const { stallTimeoutMs } = this.#request.options.limits
     this.#reaching = setTimeout(() => {
@@ -284,7 +287,7 @@ export class ForkJob extends CaptureJob<ForkProgress, ForkResult> {
     this.#fail(abortError())
   }
 
-  /** Called once by native code for each copy. */
+  /** Called by native code once per copy. */
   #end(failure: NativeFailure | null, result?: NativeForkResult): void {
     const handle = this.#handle
     if (handle === undefined) return
@@ -309,7 +312,10 @@ export class ForkJob extends CaptureJob<ForkProgress, ForkResult> {
     this.#fail(this.#cause === undefined ? this.#reasonOf(failure, handle) : this.#cause.reason)
   }
 
-  /** A Worker's heap could not be frozen, where that is tried without a call. */
+  /**
+   * Handles V8's threads not being at rest in a Worker. Its heap is frozen after the call, so the
+   * failure is reported at the end of a job instead of being thrown.
+   */
   #waitLonger(): void {
     this.#handle = undefined
     this.#copies--
@@ -322,7 +328,7 @@ export class ForkJob extends CaptureJob<ForkProgress, ForkResult> {
 
   #resultOf(handle: ForkJobHandle, result: NativeForkResult): ForkResult {
     const pause = handle.times
-    // In a Worker nobody has measured it from outside.
+    // The pause of a Worker is not measured here, so it is the sum of its parts.
     if (this.#request.options.thread !== 0) {
       const sum = Object.values(pause).reduce((sofar, part) => sofar + part, 0)
       this.#pauseMs = Math.max(this.#pauseMs, sum)
@@ -347,7 +353,7 @@ export class ForkJob extends CaptureJob<ForkProgress, ForkResult> {
       !retry ||
       this.aborted ||
       outOfTime ||
-      // A stream cannot be begun anew.
+      // A stream cannot be restarted.
       (this.#stream !== undefined && this.progress.bytesWritten > 0) ||
       this.#copies >= limit ||
       !worthAnotherTry.has(failure.failure)
@@ -358,7 +364,7 @@ export class ForkJob extends CaptureJob<ForkProgress, ForkResult> {
       this.#waitEnd = 0
       this.#freeze(performance.now())
     } catch {
-      // The first failure says more than the fact that the second attempt could not begin.
+      // The first failure says more than the failure to start a second attempt.
       return false
     }
     return true
@@ -371,7 +377,7 @@ export class ForkJob extends CaptureJob<ForkProgress, ForkResult> {
       return fromNative(failure, path || undefined, callSite)
     }
     const thrown = handle.failure()
-    // If something ends the copy on the spot, there is no error to send.
+    // If something ends the copy abruptly, there is no error to send.
     if (thrown.length === 0) return fromNative(failure, path, callSite)
     const cause = deserializeThrown(thrown)
     const what = isError(cause) ? cause.message : inspect(cause)

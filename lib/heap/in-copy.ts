@@ -1,7 +1,7 @@
 /**
- * What JavaScript may do in a forked copy of the process: compute, and hand over its results. There
- * are no other threads and there is no event loop, so whatever needs one is refused where possible.
- * Every change is made in the copy only.
+ * Sets up JavaScript for a forked copy of the process, which may only compute and hand over its
+ * results. The copy has no other threads and no event loop, so whatever needs them is refused where
+ * possible. All changes are made in the copy only.
  */
 
 import { ChildProcess } from 'node:child_process'
@@ -13,19 +13,19 @@ import { Worker } from 'node:worker_threads'
 import { isError } from '../base/errors.js'
 import { enterFrozenCopy, refusalInFrozenCopy } from '../snapshot/frozen-copy.js'
 
-/** The most bytes of a serialized error that come back; see `native/heap/control.h`. */
+/** Maximum length of a serialized error that the copy sends back; see `native/heap/control.h`. */
 const maxFailureBytes = 65_536
 
 /**
- * How many characters are kept of a message or stack that is too long to come back whole; each
- * takes two bytes at most.
+ * Number of characters to keep of a message or stack that is too long to be sent whole; each takes
+ * two bytes at most.
  */
 const maxDescribed = 10_000
 
-// Taken now: what the service takes out of `process` later does not matter then.
+// Taken at import, so that it remains usable if the service removes it from `process` later.
 const { getBuiltinModule } = process
 
-/** Functions that start something that the copy cannot have. */
+/** Functions that start something that cannot run in the copy. */
 const refused: readonly (readonly [module: string, names: readonly string[]])[] = [
   ['node:child_process', ['exec', 'execFile', 'execFileSync', 'execSync', 'fork', 'spawn', 'spawnSync']],
   ['node:worker_threads', ['Worker']],
@@ -33,39 +33,42 @@ const refused: readonly (readonly [module: string, names: readonly string[]])[] 
   ['node:timers', ['setImmediate', 'setInterval', 'setTimeout']],
 ]
 
-/** Makes them throw, and those of this package too. What the service has locked stays as it is. */
+/**
+ * Makes the refused functions throw, and this package's own functions too. Globals and exports that
+ * the service has frozen stay as they are.
+ */
 export function refuseWhatCannotWork(): void {
   enterFrozenCopy()
-  refuseWhatWasTakenBefore() // first: what is imported here changes with the exports
+  refuseWhatWasTakenBefore() // first: the imports of this module change with the exports
   for (const [module, names] of refused) {
     const exports = getBuiltinModule(module) as object
     for (const name of names) replace(exports, name, refuse(`${module.replace('node:', '')}.${name}`))
   }
   ifUnlocked(syncBuiltinESMExports)
   for (const name of ['setImmediate', 'setInterval', 'setTimeout']) replace(globalThis, name, refuse(name))
-  // kill: process.pid is still the service's.
+  // kill: in the copy, process.pid is still that of the service.
   for (const name of ['exit', 'reallyExit', 'abort', 'kill'])
     replace(process, name, refuse(`process.${name}`))
   leaveSignalsAlone()
 }
 
 /**
- * What the functions above call in the end, for callers that took one out of its module:
- * `const { spawnSync } = require(...)`.
+ * Replaces the internals that the refused functions end up calling. That covers callers that took a
+ * function out of its module earlier: `const { spawnSync } = require(...)`.
  */
 function refuseWhatWasTakenBefore(): void {
   replace(ChildProcess.prototype, 'spawn', refuse('child_process.spawn'))
-  // Its constructor begins with a call of its base class.
+  // The constructor of Worker begins by calling its base class.
   ifUnlocked(() => Object.setPrototypeOf(Worker, refuse('worker_threads.Worker')))
   const { binding } = process as unknown as { binding?: (name: string) => object }
-  // Not under Node's permission model, which has its own answer to these functions.
+  // Fails under Node's permission model, which restricts these functions itself.
   ifUnlocked(() => replace(binding?.('spawn_sync') ?? {}, 'spawn', refuse('child_process.spawnSync')))
 }
 
 /**
- * Listeners for signals are added and removed without libuv, which would end the copy, since the
- * pipe that it uses as a lock is closed there. Modules add some when they are loaded. No signal
- * that is caught arrives in the copy.
+ * Lets listeners for signals be added and removed without libuv, which would end the copy: the pipe
+ * that libuv uses as a lock is closed there. Some modules add such listeners when they are loaded.
+ * No signal that is caught arrives in the copy.
  */
 function leaveSignalsAlone(): void {
   for (const [event, name] of [
@@ -84,8 +87,8 @@ function replace(target: object, name: string, by: () => never): void {
 }
 
 /**
- * Hardened JavaScript freezes globals and exports. All of this is a convenience, and the callback
- * can do without it.
+ * Ignores failures, since hardened JavaScript freezes globals and exports. Every change made here
+ * is a convenience that the callback can do without.
  */
 function ifUnlocked(change: () => void): void {
   try {
@@ -93,37 +96,37 @@ function ifUnlocked(change: () => void): void {
   } catch {}
 }
 
-/** Works as a function and as a constructor. */
+/** Returns a function that throws both when called and when used as a constructor. */
 function refuse(what: string): () => never {
   return function refused(): never {
     throw refusalInFrozenCopy(what)
   }
 }
 
-/** What was thrown, with the parts of an error that the structured clone leaves out. */
+/** A thrown value, with the properties of an error that the structured clone leaves out. */
 interface Thrown {
   value: unknown
   name?: string
   code?: string | number
 }
 
-/** Bytes that tell as much of it as possible. */
+/** Serializes a thrown value with as much detail as possible. */
 export function serializeThrown(thrown: unknown): Uint8Array {
   for (const candidate of [() => thrown, () => describeThrown(thrown)]) {
     try {
       const bytes = serialize(withDetails(candidate()))
-      // Node 20 cannot read back everything that it writes: an error whose cause leads back to the
-      // error is an example.
+      // Node 20 cannot read back everything that it writes, such as an error whose cause leads back
+      // to the error.
       deserialize(bytes)
       if (bytes.length <= maxFailureBytes) return bytes
     } catch {
-      // Not everything can be cloned, but a text can.
+      // Not everything can be cloned, but its description can.
     }
   }
   return serialize({ value: 'something that cannot be described' } satisfies Thrown)
 }
 
-/** Runs in the service again. */
+/** The reverse of `serializeThrown()`. Runs in the service. */
 export function deserializeThrown(bytes: Uint8Array): unknown {
   const { value, name, code } = deserialize(bytes) as Thrown
   if (!isError(value)) return value
@@ -135,8 +138,7 @@ export function deserializeThrown(bytes: Uint8Array): unknown {
 
 function withDetails(value: unknown): Thrown {
   if (!isError(value)) return { value }
-  // Nothing would be left of a DOMException: its message is a getter, which the clone does not
-  // have.
+  // A DOMException would arrive empty: its message is a getter, which the clone omits.
   const clonable = types.isNativeError(value) && (value.message === '' || Object.hasOwn(value, 'message'))
   if (!clonable) throw new TypeError('cannot be cloned')
   const { code } = value as { code?: unknown }

@@ -1,9 +1,9 @@
 /**
- * The state of the JavaScript heap, written to a file by a frozen copy of the process.
+ * Writes the state of the JavaScript heap to a file, from a frozen copy of the process.
  *
- * A call forks the process. For that moment V8's threads are held still, and V8's memory, which
- * Node keeps out of child processes, is let into this one. The copy continues where the call
- * stands, writes the file and ends; the service continues at once.
+ * Each call forks the process. During the fork, V8's threads are parked, and V8's memory, which
+ * Node keeps out of child processes, is made forkable. The copy continues at the point of the call,
+ * writes the file and exits; the service continues at once.
  *
  * @module stillframe/heap
  */
@@ -49,19 +49,19 @@ export type { ClassCount, HeapSpace, HeapSummary, LargeString, ObjectCount } fro
 export type { HeapTrace } from './trace.js'
 
 /**
- * Writes a heap snapshot of this thread's JavaScript as it is at the call, for the Memory tab of
- * Chrome DevTools and other readers of `.heapsnapshot` files. The call blocks until the process has
- * been forked (`pauseMs`). If V8's threads are not at rest within a few milliseconds it returns,
- * and the fork is tried again later (`frozenAt`).
+ * Writes a heap snapshot of this thread's JavaScript, in its state at the call, for the Memory tab
+ * of Chrome DevTools and other readers of `.heapsnapshot` files. The call blocks until the process
+ * has been forked (`pauseMs`). If V8's threads are not at rest within a few milliseconds, the call
+ * returns, and the fork is tried again later (`frozenAt`).
  *
- * @param to - the file to write, or a stream that gets it and is ended; if the snapshot fails the
- *   stream is destroyed. A stream that takes nothing for `stallTimeoutMs` fails it. Default: a file
- *   `Heap.<date>.<time>.<pid>.<thread>.<number>.heapsnapshot` in the working directory, as
- *   `v8.writeHeapSnapshot()` names it.
- * @throws TypeError, RangeError for wrong arguments; the signal's reason if it is aborted already;
- *   StillframeError for what fails up to the fork: `ERR_STILLFRAME_ABI`, `ERR_STILLFRAME_IO` and
- *   others, and with `retry: false` `ERR_STILLFRAME_BUSY` if V8's threads are not at rest. Later
- *   failures reject `done`.
+ * @param to - the file to write, or a stream that receives the snapshot and is then ended. If the
+ *   snapshot fails, the stream is destroyed. A stream that accepts nothing for `stallTimeoutMs`
+ *   fails the job. Default: a file `Heap.<date>.<time>.<pid>.<thread>.<number>.heapsnapshot` in the
+ *   working directory, the name that `v8.writeHeapSnapshot()` would use.
+ * @throws TypeError, RangeError for invalid arguments; the signal's reason if it is already
+ *   aborted; StillframeError for failures up to the fork: `ERR_STILLFRAME_ABI`, `ERR_STILLFRAME_IO`
+ *   and others, and with `retry: false` `ERR_STILLFRAME_BUSY` if V8's threads are not at rest.
+ *   Later failures reject `done`.
  */
 export function writeHeapSnapshot(to?: string | URL | Writable, options?: HeapSnapshotOptions): ForkJob {
   const calledAt = performance.now()
@@ -81,10 +81,10 @@ function checkTarget(to: unknown, options: object | undefined): { path: string; 
 }
 
 /**
- * Writes a summary of this thread's heap as it is at the call, as JSON ({@link HeapSummary}): how
- * many objects of which class there are and what they take, the largest strings and buffers, and
- * V8's own statistics. It takes a small part of the memory and time of a heap snapshot, and knows
- * nothing of what refers to what: see docs/HEAP.md. It is frozen like a heap snapshot.
+ * Writes a summary of this thread's heap at the call, as JSON ({@link HeapSummary}): the number and
+ * size of the objects of each class, the largest strings and buffers, and V8's own statistics. A
+ * summary takes a small part of the memory and time of a heap snapshot, and has no references
+ * between objects: see docs/HEAP.md. The process is frozen as for a heap snapshot.
  *
  * @param to - the file to write, or a stream, as for {@link writeHeapSnapshot}; relative paths and
  *   `file:` URLs are resolved at the call.
@@ -104,20 +104,20 @@ export function writeHeapSummary(to: string | URL | Writable, options?: HeapSumm
 }
 
 /**
- * Runs `write` in a frozen copy of the process, where every JavaScript object is as it was at the
- * call, and makes a file of what it hands to `out`. The call blocks until the process has been
- * forked (`pauseMs`). If V8's threads are not at rest within a few milliseconds it returns, and the
- * fork is tried again later (`frozenAt`; `retry: false` rules that out).
+ * Runs `write` in a frozen copy of the process, where every JavaScript object is in its state at
+ * the call, and saves the data that it passes to `out` as a file. The call blocks until the process
+ * has been forked (`pauseMs`). If V8's threads are not at rest within a few milliseconds, the call
+ * returns, and the fork is tried again later (`frozenAt`); `retry: false` rules that out.
  *
- * `write` runs synchronously and alone: there are no timers, promises, sockets or threads in the
- * copy, and what it changes is changed only there. It may not start a thread, a process, a timer or
- * another capture, call `process.exit()` or `process.kill()`, or return something that would do its
- * work later (a promise, a generator, a function): all of that is refused. The memory of a Region
- * is not in the copy, and using it there ends the job with `ERR_STILLFRAME_CALLBACK`; save it with
- * `snapshot()`.
+ * `write` runs synchronously and alone: the copy has no timers, promises, sockets or other threads,
+ * and changes that `write` makes exist only in the copy. It must not start a thread, a process, a
+ * timer or another capture, call `process.exit()` or `process.kill()`, or return anything that
+ * would do its work later (a promise, a generator, a function): all of these are refused. The
+ * memory of a Region is not in the copy, and using it there ends the job with
+ * `ERR_STILLFRAME_CALLBACK`; save it with `snapshot()`.
  *
  * @param path - the file to write; relative paths and `file:` URLs are resolved at the call.
- * @param write - gets a {@link StateWriter}; see docs/HEAP.md for what it may do.
+ * @param write - receives a {@link StateWriter}; see docs/HEAP.md for what it may do.
  * @throws TypeError, RangeError, StillframeError as {@link writeHeapSnapshot}. If `write` throws,
  *   `done` rejects with `ERR_STILLFRAME_CALLBACK`, whose `cause` is the error.
  */
@@ -137,15 +137,15 @@ export function snapshotState<Returned>(
   return tracedForkJob('snapshotState', { calledAt, path: file, options: checked, run, callSite, entry })
 }
 
-// At import, so that V8's worker threads have been counted by the first call. If the addon is
-// missing, that call says so.
+// Load the addon at import, so that V8's worker threads have been counted by the first call. If the
+// addon is missing, that call reports it.
 try {
   loadHeapAddon()
 } catch {}
 
 let written = 0
 
-/** As V8 and Node name theirs. */
+/** The name that V8 and Node would use. */
 function defaultName(): string {
   const now = new Date()
   const two = (value: number): string => String(value).padStart(2, '0')

@@ -1,6 +1,6 @@
 /**
- * A watch over the memory of this thread's JavaScript: when there is too much of it, a forked copy of
- * the process writes a heap snapshot, also if the service dies meanwhile.
+ * A watch over the memory of this thread's JavaScript. When a trigger fires, a forked copy of the
+ * process writes a heap snapshot, even if the service dies meanwhile.
  */
 
 import { AsyncResource } from 'node:async_hooks'
@@ -35,28 +35,30 @@ import {
 import { refuseInFrozenCopy } from '../snapshot/frozen-copy.js'
 import { checkBounds, maxTimeoutMs } from './options.js'
 
-/** What made the watch act. */
+/** The trigger that fired. */
 export type MemoryTrigger = 'near-heap-limit' | 'heap' | 'rss' | 'cgroup' | 'pressure'
 
-/** A file that a {@link MemoryWatch} has made. */
+/** A file that a {@link MemoryWatch} has written. */
 export interface MemoryCapture {
   trigger: MemoryTrigger
   kind: 'snapshot' | 'summary'
-  /** For a summary: why it is no heap snapshot, as an error that would have been `onError`'s. */
+  /**
+   * For a summary: why there is no heap snapshot, as the error that `onError` would have received.
+   */
   error?: StillframeError
-  /** Absolute. The file is complete and published. */
+  /** Absolute path. The file is complete and published. */
   path: string
-  /** Bytes. */
+  /** Length of the file in bytes. */
   fileSize: number
   /** Bytes of V8's heap that were in use. */
   heapBytes: number
-  /** Milliseconds for which the service stood still. */
+  /** Milliseconds for which the service was paused. */
   pauseMs: number
   /** Milliseconds from the fork to the published file. */
   durationMs: number
 }
 
-/** Why a trigger has left no file. */
+/** Why a trigger produced no file. */
 export interface MemoryCaptureFailure {
   trigger: MemoryTrigger
   error: StillframeError
@@ -67,65 +69,66 @@ export interface MemoryWatchOptions {
   /** The directory of the files, which must exist. */
   directory: string | URL
   /**
-   * True (default): when V8 is about to give up for want of heap. It is asked once it has collected
-   * all it can; what happens next happens as without the watch, a few MiB of heap later.
+   * True (default): act when V8 is about to run out of heap. V8 reports that once it has collected
+   * all it can; afterwards V8 behaves as it would without the watch, a few MiB of heap later.
    */
   nearHeapLimit?: boolean | undefined
-  /** When so many bytes of the heap are in use after a full garbage collection. */
+  /** Act when this many bytes of the heap are in use after a full garbage collection. */
   heapUsedBytes?: number | undefined
-  /** The same in per cent of V8's limit, above 0 and below 100. */
+  /** The same as a percentage of V8's limit, above 0 and up to 100. */
   heapUsedPercent?: number | undefined
-  /** When so many bytes of the process are in memory (RSS). */
+  /** Act when this many bytes of the process are resident (RSS). */
   rssBytes?: number | undefined
   /**
-   * When the memory cgroup has used so many per cent of its limit, above 0 and up to 100. Page
-   * cache that can be dropped does not count. Without a limit it never happens.
+   * Act when the memory cgroup has used this percentage of its limit, above 0 and up to 100. Page
+   * cache that can be dropped is not counted. Without a limit this never fires.
    */
   cgroupPercent?: number | undefined
   /**
-   * When something in the cgroup (or on the machine, where the cgroup does not tell) has waited for
-   * memory in so many per cent of the last ten seconds (PSI), above 0 and up to 100.
+   * Act when something in the cgroup (or on the machine, if the cgroup does not report pressure)
+   * has waited for memory for this percentage of the last ten seconds (PSI), above 0 and up to 100.
    */
   pressurePercent?: number | undefined
-  /** How often RSS, cgroup and pressure are looked at, in milliseconds, from 10 on. Default 1,000. */
+  /** Milliseconds between checks of RSS, cgroup and pressure, at least 10. Default 1,000. */
   everyMs?: number | undefined
   /**
-   * Milliseconds after a capture in which no trigger counts but `nearHeapLimit`, which may be the
-   * last. Default 600,000.
+   * Milliseconds after a capture during which all triggers but `nearHeapLimit` are ignored; that
+   * trigger may be the last. Default 600,000.
    */
   coolDownMs?: number | undefined
   /**
-   * How many files are kept, the latest ones, from 1 on: of all that watches have written to the
+   * Number of files to keep, at least 1: the most recent files that any watch has written to the
    * directory, since each may have been the last of its process. Default 5.
    */
   keep?: number | undefined
   /**
-   * What happens when the copy does not fit into memory, or turns out not to: a heap snapshot takes
-   * about 13 times the heap. `'summary'`: a {@link HeapSummary} is left, in a file ending in
-   * `.heapsummary.json`. `'skip'`: nothing but a line on stderr, and `onError`. Default: `'summary'`.
+   * What to do when the copy does not fit into memory, either by estimate or in fact: a heap
+   * snapshot takes about 13 times the heap. `'summary'`: leave a {@link HeapSummary}, in a file
+   * ending in `.heapsummary.json`. `'skip'`: only print a line on stderr and call `onError`.
+   * Default: `'summary'`.
    */
   whenTooBig?: 'summary' | 'skip' | undefined
-  /** True: without the contents of strings, as in `writeHeapSnapshot()`. Default: false. */
+  /** True: the files omit the contents of strings, as in `writeHeapSnapshot()`. Default: false. */
   redact?: boolean | undefined
   /**
-   * The most memory, in bytes, that the copy may have of its own. Default: what is left to the
-   * process (to its cgroup) at the capture, but for an eighth, and at least 32 MiB.
+   * Maximum memory, in bytes, that the copy may have of its own. Default: the memory that the
+   * process (its cgroup) has left at the capture, minus one eighth and at least 32 MiB.
    */
   memoryLimit?: number | undefined
-  /** As in {@link ForkOptions}; the copy sees to it itself. Default 60,000. */
+  /** As in {@link ForkOptions}; the copy enforces it itself. Default 60,000. */
   stallTimeoutMs?: number | undefined
-  /** Likewise. Default 1,800,000. */
+  /** As `stallTimeoutMs`. Default 1,800,000. */
   timeoutMs?: number | undefined
   /**
-   * Niceness of the copy, from 0 to 19. Default 0: a file that is to be there before the end comes
-   * is waited for, and so is the memory that the copy takes.
+   * Niceness of the copy, from 0 to 19. Default 0: the file is needed before the service dies, and
+   * the memory of the copy is needed back.
    */
   nice?: number | undefined
   /** Permission bits of the files. Default 0o600. */
   mode?: number | undefined
-  /** Called when a file is there, if the service still is. */
+  /** Called when a file is published, if the service is still running. */
   onCapture?: ((capture: MemoryCapture) => void) | undefined
-  /** Called when a trigger has left no file. */
+  /** Called when a trigger has produced no file. */
   onError?: ((failure: MemoryCaptureFailure) => void) | undefined
 }
 
@@ -163,19 +166,19 @@ interface CheckedOptions {
 }
 
 /**
- * Watches over the memory of this thread's JavaScript until `stop()` or the end of the thread. At a
- * trigger the process is forked wherever it stands, also in a loop that never ends and inside a
- * garbage collection. The copy writes a heap snapshot to
+ * Watches the memory of this thread's JavaScript until `stop()` or the end of the thread. When a
+ * trigger fires, the process is forked wherever it is, even in an endless loop or inside a garbage
+ * collection. The copy writes a heap snapshot to
  * `directory/heap-<pid>-<time in UTC>-<trigger>.heapsnapshot` (in a Worker `<pid>.<thread>`), or a
- * summary where the memory does not allow a heap snapshot, and goes on if the service dies, is
- * killed or exits meanwhile: the file is whole then, or not there.
- * What happens is told on stderr in a line each, beginning with `stillframe: `.
+ * summary if there is too little memory for a heap snapshot. The copy continues if the service
+ * dies, is killed or exits meanwhile: the file is then complete, or absent. Each event is reported
+ * in one line on stderr, beginning with `stillframe: `.
  *
- * The watch neither keeps the event loop alive nor ends a service that would have lived. Never are
- * two copies under way at once for the same watch.
+ * The watch neither keeps the event loop alive nor ends a service that would have survived. A watch
+ * never has two copies at once.
  *
- * @throws TypeError, RangeError for wrong arguments; StillframeError `ERR_STILLFRAME_ABI`,
- *   `ERR_STILLFRAME_UNSUPPORTED_PLATFORM`, `ERR_STILLFRAME_IO` if the directory cannot be written to.
+ * @throws TypeError, RangeError for invalid arguments; StillframeError `ERR_STILLFRAME_ABI`,
+ *   `ERR_STILLFRAME_UNSUPPORTED_PLATFORM`, `ERR_STILLFRAME_IO` if the directory is not writable.
  */
 export function watchMemory(options: MemoryWatchOptions): MemoryWatch {
   refuseInFrozenCopy('watchMemory')
@@ -228,7 +231,7 @@ function checkTriggers(given: Given): MemoryWatchTriggers {
   return triggers
 }
 
-/** 0 when undefined. */
+/** Returns 0 for undefined. */
 function checkPercent(value: unknown, name: string): number {
   if (value === undefined) return 0
   if (typeof value !== 'number' || !(value > 0 && value <= 100)) {
@@ -241,7 +244,7 @@ function checkDirectory(value: unknown): string {
   const asked = typeof value === 'string' && value !== '/' ? value.replace(/\/+$/, '') : value
   const directory = checkPath(asked === '' ? '/.' : asked, 'write')
   try {
-    // Of a file the dot is refused.
+    // With the trailing dot, the check fails for a path that is not a directory.
     accessSync(`${directory}/.`, constants.W_OK | constants.X_OK)
   } catch (error) {
     throw fromSystem(error, directory)
@@ -251,14 +254,14 @@ function checkDirectory(value: unknown): string {
 
 /** A running watch. */
 export class MemoryWatch {
-  /** Absolute. */
+  /** Absolute path. */
   readonly directory: string
 
   readonly #options: CheckedOptions
   readonly #callSite = new CallSite(watchMemory)
   readonly #inContext = new AsyncResource('StillframeMemoryWatch')
   #handle: MemoryWatchHandle | undefined
-  /** By path, until the copy has ended. */
+  /** The `started` events by path, until their copies have ended. */
   readonly #started = new Map<string, NativeWatchEvent>()
   #captures = 0
 
@@ -280,12 +283,12 @@ export class MemoryWatch {
     }
   }
 
-  /** How many files it has made. */
+  /** Number of files that the watch has written. */
   get captures(): number {
     return this.#captures
   }
 
-  /** Ends the watch; a copy that is at work goes on. Idempotent. */
+  /** Ends the watch; a running copy continues. Idempotent. */
   stop(): void {
     this.#handle?.stop()
     this.#handle = undefined
@@ -321,7 +324,10 @@ export class MemoryWatch {
     )
   }
 
-  /** In the caller's async context; what a callback throws is an uncaught exception like any other. */
+  /**
+   * Calls back in the caller's async context. Errors thrown by the callback are uncaught
+   * exceptions, as usual.
+   */
   #call<Argument>(callback: ((argument: Argument) => void) | undefined, argument: Argument): void {
     if (callback === undefined) return
     this.#inContext.runInAsyncScope(() => process.nextTick(callback, argument))
@@ -343,7 +349,10 @@ export class MemoryWatch {
 const ours =
   /^heap-\d+(?:\.\d+)?-(\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d\.\d{3}Z)-[a-z-]+\.heap(?:snapshot|summary\.json)$/
 
-/** Removes all but the latest files that watches have written. What cannot be removed stays. */
+/**
+ * Removes all but the latest files that watches have written. Files that cannot be removed are
+ * left.
+ */
 function prune(directory: string, keep: number): void {
   const files: { name: string; time: string }[] = []
   try {

@@ -1,4 +1,4 @@
-/** The options of a job in a forked copy: their meaning, their defaults and their checks. */
+/** Options of jobs in a forked copy: their meaning, defaults and checks. */
 
 import type { Worker } from 'node:worker_threads'
 import type { LimitsPlan, PacingPlan } from '../addon/addon.js'
@@ -18,19 +18,19 @@ import {
   fileOptionNames,
 } from '../snapshot/file-options.js'
 
-/** How far a job has come. */
+/** Progress of a job. */
 export interface ForkProgress {
-  /** Bytes handed to the file so far. */
+  /** Bytes written to the file so far. */
   bytesWritten: number
   /**
-   * For heap snapshots: the steps of V8's walk over the heap, done and in all; both are 0 before it
-   * begins.
+   * For heap snapshots: steps of V8's walk over the heap, done and in total. Both are 0 before the
+   * walk begins.
    */
   stepsDone: number
   stepsTotal: number
   /**
-   * Bytes of memory that only the forked copy has: its own, and what the service has written to
-   * since.
+   * Bytes of memory that only the forked copy has: its own allocations, and pages that the service
+   * has written to since the fork.
    */
   copiedBytes: number
 }
@@ -41,43 +41,42 @@ export interface ForkOptions extends FileOptions {
   signal?: AbortSignal | undefined
   /**
    * Milliseconds without any sign of work (the copy neither writes nor uses the processor) after
-   * which the job is given up with `ERR_STILLFRAME_STALLED`. Default 30,000.
+   * which the job fails with `ERR_STILLFRAME_STALLED`. Default 30,000.
    */
   stallTimeoutMs?: number | undefined
   /**
-   * Milliseconds in all after which the job is given up with `ERR_STILLFRAME_STALLED`. Default
-   * 3,600,000.
+   * Total milliseconds after which the job fails with `ERR_STILLFRAME_STALLED`. Default 3,600,000.
    */
   timeoutMs?: number | undefined
   /**
-   * The most memory, in bytes, that the copy may have of its own and that copy-on-write may take:
-   * an integer >= 1. Beyond it the job ends with `ERR_STILLFRAME_MEMORY_LIMIT`. Default: half of
-   * the memory that is available at the call. A heap snapshot takes several times the heap, a heap
-   * summary a small part of it.
+   * Maximum memory, in bytes, for the copy's own allocations and for copy-on-write together, an
+   * integer >= 1. Beyond it the job ends with `ERR_STILLFRAME_MEMORY_LIMIT`. Default: half of the
+   * memory available at the call. A heap snapshot takes several times the heap, a heap summary a
+   * small part of it.
    */
   memoryLimit?: number | undefined
   /**
-   * Niceness of the copy, an integer from 0 to 19, or that of the service if it is higher: the
-   * service comes first. Default 10.
+   * Niceness of the copy, an integer from 0 to 19, so that the service comes first. The niceness of
+   * the service is used if it is higher. Default 10.
    */
   nice?: number | undefined
   /**
    * True (default): if V8's threads are not at rest during the call, or if a copy hangs or dies,
-   * the process is frozen at a later instant (`attempts`, `frozenAt`). False: the file is of the
-   * instant of the call, or there is none; `ERR_STILLFRAME_BUSY` is then thrown after a few
+   * the process is frozen at a later instant (`attempts`, `frozenAt`). False: the file shows the
+   * instant of the call, or there is no file; `ERR_STILLFRAME_BUSY` is then thrown after a few
    * milliseconds, and the loss of a copy rejects `done`.
    */
   retry?: boolean | undefined
-  /** Called about every 100 ms, and with the final counts before `done` resolves. */
+  /** Called about every 100 ms, and once with the final counts before `done` resolves. */
   onProgress?: ((progress: ForkProgress) => void) | undefined
 }
 
-/** Whose heap it is. */
+/** Selects the thread whose heap is written. */
 export interface HeapOwner {
   /**
-   * The Worker whose heap is wanted, instead of this thread's. It has to have loaded
-   * `stillframe/heap`; the process is frozen as soon as the Worker can be interrupted, also in a loop
-   * that never ends (`frozenAt`).
+   * The Worker whose heap is written, instead of the calling thread's. It must have loaded
+   * `stillframe/heap`. The process is frozen as soon as the Worker can be interrupted, even in an
+   * endless loop (`frozenAt`).
    */
   worker?: Worker | undefined
 }
@@ -85,26 +84,27 @@ export interface HeapOwner {
 /** Options of `writeHeapSnapshot()`. */
 export interface HeapSnapshotOptions extends ForkOptions, HeapOwner {
   /**
-   * True: an object has the same id in all heap snapshots that are taken in this way (and in those
-   * of `v8.writeHeapSnapshot()`), which comparisons need: the Comparison view of DevTools, memlab,
-   * and other tools that look for leaks. The first such call makes the service's V8 keep a table of
-   * all objects until the process ends, and each call collects garbage and completes the table in
-   * the pause: see docs/HEAP.md for the price. False (default): no id in the file is in any other.
+   * True: an object has the same id in all heap snapshots that are taken with this option (and in
+   * those of `v8.writeHeapSnapshot()`). Comparisons need that: the Comparison view of DevTools,
+   * memlab, and other tools that look for leaks. The first such call makes the service's V8 keep a
+   * table of all objects until the process ends, and each call collects garbage and completes the
+   * table during the pause: see docs/HEAP.md for the cost. False (default): the ids in a file occur
+   * in no other file.
    */
   stableIds?: boolean | undefined
   /**
-   * True: the contents of strings are not in the file. A string has `*` for each of its characters;
-   * types, sizes and references are as without, and so are the names of properties, classes and
+   * True: the file omits the contents of strings. Each character of a string is replaced by `*`;
+   * types, sizes and references are unchanged, and so are the names of properties, classes and
    * functions. Descriptions of symbols and sources of regular expressions are replaced too. Keys of
-   * objects are names of properties: see docs/HEAP.md for what is left. False (default): the file
-   * has every string of the service.
+   * objects are names of properties: see docs/HEAP.md for what remains readable. False (default):
+   * the file contains every string of the service.
    */
   redact?: boolean | undefined
 }
 
 /** Options of `writeHeapSummary()`. */
 export interface HeapSummaryOptions extends ForkOptions, HeapOwner {
-  /** True: no content of strings is in the file. Names of classes are. Default false. */
+  /** True: the file omits the contents of strings, but not the names of classes. Default false. */
   redact?: boolean | undefined
 }
 
@@ -133,15 +133,15 @@ const known = [
   'onProgress',
 ] as const satisfies readonly (keyof ForkOptions)[]
 
-/** What a timer takes. */
+/** Maximum delay of a timer. */
 export const maxTimeoutMs = 2 ** 31 - 1
 
-/** Checks all options. @throws TypeError, RangeError. */
+/** Checks the options common to all jobs. @throws TypeError, RangeError. */
 export function checkForkOptions(options: unknown): CheckedForkOptions {
   return fillIn(checkOptions(options, known))
 }
 
-/** The same for a heap snapshot. */
+/** Like `checkForkOptions()`, for a heap snapshot. */
 export function checkHeapSnapshotOptions(options: unknown): CheckedForkOptions {
   const given = checkOptions(options, [...known, 'stableIds', 'redact', 'worker'])
   return {
@@ -152,7 +152,7 @@ export function checkHeapSnapshotOptions(options: unknown): CheckedForkOptions {
   }
 }
 
-/** The same for a heap summary. */
+/** Like `checkForkOptions()`, for a heap summary. */
 export function checkHeapSummaryOptions(options: unknown): CheckedForkOptions {
   const given = checkOptions(options, [...known, 'redact', 'worker'])
   return {
@@ -162,7 +162,7 @@ export function checkHeapSummaryOptions(options: unknown): CheckedForkOptions {
   }
 }
 
-/** The same for what goes to a stream, where there is no file that they could be about. */
+/** Refuses file options for output to a stream. @throws TypeError. */
 export function refuseFileOptions(options: object | undefined): void {
   for (const name of fileOptionNames) {
     if (options !== undefined && (options as FileOptions)[name] !== undefined) {
@@ -183,7 +183,7 @@ function checkWorker(value: unknown): number {
 
 type BoundOption = 'memoryLimit' | 'nice' | 'stallTimeoutMs' | 'timeoutMs'
 
-/** What bounds a copy: checked, with the defaults filled in. @throws TypeError, RangeError. */
+/** Checks the limits of a copy and fills in the defaults. @throws TypeError, RangeError. */
 export function checkBounds(
   given: UncheckedOptions<BoundOption>,
   defaults: { stallTimeoutMs: number; timeoutMs: number; nice: number },

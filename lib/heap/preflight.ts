@@ -1,38 +1,39 @@
-/** What a heap snapshot would need, asked before anything is forked. */
+/** Estimates the cost of a heap snapshot before anything is forked. */
 
 import { loadHeapAddon } from '../addon/heap-addon.js'
 import { checkOptions, optionalInteger } from '../base/validate.js'
 
 /** Options of {@link preflightHeap}. */
 export interface HeapPreflightOptions {
-  /** The `memoryLimit` that the snapshot would be given. Default: what can be had. */
+  /** The `memoryLimit` of the planned snapshot, in bytes. Default: the memory that is available. */
   memoryLimit?: number | undefined
 }
 
-/** The answer of {@link preflightHeap}. */
+/** The result of {@link preflightHeap}. */
 export interface HeapPreflight {
   /** Bytes of this thread's heap that are in use. */
   heapBytes: number
   /** Bytes of memory that the forked copy would take: about 13 times the heap. */
   neededBytes: number
   /**
-   * Bytes that it may take: what the machine, or the tightest memory cgroup above the process, has
-   * left, but for an eighth and at least 32 MiB, which are for the service.
+   * Bytes that the copy may take: the memory that the machine, or the tightest memory cgroup above
+   * the process, has left, minus a reserve for the service of one eighth and at least 32 MiB.
    */
   availableBytes: number
-  /** Milliseconds for which the service would stand still: a rough figure, from the size of the heap. */
+  /** Estimated pause of the service, in milliseconds: a rough figure, from the size of the heap. */
   predictedPauseMs: number
-  /** Whether the snapshot would fit. */
+  /** True if the snapshot would fit. */
   fits: boolean
 }
 
-/** Of docs/HEAP.md, "What it costs": three heaps of 62 to 1,057 MB. */
+/** From docs/HEAP.md, "What it costs": three heaps of 62 to 1,057 MB. */
 const pauseMs = { fixed: 6, perByte: 42e-9 }
 
 /**
- * Tells what `writeHeapSnapshot()` of this thread would need, and whether there is that much memory.
+ * Returns what `writeHeapSnapshot()` of this thread would need, and whether that much memory is
+ * available.
  *
- * @throws TypeError, RangeError for wrong arguments; StillframeError `ERR_STILLFRAME_ABI`,
+ * @throws TypeError, RangeError for invalid arguments; StillframeError `ERR_STILLFRAME_ABI`,
  *   `ERR_STILLFRAME_UNSUPPORTED_PLATFORM`.
  */
 export async function preflightHeap(options?: HeapPreflightOptions): Promise<HeapPreflight> {

@@ -1,29 +1,29 @@
 /**
- * A heap snapshot of a running service at a signal, or when it takes too much memory, without a
- * change to its code:
+ * Writes a heap snapshot of a running service on a signal, or when it uses too much memory, without
+ * a change to its code:
  *
  * ```sh
  * STILLFRAME_HEAP_AT=near-heap-limit,cgroup:85% node --import stillframe/heap/signal app.js
  * kill -USR2 <pid>
  * ```
  *
- * Settings are environment variables, which are read once, at the start:
+ * The settings are environment variables, read once at startup:
  *
  * - `STILLFRAME_HEAP_SIGNAL`: `SIGUSR2` (default), `SIGUSR1` or `SIGPWR`.
  * - `STILLFRAME_HEAP_DIR`: the directory of the files, which must exist. Default: the working
- *   directory at the start.
- * - `STILLFRAME_HEAP_AT`: what `watchMemory()` watches for, separated by commas: `near-heap-limit`;
+ *   directory at startup.
+ * - `STILLFRAME_HEAP_AT`: the triggers of `watchMemory()`, separated by commas: `near-heap-limit`;
  *   `heap:1.5GiB` or `heap:80%` (in use after a garbage collection); `rss:2GiB`; `cgroup:85%`;
- *   `pressure:20%`. Default: nothing. In each Worker `near-heap-limit` and `heap` are watched too.
- * - `STILLFRAME_HEAP_STABLE_IDS`: with `1`, ids last from file to file, at a price; see `stableIds`
- *   of `writeHeapSnapshot()`.
- * - `STILLFRAME_HEAP_REDACT`: with `1`, files are without the contents of strings.
- * - `STILLFRAME_HEAP_KEEP`: how many files of this process are kept, the latest ones. Default 5.
+ *   `pressure:20%`. Default: none. `near-heap-limit` and `heap` are also watched in each Worker.
+ * - `STILLFRAME_HEAP_STABLE_IDS`: with `1`, objects keep their ids from file to file, at a price;
+ *   see `stableIds` of `writeHeapSnapshot()`.
+ * - `STILLFRAME_HEAP_REDACT`: with `1`, the files omit the contents of strings.
+ * - `STILLFRAME_HEAP_KEEP`: number of this process's most recent files to keep. Default 5.
  *
- * The files are called `heap-<pid>-<time in UTC>.heapsnapshot`, and show the heap of the main
- * thread. Reports go to stderr, in lines that begin with `stillframe: `. No failure harms the
- * service: a setting that cannot be used is reported and replaced by its default, and the signal is
- * caught in any case, since it would end the process if it were not.
+ * The files are named `heap-<pid>-<time in UTC>.heapsnapshot` and show the heap of the main thread.
+ * Reports go to stderr, in lines that begin with `stillframe: `. No failure harms the service: an
+ * invalid setting is reported and replaced by its default, and the signal is always caught, since
+ * otherwise it would end the process.
  *
  * @module stillframe/heap/signal
  */
@@ -38,9 +38,9 @@ import { type ForkJob, watchMemory, writeHeapSnapshot } from './index.js'
 import { parseTriggers } from './triggers.js'
 
 /**
- * Signals that have no other meaning for Node and the kernel. A listener for one that ends the
- * process (SIGTERM, SIGHUP) would keep the service from ending; one for a fault (SIGSEGV) would
- * repeat the fault for ever.
+ * Signals that mean nothing else to Node or the kernel. A listener for a terminating signal
+ * (SIGTERM, SIGHUP) would keep the service from ending; a listener for a fault (SIGSEGV) would
+ * repeat the fault forever.
  */
 const usableSignals: readonly string[] = ['SIGUSR2', 'SIGUSR1', 'SIGPWR']
 
@@ -52,23 +52,23 @@ interface Settings {
   readonly keep: number
   readonly stableIds: boolean
   readonly redact: boolean
-  /** As the environment gives it; '' for nothing. */
+  /** Raw value of the environment variable; '' if unset. */
   readonly watchFor: string
 }
 
 /**
- * Writes to stderr itself: an error of process.stderr, such as that of a closed pipe, would end the
+ * Writes to stderr directly: an error of process.stderr, such as a closed pipe, would end the
  * service.
  */
 function say(text: string): void {
   try {
     writeSync(2, `stillframe: ${text.replaceAll('\n', ' ')}\n`)
   } catch {
-    // Nobody listens.
+    // The report is best effort.
   }
 }
 
-/** Workers read the same ones: problems are reported once. */
+/** Workers read the same variables, so only the main thread reports problems. */
 function readSettings(env: NodeJS.ProcessEnv): Settings {
   const report = isMainThread ? say : (): void => {}
   const signal = env['STILLFRAME_HEAP_SIGNAL'] || 'SIGUSR2'
@@ -93,7 +93,7 @@ function readSettings(env: NodeJS.ProcessEnv): Settings {
   }
 }
 
-/** The service may change its working directory later. */
+/** Resolves the path now, since the service may change its working directory later. */
 function absolute(directory: string): string {
   try {
     return resolve(directory)
@@ -104,8 +104,8 @@ function absolute(directory: string): string {
 }
 
 /**
- * Anything that would make every snapshot fail is reported at the start, and not only when it is
- * needed.
+ * Reports at startup, rather than at the first signal, anything that would make every snapshot
+ * fail.
  */
 function foretell({ signal, directory }: Settings): void {
   try {
@@ -118,8 +118,8 @@ function foretell({ signal, directory }: Settings): void {
 }
 
 function install(settings: Settings): void {
-  // This process may remove only what it has written itself: process ids are reused, in containers
-  // at each start.
+  // This process may remove only the files that it has written itself: process ids are reused, in
+  // containers at every start.
   const written: string[] = []
   let running = false
 
@@ -167,12 +167,12 @@ function remove(path: string): void {
   try {
     unlinkSync(path)
   } catch (error) {
-    // Somebody may have moved it away.
+    // The file may have been moved or removed already.
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT') say(`${path} stays: ${messageOf(error)}`)
   }
 }
 
-/** RSS, cgroup and pressure are those of the process: the main thread watches for them. */
+/** RSS, cgroup and pressure concern the whole process, so only the main thread watches them. */
 function watch({ watchFor, directory, keep, redact }: Settings): void {
   const { options, problems } = parseTriggers(watchFor)
   if (isMainThread) for (const problem of problems) say(`STILLFRAME_HEAP_AT: ${problem}`)
@@ -187,7 +187,7 @@ function watch({ watchFor, directory, keep, redact }: Settings): void {
   }
 }
 
-// Workers inherit --import; a signal is for the process.
+// Workers inherit --import, but a signal is for the whole process.
 const settings = readSettings(process.env)
 if (isMainThread) {
   install(settings)

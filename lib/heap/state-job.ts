@@ -1,11 +1,14 @@
-/** What runs in a forked copy for `snapshotState()`: a callback, and what it writes becomes a file. */
+/**
+ * The part of `snapshotState()` that runs in the forked copy: calls the callback and saves its
+ * output.
+ */
 
 import { type ForkPlan, loadHeapAddon } from '../addon/heap-addon.js'
 import { refuseWhatCannotWork, serializeThrown } from './in-copy.js'
 import { type StateWriter, stateWriter } from './state-writer.js'
 import { refuseUnfinished } from './unfinished.js'
 
-/** @internal What runs in the copy. */
+/** @internal Returns the function to run in the copy. */
 export function stateRun(write: (out: StateWriter) => unknown): ForkPlan['run'] {
   return (emit, fail) => {
     try {

@@ -1,4 +1,4 @@
-/** What the callback of `snapshotState()` writes with. */
+/** The writer that the callback of `snapshotState()` receives. */
 
 import { Buffer } from 'node:buffer'
 import { types } from 'node:util'
@@ -7,24 +7,24 @@ import { describe, invalidArgType } from '../base/errors.js'
 import { encodeEnd, encodeHead } from '../values/values.js'
 import { serializeValue } from './value-codec.js'
 
-/** Takes the output of a callback; see `snapshotState()`. */
+/** Receives the output of a callback; see `snapshotState()`. */
 export interface StateWriter {
-  /** Writes bytes as they are, and a string as UTF-8. */
+  /** Writes bytes unchanged, and a string as UTF-8. */
   write(chunk: string | Uint8Array): void
   /**
-   * Writes one value, by the structured clone algorithm; `readValues()` gives it back. A value that
-   * could not be read back is refused: one that cannot be cloned, that has more than 1,000
-   * containers within one another, or that takes 4 GiB or more.
+   * Writes one value with the structured clone algorithm; `readValues()` reads it back. A value
+   * that could not be read back is refused: a value that cannot be cloned, that nests containers
+   * more than 1,000 levels deep, or that takes 4 GiB or more.
    *
-   * @throws TypeError if the value is refused, and whatever its getters throw.
+   * @throws TypeError if the value is refused, and any error that its getters throw.
    */
   value(value: unknown): void
 }
 
 /**
- * Makes the compiler refuse callbacks that return a promise, a generator or a function, whose work
- * would be left for later: it would never be done, since the frozen copy ends with the callback.
- * Any other result of a callback is ignored.
+ * Makes the compiler refuse callbacks that return a promise, a generator or a function. Their work
+ * would be left for later and never be done, since the frozen copy ends with the callback. Any
+ * other result of a callback is ignored.
  */
 export type NothingLater<Returned> = [Extract<Returned, Later>] extends [never]
   ? unknown
@@ -36,7 +36,7 @@ type Later =
   | AsyncIterator<unknown>
   | ((...args: never[]) => unknown)
 
-/** Hands everything to `emit`, which is false if it cannot be written. */
+/** Passes all output to `emit`, which returns false if the output cannot be written. */
 export function stateWriter(
   addon: HeapAddon,
   emit: (bytes: Uint8Array) => boolean,
@@ -63,7 +63,7 @@ export function stateWriter(
     },
   }
   const finish = (): void => {
-    // A file that was also written by hand is the caller's to read.
+    // If the callback also wrote raw bytes, the format of the file is up to the caller.
     if (values > 0 && !raw) put(encodeEnd(values))
   }
   return { out, finish }

@@ -1,4 +1,4 @@
-/** A stream of the caller's that a forked copy's output goes to, by way of a pipe and without a file. */
+/** Forwards a forked copy's output from a pipe to the caller's stream, without a file. */
 
 import type { Buffer } from 'node:buffer'
 import { once } from 'node:events'
@@ -7,7 +7,7 @@ import type { Writable } from 'node:stream'
 import { finished } from 'node:stream/promises'
 import { isError } from '../base/errors.js'
 
-/** A Writable of any realm, or a faithful imitation. */
+/** True for a Writable of any realm, or a compatible object. */
 export function isWritable(value: unknown): value is Writable {
   const { write, end, once: listen } = (typeof value === 'object' && value ? value : {}) as Partial<Writable>
   return typeof write === 'function' && typeof end === 'function' && typeof listen === 'function'
@@ -16,11 +16,14 @@ export function isWritable(value: unknown): value is Writable {
 /** @internal */
 export class StreamTarget {
   readonly #into: Writable
-  /** Settles when the stream takes nothing any more. */
+  /** Settles when the stream has finished, failed or been closed. */
   readonly #closed: Promise<void>
-  /** Aborted then, for those who wait for something else: each reaction to a promise stays until it settles. */
+  /**
+   * Aborted when `#closed` settles, to end a wait for another event. Waits on `#closed` itself
+   * would accumulate: each reaction to a promise is kept until the promise settles.
+   */
   readonly #gone = new AbortController()
-  /** All that has come from the pipe has been handed on. */
+  /** Resolves when all output from the pipe has been passed to the stream. */
   #poured: Promise<void> = Promise.resolve()
 
   constructor(into: Writable) {
@@ -30,7 +33,9 @@ export class StreamTarget {
     this.#closed.then(tell, tell)
   }
 
-  /** Hands on what comes from the pipe. `onFailure` is called if the stream does not take it. */
+  /**
+   * Starts forwarding from the pipe. `onFailure` is called if the stream does not accept the data.
+   */
   begin(descriptor: number, onFailure: (error: unknown) => void): void {
     const pipe = new Socket({ fd: descriptor, readable: true, writable: false })
     this.#poured = this.#pour(pipe)
@@ -52,20 +57,20 @@ export class StreamTarget {
     }
   }
 
-  /** Rejects as soon as the stream has failed, or was closed by somebody else. */
+  /** Rejects as soon as the stream has failed or was closed by other code. */
   async #refusal(): Promise<never> {
     await this.#closed
     throw new Error('the stream was closed before all was written')
   }
 
-  /** Resolves when the stream has everything, and has been ended. */
+  /** Resolves when the stream has received all data and has been ended. */
   async finish(): Promise<void> {
     await this.#poured
     this.#into.end()
     await this.#closed
   }
 
-  /** So that nobody takes what the stream has got for the whole. */
+  /** Destroys the stream, so that partial output is not mistaken for the whole. */
   fail(reason: unknown): void {
     this.#into.destroy(isError(reason) ? reason : undefined)
   }

@@ -1,26 +1,26 @@
-/** The shape of a heap summary: what a file of `writeHeapSummary()` holds, as JSON. */
+/** The JSON format of a heap summary, as in a file of `writeHeapSummary()`. */
 
-/** Objects that are counted together. Shallow: without what they refer to. */
+/** Number and total size of a group of objects. Shallow sizes exclude the objects they refer to. */
 export interface ObjectCount {
   count: number
   shallowBytes: number
 }
 
 /**
- * Objects of one class. For those of JavaScript the name is that of the constructor; names in
- * parentheses and those that begin with `system / ` are V8's own kinds, as in heap snapshots.
+ * Objects of one class. For JavaScript objects the name is that of the constructor; names in
+ * parentheses and names that begin with `system / ` are V8's own kinds, as in heap snapshots.
  */
 export interface ClassCount extends ObjectCount {
   name: string
   /**
-   * As in heap snapshots: `object`, `closure`, `regexp`, `array` (of V8's own: elements,
-   * properties, hash tables), `string`, `concatenated string`, `sliced string`, `symbol`, `bigint`,
-   * `number`, `code`, `object shape`, `hidden`.
+   * The type, as in heap snapshots: `object`, `closure`, `regexp`, `array` (V8's own arrays:
+   * elements, properties, hash tables), `string`, `concatenated string`, `sliced string`, `symbol`,
+   * `bigint`, `number`, `code`, `object shape`, `hidden`.
    */
   type: string
 }
 
-/** What V8 says of one space of its heap. */
+/** V8's statistics of one space of its heap. */
 export interface HeapSpace {
   name: string
   usedBytes: number
@@ -31,74 +31,81 @@ export interface HeapSpace {
 
 /** One of the largest strings. */
 export interface LargeString {
-  /** Of its characters. */
+  /** Size of its characters, in bytes. */
   bytes: number
-  /** In UTF-16 code units. */
+  /** Length in UTF-16 code units. */
   length: number
-  /** True: the characters are not in V8's heap. */
+  /** True: the characters are outside of V8's heap. */
   external: boolean
-  /** Its first 100 characters; not with `redact`. */
+  /** Its first 100 characters; absent with `redact`. */
   start?: string
 }
 
 /**
- * What is on a heap, in short. All sizes are in bytes. The members from `objects` on are missing if
- * the heap could not be read, and `complete` is then false.
+ * Summary of the contents of a heap. All sizes are in bytes. If the heap could not be read, the
+ * members from `objects` on are missing and `complete` is false.
  */
 export interface HeapSummary {
   format: 'stillframe-heap-summary'
   version: 1
-  /** Version of Node, without `v`. */
+  /** Version of Node, without the `v`. */
   node: string
   v8: string
-  /** The service's process id. */
+  /** Process id of the service. */
   pid: number
-  /** `worker_threads.threadId` of the thread whose heap it is: 0 for the main thread. */
+  /** `worker_threads.threadId` of the thread that owns the heap; 0 for the main thread. */
   thread: number
-  /** When the copy wrote it, in ISO 8601 (UTC). */
+  /** Time at which the copy wrote the summary, in ISO 8601 (UTC). */
   time: string
-  /** Why it was written. `'call'`: somebody has called `writeHeapSummary()`. */
+  /** Why the summary was written. `'call'`: `writeHeapSummary()` was called. */
   trigger: string
   redacted: boolean
-  /** V8's own statistics: those of `v8.getHeapStatistics()`. */
+  /** V8's own statistics, from `v8.getHeapStatistics()`. */
   heap: {
     usedBytes: number
     totalBytes: number
-    /** The limit of the heap: `--max-old-space-size` or `resourceLimits`, and the young generation. */
+    /** Heap limit: `--max-old-space-size` or `resourceLimits`, plus the young generation. */
     limitBytes: number
     availableBytes: number
     physicalBytes: number
     executableBytes: number
-    /** Memory outside of the heap that objects keep: Buffers above all. */
+    /** Memory outside of the heap that objects keep alive, mostly Buffers. */
     externalBytes: number
     mallocedBytes: number
     mallocedPeakBytes: number
     globalHandlesBytes: number
   }
   contexts: {
-    /** Global objects: one, and one for each `vm.createContext()` that is still alive. */
+    /**
+     * Number of global objects: one, plus one for each `vm.createContext()` that is still alive.
+     */
     native: number
-    /** Of them, those that were given up and are kept nevertheless. */
+    /** Number of these that are detached, but still kept alive. */
     detached: number
   }
   code: { codeBytes: number; bytecodeBytes: number; externalSourceBytes: number }
   spaces: HeapSpace[]
-  /** Everything that was found on the pages of the heap, garbage that has not been collected too. */
+  /** All objects found on the pages of the heap, including garbage that has not been collected. */
   objects?: ObjectCount & {
-    /** Between objects, ready for others. */
+    /** Free memory between objects. */
     freeBytes: number
-    /** Memory in which no object was recognized: what is free or reserved and still holds old data. */
+    /**
+     * Memory in which no object was recognized: free or reserved memory that still holds old data.
+     */
     unreadBytes: number
   }
   strings?: ObjectCount & { externalBytes: number; largest: LargeString[] }
-  /** ArrayBuffers and SharedArrayBuffers, with the bytes they refer to; so all Buffers and typed arrays. */
+  /**
+   * ArrayBuffers and SharedArrayBuffers, with the bytes they refer to. This covers all Buffers and
+   * typed arrays.
+   */
   buffers?: { count: number; bytes: number; largest: { bytes: number }[] }
-  /** The largest first. */
+  /** Classes, largest first. */
   classes?: ClassCount[]
-  /** Objects whose classes are not told one by one. */
+  /** Objects of the classes that are not listed individually. */
   others?: ObjectCount
-  /** False: something is missing, or is not to be relied on. */
+  /** False: something is missing or unreliable. */
   complete: boolean
-  /** Why it is not complete. */
+  /** Why the summary is not complete. */
   reason?: string
 }

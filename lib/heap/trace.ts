@@ -1,28 +1,29 @@
-/** What jobs in a forked copy tell to those who look on: `tracing:stillframe.heap:*`. */
+/** Publishes jobs in a forked copy on the diagnostics channels `tracing:stillframe.heap:*`. */
 
 import { loadHeapAddon } from '../addon/heap-addon.js'
 import { type Traced, Tracer } from '../base/tracing.js'
 import { type ForkJob, type ForkRequest, type ForkResult, forkJob } from './fork-job.js'
 
 /**
- * Context of the events of `tracing:stillframe.heap:*`. `start` comes when the arguments have been
- * checked; from `end` on the rest is there, unless the call has failed. `asyncStart` and `asyncEnd`
- * come when `done` settles, before those who await it go on.
+ * Context of the events of `tracing:stillframe.heap:*`. `start` is published when the arguments
+ * have been checked. The optional members are set from `end` on, unless the call has failed.
+ * `asyncStart` and `asyncEnd` are published when `done` settles, before code that awaits it
+ * continues.
  */
 export interface HeapTrace extends Traced<ForkResult> {
   /** The function that was called. */
   operation: 'writeHeapSnapshot' | 'writeHeapSummary' | 'snapshotState'
-  /** Absolute. Empty if it goes to a stream. */
+  /** Absolute path. Empty if the output goes to a stream. */
   path: string
-  /** Milliseconds for which the call blocked, with the listeners of `start`. */
+  /** Milliseconds for which the call blocked, including the listeners of `start`. */
   pauseMs?: number
-  /** Undefined if the process has not been frozen in the call, and will be later. */
+  /** Undefined if the process was not frozen during the call and will be later. */
   frozenAt?: Date | undefined
 }
 
 const jobs = new Tracer<HeapTrace>('heap')
 
-/** @internal Starts a job, and tells of it. */
+/** @internal Starts a job and publishes its events. */
 export function tracedForkJob(
   operation: HeapTrace['operation'],
   request: Omit<ForkRequest, 'addon'>,

@@ -1,4 +1,7 @@
-/** The triggers of a watch over memory, as the environment gives them: `near-heap-limit,rss:2GiB,cgroup:85%`. */
+/**
+ * Parses the triggers of a memory watch from an environment variable:
+ * `near-heap-limit,rss:2GiB,cgroup:85%`.
+ */
 
 import type { MemoryWatchOptions } from './memory-watch.js'
 
@@ -7,7 +10,7 @@ type Triggers = Pick<
   'nearHeapLimit' | 'heapUsedBytes' | 'heapUsedPercent' | 'rssBytes' | 'cgroupPercent' | 'pressurePercent'
 >
 
-/** What each name may be given, and the option that it becomes. */
+/** For each trigger name, the options that an amount in bytes or in percent sets. */
 const names: Record<string, { bytes?: keyof Triggers; percent?: keyof Triggers; example: string }> = {
   heap: { bytes: 'heapUsedBytes', percent: 'heapUsedPercent', example: 'heap:1.5GiB or heap:80%' },
   rss: { bytes: 'rssBytes', example: 'rss:2GiB' },
@@ -19,8 +22,8 @@ const units: Record<string, number> = { '': 1, B: 1, KiB: 2 ** 10, MiB: 2 ** 20,
 const amount = /^(\d+(?:\.\d+)?)(%|B|[KMGT]iB|)$/
 
 /**
- * @returns the options, and what of the text could not be used and why: a sentence each. `options` is
- *   undefined if nothing is left.
+ * @returns the options, and one sentence for each part of the text that cannot be used, with the
+ *   reason. `options` is undefined if no part can be used.
  */
 export function parseTriggers(text: string): { options: Triggers | undefined; problems: string[] } {
   const options: Triggers = { nearHeapLimit: false }

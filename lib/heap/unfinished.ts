@@ -1,11 +1,11 @@
 /**
- * The result of a `snapshotState()` callback may show that its work is still to be done, but the
- * copy ends with the callback.
+ * Recognizes results of a `snapshotState()` callback that show that its work is not yet done. The
+ * copy ends with the callback, so that work would be lost.
  */
 
 import { types } from 'node:util'
 
-/** Throws if `returned` is something that would do its work later. */
+/** Throws if `returned` is a value that would do its work later. */
 export function refuseUnfinished(returned: unknown): void {
   const what = laterWork(returned) ?? laterWorkAmong(returned)
   if (what === undefined) return
@@ -15,7 +15,7 @@ export function refuseUnfinished(returned: unknown): void {
   )
 }
 
-/** The reason in words; undefined for a value that waits for nothing. */
+/** A noun phrase for the error message; undefined for a value that leaves no work for later. */
 function laterWork(value: unknown): string | undefined {
   if (typeof value === 'function') return 'a function, which nobody calls'
   if (typeof value !== 'object' || value === null) return undefined
@@ -28,7 +28,7 @@ function laterWork(value: unknown): string | undefined {
   return undefined
 }
 
-/** Of `items.map(async (item) => …)`. */
+/** For arrays such as the result of `items.map(async (item) => …)`. */
 function laterWorkAmong(value: unknown): string | undefined {
   if (!Array.isArray(value)) return undefined
   for (const element of value) {

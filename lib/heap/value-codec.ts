@@ -1,6 +1,6 @@
 /**
- * One value as bytes: what `lib/values/value-reader.ts` reads, and where it is said what the bytes
- * are.
+ * Serializes one value. `lib/values/value-reader.ts` reads the bytes back and documents their
+ * format.
  */
 
 import { Buffer } from 'node:buffer'
@@ -9,8 +9,8 @@ import type { HeapAddon, SerializedValue, SerializeRules } from '../addon/heap-a
 import { maxPayloadBytes, sharedView, viewNames } from '../values/value-reader.js'
 
 /**
- * Containers within one another. Measured with Node 20 to 26: the stack of a program (984 KiB) is
- * enough to read 1,480 of the worst kind, and to write twice as many.
+ * Maximum nesting of containers. Measured with Node 20 to 26: the default stack (984 KiB) is enough
+ * to read 1,480 levels of the worst kind, and to write twice as many.
  */
 const maxDepth = 1000
 
@@ -24,10 +24,11 @@ const nameOfTypedArray = Object.getOwnPropertyDescriptor(typedArray, Symbol.toSt
 const elementAt = Reflect.get(typedArray, 'at') as (index: number) => unknown
 
 /**
- * The value as bytes.
+ * Serializes a value.
  *
- * @returns a string that says why not, as the rest of a sentence that begins with "the value".
- * @throws what getters of the value throw.
+ * @returns the bytes, or a string with the reason for a refusal: the rest of a sentence that begins
+ *   with "the value".
+ * @throws any error that getters of the value throw.
  */
 export function serializeValue(
   addon: HeapAddon,
@@ -37,8 +38,7 @@ export function serializeValue(
   try {
     return serializeChecked(addon, value, limit)
   } catch (error) {
-    // The error is V8's, which does not say what it is about. V8 stops a little before the stack
-    // ends.
+    // The error is V8's, and does not name the value. V8 throws it a little before the stack ends.
     if (!(error instanceof RangeError) || !/call stack/.test(error.message)) throw error
     return `is nested too deeply to be written: no more than ${maxDepth} levels can be read with certainty`
   }
@@ -77,8 +77,8 @@ function serializeWith(
 const ofNode = new WeakMap<object, boolean>()
 
 /**
- * Whether the class of an object is inside Node, as URL and Headers are: their state is not in
- * properties.
+ * True if the class of an object is defined inside Node, as for URL and Headers, whose state is not
+ * in properties.
  */
 function isOfNode(addon: HeapAddon, object: object): boolean {
   const prototype = Object.getPrototypeOf(object) as object | null
@@ -92,31 +92,33 @@ function isOfNode(addon: HeapAddon, object: object): boolean {
   return answer
 }
 
-/** The views that one serialization comes across. */
+/** The views that one serialization encounters. */
 class Views {
   /**
-   * How many views have this buffer. Buffers do not count: those of a pool have nothing to do with
-   * one another.
+   * Number of views of each buffer. Views that are Node Buffers are not counted: the Buffers of a
+   * pool are unrelated.
    */
   readonly #seen = new Map<ArrayBufferLike, number>()
   readonly #shared: ReadonlySet<ArrayBufferLike> | undefined
   readonly #copies = new Map<ArrayBufferLike, ArrayBuffer>()
 
   /**
-   * @param shared - buffers that are written whole, once, for all of their views; undefined to find
-   *   out which these are.
+   * @param shared - buffers to write whole, once for all of their views; undefined in the first
+   *   pass, which finds them.
    */
   constructor(shared?: ReadonlySet<ArrayBufferLike>) {
     this.#shared = shared
   }
 
-  /** Buffers that more than one view has, or perhaps a view and the value itself. */
+  /**
+   * Returns the buffers that several views share, or that a view and the value itself may share.
+   */
   shared(valueHasBuffers: boolean): Set<ArrayBufferLike> {
     const shared = [...this.#seen].filter(([, views]) => views > 1 || valueHasBuffers)
     return new Set(shared.map(([memory]) => memory))
   }
 
-  /** The number of its type, or why it cannot be written. */
+  /** Returns the number of the view's type, or the reason why the view cannot be written. */
   typeOf(view: View): number | string {
     const type = typeNumber(view)
     if (type < 0 || !isWithinItsBuffer(view)) {
@@ -133,9 +135,9 @@ class Views {
   }
 
   bufferOf({ buffer: memory }: View): ArrayBuffer {
-    if (this.#shared === undefined) return new ArrayBuffer(0) // all of it will be written again
+    if (this.#shared === undefined) return new ArrayBuffer(0) // the second pass writes everything again
     if (!types.isSharedArrayBuffer(memory)) return memory as ArrayBuffer
-    // A file shares no memory with threads, but its views still share it with one another.
+    // A file cannot share memory with threads, but its views still share it among themselves.
     const copy = this.#copies.get(memory) ?? new Uint8Array(new Uint8Array(memory)).buffer
     this.#copies.set(memory, copy)
     return copy
@@ -147,7 +149,7 @@ function typeNumber(view: View): number {
   return Buffer.isBuffer(view) ? buffer : viewNames.indexOf(nameOfTypedArray.call(view))
 }
 
-/** False if the buffer was detached, or has become too short. */
+/** False if the buffer was detached or has become too short. */
 function isWithinItsBuffer(view: View): boolean {
   try {
     if (types.isDataView(view)) void view.byteLength

@@ -1,4 +1,4 @@
-/** A heap summary that a service has written: `writeHeapSummary()`, or a watch over memory. */
+/** Reads a heap summary that a service has written with `writeHeapSummary()` or a memory watch. */
 
 import { Buffer } from 'node:buffer'
 import { type FileHandle, open } from 'node:fs/promises'
@@ -7,10 +7,10 @@ import { checkPath } from '../base/path.js'
 import type { HeapSummary } from './summary.js'
 
 const beginning = '{"format":"stillframe-heap-summary"'
-/** With 5,000 classes of 100 characters there are 3 MB at most. */
+/** Maximum size of a summary. One with 5,000 classes of 100 characters takes at most 3 MB. */
 const mostBytes = 64 << 20
 
-/** Undefined if the file does not begin as one. @throws StillframeError */
+/** Returns undefined if the file does not begin like a summary. @throws StillframeError */
 export async function readWrittenSummary(path: string): Promise<HeapSummary | undefined> {
   const absolute = checkPath(path, 'read')
   const summary = await read(absolute).catch((error: unknown) => {
@@ -21,7 +21,7 @@ export async function readWrittenSummary(path: string): Promise<HeapSummary | un
   throw new StillframeError('ERR_STILLFRAME_CORRUPT', message, { path: absolute })
 }
 
-/** What it holds, whatever that is; null if it is no JSON. */
+/** Returns the parsed contents, unchecked; null if they are not JSON or too long. */
 async function read(path: string): Promise<unknown> {
   const file = await open(path)
   try {
@@ -68,7 +68,7 @@ const record =
 
 const objects = { count: number, shallowBytes: number }
 
-/** What is shown of one. */
+/** Checks the members of a summary that reports show. */
 const isSummary = record({
   version: (value) => value === 1,
   node: text,

@@ -1,6 +1,6 @@
 /**
- * What a snapshot file says about itself, and what is wrong with it: in the form in which those who
- * read the bytes tell it, and in the one that users see.
+ * Descriptions of a snapshot file and of the damage in it: in the form that readers of the bytes
+ * produce, and in the form that users see.
  */
 
 import { messageOf } from '../base/errors.js'
@@ -15,15 +15,15 @@ import type { ParentOptions } from './parents.js'
 export interface ImageSection {
   name: string
   byteLength: number
-  /** Bytes of the section that the file stores (whole blocks that are all zero are holes). */
+  /** Bytes of the section that the file stores (blocks that are entirely zero are holes). */
   storedBytes: number
-  /** Offset in the file of byte 0 of the section; packed layout: 0. */
+  /** Offset in the file of byte 0 of the section; 0 in the packed layout. */
   fileOffset: number
 }
 
 export interface ImageInfo {
   id: Uint8Array
-  /** Undefined: a full file. */
+  /** Undefined for a full file. */
   parentId: Uint8Array | undefined
   versionMajor: number
   versionMinor: number
@@ -32,9 +32,9 @@ export interface ImageInfo {
   pageSize: number
   blockSize: number
   fileSize: number
-  /** Blocks on disk times 512, as `stat` says: holes do not count. */
+  /** Blocks on disk times 512, as reported by `stat`; holes do not count. */
   allocatedBytes: number
-  /** JSON text or undefined. */
+  /** JSON text; undefined if there is none. */
   metadata: string | undefined
   sections: ImageSection[]
 }
@@ -45,74 +45,75 @@ export interface ImageProblem {
   reason: string
 }
 
-/** What a look at every byte has found. */
+/** Result of checking every byte. */
 export interface FoundProblems {
   problems: ImageProblem[]
-  /** Undefined if the file is too damaged to tell. */
+  /** Undefined if the file is too damaged to describe. */
   info: ImageInfo | undefined
 }
 
-/** One named piece of memory in a file. */
+/** A named section of memory in a file. */
 export interface SectionInfo {
   name: string
-  /** Bytes of memory. */
+  /** Size in memory, in bytes. */
   byteLength: number
   /**
-   * Bytes that the file stores of it, after compression if there is any; zero blocks take no space.
+   * Bytes that the file stores for the section, after compression if there is any; zero blocks take
+   * no space.
    */
   storedBytes: number
   /**
-   * Offset in the file of the section's first byte; 0 in a packed file, whose blocks may lie
+   * Offset in the file of the section's first byte; 0 in a packed file, whose blocks may be
    * anywhere.
    */
   fileOffset: number
 }
 
-/** What a snapshot file says about itself. All sizes are in bytes. */
+/** Description of a snapshot file. All sizes are in bytes. */
 export interface SnapshotInfo<Meta = JsonValue> {
-  /** UUID, the same as `Snapshot.id` of the capture that wrote it. */
+  /** UUID, the same as `Snapshot.id` of the capture that wrote the file. */
   id: string
-  /** UUID of the snapshot that this one builds on; absent: it is a full one. */
+  /** UUID of the snapshot that this one builds on; absent for a full snapshot. */
   parentId?: string
-  /** Of the file format. */
+  /** Version of the file format. */
   version: { major: number; minor: number }
   /**
-   * `'flat'`: sections lie in the file as they lay in memory. `'packed'`: compressed, block by
-   * block.
+   * `'flat'`: sections are stored as they were in memory. `'packed'`: sections are stored block by
+   * block, for compressed files and for deltas.
    */
   layout: string
-  /** The instant whose memory the file holds. */
+  /** The instant at which the memory was frozen. */
   frozenAt: Date
   pageSize: number
   blockSize: number
   /** Length of the file, including its holes. */
   fileSize: number
-  /** What the file takes on the disk. */
+  /** Bytes that the file occupies on disk; holes do not count. */
   allocatedBytes: number
-  /** Bytes of memory in all sections together. */
+  /** Total size of all sections in memory. */
   byteLength: number
-  /** As given to `snapshot()`; undefined if there was none. */
+  /** The metadata given to `snapshot()`; undefined if there was none. */
   metadata: Meta | undefined
-  /** In the order in which they were given to `snapshot()`. */
+  /** In the order in which they were passed to `snapshot()`. */
   sections: SectionInfo[]
 }
 
 /** One piece of damage in a file. */
 export interface VerifyProblem {
-  /** Bytes from the start of the file; absent if the problem has no place. */
+  /** Bytes from the start of the file; absent if the problem has no location. */
   offset?: number
   /** Absent if the damage is outside all sections. */
   section?: string
   reason: string
 }
 
-/** What `verify()` found. */
+/** Result of `verify()`. */
 export interface VerifyReport {
-  /** True when there are no problems. */
+  /** True if there are no problems. */
   ok: boolean
-  /** In the order of the file; at most `maxProblems`. */
+  /** In file order; at most `maxProblems`. */
   problems: VerifyProblem[]
-  /** Absent if the file is too damaged to tell. */
+  /** Absent if the file is too damaged to describe. */
   info?: SnapshotInfo
 }
 
@@ -122,19 +123,19 @@ export interface VerifyOptions extends ParentOptions {
   signal?: AbortSignal | undefined
   /** Called about every 100 ms, and once at the end. */
   onProgress?: ((progress: ReadProgress) => void) | undefined
-  /** The number of problems after which to stop, an integer from 1 to 1,000,000. Default 100. */
+  /** Number of problems after which to stop, an integer from 1 to 1,000,000. Default 100. */
   maxProblems?: number | undefined
-  /** What the file may ask for. */
+  /** Limits on what the file may demand. */
   limits?: ReadLimits | undefined
 }
 
 /** Options of {@link inspect}. */
 export interface InspectOptions extends ParentOptions {
-  /** What the file may ask for. */
+  /** Limits on what the file may demand. */
   limits?: ReadLimits | undefined
 }
 
-/** @internal What a look at every byte is asked for, apart from where the files are. */
+/** @internal Names of the options for checking every byte, except those that locate the files. */
 export const sweepOptionNames = ['signal', 'onProgress', 'maxProblems'] as const
 
 /** @internal @throws TypeError, RangeError. */
@@ -151,7 +152,7 @@ export function checkSweepOptions(given: UncheckedOptions<(typeof sweepOptionNam
   }
 }
 
-/** What was read, in the form that users see. */
+/** Converts what was read to the form that users see. */
 export function toSnapshotInfo<Meta = JsonValue>(image: ImageInfo, path: string): SnapshotInfo<Meta> {
   return {
     id: idFromBytes(image.id),
@@ -171,14 +172,14 @@ export function toSnapshotInfo<Meta = JsonValue>(image: ImageInfo, path: string)
   }
 }
 
-/** What was found, in the form that users see. */
+/** Converts what was found to the form that users see. */
 export function toVerifyReport(found: FoundProblems, path: string): VerifyReport {
   const report: VerifyReport = {
     ok: found.problems.length === 0,
     problems: found.problems.map(({ offset, section, reason }) => ({
       ...(offset >= 0 && { offset }),
       ...(section !== '' && { section }),
-      // It may quote the file.
+      // The reason may quote the file.
       reason: printable(reason),
     })),
   }
@@ -186,7 +187,7 @@ export function toVerifyReport(found: FoundProblems, path: string): VerifyReport
   try {
     report.info = toSnapshotInfo(found.info, path)
   } catch (error) {
-    // Metadata that is no JSON is one more piece of damage.
+    // Metadata that is not JSON is another piece of damage.
     report.ok = false
     report.problems.push({ reason: messageOf(error) })
   }

@@ -1,38 +1,43 @@
-/** How much a file may ask of the process that reads it. */
+/** Limits on what a file may demand of the process that reads it. */
 
 import { maxMetadataBytes, maxMetadataDepth, maxMetadataValues } from '../base/metadata.js'
 import { checkInteger, checkOptions } from '../base/validate.js'
 
-/** The most sections that a file can hold. */
+/** Maximum number of sections in a file. */
 export const maxSections = 65_535
 
 /**
- * A budget for files that somebody else may have made. A file that asks for more is refused with a
- * RangeError (`ERR_OUT_OF_RANGE`) before it gets anything. The defaults accept every file that
- * `snapshot()` writes, but `restore()` refuses one with more sections than the process can spare
- * mappings (`mappings`).
+ * A budget for files of unknown origin. A file that demands more is refused with a RangeError
+ * (`ERR_OUT_OF_RANGE`) before it gets any resources. The defaults accept every file that
+ * `snapshot()` writes, except that `restore()` refuses a file with more sections than the process
+ * can spare mappings (`mappings`).
  */
 export interface ReadLimits {
-  /** The most sections, an integer >= 1. Default 65,535, which is what the format can hold. */
+  /** Maximum number of sections, an integer >= 1. Default 65,535, the maximum of the format. */
   sections?: number | undefined
   /**
-   * For `restore()`: the most mappings of memory that it may make, one for each region; an integer >= 0.
-   * Default: half of what `vm.max_map_count` leaves to the process, which cannot go on without any.
+   * For `restore()`: maximum number of memory mappings that it may make, one for each region; an
+   * integer >= 0. Default: half of what `vm.max_map_count` leaves to the process, which cannot
+   * continue once it has none left.
    */
   mappings?: number | undefined
   /**
-   * The most bytes of metadata, an integer >= 0. Default 64 MiB, which is what the format can hold.
+   * Maximum size of the metadata in bytes, an integer >= 0. Default 64 MiB, the maximum of the
+   * format.
    */
   metadataBytes?: number | undefined
-  /** The most values in the metadata, on all levels together; an integer >= 0. Default 250,000. */
+  /**
+   * Maximum number of values in the metadata, at all levels together; an integer >= 0. Default
+   * 250,000.
+   */
   metadataValues?: number | undefined
   /**
-   * The most arrays and objects of the metadata within one another, an integer >= 0. Default 1,000.
+   * Maximum nesting depth of arrays and objects in the metadata, an integer >= 0. Default 1,000.
    */
   metadataDepth?: number | undefined
 }
 
-/** The most that a file may ask for, with all defaults filled in. */
+/** The limits with all defaults filled in. */
 export interface NativeReadLimits {
   sections: number
   /** -1: as many as the process can spare. */

@@ -1,13 +1,13 @@
-/** Where to look for the files that a snapshot builds on. */
+/** Options that locate the files that a snapshot builds on. */
 
 import { checkPlace } from '../base/path.js'
 
-/** Options of everything that reads a snapshot. */
+/** Options shared by all functions that read a snapshot. */
 export interface ParentOptions {
   /**
-   * Files, and directories (but not those below them), to look for the parents of a delta in. They
-   * are recognized by their id, whatever their names. Default: the directory of each file that has
-   * a parent.
+   * Files and directories (but not their subdirectories) in which to look for the parents of a
+   * delta. Parents are recognized by their id, whatever their names. Default: the directory of each
+   * file that has a parent.
    */
   parents?: string | URL | readonly (string | URL)[] | undefined
 }

@@ -1,4 +1,4 @@
-/** What this machine can do, and what is risky about it. */
+/** Capabilities and hazards of this machine. */
 
 import type { Addon } from '../addon/addon.js'
 import { whyNoHeapAddon } from '../addon/heap-addon.js'
@@ -6,39 +6,38 @@ import { loadAddon } from '../addon/load.js'
 import { fromNative } from '../base/errors.js'
 import { type EngineName, type EngineProbe, engineProbes, type Machine } from './engines.js'
 
-/** Something about this machine or process that may make snapshots fail, or harm the service. */
+/** A property of this machine or process that may make snapshots fail or harm the service. */
 export interface Hazard {
   /** Stable, in capitals, such as `'CGROUP_OOM_GROUP'`; docs/OPERATIONS.md lists all of them. */
   code: string
-  /** What may happen, and what to change, in words for people. */
+  /** Human-readable description of what may happen, and what to change. */
   message: string
 }
 
-/** Something that was tried, and works or does not. */
+/** A feature that was tried out, and whether it works. */
 export interface FeatureInfo {
   available: boolean
-  /** Why it is not available, and what to change; empty if it is. */
+  /** Reason why it is not available, and what to change; empty if it is available. */
   reason: string
 }
 
-/** What {@link capabilities} found. */
+/** Result of {@link capabilities}. */
 export interface Capabilities {
   /** Name, release and architecture of the kernel, such as `'Linux 6.1.0-18-amd64 x86_64'`. */
   kernel: string
-  /** Size of a page of memory, in bytes. */
+  /** Size of a memory page, in bytes. */
   pageSize: number
   engines: Record<EngineName, EngineProbe>
-  /** By name: `clone3`, `close_range`, `hugePages`, and others. */
+  /** Features by name: `clone3`, `close_range`, `huge_pages`, and others. */
   features: Record<string, FeatureInfo>
-  /** Whether `stillframe/heap` can be used: its addon is built for each major version of Node. */
+  /** Availability of `stillframe/heap`, whose addon is built for each major version of Node. */
   heap: FeatureInfo
   hazards: Hazard[]
 }
 
 /**
- * Probes the engines and the features of the kernel by using them, and lists the hazards of this
- * machine that do not depend on what is captured; {@link preflight} knows more about a particular
- * capture.
+ * Probes the engines and the kernel features by using them, and lists the hazards of this machine
+ * that do not depend on what is captured; {@link preflight} knows more about a particular capture.
  *
  * @throws StillframeError `UNSUPPORTED_PLATFORM`, `ABI`.
  */
@@ -65,8 +64,8 @@ export function capabilities(): Capabilities {
 let machine: ReturnType<Addon['engines']> | undefined
 
 /**
- * What the choice of an engine needs to know. The engines are probed only once, since a capture
- * would pay for it in its pause; descriptors are looked at when they are asked for.
+ * The input for the choice of an engine. The engines are probed only once, since a capture would
+ * pay for it in its pause; descriptors are examined when they are asked for.
  */
 export function knownMachine(addon: Addon): Machine {
   let directReads: string | undefined
@@ -82,7 +81,7 @@ export function knownMachine(addon: Addon): Machine {
 function knownEngines(addon: Addon): ReturnType<Addon['engines']> {
   if (machine !== undefined) return machine
   const found = addon.engines()
-  // What only lacked a descriptor or memory will be there again.
+  // A feature that only lacked a descriptor or memory may be available next time.
   if (!found.features.some(({ passing }) => passing)) machine = found
   return found
 }

@@ -1,4 +1,4 @@
-/** Which engine captures: this is the one place that decides. */
+/** Chooses the engine of a capture: this is the one place that decides. */
 
 import type { EngineName, FaultHandling, MemoryLimitAction, NativeCapabilities } from '../addon/addon.js'
 import { StillframeError } from '../base/errors.js'
@@ -7,44 +7,44 @@ import type { ResolvedSource } from '../region/source.js'
 export type { EngineName, FaultHandling, MemoryLimitAction }
 
 /**
- * How the kernel may write into the sources during a capture: not at all, through their page table,
- * or past it as well.
+ * Ways in which the kernel may write into the sources during a capture: not at all, through their
+ * page table, or past it as well.
  */
 export type KernelWrites = boolean | 'direct'
 
-/** The best one first: `'auto'` tries them in this order. */
+/** The engines, best first: `'auto'` tries them in this order. */
 export const engineNames: readonly EngineName[] = ['userfaultfd', 'mprotect', 'fork']
 
-/** What the choice depends on. */
+/** The caller's input to the choice. */
 export interface EngineWish {
-  /** An engine that is named is used or refused; only `'auto'` falls back. */
+  /** A named engine is used or refused; only `'auto'` falls back. */
   readonly engine: EngineName | 'auto'
-  /** Undefined if the caller did not say. */
+  /** Undefined if the caller did not specify it. */
   readonly onMemoryLimit: MemoryLimitAction | undefined
-  /** Undefined if the caller did not say: `'auto'` then allows for them. */
+  /** Undefined if the caller did not specify it: `'auto'` then allows for such writes. */
   readonly kernelWrites: KernelWrites | undefined
-  /** Whether record is to be kept of writes from now on; undefined if the caller did not say. */
+  /** True to record writes from now on; undefined if the caller did not specify it. */
   readonly trackChanges?: boolean | undefined
   readonly sources: readonly ResolvedSource[]
 }
 
-/** An engine, and what answers its faults. */
+/** An engine, and the handler of its faults. */
 export interface EngineChoice {
   readonly engine: EngineName
   readonly faultHandling: FaultHandling
 }
 
-/** What the choice must know of the machine. */
+/** The machine's input to the choice. */
 export interface Machine extends Pick<NativeCapabilities, 'engines' | 'features'> {
-  /** What direct reads may come from, in words; empty if there is nothing of that kind. */
+  /** Describes the descriptors that direct reads can come from; empty if none are open. */
   directReads(): string
 }
 
 /**
- * The engine for a capture.
+ * Chooses the engine for a capture.
  *
  * @throws StillframeError `ERR_STILLFRAME_ENGINE_UNAVAILABLE` with the reason; for `'auto'`, with
- *   those of all engines.
+ *   the reasons of all engines.
  */
 export function chooseEngine(wish: EngineWish, machine: Machine): EngineChoice {
   if (wish.engine === 'auto') return bestOf(wish, machine)
@@ -54,8 +54,8 @@ export function chooseEngine(wish: EngineWish, machine: Machine): EngineChoice {
 }
 
 /**
- * What to try if the chosen engine turns out not to work just now (another capture is
- * write-protecting the memory, or a thread blocks the signal): undefined for an engine that was
+ * Returns the alternative if the chosen engine turns out not to work at the moment (another capture
+ * is write-protecting the memory, or a thread blocks the signal); undefined for an engine that was
  * named, and for fork itself.
  *
  * @returns the reason, as text, if fork cannot be used here either.
@@ -70,8 +70,8 @@ export function fallbackOf(
 }
 
 /**
- * Why this engine was chosen: the engines that `'auto'` would have preferred, and what rules them
- * out.
+ * Explains the choice of this engine: the engines that `'auto'` would have preferred, and the
+ * reasons that rule them out.
  */
 export function whyChosen(wish: EngineWish, { engine }: EngineChoice, machine: Machine): string {
   if (wish.engine !== 'auto') return 'it was asked for by name'
@@ -80,7 +80,7 @@ export function whyChosen(wish: EngineWish, { engine }: EngineChoice, machine: M
   return `'auto' takes it because others cannot be used: ${refusals(better, asAuto(wish), machine)}`
 }
 
-/** The first in order of preference that can be used. */
+/** The first usable engine, in order of preference. */
 function bestOf(wish: EngineWish, machine: Machine): EngineChoice {
   const exact = asAuto(wish)
   const engine = engineNames.find((name) => whyNot(name, exact, machine) === undefined)
@@ -92,8 +92,8 @@ function bestOf(wish: EngineWish, machine: Machine): EngineChoice {
 }
 
 /**
- * What 'auto' makes of a wish: it allows for writes by the kernel, and if it comes to fork, it
- * aborts at the limit.
+ * The wish as 'auto' reads it: it allows for writes by the kernel, and with fork it aborts at the
+ * limit.
  */
 function asAuto(wish: EngineWish): EngineWish {
   return { ...wish, kernelWrites: wish.kernelWrites ?? true, onMemoryLimit: undefined }
@@ -103,7 +103,7 @@ function refusals(names: readonly EngineName[], wish: EngineWish, machine: Machi
   return names.map((name) => `${name} (${whyNot(name, wish, machine)})`).join(', ')
 }
 
-/** The reason why an engine cannot do what was asked for, if there is one. */
+/** The reason why an engine cannot do what is requested, if there is one. */
 function whyNot(engine: EngineName, wish: EngineWish, machine: Machine): string | undefined {
   const probe = machine.engines.find(({ name }) => name === engine)
   if (probe === undefined) return 'this build of stillframe does not have it'
@@ -138,14 +138,14 @@ function whyNotInProcess({ engine, sources }: EngineWish): string | undefined {
 }
 
 /**
- * Such a read pins the pages that it fills: whatever it brings after the freeze passes by every
- * write protection.
+ * A direct read pins the pages that it fills: the data that it delivers after the freeze bypasses
+ * every write protection.
  */
 function whyNotWithDirectReads({ kernelWrites }: EngineWish, machine: Machine): string | undefined {
   if (kernelWrites === false) return undefined
   const only = 'only fork freezes memory that the kernel fills past the page table'
   if (kernelWrites === 'direct') return `kernelWrites is 'direct', and ${only}`
-  // This comes last, since it asks every descriptor.
+  // This check comes last, since it examines every descriptor.
   const found = machine.directReads()
   if (found === '') return undefined
   return `${found}, and ${only}. Use engine 'fork' or 'auto', or say kernelWrites: false if no read fills a source meanwhile`
@@ -172,7 +172,7 @@ function whyNotUserfaultfd({ kernelWrites, sources }: EngineWish, machine: Machi
   return thread.available ? undefined : thread.reason
 }
 
-/** For an engine that has not been refused. */
+/** Fault handling of an engine that has not been refused. */
 function handlingOf(engine: EngineName, wish: EngineWish, machine: Machine): FaultHandling {
   if (engine === 'fork') return 'kernel'
   if (engine === 'mprotect' || (wish.kernelWrites === false && !isTracking(wish))) return 'signal'
@@ -180,8 +180,8 @@ function handlingOf(engine: EngineName, wish: EngineWish, machine: Machine): Fau
 }
 
 /**
- * Whether record is kept of what is written to a source, or is to be from now on. Only the fault
- * thread can do that: between captures the kernel writes, too, and no signal is ours.
+ * True if writes to a source are recorded, or are to be recorded from now on. Only the fault thread
+ * can do that: between captures the kernel writes too, and stillframe handles no signal.
  */
 export function isTracking({ trackChanges, sources }: Pick<EngineWish, 'trackChanges' | 'sources'>): boolean {
   return trackChanges === true || sources.some(({ region }) => region?.tracked)
@@ -191,7 +191,7 @@ function feature(machine: Machine, wanted: string): EngineProbe {
   return machine.features.find(({ name }) => name === wanted) ?? { available: false, reason: 'not known' }
 }
 
-/** Every engine by name, with what native code found out about it. */
+/** Every engine by name, with the findings of native code about it. */
 export function engineProbes({ engines }: Pick<Machine, 'engines'>): Record<EngineName, EngineProbe> {
   const probe = (wanted: EngineName): EngineProbe => {
     const { available, reason } = engines.find(({ name }) => name === wanted) ?? {
@@ -203,10 +203,10 @@ export function engineProbes({ engines }: Pick<Machine, 'engines'>): Record<Engi
   return { userfaultfd: probe('userfaultfd'), mprotect: probe('mprotect'), fork: probe('fork') }
 }
 
-/** Whether an engine can be used here. */
+/** Availability of an engine on this machine. */
 export interface EngineProbe {
   available: boolean
-  /** Why it is not available, and what to change; empty if it is. */
+  /** Reason why it is not available, and what to change; empty if it is available. */
   reason: string
 }
 

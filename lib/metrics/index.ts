@@ -1,5 +1,5 @@
 /**
- * Metrics for Prometheus, by way of the service's own prom-client.
+ * Metrics for Prometheus, through the service's own prom-client.
  *
  * @module stillframe/metrics
  */
@@ -18,31 +18,32 @@ export type { Register } from './metric-set.js'
 
 /** Options of {@link registerMetrics}. */
 export interface MetricsOptions {
-  /** The register of prom-client that gets the metrics, such as its `register`. */
+  /** The register for the metrics, such as `register` of prom-client. */
   register: Register
   /**
-   * What the names begin with: letters, digits, `_` and `:`, and no digit first. May be empty.
-   * Default `'stillframe_'`.
+   * Prefix of the metric names: letters, digits, `_` and `:`, not beginning with a digit. May be
+   * empty. Default `'stillframe_'`.
    */
   prefix?: string | undefined
 }
 
-/** The metrics in a register, until they are taken out. */
+/** The metrics in a register, until they are removed. */
 export interface RegisteredMetrics extends Disposable {
-  /** Takes the metrics out of the register, and stops counting. Calling it again does nothing. */
+  /** Removes the metrics from the register and stops counting. Idempotent. */
   unregister(): void
 }
 
 const operations = ['snapshot', 'restore', 'compact', 'heap', 'capture', 'prune', 'upload'] as const
 
 /**
- * Puts metrics of all snapshots, restores and jobs of this thread into a register of prom-client, which
- * has to be installed. docs/OPERATIONS.md has a table of them. It only listens to the tracing channels:
- * nothing else of the service changes, and operations that have begun before are not counted.
+ * Adds metrics of all snapshots, restores and jobs of this thread to a register of prom-client,
+ * which must be installed. docs/OPERATIONS.md has a table of them. It only listens to the tracing
+ * channels: nothing else in the service changes, and operations that began earlier are not counted.
  *
- * @returns a handle to take them out again; it may be ignored.
- * @throws TypeError for wrong arguments, and if the register has a metric of one of the names already,
- *   such as from an earlier call: a register gets them once per prefix. It is then as it was.
+ * @returns a handle for removing the metrics; it may be ignored.
+ * @throws TypeError for invalid arguments, and if the register already has a metric with one of the
+ *   names, such as from an earlier call: each prefix can be registered once. The register is then
+ *   unchanged.
  */
 export function registerMetrics(options: MetricsOptions): RegisteredMetrics {
   const { register, prefix } = checkMetricsOptions(options)
@@ -78,7 +79,7 @@ export function registerMetrics(options: MetricsOptions): RegisteredMetrics {
   return { unregister, [Symbol.dispose]: unregister }
 }
 
-/** Undefined for what began before anybody listened. */
+/** Undefined for operations that began before the listeners were added. */
 function elapsedMs(startedAt: number | undefined): number | undefined {
   return startedAt === undefined ? undefined : performance.now() - startedAt
 }

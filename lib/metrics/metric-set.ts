@@ -1,8 +1,8 @@
 /**
- * The metrics themselves: their names, their meaning, and what of an operation goes into which.
+ * The metrics: their names and descriptions, and which parts of an operation they count.
  *
- * Labels are few, and have few values: `operation` (8), `engine` (4), `code` (about 20), and
- * `archive`, of which a service has as many as it has opened.
+ * There are few labels, with few values: `operation` (9), `engine` (4), `code` (about 20), and
+ * `archive`, with one value for each archive that the service has opened.
  */
 
 import {
@@ -21,12 +21,12 @@ import { failureCode, type Seen, type SeenResult } from './seen.js'
 /** A register of prom-client, in either format. */
 export type Register = Registry<PrometheusContentType> | Registry<OpenMetricsContentType>
 
-/** Seconds: from what small memory takes to what a stalled service takes. */
+/** In seconds: from the pause for a small memory to that of a stalled service. */
 const pauseBuckets = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5]
-/** Seconds: from a small file on a fast disk to hundreds of GiB on a slow one. */
+/** In seconds: from a small file on a fast disk to hundreds of GiB on a slow one. */
 const durationBuckets = [0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600]
 
-/** Milliseconds of the results, in seconds as Prometheus has them. */
+/** Converts the milliseconds of results to seconds, the unit of Prometheus. */
 const inSeconds = (ms: number): number => ms / 1000
 
 /** All metrics of one call of `registerMetrics()`. */
@@ -140,7 +140,11 @@ export class MetricSet {
     for (const put of pending) put()
   }
 
-  /** An operation went well. @param elapsedMs - from its start, where the result does not say. */
+  /**
+   * Counts a successful operation.
+   *
+   * @param elapsedMs - time since its start, used if the result has no duration.
+   */
   succeeded(channel: string, context: Seen, elapsedMs: number | undefined): void {
     const operation = context.operation ?? channel
     const result = (context.result ?? {}) as SeenResult
@@ -150,39 +154,39 @@ export class MetricSet {
       this.#duration.observe({ operation, engine }, inSeconds(ms)),
     )
     ifNumber(result.allocatedBytes, (bytes) => this.#writtenBytes.inc({ operation }, bytes))
-    // A compaction freezes no memory.
+    // A compaction does not freeze memory.
     if (engine === 'none') return
     ifNumber(result.pauseMs, (ms) => this.#pause.observe({ operation, engine }, inSeconds(ms)))
     ifNumber(result.changedBytes, (bytes) => this.#changedBytes.inc({ operation }, bytes))
     ifNumber(result.copiedBytesPeak, (bytes) => this.#extraMemoryPeak.set({ operation }, bytes))
   }
 
-  /** An operation failed or was aborted. */
+  /** Counts an operation that failed or was aborted. */
   failed(channel: string, context: Seen): void {
     const operation = context.operation ?? channel
     this.#failures.inc({ operation, code: failureCode(context), ...archiveOf(context) })
   }
 
-  /** An operation on an archive has ended, and may say what the archive holds. */
+  /** Updates the archive's metrics when an operation on it has ended with its counts. */
   archiveIs({ archive, frames, bytes }: Seen): void {
     if (archive === undefined) return
     ifNumber(frames, (count) => this.#archiveFrames.set({ archive }, count))
     ifNumber(bytes, (sum) => this.#archiveBytes.set({ archive }, sum))
   }
 
-  /** A schedule has left out a capture. */
+  /** Counts a capture that a schedule has skipped. */
   skippedTick(archive: string): void {
     this.#skippedTicks.inc({ archive })
   }
 
-  /** How far a store is behind. */
+  /** Updates how far a store lags behind. */
   storeLags({ archive, frames, bytes, copiedAt }: StoreLagMessage): void {
     this.#storeLagFrames.set({ archive }, frames)
     this.#storeLagBytes.set({ archive }, bytes)
     ifNumber(copiedAt?.getTime(), (ms) => this.#storeCopiedAt.set({ archive }, inSeconds(ms)))
   }
 
-  /** Takes out what is still there and from here: the register may have been cleared and filled anew. */
+  /** Removes only metrics of this set: the register may have been cleared and filled again. */
   removeFrom(register: Register): void {
     for (const [name, metric] of this.#made) {
       if (register.getSingleMetric(name) === metric) register.removeSingleMetric(name)
@@ -194,7 +198,10 @@ function archiveOf({ archive }: Seen): { archive?: string } {
   return archive === undefined ? {} : { archive }
 }
 
-/** prom-client throws at other values, and what a listener throws ends the service. */
+/**
+ * Ignores values that prom-client would throw at, since an error of a listener would end the
+ * service.
+ */
 function ifNumber(value: number | undefined, use: (value: number) => void): void {
   if (typeof value === 'number' && Number.isFinite(value) && value >= 0) use(value)
 }

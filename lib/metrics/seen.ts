@@ -1,17 +1,17 @@
-/** What the metrics look at in the contexts of all operations. */
+/** The parts of the tracing contexts that the metrics use. */
 
 import { isError, StillframeError } from '../base/errors.js'
 import type { Traced } from '../base/tracing.js'
 
-/** A context of any operation: each has some of this. */
+/** Context of any operation; each has some of these members. */
 export interface Seen extends Traced<unknown> {
-  /** Of jobs on the heap: the function that was called. */
+  /** For jobs on the heap: the function that was called. */
   readonly operation?: string
   /** Directory of the archive. */
   readonly archive?: string
-  /** How many frames the archive has now. */
+  /** Number of frames that the archive has now. */
   readonly frames?: number
-  /** Bytes of all its files. */
+  /** Total size of the archive's files, in bytes. */
   readonly bytes?: number
 }
 
@@ -33,8 +33,8 @@ export function isFailed(context: Seen): boolean {
 const argumentCodes = new Set(['ERR_INVALID_ARG_TYPE', 'ERR_INVALID_ARG_VALUE', 'ERR_OUT_OF_RANGE'])
 
 /**
- * Why it failed, as one of a few words that are known beforehand: an abort may have any reason, and
- * a label may not have any value.
+ * Returns the reason of a failure as one of a few known words, since an abort may have any reason,
+ * and the values of a label must be bounded.
  */
 export function failureCode({ error, aborted }: Seen): string {
   if (aborted) return 'ABORTED'

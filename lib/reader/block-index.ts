@@ -1,15 +1,18 @@
-/** The index of a file, which grows while it is read, so that none takes more memory than it has bytes. */
+/**
+ * The index of a file. It grows as it is read, so it never takes more memory than the file has
+ * bytes.
+ */
 
 import type { Buffer } from 'node:buffer'
 import { type BlockEntry, entrySize, readEntry } from './format.js'
 
-/** Entries of a window. */
+/** Number of entries in a window. */
 export const windowEntries = 16_384
 
 export class BlockIndex {
   readonly #windows: Buffer[] = []
 
-  /** The next entries: a window full, or the last of them. */
+  /** Adds the next entries. All windows but the last are full. */
   add(window: Buffer): void {
     this.#windows.push(window)
   }
@@ -23,12 +26,12 @@ export class BlockIndex {
     return readEntry(window, (position % windowEntries) * entrySize, position)
   }
 
-  /** Entries one behind the other. */
+  /** Returns consecutive entries. */
   slice(from: number, to: number): BlockEntry[] {
     return Array.from({ length: to - from }, (_, index) => this.at(from + index))
   }
 
-  /** The first of these whose block is not before this one; they ascend. */
+  /** Position of the first entry whose block is at least `block`; entries are sorted by block. */
   lowerBound(from: number, to: number, block: number): number {
     let [low, high] = [from, to]
     while (low < high) {

@@ -1,4 +1,4 @@
-/** Opens a file with all that it builds on, which is found by the ids in headers. */
+/** Opens a file with all its parents, which are found by the ids in their headers. */
 
 import { Buffer } from 'node:buffer'
 import { opendir, stat } from 'node:fs/promises'
@@ -14,13 +14,13 @@ import { type Opener, openFile } from './source.js'
 
 const longestChain = 1000
 
-/** A file or directory to look in, or bytes that lie in no file. */
+/** A file or directory to search, or a source that is not a file. */
 export type Place = string | Opener
 
 /**
- * Opens a file and, of a delta, its parents down to the full file.
+ * Opens a file and, for a delta, its parents down to the full file.
  *
- * @param places - where to look for parents; none: beside each file.
+ * @param places - where to search for parents; if empty, in the directory of each file.
  */
 export async function openChain(
   opener: Opener,
@@ -29,7 +29,7 @@ export async function openChain(
   tools: Tools,
 ): Promise<ImageFile> {
   const open = (one: Opener): Promise<ImageFile> => openOne(one, limits, tools)
-  // From the newest on.
+  // Newest first.
   const files: ImageFile[] = []
   try {
     files.push(await open(opener))
@@ -41,7 +41,7 @@ export async function openChain(
       child = await search.find(child)
       files.push(child)
     }
-    // From the full file on.
+    // Starting with the full file.
     for (let i = files.length - 1; i > 0; i--) {
       const child = files[i - 1] as ImageFile
       try {
@@ -73,7 +73,10 @@ interface Places {
   readonly directories: readonly string[]
 }
 
-/** Whoever names files need not have all others in a directory looked at. */
+/**
+ * Separates files from directories, so that directories are scanned only if the files do not
+ * suffice.
+ */
 async function filesFirst(places: readonly Place[]): Promise<Places> {
   const files: Place[] = []
   const directories: string[] = []
@@ -91,7 +94,7 @@ async function isDirectory(path: string): Promise<boolean> {
   )
 }
 
-/** What lies in the places, by id; each is looked through once. */
+/** Finds parents by id. Each place is scanned once. */
 class ParentSearch {
   readonly #places: Places
   readonly #open: (opener: Opener) => Promise<ImageFile>
@@ -123,7 +126,10 @@ class ParentSearch {
     return { files: [], directories: path === undefined ? [] : [dirname(path)] }
   }
 
-  /** A frame may lie there twice: as it was taken, and as the one file that its chain was made of, which is better. */
+  /**
+   * Finds the parent in `places`. They may have the same frame twice: as the delta that was taken,
+   * and as the full file that its chain was compacted to, which is preferred.
+   */
   async #findIn(places: readonly Place[], child: ImageFile, tried: string[]): Promise<ImageFile | undefined> {
     const { parentId, parentState } = child.opened.header
     let found: ImageFile | undefined
@@ -158,7 +164,7 @@ class ParentSearch {
   }
 }
 
-/** All that looks like a snapshot there. */
+/** Returns everything in this place that looks like a snapshot. */
 async function filesById(place: Place): Promise<Map<string, Opener[]>> {
   const byId = new Map<string, Opener[]>()
   for (const opener of await openersIn(place)) {
@@ -183,7 +189,7 @@ function openerOf(path: string): Opener {
   return { path, name: path, open: () => openFile(path) }
 }
 
-/** The id of what looks like a snapshot; undefined of anything else. */
+/** Returns the id of a source that looks like a snapshot, and undefined for any other. */
 async function idOf(opener: Opener): Promise<string | undefined> {
   const source = await opener.open().catch(() => undefined)
   if (source === undefined) return undefined

@@ -1,11 +1,11 @@
 /**
- * How reading fails: in the form in which native code reports it, so that both readers tell their
- * users the same.
+ * Failures of the reader, in the form in which native code reports them, so that both readers give
+ * users the same errors.
  */
 
 import type { NativeFailure } from '../base/native-failure.js'
 
-/** What went wrong; {@link NativeFailure} says what the members are. */
+/** A failure; see {@link NativeFailure} for the members. */
 export class ReadFailure extends Error implements NativeFailure {
   readonly failure: string
   readonly errno: number
@@ -25,17 +25,20 @@ export class ReadFailure extends Error implements NativeFailure {
   }
 }
 
-/** The file is not what a writer wrote. `section`: empty outside of all sections. */
+/** The file differs from what a writer would write. `section`: empty if outside of all sections. */
 export function corrupt(offset: number, section: string, reason: string): ReadFailure {
   return new ReadFailure('CORRUPT', reason, { offset, section })
 }
 
-/** True for damage; everything else ends the reading. */
+/** True for damage, which a sweep collects; all other errors end the read. */
 export function isDamage(error: unknown): error is ReadFailure {
   return error instanceof ReadFailure && error.failure === 'CORRUPT'
 }
 
-/** What Node's own file functions threw, if they did, and what was being done. */
+/**
+ * Converts an error of Node's file functions to a ReadFailure; returns other errors unchanged.
+ * `what` names the operation.
+ */
 export function systemFailure(error: unknown, what: string): unknown {
   const { errno, code, syscall } = error as NodeJS.ErrnoException
   if (typeof errno !== 'number' || typeof code !== 'string' || typeof syscall !== 'string') return error

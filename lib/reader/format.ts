@@ -1,7 +1,7 @@
 /**
- * The image file as bytes: docs/FORMAT.md is the specification, and this its transcription. Numbers of
- * 64 bits become doubles where they are lengths and places: what is too large to be exact is beyond every
- * limit, and stays so when it is rounded.
+ * The binary layout of the image file, transcribed from its specification, docs/FORMAT.md. 64-bit
+ * lengths and offsets are converted to doubles: a value too large to be exact exceeds every limit,
+ * and still does so after rounding.
  */
 
 import { Buffer } from 'node:buffer'
@@ -9,10 +9,13 @@ import { Buffer } from 'node:buffer'
 export const pageSize = 4096
 export const pagesPerBlock = 64
 export const blockSize = pageSize * pagesPerBlock
-/** Of a section, counted from its beginning: in a packed file its stored blocks are one piece. */
+/**
+ * Chunks are counted from the start of a section. In a packed file the stored blocks of a chunk are
+ * contiguous.
+ */
 export const blocksPerChunk = 16
 export const chunkSize = blockSize * blocksPerChunk
-/** Sections and the tail begin at multiples of it. */
+/** Alignment of the sections and of the tail, in bytes. */
 export const partAlignment = 65_536
 
 export const headerMagic = Buffer.from('\x89SFRAM\r\n', 'latin1')
@@ -29,7 +32,7 @@ export const trailerChecksumAt = 144
 export const entrySize = 48
 export const recordSize = 64
 
-/** How a file is laid out, by the number that stands in it. */
+/** Layouts, indexed by their number in the header. */
 export const layouts = ['flat', 'packed'] as const
 export type Layout = (typeof layouts)[number]
 export const zstdCodec = 1
@@ -46,7 +49,7 @@ export interface Header {
   readonly pageSize: number
   readonly blockSize: number
   readonly frozenAtNs: bigint
-  /** A sum. */
+  /** Sum of the parent's state. */
   readonly parentState: Buffer
   readonly checksum: bigint
 }
@@ -59,7 +62,7 @@ export interface Trailer {
   readonly indexChecksum: bigint
   readonly sumCount: number
   readonly sumsChecksum: bigint
-  /** A sum. */
+  /** Sum of the state. */
   readonly state: Buffer
   readonly sectionsOffset: number
   readonly sectionCount: number
@@ -81,7 +84,7 @@ export interface SectionRecord {
 }
 
 export interface BlockEntry {
-  /** Which entry it is. */
+  /** Index of this entry in the file. */
   readonly position: number
   readonly fileOffset: number
   /** Bit *i*: page *i* is in the file. */
@@ -147,7 +150,10 @@ export function readRecord(table: Buffer, index: number): SectionRecord {
   }
 }
 
-/** @param at - in `bytes`; `position` is among all entries of the file. */
+/**
+ * @param at - offset in `bytes`.
+ * @param position - index among all entries of the file.
+ */
 export function readEntry(bytes: Buffer, at: number, position: number): BlockEntry {
   return {
     position,
@@ -171,17 +177,17 @@ export function blockCountOf(byteLength: number): number {
   return Math.ceil(byteLength / blockSize)
 }
 
-/** Bytes of the whole pages that a block of a section of this length covers. */
+/** Length of the whole pages of a block, in bytes, for a section of this length. */
 export function paddedBlockLength(byteLength: number, block: number): number {
   return Math.min(blockSize, roundUp(byteLength - block * blockSize, pageSize))
 }
 
-/** The bits of the pages that a block has. */
+/** A mask of the pages that a block has. */
 export function pagesOfBlock(byteLength: number, block: number): bigint {
   return (1n << BigInt(paddedBlockLength(byteLength, block) / pageSize)) - 1n
 }
 
-/** The numbers of the pages whose bits are set, from the lowest on. */
+/** Indices of the set bits, in ascending order. */
 export function pagesIn(bits: bigint): number[] {
   const pages: number[] = []
   for (const [half, first] of [
@@ -195,7 +201,7 @@ export function pagesIn(bits: bigint): number[] {
   return pages
 }
 
-/** How many bits are set. */
+/** Number of set bits. */
 export function countOf(bits: bigint): number {
   return countOf32(Number(bits & 0xffffffffn)) + countOf32(Number(bits >> 32n))
 }

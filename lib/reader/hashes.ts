@@ -4,10 +4,13 @@ import { createXXHash3, createXXHash128 } from 'hash-wasm'
 
 type Hasher = Awaited<ReturnType<typeof createXXHash3>>
 
-/** Bytes of a sum. */
+/** Size of a sum in bytes. */
 export const sumSize = 16
 
-/** Loaded once: both are compiled from WebAssembly, and one of each is enough, since nothing waits in between. */
+/**
+ * Loaded once, since both are compiled from WebAssembly. One instance of each is enough, since each
+ * use is synchronous.
+ */
 export class Hashes {
   readonly #short: Hasher
   readonly #long: Hasher
@@ -21,14 +24,16 @@ export class Hashes {
     return new Hashes(await createXXHash3(), await createXXHash128())
   }
 
-  /** The checksum of some bytes. */
+  /** Returns the checksum of the concatenated pieces. */
   checksum(...pieces: readonly Uint8Array[]): bigint {
     this.#short.init()
     for (const piece of pieces) this.#short.update(piece)
     return numberOf(this.#short.digest('binary'))
   }
 
-  /** The same of bytes that come one piece after another, with other work in between. */
+  /**
+   * Returns an incremental checksum, which allows other uses of this object between its updates.
+   */
   running(): { update(piece: Uint8Array): void; value(): bigint } {
     const hasher = this.#short
     let state = hasher.init().save()
@@ -40,13 +45,13 @@ export class Hashes {
     }
   }
 
-  /** The sum of some bytes, as it stands in a file: 16 bytes, the low half first. */
+  /** Returns the sum of some bytes in its encoding in a file: 16 bytes, low half first. */
   sum(bytes: Uint8Array): Uint8Array {
     return this.#long.init().update(bytes).digest('binary').reverse()
   }
 }
 
-/** Digests begin with the highest byte. */
+/** Digests are big-endian. */
 function numberOf(digest: Uint8Array): bigint {
   return new DataView(digest.buffer, digest.byteOffset).getBigUint64(0)
 }

@@ -1,4 +1,4 @@
-/** An open file, with what it builds on: the pages of its sections, checked. */
+/** An open file with its parents: reads and checks the pages of its sections. */
 
 import { Buffer } from 'node:buffer'
 import type { ImageInfo } from '../image/info.js'
@@ -24,23 +24,23 @@ import { StateSum, sumsOfBlock } from './state-sum.js'
 import { areZero, checkZeros } from './zeros.js'
 import type { Decompressor } from './zstd.js'
 
-/** What reading takes besides bytes. */
+/** Helpers for checking and decompressing. */
 export interface Tools {
   readonly hashes: Hashes
   readonly decompressor: Decompressor
 }
 
-/** What of the pages is checked: their blocks, and one by one their sums too. */
+/** How to check pages: not at all, by the checksums of blocks, or also by the sum of each page. */
 export type Check = 'nothing' | 'blocks' | 'sums'
 
 const sumWindow = 2 ** 20
 
-/** What one file of a chain has to say of a run of blocks. */
+/** The part of a run of blocks that comes from one file of a chain. */
 interface Layer {
   readonly file: ImageFile
   readonly section: number
   readonly entries: readonly BlockEntry[]
-  /** The pages that are asked for, of each block. */
+  /** For each block, the pages to take from this file. */
   readonly wanted: readonly bigint[]
 }
 
@@ -49,7 +49,7 @@ export class ImageFile {
   readonly #tools: Tools
   #parent: ImageFile | undefined
   #isParent = false
-  /** Of each section, its number in the parent. */
+  /** For each section, its number in the parent. */
   #inParent: readonly (number | undefined)[] = []
   #stateChecked: Promise<void> | undefined
 
@@ -58,7 +58,7 @@ export class ImageFile {
     this.#tools = tools
   }
 
-  /** Puts a file below it, from which it takes what it does not say itself. */
+  /** Sets the parent, which provides the pages that this file does not have. */
   buildOn(parent: ImageFile): void {
     this.#parent = parent
     parent.#isParent = true
@@ -67,7 +67,7 @@ export class ImageFile {
     this.#checkCover()
   }
 
-  /** This file, and those that it builds on, down to the full one. */
+  /** This file and its parents, down to the full file. */
   get chain(): ImageFile[] {
     const files: ImageFile[] = []
     for (let file: ImageFile | undefined = this; file !== undefined; file = file.#parent) files.push(file)
@@ -99,18 +99,21 @@ export class ImageFile {
   }
 
   /**
-   * Reads blocks of at most a chunk. `out` has room for as many whole blocks; what is behind the last page of
-   * the section is left alone.
+   * Reads blocks of at most one chunk. `out` has room for that many whole blocks; bytes after the
+   * last page of the section are left unchanged.
    */
   async readBlocks(section: number, first: number, count: number, out: Buffer, check: Check): Promise<void> {
-    // From the newest file on: what one does not tell is asked of the next. Read in the other order, so that
-    // newer pages lie over older ones.
+    // Each file provides the pages that the newer ones lack. The oldest is read first, so that
+    // newer pages overwrite older ones.
     for (const { file, ...layer } of this.#layersOf(section, first, count).reverse()) {
       await file.#named(() => file.#readLayer(layer, first, out, check))
     }
   }
 
-  /** The same of what is in this file alone. Pages of which a delta says nothing are left alone. */
+  /**
+   * Like `readBlocks()`, for the pages of this file alone. Pages that a delta does not mention are
+   * left unchanged.
+   */
   async readOwnBlocks(
     section: number,
     first: number,
@@ -124,7 +127,7 @@ export class ImageFile {
     await this.#readLayer({ section, entries, wanted }, first, out, check)
   }
 
-  /** That the gaps around blocks are zero. */
+  /** Checks that the gaps around blocks are zero. */
   async checkGapsOfBlocks(section: number, first: number, count: number): Promise<void> {
     const { source, sections, layout } = this.opened
     const { name, byteLength, dataOffset, blockCount } = sections[section] as Section
@@ -146,7 +149,7 @@ export class ImageFile {
     await checkZeros(source, end, roundUp(dataOffset + byteLength, partAlignment) - end, '')
   }
 
-  /** That what belongs to no section is zero. */
+  /** Checks that bytes outside of all sections are zero. */
   async checkOuterGaps(): Promise<void> {
     const { source, layout, index, trailer } = this.opened
     await checkZeros(source, pageSize, partAlignment - pageSize, '')
@@ -160,7 +163,7 @@ export class ImageFile {
     await checkZeros(source, end, trailer.indexOffset - end, '')
   }
 
-  /** That the sums in this file match their checksum. */
+  /** Checks that the sums in this file match their checksum. */
   async checkSums(): Promise<void> {
     const { source, trailer } = this.opened
     const length = trailer.sumCount * sumSize
@@ -176,8 +179,8 @@ export class ImageFile {
   }
 
   /**
-   * That the sums of the chain add up to the state that was frozen; looked at once, for all who ask. Whoever
-   * then compares pages with their sums knows of each that it is the one that was frozen.
+   * Checks, once for all callers, that the sums of the chain add up to the frozen state. After
+   * that, a page that matches its sum is known to be the page that was frozen.
    */
   async checkState(): Promise<void> {
     this.#stateChecked ??= this.#compareState()
@@ -189,7 +192,7 @@ export class ImageFile {
     if (!(await this.holdsState())) throw this.wrongState()
   }
 
-  /** Whether the sums, which are believed, add up to the state. */
+  /** True if the sums, which must have been checked, add up to the state. */
   async holdsState(onStep?: () => void): Promise<boolean> {
     const state = this.newState()
     for (const [section, { blockCount }] of this.opened.sections.entries()) {
@@ -215,7 +218,7 @@ export class ImageFile {
     )
   }
 
-  /** Damage in a parent is not in the file that was asked for. */
+  /** Marks damage in a parent as such, since it is not in the file that the caller opened. */
   #name(error: ReadFailure): ReadFailure {
     return this.#isParent ? inParentFile(this.opened.source.name, error) : error
   }
@@ -228,7 +231,10 @@ export class ImageFile {
     }
   }
 
-  /** The reason of a problem of this file, as the report of its child shows it. */
+  /**
+   * Returns the reason of a problem in this file as it is reported for the file that the caller
+   * opened.
+   */
   reasonOf(reason: string): string {
     return this.#name(corrupt(0, '', reason)).message
   }
@@ -238,7 +244,7 @@ export class ImageFile {
     return indexOffset + indexCount * entrySize
   }
 
-  /** The entries of these blocks, as far as there are any. */
+  /** The existing entries of these blocks. */
   #entriesOf(number: number, first: number, count: number): BlockEntry[] {
     const { index, isDelta, sections } = this.opened
     const { firstEntry, entryCount } = sections[number] as Section
@@ -249,8 +255,8 @@ export class ImageFile {
   }
 
   /**
-   * Pages that the parent does not have are told here: so no file can claim more memory than it has entries
-   * for.
+   * Checks that this file has entries for all pages that the parent lacks, so that no file can
+   * claim more memory than it has entries for.
    */
   #checkCover(): void {
     const { sections, trailer } = this.opened
@@ -262,7 +268,7 @@ export class ImageFile {
       const count = blockCount - first
       const entries = this.#entryRange(number, first)
       let covers = entries.to - entries.from === count
-      // Of the first of these blocks the parent may have some pages.
+      // The parent may have some pages of the first of these blocks.
       let theirs = (1n << BigInt(have % pagesPerBlock)) - 1n
       for (let at = entries.from; covers && at < entries.to; at++) {
         const { present, zero, block } = this.opened.index.at(at)
@@ -275,7 +281,7 @@ export class ImageFile {
     }
   }
 
-  /** The entries of all blocks from this one on. */
+  /** The range of the entries of all blocks from `first` on. */
   #entryRange(number: number, first: number): { from: number; to: number } {
     const { firstEntry, entryCount } = this.opened.sections[number] as Section
     const to = firstEntry + entryCount
@@ -341,7 +347,7 @@ export class ImageFile {
         i++
         continue
       }
-      // One read for a run of blocks that are stored: they lie one behind the other.
+      // Read a run of stored blocks at once, since they are contiguous.
       let end = i + 1
       while (taken[end]?.block === entry.block + end - i && taken[end]?.present !== 0n) end++
       const last = taken[end - 1] as BlockEntry
@@ -377,7 +383,7 @@ export class ImageFile {
     const pagesOf = ({ present, block }: BlockEntry): bigint => present & (wanted[block - first] ?? 0n)
     const stored = entries.filter((entry) => pagesOf(entry) !== 0n)
     const [start, last] = [stored[0], stored.at(-1)]
-    // The stored blocks of a chunk lie one behind the other: one read for all.
+    // Read the stored blocks of a chunk at once, since they are contiguous.
     const from = start?.fileOffset ?? 0
     const bytes = Buffer.allocUnsafe(last === undefined ? 0 : last.fileOffset + last.storedLength - from)
     await this.opened.source.read(bytes, from, name)
@@ -397,7 +403,7 @@ export class ImageFile {
     }
   }
 
-  /** The pages of a block that are in the file, one behind the other. */
+  /** Returns the pages of a block that are in the file, without gaps. */
   #unpack(entry: BlockEntry, byteLength: number, stored: Buffer, check: Check): Uint8Array {
     if (check !== 'nothing' && this.#tools.hashes.checksum(stored) !== entry.checksum) {
       throw this.#damaged(entry, ' does not match its checksum')
@@ -411,7 +417,7 @@ export class ImageFile {
       if (!areZero(dense.subarray(at, at + pageSize))) continue
       throw this.#damaged(entry, ' has other zero pages than the index says')
     }
-    // Only the last page of the section can go beyond its end.
+    // Only the last page of the section can extend past its end.
     const length = paddedBlockLength(byteLength, entry.block)
     const behind = Math.max(0, length - (byteLength - entry.block * blockSize))
     const hasLastPage = ((entry.present >> BigInt(length / pageSize - 1)) & 1n) !== 0n
@@ -424,7 +430,7 @@ export class ImageFile {
     return corrupt(entry.fileOffset, name, `block ${entry.block}${how}`)
   }
 
-  /** That pages which were read have the sums that the file has of them. */
+  /** Checks that the pages in `out` match their sums in the file. */
   async #compareSums({ entries, wanted }: Omit<Layer, 'file'>, first: number, out: Buffer): Promise<void> {
     const sums = await this.#sumsOf(entries)
     let at = 0
@@ -452,7 +458,7 @@ export class ImageFile {
     return sum
   }
 
-  /** The sums of entries that stand one behind the other. */
+  /** Reads the sums of consecutive entries. */
   async #sumsOf(entries: readonly BlockEntry[]): Promise<Buffer> {
     const count = entries.reduce((total, { present }) => total + countOf(present), 0)
     const sums = Buffer.allocUnsafe(count * sumSize)
@@ -462,12 +468,12 @@ export class ImageFile {
     return sums
   }
 
-  /** Of the memory of this file, with those that it builds on. */
+  /** Returns an empty sum for the state of this file together with its parents. */
   newState(): StateSum {
     return new StateSum(this.#tools.hashes)
   }
 
-  /** The sums of the pages as they are with all files below, 64 of each block. */
+  /** Returns the sums of the pages of this file together with its parents, 64 for each block. */
   async #sumsOfChunk(section: number, first: number, count: number): Promise<Buffer> {
     const sums = Buffer.alloc(count * sumsOfBlock)
     for (const { file, entries, wanted } of this.#layersOf(section, first, count).reverse()) {
@@ -492,7 +498,7 @@ function pagesOfBlocks(byteLength: number, first: number, count: number): bigint
   return Array.from({ length }, (_, i) => pagesOfBlock(byteLength, first + i))
 }
 
-/** A failure of a file that somebody else builds on. */
+/** Converts a failure in a file to one that names it as a parent. */
 export function inParentFile(name: string, error: ReadFailure): ReadFailure {
   const prefix = 'in the parent file '
   if (error.message.startsWith(prefix)) return error

@@ -1,8 +1,8 @@
 /**
- * Reading snapshots anywhere: on every platform that Node runs on, and without the native addon.
+ * Reads snapshots anywhere: on every platform that Node runs on, and without the native addon.
  *
- * It is slower than `stillframe`, which is for the machines that snapshots are taken on; it knows the same
- * files, makes the same checks, and reports the same errors. See docs/READER.md.
+ * It is slower than `stillframe`, which is for the machines on which snapshots are taken. It reads
+ * the same files, makes the same checks, and reports the same errors. See docs/READER.md.
  *
  * @module stillframe/reader
  */

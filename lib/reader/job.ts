@@ -1,4 +1,4 @@
-/** One piece of reading, from the call to what the caller gets. */
+/** Helpers for one read operation, from the call to its result. */
 
 import { endianness } from 'node:os'
 import { type CallSite, fromNative, StillframeError } from '../base/errors.js'
@@ -10,10 +10,10 @@ import { Decompressor } from './zstd.js'
 let tools: Promise<Tools> | undefined
 
 /**
- * What reading takes, loaded once. A failed attempt is not remembered.
+ * Loads the hashes and the decompressor, once. A failed attempt is not cached.
  *
- * @throws StillframeError `ERR_STILLFRAME_UNSUPPORTED_PLATFORM` on machines that would see other numbers in the
- *   memory than were written.
+ * @throws StillframeError `ERR_STILLFRAME_UNSUPPORTED_PLATFORM` on big-endian machines, where typed
+ *   arrays over the memory would show other numbers than were written.
  */
 export async function loadTools(): Promise<Tools> {
   if (endianness() !== 'LE') {
@@ -32,7 +32,7 @@ export async function loadTools(): Promise<Tools> {
   })
 }
 
-/** Turns what went wrong into what users get. `path`: undefined if there is no file. */
+/** Runs `work` and converts its errors to public ones. `path`: undefined if there is no file. */
 export async function told<Value>(
   path: string | undefined,
   callSite: CallSite,
@@ -45,7 +45,7 @@ export async function told<Value>(
   }
 }
 
-/** Counts what is done, tells the listener, and stops when the signal says so. */
+/** Counts progress, reports it, and stops the work when the signal is aborted. */
 export class Steps {
   readonly #signal: AbortSignal | undefined
   readonly #clock = new ProgressClock()
@@ -72,8 +72,8 @@ export class Steps {
   }
 
   /**
-   * Runs the work, which goes no further than its next step once the signal is aborted. Only what went well has
-   * a last word on its progress.
+   * Runs the work, which stops at its next step once the signal is aborted. The final progress is
+   * reported only if the work succeeds.
    */
   async run<Value>(work: () => Promise<Value>): Promise<Value> {
     try {
@@ -88,7 +88,10 @@ export class Steps {
   }
 }
 
-/** What the work gives, or the signal's reason as soon as it is aborted: the work is then left to itself. */
+/**
+ * Settles like the work, or rejects with the signal's reason as soon as it is aborted. The work is
+ * then no longer awaited.
+ */
 export async function unlessAborted<Value>(
   work: () => Promise<Value>,
   signal: AbortSignal | undefined,

@@ -1,6 +1,6 @@
 /**
- * Opens a file: reads all that is not pages, and checks each part before it believes it. The order is that
- * of `native/image/image_opener.cc`, so that both readers give the same reasons.
+ * Opens a file: reads everything but the pages, and checks each part before using it. The order is
+ * that of `native/image/image_opener.cc`, so that both readers report the same reasons.
  */
 
 import { Buffer, isUtf8 } from 'node:buffer'
@@ -43,7 +43,7 @@ import { type Hashes, sumSize } from './hashes.js'
 import type { ByteSource } from './source.js'
 import { areZero, firstNotZero } from './zeros.js'
 
-/** One section of an open file. */
+/** A section of an open file. */
 export interface Section {
   readonly name: string
   readonly byteLength: number
@@ -55,7 +55,7 @@ export interface Section {
   storedBytes: number
 }
 
-/** All that is known of a file once it is open. */
+/** The parts of an open file that are held in memory. */
 export interface Opened {
   readonly source: ByteSource
   readonly header: Header
@@ -63,14 +63,14 @@ export interface Opened {
   readonly layout: Layout
   readonly trailer: Trailer
   readonly sections: readonly Section[]
-  /** JSON text; '' for none. */
+  /** JSON text; '' if there is none. */
   readonly metadata: string
   readonly index: BlockIndex
-  /** The number of the first sum of every 16th entry. */
+  /** For every 16th index entry, the number of its first sum. */
   readonly firstSums: readonly number[]
 }
 
-/** Reads and checks all but the pages and their sums. */
+/** Reads and checks everything but the pages and their sums. */
 export async function openImage(
   source: ByteSource,
   limits: NativeReadLimits,
@@ -92,7 +92,7 @@ type File = Omit<Opened, 'sections' | 'metadata' | 'index' | 'firstSums'>
 
 const isDelta = ({ parentId }: Header): boolean => !areZero(parentId)
 
-/** Whether a page matches the checksum that stands in it. */
+/** True if a page matches the checksum that it contains. */
 function sealHolds(page: Buffer, checksumAt: number, checksum: bigint, hashes: Hashes): boolean {
   const copy = Buffer.from(page)
   copy.fill(0, checksumAt, checksumAt + 8)
@@ -113,7 +113,7 @@ async function checkedHeader(source: ByteSource, hashes: Hashes): Promise<Header
   }
   if (have < pageSize) throw corrupt(have, '', 'the file ends in its header: it is truncated')
   const header = readHeader(page)
-  // The header page and its checksum are the same in all versions, so that the version can be trusted.
+  // The header page and its checksum are the same in all versions, so the version can be trusted.
   if (!sealHolds(page, headerChecksumAt, header.checksum, hashes)) {
     throw corrupt(0, '', 'the header does not match its checksum')
   }
@@ -145,7 +145,8 @@ async function checkedTrailer(source: ByteSource, header: Header, hashes: Hashes
   const { length } = source
   const otherLength = 'the file is shorter or longer than it was written'
   const smallest = partAlignment + recordSize + pageSize
-  // No file that is whole is longer than numbers are exact: its index alone would fill all disks.
+  // The length of an intact file is a safe integer: with a larger one, the index alone would fill
+  // all disks.
   if (length < smallest || length % pageSize !== 0 || !Number.isSafeInteger(length)) {
     throw corrupt(length, '', otherLength)
   }
@@ -164,7 +165,9 @@ async function checkedTrailer(source: ByteSource, header: Header, hashes: Hashes
   return trailer
 }
 
-/** Counts are bounded before anything is multiplied, added or allocated. */
+/**
+ * Checks the trailer. Counts are bounded before they are multiplied, added or used for allocations.
+ */
 function checkTail(trailer: Trailer): void {
   const trailerAt = trailer.fileLength - pageSize
   const { indexOffset, indexCount, sumCount, sectionsOffset, sectionCount, namesLength } = trailer
@@ -191,7 +194,7 @@ function checkTail(trailer: Trailer): void {
   if (!inOrder) throw corrupt(trailerAt, '', 'the trailer does not describe this file')
 }
 
-/** For what is more than the caller is ready for; `limit` is the name of the option. */
+/** Throws if `found` exceeds what the caller allows; `limit` is the name of the option. */
 function checkLimit(found: number, allowed: number, what: string, limit: keyof NativeReadLimits): void {
   if (found <= allowed) return
   const message = `the file has ${found}${what}, more than limits.${limit} allows (${allowed})`
@@ -239,7 +242,9 @@ function namesOf(records: readonly SectionRecord[], bytes: Buffer, sectionsOffse
   return [...taken]
 }
 
-/** The writer has no choice where sections lie, nor how many entries they have. */
+/**
+ * The format leaves the writer no choice of where sections are, nor of how many entries they have.
+ */
 function placeSections(file: File, records: readonly SectionRecord[], names: readonly string[]): Section[] {
   const { trailer, layout, isDelta } = file
   const planned = records.map(({ byteLength }) => ({ dataOffset: 0, blockCount: blockCountOf(byteLength) }))
@@ -250,7 +255,7 @@ function placeSections(file: File, records: readonly SectionRecord[], names: rea
     blockTotal += plan.blockCount
     dataEnd = roundUp(dataEnd + (records[index] as SectionRecord).byteLength, partAlignment)
   }
-  // What the blocks of a packed file take is known once they are there: at most what they would in a flat one.
+  // The size of a packed file's blocks is not known yet; it is at most their size in a flat file.
   const tailFits = layout === 'flat' ? trailer.indexOffset === dataEnd : trailer.indexOffset <= dataEnd
   const indexFits = isDelta ? trailer.indexCount <= blockTotal : trailer.indexCount === blockTotal
   if (!tailFits || !indexFits) {
@@ -300,8 +305,8 @@ async function checkedMetadata(file: File, limits: NativeReadLimits, hashes: Has
 }
 
 /**
- * An entry holds its own position, so a hole in the index is refused at its first entry, before more of it is
- * read or has taken memory.
+ * Each entry contains its own position, so a hole in the index is refused at its first entry,
+ * before more of the index is read or allocated.
  */
 async function checkedIndex(
   file: File,
@@ -344,7 +349,7 @@ async function checkedIndex(
   return { index, firstSums }
 }
 
-/** Whether a writer would make this entry in its position. */
+/** True if a writer would make this entry at its position. */
 function isWriters(
   entry: BlockEntry,
   { isDelta, layout }: File,
@@ -355,7 +360,7 @@ function isWriters(
   const { present, zero, block } = entry
   if (entry.section !== number || block >= section.blockCount || entry.reserved !== 0) return false
   if (isDelta ? block < leastBlock : block !== leastBlock) return false
-  // A full file says of each page where it is; a delta of one at least.
+  // A full file covers every page of the block, a delta at least one.
   const all = pagesOfBlock(section.byteLength, block)
   const told = present | zero
   if (isDelta ? told === 0n || (told & ~all) !== 0n : told !== all) return false
@@ -375,7 +380,7 @@ function isWriters(
   return entry.codec === zstdCodec && entry.storedLength > 0 && entry.storedLength < dense
 }
 
-/** In a packed file the pieces follow each other without a gap or an overlap. */
+/** Checks that the pieces of a packed file follow each other without gaps or overlaps. */
 function checkPlaces({ index, sections, trailer }: Omit<Opened, 'metadata' | 'firstSums'>): void {
   const { indexOffset, indexCount } = trailer
   const refuse = (entry: BlockEntry): never => {
@@ -391,7 +396,7 @@ function checkPlaces({ index, sections, trailer }: Omit<Opened, 'metadata' | 'fi
     const isSame =
       last?.section === entry.section &&
       Math.floor(last.block / blocksPerChunk) === Math.floor(entry.block / blocksPerChunk)
-    // Bounded before it is added to.
+    // Bound the offset before adding to it.
     if (entry.fileOffset > indexOffset) refuse(entry)
     if (!isSame) pieces.push({ start: entry.fileOffset, end: entry.fileOffset, first: entry })
     const piece = pieces.at(-1) as (typeof pieces)[number]

@@ -1,4 +1,4 @@
-/** What can be asked for, and the checks of it. */
+/** Options of the reader and their checks. */
 
 import { invalidArgType, invalidArgValue } from '../base/errors.js'
 import { checkPlace } from '../base/path.js'
@@ -16,15 +16,15 @@ import { checkLimits, type NativeReadLimits, type ReadLimits } from '../image/li
 import type { Place } from './chain.js'
 import { checkSource, type SnapshotSource } from './source.js'
 
-/** Options of everything that opens a snapshot. */
+/** Options of all functions that open a snapshot. */
 export interface OpenOptions {
   /**
-   * What a delta builds on: files, directories (but not those below them), and bytes that lie in no file. They
-   * are recognized by their id. Default: the directory of each file that has a parent; what is read from
-   * anything but a path has none.
+   * Where to find the parents of a delta: files, directories (without their subdirectories), and
+   * sources that are not files. Parents are recognized by their id. Default: the directory of each
+   * file that has a parent; a source that is not a path has no default.
    */
   parents?: SnapshotSource | readonly SnapshotSource[] | undefined
-  /** What the file may ask for. `mappings` is of no account here. */
+  /** Limits of what the file may demand. `mappings` is ignored here. */
   limits?: ReadLimits | undefined
 }
 
@@ -43,13 +43,13 @@ export interface RestoreOptions extends OpenOptions {
   /** Sections to restore, at least one. Default: all. */
   sections?: readonly string[] | undefined
   /**
-   * True (default): all bytes are read and their checksums compared before any memory is handed out. False:
-   * the pages are trusted.
+   * True (default): all bytes are read and their checksums compared before any memory is returned.
+   * False: the pages are trusted.
    */
   verify?: boolean | undefined
   /**
-   * The most bytes that the sections to restore may have, an integer >= 1. If they have more, the restore is
-   * refused with a RangeError before any memory is taken. Default: no limit.
+   * Maximum total size of the sections to restore, in bytes: an integer >= 1. Larger sections are
+   * refused with a RangeError before any memory is allocated. Default: no limit.
    */
   maxBytes?: number | undefined
   /** Aborts the restore, which rejects with the signal's reason. */
@@ -58,15 +58,19 @@ export interface RestoreOptions extends OpenOptions {
   onProgress?: ((progress: ReadProgress) => void) | undefined
 }
 
-/** Options of {@link SnapshotFile.read} and {@link SnapshotFile.chunks}: which bytes of the section. */
+/**
+ * Options of {@link SnapshotFile.read} and {@link SnapshotFile.chunks}: the range of the section.
+ */
 export interface ReadOptions {
-  /** The first byte, an integer >= 0. Default 0. */
+  /** Offset of the first byte, an integer >= 0. Default 0. */
   start?: number | undefined
-  /** The byte behind the last one, an integer up to the length of the section, which is the default. */
+  /**
+   * Offset after the last byte, an integer up to the length of the section, which is the default.
+   */
   end?: number | undefined
   /** False: the checksums of pages are not compared. Default true. */
   verify?: boolean | undefined
-  /** Aborts the reading, which rejects with the signal's reason. */
+  /** Aborts the read, which rejects with the signal's reason. */
   signal?: AbortSignal | undefined
 }
 
@@ -98,7 +102,7 @@ function checkPlaces(parents: unknown): Place[] {
   return parents.map((parent, index) => checkParent(parent, `options.parents[${index}]`))
 }
 
-/** A path may be that of a directory. */
+/** Checks a place for parents. A path may also be that of a directory. */
 function checkParent(parent: unknown, name: string): Place {
   const isPath = typeof parent === 'string' || typeof (parent as Partial<URL> | null)?.href === 'string'
   return isPath ? checkPlace(parent, name) : checkSource(parent, name)
@@ -110,7 +114,7 @@ export function checkVerifyOptions(options: unknown): OpenWish & ReturnType<type
   return { ...openWishOf(given), ...checkSweepOptions(given) }
 }
 
-/** The same for what is open already. @throws TypeError, RangeError. */
+/** Checks the options that apply to a file that is already open. @throws TypeError, RangeError. */
 export function checkOwnVerifyOptions(options: unknown): ReturnType<typeof checkSweepOptions> {
   return checkSweepOptions(checkOptions(options, sweepOptionNames))
 }

@@ -1,4 +1,4 @@
-/** A snapshot that is open to be read. */
+/** An open snapshot, for reading sections. */
 
 import { Buffer } from 'node:buffer'
 import { CallSite, invalidArgValue, outOfRange, rangeError, StillframeError } from '../base/errors.js'
@@ -21,18 +21,18 @@ import {
 import { checkSource, type SnapshotSource } from './source.js'
 import { chunksOfSection, findProblems, memoryOf, type Run } from './sweep.js'
 
-/** Names in a message, when one is asked for that the file does not have. */
+/** Number of section names in the message about an unknown section. */
 const namesInMessage = 16
 
 let makeSnapshotFile: <Meta>(image: ImageFile, name: string) => SnapshotFile<Meta>
 
 /**
- * Opens a snapshot, and all that it builds on. As `inspect()`, it reads and checks all but the pages. What
- * lies in files stays open until {@link SnapshotFile.close}.
+ * Opens a snapshot and its parents. Like `inspect()`, it reads and checks everything but the pages.
+ * Files stay open until {@link SnapshotFile.close}.
  *
- * Rejects with TypeError or RangeError for wrong arguments and for a file that asks for more than `limits`
- * allow, and with a StillframeError: `FORMAT`, `VERSION`, `CORRUPT`, `PARENT`, `IO`; with what `read()` of a
- * source rejects with.
+ * Rejects with TypeError or RangeError for invalid arguments and for a file that exceeds `limits`;
+ * with a StillframeError: `FORMAT`, `VERSION`, `CORRUPT`, `PARENT`, `IO`; and with any error of a
+ * source's `read()`.
  */
 export async function openSnapshot<Meta = JsonValue>(
   source: SnapshotSource,
@@ -46,15 +46,15 @@ export async function openSnapshot<Meta = JsonValue>(
   try {
     return makeSnapshotFile<Meta>(image, opener.name)
   } catch (error) {
-    // The metadata is no JSON.
+    // The metadata is not valid JSON.
     await image.close()
     throw error
   }
 }
 
-/** What {@link openSnapshot} returns. Several may read from one at a time. */
+/** Result of {@link openSnapshot}. Concurrent reads are allowed. */
 export class SnapshotFile<Meta = JsonValue> {
-  /** What the file says about itself. */
+  /** Description of the file. */
   readonly info: SnapshotInfo<Meta>
   readonly #image: ImageFile
   #isClosed = false
@@ -72,26 +72,27 @@ export class SnapshotFile<Meta = JsonValue> {
   }
 
   /**
-   * Reads a section, or a part of it, into fresh memory. What is handed out has been checked: the blocks that
-   * it lies in against their checksums; of a delta moreover each page against its sum, and once for all that
-   * is read the sums of all files against the state that was frozen, which takes 1/256 of the time that
-   * reading all would take.
+   * Reads a section, or a part of it, into new memory. All data is checked before it is returned:
+   * blocks are compared with their checksums. For a delta, each page is also compared with its sum,
+   * and the first read compares the sums of all files with the frozen state, which takes 1/256 of
+   * the time of reading everything.
    *
-   * Rejects with TypeError or RangeError for wrong arguments, for a section that the file does not have, and
-   * for more than an ArrayBuffer holds; with the signal's reason; and with a StillframeError: `CORRUPT`, `IO`,
-   * `CLOSED`.
+   * Rejects with TypeError or RangeError for invalid arguments, for a section that the file does
+   * not have, and for a range larger than an ArrayBuffer; with the signal's reason; and with a
+   * StillframeError: `CORRUPT`, `IO`, `CLOSED`.
    */
   async read(section: string, options?: ReadOptions): Promise<ArrayBuffer> {
     const callSite = new CallSite(this.read)
     const range = this.#rangeOf(section, checkReadOptions(options))
     const memory = allocate(range.end - range.start, section)
     let done = 0
-    // One piece of memory for all that is on its way.
+    // One buffer is reused for all pieces.
     const scratch = Buffer.from(
       new ArrayBuffer(Math.min(chunkSize, roundUp(memory.byteLength, blockSize) + blockSize)),
     )
     for await (const piece of this.#pieces(range, callSite, scratch)) {
-      // Of a part, since typed arrays may end before ArrayBuffers do.
+      // A view of just this part, since the limit of typed arrays may be below that of
+      // ArrayBuffers.
       new Uint8Array(memory, done, piece.length).set(piece)
       done += piece.length
     }
@@ -99,17 +100,15 @@ export class SnapshotFile<Meta = JsonValue> {
   }
 
   /**
-   * The same, piece by piece, for what is larger than memory: at most 4 MiB at a time, in order. Each piece is
-   * checked before it is handed out, and is the caller's.
+   * Like {@link SnapshotFile.read}, piece by piece, for sections larger than memory: at most 4 MiB
+   * at a time, in order. Each piece is checked before it is yielded, and belongs to the caller.
    */
   chunks(section: string, options?: ReadOptions): AsyncGenerator<Uint8Array<ArrayBuffer>, void, undefined> {
     const callSite = new CallSite(this.chunks)
     return this.#pieces(this.#rangeOf(section, checkReadOptions(options)), callSite)
   }
 
-  /**
-   * Checks every byte of the file and of those that it builds on; see {@link verify}.
-   */
+  /** Checks every byte of the file and of its parents; see {@link verify}. */
   async verify(options?: Omit<VerifyOptions, keyof OpenOptions>): Promise<VerifyReport> {
     const callSite = new CallSite(this.verify)
     const { maxProblems, signal, onProgress } = checkOwnVerifyOptions(options)
@@ -127,14 +126,17 @@ export class SnapshotFile<Meta = JsonValue> {
     return toVerifyReport({ problems, info: image.info }, name)
   }
 
-  /** Closes the files. What still reads from them rejects. Idempotent; sources that are no files are the caller's. */
+  /**
+   * Closes the files. Pending reads reject. Idempotent. Sources that are not files belong to the
+   * caller and are not closed.
+   */
   async close(): Promise<void> {
     if (this.#isClosed) return
     this.#isClosed = true
     await this.#image.close()
   }
 
-  /** The same as {@link SnapshotFile.close}, for `await using`. */
+  /** Calls {@link SnapshotFile.close}, for `await using`. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
   }
@@ -178,7 +180,8 @@ export class SnapshotFile<Meta = JsonValue> {
       const out = scratch?.subarray(0, length) ?? Buffer.from(new ArrayBuffer(length))
       await told(path, callSite, async () => {
         this.#refuseIfClosed()
-        // A file that is closed in the middle is an error of Node's own.
+        // If the file is closed meanwhile, Node throws an error of its own; report `CLOSED`
+        // instead.
         await unlessAborted(() => work(run, out), signal).finally(() => this.#refuseIfClosed())
       })
       const at = run.first * blockSize
@@ -194,7 +197,7 @@ interface Range extends ReadWish {
   readonly end: number
 }
 
-/** The section was not found by its name. */
+/** Creates the error for an unknown section name. */
 export function noSuchSection(section: unknown, image: ImageFile): TypeError {
   const names = image.opened.sections.map(({ name }) => `'${printable(name)}'`)
   const more = names.length > namesInMessage ? ` and ${names.length - namesInMessage} more` : ''

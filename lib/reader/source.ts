@@ -1,4 +1,4 @@
-/** Where bytes come from: files, blobs, and whatever else can be read at any place. */
+/** Byte sources: files, blobs, and other objects that can be read at any offset. */
 
 import { constants } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
@@ -8,42 +8,44 @@ import { invalidArgType, invalidArgValue } from '../base/errors.js'
 import { checkPath } from '../base/path.js'
 import { corrupt, ReadFailure, systemFailure } from './failure.js'
 
-/** Bytes that can be read at any place, such as an object in a store by ranges. */
+/**
+ * Bytes that can be read at any offset, such as an object in a store that supports range requests.
+ */
 export interface RandomAccess {
-  /** In bytes, an integer >= 0. */
+  /** Size in bytes, an integer >= 0. */
   readonly size: number
   /**
-   * Resolves to bytes from `offset` on: `length` of them, or fewer but at least one. It is never asked for
-   * bytes behind the end, and must not change what it has handed out.
+   * Resolves to bytes from `offset` on: `length` bytes, or fewer but at least one. It is never
+   * called for bytes past the end, and must not modify the bytes that it has returned.
    */
   read(offset: number, length: number): Promise<Uint8Array>
 }
 
-/** A `Blob` or `File`, of Node or of anybody who makes the like. */
+/** A `Blob` or `File` of Node, or a compatible object. */
 export interface BlobLike {
-  /** In bytes. */
+  /** Size in bytes. */
   readonly size: number
   slice(start: number, end: number): { arrayBuffer(): Promise<ArrayBuffer> }
 }
 
-/** What a snapshot can be read from: a path or `file:` URL, a blob, or bytes at any place. */
+/** Input for reading a snapshot: a path or `file:` URL, a blob, or an object with random access. */
 export type SnapshotSource = string | URL | BlobLike | RandomAccess
 
-/** What has been opened. */
+/** An open source of bytes. */
 export interface ByteSource {
-  /** Absolute; undefined if it is no file. */
+  /** Absolute path; undefined if the source is not a file. */
   readonly path: string | undefined
-  /** For messages. */
+  /** Name for messages. */
   readonly name: string
   readonly length: number
-  /** What it takes on the disk, as far as that is known. */
+  /** Bytes that the source takes on disk, as far as that is known. */
   readonly allocatedBytes: number
-  /** Fills `out` from `offset` on, or fails. `section`: that is being read. */
+  /** Fills `out` from `offset` on, or fails. `section` is the section being read, for the error. */
   read(out: Uint8Array, offset: number, section: string): Promise<void>
   close(): Promise<void>
 }
 
-/** What shall be opened, and can be again. */
+/** A source that can be opened, more than once. */
 export interface Opener {
   readonly path: string | undefined
   readonly name: string
@@ -85,9 +87,9 @@ function isUrl(value: unknown): boolean {
   return typeof (value as Partial<URL> | null | undefined)?.href === 'string'
 }
 
-/** Opens a file, and never waits for anybody: a FIFO has no end to look at. */
+/** Opens a file without waiting for another process, as opening a FIFO could. */
 export async function openFile(path: string): Promise<ByteSource> {
-  // Windows knows neither of the two.
+  // Windows has neither O_NONBLOCK nor O_NOCTTY.
   const flags = constants.O_RDONLY | (constants.O_NONBLOCK ?? 0) | (constants.O_NOCTTY ?? 0)
   const handle = await open(path, flags).catch((error: unknown) => {
     throw systemFailure(error, 'cannot open the snapshot file')
@@ -156,7 +158,7 @@ class ReadableSource implements ByteSource {
     this.#read = read
   }
 
-  /** Nobody knows of holes there. */
+  /** Holes are not known for such a source. */
   get allocatedBytes(): number {
     return this.length
   }
@@ -182,6 +184,6 @@ class ReadableSource implements ByteSource {
     }
   }
 
-  /** It is the caller's. */
+  /** The source belongs to the caller. */
   async close(): Promise<void> {}
 }

@@ -1,17 +1,17 @@
-/** The checksum of a state: what the sums of all pages add up to, in whatever order. */
+/** The checksum of a state, which adds up the sums of all pages, in any order. */
 
 import { Buffer } from 'node:buffer'
 import { pageSize, pagesPerBlock } from './format.js'
 import { type Hashes, sumSize } from './hashes.js'
 import { areZero } from './zeros.js'
 
-/** Bytes of the sums of a block. */
+/** Size of the sums of a block, in bytes. */
 export const sumsOfBlock = pagesPerBlock * sumSize
 const mask = 2n ** 64n - 1n
 
 export class StateSum {
   readonly #hashes: Hashes
-  /** What the sum of a block is made of: where it is, and what is in it. */
+  /** Input of the sum of a block: its position, and the sums of its pages. */
   readonly #placed = Buffer.alloc(8 + sumsOfBlock)
   #low = 0n
   #high = 0n
@@ -20,7 +20,10 @@ export class StateSum {
     this.#hashes = hashes
   }
 
-  /** @param sums - of its 64 pages; 0 for one that is zero, or that it does not have. */
+  /**
+   * @param sums - the sums of the block's 64 pages; 0 for a page that is zero or beyond the
+   *   section.
+   */
   add(section: number, block: number, sums: Uint8Array): void {
     if (areZero(sums)) return
     this.#placed.writeUInt32LE(section, 0)
@@ -31,7 +34,7 @@ export class StateSum {
     this.#high = (this.#high + sum.readBigUInt64LE(8)) & mask
   }
 
-  /** The same from the whole pages of a block. */
+  /** Adds a block, given its whole pages. */
   addPages(section: number, block: number, pages: Uint8Array): void {
     const sums = Buffer.alloc(sumsOfBlock)
     for (let page = 0; page * pageSize < pages.length; page++) {
@@ -41,7 +44,7 @@ export class StateSum {
     this.add(section, block, sums)
   }
 
-  /** As it stands in a trailer. */
+  /** The sum in the encoding of the trailer. */
   get value(): Buffer {
     const value = Buffer.alloc(sumSize)
     value.writeBigUInt64LE(this.#low, 0)

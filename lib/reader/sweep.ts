@@ -1,4 +1,4 @@
-/** Looks at every byte of a file, and of those that it builds on. */
+/** Checks every byte of a file and of its parents. */
 
 import { Buffer } from 'node:buffer'
 import type { ImageProblem } from '../image/info.js'
@@ -6,19 +6,19 @@ import { isDamage } from './failure.js'
 import { blockSize, blocksPerChunk, chunkSize } from './format.js'
 import type { ImageFile } from './image-file.js'
 
-/** Called before each step, which may take milliseconds; throws what ends the work. */
+/** Called before each step, which may take milliseconds. An error that it throws ends the work. */
 export type OnStep = (bytesDone: number) => void
 
-/** Blocks one behind the other, within a chunk. */
+/** Consecutive blocks within a chunk. */
 export interface Run {
   readonly section: number
   readonly first: number
   readonly count: number
-  /** Bytes of memory. */
+  /** Bytes of memory in these blocks. */
   readonly length: number
 }
 
-/** The chunks of a file, section by section. */
+/** Yields the chunks of a file, section by section. */
 export function* chunksOf(file: ImageFile): Generator<Run> {
   for (const section of file.opened.sections.keys()) yield* chunksOfSection(file, section)
 }
@@ -38,12 +38,12 @@ export function* chunksOfSection(
   }
 }
 
-/** Bytes of the memory of a file. */
+/** Bytes of memory in all sections of a file. */
 export function memoryOf(file: ImageFile): number {
   return file.opened.sections.reduce((sum, { byteLength }) => sum + byteLength, 0)
 }
 
-/** The damage in a file and in those that it builds on; at most so many problems. */
+/** Finds damage in a file and its parents; returns at most `maxProblems` problems. */
 export async function findProblems(
   file: ImageFile,
   maxProblems: number,
@@ -60,7 +60,7 @@ export async function findProblems(
   return [{ offset, section, reason: message }]
 }
 
-/** In the order of the file, its sums last. */
+/** Returns problems in file order, those of the sums last. */
 async function problemsIn(file: ImageFile, most: number, onStep: OnStep): Promise<ImageProblem[]> {
   const found: { task: number; problem: ImageProblem }[] = []
   const attempt = async (task: number, work: () => Promise<void>): Promise<boolean> => {
@@ -75,7 +75,7 @@ async function problemsIn(file: ImageFile, most: number, onStep: OnStep): Promis
     }
   }
   let task = 0
-  /** Blocks together, and one by one once there is damage, since the report names each. */
+  /** Reads the blocks together and, if there is damage, one by one, since the report names each. */
   const each = async (
     first: number,
     count: number,
@@ -90,7 +90,7 @@ async function problemsIn(file: ImageFile, most: number, onStep: OnStep): Promis
   }
 
   onStep(0)
-  // Without sums that can be believed there is nothing to compare pages with.
+  // Without intact sums there is nothing to compare pages with.
   const check = (await attempt(Number.POSITIVE_INFINITY, () => file.checkSums())) ? 'sums' : 'blocks'
   if (found.length < most) await attempt(0, () => file.checkOuterGaps())
   const out = Buffer.allocUnsafe(chunkSize)
@@ -101,7 +101,7 @@ async function problemsIn(file: ImageFile, most: number, onStep: OnStep): Promis
     await each(first, count, (from, blocks) => file.readOwnBlocks(section, from, blocks, out, check))
     const gaps = (from: number, blocks: number): Promise<void> =>
       file.checkGapsOfBlocks(section, from, blocks)
-    // In a packed file they are behind the last block of a chunk.
+    // In a packed file the gap is after the last block of a chunk.
     if (file.opened.layout === 'packed') await attempt(task, () => gaps(first, count))
     else await each(first, count, gaps)
   }

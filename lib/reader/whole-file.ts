@@ -1,4 +1,4 @@
-/** What `stillframe` does with files, done without its addon. */
+/** The functions of `stillframe` for whole files, without its addon. */
 
 import { Buffer } from 'node:buffer'
 import { CallSite } from '../base/errors.js'
@@ -23,10 +23,10 @@ import { checkSource, type SnapshotSource } from './source.js'
 import { chunksOf, findProblems, memoryOf } from './sweep.js'
 
 /**
- * Reads and checks all but the pages of a snapshot: what `inspect()` of `stillframe` does. `Meta`, the type of
- * the metadata, is the caller's word: it is not checked.
+ * Reads and checks everything but the pages of a snapshot, like `inspect()` of `stillframe`. The
+ * type of the metadata, `Meta`, is asserted by the caller and not checked.
  *
- * Rejects as {@link openSnapshot} does.
+ * Rejects like {@link openSnapshot}.
  */
 export async function inspect<Meta = JsonValue>(
   source: SnapshotSource,
@@ -45,11 +45,11 @@ export async function inspect<Meta = JsonValue>(
 }
 
 /**
- * Checks every byte of a snapshot and of those that it builds on: what `verify()` of `stillframe` does. Damage
- * is not an error: it is in the report, and so is a file that is no snapshot at all.
+ * Checks every byte of a snapshot and of its parents, like `verify()` of `stillframe`. Damage does
+ * not reject: it is in the report, and so is a file that is no snapshot at all.
  *
- * Rejects with TypeError or RangeError for wrong arguments and for a file that asks for more than `limits`
- * allow, with the signal's reason, and with a StillframeError: `IO`, `VERSION`, `PARENT`.
+ * Rejects with TypeError or RangeError for invalid arguments and for a file that exceeds `limits`,
+ * with the signal's reason, and with a StillframeError: `IO`, `VERSION`, `PARENT`.
  */
 export async function verify(source: SnapshotSource, options?: VerifyOptions): Promise<VerifyReport> {
   const callSite = new CallSite(verify)
@@ -62,7 +62,8 @@ export async function verify(source: SnapshotSource, options?: VerifyOptions): P
     try {
       image = await openChain(opener, places, limits, tools)
     } catch (error) {
-      // A snapshot whose first bytes are damaged is no different from a file that never was one.
+      // A snapshot with damaged first bytes cannot be distinguished from a file that never was a
+      // snapshot.
       if (!isDamage(error) && !(error instanceof ReadFailure && error.failure === 'FORMAT')) throw error
       const { offset, section, message: reason } = error
       return toVerifyReport({ problems: [{ offset, section, reason }], info: undefined }, opener.name)
@@ -78,22 +79,26 @@ export async function verify(source: SnapshotSource, options?: VerifyOptions): P
   })
 }
 
-/** What {@link restore} resolves to. */
+/** Result of {@link restore}. */
 export interface RestoredMemory<Meta = JsonValue> {
-  /** The memory, by section. It has no prototype, since a section may be called `__proto__`. */
+  /**
+   * The memory, by section name. It has no prototype, since a section may be called `__proto__`.
+   */
   readonly buffers: Record<string, ArrayBuffer>
-  /** As given to `snapshot()`; undefined if there was none. */
+  /** The metadata given to `snapshot()`; undefined if there was none. */
   readonly metadata: Meta | undefined
   readonly info: SnapshotInfo<Meta>
 }
 
 /**
- * Reads the sections of a snapshot into ArrayBuffers. All of a full file is checked before anything is handed
- * out, whichever sections are asked for; of a delta all that its memory consists of, in whichever file, and
- * that it adds up to the state that was frozen. `Meta` is the caller's word: it is not checked.
+ * Reads the sections of a snapshot into ArrayBuffers. Before anything is returned, the checks cover
+ * a full file completely, whichever sections are selected. For a delta they cover all its memory,
+ * in whichever file, and that it adds up to the frozen state. `Meta` is asserted by the caller and
+ * not checked.
  *
- * Rejects as {@link openSnapshot} does, with TypeError for a section that the file does not have, with
- * RangeError for more than `maxBytes` or than an ArrayBuffer holds, and with the signal's reason.
+ * Rejects like {@link openSnapshot}, with TypeError for a section that the file does not have, with
+ * RangeError for more than `maxBytes` or for a section larger than an ArrayBuffer, and with the
+ * signal's reason.
  */
 export async function restore<Meta = JsonValue>(
   source: SnapshotSource,
@@ -122,7 +127,7 @@ export async function restore<Meta = JsonValue>(
   })
 }
 
-/** Fresh memory for each section that is asked for, by its number. */
+/** Allocates memory for the selected sections, keyed by section number. */
 function prepare(image: ImageFile, { sections: names, maxBytes }: RestoreWish): Map<number, ArrayBuffer> {
   const { sections } = image.opened
   const known = new Set(sections.map(({ name }) => name))

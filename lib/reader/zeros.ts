@@ -1,4 +1,4 @@
-/** Bytes that have to be zero. */
+/** Checks for bytes that must be zero. */
 
 import { Buffer } from 'node:buffer'
 import { corrupt } from './failure.js'
@@ -7,12 +7,12 @@ import type { ByteSource } from './source.js'
 const zeros = Buffer.alloc(65_536)
 const windowBytes = 2 ** 20
 
-/** True if there is nothing else, or nothing at all. */
+/** True if all bytes are zero, or if there are none. */
 export function areZero(bytes: Uint8Array): boolean {
   return firstNotZero(bytes) === bytes.length
 }
 
-/** The place of the first byte that is not zero; the length if there is none. */
+/** Index of the first byte that is not zero; the length if there is none. */
 export function firstNotZero(bytes: Uint8Array): number {
   for (let at = 0; at < bytes.length; at += zeros.length) {
     const piece = bytes.subarray(at, at + zeros.length)
@@ -22,7 +22,10 @@ export function firstNotZero(bytes: Uint8Array): number {
   return bytes.length
 }
 
-/** Fails at the first byte of a part of a file that is not zero. Holes are read: nobody says here where they are. */
+/**
+ * Fails at the first byte in the range that is not zero. Holes are read like data, since their
+ * positions are not known here.
+ */
 export async function checkZeros(
   source: ByteSource,
   offset: number,

@@ -1,16 +1,16 @@
-/** Blocks that are stored as a zstd frame. */
+/** Decompresses blocks that are stored as a zstd frame. */
 
 import { ZSTDDecoder } from 'zstddec'
 
 const magic = 0xfd2fb528
 const checksumLength = 4
-/** Bytes of the dictionary's number, by the two bits that tell. */
+/** Length of the dictionary id in bytes, by the two bits of the frame descriptor for it. */
 const dictionaryLengths = [0, 1, 2, 4]
 /** Types of zstd's own blocks. */
 const runOfOneByte = 1
 const reservedType = 3
 
-/** Decompresses frames, one after another. */
+/** Decompresses frames, one at a time. */
 export class Decompressor {
   readonly #decoder: ZSTDDecoder
 
@@ -24,11 +24,14 @@ export class Decompressor {
     return new Decompressor(decoder)
   }
 
-  /** The content, if this is one frame of so many bytes with a checksum that holds, and nothing behind it. */
+  /**
+   * Returns the content if the input is exactly one frame with this content length and a valid
+   * checksum; otherwise undefined.
+   */
   decompress(frame: Uint8Array, length: number): Uint8Array | undefined {
     if (!isWriters(frame, length)) return undefined
     try {
-      // Its checksum is compared by the decoder; what is wrong has no length.
+      // The decoder compares the checksum. Its result for an invalid frame has no content.
       const content = this.#decoder.decode(frame, length)
       return content.length === length ? content : undefined
     } catch {
@@ -38,8 +41,8 @@ export class Decompressor {
 }
 
 /**
- * Decoders take frames that tell neither how long nor what their content is, several of them, and some that say
- * nothing. A writer makes one frame that tells both.
+ * Decoders also accept frames without a content length or a checksum, several frames, and frames
+ * without content. A writer makes a single frame that has both.
  */
 function isWriters(frame: Uint8Array, contentLength: number): boolean {
   const view = new DataView(frame.buffer, frame.byteOffset, frame.byteLength)
@@ -55,13 +58,13 @@ function isWriters(frame: Uint8Array, contentLength: number): boolean {
     if (!hasChecksum || isReserved || told !== contentLength) return false
     return endOfBlocks(view, end) + checksumLength === frame.length
   } catch (error) {
-    // A place behind the end.
+    // Read past the end of the frame.
     if (error instanceof RangeError) return false
     throw error
   }
 }
 
-/** What the frame says of its content, and where that ends. */
+/** Returns the content length in the frame header, and the offset after it. */
 function contentLengthAt(
   view: DataView,
   at: number,

@@ -1,24 +1,24 @@
 /**
- * Where the bytes of a buffer, view or WebAssembly memory are.
+ * Locates the bytes of a buffer, view or WebAssembly memory.
  *
- * Everything is asked of the built-in accessors, never of the object's own properties: they work on
- * objects of other realms (vm contexts), and an object that lies about its length would otherwise
- * have native code read past its end.
+ * All properties are read with the built-in accessors, never from the object's own properties: the
+ * accessors work on objects of other realms (vm contexts), and an object with a false length would
+ * otherwise make native code read past its end.
  */
 
 import { types } from 'node:util'
 import { invalidArgValue } from '../base/errors.js'
 
 /**
- * A `WebAssembly.Memory`, described by its shape, so that the types of this package need no DOM
- * library. At run time only a real one is accepted.
+ * A `WebAssembly.Memory`, described by its shape so that the types of this package need no DOM
+ * library. At run time only a genuine one is accepted.
  */
 export interface WebAssemblyMemory {
   readonly buffer: ArrayBufferLike
   grow(delta: number): unknown
 }
 
-/** Some bytes of a buffer. */
+/** A range of bytes in a buffer. */
 export interface Extent {
   readonly buffer: ArrayBufferLike
   /** Bytes from the start of `buffer`. */
@@ -27,7 +27,8 @@ export interface Extent {
 }
 
 /**
- * Reads one built-in accessor property of any object that has it; throws a TypeError for others.
+ * Returns a function that reads this built-in accessor property from any object that has it, and
+ * throws a TypeError for other objects.
  */
 function accessor<T>(prototype: object, property: string): (object: object) => T {
   const get = Object.getOwnPropertyDescriptor(prototype, property)?.get
@@ -60,7 +61,7 @@ type MemoryConstructor = { readonly prototype: object }
 const { WebAssembly } = globalThis as { WebAssembly?: { Memory: MemoryConstructor } }
 const memoryBuffer = WebAssembly && accessor<ArrayBufferLike>(WebAssembly.Memory.prototype, 'buffer')
 
-/** The present buffer of a `WebAssembly.Memory`; undefined for anything else. */
+/** The current buffer of a `WebAssembly.Memory`; undefined for anything else. */
 export function bufferOfMemory(value: unknown): ArrayBufferLike | undefined {
   if (memoryBuffer === undefined || typeof value !== 'object' || value === null) return undefined
   try {
@@ -82,9 +83,9 @@ export function bufferOf(value: unknown): ArrayBufferLike | undefined {
  * The bytes of an ArrayBuffer, SharedArrayBuffer, typed array or DataView; undefined for anything
  * else.
  *
- * @param name - what an error calls the value.
+ * @param name - name of the value in error messages.
  * @throws TypeError `ERR_INVALID_ARG_VALUE` if the buffer is detached, or was shrunk so that the
- *   view lies outside it.
+ *   view is out of bounds.
  */
 export function extentOf(value: unknown, name: string): Extent | undefined {
   if (types.isAnyArrayBuffer(value)) return extentOfBuffer(value, name)
@@ -100,14 +101,14 @@ export function byteLengthOf(buffer: ArrayBufferLike): number {
     : arrayBuffer.byteLength(buffer)
 }
 
-/** True for buffers that were made with `maxByteLength`. */
+/** True for buffers created with `maxByteLength`. */
 export function isResizable(buffer: ArrayBufferLike): boolean {
   return types.isSharedArrayBuffer(buffer)
     ? sharedArrayBuffer.growable(buffer)
     : arrayBuffer.resizable(buffer)
 }
 
-/** True when the memory of a buffer has been transferred away. (`detached` came with Node 21.) */
+/** True if the memory of a buffer has been transferred away. (`detached` came with Node 21.) */
 export function isDetached(buffer: ArrayBufferLike): boolean {
   if (byteLengthOf(buffer) > 0) return false
   try {
@@ -137,8 +138,8 @@ function extentOfTypedArray(view: NodeJS.TypedArray, name: string): Extent {
   const buffer = typedArray.buffer(view)
   if (isDetached(buffer)) throw detached(name)
   const byteLength = typedArray.byteLength(view)
-  // The length of an out-of-bounds view reads as 0, like that of an empty one; making an iterator
-  // tells the two apart.
+  // An out-of-bounds view reports length 0, as an empty one does; creating an iterator tells the
+  // two apart.
   if (byteLength === 0 && isOutOfBounds(view)) throw outside(name)
   return { buffer, byteOffset: typedArray.byteOffset(view), byteLength }
 }

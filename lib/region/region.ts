@@ -1,4 +1,4 @@
-/** Off-heap memory of our own, which every engine can freeze. */
+/** Off-heap memory allocated by stillframe, which every engine can freeze. */
 
 import { type InspectOptions, inspect } from 'node:util'
 import type { RegionHandle } from '../addon/addon.js'
@@ -10,44 +10,45 @@ import { checkBoolean, checkInteger, checkOptions, checkSectionName } from '../b
 /** Options of {@link Region.allocate}. */
 export interface RegionOptions {
   /**
-   * Name for messages and `util.inspect`: a section name (1 to 255 bytes of UTF-8). Default
-   * `'main'`.
+   * Name for messages and `util.inspect`, with the rules of a section name (1 to 255 bytes of
+   * UTF-8). Default `'main'`.
    */
   name?: string | undefined
   /**
-   * Whether to ask the kernel for 2 MiB pages (default true). They are faster to freeze and to
-   * access, but memory is then taken 2 MiB at a time. Turn it off for memory that is touched only
-   * here and there.
+   * True (default): asks the kernel for 2 MiB pages. They are faster to freeze and to access, but
+   * memory is then taken 2 MiB at a time. Turn this off for memory that is touched only sparsely.
    */
   hugePages?: boolean | undefined
   /**
-   * Makes `buffer` a SharedArrayBuffer (default false): Workers that get it by `postMessage()` use the same memory. It
-   * needs the addon that is built for this major version of Node, as `stillframe/heap` does.
+   * Makes `buffer` a SharedArrayBuffer (default false): Workers that receive it by `postMessage()`
+   * use the same memory. Requires the addon that is built for this major version of Node, as
+   * `stillframe/heap` does.
    */
   shared?: boolean | undefined
 }
 
-/** A region with whatever kind of buffer. */
+/** A region with either kind of buffer. */
 export type AnyRegion = Region<ArrayBufferLike>
 
 /**
- * The largest region: the address space of a process on x64, which also bounds a section in the
- * file.
+ * Maximum size of a region: the address space of a process on x64, which also bounds a section in
+ * the file.
  */
 const maxRegionBytes = 2 ** 47
 
-// Keeps the constructor to this file, so that a Region always stands for memory.
+// Restricts the constructor to this file, so that a Region always represents memory.
 const internal = Symbol('internal')
 
 /**
- * Weak on both ends: a region lives for as long as somebody holds it, its buffer, or a view of it.
+ * Weak in both directions: a region lives as long as the region, its buffer or a view of it is
+ * referenced.
  */
 const regionsByBuffer = new WeakMap<ArrayBufferLike, AnyRegion>()
 
-/** Where a region's memory came from. */
+/** Origin of a region's memory. */
 interface Origin {
   readonly hugePages: boolean
-  /** True if it is not a mapping of a file. */
+  /** True if the memory is not a file mapping. */
   readonly anonymous: boolean
 }
 
@@ -59,18 +60,21 @@ let isRegionObject: (value: object) => boolean
 /**
  * Page-aligned, zeroed, private memory outside the V8 heap.
  *
- * It is kept out of child processes (so `child_process.spawn` stays fast beside it) and out of core
- * dumps. It lives until `close()`, or until neither the Region nor its buffer is referenced any
- * more. A region belongs to the thread that made it. Other threads can use its memory if it is
- * allocated with `shared: true`, which makes `buffer` a SharedArrayBuffer.
+ * It is excluded from child processes (so `child_process.spawn` stays fast however large it is) and
+ * from core dumps. It lives until `close()`, or until neither the Region nor its buffer is
+ * referenced. A region belongs to the thread that created it. Other threads can use its memory if
+ * it is allocated with `shared: true`, which makes `buffer` a SharedArrayBuffer.
  */
 export class Region<Buffer extends ArrayBufferLike = ArrayBuffer> {
-  /** The name given to `allocate()`, or that of the section that it was restored from. */
+  /** The name given to `allocate()`, or the name of the section that it was restored from. */
   readonly name: string
-  /** In bytes, as asked for; may exceed 4 GiB. It can still be read after `close()`. */
+  /** Size in bytes, as requested; may exceed 4 GiB. It can still be read after `close()`. */
   readonly byteLength: number
   #handle: RegionHandle | undefined
-  /** Held here, since the handle does not hold it: so it is the same one for as long as the region lives. */
+  /**
+   * Held here because the handle does not hold it, so that `buffer` stays the same object for as
+   * long as the region lives.
+   */
   #buffer: Buffer | undefined
   readonly #origin: Origin
 
@@ -92,13 +96,14 @@ export class Region<Buffer extends ArrayBufferLike = ArrayBuffer> {
   }
 
   /**
-   * Makes a region of zeros. Its pages take no memory until they are first written.
+   * Allocates a region of zeros. Its pages take no memory until they are first written.
    *
-   * @param byteLength - in bytes, an integer from 0 to 2^47.
+   * @param byteLength - size in bytes, an integer from 0 to 2^47.
    * @throws TypeError, RangeError for wrong arguments.
-   * @throws StillframeError `ERR_STILLFRAME_IO` with `errno` if the kernel refuses the memory; with `shared`
-   *   `ERR_STILLFRAME_ABI` if there is no addon for this version of Node, and `ERR_STILLFRAME_ENGINE_UNAVAILABLE` if this
-   *   Node allows no SharedArrayBuffer over memory of an addon.
+   * @throws StillframeError `ERR_STILLFRAME_IO` with `errno` if the kernel refuses the memory. With
+   *   `shared`: `ERR_STILLFRAME_ABI` if there is no addon for this version of Node, and
+   *   `ERR_STILLFRAME_ENGINE_UNAVAILABLE` if this Node does not allow a SharedArrayBuffer over the
+   *   memory of an addon.
    */
   static allocate(
     byteLength: number,
@@ -126,8 +131,8 @@ export class Region<Buffer extends ArrayBufferLike = ArrayBuffer> {
   }
 
   /**
-   * The memory of the whole region; always the same object. On Node 20 a typed array ends at 4 GiB:
-   * look at a bigger region through several of them, each with its own `byteOffset`.
+   * The memory of the whole region; always the same object. On Node 20 a typed array covers at most
+   * 4 GiB: access a larger region through several typed arrays, each with its own `byteOffset`.
    *
    * @throws StillframeError `ERR_STILLFRAME_CLOSED`.
    */
@@ -137,13 +142,13 @@ export class Region<Buffer extends ArrayBufferLike = ArrayBuffer> {
 
   /**
    * Announces that the kernel is about to write into this range (`fs.read`, a socket, a
-   * decompressor that reads from one). It is needed only during a capture whose `faultHandling` is
-   * `'signal'`: there the kernel's own write into a page that is still frozen fails with `EFAULT`.
-   * The call keeps the frozen bytes of the range, within the capture's memory limit, so that the
-   * write goes through. At all other times it does nothing.
+   * decompressor that reads from a socket). This is needed only during a capture whose
+   * `faultHandling` is `'signal'`: there, a write by the kernel into a page that is still frozen
+   * fails with `EFAULT`. The call preserves the frozen bytes of the range, within the capture's
+   * memory limit, so that the write succeeds. At all other times it does nothing.
    *
-   * @param byteOffset - first byte; default 0.
-   * @param byteLength - in bytes; default: the rest of the region.
+   * @param byteOffset - first byte of the range; default 0.
+   * @param byteLength - length of the range in bytes; default: the rest of the region.
    * @throws RangeError `ERR_OUT_OF_RANGE` if the range is not within the region.
    * @throws StillframeError `ERR_STILLFRAME_CLOSED`.
    */
@@ -155,11 +160,12 @@ export class Region<Buffer extends ArrayBufferLike = ArrayBuffer> {
   }
 
   /**
-   * Gives the memory back: detaches `buffer`, and with it every view. Closing a closed region does
+   * Releases the memory: detaches `buffer`, and with it every view. Closing a closed region does
    * nothing.
    *
-   * The buffer of a shared region cannot be detached. After `close()` the region is of no more use, but the buffer keeps
-   * its memory and its contents, in every thread, until the last thread that has it lets it go.
+   * The buffer of a shared region cannot be detached. After `close()` the region can no longer be
+   * used, but the buffer keeps its memory and its contents, in every thread, until no thread
+   * references it.
    *
    * @throws StillframeError `ERR_STILLFRAME_BUSY` while a snapshot or a restore uses the memory.
    */
@@ -182,40 +188,40 @@ export class Region<Buffer extends ArrayBufferLike = ArrayBuffer> {
     this.close()
   }
 
-  /** @internal Without the bytes: nobody wants gigabytes in a log line. */
+  /** @internal Omits the bytes, which would put gigabytes into a log line. */
   [inspect.custom](_depth: number, options: InspectOptions): string {
     const state = this.#handle === undefined ? 'closed' : this.#handle.busy ? 'busy' : 'open'
     return `Region ${inspect({ name: this.name, byteLength: this.byteLength, state }, options)}`
   }
 }
 
-/** A Region around memory that native code made. */
+/** Makes a Region of memory that native code allocated. */
 export function adoptRegion(handle: RegionHandle, name: string, anonymous: boolean): Region {
   return makeRegion(handle, name, { hugePages: anonymous, anonymous }) as Region
 }
 
-/** True for regions of this package (and this copy of it). */
+/** True for regions of this copy of the package. */
 export function isRegion(value: unknown): value is AnyRegion {
   return typeof value === 'object' && value !== null && isRegionObject(value)
 }
 
-/** True when the region was allocated in huge pages, if the kernel granted them. */
+/** True if huge pages were requested for the region; the kernel may have refused them. */
 export function wantsHugePages(region: AnyRegion): boolean {
   return originOf(region).hugePages
 }
 
-/** True when the memory is not a mapping of a file. */
+/** True if the memory is not a file mapping. */
 export function isAnonymous(region: AnyRegion): boolean {
   return originOf(region).anonymous
 }
 
-/** What is to be done when a region is closed, and when it is collected. */
+/** Callbacks for when a region is closed, and for when it is garbage-collected. */
 const released = new WeakMap<AnyRegion, () => void>()
 const collected = new FinalizationRegistry<() => void>((release) => release())
 
 /**
- * Calls `release` when the region is closed, and when nobody refers to it any more: at least once, and maybe twice.
- * It must not refer to the region.
+ * Calls `release` when the region is closed and when it is garbage-collected: at least once,
+ * possibly twice. `release` must not refer to the region.
  */
 export function whenReleased(region: AnyRegion, release: () => void): void {
   released.set(region, release)
@@ -223,8 +229,8 @@ export function whenReleased(region: AnyRegion, release: () => void): void {
 }
 
 /**
- * Bytes of the units of 2 MiB that were written since the frame that the record of the region begins with; undefined
- * if there is none.
+ * Bytes in the units of 2 MiB that were written since the frame that the region's record begins
+ * with; undefined without a record.
  */
 export function writtenBytes(region: AnyRegion): number | undefined {
   return handleOf(region)?.writtenBytes
@@ -235,13 +241,13 @@ export function isBusy(region: AnyRegion): boolean {
   return handleOf(region)?.busy ?? false
 }
 
-/** The region that a buffer is the memory of, if any. */
+/** The region whose memory this buffer is, if any. */
 export function regionOfBuffer(buffer: ArrayBufferLike): AnyRegion | undefined {
   return regionsByBuffer.get(buffer)
 }
 
 /**
- * The native side of a region.
+ * The native side of an open region.
  *
  * @param consequence - completes "the region is closed: …".
  * @throws StillframeError `ERR_STILLFRAME_CLOSED`.
@@ -256,9 +262,10 @@ function openHandle(region: AnyRegion, consequence: string): RegionHandle {
 }
 
 /**
- * The same, for whoever reads or writes all of the memory.
+ * Like `openHandle`, for callers that read or write all of the memory.
  *
- * @throws StillframeError `ERR_STILLFRAME_CLOSED`; `ERR_STILLFRAME_BUSY` while pages of it are still to come.
+ * @throws StillframeError `ERR_STILLFRAME_CLOSED`; `ERR_STILLFRAME_BUSY` while pages of it have not
+ *   been restored yet.
  */
 export function fullHandle(region: AnyRegion, consequence: string): RegionHandle {
   const handle = openHandle(region, consequence)

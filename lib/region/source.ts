@@ -1,4 +1,4 @@
-/** What a snapshot is taken of: from the caller's memory to addresses for native code. */
+/** Sources of a snapshot: from the caller's memory to addresses for native code. */
 
 import type { Addon, NativeSource, RegionHandle } from '../addon/addon.js'
 import { invalidArgType, invalidArgValue } from '../base/errors.js'
@@ -23,8 +23,8 @@ import {
 } from './region.js'
 
 /**
- * Memory to capture. A typed array or DataView stands for its own bytes only, and a
- * `WebAssembly.Memory` for its size at the call.
+ * Memory to capture. A typed array or DataView covers its own bytes only, and a
+ * `WebAssembly.Memory` its size at the call.
  */
 export type Source =
   | Region<ArrayBufferLike>
@@ -33,37 +33,38 @@ export type Source =
   | ArrayBufferView
   | WebAssemblyMemory
 
-/** The section of a source that was given without a name. */
+/** Section name of a source that was given without a name. */
 export const loneSectionName = 'main'
 
-/** A source that has been checked. Nothing native has been called yet. */
+/** A checked source. Native code has not been called yet. */
 export interface ResolvedSource {
-  /** Of the section. */
+  /** Section name. */
   readonly name: string
   readonly byteLength: number
-  /** The region whose memory this is, wholly or in part. */
+  /** Set if the memory is a region or a part of one. */
   readonly region: RegionHandle | undefined
   /** Undefined for a whole region. */
   readonly extent: Extent | undefined
   /**
-   * True if V8 keeps this memory out of child processes; undefined if the kernel has to be asked.
+   * True if V8 excludes this memory from child processes; undefined if the kernel has to be asked.
    */
   readonly dontFork: boolean | undefined
-  /** True for the memory of a Region that is not a mapping of a file. */
+  /** True for the memory of a Region, unless it is a file mapping. */
   readonly anonymous: boolean
-  /** True if huge pages were asked for. */
+  /** True if huge pages were requested. */
   readonly hugePages: boolean
-  /** What the caller gave, in words, for errors. */
+  /** Description of the caller's value, for error messages. */
   readonly kind: string
 }
 
 const expected = 'a Region, ArrayBuffer, SharedArrayBuffer, typed array, DataView or WebAssembly.Memory'
 
 /**
- * Checks a lone source or an object of sources by section name.
+ * Checks a lone source, or an object that maps section names to sources.
  *
- * @throws TypeError for a value that is no source, for a bad section name and for detached memory;
- *   StillframeError `ERR_STILLFRAME_CLOSED` for a closed region.
+ * @throws TypeError for a value that is not a source, for an invalid section name and for detached
+ *   memory; StillframeError `ERR_STILLFRAME_CLOSED` for a closed region, `ERR_STILLFRAME_BUSY` for
+ *   one that is not completely restored yet.
  */
 export function resolveSources(source: unknown): ResolvedSource[] {
   const lone = resolveSource(source, loneSectionName, 'source')
@@ -102,15 +103,15 @@ function resolveSource(value: unknown, name: string, label: string): ResolvedSou
   return foreignMemory(value, buffer, name, label, 'memory that is no Region')
 }
 
-/** A region, or a view of it. */
+/** A region or a view of one. */
 function partOfRegion(owner: AnyRegion, view: unknown, name: string, label: string): ResolvedSource {
-  // This comes before the bounds: the buffer of a closed region is detached, and "closed" is the
+  // Checked before the bounds: the buffer of a closed region is detached, and "closed" is the
   // better reason.
   const region = fullHandle(owner, `${label} cannot be captured`)
   const part = view === undefined ? undefined : extentOf(view, label)
   const byteLength = part?.byteLength ?? owner.byteLength
   const extent = byteLength === owner.byteLength ? undefined : part
-  // Regions are kept out of children for life.
+  // Regions are excluded from child processes for life.
   return {
     name,
     byteLength,
@@ -123,7 +124,7 @@ function partOfRegion(owner: AnyRegion, view: unknown, name: string, label: stri
   }
 }
 
-/** Memory of V8: a buffer, or a view of it. */
+/** Memory allocated by V8: a buffer or a view of one. */
 function foreignMemory(
   value: unknown,
   buffer: ArrayBufferLike,
@@ -133,15 +134,21 @@ function foreignMemory(
 ): ResolvedSource {
   const extent = extentOf(value, label) as Extent
   const { byteLength } = extent
-  // V8 keeps buffers that may grow out of child processes.
+  // V8 excludes buffers that may grow from child processes.
   const dontFork = kind === 'a WebAssembly.Memory' || isResizable(buffer) || undefined
   return { name, byteLength, region: undefined, extent, dontFork, anonymous: false, hugePages: false, kind }
 }
 
-/** The kernel's answers, by buffer: the advice on a mapping does not change behind V8's back. */
+/**
+ * Cache of the kernel's answers, by buffer: the advice on a mapping does not change behind V8's
+ * back.
+ */
 const knownDontFork = new WeakMap<ArrayBufferLike, boolean>()
 
-/** The form that native code takes. The addresses are valid until JavaScript runs again. */
+/**
+ * Converts sources to the form that native code takes. The addresses are valid until JavaScript
+ * runs again.
+ */
 export function toNativeSources(sources: readonly ResolvedSource[], addon: Addon): NativeSource[] {
   return sources.map((source) => {
     const { name, byteLength, region, extent } = source
@@ -155,16 +162,16 @@ function headOf({ buffer, byteOffset, byteLength }: Extent): Uint8Array {
 }
 
 /**
- * Whether the mapping is kept out of child processes. Of fixed-length buffers only those of a
- * WebAssembly memory are, and a buffer does not tell that it belongs to one.
+ * True if the mapping is excluded from child processes. Among buffers of fixed length, only those
+ * of WebAssembly memories are, and a buffer does not reveal that it belongs to one.
  */
 function isDontFork({ dontFork, extent }: ResolvedSource, addon: Addon): boolean {
   if (dontFork !== undefined || extent === undefined) return dontFork ?? true
   const { buffer } = extent
   let known = knownDontFork.get(buffer)
   if (known === undefined) {
-    // The question is about the first byte of the buffer, not of the view: only mappings that V8
-    // made begin on a page boundary.
+    // Ask about the first byte of the buffer, not of the view: only mappings that V8 made begin on
+    // a page boundary.
     known = addon.isDontFork(new Uint8Array(buffer, 0, 1), buffer.byteLength)
     knownDontFork.set(buffer, known)
   }

@@ -1,4 +1,4 @@
-/** Which pages two frames do not have in common. */
+/** Finds the pages in which two frames differ. */
 
 import type { ComparePlan, SectionDifference } from '../addon/addon.js'
 import { loadAddon } from '../addon/load.js'
@@ -13,23 +13,25 @@ export type { SectionDifference } from '../addon/addon.js'
 
 /** Options of {@link compareFrames}. */
 export interface CompareOptions extends ParentOptions {
-  /** Into how many pieces of whole pages each section is divided at most; an integer >= 1. */
+  /**
+   * Maximum number of pieces, of whole pages, that each section is divided into; an integer >= 1.
+   */
   pieces: number
   /** Aborts the comparison, which rejects with the signal's reason. */
   signal?: AbortSignal | undefined
-  /** Called about every 100 ms, and once at the end; in bytes of memory. */
+  /** Called about every 100 ms, and once at the end. Counts bytes of memory. */
   onProgress?: ((progress: ReadProgress) => void) | undefined
-  /** What the files may ask for. */
+  /** Limits on what the files may demand. */
   limits?: ReadLimits | undefined
 }
 
 /**
- * Compares two frames by the sums of their pages; no page is read, so that it takes 1/256 of the
- * time that reading both would take, and says nothing about damage to the pages. Sections are the
- * same if their names are: those of `to` come first, in its order, then those that only `from` has.
- * A page that one of them does not have differs unless the other one's is zero.
+ * Compares two frames by the sums of their pages. No page is read, so it takes 1/256 of the time
+ * that reading both would take, and does not detect damage to the pages. Sections are matched by
+ * name: the sections of `to` come first, in its order, then those that only `from` has. A page that
+ * only one frame has counts as different unless it is zero.
  *
- * Rejects with the signal's reason, and with a StillframeError that names the file which cannot be
+ * Rejects with the signal's reason, and with a StillframeError that names the file that cannot be
  * compared: `PARENT`, `CORRUPT`, `FORMAT`, `VERSION`, `IO`.
  */
 export async function compareFrames(
@@ -63,8 +65,8 @@ export async function compareFrames(
     return await run(plan, onProgress)
   } catch (error) {
     if (signal?.aborted) throw error
-    // Native code does not say which of both it is about: the one that cannot be compared with
-    // itself either.
+    // Native code does not report which of the two files is at fault: find the one that cannot even
+    // be compared with itself.
     for (const path of [plan.from, plan.to]) await run({ ...plan, from: path, to: path }, undefined)
     throw error
   }

@@ -7,7 +7,7 @@ import { checkSectionName } from '../base/validate.js'
 import { bufferOf, bufferOfMemory, type Extent, extentOf, type WebAssemblyMemory } from '../region/extent.js'
 import { fullHandle, isRegion, type Region, regionOfBuffer } from '../region/region.js'
 
-/** Memory that a section can be restored into, from its first byte on. */
+/** Memory that a section can be restored into, starting at its first byte. */
 export type RestoreTarget =
   | Region<ArrayBufferLike>
   | ArrayBuffer
@@ -15,15 +15,15 @@ export type RestoreTarget =
   | ArrayBufferView
   | WebAssemblyMemory
 
-/** A destination that has been checked. */
+/** A checked destination. */
 export interface ResolvedDestination {
-  /** Of the section. */
+  /** Section name. */
   readonly name: string
   readonly byteLength: number
   /** Set for a whole region. */
   readonly region: RegionHandle | undefined
   /**
-   * Where the bytes are at this moment; throws if they are gone. A WebAssembly memory moves when it
+   * Locates the bytes at this moment; throws if they are gone. A WebAssembly memory moves when it
    * grows.
    */
   readonly locate: () => Extent
@@ -34,15 +34,16 @@ const expected = 'a Region, ArrayBuffer, SharedArrayBuffer, typed array, DataVie
 /**
  * Checks `options.into`.
  *
- * @throws TypeError for what is no memory, detached memory, or two destinations that share bytes;
- *   StillframeError `ERR_STILLFRAME_CLOSED` for a closed region.
+ * @throws TypeError for a value that is not memory, for detached memory, and for two destinations
+ *   that share bytes; StillframeError `ERR_STILLFRAME_CLOSED` for a closed region,
+ *   `ERR_STILLFRAME_BUSY` for one that is not completely restored yet.
  */
 export function resolveDestinations(into: unknown): ResolvedDestination[] {
   const name = 'options.into'
   if (typeof into !== 'object' || into === null || Array.isArray(into)) {
     throw invalidArgType(name, 'an object of memory by section name', into)
   }
-  // This is the likeliest mistake: snapshot() takes a lone source, so why not here?
+  // The likeliest mistake, because snapshot() does accept a lone source.
   if (isRegion(into) || bufferOf(into) !== undefined || bufferOfMemory(into) !== undefined) {
     throw invalidArgType(name, 'an object of memory by section name, such as { main: memory }', into)
   }
@@ -71,7 +72,7 @@ function resolveDestination(section: string, value: unknown): ResolvedDestinatio
   return { name: section, byteLength, region, locate }
 }
 
-/** If two sections went into the same bytes, the last one would win in silence. */
+/** Refuses destinations that overlap: the last section would silently overwrite the others. */
 function refuseOverlap(destinations: readonly ResolvedDestination[]): void {
   const byBuffer = new Map<ArrayBufferLike, { name: string; start: number; end: number }[]>()
   for (const { name, locate } of destinations) {
@@ -93,10 +94,9 @@ function refuseOverlap(destinations: readonly ResolvedDestination[]): void {
 }
 
 /**
- * The form that native code takes.
+ * Converts a destination to the form that native code takes.
  *
- * @param onError - is told that the memory is not there any more, just before that ends the
- *   restore.
+ * @param onError - called when the memory is gone, just before that ends the restore.
  */
 export function toNativeDestination(
   destination: ResolvedDestination,
@@ -108,7 +108,7 @@ export function toNativeDestination(
   const onChunk = (byteOffset: number, chunkLength: number, done: () => void): Uint8Array => {
     try {
       const chunk = locateChunk(destination, path, byteOffset, chunkLength)
-      // Everybody else gets a turn of the event loop before the next chunk.
+      // Other work gets a turn of the event loop before the next chunk.
       setImmediate(done)
       return chunk
     } catch (error) {
@@ -120,8 +120,8 @@ export function toNativeDestination(
 }
 
 /**
- * The place for one chunk. Memory of JavaScript can be transferred away or shrink between any two
- * chunks, so it is looked up anew for each.
+ * The memory for one chunk. JavaScript memory can be transferred away or shrink between any two
+ * chunks, so it is located anew for each chunk.
  */
 function locateChunk(
   destination: ResolvedDestination,

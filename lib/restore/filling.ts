@@ -1,4 +1,4 @@
-/** Memory that was handed out before all of it is there: how it comes to its end. */
+/** Fills memory that is handed out before all of it is restored, and reports how that ends. */
 
 import { AsyncResource } from 'node:async_hooks'
 import type { LazyPlan, NativeLazyRestored } from '../addon/addon.js'
@@ -7,7 +7,7 @@ import { type CallSite, fromNative, StillframeError } from '../base/errors.js'
 import { notify, ProgressClock } from '../base/progress.js'
 import type { RestoreWish } from './restore.js'
 
-/** What a restore asks for, wherever the bytes are. */
+/** The part of a lazy restore's plan that does not depend on where the bytes are. */
 export type LazyWish = Pick<LazyPlan, 'verify' | 'sections' | 'maxBytes' | 'limits' | 'firstUses'>
 
 export interface LazyStart {
@@ -17,22 +17,24 @@ export interface LazyStart {
 }
 
 export interface LazyRequest {
-  /** For errors. */
+  /** For error messages. */
   readonly path: string
   readonly callSite: CallSite
   readonly wish: RestoreWish
-  /** Begins; both callbacks come later. Returns what ends it. */
+  /** Starts the filling; both callbacks are called later. Returns a function that cancels it. */
   start(start: LazyStart): () => void
 }
 
 /** The filling of all regions of a restore. */
 export interface Filling {
   readonly ready: Promise<void>
-  /** Ends it if it is not over. When this has returned, nothing of it touches the memory any more. */
+  /**
+   * Ends the filling if it is still running. Once this returns, it no longer touches the memory.
+   */
   close(): void
 }
 
-/** Settles when the memory is there, or when it never will be. */
+/** Resolves when the memory can be handed out; rejects if the restore fails before that. */
 export async function fillLazily(
   request: LazyRequest,
 ): Promise<{ filling: Filling; native: NativeLazyRestored }> {
@@ -49,7 +51,7 @@ export async function fillLazily(
     let cancel = (): void => {}
     let native: NativeLazyRestored | undefined
     let isOver = false
-    /** Why it was ended by somebody. */
+    /** The error to report if `close()` or the signal ended the filling. */
     let reason: { readonly error: unknown } | undefined
     const clock = new ProgressClock()
     const counters = new Float64Array(2)
@@ -66,7 +68,7 @@ export async function fillLazily(
     const onAbort = (): void => end(signal?.reason)
     const close = (): void => {
       if (isOver || reason !== undefined) return
-      // Nobody has to wait for the end of what he has closed.
+      // A caller that has closed the memory need not handle the rejection of `ready`.
       ready.catch(() => {})
       end(
         new StillframeError(
@@ -96,7 +98,8 @@ export async function fillLazily(
         return
       }
       const error = reason === undefined ? fromNative(failure, path, callSite) : reason.error
-      // One of the two has not been told.
+      // `ready` was never handed out, or the caller that aborted already knows: no unhandled
+      // rejection.
       if (native === undefined || signal?.aborted) ready.catch(() => {})
       isNotReady(error)
       reject(error)

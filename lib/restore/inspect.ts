@@ -1,6 +1,4 @@
-/**
- * Reading a snapshot file without its memory: what it says about itself, and whether it is sound.
- */
+/** Reads a snapshot file without restoring it: describes it and checks it for damage. */
 
 import type { InspectPlan } from '../addon/addon.js'
 import { loadAddon } from '../addon/load.js'
@@ -26,12 +24,12 @@ import { type JobCallback, runJob } from './read-job.js'
 
 /**
  * Reads and checks the header, the sections and the metadata of a snapshot file. It reads no page
- * data, so it is quick whatever the size of the file, and says nothing about the pages: that is
- * what {@link verify} does. `Meta`, the type of the metadata, is the caller's word: it is not
+ * data, so it is fast regardless of the size of the file, and does not detect damage to the pages:
+ * use {@link verify} for that. `Meta`, the type of the metadata, is asserted by the caller and not
  * checked.
  *
- * Rejects with TypeError or RangeError for wrong arguments and for a file that asks for more than
- * `limits` allow, and with a StillframeError: `FORMAT`, `VERSION`, `CORRUPT`, `IO`.
+ * Rejects with TypeError or RangeError for wrong arguments and for a file that exceeds `limits`,
+ * and with a StillframeError: `FORMAT`, `VERSION`, `CORRUPT`, `PARENT`, `IO`.
  */
 export async function inspect<Meta = JsonValue>(
   path: string | URL,
@@ -52,12 +50,12 @@ export async function inspect<Meta = JsonValue>(
 }
 
 /**
- * Checks every byte of a snapshot file. Damage is not an error: it is in the report, and so is a
- * file that is no snapshot at all.
+ * Checks every byte of a snapshot file. Damage is not an error: it is listed in the report, and so
+ * is a file that is not a snapshot at all.
  *
- * Rejects with TypeError or RangeError for wrong arguments and for a file that asks for more than
- * `limits` allow, with the signal's reason, and with a StillframeError: `IO` if the file cannot be
- * read, `VERSION` if its format is newer.
+ * Rejects with TypeError or RangeError for wrong arguments and for a file that exceeds `limits`,
+ * with the signal's reason, and with a StillframeError: `IO` if the file cannot be read, `VERSION`
+ * if its format is newer, `PARENT` if a snapshot that it builds on is missing.
  */
 export async function verify(path: string | URL, options?: VerifyOptions): Promise<VerifyReport> {
   const callSite = new CallSite(verify)
@@ -75,7 +73,7 @@ export async function verify(path: string | URL, options?: VerifyOptions): Promi
     onProgress,
     start: (callback: JobCallback<FoundProblems>) =>
       addon.verify({ path: file, parents, maxProblems, limits }, (failure, value) => {
-        // A snapshot whose first bytes are damaged is no different from a file that never was one.
+        // A snapshot with damaged first bytes cannot be told from a file that never was a snapshot.
         if (failure?.failure !== 'FORMAT') callback(failure, value)
         else {
           const problem = { offset: failure.offset, section: '', reason: failure.message }

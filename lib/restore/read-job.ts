@@ -1,34 +1,35 @@
-/** One running read job of native code (inspect, verify, restore) as a promise. */
+/** Runs a native read job (such as inspect, verify or restore) as a promise. */
 
 import { AsyncResource } from 'node:async_hooks'
 import type { ReadJob } from '../addon/addon.js'
 import { type CallSite, fromNative } from '../base/errors.js'
 import { notify, ProgressClock, type ReadProgress } from '../base/progress.js'
 
-/** Gets what native code reports, or an error that explains it better. */
+/** Receives the report of native code, or an error that explains it better. */
 export type JobCallback<Value> = (failure: Error | null, value?: Value) => void
 
 /**
- * What {@link runJob} needs to know. All members are always present: a missing one would be looked
- * up in Object.prototype.
+ * Arguments of {@link runJob}. All members are always present: a missing one would be looked up in
+ * Object.prototype.
  */
 export interface JobRequest<Value> {
-  /** Absolute; for errors. */
+  /** Absolute, or `'the archive in the store'`; for error messages. */
   readonly path: string
-  /** Where the caller called from. */
+  /** Call site of the operation in the caller's code. */
   readonly callSite: CallSite
   readonly signal: AbortSignal | undefined
   readonly onProgress: ((progress: ReadProgress) => void) | undefined
   /** Starts the job. Its callback is called once, later, on this thread. */
   start(callback: JobCallback<Value>): ReadJob
-  /** Gives up a value that arrives after the signal was aborted. */
+  /** Disposes of a value that arrives after the signal was aborted. */
   readonly discard: ((value: Value) => void) | undefined
 }
 
 /**
  * Runs a job to its end.
  *
- * @returns what the job delivers; rejects with a StillframeError, or with the signal's reason.
+ * @returns the value that the job delivers; rejects with a StillframeError, or with the signal's
+ *   reason.
  */
 export function runJob<Value>(request: JobRequest<Value>): Promise<Value> {
   const { path, callSite, signal, onProgress } = request
@@ -46,10 +47,10 @@ export function runJob<Value>(request: JobRequest<Value>): Promise<Value> {
     }
     const onEnd: JobCallback<Value> = (failure, value) => {
       signal?.removeEventListener('abort', cancel)
-      // Only a job that went well has a last word on its progress.
+      // Only a successful job reports its final progress.
       if (failure !== null || signal?.aborted) clock.remove(report)
       clock.stop()
-      // An aborted caller has moved on: whatever came of the job, it hears the reason of the abort.
+      // After an abort the caller gets the abort reason, whatever the outcome of the job.
       if (signal?.aborted) {
         if (failure === null) request.discard?.(value as Value)
         reject(signal.reason)
@@ -62,7 +63,7 @@ export function runJob<Value>(request: JobRequest<Value>): Promise<Value> {
 
     let job: ReadJob
     try {
-      // onProgress is called a last time from there, and belongs to the caller's async context.
+      // onEnd makes the last call to onProgress, which belongs to the caller's async context.
       job = request.start(AsyncResource.bind(onEnd))
     } catch (error) {
       reject(fromNative(error, path, callSite))

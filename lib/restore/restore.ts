@@ -1,4 +1,4 @@
-/** Getting memory back from a snapshot file. */
+/** Restores memory from a snapshot file. */
 
 import type {
   ChainPlan,
@@ -37,59 +37,62 @@ import { restores } from './trace.js'
 
 export type { RestoreTarget } from './destination.js'
 
-/** A block of memory of 256 KiB that somebody had to wait for. It can be kept as JSON. */
+/** A block of memory of 256 KiB that a thread had to wait for. It can be stored as JSON. */
 export interface FirstUse {
   readonly section: string
-  /** Bytes from the beginning of the section. */
+  /** Bytes from the start of the section. */
   readonly offset: number
 }
 
 /** Options of {@link restore}. */
 export interface RestoreOptions extends ParentOptions {
   /**
-   * `'map'`: a private mapping of the file, made in an instant. Pages are read when they are
-   * touched, and the file must stay as it is for as long as the regions live (replacing it by a new
-   * snapshot is fine, writing into it is not). Compressed files are refused. `'copy'`: fresh
-   * memory, independent of the file. `'lazy'`: the same, but handed out at once: each page is read and
-   * checked when it is touched, and all others in the background; whoever touches one waits for it. `ready` of what
-   * is returned tells how it ends. Default: `'map'`, and `'copy'` for compressed files. See
-   * docs/RESTORE.md.
+   * - `'map'`: a private mapping of the file, made instantly. Pages are read when they are touched,
+   *   and the file must not change as long as the regions live (replacing it with a new snapshot is
+   *   fine, writing into it is not). Compressed files are refused.
+   * - `'copy'`: fresh memory, independent of the file.
+   * - `'lazy'`: fresh memory as well, but handed out at once: each page is read and checked when it
+   *   is touched, and all others in the background. A thread that touches a page before it is there
+   *   waits for it. `ready` of the result reports the outcome.
+   *
+   * Default: `'map'`, but `'copy'` for compressed files. See docs/RESTORE.md.
    */
   mode?: 'map' | 'copy' | 'lazy' | undefined
   /**
    * True: the pages of mapped regions are read in the background, in order, so that later accesses
-   * need not wait for the disk. Reading ends by itself, or when the regions are closed. Default
+   * need not wait for the disk. Prefetching ends by itself, or when the regions are closed. Default
    * false. It has no effect on copies.
    */
   prefetch?: boolean | undefined
   /**
    * True (default): all bytes are read and their checksums compared before any memory is handed
-   * out; with mode `'lazy'` each block before any of it can be seen. False: only the header, the
+   * out; with mode `'lazy'`, each block before any of it can be seen. False: only the header, the
    * section table and the index are checked, and the pages are trusted.
    */
   verify?: boolean | undefined
   /**
-   * Existing memory to fill, by section. Each piece must be at least as large as its section, whose
-   * bytes go to the front; the rest is left alone. Only the sections named here are restored,
-   * unless `sections` names more. If a restore fails half-way, this memory holds parts of the old
-   * bytes and of the new ones.
+   * Existing memory to fill, by section name. Each destination must be at least as large as its
+   * section, whose bytes go to its beginning; the rest is left unchanged. Only the sections named
+   * here are restored, unless `sections` names more. If a restore fails midway, this memory
+   * contains a mix of old and new bytes. Cannot be combined with mode `'lazy'`.
    */
   into?: Record<string, RestoreTarget> | undefined
   /**
-   * Sections to restore: at least one, including all that `into` names. Default: those that `into`
-   * names, or all if there is no `into`.
+   * Sections to restore: at least one, including all that `into` names. Default: the sections that
+   * `into` names, or all sections without `into`.
    */
   sections?: readonly string[] | undefined
   /**
-   * The most bytes that the sections to restore may have, an integer >= 1. If they have more, the
-   * restore is refused with a RangeError before any memory is taken. Default: no limit.
+   * Maximum total size of the sections to restore, in bytes; an integer >= 1. If they are larger,
+   * the restore is refused with a RangeError before any memory is allocated. Default: no limit.
    */
   maxBytes?: number | undefined
-  /** What else the file may ask of the process. */
+  /** Limits on what else the file may demand. */
   limits?: ReadLimits | undefined
   /**
-   * With mode `'lazy'`: what is fetched first in the background, in this order, before anybody touches it: `firstUses` of an earlier
-   * restore. What this file does not have is passed over.
+   * With mode `'lazy'`: the blocks to fetch first in the background, in this order, before they are
+   * touched; pass the `firstUses` of an earlier restore. Blocks that this file does not have are
+   * skipped.
    */
   firstUses?: readonly FirstUse[] | undefined
   /** Aborts the restore, which rejects with the signal's reason. */
@@ -100,13 +103,13 @@ export interface RestoreOptions extends ParentOptions {
 
 /**
  * Restores the memory of a snapshot file, into new regions or into existing memory (`into`).
- * `Meta`, the type of the metadata, is the caller's word: it is not checked.
+ * `Meta`, the type of the metadata, is asserted by the caller and not checked.
  *
  * Rejects with TypeError or RangeError for wrong arguments (including sections that the file does
- * not have, destinations that are too small, and files that ask for more than `maxBytes` or
- * `limits` allow), with the signal's reason, and with a StillframeError: `FORMAT`, `VERSION`,
- * `CORRUPT`, `IO`, for destinations `BUSY` or `CLOSED`, and with mode `'lazy'` `ENGINE_UNAVAILABLE` where the process may not use
- * userfaultfd.
+ * not have, destinations that are too small, and files that exceed `maxBytes` or `limits`), with
+ * the signal's reason, and with a StillframeError: `FORMAT`, `VERSION`, `CORRUPT`, `PARENT`, `IO`;
+ * for destinations `BUSY` or `CLOSED`; and with mode `'lazy'` `ENGINE_UNAVAILABLE` if the process
+ * may not use userfaultfd.
  */
 export async function restore<Meta = JsonValue>(
   path: string | URL,
@@ -153,17 +156,20 @@ export function restoredLazily<Meta>(
   try {
     return makeRestored(native, path, true, filling) as Restored<Meta>
   } catch (error) {
-    // The metadata is no JSON.
+    // The metadata is not JSON.
     filling.close()
     closeAll(native)
     throw error
   }
 }
 
-/** @internal Files that are not on this machine. */
+/** @internal Files that are not on this machine; their bytes are requested through `onRead`. */
 export type FarFiles = Pick<ChainPlan, 'files' | 'onRead'>
 
-/** @internal Into fresh memory. `name`: of where they are, for messages. */
+/**
+ * @internal Restores files that are not on this machine into fresh memory. `name` says where they
+ * are, for messages.
+ */
 export async function restoreFrom<Meta>(
   name: string,
   far: FarFiles,
@@ -183,8 +189,8 @@ async function restoreAs<Meta>(
   far?: FarFiles,
 ): Promise<Restored<Meta>> {
   const addon = loadAddon()
-  // If looking for the memory threw, that error is the reason; native code only knows that
-  // something was thrown.
+  // If locating the memory threw, report that error: native code only knows that something was
+  // thrown.
   let locateError: Error | undefined
   const onLocateError = (error: Error): void => {
     callSite.claim(error)
@@ -215,7 +221,7 @@ async function restoreAs<Meta>(
   try {
     return makeRestored(native, file, !native.mapped) as Restored<Meta>
   } catch (error) {
-    // The metadata is no JSON, so nobody will get the regions.
+    // The metadata is not JSON, so the regions will not be handed out.
     closeAll(native)
     throw error
   }
@@ -232,26 +238,29 @@ let makeRestored: (
   filling?: Filling,
 ) => Restored<unknown>
 
-/** What {@link restore} returns. */
+/** Result of {@link restore}. */
 export class Restored<Meta = JsonValue> {
   /**
-   * The regions that were made, by section; each is named after its section. Sections that were
-   * restored into the caller's memory are not among them.
+   * The new regions, by section name; each is named after its section. Sections that were restored
+   * into the caller's memory are not included.
    */
   readonly regions: Record<string, Region>
-  /** As given to `snapshot()`; undefined if there was none. */
+  /** The metadata given to `snapshot()`; undefined if there was none. */
   readonly metadata: Meta | undefined
   readonly info: SnapshotInfo<Meta>
   /**
-   * Settled when all memory is there: at once, but for mode `'lazy'`. It rejects with a StillframeError when a page cannot be read
-   * or is damaged (`CORRUPT`, `IO`), with the reason of the signal, and with `CLOSED` if the memory is closed before. Whatever is
-   * not there then can never be touched: whoever does so, or is waiting for it, gets a SIGSEGV, a system call `EFAULT`.
+   * Resolves when all memory is there: at once, except with mode `'lazy'`. Rejects with a
+   * StillframeError when a page cannot be read or is damaged (`CORRUPT`, `IO`), with the signal's
+   * reason, and with `CLOSED` if the memory is closed first. Pages that are not there by then can
+   * never be touched: a thread that touches one, or is waiting for it, gets a SIGSEGV, and a system
+   * call fails with `EFAULT`.
    */
   readonly ready: Promise<void>
   /**
-   * Of mode `'lazy'`: which memory was used first, in the order of use, as far as somebody had to wait for it; after the
-   * `firstUses` that the restore was given, which come before they are touched. Given to the next restore, it has them when they are
-   * used. Empty in other modes.
+   * With mode `'lazy'`: the blocks that were used first, in order of use. The list begins with the
+   * `firstUses` that were passed to the restore, which are fetched before they are touched,
+   * followed by the other blocks that a thread had to wait for. Pass the list to the next restore
+   * to have these blocks fetched by the time they are used. Empty in other modes.
    */
   get firstUses(): FirstUse[] {
     return this.#firstUses()
@@ -271,7 +280,7 @@ export class Restored<Meta = JsonValue> {
     this.#filling = filling
     this.#firstUses = (native as Partial<NativeLazyRestored>).firstUses ?? (() => [])
     this.ready = filling?.ready ?? Promise.resolve()
-    // Without a prototype: a section may be called '__proto__'.
+    // No prototype, because a section may be called '__proto__'.
     this.regions = Object.create(null) as Record<string, Region>
     for (const { name, region } of native.sections) {
       if (region !== undefined) this.regions[name] = adoptRegion(region, name, anonymous)
@@ -279,10 +288,10 @@ export class Restored<Meta = JsonValue> {
   }
 
   /**
-   * Closes all `regions` that are still open, but no memory of the caller. It ends a lazy restore.
+   * Closes all `regions` that are still open, but none of the caller's memory. Ends a lazy restore.
    *
-   * @throws StillframeError `ERR_STILLFRAME_BUSY`, before any is closed, if a snapshot uses one of
-   *   them.
+   * @throws StillframeError `ERR_STILLFRAME_BUSY`, before any region is closed, if a snapshot or a
+   *   restore uses one of them.
    */
   close(): void {
     const regions = Object.values(this.regions)
@@ -323,7 +332,7 @@ export interface RestoreWish {
   readonly onProgress: ((progress: ReadProgress) => void) | undefined
 }
 
-/** @internal What a restore is asked for, apart from where the files are. */
+/** @internal Names of the restore options, except those that locate the files. */
 export const restoreOptionNames = [
   'mode',
   'verify',

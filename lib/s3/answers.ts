@@ -1,12 +1,12 @@
-/** What S3 has answered when it has not done what was asked: what that means, and whether to ask again. */
+/** Interprets failed S3 requests: what the failure means, and whether to retry. */
 
 import { isError, messageOf, StillframeError } from '../base/errors.js'
 import { storeFailure } from '../store/store.js'
 
-/** An answer that cannot be true, such as another range or a body that was cut short. Asking again may help. */
+/** An answer that must be wrong, such as another range or a truncated body. A retry may help. */
 export class BadAnswer extends Error {}
 
-/** Undefined: nothing was answered. */
+/** The HTTP status; undefined if there was no answer. */
 export function statusOf(error: unknown): number | undefined {
   if (!isError(error)) return undefined
   const { $metadata } = error as { $metadata?: { httpStatusCode?: unknown } }
@@ -14,23 +14,25 @@ export function statusOf(error: unknown): number | undefined {
   return typeof status === 'number' ? status : undefined
 }
 
-/** What S3 calls the failure, such as `'NoSuchKey'`. */
+/** S3's name for the failure, such as `'NoSuchKey'`. */
 export function nameOf(error: unknown): string {
   return isError(error) ? error.name : ''
 }
 
-/** There is no such object; for all that a `HEAD` tells, no such bucket either. */
+/**
+ * True if there is no such object. After a `HEAD` it may also mean that there is no such bucket.
+ */
 export function isMissing(error: unknown): boolean {
   return statusOf(error) === 404 && !['NoSuchBucket', 'NoSuchUpload'].includes(nameOf(error))
 }
 
 /**
- * 409: another request for the same key is under way; AWS wants the request made again. 500: some servers tell the loser of a
- * race so.
+ * 409: another request for the same key is in progress; AWS asks for the request to be repeated.
+ * 500: some servers give this answer to the loser of a race.
  */
 const passing = new Set([408, 409, 429, 500, 502, 503, 504])
 
-/** As Node and the SDK call failures on the way. */
+/** Names and codes of network failures in Node and the SDK. */
 const onTheWay = new Set([
   'ECONNRESET',
   'ECONNREFUSED',
@@ -48,18 +50,18 @@ const onTheWay = new Set([
   'NetworkingError',
 ])
 
-/** Whether the same request may be answered otherwise a little later. */
+/** True if the same request may succeed a little later. */
 export function mayPass(error: unknown): boolean {
   if (error instanceof BadAnswer) return true
   if (!isError(error)) return false
   const status = statusOf(error)
-  // An answer that says 200 and cannot be read has been cut on its way.
+  // A 200 answer that cannot be parsed was cut off in transit.
   if (status !== undefined && (passing.has(status) || status < 300)) return true
   const { code, errno } = error as { code?: unknown; errno?: unknown }
   return onTheWay.has(error.name) || onTheWay.has(String(code)) || onTheWay.has(String(errno))
 }
 
-/** What a user gets for what has failed for good. */
+/** Converts a final failure to the error for the user. */
 export function failureOf(key: string, doing: string, error: unknown): unknown {
   if (error instanceof StillframeError) return error
   const status = statusOf(error)

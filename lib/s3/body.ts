@@ -1,4 +1,4 @@
-/** What S3 has answered to a `GET`, checked against what was asked for. */
+/** Checks the answer of S3 to a `GET` against the request. */
 
 import { Buffer } from 'node:buffer'
 import type { GetObjectCommandOutput } from '@aws-sdk/client-s3'
@@ -8,12 +8,12 @@ import { chunksOf } from '../store/stream.js'
 import { BadAnswer } from './answers.js'
 
 export interface CheckedBody {
-  /** Bytes of the whole object. */
+  /** Size of the whole object in bytes. */
   readonly size: number
   readonly body: Uint8Array
 }
 
-/** @throws BadAnswer for other bytes than were asked for, more of them, or less. */
+/** @throws BadAnswer for bytes other than the requested ones, for too many and for too few. */
 export async function checkedBody(
   key: string,
   answer: GetObjectCommandOutput,
@@ -26,7 +26,7 @@ export async function checkedBody(
     const { size, length } = lengths(key, answer, range)
     return { size, body: await readAll(stream, length, signal) }
   } catch (error) {
-    // Its socket is of no more use.
+    // The socket cannot be used again.
     ;(stream as { destroy?: () => void } | undefined)?.destroy?.()
     throw error
   }
@@ -45,7 +45,7 @@ function lengths(
   const [start, end] = range
   const [, first, last, total] = /^bytes (\d+)-(\d+)\/(\d+)$/.exec(ContentRange ?? '') ?? []
   const size = Number(total)
-  // S3 gives what there is.
+  // S3 shortens a range at the end of the object.
   if (Number(first) === start && size < end && Number(last) === size - 1) {
     throw storeFailure(key, `it has ${size} bytes, not the ${end} that were asked for`)
   }
@@ -70,7 +70,7 @@ async function readAll(
     }
   } catch (error) {
     if (error instanceof BadAnswer || signal?.aborted) throw error
-    // The connection was cut, or the client has found that a checksum is wrong.
+    // The connection was cut, or the client has found a wrong checksum.
     throw new BadAnswer(`after ${filled} of ${length} bytes: ${messageOf(error)}`, { cause: error })
   }
   if (filled < length) throw new BadAnswer(`there are only ${filled} of ${length} bytes`)

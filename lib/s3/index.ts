@@ -1,5 +1,5 @@
 /**
- * Frames in S3-compatible object storage, by way of the client that a service has already.
+ * Stores frames in S3-compatible object storage, through the S3 client that a service already has.
  *
  * @module stillframe/s3
  */

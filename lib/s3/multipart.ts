@@ -1,6 +1,7 @@
 /**
- * An upload in parts: several are on their way while the next one is filled; the object is there when all of them have
- * been put together. Whatever fails before, the upload is taken back, so that nothing of it stays on the server.
+ * A multipart upload: several parts are in transit while the next one is filled. The object appears
+ * when all parts have been combined. If anything fails before that, the upload is aborted, so that
+ * none of it stays on the server.
  */
 
 import { randomUUID } from 'node:crypto'
@@ -20,10 +21,10 @@ import type { Part } from './parts.js'
 import { etagIn, optionalEtagIn, type Place } from './place.js'
 import { persistently, type RequestOptions } from './retry.js'
 
-/** For how long whoever has failed waits for the upload to be taken back. */
+/** Time limit for aborting a failed upload, in milliseconds. */
 const takingBackMs = 10_000
 
-/** In the metadata of the object: whose upload it comes from. */
+/** Key in the metadata of an object for the nonce of the upload that made it. */
 const mark = 'stillframe-upload'
 
 export interface UploadedObject {
@@ -32,8 +33,9 @@ export interface UploadedObject {
 }
 
 /**
- * @param parts - at least one; the memory that they lie in is given back to `memory`.
- * @param stop - aborted by whoever wants the upload to end, and here when a part fails: `parts` must end with it.
+ * @param parts - at least one; their memory is returned to `memory`.
+ * @param stop - aborted by the caller to end the upload, or here when a part fails: `parts` must
+ *   end with it.
  */
 export async function uploadInParts(
   place: Place,
@@ -52,7 +54,7 @@ export async function uploadInParts(
     }
     return await upload.complete()
   } catch (error) {
-    // Unless something else was first, which is then what is told.
+    // If something failed earlier, this has no effect, and the earlier reason is thrown.
     stop.abort(error)
     await upload.takeBack()
     throw stop.signal.reason
@@ -63,7 +65,7 @@ class MultipartUpload {
   readonly #place: Place
   readonly #signal: AbortSignal
   readonly #nonce = randomUUID()
-  /** Undefined before it has begun, and when it has been taken back. */
+  /** Undefined before the upload has begun and after it has been aborted. */
   #id: string | undefined
   readonly #sending: Promise<void>[] = []
   readonly #sent: CompletedPart[] = []
@@ -76,14 +78,15 @@ class MultipartUpload {
 
   async begin(): Promise<void> {
     const { client, key, at } = this.#place
-    // As the client does it with all other requests: it is what the checksums of the parts are of.
+    // Use the setting of the client's other requests: it determines the checksums of the parts.
     const calculation = await client.config.requestChecksumCalculation?.()
     const input = {
       ...at,
       Metadata: { [mark]: this.#nonce },
       ...(calculation === 'WHEN_SUPPORTED' && { ChecksumAlgorithm: 'CRC32' as const }),
     }
-    // Without the signal: nobody could take back what an answer would have named.
+    // Not aborted by the signal: without the answer, which contains the id, the upload could not be
+    // aborted.
     const begun = persistently(() => client.send(new CreateMultipartUploadCommand(input)), undefined)
     try {
       this.#id = (await untilAborted(begun, this.#signal)).UploadId
@@ -117,7 +120,7 @@ class MultipartUpload {
     }
   }
 
-  /** Puts the parts together, when all have been sent. */
+  /** Combines the parts, when all have been sent. */
   async complete(): Promise<UploadedObject> {
     const { client, key, at } = this.#place
     const signal = this.#signal
@@ -127,14 +130,14 @@ class MultipartUpload {
     const ask = (how: RequestOptions) => client.send(new CompleteMultipartUploadCommand(input), how)
     try {
       const answer = await persistently(ask, signal)
-      // Ceph's gateway does not always say it.
+      // Ceph's gateway does not always return it.
       const etag = optionalEtagIn(answer) ?? (await this.#etagOfOurs())
       if (etag === undefined) throw storeFailure(key, 'S3 does not say which etag it has been given')
       return { etag, size: this.#size }
     } catch (error) {
       if (signal.aborted) throw error
-      // It may have succeeded, and the answer be lost: asked again, S3 does not know the upload any more. After it has been taken
-      // back, what is there stays so.
+      // The request may have succeeded and the answer been lost; on a retry, S3 no longer knows the
+      // upload. Once the upload has been aborted, the object that is there stays unchanged.
       await this.takeBack()
       const etag = await this.#etagOfOurs()
       if (etag === undefined) throw failureOf(key, 'upload', error)
@@ -142,7 +145,10 @@ class MultipartUpload {
     }
   }
 
-  /** It never rejects. What cannot be taken back is left to the rules of the bucket. */
+  /**
+   * Aborts the upload. Never rejects: an upload that cannot be aborted is left to the rules of the
+   * bucket.
+   */
   async takeBack(): Promise<void> {
     const id = this.#id
     this.#id = undefined
@@ -159,7 +165,7 @@ class MultipartUpload {
     await persistently(ask, patience).catch(() => {})
   }
 
-  /** Undefined if the object that is there comes from another upload, or if nobody can tell. */
+  /** Returns undefined if the object comes from another upload, or if that cannot be determined. */
   async #etagOfOurs(): Promise<string | undefined> {
     const { client, at } = this.#place
     const patience = AbortSignal.timeout(takingBackMs)

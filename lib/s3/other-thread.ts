@@ -1,6 +1,6 @@
 /**
- * The same bucket for another thread: a client of its own, which does what the service's does, but for middleware and request
- * handlers, which cannot be handed over.
+ * Opens the same bucket on another thread, with a client that behaves like the service's, except
+ * for middleware and request handlers, which cannot be transferred.
  */
 
 import { Agent as HttpAgent } from 'node:http'
@@ -13,7 +13,7 @@ import type { ObjectStore } from '../store/store.js'
 import { rememberingLookup } from './remembering-lookup.js'
 import { s3 } from './s3.js'
 
-/** Of the configuration of a client, what is a value, or becomes one when it is asked for. */
+/** Settings of a client that are values, or functions that return values. */
 const settings = [
   'region',
   'forcePathStyle',
@@ -36,16 +36,16 @@ interface Data {
   readonly prefix: string
   readonly config: Partial<Record<(typeof settings)[number] | 'endpoint', unknown>>
   readonly credentials: Credentials
-  /** Where newer ones come from. */
+  /** Port for requesting newer credentials. */
   readonly port: MessagePort
 }
 
-/** What {@link openStore} needs. */
+/** Creates the input of {@link openStore}. */
 export async function recipeOf(client: S3Client, bucket: string, prefix: string): Promise<StoreRecipe> {
   const from = client.config as S3ClientResolvedConfig
   const config: Record<string, unknown> = {}
   for (const name of settings) config[name] = await settled(from[name as keyof S3ClientResolvedConfig])
-  // Only where it is not the one that follows from the region.
+  // Set only if it is not derived from the region.
   const endpoint = (await settled(from.endpoint)) as Record<string, unknown> | undefined
   if (endpoint !== undefined) config['endpoint'] = urlOf(endpoint)
   const { port1, port2 } = new MessageChannel()
@@ -68,7 +68,7 @@ function urlOf({ protocol, hostname, port, path }: Record<string, unknown>): str
   return `${protocol}//${hostname}${port === undefined ? '' : `:${port}`}${path ?? ''}`
 }
 
-/** For `recipe()`. */
+/** Opens the store described by `recipe()`. */
 export function openStore({ bucket, prefix, config, credentials, port }: Data): ObjectStore {
   const options = { keepAlive: true, maxSockets: 50, lookup: rememberingLookup() }
   const client = new S3Client({
@@ -79,7 +79,10 @@ export function openStore({ bucket, prefix, config, credentials, port }: Data): 
   return s3({ client, bucket, prefix })
 }
 
-/** The thread that has them may be waiting for a page: then those that there are have to do. */
+/**
+ * Time limit for an answer. The thread with newer credentials may be waiting for a page; in that
+ * case the latest known ones are used.
+ */
 const longestWaitMs = 10_000
 
 function newestCredentials(first: Credentials, port: MessagePort): () => Promise<Credentials> {

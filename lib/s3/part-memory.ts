@@ -1,4 +1,4 @@
-/** The memory that parts of uploads wait in until they are on the server. */
+/** Memory for the parts of uploads until they are on the server. */
 
 import { Buffer } from 'node:buffer'
 import { maxBytesInMemory } from './part-size.js'
@@ -8,22 +8,29 @@ interface Waiter {
   take(memory: Buffer): void
 }
 
-/** What all uploads into one store have together. */
+/** The memory shared by all uploads to one store. */
 export class PartMemory {
-  /** Given back, of one size: what is freed is not soon collected. */
+  /**
+   * Returned buffers, all of the same size. They are reused because unused buffers are not
+   * collected soon.
+   */
   #free: Buffer[] = []
   #bytes = 0
   #uploads = 0
-  /** Served in this order. */
+  /** In the order in which they are served. */
   readonly #waiters: Waiter[] = []
 
-  /** For an upload that begins. Its end has to be told. */
+  /** Creates the share of a new upload, whose `end()` must be called. */
   forUpload(): UploadMemory {
     this.#uploads++
     return new UploadMemory(this)
   }
 
-  /** Memory for a part, as soon as there is some. Its content is whatever. @throws the reason of the signal. */
+  /**
+   * Resolves to memory for a part as soon as some is available. Its contents are arbitrary.
+   *
+   * @throws the reason of the signal.
+   */
   async take(bytes: number, signal: AbortSignal): Promise<Buffer> {
     signal.throwIfAborted()
     return await new Promise((resolve, reject) => {
@@ -50,7 +57,7 @@ export class PartMemory {
     this.#serve()
   }
 
-  /** @param lost - memory that somebody may still read: its bytes count no more, and nobody else gets it. */
+  /** @param lost - memory that a request may still read: it no longer counts and is not reused. */
   end(lost: Iterable<Buffer>): void {
     for (const { length } of lost) this.#bytes -= length
     this.#uploads--
@@ -70,7 +77,7 @@ export class PartMemory {
   }
 }
 
-/** The part of it that one upload has. */
+/** The memory of one upload. */
 export class UploadMemory {
   readonly #all: PartMemory
   readonly #taken = new Set<Buffer>()
@@ -85,12 +92,12 @@ export class UploadMemory {
     return memory
   }
 
-  /** What is in it is on the server. */
+  /** Returns memory whose contents are on the server. */
   give(memory: Buffer): void {
     if (this.#taken.delete(memory)) this.#all.give(memory)
   }
 
-  /** The upload is over. A request that was given up may still read what has not been given back. */
+  /** Ends the upload. An abandoned request may still read memory that has not been returned. */
   end(): void {
     this.#all.end(this.#taken)
     this.#taken.clear()

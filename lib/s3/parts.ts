@@ -1,4 +1,4 @@
-/** A stream cut into parts. */
+/** Splits a stream into parts. */
 
 import type { Buffer } from 'node:buffer'
 import { storeFailure } from '../store/store.js'
@@ -8,25 +8,25 @@ import { isPart, partBytes } from './part-size.js'
 
 /** A part of an object. */
 export interface Part {
-  /** The first is 1. */
+  /** Number of the part; the first is 1. */
   readonly number: number
-  /** What is given back to the memory of parts. */
+  /** The memory to return to the memory of parts. */
   readonly memory: Buffer
   /** The beginning of `memory`; only the last part is shorter. */
   readonly bytes: Buffer
 }
 
-/** What is uploaded. */
+/** The data of an upload. */
 export interface Upload {
   readonly key: string
   readonly stream: AsyncIterable<Uint8Array>
-  /** Bytes of the object, if they are known. */
+  /** Size of the object in bytes, if known. */
   readonly size: number | undefined
   readonly memory: UploadMemory
   readonly signal: AbortSignal
 }
 
-/** All parts of a stream; none of an empty one. A part that is not full is the last. */
+/** Yields all parts of a stream, and none for an empty one. A part that is not full is the last. */
 export function partsOf(upload: Upload): AsyncGenerator<Part, void, undefined> {
   return upload.stream instanceof FillingStream ? filledParts(upload, upload.stream) : copiedParts(upload)
 }
@@ -41,7 +41,7 @@ async function* filledParts(upload: Upload, stream: FillingStream): AsyncGenerat
     if (filled > 0) yield { number, memory, bytes: memory.subarray(0, filled) }
     if (filled < memory.length) break
   }
-  // There may be more than was told.
+  // Check that the stream does not have more than `size` bytes.
   if (length.bytes === size) length.add(await untilAborted(stream.fill(new Uint8Array(1)), signal))
   length.end()
 }

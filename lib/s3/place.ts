@@ -1,24 +1,24 @@
-/** Where an object lies in S3, and under which name it is spoken of. */
+/** The location of an object in S3, and its name in messages. */
 
 import type { S3Client } from '@aws-sdk/client-s3'
 import { storeFailure } from '../store/store.js'
 
 export interface Place {
   readonly client: S3Client
-  /** As the user knows it. */
+  /** Key as the user sees it. */
   readonly key: string
-  /** As S3 knows it, with the prefix of the store. */
+  /** Key as S3 sees it, with the prefix of the store. */
   readonly at: { readonly Bucket: string; readonly Key: string }
 }
 
-/** The etag of an answer, without its quotes. */
+/** Returns the ETag of an answer without its quotes. */
 export function etagIn({ key }: Place, answer: { ETag?: string | undefined }): string {
   const etag = optionalEtagIn(answer)
   if (etag === undefined) throw storeFailure(key, 'S3 has answered without an ETag')
   return etag
 }
 
-/** Undefined if there is none. */
+/** Returns undefined if there is none. */
 export function optionalEtagIn({ ETag = '' }: { ETag?: string | undefined }): string | undefined {
   return ETag.replace(/^"(.*)"$/, '$1') || undefined
 }

@@ -1,6 +1,7 @@
 /**
- * Looks names up by the threads of libuv's pool when they are new; later it takes the last answer, and looks for a newer one beside
- * that: the pool may be waiting for what is about to be fetched from there.
+ * Resolves new names on the threads of libuv's pool. For known names it returns the last answer at
+ * once and refreshes an old one in the background: the pool may be waiting for the data that is
+ * about to be fetched from that host.
  */
 
 import { type LookupAddress, lookup } from 'node:dns'
@@ -13,7 +14,7 @@ type Answer = [address: string | LookupAddress[], family?: number]
 
 const rememberedMs = 30_000
 
-/** For `http.Agent`. */
+/** A lookup function for `http.Agent`. */
 export function rememberingLookup(): LookupFunction {
   const answers = new Map<string, { readonly answer: Answer; readonly atMs: number }>()
   return (hostname, options, callback) => {

@@ -1,22 +1,25 @@
-/** Asking again, a bounded number of times, at moments that others do not choose too. */
+/**
+ * Retries requests a bounded number of times, after random pauses that keep clients from retrying
+ * in step.
+ */
 
 import { setTimeout } from 'node:timers/promises'
 import { untilAborted } from '../store/stream.js'
 import { mayPass } from './answers.js'
 
-/** Beside those of the client, which makes three of its own for most failures. */
+/** Attempts on top of the client's own, which makes three for most failures. */
 const attempts = 6
 
-/** The longest pause before the second attempt; each later one may be twice as long. */
+/** Maximum pause before the second attempt. The maximum doubles with each further attempt. */
 const firstPauseMs = 100
 const longestPauseMs = 5_000
 
-/** What the client takes beside a command. */
+/** Options that the client accepts with a command. */
 export interface RequestOptions {
   readonly abortSignal?: AbortSignal
 }
 
-/** @throws what `ask` has thrown last; the reason of the signal. */
+/** @throws the last error of `ask`; the reason of the signal. */
 export async function persistently<Answer>(
   ask: (options: RequestOptions) => Promise<Answer>,
   signal: AbortSignal | undefined,
@@ -27,7 +30,7 @@ export async function persistently<Answer>(
     try {
       return await untilAborted(ask(options), signal)
     } catch (error) {
-      // The client's own error for it says less.
+      // The client's error for an abort says less than the reason.
       if (signal?.aborted) throw signal.reason
       if (attempt === attempts || !mayPass(error)) throw error
     }
@@ -40,7 +43,7 @@ async function pause(ms: number, signal: AbortSignal | undefined): Promise<void>
   try {
     await untilAborted(setTimeout(ms, undefined, { signal: done.signal }), signal)
   } finally {
-    // Nothing keeps the process alive for the rest of it.
+    // Cancel the timer, so that it does not keep the process alive.
     done.abort()
   }
 }

@@ -1,4 +1,4 @@
-/** A bucket of S3, or of what speaks its protocol, as an object store. */
+/** An object store in a bucket of S3, or of a service that speaks its protocol. */
 
 import { setMaxListeners } from 'node:events'
 import {
@@ -47,24 +47,25 @@ import { removeUnfinishedUploads } from './unfinished.js'
 /** Options of {@link s3}. */
 export interface S3Options {
   /**
-   * Your own client: its credentials, region, endpoint, time-outs and middleware hold. It stays yours: nothing here
-   * destroys it.
+   * Your own client, with its credentials, region, endpoint, timeouts and middleware. It remains
+   * yours: the store never destroys it.
    */
   readonly client: S3Client
   readonly bucket: string
   /**
-   * What the keys in the bucket begin with: directories by name, such as `'backups/orders'`. A slash follows it if it has
-   * none. Default: none.
+   * Prefix of all keys in the bucket: directory names such as `'backups/orders'`. A slash is
+   * appended if it has none. Default: none.
    */
   readonly prefix?: string | undefined
 }
 
 /**
- * An object store in a bucket. `@aws-sdk/client-s3` is an optional peer dependency.
+ * Returns an object store in a bucket. `@aws-sdk/client-s3` is an optional peer dependency.
  *
- * What fails in passing (no connection, 409, 429, 5xx, a body that was cut short) is tried again up to five times, after
- * pauses of random length, beside what the client itself repeats. Uploads of 8 MiB and more go in parts, up to 11 at a time
- * in at most 88 MiB of memory, which all uploads into this store have together; one that fails is aborted.
+ * Transient failures (no connection, 409, 429, 5xx, a truncated body) are retried up to five times,
+ * after random pauses, in addition to the client's own retries. Uploads of 8 MiB and more are sent
+ * in parts, up to 11 at a time in at most 88 MiB of memory, which all uploads to this store share;
+ * a failed upload is aborted.
  *
  * @throws TypeError `ERR_INVALID_ARG_TYPE` or `ERR_INVALID_ARG_VALUE`.
  */
@@ -84,7 +85,7 @@ export function s3(options: S3Options): ObjectStore {
 class S3Store implements ObjectStore {
   readonly #client: S3Client
   readonly #bucket: string
-  /** Empty, or with a slash at its end. */
+  /** Empty, or ends with a slash. */
   readonly #prefix: string
   readonly #memory = new PartMemory()
 
@@ -95,7 +96,7 @@ class S3Store implements ObjectStore {
   }
 
   async recipe(): Promise<StoreRecipe> {
-    // Not before it is needed: it brings what only other threads use.
+    // Imported only when needed, since it loads modules that only other threads use.
     const { recipeOf } = await import('./other-thread.js')
     return await recipeOf(this.#client, this.#bucket, this.#prefix)
   }
@@ -154,7 +155,7 @@ class S3Store implements ObjectStore {
       const page = await this.#page(prefix, token, signal)
       for (const { Key = '', Size: size, LastModified: lastModified } of page.Contents ?? []) {
         const key = Key.slice(this.#prefix.length)
-        // What others keep there, such as the marks that consoles make for directories.
+        // Skip objects of other software, such as the directory markers of consoles.
         if (!isKey(key) || size === undefined || lastModified === undefined) continue
         if (key <= last) throw outOfOrder(last, key)
         last = key
@@ -209,7 +210,7 @@ class S3Store implements ObjectStore {
       )
     }
     const { stop, letGo } = stoppedBy(signal)
-    // Each part on its way listens twice.
+    // Each part in transit adds two listeners.
     setMaxListeners(0, stop.signal)
     const memory = this.#memory.forUpload()
     const parts = partsOf({ key, stream, size, memory, signal: stop.signal })

@@ -1,6 +1,6 @@
 /**
- * Uploads in parts whose process has died. Their parts stay on the server, where no list of objects shows them, until somebody takes
- * them back.
+ * Removes multipart uploads whose process has died. Their parts stay on the server, where no list
+ * of objects shows them, until the uploads are aborted.
  */
 
 import {
@@ -17,13 +17,13 @@ import { persistently, type RequestOptions } from './retry.js'
 export interface StoreInBucket {
   readonly client: S3Client
   readonly bucket: string
-  /** Empty, or with a slash at its end. */
+  /** Empty, or ends with a slash. */
   readonly prefix: string
 }
 
 /**
- * @param isAbandoned - is asked with keys as the user of the store knows them.
- * @returns how many uploads were taken back.
+ * @param isAbandoned - called with keys as the user of the store sees them.
+ * @returns the number of uploads that were aborted.
  */
 export async function removeUnfinishedUploads(
   store: StoreInBucket,
@@ -33,16 +33,17 @@ export async function removeUnfinishedUploads(
 ): Promise<number> {
   let removed = 0
   try {
-    // Taken back while the list is read: what it has told already does not matter to the rest of it.
+    // Uploads are aborted while the list is read: pages that have been read do not affect later
+    // ones.
     for await (const { Key = '', UploadId, Initiated } of unfinishedUploads(store, prefix, signal)) {
       const key = Key.slice(store.prefix.length)
-      // What others keep there. The list of some servers has more than was asked for.
+      // Skip uploads of other software. Some servers list more than was requested.
       if (!Key.startsWith(store.prefix + prefix) || !isKey(key)) continue
       if (UploadId === undefined || Initiated === undefined || !isAbandoned(key, Initiated)) continue
       const input = { Bucket: store.bucket, Key, UploadId }
       const ask = (how: RequestOptions) => store.client.send(new AbortMultipartUploadCommand(input), how)
       await persistently(ask, signal).catch((error: unknown) => {
-        // Somebody else was faster.
+        // Another process has already aborted it.
         if (nameOf(error) !== 'NoSuchUpload') throw error
       })
       removed++

@@ -1,37 +1,35 @@
 /**
- * What every running capture is to its owner: a promise, counters to look at, and a way to end it
- * early.
+ * The owner's view of a running capture: a promise, progress counters, and a way to end it early.
  *
- * A failure raises `unhandledRejection` if nobody looks at it: a backup that fails in silence is
- * worse than a crash. A failure counts as looked at if `done` is awaited, if the progress is being
- * iterated over (the loop throws it), and if the caller aborted the capture or disposed of it.
+ * A failure that nobody observes raises `unhandledRejection`, because a backup that fails silently
+ * is worse than a crash. A failure counts as observed if `done` is awaited, if the progress is
+ * being iterated over (the loop throws it), or if the caller aborted the capture or disposed of it.
  */
 
 import { notify, ProgressClock } from '../base/progress.js'
 import type { Trace, Traced } from '../base/tracing.js'
 
-/** The native side, until the end. */
+/** The native side of a running capture. */
 export interface NativeCapture {
   abort(): void
 }
 
-/** What the caller wants to hear, and how it may abort. */
+/** The caller's abort signal and progress callback. */
 export interface CaptureListeners<Progress> {
   readonly signal: AbortSignal | undefined
   readonly onProgress: ((progress: Progress) => void) | undefined
 }
 
-/** Hears how the capture ends. Hearing of a failure there is not looking at it. */
+/** Receives the outcome of the capture. A failure reported here does not count as observed. */
 export type JobTrace<Result> = Pick<Trace<Traced<Result>>, 'succeeded' | 'failed'>
 
-/** How a capture is doing. */
 export type CaptureState = 'running' | 'complete' | 'failed'
 
 const ignore = (): void => {}
 
-/** Base of `Snapshot` and `ForkJob`. */
+/** Base class of `Snapshot`, `Compaction` and `ForkJob`. */
 export abstract class CaptureJob<Progress, Result> {
-  /** Undefined after the end, so that native memory can go. */
+  /** Undefined after the end, so that native memory can be released. */
   #native: NativeCapture | undefined
   #listeners: CaptureListeners<Progress> = { signal: undefined, onProgress: undefined }
   #trace: JobTrace<Result> | undefined
@@ -40,9 +38,9 @@ export abstract class CaptureJob<Progress, Result> {
   readonly #done: Promise<Result>
   #resolve: (result: Result) => void = ignore
   #reject: (reason: unknown) => void = ignore
-  /** Whether somebody has asked for `done`, and will hear of a failure there. */
+  /** True once `done` has been read: its reader observes a failure. */
   #doneWasTaken = false
-  /** How many iterations have begun and not ended. */
+  /** Number of iterations in progress. */
   #iterations = 0
   #abortion: { readonly reason: unknown } | undefined
   #failure: { readonly reason: unknown } | undefined
@@ -54,13 +52,13 @@ export abstract class CaptureJob<Progress, Result> {
     })
   }
 
-  /** How far the job has come; after its end, how far it came. */
+  /** Current progress; after the end, the final progress. */
   abstract get progress(): Progress
 
   /**
    * Resolves when the file is complete, published under its name and (unless `durable` is false)
-   * synced to disk. Rejects with a StillframeError, or with the reason of the abort; the previous
-   * file is then as it was, and nothing is left behind.
+   * synced to disk. Rejects with a StillframeError, or with the abort reason; the previous file is
+   * then unchanged, and nothing is left behind.
    */
   get done(): Promise<Result> {
     this.#doneWasTaken = true
@@ -68,23 +66,23 @@ export abstract class CaptureJob<Progress, Result> {
   }
 
   /**
-   * Ends the capture early: `done` rejects with `reason`. If it comes too late to stop the file
-   * from being published, `done` resolves. Calling it again, or after the end, does nothing.
+   * Ends the capture early: `done` rejects with `reason`. If the call comes too late to prevent
+   * publication, `done` resolves. Further calls, and calls after the end, do nothing.
    *
    * @param reason - default: a `DOMException` named `'AbortError'`.
    */
   abort(reason?: unknown): void {
     if (this.#native === undefined || this.#abortion !== undefined) return
     this.#abortion = { reason: reason === undefined ? abortError() : reason }
-    // A caller that aborts knows how it ends.
+    // The caller caused this failure, so it counts as observed.
     this.#done.catch(ignore)
     this.#native.abort()
   }
 
   /**
-   * Yields the progress: at once, then about every 100 ms, and a last time when the capture is
-   * complete. The iteration ends when `done` resolves, and throws what `done` rejects with. A slow
-   * consumer skips values. Leaving the loop early does not abort the capture.
+   * Yields the progress immediately, then about every 100 ms, and once more when the capture is
+   * complete. The iteration ends when `done` resolves; if `done` rejects, it throws the same
+   * reason. A slow consumer skips values. Leaving the loop early does not abort the capture.
    */
   async *[Symbol.asyncIterator](): AsyncGenerator<Progress, void, undefined> {
     let wake: () => void = ignore
@@ -95,7 +93,7 @@ export abstract class CaptureJob<Progress, Result> {
     try {
       while (this.#native !== undefined) {
         yield this.progress
-        // The job may have ended while the consumer was busy: no tick would then come any more.
+        // If the job ended while the consumer was busy, no further tick will come.
         if (this.#native === undefined) break
         await new Promise<void>((resolve) => {
           wake = resolve
@@ -112,7 +110,7 @@ export abstract class CaptureJob<Progress, Result> {
   }
 
   /**
-   * For `await using`: aborts the capture if it is still running, and waits for its end. It never
+   * For `await using`: aborts the capture if it is still running, and waits for its end. Never
    * rejects.
    */
   async [Symbol.asyncDispose](): Promise<void> {
@@ -126,7 +124,7 @@ export abstract class CaptureJob<Progress, Result> {
     return this.#failure === undefined ? 'complete' : 'failed'
   }
 
-  /** @internal The job is under way. */
+  /** @internal Marks the job as running and attaches the listeners. */
   protected begin(
     native: NativeCapture,
     listeners: CaptureListeners<Progress>,
@@ -139,7 +137,7 @@ export abstract class CaptureJob<Progress, Result> {
     if (listeners.onProgress !== undefined) this.#clock.add(this.#onProgress)
   }
 
-  /** @internal The job goes on with another native side. */
+  /** @internal Continues the job with another native side. */
   protected goOn(native: NativeCapture): void {
     this.#native = native
   }
@@ -149,21 +147,22 @@ export abstract class CaptureJob<Progress, Result> {
     return this.#abortion !== undefined
   }
 
-  /** @internal Ends the job when it went well. */
+  /** @internal Ends the job successfully. */
   protected complete(result: Result): void {
     this.#end()
     this.#clock.stop()
     this.#resolve(result)
-    // After it, so that nothing can come between; whoever awaits `done` runs later all the same.
+    // Published after `resolve()`, so that nothing can come in between; code that awaits `done`
+    // still runs later than the listeners.
     this.#trace?.succeeded(result)
     this.#trace = undefined
   }
 
-  /** @internal Ends the job when it failed; the reason of an abort takes precedence. */
+  /** @internal Ends the job with a failure; an abort reason takes precedence. */
   protected fail(reason: unknown): void {
     this.#end()
     this.#failure = { reason: this.#abortion !== undefined ? this.#abortion.reason : reason }
-    // An iteration that is under way throws the failure: `done` need not raise it a second time.
+    // A running iteration throws the failure, so `done` need not raise it a second time.
     if (this.#iterations > 0) this.#done.catch(ignore)
     this.#clock.stop()
     this.#reject(this.#failure.reason)
@@ -184,8 +183,9 @@ export abstract class CaptureJob<Progress, Result> {
   }
 
   /**
-   * A consumer left its loop between the failure and the step that would have thrown it. If nobody
-   * holds `done` either, nobody would ever hear of the failure: raise it as `done` would have.
+   * Called when a consumer leaves its loop between the failure and the step that would have thrown
+   * it. If nobody holds `done` either, the failure would go unnoticed: raise it as `done` would
+   * have.
    */
   #raiseUnseenFailure(): void {
     if (this.#failure === undefined || this.#abortion !== undefined || this.#doneWasTaken) return
@@ -193,10 +193,11 @@ export abstract class CaptureJob<Progress, Result> {
   }
 }
 
-// Taken now: no module exports it, and the service may have removed the global when it is needed.
+// Captured at import: no module exports it, and the service may have removed the global by the time
+// it is needed.
 const { DOMException } = globalThis
 
-/** What `done` rejects with if nobody has given a reason. */
+/** The default abort reason. */
 export function abortError(): DOMException {
   return new DOMException('the snapshot was aborted', 'AbortError')
 }

@@ -1,12 +1,12 @@
-/** The options of the file that a capture or a job in a forked copy publishes. */
+/** Options of the file that a capture or a job in a forked copy publishes. */
 
 import type { TargetPlan } from '../addon/addon.js'
 import { checkBoolean, optionalInteger, type UncheckedOptions } from '../base/validate.js'
 
-/** How the file is published. */
+/** Options for publishing a file. */
 export interface FileOptions {
   /**
-   * True (default): an existing file is replaced atomically. False: it is an error,
+   * True (default): an existing file is replaced atomically. False: an existing file is an error,
    * `ERR_STILLFRAME_EXISTS`.
    */
   overwrite?: boolean | undefined
@@ -18,10 +18,10 @@ export interface FileOptions {
 
 export const fileOptionNames = ['overwrite', 'mode', 'durable'] as const satisfies (keyof FileOptions)[]
 
-/** The target but for its path. */
+/** The target without its path. */
 export type CheckedFileOptions = Omit<TargetPlan, 'path'>
 
-/** Checks them and fills in the defaults. @throws TypeError, RangeError. */
+/** Checks the options and fills in the defaults. @throws TypeError, RangeError. */
 export function checkFileOptions(given: UncheckedOptions<keyof FileOptions>): CheckedFileOptions {
   return {
     overwrite: checkBoolean(given.overwrite, 'options.overwrite', true),

@@ -1,16 +1,16 @@
 /**
- * Tells whether this process is the service or a frozen copy of it, in which the callback of
- * `snapshotState()` runs.
+ * Distinguishes the service from a frozen copy of it, in which the callback of `snapshotState()`
+ * runs.
  */
 
 let frozen = false
 
-/** @internal From here on this is a copy; there is no way back. */
+/** @internal Marks this process as a frozen copy, for the rest of its life. */
 export function enterFrozenCopy(): void {
   frozen = true
 }
 
-/** @internal Throws in a copy: `what` needs threads and locks that only the service has. */
+/** @internal Throws in a copy, because `what` needs threads and locks that only the service has. */
 export function refuseInFrozenCopy(what: string): void {
   if (frozen) throw refusalInFrozenCopy(what)
 }

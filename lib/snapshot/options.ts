@@ -1,4 +1,4 @@
-/** The options of a capture: their meaning, their defaults and their checks. */
+/** Options of a capture: meaning, defaults and checks. */
 
 import type { EncodingPlan, LimitsPlan, PacingPlan } from '../addon/addon.js'
 import { invalidArgType, invalidArgValue } from '../base/errors.js'
@@ -34,7 +34,7 @@ export interface ParentSnapshot {
   readonly path: string
 }
 
-/** How the bytes of a file are encoded. */
+/** Encoding of the memory in a file. */
 export type Compression = 'none' | 'zstd' | { codec: 'zstd'; level: number }
 
 /**
@@ -42,79 +42,79 @@ export type Compression = 'none' | 'zstd' | { codec: 'zstd'; level: number }
  */
 export interface SnapshotOptions<Meta = JsonValue> extends FileOptions {
   /**
-   * `'auto'` (default) takes the best engine that works for these sources on this machine. An
-   * engine that is named is used, or refused with `ERR_STILLFRAME_ENGINE_UNAVAILABLE`. See
-   * docs/ENGINES.md.
+   * `'auto'` (default) selects the best engine that works for these sources on this machine. A
+   * named engine is used, or refused with `ERR_STILLFRAME_ENGINE_UNAVAILABLE`. See docs/ENGINES.md.
    */
   engine?: 'auto' | EngineName | undefined
   /**
-   * The most memory that copy-on-write may take, in bytes: an integer >= 1. Default: half of the
-   * memory that is available when the capture starts, or at most two seconds before.
+   * Maximum memory that copy-on-write may take, in bytes: an integer >= 1. Default: half of the
+   * available memory, measured when the capture starts or at most two seconds before.
    */
   memoryLimit?: number | undefined
   /**
-   * What happens at the limit. With `'wait'` (the default where it is possible) the thread that
-   * writes to a page waits for the disk; with `'abort'` the capture ends with
-   * `ERR_STILLFRAME_MEMORY_LIMIT`. With fork the kernel does the copying, and only `'abort'` is
+   * Action at the memory limit. With `'wait'` (the default where possible), a thread that writes to
+   * a frozen page waits for the disk; with `'abort'`, the capture ends with
+   * `ERR_STILLFRAME_MEMORY_LIMIT`. With fork, the kernel does the copying and only `'abort'` is
    * possible: `engine: 'fork'` refuses `'wait'`, while `'auto'` treats it as a preference and may
    * abort.
    */
   onMemoryLimit?: MemoryLimitAction | undefined
   /**
-   * How the kernel may write into the sources during the capture.
+   * Ways in which the kernel may write into the sources during the capture.
    *
-   * - `true` (default): through their page table, as `fs.read` and sockets do. Descriptors that
-   *   direct reads can come from are looked for: if there is one, `'auto'` takes fork, and another
-   *   engine that was named is refused.
-   * - `false`: not at all. This allows engines that are faster and need no privilege, but with
-   *   which such writes fail with `EFAULT` unless `Region.prepareWrite()` announced them. Nothing
-   *   may be filling the sources at the call either.
-   * - `'direct'`: past the page table as well (`O_DIRECT`, registered buffers of io_uring, RDMA),
-   *   which only fork freezes.
+   * - `true` (default): through their page table, as `fs.read` and sockets do. The capture looks
+   *   for descriptors that direct reads can come from: if there is one, `'auto'` uses fork, and a
+   *   named engine other than fork is refused.
+   * - `false`: not at all. This allows engines that are faster and need no privilege, but under
+   *   which such writes fail with `EFAULT` unless `Region.prepareWrite()` announced them. In
+   *   addition, no read may be filling the sources at the time of the call.
+   * - `'direct'`: also past the page table (`O_DIRECT`, registered buffers of io_uring, RDMA). Only
+   *   fork freezes memory against such writes.
    */
   kernelWrites?: boolean | 'direct' | undefined
   /**
-   * `'none'` (default) makes a flat file, which `restore()` can map. `'zstd'` makes a packed file,
-   * which is smaller: compressing takes all processors that the service leaves idle, and the file
-   * can only be restored with `mode: 'copy'` or `into`. `level` is an integer from -50 (fast) to 22
-   * (small); the default is 1.
+   * `'none'` (default) makes a flat file, which `restore()` can map. `'zstd'` makes a smaller,
+   * packed file: compression uses all processors that the service leaves idle, and the file cannot
+   * be restored with `mode: 'map'`. `level` is an integer from -50 (fast) to 22 (small); the
+   * default is 1.
    */
   compression?: Compression | undefined
   /**
-   * The most bytes that may be written to the disk in a second, an integer >= 1, so that a snapshot
-   * leaves some of the disk to others. Default: no limit.
+   * Maximum number of bytes written to disk per second, an integer >= 1, so that a snapshot leaves
+   * some disk bandwidth to others. Default: no limit.
    */
   maxBytesPerSecond?: number | undefined
   /**
    * Niceness of the saver threads, an integer from 0 to 19: the higher it is, the more they yield
-   * to the service when processors are short. Default 10.
+   * to the service when processors are scarce. Default 10.
    */
   nice?: number | undefined
   /**
-   * Stored in the file as JSON, as it is at the call: at most 64 MiB of text and 250,000 values,
-   * nested at most 1,000 deep.
+   * Data to store in the file as JSON, as it is at the time of the call: at most 64 MiB of text and
+   * 250,000 values, nested at most 1,000 deep.
    */
   metadata?: JsonValue | (Meta & JsonOf<Meta>) | undefined
   /**
-   * Milliseconds without any progress after which the capture is ended with
-   * `ERR_STILLFRAME_STALLED`. Default 60,000.
+   * Milliseconds without any progress after which the capture ends with `ERR_STILLFRAME_STALLED`.
+   * Default 60,000.
    */
   stallTimeoutMs?: number | undefined
   /**
-   * A complete snapshot to build on: the file then holds only what differs from it, and can be read
-   * only together with it. Sections are compared by name. What is not the recorded parent any more
-   * is refused with `ERR_STILLFRAME_PARENT`. See docs/DELTAS.md.
+   * A complete snapshot to build on: the file then contains only the differences from it, and can
+   * be read only together with it. Sections are matched by name. If the file of the parent is no
+   * longer the snapshot that was given, the capture fails with `ERR_STILLFRAME_PARENT`. See
+   * docs/DELTAS.md.
    */
   parent?: string | URL | ParentSnapshot | undefined
   /**
-   * `true`: from this instant on, record is kept of what is written to the Regions among the
-   * sources. A frame whose `parent` is this one then freezes and reads only what was written since
-   * (`scannedBytes`). `false`: the record ends with this capture. Not given: it stays as it is, and
-   * goes on from the frame that it began with.
+   * `true`: from this instant on, writes to the Regions among the sources are recorded. A frame
+   * whose `parent` is this one then freezes and reads only what was written since (`scannedBytes`).
+   * `false`: the record ends with this capture. Default: the record stays as it is, and continues
+   * from the frame that it began with.
    *
-   * It takes engine `userfaultfd` with the fault thread, and whole Regions that are not mapped from
-   * a file. Where that cannot be had, no record is kept, and frames are compared by content as
-   * without this option. See docs/DELTAS.md.
+   * Recording requires the engine `userfaultfd` with its fault thread, and whole Regions that are
+   * not mapped from a file. Where these are not available, nothing is recorded, and frames are
+   * compared by content, as without this option. See docs/DELTAS.md.
    */
   trackChanges?: boolean | undefined
   /** Aborts the capture: `done` rejects with the signal's reason. */
@@ -122,16 +122,16 @@ export interface SnapshotOptions<Meta = JsonValue> extends FileOptions {
   /**
    * Called about every 100 ms while the capture runs, and with the final counts before `done`
    * resolves. If it throws, the error is raised as an uncaught exception, as from an event
-   * listener, and the capture goes on.
+   * listener, and the capture continues.
    */
   onProgress?: ((progress: SnapshotProgress) => void) | undefined
 }
 
 export interface CheckedParent {
   readonly path: string
-  /** That it has to have; undefined: any. */
+  /** Id that the file must have; undefined: any. */
   readonly id: string | undefined
-  /** Where to look for what it builds on itself; not given: beside it. */
+  /** Where to look for the snapshots that the parent builds on itself; absent: next to it. */
   readonly parents?: readonly string[]
 }
 
@@ -139,7 +139,7 @@ export interface CheckedParent {
 export interface CheckedSnapshotOptions {
   readonly engine: 'auto' | EngineName
   readonly onMemoryLimit: MemoryLimitAction | undefined
-  /** Undefined if the caller did not say. */
+  /** Undefined if the caller did not specify it. */
   readonly kernelWrites: KernelWrites | undefined
   /** JSON text. */
   readonly metadata: string | undefined
@@ -154,7 +154,7 @@ export interface CheckedSnapshotOptions {
   readonly onProgress: ((progress: SnapshotProgress) => void) | undefined
 }
 
-/** @internal What a capture is asked for, apart from its parent and its file. */
+/** @internal Names of the capture options, except those of the parent and the file. */
 export const captureOptionNames = [
   'engine',
   'memoryLimit',
@@ -178,11 +178,12 @@ const known = [
 
 const engineChoices = ['auto', ...engineNames] as const
 
-// Chosen so that a disk with a long queue, or one that has to spin up, is not taken for a dead one.
+// Long enough that a disk with a long queue, or one that has to spin up, is not mistaken for a dead
+// one.
 const defaultStallTimeoutMs = 60_000
 const maxTimeoutMs = 2 ** 31 - 1
-// With it savers get a tenth of a processor that somebody else wants too, and all of one that
-// nobody wants.
+// At this niceness, savers get a tenth of a processor that another thread wants too, and all of an
+// idle one.
 const defaultNice = 10
 
 /** Checks all options of a capture. @throws TypeError, RangeError. */
@@ -240,7 +241,7 @@ function checkKernelWrites(value: unknown, name: string): KernelWrites {
   return typeof value === 'string' ? checkChoice(value, name, ['direct']) : checkBoolean(value, name, true)
 }
 
-/** Levels of zstd: negative ones are faster than 1. */
+/** Levels of zstd; negative levels are faster than 1. */
 const minLevel = -50
 const maxLevel = 22
 const defaultLevel = 1

@@ -1,4 +1,4 @@
-/** What a capture would cost, before it is made. */
+/** Predicts the cost of a capture without making it. */
 
 import { Buffer } from 'node:buffer'
 import { dirname } from 'node:path'
@@ -12,47 +12,42 @@ import { chooseEngine, type EngineName, whyChosen } from '../machine/engines.js'
 import { type ResolvedSource, resolveSources, type Source, toNativeSources } from '../region/source.js'
 import { type CheckedSnapshotOptions, checkSnapshotOptions, type SnapshotOptions } from './options.js'
 
-/** What {@link preflight} expects of a capture. All sizes are in bytes. */
+/** Result of {@link preflight}: predicted cost and risks of a capture. All sizes are in bytes. */
 export interface Preflight {
   /** The engine that `snapshot()` would use. */
   engine: EngineName
-  /** Why that engine was chosen, in words for people. */
+  /** Human-readable reason for the choice of that engine. */
   engineReason: string
   /**
-   * How long the call would block, in milliseconds: a rough figure, from what the freeze costs per
-   * GiB on one machine. It knows the engine and the sources, but not what else the process has
-   * mapped.
+   * Time for which the call would block, in milliseconds: a rough figure, based on the cost of a
+   * freeze per GiB on one machine. It accounts for the engine and the sources, but not for what
+   * else the process has mapped.
    */
   predictedPauseMs: number
   /**
-   * The most extra memory that copy-on-write can take: what it takes if every page is written, or
-   * `memoryLimit`.
+   * Maximum extra memory for copy-on-write: the amount that it takes if every page is written, or
+   * the memory limit if that is less.
    */
   worstCaseExtraBytes: number
-  /**
-   * Memory that can be taken now: that of the system or of the memory cgroup, whichever is less.
-   */
+  /** Memory available now, in the system or in the memory cgroup, whichever is less. */
   availableBytes: number
   /**
-   * Free space for this user on the filesystem of `path`; Infinity if the filesystem does not say
-   * (ramfs, many FUSE filesystems).
+   * Free space for this user on the filesystem of `path`; Infinity if the filesystem does not
+   * report it (ramfs, many FUSE filesystems).
    */
   freeDiskBytes: number
-  /**
-   * The largest size that the new file can have. An old file of that name stays until the new one
-   * is complete.
-   */
+  /** Maximum size of the new file. An old file of that name stays until the new one is complete. */
   neededDiskBytes: number
-  /** What may go wrong on this machine, and what to change; empty if nothing is known. */
+  /** Risks on this machine and how to avoid them; empty if none are known. */
   hazards: Hazard[]
 }
 
 /**
- * Tells what `snapshot()` with the same arguments would cost, and what is risky about it on this
+ * Predicts what `snapshot()` with the same arguments would cost, and lists its risks on this
  * machine. It captures and writes nothing. `signal` and `onProgress` are checked and otherwise
  * ignored.
  *
- * Rejects with what `snapshot()` would throw, as far as that can be known beforehand.
+ * Rejects with the errors that `snapshot()` would throw, as far as they can be known beforehand.
  */
 export async function preflight<Meta = JsonValue>(
   source: Source | Record<string, Source>,
@@ -62,7 +57,10 @@ export async function preflight<Meta = JsonValue>(
   return forecast(source, path, options, true)
 }
 
-/** @internal The same, but it also works where no file can be made. */
+/**
+ * @internal Like {@link preflight}; without `checkTarget` it also works where no file can be
+ * created.
+ */
 export function forecast(
   source: Source | Record<string, Source>,
   path: string | URL,
@@ -119,7 +117,7 @@ function predict(
 
 /**
  * Medians of `npm run bench -- --only freeze` (Linux 6.18, x64, 2 virtual cores, regions of 256 MiB
- * to 8 GiB, all pages touched): what a small capture takes, and what each GiB adds.
+ * to 8 GiB, all pages touched): the pause of a small capture, and the addition for each GiB.
  */
 const pauses: Record<EngineName, { callMs: number; msPerGiB: number; msPerHugeGiB: number }> = {
   fork: { callMs: 1.0, msPerGiB: 12, msPerHugeGiB: 0.8 },
@@ -132,7 +130,7 @@ function predictPauseMs(engine: EngineName, bytesInSmallPages: number, bytesInHu
   return callMs + (bytesInSmallPages * msPerGiB + bytesInHugePages * msPerHugeGiB) / 2 ** 30
 }
 
-// Sizes of the parts of a file besides the pages (docs/FORMAT.md).
+// Sizes of the parts of a file other than the pages (docs/FORMAT.md).
 const pageBytes = 4096
 const partAlignment = 65_536
 const blockBytes = 262_144
@@ -140,7 +138,7 @@ const blockEntryBytes = 48
 const pageSumBytes = 16
 const sectionRecordBytes = 64
 
-/** The most bytes that a file takes besides the pages themselves. */
+/** Maximum number of bytes that a file takes in addition to the pages themselves. */
 function overheadBytes(sources: readonly ResolvedSource[], metadata: string | undefined): number {
   const headerAndTail = 2 * partAlignment + 2 * pageBytes
   const sections = sources.reduce((sum, { name, byteLength }) => {
@@ -186,8 +184,8 @@ function ownHazards(
 }
 
 /**
- * Hazards for an engine that was chosen because the caller ruled out writes by the kernel: what
- * could prove that wrong.
+ * Hazards of an engine that was chosen because the caller ruled out writes by the kernel: the open
+ * descriptors that could prove the caller wrong.
  */
 function directReadHazards(addon: Addon, engine: EngineName): Hazard[] {
   const found = engine === 'fork' ? '' : addon.directReads()

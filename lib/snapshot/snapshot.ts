@@ -1,6 +1,4 @@
-/**
- * Taking a snapshot: everything up to the freeze happens in the call, the rest in the background.
- */
+/** Takes snapshots: everything up to the freeze happens in the call, the rest in the background. */
 
 import { AsyncResource } from 'node:async_hooks'
 import { performance } from 'node:perf_hooks'
@@ -28,56 +26,56 @@ import { refuseInFrozenCopy } from './frozen-copy.js'
 import { type CheckedSnapshotOptions, checkSnapshotOptions, type SnapshotOptions } from './options.js'
 import { type SnapshotTrace, snapshots } from './trace.js'
 
-/** What {@link Snapshot.done} resolves to. The snapshot is then complete and published. */
+/** Result of {@link Snapshot.done}. The snapshot is complete and published. */
 export interface SnapshotResult {
   id: string
-  /** `'delta'`: the file holds only what differs from its parent. */
+  /** `'delta'`: the file contains only the differences from its parent. */
   kind: 'full' | 'delta'
-  /** UUID of the snapshot that a delta builds on. */
+  /** UUID of the parent; absent for a full snapshot. */
   parentId?: string
-  /** Bytes of the pages that are not as in the parent; without one, of all memory. */
+  /** Bytes in pages that differ from the parent; without a parent, bytes of all memory. */
   changedBytes: number
   /**
-   * Bytes that were read to find the changes: all of memory, or with `trackChanges` what was
-   * written since the parent, in units of 2 MiB; of mapped regions what was written since the
-   * restore, in blocks of 256 KiB. 0 without a parent.
+   * Bytes read to find the changes: all of memory; with `trackChanges`, what was written since the
+   * parent, in units of 2 MiB; for mapped regions, what was written since the restore, in blocks of
+   * 256 KiB. 0 without a parent.
    */
   scannedBytes: number
-  /** Absolute. */
+  /** Absolute path of the file. */
   path: string
-  /** `'none'`: it was made of files, by `compact()`. */
+  /** `'none'`: `compact()` made the file from other files. */
   engine: EngineName | 'none'
   faultHandling: FaultHandling
   /** Bytes of memory captured. */
   byteLength: number
   /** Length of the file in bytes, including its holes. */
   fileSize: number
-  /** Bytes that the file takes on the disk: holes do not count. */
+  /** Bytes that the file occupies on disk; holes do not count. */
   allocatedBytes: number
   pauseMs: number
-  /** Milliseconds from the freeze to the published file. */
+  /** Milliseconds from the freeze until the file was published. */
   durationMs: number
   /**
-   * Pages of memory: all of them, those that were zero, and those that copy-on-write had to copy.
+   * Numbers of pages: all pages of memory, zero pages, and pages that copy-on-write had to copy.
    */
   pages: { total: number; zero: number; copied: number }
-  /** The most extra memory, in bytes, that copy-on-write took at any one time. */
+  /** Peak of the extra memory that copy-on-write took, in bytes. */
   copiedBytesPeak: number
 }
 
 /**
- * Captures memory as it is at this instant, and writes it to a file while the program goes on.
+ * Captures memory as it is at this instant, and writes it to a file while the program continues.
  *
- * The call blocks until the memory is frozen (`pauseMs`), and returns. The file holds every write
- * made before the call, and none made after it returned. All sources are frozen at the same
+ * The call blocks until the memory is frozen (`pauseMs`), and then returns. The file contains every
+ * write made before the call, and none made after it returned. All sources are frozen at the same
  * instant. They stay referenced until the capture ends; until then, regions among them cannot be
  * closed.
  *
- * @param source - memory, or an object of memory by section name. A lone source becomes the section
- *   `'main'`.
+ * @param source - memory, or an object that maps section names to memory. A lone source becomes the
+ *   section `'main'`.
  * @param path - the file to write; relative paths and `file:` URLs are resolved at the call.
- * @throws TypeError, RangeError for wrong arguments, before anything happens; the signal's reason
- *   if it is aborted already; StillframeError for what fails up to the freeze. Later failures
+ * @throws TypeError or RangeError for wrong arguments, before anything happens; the signal's reason
+ *   if the signal is already aborted; StillframeError for failures up to the freeze. Later failures
  *   reject `done`.
  */
 export function snapshot<Meta = JsonValue>(
@@ -114,24 +112,30 @@ export interface SnapshotRequest {
   /** Absolute. */
   readonly path: string
   readonly options: CheckedSnapshotOptions
-  /** Undefined if nobody listens. */
+  /** Undefined without listeners. */
   readonly trace: JobTrace<SnapshotResult> | undefined
   readonly sequel: Sequel | undefined
-  /** The exported function that was called: stacks of errors begin at its caller. */
+  /** The exported function that was called: error stacks begin at its caller. */
   readonly entry: (...args: never[]) => unknown
 }
 
-/** @internal What belongs to a capture besides its file, and is published after it. */
+/** @internal Publishes what belongs to a capture besides its file, once the file is published. */
 export interface Sequel {
-  /** The file is there. The capture is complete when this resolves, and fails if it rejects. */
+  /**
+   * The file has been published. The capture is complete when this resolves, and fails if it
+   * rejects.
+   */
   commit(result: SnapshotResult): Promise<void>
-  /** The capture has failed, or `commit()` has: nothing may be left of it. It never rejects. */
+  /**
+   * The capture or `commit()` has failed: removes everything that belongs to the capture. Never
+   * rejects.
+   */
   discard(reason: unknown): Promise<void>
   /** The caller has aborted the capture. */
   abort(): void
 }
 
-/** @internal Freezes with the engine that is chosen, or with the one to fall back on. */
+/** @internal Freezes with the chosen engine, or with its fallback. */
 export function beginSnapshot(request: SnapshotRequest): Snapshot {
   const { sources, path, options, entry } = request
   if (options.signal?.aborted) throw options.signal.reason
@@ -153,7 +157,7 @@ export function beginSnapshot(request: SnapshotRequest): Snapshot {
   }
 }
 
-/** @internal What is known once the memory is frozen. */
+/** @internal Adds to the trace what is known once the memory is frozen. */
 export function tellFrozen(context: SnapshotTrace, shot: Snapshot, sources: readonly ResolvedSource[]): void {
   const { engine, faultHandling, pauseMs, frozenAt } = shot
   const byteLength = bytesOf(sources)
@@ -165,12 +169,15 @@ function bytesOf(sources: readonly ResolvedSource[]): number {
   return sources.reduce((sum, { byteLength }) => sum + byteLength, 0)
 }
 
-/** @internal Ends a capture early: `done` rejects with `reason`, which its owner did not ask for. */
+/**
+ * @internal Ends a capture early, for a reason other than its owner's abort; `done` rejects with
+ * `reason`.
+ */
 export function giveUpSnapshot(snapshot: Snapshot, reason: unknown): void {
   giveUp(snapshot, reason)
 }
 
-/** What is still being written cannot be built on. */
+/** Refuses a parent that is still being written. */
 function refuseUnfinished(parent: unknown): void {
   if (!(parent instanceof Snapshot) || isComplete(parent)) return
   const { path } = parent
@@ -178,12 +185,12 @@ function refuseUnfinished(parent: unknown): void {
   throw new StillframeError('ERR_STILLFRAME_PARENT', message, { path })
 }
 
-/** The engine cannot freeze this memory just now, but another one may. */
+/** True if this engine cannot freeze the memory at the moment, but another engine may. */
 function isRefusal(error: unknown): boolean {
   return isNativeFailure(error) && (error.failure === 'BUSY' || error.failure === 'ENGINE_UNAVAILABLE')
 }
 
-/** The same refusal, with the reason why 'auto' did not take fork instead. */
+/** Extends a refusal with the reason why 'auto' cannot fall back on fork. */
 function withoutFallback(error: unknown, reason: string): unknown {
   const { message } = error as Error
   return Object.assign(error as Error, {
@@ -191,15 +198,16 @@ function withoutFallback(error: unknown, reason: string): unknown {
   })
 }
 
-/** A capture that is ready to be started. */
+/** A capture that is ready to start. */
 interface CaptureRequest extends SnapshotRequest {
   readonly addon: Addon
   readonly choice: EngineChoice
 }
 
 /**
- * Whether a direct read may have pinned pages of a source whose writes are kept record of: what it
- * brings later would pass the record by. Where the kernel may write, no such engine is chosen then.
+ * True if a direct read may have pinned pages of a source whose writes are recorded: data that it
+ * delivers later would bypass the record. Where the kernel may write, such an engine is not chosen
+ * in the presence of direct reads.
  */
 function mayBePinned({ addon, choice, sources, options }: CaptureRequest): boolean {
   if (choice.faultHandling !== 'thread' || options.kernelWrites !== false) return false
@@ -213,31 +221,31 @@ let giveUp: (snapshot: Snapshot, reason: unknown) => void
 /**
  * A running or finished capture; see {@link snapshot}.
  *
- * A failure raises `unhandledRejection` if nobody looks at it: a backup that fails in silence is
- * worse than a crash. A failure counts as looked at if `done` is awaited, if the progress is being
- * iterated over (the loop throws it), and if the caller aborted the capture or disposed of it.
+ * A failure that nobody observes raises `unhandledRejection`, because a backup that fails silently
+ * is worse than a crash. A failure counts as observed if `done` is awaited, if the progress is
+ * being iterated over (the loop throws it), or if the caller aborted the capture or disposed of it.
  */
 export class Snapshot extends CaptureJob<SnapshotProgress, SnapshotResult> {
-  /** UUID, also in the file. */
+  /** UUID, also stored in the file. */
   readonly id: string
-  /** Absolute. */
+  /** Absolute path of the file. */
   readonly path: string
-  /** The engine that is used. */
+  /** The engine in use. */
   readonly engine: EngineName
-  /** What answers the first write to a frozen page. */
+  /** The handler of the first write to a frozen page. */
   readonly faultHandling: FaultHandling
   /** Milliseconds for which the call blocked this thread, from its first line to its last. */
   readonly pauseMs: number
-  /** The instant whose memory the file holds. */
+  /** The instant at which the memory was frozen. */
   readonly frozenAt: Date
 
-  /** Undefined after the end, so that native memory can go. */
+  /** Undefined after the end, so that native memory can be released. */
   #capture: CaptureHandle | undefined
-  /** Held until the end, so that no source is collected while it is being saved. */
+  /** Held until the end, so that no source is garbage-collected while it is being saved. */
   #sources: readonly ResolvedSource[]
   readonly #callSite: CallSite
   readonly #sequel: Sequel | undefined
-  /** Why the capture was given up, if not by its owner. */
+  /** Reason for which the capture was ended early, if not by its owner. */
   #cause: { readonly reason: unknown } | undefined
   readonly #frozenAtClock: number
 
@@ -278,7 +286,7 @@ export class Snapshot extends CaptureJob<SnapshotProgress, SnapshotResult> {
       pacing,
       limits,
     }
-    // The callbacks at the end are the caller's, and belong to its async context.
+    // The final callbacks belong to the caller, and so to the caller's async context.
     const resource = new AsyncResource('StillframeSnapshot')
     this.#capture = new addon.Capture(plan, (failure: NativeFailure | null, result?: NativeCaptureResult) =>
       resource.runInAsyncScope(this.#end, this, failure, result),
@@ -289,7 +297,7 @@ export class Snapshot extends CaptureJob<SnapshotProgress, SnapshotResult> {
     this.pauseMs = performance.now() - request.calledAt
   }
 
-  /** How far the capture has come; after its end, how far it came. */
+  /** Current progress; after the end, the final progress. */
   get progress(): SnapshotProgress {
     this.#capture?.progress(this.#counters)
     const [bytesDone = 0, bytesTotal = 0, bytesWritten = 0, copiedBytes = 0] = this.#counters

@@ -1,18 +1,19 @@
-/** What `snapshot()` tells to those who look on: `tracing:stillframe.snapshot:*`. */
+/** Tracing of `snapshot()`: the channels `tracing:stillframe.snapshot:*`. */
 
 import { type Traced, Tracer } from '../base/tracing.js'
 import type { EngineName, FaultHandling } from '../machine/engines.js'
 import type { SnapshotResult } from './snapshot.js'
 
 /**
- * Context of the events of `tracing:stillframe.snapshot:*`. `start` comes before anything has been
- * looked at but the options and the path; from `end` on the rest is there, if the memory has been
- * frozen. `asyncStart` and `asyncEnd` come when `done` settles, before those who await it go on.
+ * Context of the events of `tracing:stillframe.snapshot:*`. At `start`, only the options and the
+ * path have been checked; from `end` on, the other properties are present if the memory has been
+ * frozen. `asyncStart` and `asyncEnd` are published when `done` settles, before code that awaits it
+ * continues.
  */
 export interface SnapshotTrace extends Traced<SnapshotResult> {
   /** UUID of the snapshot. */
   id: string
-  /** Absolute. */
+  /** Absolute path of the file. */
   path: string
   engine?: EngineName
   faultHandling?: FaultHandling
@@ -20,7 +21,7 @@ export interface SnapshotTrace extends Traced<SnapshotResult> {
   sections?: readonly string[]
   /** Bytes of memory in all sections. */
   byteLength?: number
-  /** Milliseconds for which the call blocked, with the listeners of `start`. */
+  /** Milliseconds for which the call blocked, including the listeners of `start`. */
   pauseMs?: number
   frozenAt?: Date
 }

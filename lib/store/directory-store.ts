@@ -1,9 +1,10 @@
 /**
- * A directory as an object store. The path of an object is its key; what has a `+` in its name is no object:
+ * A directory as an object store. The path of an object is its key; a name that contains `+` is not
+ * an object:
  *
  *   data/17/a      the object 'data/17/a'
- *   +lock          locked by whoever replaces or removes an object, for the moment of doing it
- *   +tmp/<nonce>   what is being written, locked by its writer
+ *   +lock          locked for the moment in which an object is given its name, replaced or removed
+ *   +tmp/<nonce>   a file that is being written, locked by its writer
  */
 
 import { Buffer } from 'node:buffer'
@@ -42,43 +43,49 @@ import {
 import { bytesOf } from './stream.js'
 
 /**
- * An object store in a directory: on another disk, on a filesystem of the network, or for tests.
+ * An object store in a directory: on another disk, on a network filesystem, or for tests.
  *
- * Several processes may use it at once. The filesystem must have hard links, `flock()` and `rename()`, and, where other
- * machines use the directory too, have them do what they say for all of these. Symbolic links below the directory are not
- * followed. Clocks are those of the filesystem.
+ * Several processes may use it at once. The filesystem must support hard links, `flock()` and
+ * `rename()`; if other machines use the directory too, these must work across all of them. Symbolic
+ * links below the directory are not followed. Times are from the clock of the filesystem.
  *
- * The etag of an object of at most 1 MiB is made from its content, that of a larger one from inode, size and time.
+ * The etag of an object of at most 1 MiB is derived from its content, that of a larger object from
+ * its inode, size and time.
  *
- * @param path - a path or a `file:` URL. It is made when something is put into it, if the directory that it is in is there.
- * @throws TypeError `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`; Error `ERR_ACCESS_DENIED` (permission model).
+ * @param path - a path or a `file:` URL. The directory is created on the first write, if its parent
+ *   directory exists.
+ * @throws TypeError `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`; Error `ERR_ACCESS_DENIED`
+ *   (permission model).
  */
 export function directoryStore(path: string | URL): ObjectStore {
   checkDirectory(path, 'read', 'path')
   return new DirectoryStore(checkDirectory(path, 'write', 'path'))
 }
 
-/** Until when an object is known by its content. Nobody wants to read gigabytes to learn an etag. */
+/**
+ * Maximum size of objects whose etag is a hash of the content. Larger ones take too long to read
+ * for it.
+ */
 const hashedBytes = 2 ** 20
 
-/** How much is read or written by one call. */
+/** Maximum bytes of a single read or write. */
 const chunkBytes = 2 ** 24
 
-/** The file of an object, or of one that is being written. */
+/** The open file of an object, or of an object that is being written. */
 interface OpenObject {
   readonly key: string
   readonly path: string
   readonly file: FileHandle
 }
 
-/** For how long somebody may be at replacing an object, which takes a moment. */
+/** Time limit for getting the lock, in milliseconds. Its holder needs it only for a moment. */
 const patienceMs = 30_000
 const intervalMs = 2
 
 /** @internal */
 export class DirectoryStore implements ObjectStore {
   readonly #path: string
-  /** The same without symbolic links, once the directory is ready to be written to. */
+  /** The path without symbolic links, once the directory is ready for writes. */
   #ready: Promise<string> | undefined
 
   constructor(path: string) {
@@ -162,7 +169,7 @@ export class DirectoryStore implements ObjectStore {
     await syncThere(emptied)
   }
 
-  /** Undefined if there is none. */
+  /** Returns undefined if there is no such object. */
   async #open(key: string): Promise<OpenObject | undefined> {
     const root = await realPath(this.#path)
     if (root === undefined) return undefined
@@ -182,7 +189,9 @@ export class DirectoryStore implements ObjectStore {
     return { key, path, file }
   }
 
-  /** Brings bytes to the disk under a name that is no key, and then gives them their name. */
+  /**
+   * Writes and syncs a file under a temporary name that is not a key, and then gives it its name.
+   */
   async #publish(
     key: string,
     chunks: Iterable<Uint8Array> | AsyncIterable<Uint8Array>,
@@ -206,7 +215,8 @@ export class DirectoryStore implements ObjectStore {
       await this.#name(root, path, key, how)
       return { etag, size }
     } finally {
-      // Before the lock on it goes with the descriptor: what is not locked is a dead writer's.
+      // Remove the file before closing it releases its lock: an unlocked file counts as left by a
+      // dead writer.
       await removeFile(path).catch(() => {})
       await file.close()
     }
@@ -214,7 +224,8 @@ export class DirectoryStore implements ObjectStore {
 
   async #name(root: string, temporary: string, key: string, how: CheckedPut): Promise<void> {
     const path = join(root, key)
-    // Nobody removes an empty directory meanwhile; and who replaces an object is alone.
+    // The lock keeps empty directories from being removed; if exclusive, also objects from being
+    // replaced.
     const lock = await this.#lock(root, how.ifAbsent ? 'shared' : 'exclusive', key, how.signal)
     let failure: unknown
     try {
@@ -232,7 +243,8 @@ export class DirectoryStore implements ObjectStore {
     } finally {
       await lock.close()
     }
-    // Of what is there already too: whoever has put it may have died before.
+    // Also sync the name of an existing object: the process that put it may have died before doing
+    // so.
     await syncNames(root, path)
     if (failure !== undefined) throw failure
   }
@@ -266,7 +278,7 @@ export class DirectoryStore implements ObjectStore {
     }
   }
 
-  /** Makes the directory if there is none, and removes what dead writers have left. */
+  /** Creates the directory if needed, and removes files that dead writers have left. */
   async #makeReady(): Promise<string> {
     this.#ready ??= makeReady(this.#path)
     try {
@@ -277,7 +289,7 @@ export class DirectoryStore implements ObjectStore {
     }
   }
 
-  /** @param directory - '', or what its keys begin with, such as 'data/17/'. */
+  /** @param directory - '', or the beginning of its keys, such as 'data/17/'. */
   async *#list(
     directory: string,
     prefix: string,
@@ -285,7 +297,7 @@ export class DirectoryStore implements ObjectStore {
   ): AsyncGenerator<ListedObject, void, undefined> {
     throwIfAborted(signal)
     const names = (await entriesOf(join(this.#path, directory)))
-      // In the order of keys, what is in a directory comes where its name with a slash does.
+      // In key order, the contents of a directory are where its name with a slash is.
       .map((entry) => directory + entry.name + (entry.isDirectory() ? '/' : ''))
       .sort(byBytes)
     for (const name of names) {
@@ -298,7 +310,7 @@ export class DirectoryStore implements ObjectStore {
     }
   }
 
-  /** Nothing if it has gone meanwhile. */
+  /** Yields nothing if the object has been removed meanwhile. */
   async *#listed(key: string): AsyncGenerator<ListedObject, void, undefined> {
     const path = join(this.#path, key)
     let stats: Stats
@@ -328,7 +340,7 @@ async function makeReady(path: string): Promise<string> {
   return root
 }
 
-/** A new file, locked, so that nobody takes it for a dead writer's. */
+/** Creates a file and locks it, so that it does not count as left by a dead writer. */
 async function openTemporary(root: string): Promise<{ file: FileHandle; path: string }> {
   for (;;) {
     const path = join(root, '+tmp', randomUUID())
@@ -337,7 +349,7 @@ async function openTemporary(root: string): Promise<{ file: FileHandle; path: st
       open(path, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, 0o600),
     )
     try {
-      // Before the lock it looks like a dead writer's, and may have been removed.
+      // Before it was locked, the file may have been removed as left by a dead writer.
       if (tryLock(file, path, 'exclusive') && (await onFile(path, file.stat())).nlink > 0)
         return { file, path }
     } catch (error) {
@@ -349,7 +361,7 @@ async function openTemporary(root: string): Promise<{ file: FileHandle; path: st
   }
 }
 
-/** The directories that a key is in, each of which has to be one. */
+/** Creates the directories of a key, and checks that existing ones are directories. */
 async function makeDirectories(root: string, key: string): Promise<void> {
   let directory = root
   for (const name of key.split('/').slice(0, -1)) {
@@ -363,7 +375,9 @@ async function makeDirectories(root: string, key: string): Promise<void> {
   }
 }
 
-/** Brings the name of an object to the disk, with the directories that it is in: others may have made them just now. */
+/**
+ * Syncs the name of an object and of its directories, which other processes may just have created.
+ */
 async function syncNames(root: string, path: string): Promise<void> {
   for (let directory = dirname(path); ; directory = dirname(directory)) {
     await syncThere(directory)
@@ -371,7 +385,7 @@ async function syncNames(root: string, path: string): Promise<void> {
   }
 }
 
-/** Of a directory that has gone meanwhile there is nothing to bring to the disk. */
+/** A directory that has been removed meanwhile needs no sync. */
 async function syncThere(directory: string): Promise<void> {
   await syncDirectory(directory).catch((error: { errnoName?: string }) => {
     if (error.errnoName !== 'ENOENT') throw error
@@ -397,7 +411,7 @@ async function entriesOf(directory: string): Promise<Dirent[]> {
   }
 }
 
-/** @throws StillframeError `ERR_STILLFRAME_IO` if the file has no such bytes. */
+/** @throws StillframeError `ERR_STILLFRAME_IO` if the file is too short. */
 async function readRange(
   { key, path, file }: OpenObject,
   start: number,
@@ -415,7 +429,7 @@ async function readRange(
   return body
 }
 
-/** All that the store tells of an object. */
+/** Returns the metadata of an object. */
 async function describe(object: OpenObject): Promise<StoredObject> {
   const stats = await onFile(object.path, object.file.stat({ bigint: true }))
   const size = Number(stats.size)
@@ -428,7 +442,7 @@ async function etagOf(object: OpenObject, { size, ino, mtimeNs }: BigIntStats): 
   return createHash('sha256').update(content).digest('hex').slice(0, 32)
 }
 
-/** If it is none, or nobody can tell, it is closed. */
+/** Closes the file if it is not a regular file, or if that cannot be determined. */
 async function isFile(path: string, file: FileHandle): Promise<boolean> {
   let is = false
   try {
@@ -439,7 +453,7 @@ async function isFile(path: string, file: FileHandle): Promise<boolean> {
   return is
 }
 
-/** Undefined: not there. */
+/** Returns undefined if the path does not exist. */
 async function realPath(path: string): Promise<string | undefined> {
   try {
     return await realpath(path)
@@ -464,7 +478,7 @@ function linked(key: string, path: string): Error {
   return storeFailure(key, `${path} is a symbolic link, or is reached by one, and these are not followed`)
 }
 
-/** What a call on a file comes to; what it throws says on which. */
+/** Awaits a call on a file, and adds the path to its error. */
 async function onFile<Value>(path: string, call: Promise<Value>): Promise<Value> {
   try {
     return await call
@@ -487,7 +501,7 @@ function throwIfAborted(signal: AbortSignal | undefined): void {
   if (signal?.aborted) throw signal.reason
 }
 
-/** Keys are ASCII: their characters are their bytes. */
+/** Compares keys by their bytes: they are ASCII, so their characters are their bytes. */
 function byBytes(a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0
 }

@@ -1,31 +1,35 @@
-/** The keys that objects are sealed with: whose they are, and how they are told from one another. */
+/** The keys for sealing objects: their source, and the ids that tell them apart. */
 
 import { createHmac, createSecretKey, KeyObject } from 'node:crypto'
 import type { MessagePort } from 'node:worker_threads'
 import { invalidArgType, invalidArgValue, messageOf, StillframeError } from '../base/errors.js'
 import { checkOptions } from '../base/validate.js'
 
-/** A key of AES-256, with the name by which it is found again. */
+/** An AES-256 key, with the id by which it is found again. */
 export interface EncryptionKey {
-  /** 1 to 32 letters, digits, `.`, `_` and `-`. It is not secret: every object that is sealed with the key has it. */
+  /**
+   * 1 to 32 letters, digits, `.`, `_` and `-`. Not secret: every object sealed with the key
+   * contains it.
+   */
   readonly id: string
   /** 32 bytes. */
   readonly key: Uint8Array | KeyObject
 }
 
 /**
- * Asked for a key by its id, and with `undefined` for the one that new objects are to be sealed with. To rotate keys, answer
- * with another one from now on, and keep the older ones for as long as there are objects that are sealed with them.
+ * Returns a key by its id, or for `undefined` the key to seal new objects with. To rotate keys,
+ * start to return another key for `undefined`, and keep the older keys as long as there are objects
+ * sealed with them.
  *
- * @returns undefined if there is none with this id.
+ * @returns undefined if there is no key with this id.
  */
 export type KeyProvider = (
   id: string | undefined,
 ) => EncryptionKey | undefined | Promise<EncryptionKey | undefined>
 
-/** One of both. */
+/** Exactly one of the two options is required. */
 export interface EncryptionOptions {
-  /** 32 bytes, for everything. Its id follows from it. */
+  /** One key of 32 bytes for all objects. Its id is derived from it. */
   readonly key?: Uint8Array | KeyObject | undefined
   readonly keyProvider?: KeyProvider | undefined
 }
@@ -68,7 +72,10 @@ export function toSecret(key: unknown, name: string): KeyObject {
   return secret
 }
 
-/** @internal The id of a key that was given without one. It says nothing about the key. */
+/**
+ * @internal Derives the id of a key that was given without one. The id reveals nothing about the
+ *   key.
+ */
 export function idOf(secret: KeyObject): string {
   return createHmac('sha256', secret).update('stillframe key id').digest('hex').slice(0, 16)
 }
@@ -111,7 +118,7 @@ export class Keys {
     this.#find = find
   }
 
-  /** The one to seal with. @throws StillframeError `ERR_STILLFRAME_KEY`. */
+  /** Returns the key to seal with. @throws StillframeError `ERR_STILLFRAME_KEY`. */
   async current(): Promise<CheckedKey> {
     const key = await this.#find(undefined)
     if (key !== undefined) return key
@@ -121,7 +128,10 @@ export class Keys {
     )
   }
 
-  /** @param what - names what is sealed with it, in the error. @throws StillframeError `ERR_STILLFRAME_KEY`. */
+  /**
+   * @param what - names the sealed object in the error. @throws StillframeError
+   *   `ERR_STILLFRAME_KEY`.
+   */
   async byId(id: string, what: string): Promise<CheckedKey> {
     const key = await this.#find(id)
     if (key !== undefined) return key
@@ -138,7 +148,10 @@ interface KeyAnswer {
   readonly error?: string
 }
 
-/** @internal Answers the {@link keysFrom} of another thread, for as long as that asks. It keeps no process alive. */
+/**
+ * @internal Answers the requests of {@link keysFrom} in another thread. The port does not keep the
+ *   process alive.
+ */
 export function answerWithKeys(port: MessagePort, keys: Keys): void {
   port.on('message', (id: string) => {
     keys.byId(id, 'An object').then(
@@ -149,7 +162,7 @@ export function answerWithKeys(port: MessagePort, keys: Keys): void {
   port.unref()
 }
 
-/** @internal Keys that another thread has; each is asked for once. */
+/** @internal Provides the keys of another thread; each is requested once. */
 export function keysFrom(port: MessagePort): Keys {
   const asked = new Map<string, PromiseWithResolvers>()
   port.on('message', ({ id, key, error }: KeyAnswer) => {

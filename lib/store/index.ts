@@ -1,4 +1,4 @@
-/** What users see of stores, whichever module they have it from. */
+/** The public types of stores, for all modules that export them. */
 
 export type { StoreRecipe } from './recipe.js'
 export type {

@@ -1,4 +1,4 @@
-/** A part of a store: the objects whose keys begin with a prefix, which is not seen. */
+/** A part of a store: the objects whose keys begin with a prefix, which is hidden. */
 
 import { recipeOf, type StoreRecipe, storeOf } from './recipe.js'
 import {
@@ -76,7 +76,7 @@ export class PrefixedStore implements ObjectStore {
   }
 }
 
-/** For `recipe()`. */
+/** Opens the store described by `recipe()`. */
 export async function openStore({
   inner,
   name,

@@ -1,20 +1,28 @@
-/** How another thread gets the same store: an object with methods cannot be given to it. */
+/**
+ * Describes a store so that another thread can open it: objects with methods cannot be transferred.
+ */
 
 import type { Transferable } from 'node:worker_threads'
 import { StillframeError } from '../base/errors.js'
 import { checkStore, type ObjectStore } from './store.js'
 
-/** What {@link ObjectStore.recipe} answers. */
+/** Result of {@link ObjectStore.recipe}. */
 export interface StoreRecipe {
-  /** URL of a module with an export `openStore`, which takes `data` and returns the store, or a promise of it. */
+  /**
+   * URL of a module that exports `openStore`, which takes `data` and returns the store or a promise
+   * of it.
+   */
   readonly module: string
-  /** For `openStore`: what `structuredClone()` takes. */
+  /** Argument of `openStore`; must be supported by `structuredClone()`. */
   readonly data: unknown
-  /** Of `data`, what is not copied but handed over: message ports. */
+  /** Parts of `data` to transfer instead of copying: message ports. */
   readonly transfer?: readonly Transferable[]
 }
 
-/** @throws StillframeError `ERR_STILLFRAME_UNSUPPORTED_STORE` if the store cannot be used by another thread. */
+/**
+ * @throws StillframeError `ERR_STILLFRAME_UNSUPPORTED_STORE` if another thread cannot use the
+ *   store.
+ */
 export async function recipeOf(store: ObjectStore): Promise<StoreRecipe> {
   if (typeof store.recipe === 'function') return await store.recipe()
   throw new StillframeError(
@@ -24,7 +32,7 @@ export async function recipeOf(store: ObjectStore): Promise<StoreRecipe> {
   )
 }
 
-/** On the other thread. */
+/** Opens the store on the other thread. */
 export async function storeOf({ module, data }: Omit<StoreRecipe, 'transfer'>): Promise<ObjectStore> {
   const { openStore } = (await import(module)) as { openStore?: (data: unknown) => unknown }
   if (typeof openStore !== 'function') {

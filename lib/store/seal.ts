@@ -1,14 +1,15 @@
 /**
- * The form of a sealed object: a head, and blocks of 64 KiB, each sealed by itself, so that a range can be read without
- * the rest.
+ * The format of a sealed object: a head, and blocks of 64 KiB that are sealed individually, so that
+ * a range can be read without the rest.
  *
  *   head    64 bytes: magic, salt, id of the key
- *   block   up to 64 KiB of ciphertext, 16 bytes of tag; all but the last one are full, and the last may be empty
+ *   block   up to 64 KiB of ciphertext, 16 bytes of tag; only the last may be shorter, or empty
  *
- * AES-256-GCM. Each object has a key of its own, which HKDF-SHA-256 makes of the key that was given and the random salt.
- * So the nonces, which count the blocks, never come twice under one key. The last block has another nonce than it would have
- * in the middle: an object that is cut, or longer, is found. The name of the object and its head are authenticated with each
- * block: so is the order of blocks, and that none is from another object.
+ * The cipher is AES-256-GCM. Each object has its own key, which HKDF-SHA-256 derives from the given
+ * key and the random salt. So the nonces, which count the blocks, never repeat under one key. The
+ * nonce of the last block differs from that of a middle block, which reveals a truncated or
+ * extended object. Each block authenticates the name and the head of the object: this protects the
+ * order of the blocks, and reveals blocks of other objects.
  */
 
 import { Buffer } from 'node:buffer'
@@ -24,7 +25,7 @@ const saltBytes = 16
 const magic = Buffer.from('\x89SFSEAL\x01', 'latin1')
 const idAt = magic.length + saltBytes
 
-/** What blocks of one object are sealed and opened with. */
+/** The parameters for sealing and opening the blocks of one object. */
 export interface ObjectSeal {
   readonly head: Buffer
   readonly key: Buffer
@@ -32,7 +33,7 @@ export interface ObjectSeal {
   readonly context: Buffer
 }
 
-/** Of a new object. @param name - under which it is stored. */
+/** Creates the seal of a new object. @param name - under which it is stored. */
 export function newSeal({ id, secret }: CheckedKey, name: string): ObjectSeal {
   const head = Buffer.alloc(headBytes)
   magic.copy(head)
@@ -41,19 +42,19 @@ export function newSeal({ id, secret }: CheckedKey, name: string): ObjectSeal {
   return sealOf(secret, head, name)
 }
 
-/** Of an object that is there. */
+/** Derives the seal of an existing object. */
 export function sealOf(secret: KeyObject, head: Buffer, name: string): ObjectSeal {
   const salt = head.subarray(magic.length, idAt)
   const key = Buffer.from(hkdfSync('sha256', secret, salt, 'stillframe sealed object', 32))
   return { head, key, context: Buffer.concat([head, Buffer.from(name)]) }
 }
 
-/** Whether an object looks as if it had been sealed. */
+/** True if an object looks sealed. */
 export function isSealed(body: Uint8Array): boolean {
   return magic.equals(body.subarray(0, magic.length))
 }
 
-/** The id of the key in a head. @throws StillframeError `ERR_STILLFRAME_CORRUPT`. */
+/** Returns the id of the key in a head. @throws StillframeError `ERR_STILLFRAME_CORRUPT`. */
 export function keyIdIn(head: Buffer, name: string): string {
   const id = head.subarray(idAt, headBytes).toString('latin1').replace(/\0+$/, '')
   if (head.length !== headBytes || !head.subarray(0, magic.length).equals(magic) || !isKeyId(id)) {
@@ -62,18 +63,20 @@ export function keyIdIn(head: Buffer, name: string): string {
   return id
 }
 
-/** Bytes of an object that holds so many. */
+/** Size of a sealed object with this plaintext size, in bytes. */
 export function sealedSize(size: number): number {
   return headBytes + size + blockCount(size) * tagBytes
 }
 
-/** Whether a sealed object can be so long. */
+/** True if a sealed object can have this size. */
 export function isSealedSize(sealed: number): boolean {
   const size = sizeIn(sealed)
   return size >= 0 && sealedSize(size) === sealed
 }
 
-/** What an object of so many bytes holds. @throws StillframeError `ERR_STILLFRAME_CORRUPT`. */
+/**
+ * Plaintext size of a sealed object of this size. @throws StillframeError `ERR_STILLFRAME_CORRUPT`.
+ */
 export function plainSize(sealed: number, name: string): number {
   if (!isSealedSize(sealed)) throw damaged(name, `it has ${sealed} bytes, as no sealed object has`)
   return sizeIn(sealed)
@@ -84,12 +87,12 @@ function sizeIn(sealed: number): number {
   return sealed - headBytes - blocks * tagBytes
 }
 
-/** At least one. */
+/** Number of blocks, at least one. */
 export function blockCount(size: number): number {
   return Math.max(1, Math.ceil(size / blockBytes))
 }
 
-/** Where a block begins in the object. */
+/** Offset of a block in the sealed object. */
 export function blockOffset(index: number): number {
   return headBytes + index * sealedBlockBytes
 }
@@ -113,7 +116,9 @@ export function sealBlock(
   return [cipher.update(plain), cipher.final(), cipher.getAuthTag()]
 }
 
-/** @param name - of the object, for the error. @throws StillframeError `ERR_STILLFRAME_CORRUPT`. */
+/**
+ * @param name - key of the object, for the error. @throws StillframeError `ERR_STILLFRAME_CORRUPT`.
+ */
 export function openBlock(
   { key, context }: ObjectSeal,
   index: number,

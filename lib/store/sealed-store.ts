@@ -1,4 +1,7 @@
-/** A store whose objects are sealed before they leave the process, and opened and checked when they come back. */
+/**
+ * A store that seals objects before they leave the process, and opens and checks them when they
+ * return.
+ */
 
 import { Buffer } from 'node:buffer'
 import { setImmediate as nextTurn } from 'node:timers/promises'
@@ -38,14 +41,14 @@ import {
   type UploadOptions,
 } from './store.js'
 
-/** So many blocks are sealed or opened before others get their turn: a millisecond or so. */
+/** Number of blocks to seal or open before yielding to the event loop: about a millisecond. */
 const blocksAtOnce = 16
-/** Of how many objects the head is remembered. */
+/** Number of objects whose heads are cached. */
 const rememberedHeads = 1000
 
-/** What is known of an object that ranges are read of. */
+/** Cached data of an object for range reads. */
 interface KnownObject {
-  /** Of what was sealed. */
+  /** Size of the plaintext. */
   readonly size: number
   readonly seal: ObjectSeal
 }
@@ -53,7 +56,7 @@ interface KnownObject {
 export class SealedStore implements ObjectStore {
   readonly #store: ObjectStore
   readonly #keys: Keys
-  /** By key. */
+  /** The cached data, by key. */
   readonly #known = new Map<string, KnownObject>()
 
   constructor(store: ObjectStore, keys: Keys) {
@@ -61,7 +64,7 @@ export class SealedStore implements ObjectStore {
     this.#keys = keys
   }
 
-  /** The keys stay here; each that the other thread needs is handed to it. */
+  /** The keys stay in this thread; the other thread requests each key that it needs. */
   async recipe(): Promise<StoreRecipe> {
     const { transfer = [], ...inner } = await recipeOf(this.#store)
     const { port1, port2 } = new MessageChannel()
@@ -90,7 +93,7 @@ export class SealedStore implements ObjectStore {
     range: readonly [number, number],
     signal: AbortSignal | undefined,
   ): Promise<FetchedObject> {
-    // Twice, if another object has come into its place.
+    // Retry once if the object may have been replaced by another.
     for (let isLastTry = false; ; isLastTry = true) {
       const remembered = this.#known.get(key)
       try {
@@ -137,13 +140,13 @@ export class SealedStore implements ObjectStore {
   }
 
   async head(key: string, options?: StoreOptions): Promise<StoredObject | undefined> {
-    // Whoever asks wants to know what is there now: the next range is read with the head that the object has then.
+    // The caller expects the current state, so the next range read fetches the head again.
     this.#known.delete(key)
     const found = await this.#store.head(key, options)
     return found && { ...found, size: plainSize(found.size, key) }
   }
 
-  /** Of what is not sealed, it tells the size that it has. */
+  /** Objects that are not sealed are listed with their stored size. */
   async *list(prefix: string, options?: StoreOptions): AsyncIterable<ListedObject> {
     for await (const found of this.#store.list(prefix, options)) {
       yield isSealedSize(found.size) ? { ...found, size: plainSize(found.size, found.key) } : found
@@ -180,7 +183,7 @@ export class SealedStore implements ObjectStore {
     const seal = newSeal(await this.#keys.current(), key)
     yield seal.head
     let index = 0
-    // Which block is the last one is only known when there is nothing behind it.
+    // A block is known to be the last one only at the end of the stream, so one is held back.
     let held = Buffer.alloc(0)
     for await (const given of stream) {
       let rest = toBuffer(given)
@@ -193,14 +196,14 @@ export class SealedStore implements ObjectStore {
         yield* sealBlock(seal, index++, false, block)
         if (index % blocksAtOnce === 0) await nextTurn()
       }
-      // A copy: the stream may use its memory again.
+      // Copy the rest, since the stream may reuse its memory.
       held = Buffer.concat([held, rest])
     }
     yield* sealBlock(seal, index, true, held)
   }
 }
 
-/** @param first - index of the first block that `sealed` has. */
+/** @param first - index of the first block in `sealed`. */
 async function openBlocks(
   key: string,
   { seal, size }: Pick<KnownObject, 'seal' | 'size'>,
@@ -223,12 +226,12 @@ async function openBlocks(
   return Buffer.concat(plain)
 }
 
-/** The same memory. */
+/** Returns a Buffer over the same memory. */
 function toBuffer({ buffer, byteOffset, byteLength }: Uint8Array): Buffer {
   return Buffer.from(buffer, byteOffset, byteLength)
 }
 
-/** For `recipe()`. */
+/** Opens the store described by `recipe()`. */
 export async function openStore({
   inner,
   port,

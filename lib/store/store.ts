@@ -1,50 +1,51 @@
 /**
- * Where frames can be kept beside the local disk: six operations, which every object storage has. The interface, what
- * its errors mean, and which keys there are.
+ * The interface of object stores, where frames can be kept in addition to the local disk: six
+ * operations that every object storage has, the meaning of their errors, and the valid keys.
  */
 
 import { invalidArgType, invalidArgValue, outOfRange, StillframeError } from '../base/errors.js'
 import { checkInteger, checkOptions, checkSignal } from '../base/validate.js'
 import type { StoreRecipe } from './recipe.js'
 
-/** What a store tells of an object. */
+/** Description of an object. */
 export interface StoredObject {
   readonly key: string
-  /** Bytes of the whole object. */
+  /** Size of the whole object in bytes. */
   readonly size: number
   /** Changes whenever the content does. Without quotes. */
   readonly etag: string
-  /** When it was put, by the clock of the store. */
+  /** Time of the last put, by the clock of the store. */
   readonly lastModified: Date
 }
 
-/** The same, as lists have it. */
+/** Description of an object in a list. */
 export type ListedObject = Omit<StoredObject, 'etag'>
 
-/** What {@link ObjectStore.get} answers. */
+/** Result of {@link ObjectStore.get}. */
 export interface FetchedObject extends StoredObject {
-  /** The whole object, or the range that was asked for: never less. */
+  /** The whole object, or the requested range: never less. */
   readonly body: Uint8Array
 }
 
 /** Options of all operations. */
 export interface StoreOptions {
-  /** Ends the operation; the promise is rejected with the signal's reason. */
+  /** Aborts the operation; the promise rejects with the signal's reason. */
   readonly signal?: AbortSignal | undefined
 }
 
 /** Options of {@link ObjectStore.put}: at most one of the two conditions. */
 export interface PutOptions extends StoreOptions {
-  /** True: only if there is no object of this key. */
+  /** True: put only if there is no object with this key. */
   readonly ifAbsent?: boolean | undefined
-  /** Only if there is an object of this key, and this is its `etag`. */
+  /** Put only if there is an object with this key and this `etag`. */
   readonly ifMatch?: string | undefined
 }
 
 /** Options of {@link ObjectStore.get}. */
 export interface GetOptions extends StoreOptions {
   /**
-   * Bytes from `start` up to `end`, which is not part of it; not empty. The object must have all of them.
+   * Range of bytes from `start` (inclusive) to `end` (exclusive); not empty. The object must have
+   * all of them.
    */
   readonly range?: readonly [start: number, end: number] | undefined
 }
@@ -52,52 +53,59 @@ export interface GetOptions extends StoreOptions {
 /** Options of {@link ObjectStore.upload}. */
 export interface UploadOptions extends StoreOptions {
   /**
-   * Bytes that the stream has, if that is known. A store may use it to choose the size of parts; a stream of another
-   * length is an error, and nothing is stored.
+   * Length of the stream in bytes, if known. A store may use it to choose the size of parts. If the
+   * stream has another length, the upload fails and nothing is stored.
    */
   readonly size?: number | undefined
 }
 
 /**
- * Objects under keys. `directoryStore()` and `stillframe/s3` make one; an object of your own with these six methods
- * is one too.
+ * Stores objects under keys. `directoryStore()` and `stillframe/s3` provide implementations; any
+ * object with these six methods is one, too.
  *
- * **Keys** have letters, digits, `.`, `_`, `-` and `/`, at most 512 in all and 200 between two slashes. None begins or
- * ends with a slash, and nothing between slashes is empty, `.` or `..`. A store may refuse a key that goes on with a
- * slash where another one ends (`a` and `a/b`).
+ * **Keys** consist of letters, digits, `.`, `_`, `-` and `/`, at most 512 in total and 200 between
+ * two slashes. A key neither begins nor ends with a slash, and no name between slashes is empty,
+ * `.` or `..`. A store may refuse a key that continues with a slash where another key ends (`a` and
+ * `a/b`).
  *
- * **An object is there whole or not at all**: whoever reads sees what one call has put, also after a crash. When the
- * promise of `put` or `upload` is fulfilled, the object is durable, and every later `get`, `head` and `put` sees it. A
- * list may lag behind.
+ * **Objects are atomic**: a reader sees the complete result of one call, also after a crash. When
+ * the promise of `put` or `upload` resolves, the object is durable, and every later `get`, `head`
+ * and `put` sees it. A list may lag behind.
  *
  * **Errors** are StillframeErrors:
  *
- * - `ERR_STILLFRAME_NOT_FOUND`: `get` of what is not there.
- * - `ERR_STILLFRAME_EXISTS`: the condition of a `put` does not hold. It may also mean that this very `put` has
- *   succeeded, where a reply was lost and the request made again: put something unique into the body, and read it back.
- * - `ERR_STILLFRAME_UNSUPPORTED_STORE`: the store lacks what is asked of it.
- * - `ERR_STILLFRAME_IO`, or a code that says it better (`ERR_STILLFRAME_NO_SPACE`): everything else, after what may be
- *   tried again has been. `cause` is what the store said. It is then not known whether a `put`, an `upload` or a
- *   `delete` has taken place, or will yet.
- * - The reason of the signal, as it is. What holds of `ERR_STILLFRAME_IO` holds of it too.
+ * - `ERR_STILLFRAME_NOT_FOUND`: `get` of an object that does not exist.
+ * - `ERR_STILLFRAME_EXISTS`: the condition of a `put` does not hold. It may also mean that this
+ *   very `put` has succeeded, if a reply was lost and the request repeated: put something unique
+ *   into the body, and read it back.
+ * - `ERR_STILLFRAME_UNSUPPORTED_STORE`: the store does not support the request.
+ * - `ERR_STILLFRAME_IO`, or a more specific code (`ERR_STILLFRAME_NO_SPACE`): any other failure,
+ *   after retryable requests have been retried. `cause` is the error of the store. It is then
+ *   unknown whether a `put`, an `upload` or a `delete` has taken effect, or still will.
+ * - The unchanged reason of the signal. As after `ERR_STILLFRAME_IO`, the effect is then unknown.
  */
 export interface ObjectStore {
-  /** Makes or replaces a small object. It takes the bytes as they are at the call until the promise is settled: do not change them. */
+  /**
+   * Creates or replaces a small object. The store may read `body` until the promise settles: do not
+   * modify it before that.
+   */
   put(key: string, body: Uint8Array, options?: PutOptions): Promise<{ etag: string }>
   /** Reads an object, or a range of it. */
   get(key: string, options?: GetOptions): Promise<FetchedObject>
-  /** Undefined if there is none. */
+  /** Resolves to undefined if there is no such object. */
   head(key: string, options?: StoreOptions): Promise<StoredObject | undefined>
   /**
-   * All objects whose keys begin with `prefix`, which may be empty, in the order of keys (of their bytes). It need not
-   * be one instant: what is put or deleted meanwhile may be there or not.
+   * Lists all objects whose keys begin with `prefix`, which may be empty, in key order (by bytes).
+   * The list need not be from one instant: objects that are put or deleted meanwhile may be missing
+   * or included.
    */
   list(prefix: string, options?: StoreOptions): AsyncIterable<ListedObject>
-  /** Removes an object. It is no error if there is none. */
+  /** Removes an object. It is not an error if there is none. */
   delete(key: string, options?: StoreOptions): Promise<void>
   /**
-   * Makes or replaces an object of any size. If it fails, nothing of it is left, and an earlier object of this key is as
-   * it was. Of the stream, little is in memory at a time.
+   * Creates or replaces an object of any size. If it fails, nothing of the new object is left, and
+   * an earlier object with this key is unchanged. Only a small part of the stream is in memory at a
+   * time.
    */
   upload(
     key: string,
@@ -105,16 +113,19 @@ export interface ObjectStore {
     options?: UploadOptions,
   ): Promise<{ etag: string; size: number }>
   /**
-   * How another thread gets the same store. Only restores with mode `'lazy'` need it: a thread that touches a page waits until another
-   * one has fetched it. What it fetches with must not need the threads of libuv's pool, which may be waiting too.
+   * Returns a description from which another thread opens the same store. Only restores with mode
+   * `'lazy'` need it: a thread that touches a page waits until another thread has fetched it. That
+   * thread must not need the threads of libuv's pool to fetch pages, since they may be waiting too.
    */
   recipe?(): StoreRecipe | Promise<StoreRecipe>
   /**
-   * Optional: takes back uploads whose process has died, where they leave something behind that no list of objects shows, and that
-   * costs money. Asked are those of keys that begin with `prefix`.
+   * Optional: removes uploads whose process has died, in stores where such uploads leave data that
+   * no list of objects shows and that costs money. It covers uploads of keys that begin with
+   * `prefix`.
    *
-   * @param isAbandoned - whether an upload of this key that began then, by the clock of the store, is to be taken back.
-   * @returns how many have been.
+   * @param isAbandoned - returns true if an upload of this key that began at this time, by the
+   *   clock of the store, is to be removed.
+   * @returns the number of removed uploads.
    */
   removeUnfinished?(
     prefix: string,
@@ -125,7 +136,7 @@ export interface ObjectStore {
 
 const methods = ['put', 'get', 'head', 'list', 'delete', 'upload'] as const
 
-/** True for everything that has the six methods. */
+/** True for any object with the six methods. */
 export function isObjectStore(value: unknown): value is ObjectStore {
   if (typeof value !== 'object' || value === null) return false
   const store = value as Partial<Record<(typeof methods)[number], unknown>>
@@ -141,7 +152,7 @@ export function checkStore(value: unknown, name: string): ObjectStore {
 const maxKeyLength = 512
 const maxNameLength = 200
 
-/** @internal Whether {@link ObjectStore} knows such keys. */
+/** @internal True if the string is a valid key of an {@link ObjectStore}. */
 export function isKey(value: string): boolean {
   if (value.length > maxKeyLength || !/^[A-Za-z0-9._/-]+$/.test(value)) return false
   return value.split('/').every((name) => {
@@ -160,23 +171,26 @@ export function checkKey(value: unknown, name = 'key'): string {
   )
 }
 
-/** @internal What keys can begin with: the empty string, a key, a part of one. @throws as {@link checkKey}. */
+/**
+ * @internal Checks for a possible beginning of keys: the empty string, a key, or a part of a key.
+ * @throws like {@link checkKey}.
+ */
 export function checkPrefix(value: unknown, name = 'prefix'): string {
   if (value === '') return value
   if (typeof value !== 'string') throw invalidArgType(name, 'a string', value)
-  // What may follow makes keys of `a/` and of `a/.`.
+  // The appended letter turns prefixes such as `a/` and `a/.` into valid keys.
   checkKey(`${value}x`, name)
   return value
 }
 
-/** @internal With `ifAbsent` false where it was not given. */
+/** @internal Checked options of `put`, with the default of `ifAbsent` filled in. */
 export interface CheckedPut {
   readonly ifAbsent: boolean
   readonly ifMatch: string | undefined
   readonly signal: AbortSignal | undefined
 }
 
-/** @internal Checks the arguments of {@link ObjectStore.put}, but for the key. */
+/** @internal Checks the arguments of {@link ObjectStore.put}, except the key. */
 export function checkPut(body: unknown, options: unknown): CheckedPut {
   checkBytes(body, 'body')
   const { ifAbsent = false, ifMatch, signal } = checkOptions(options, ['ifAbsent', 'ifMatch', 'signal'])
@@ -216,7 +230,7 @@ export interface CheckedUpload {
   readonly signal: AbortSignal | undefined
 }
 
-/** @internal Checks the arguments of {@link ObjectStore.upload}, but for the key. */
+/** @internal Checks the arguments of {@link ObjectStore.upload}, except the key. */
 export function checkUpload(stream: unknown, options: unknown): CheckedUpload {
   const iterable = stream as Partial<AsyncIterable<unknown>> | null | undefined
   if (typeof iterable !== 'object' || typeof iterable?.[Symbol.asyncIterator] !== 'function') {
@@ -227,7 +241,7 @@ export function checkUpload(stream: unknown, options: unknown): CheckedUpload {
   return { size: size as number | undefined, signal: checkSignal(signal, 'options.signal') }
 }
 
-/** @internal Checks options that are no more than a signal. */
+/** @internal Checks options that consist only of a signal. */
 export function checkSignalOnly(options: unknown): AbortSignal | undefined {
   return checkSignal(checkOptions(options, ['signal']).signal, 'options.signal')
 }
@@ -238,14 +252,14 @@ export function checkBytes(value: unknown, name: string): Uint8Array {
   return value
 }
 
-/** @internal `get` of what is not there. */
+/** @internal The error of `get` for an object that does not exist. */
 export function notFound(key: string, cause?: unknown): StillframeError {
   return new StillframeError('ERR_STILLFRAME_NOT_FOUND', `There is no object '${key}' in the store`, {
     cause,
   })
 }
 
-/** @internal The condition of a `put` does not hold. */
+/** @internal The error of a `put` whose condition does not hold. */
 export function conditionFailed(
   key: string,
   { ifMatch }: { readonly ifMatch?: string | undefined },
@@ -256,7 +270,7 @@ export function conditionFailed(
   return new StillframeError('ERR_STILLFRAME_EXISTS', `Object '${key}' was not put: ${why}`, { cause })
 }
 
-/** @internal Everything else that a store can fail of. @param message - what failed, and what to do. */
+/** @internal Any other failure of a store. @param message - what failed, and what to do. */
 export function storeFailure(key: string, message: string, cause?: unknown): StillframeError {
   return new StillframeError('ERR_STILLFRAME_IO', `Object '${key}': ${message}`, { cause })
 }

@@ -1,8 +1,10 @@
-/** Streams of bytes on their way into a store or out of it: ended by signals, and of the length that they should have. */
+/**
+ * Byte streams into and out of stores: aborted by signals, and checked for their expected length.
+ */
 
 import { checkBytes, storeFailure } from './store.js'
 
-/** What a promise comes to, unless the signal is first: its reason is thrown then. */
+/** Settles like the promise, or rejects with the signal's reason if the signal is aborted first. */
 export async function untilAborted<Value>(
   promise: PromiseLike<Value>,
   signal: AbortSignal | undefined,
@@ -15,14 +17,17 @@ export async function untilAborted<Value>(
     signal.addEventListener('abort', listener)
   })
   try {
-    // The signal wins where both are there already.
+    // The signal wins if both have already happened.
     return await Promise.race([aborted, promise])
   } finally {
     signal.removeEventListener('abort', listener)
   }
 }
 
-/** A way to stop what `signal` stops too. To be let go when it is over: the signal may last for much longer. */
+/**
+ * Returns a controller that is also aborted by `signal`. Call `letGo()` at the end, since the
+ * signal may live much longer.
+ */
 export function stoppedBy(signal: AbortSignal | undefined): { stop: AbortController; letGo: () => void } {
   const stop = new AbortController()
   const onAbort = (): void => stop.abort(signal?.reason)
@@ -32,8 +37,8 @@ export function stoppedBy(signal: AbortSignal | undefined): { stop: AbortControl
 }
 
 /**
- * The chunks of a stream. It is told to end when the signal comes, or when nobody wants more of it, but it is not waited
- * for: it may never answer.
+ * Yields the chunks of a stream. When the signal is aborted or the consumer stops, the stream is
+ * asked to end but not awaited, since it may never answer.
  */
 export async function* chunksOf<Chunk>(
   stream: AsyncIterable<Chunk>,
@@ -59,22 +64,28 @@ async function end(iterator: AsyncIterator<unknown>): Promise<void> {
   try {
     await iterator.return?.()
   } catch {
-    // Whoever wanted the stream has failed for another reason.
+    // The consumer has already failed for another reason.
   }
 }
 
 /**
- * A stream that can also fill memory which its taker has: whoever does that needs neither a copy of the bytes nor more memory. It is
- * read in one of the two ways, once.
+ * A stream that can also fill memory of its consumer, which then needs neither a copy of the bytes
+ * nor more memory. It is read in one of the two ways, once.
  */
 export abstract class FillingStream implements AsyncIterable<Uint8Array> {
-  /** Fills the memory from its beginning. @returns how many bytes: fewer than it has only at the end of the stream. */
+  /**
+   * Fills the memory from its beginning.
+   *
+   * @returns the number of bytes, which is below the memory's length only at the end of the stream.
+   */
   abstract fill(memory: Uint8Array): Promise<number>
 
-  /** In pieces that are large enough for few calls, and little beside what a store holds of a stream. */
+  /**
+   * Yields pieces that are large enough for few calls, yet small compared to what a store buffers.
+   */
   async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array, void, undefined> {
     for (;;) {
-      // Each its own: a store may hold several of them.
+      // Each piece has its own memory, since a store may keep several of them.
       const piece = new Uint8Array(2 ** 20)
       const filled = await this.fill(piece)
       if (filled > 0) yield piece.subarray(0, filled)
@@ -83,11 +94,11 @@ export abstract class FillingStream implements AsyncIterable<Uint8Array> {
   }
 }
 
-/** Refuses the bytes of an upload when they are not as many as was told. */
+/** Refuses an upload whose number of bytes differs from the expected one. */
 export class LengthCheck {
   readonly #key: string
   readonly #size: number | undefined
-  /** That have come. */
+  /** Number of bytes so far. */
   bytes = 0
 
   constructor(key: string, size: number | undefined) {
@@ -103,7 +114,7 @@ export class LengthCheck {
     }
   }
 
-  /** No more will come. @throws StillframeError `ERR_STILLFRAME_IO` */
+  /** Ends the stream. @throws StillframeError `ERR_STILLFRAME_IO` */
   end(): void {
     if (this.#size !== undefined && this.bytes < this.#size) {
       throw storeFailure(
@@ -114,7 +125,9 @@ export class LengthCheck {
   }
 }
 
-/** The bytes of an upload, without empty chunks. They are refused when they are not as many as was told. */
+/**
+ * Yields the bytes of an upload, without empty chunks. Throws if their number differs from `size`.
+ */
 export async function* bytesOf(
   key: string,
   stream: AsyncIterable<Uint8Array>,

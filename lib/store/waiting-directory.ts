@@ -1,5 +1,6 @@
 /**
- * A directory store that reads without the threads of libuv's pool: they may all be waiting for pages that are to be read here.
+ * A directory store that reads without the threads of libuv's pool, which may all be waiting for
+ * pages that are to be read here.
  */
 
 import { Buffer } from 'node:buffer'
@@ -46,7 +47,7 @@ function readNow(path: string, key: string, range: readonly [number, number] | u
   }
 }
 
-/** For `recipe()`. */
+/** Opens the store described by `recipe()`. */
 export function openStore(path: string): DirectoryStore {
   return new WaitingDirectory(path)
 }

@@ -1,12 +1,12 @@
 /**
- * One value from its bytes: the payload of a record. It is what V8's serializer makes, with
- * views of ArrayBuffers in between that are this file's:
+ * Deserializes one value from the payload of a record: the output of V8's serializer, in which
+ * views of ArrayBuffers have a format of their own:
  *
- *   view   = type length bytes                 one that nothing else in the value shares memory with
- *          | type+32 offset length buffer      one that something does; buffer is an ArrayBuffer, in V8's words
+ *   view   = type length bytes                 shares its memory with nothing else in the value
+ *          | type+32 offset length buffer      shares it; buffer is an ArrayBuffer in V8's format
  *
- * The first is what `v8.serialize()` writes: a Buffer is cut out of the pool that it lies in, a
- * chunk out of its array.
+ * The first form is what `v8.serialize()` writes: only the bytes of the view, without the rest of
+ * the pool that a Buffer is a part of, or of the array that a chunk is a part of.
  */
 
 import type { Buffer } from 'node:buffer'
@@ -14,14 +14,14 @@ import { types } from 'node:util'
 import { DefaultDeserializer } from 'node:v8'
 
 /**
- * Node writes and reads lengths and positions in a payload as 32 bits, and its CRC-32 takes no
+ * Node reads and writes lengths and positions in a payload as 32 bits, and its CRC-32 accepts no
  * more.
  */
 export const maxPayloadBytes = 2 ** 32 - 1
 
-/** Added to the number of a view that shares its memory. */
+/** Added to the type number of a view that shares its memory. */
 export const sharedView = 32
-/** In the order of their numbers, which are Node's up to 12. */
+/** In the order of their type numbers, which are Node's up to 12. */
 export const viewNames = [
   'Int8Array',
   'Uint8Array',
@@ -42,7 +42,10 @@ export const viewNames = [
 type View = NodeJS.ArrayBufferView
 type ViewConstructor = new (buffer: ArrayBufferLike, offset: number, length: number) => View
 
-/** As they were at import, and those that this Node has: Float16Array came late. */
+/**
+ * Captured at import; undefined for types that this Node lacks, such as Float16Array, a late
+ * addition.
+ */
 const viewConstructors = new Map(
   viewNames.map((name) => [
     name,
@@ -50,7 +53,7 @@ const viewConstructors = new Map(
   ]),
 )
 
-/** @throws Error for what serializeValue() does not write. */
+/** @throws Error for a payload that serializeValue() does not write. */
 export function deserializeValue(payload: Buffer): unknown {
   const reader = new ValueReader(payload)
   reader.readHeader()
@@ -58,7 +61,7 @@ export function deserializeValue(payload: Buffer): unknown {
 }
 
 class ValueReader extends DefaultDeserializer {
-  /** Called by V8 after its tag for objects that are not its own. */
+  /** Called by V8 after its tag for host objects. */
   _readHostObject(): View {
     const type = this.readUint32()
     const name = viewNames[type % sharedView] ?? ''

@@ -1,14 +1,14 @@
 /**
- * Files of values, as `StateWriter.value()` writes them: one record after another, and a last one
- * that counts them, so that a file that was cut short is not taken for a whole one. A file without
- * any value is empty.
+ * Files of values, as `StateWriter.value()` writes them: a sequence of records, and a final one
+ * that counts them, so that a truncated file is not mistaken for a complete one. A file without
+ * values is empty.
  *
  *   file   = [ record… end ]
  *   record = "SFV1" | CRC-32 of the payload, u32 LE | length of the payload, u64 LE | payload
  *   end    = "SFVE" | CRC-32 of the number, u32 LE | number of the records, u64 LE
  *
- * The payload is V8's, as `value-reader.ts` says: newer versions of Node read what older ones
- * have written.
+ * The payload is in V8's format, as `value-reader.ts` describes it: newer versions of Node read
+ * what older ones wrote.
  */
 
 import { Buffer } from 'node:buffer'
@@ -28,12 +28,12 @@ const headLength = 16
 const maxReadBytes = 2 ** 30
 const pieceBytes = 2 ** 20
 
-/** @internal The bytes in front of the payload of a value. */
+/** @internal The bytes that precede the payload of a value. */
 export function encodeHead(payload: Uint8Array): Uint8Array {
   return makeHead(magic, crc32(payload), payload.length)
 }
 
-/** @internal The bytes after the last of so many values. */
+/** @internal The bytes after the last of `count` values. */
 export function encodeEnd(count: number): Uint8Array {
   const end = makeHead(endMagic, 0, count)
   end.writeUInt32LE(crc32(end.subarray(8)), 4)
@@ -51,18 +51,18 @@ function makeHead(kind: Buffer, sum: number, number: number): Buffer {
 /** Options of `readValues()`. */
 export interface ReadValuesOptions {
   /**
-   * The most bytes that a value may have in the file, an integer >= 1. A longer one is refused with
-   * `ERR_OUT_OF_RANGE` before it takes memory. Default: 4 GiB - 1, the most that is ever written.
-   * In memory a value may be many times as large: about 100 bytes for each byte of the file if
-   * somebody means harm.
+   * Maximum size of a value in the file, in bytes; an integer >= 1. A longer value is refused with
+   * `ERR_OUT_OF_RANGE` before any memory is allocated for it. Default: 4 GiB - 1, the maximum that
+   * is ever written. In memory a value may be many times as large: about 100 bytes for each byte of
+   * the file if the file is malicious.
    */
   maxValueBytes?: number | undefined
 }
 
 /**
- * Reads what `out.value()` wrote in `snapshotState()`, value by value, in the order of writing.
- * Each value is checked before it is handed out. `Value`, their type, is the caller's word: it is
- * not checked.
+ * Reads the values that `out.value()` wrote in `snapshotState()`, one by one, in the order of
+ * writing. Each value is checked before it is handed out. `Value`, their type, is asserted by the
+ * caller and not checked.
  *
  * @param path - a file that was written with `out.value()` only.
  * @throws StillframeError `ERR_STILLFRAME_FORMAT`: not such a file; `ERR_STILLFRAME_CORRUPT`:
@@ -76,7 +76,7 @@ export async function* readValues<Value = unknown>(
   const name = checkPath(path, 'read')
   const { maxValueBytes = maxPayloadBytes } = checkOptions(options, ['maxValueBytes'])
   const budget = checkInteger(maxValueBytes, 'options.maxValueBytes', 1, Number.MAX_SAFE_INTEGER)
-  // Without O_NONBLOCK opening a FIFO would wait for its writer.
+  // Without O_NONBLOCK, opening a FIFO would wait for its writer.
   const file = await open(name, constants.O_RDONLY | constants.O_NONBLOCK).catch((error: unknown) => {
     throw fromSystem(error, name)
   })
@@ -88,7 +88,8 @@ export async function* readValues<Value = unknown>(
 }
 
 /**
- * @internal The same of a file that is open, and stays so. Several may read it at once.
+ * @internal Like {@link readValues}, for a file that is already open, and stays open. Several
+ * readers may use it at once.
  *
  * @param name - for messages.
  */
@@ -98,7 +99,7 @@ export async function* valuesIn<Value>(
   budget = maxPayloadBytes,
 ): AsyncGenerator<Value, void, undefined> {
   const about = await file.stat()
-  // Reading a directory fails and says what it is; anything else would be taken for an empty
+  // Reading a directory fails with a clear error; anything else would be mistaken for an empty
   // file.
   if (!about.isFile() && !about.isDirectory()) throw notValues(name, 'this is not a regular file')
   const size = about.isFile() ? about.size : headLength
@@ -129,7 +130,8 @@ export async function* valuesIn<Value>(
 }
 
 /**
- * Reads a file forwards in large pieces: most values are small, and each system call has its price.
+ * Reads a file forward in large pieces, because most values are small and each system call has a
+ * cost.
  */
 class ReadAhead {
   readonly #file: FileHandle
@@ -144,7 +146,7 @@ class ReadAhead {
     this.#size = size
   }
 
-  /** A few bytes to look at. */
+  /** Returns a few bytes, which may share their memory with others. */
   async look(at: number, length: number): Promise<Buffer> {
     if (at + length > this.#pieceAt + this.#piece.length) {
       this.#piece = Buffer.allocUnsafeSlow(Math.min(pieceBytes, this.#size - at))
@@ -154,9 +156,7 @@ class ReadAhead {
     return this.#piece.subarray(at - this.#pieceAt, at - this.#pieceAt + length)
   }
 
-  /**
-   * Bytes that share their memory with no others, since typed arrays in values are made of them.
-   */
+  /** Returns bytes whose memory is not shared, since typed arrays in values are made of it. */
   async own(at: number, length: number): Promise<Buffer> {
     const bytes = this.#allocate(at, length)
     if (length > pieceBytes) await this.#fill(bytes, at)
@@ -199,7 +199,7 @@ function decode(path: string, at: number, payload: Buffer): unknown {
   }
 }
 
-/** At the very beginning it is more likely that the file is something else. */
+/** At offset 0, the file is more likely to be something else than damaged. */
 function damagedHead(path: string, at: number, what: string): StillframeError {
   if (at > 0) return corrupt(path, at, what)
   return notValues(path, 'not a file of values')

@@ -1,6 +1,7 @@
 // Builds the objects of lib/addon/addon.ts and calls back into JavaScript. Like reader.h it uses
-// the C interface, since a Worker may be terminated in the middle. If something fails, a property
-// is left out or a call is not made; no status is lost on anybody who could still look at it.
+// the C interface, since a Worker may be terminated in the middle. After a failure, a property is
+// missing or a call is not made. The statuses are ignored because a call only fails when nothing is
+// left that could look at its result.
 #pragma once
 
 #include <napi.h>
@@ -37,8 +38,7 @@ class ObjectBuilder {
     napi_get_boolean(env_, flag, &value);
     return Value(key, value);
   }
-  // A value that is not there is set to undefined: readers would look up a missing member in
-  // Object.prototype.
+  // Sets an absent value to undefined: readers would look up a missing member in Object.prototype.
   ObjectBuilder& Undefined(const char* key) {
     napi_value value = nullptr;
     napi_get_undefined(env_, &value);
@@ -71,8 +71,9 @@ napi_value ArrayOf(napi_env env, Items& items, Make make) {
   return array;
 }
 
-// Calls a function of JS without a receiver; what it throws stays pending. The call is not made if
-// an argument could not be made. Returns what the function does, or null if it was not called.
+// Calls a JS function without a receiver. An exception that it throws stays pending. The call is
+// not made if `function` or an argument is null. Returns the function's result, or null if it was
+// not called or has thrown.
 inline napi_value CallFunction(napi_env env, napi_value function,
                                std::initializer_list<napi_value> arguments) {
   if (function == nullptr) return nullptr;
@@ -86,7 +87,8 @@ inline napi_value CallFunction(napi_env env, napi_value function,
   return returned;
 }
 
-// A function of JS that calls a method and keeps its object alive. Null if it cannot be made. The method returns nothing, or a value.
+// A JS function that calls a method of `object` and keeps `object` alive; null if it cannot be
+// created. The method returns void or a napi_value.
 template <typename Object, auto kMethod>
 napi_value Closure(napi_env env, std::shared_ptr<Object> object) {
   auto* kept = new std::shared_ptr<Object>(std::move(object));
@@ -113,7 +115,7 @@ napi_value Closure(napi_env env, std::shared_ptr<Object> object) {
   return function;
 }
 
-// The message of the exception that is pending, which is cleared.
+// Clears the pending exception and returns its message.
 inline std::string TakeExceptionMessage(napi_env env) {
   napi_value exception = nullptr;
   if (napi_get_and_clear_last_exception(env, &exception) != napi_ok) return {};

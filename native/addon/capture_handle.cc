@@ -66,7 +66,7 @@ Result<CapturePlan> ReadPlan(Reader* plan) {
     memcpy(result.parent_id.emplace().data(), plan->Address(parent_id), result.id.size());
   }
   result.encoding = ReadEncoding(plan);
-  // Only the pages that a delta holds lie in it.
+  // A delta contains only some of the pages, so its layout is always packed.
   if (!result.parent.empty()) result.encoding.layout = Layout::kPacked;
   result.pacing = ReadPacing(plan);
   result.limits = ReadJobLimits(plan);
@@ -88,7 +88,7 @@ CaptureHandle::CaptureHandle(const Napi::CallbackInfo& info) : ObjectWrap(info) 
   environment_ = Environment::Of(env);
   Reader plan(env, info[0]);
   Result<CapturePlan> read = ReadPlan(&plan);
-  if (!plan.ok()) return;  // the environment is ending: nothing is started
+  if (!plan.ok()) return;  // the environment is ending, so nothing is started
   if (!read.ok()) {
     Throw(env, read.failure());
     return;
@@ -107,7 +107,7 @@ CaptureHandle::CaptureHandle(const Napi::CallbackInfo& info) : ObjectWrap(info) 
   frozen_at_ns_ = capture_->frozen_at_ns();
   on_end_ = Napi::Persistent(info[1].As<Napi::Function>());
   environment_->Start(this, nullptr);
-  Ref();  // until the end has been told, whatever JS still refers to
+  Ref();  // until the end has been reported, even if JS drops its last reference
 }
 
 CaptureHandle::~CaptureHandle() = default;
@@ -118,7 +118,7 @@ void CaptureHandle::Ended(Napi::Env env, Result<CaptureOutcome> outcome) {
   environment_->End(this);
   last_progress_ = capture_->Progress();
   capture_
-      .reset();  // its index may be large, and this object may wait long for the garbage collector
+      .reset();  // its index may be large, and the garbage collector may free this object very late
   const Napi::FunctionReference on_end = std::move(on_end_);
   if (outcome.ok()) {
     const CaptureOutcome& ended = outcome.value();

@@ -26,7 +26,7 @@ class CaptureHandle : public Napi::ObjectWrap<CaptureHandle>, public Job {
   void Ended(Napi::Env env, Result<CaptureOutcome> outcome);
 
   Environment* environment_ = nullptr;
-  std::unique_ptr<Capture> capture_;  // null once the end has been told
+  std::unique_ptr<Capture> capture_;  // null once the end has been reported
   CaptureProgress last_progress_{};
   int pid_ = 0;
   int64_t frozen_at_ns_ = 0;

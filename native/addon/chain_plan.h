@@ -1,4 +1,5 @@
-// A frame that JavaScript names: a file and where to look for what it builds on, or a chain of files whose bytes it fetches.
+// A frame as JavaScript specifies it: either a file and the places to look for its parents in, or a
+// chain of files whose bytes JavaScript fetches.
 #pragma once
 
 #include <napi.h>
@@ -15,24 +16,24 @@
 
 namespace stillframe {
 
-// Kept by the job that reads, on whose JS thread it goes.
+// Owned by the job that reads, and destroyed on the JS thread of that job.
 struct ChainPlan {
   std::string path;
   std::vector<std::string> parents;
   ReadLimits limits;
-  // From the newest on; only with `on_read`.
+  // From the newest to the oldest. Used only with `on_read`.
   struct File {
     std::string name;
     uint64_t length;
   };
   std::vector<File> files;
   std::shared_ptr<Napi::FunctionReference> on_read;
-  std::shared_ptr<RangeRequests> requests;  // of on_read
+  std::shared_ptr<RangeRequests> requests;  // calls on_read; null without it
 };
 
-// The members path, parents, limits, files and onRead of a plan.
+// Reads the members path, parents, limits, files and onRead of a plan.
 ChainPlan ReadChain(Reader* plan);
-// Null unless it is a function.
+// The function that is the member `key`; null if that is not a function.
 std::shared_ptr<Napi::FunctionReference> FunctionOf(Reader* plan, const char* key);
 Result<ImageFile> OpenChain(const ChainPlan& plan);
 

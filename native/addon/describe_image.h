@@ -1,4 +1,5 @@
-// What JavaScript is told about an image file, and what it says about how much of one it takes.
+// Describes image files to JavaScript, and reads the members of a plan that say what to read from
+// such files.
 #pragma once
 
 #include <napi.h>
@@ -13,16 +14,16 @@
 
 namespace stillframe {
 
-// ImageInfo of lib/addon.
+// ImageInfo of lib/image/info.ts.
 napi_value DescribeImage(Napi::Env env, const ImageFile& image);
-// 16 bytes, as a Buffer.
+// The 16 bytes of an id, as a Buffer.
 napi_value IdOf(Napi::Env env, const uint8_t* id);
 napi_value DescribeProblems(Napi::Env env, const std::vector<ImageProblem>& problems);
-// The member `limits` of a plan.
+// Reads the member `limits` of a plan.
 ReadLimits LimitsOf(Reader* plan);
-// And `parents`: where to look for what a file builds on.
+// Reads `parents`: the places to look for parents in.
 std::vector<std::string> ParentsOf(Reader* plan);
-// And `sections`: which to restore; none: all.
+// Reads `sections`: the names of the sections to restore; nullopt for all.
 std::optional<std::vector<std::string>> SectionsOf(Reader* plan);
 
 }  // namespace stillframe

@@ -12,8 +12,8 @@ void RunTask(napi_env env, napi_value /*function*/, void* /*context*/, void* dat
   const std::unique_ptr<Task> task(static_cast<Task*>(data));
   if (env == nullptr) return;  // the environment is ending
   const Napi::HandleScope scope(env);
-  // A Worker that is being stopped still runs what was posted, but no call into JavaScript works
-  // any more: the job is then left to the cleanup hook, which is about to run.
+  // A Worker that is being stopped still runs posted tasks, but no call into JavaScript works any
+  // more. The job is then left to the cleanup hook, which is about to run.
   napi_value probe = nullptr;
   if (napi_create_object(env, &probe) != napi_ok) return;
   if (napi_set_named_property(env, probe, "probe", probe) != napi_ok) return;
@@ -29,7 +29,7 @@ Environment* Environment::Create(Napi::Env env) {
   napi_create_threadsafe_function(env, nullptr, nullptr, name, 0, 1, nullptr, nullptr, self,
                                   RunTask, &self->post_);
   napi_unref_threadsafe_function(env, self->post_);
-  // This comes after the line above, so that it runs before the thread-safe function's own hook.
+  // Registered after the thread-safe function, so that it runs before that function's own hook.
   napi_add_env_cleanup_hook(env, CleanUp, self);
   env.SetInstanceData(self);
   return self;
@@ -40,7 +40,7 @@ Environment* Environment::Of(Napi::Env env) { return env.GetInstanceData<Environ
 void Environment::Post(std::function<void(Napi::Env)> task) {
   auto data = std::make_unique<Task>(std::move(task));
   if (napi_call_threadsafe_function(post_, data.get(), napi_tsfn_nonblocking) == napi_ok) {
-    (void)data.release();  // RunTask has it
+    (void)data.release();  // RunTask owns it now
   }
 }
 

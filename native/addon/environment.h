@@ -1,10 +1,10 @@
-// State per environment (the main thread and each Worker have one), and the way back to its JS
-// thread.
+// Per-environment state (the main thread and each Worker have one), and the way to run tasks on its
+// JS thread.
 //
-// Destruction, by design: when an environment ends, its cleanup hook runs first and stops and joins
-// every job that is still under way; only then does Node close the thread-safe function that their
-// threads post through. A job's thread therefore never posts to a closed one. process.exit() runs
-// no hooks: there the threads run on until the process is gone, on state that is never destroyed.
+// Order of destruction: when an environment ends, its cleanup hook runs first, and stops and joins
+// every unfinished job. Only then does Node close the thread-safe function through which the
+// threads of the jobs post, so none of them ever posts to a closed function. process.exit() runs no
+// hooks: the threads keep running until the process is gone, on state that is never destroyed.
 #pragma once
 
 #include <napi.h>
@@ -16,11 +16,11 @@
 
 namespace stillframe {
 
-// Work that is under way for one environment: a capture, a restore.
+// Work in progress for one environment, such as a capture or a restore.
 class Job {
  public:
   virtual ~Job() = default;
-  // Returns when the job's thread has ended. Called on the JS thread.
+  // Returns once the thread of the job has ended. Called on the JS thread.
   virtual void CancelAndJoin() = 0;
 };
 
@@ -29,15 +29,16 @@ class Environment {
   static Environment* Create(Napi::Env env);
   static Environment* Of(Napi::Env env);
 
-  // Runs `task` later on the JS thread. Called on any thread that belongs to a job.
+  // Runs `task` later on the JS thread. Any thread that belongs to a job may call it.
   void Post(std::function<void(Napi::Env)> task);
 
-  // From Start to End of a job the event loop stays alive, and so does `keep`, which End gives
-  // back. Called on the JS thread.
+  // Between Start() and End() of a job, the event loop stays alive and so does `keep`, which End()
+  // returns. Called on the JS thread.
   void Start(Job* job, std::shared_ptr<void> keep);
   std::shared_ptr<void> End(Job* job);
 
-  // What is cancelled when the environment ends, and keeps no event loop alive until then.
+  // Registers a job that is cancelled when the environment ends, but does not keep the event loop
+  // alive.
   void AtEnd(Job* job) { at_end_.insert(job); }
   void NotAtEnd(Job* job) { at_end_.erase(job); }
 

@@ -4,8 +4,8 @@
 
 namespace stillframe {
 
-// It uses the C interface and ignores statuses: while an environment is ending none of it works,
-// and nobody is left to be told.
+// Uses the C interface and ignores all statuses: while an environment is ending every call fails,
+// and there is no caller left to inform.
 Napi::Value ToError(Napi::Env env, const Failure& failure) {
   const auto text = [&](const std::string& value) {
     napi_value result = nullptr;

@@ -1,4 +1,4 @@
-// The border: a native Failure becomes a JS error here, and nowhere else.
+// The only place where a native Failure becomes a JS error.
 #pragma once
 
 #include <napi.h>
@@ -9,7 +9,7 @@ namespace stillframe {
 
 // An Error with the properties of NativeFailure in lib/addon/addon.ts.
 Napi::Value ToError(Napi::Env env, const Failure& failure);
-// Throws it.
+// Throws that Error.
 void Throw(Napi::Env env, const Failure& failure);
 
 }  // namespace stillframe

@@ -1,5 +1,5 @@
-// How tests make system calls fail: `injectFault` and `clearFaults`, in each addon for its own
-// calls.
+// Lets tests make system calls fail: `injectFault` and `clearFaults`. Each addon has its own pair,
+// for its own system calls.
 #pragma once
 
 #include <napi.h>

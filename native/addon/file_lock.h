@@ -1,4 +1,5 @@
-// flock() of lib/addon/addon.ts: locks that die with their holder, which Node does not have.
+// flock() of lib/addon/addon.ts: locks that are released when their holder dies, which Node does
+// not offer.
 #pragma once
 
 #include <napi.h>

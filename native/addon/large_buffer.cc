@@ -13,10 +13,10 @@ namespace {
 constexpr size_t kBufferMax = size_t{1} << 32;
 constexpr uint32_t kNodeWithLimit = 20;
 
-// Stands for v8::BackingStore, whose inside is V8's own business.
+// Opaque stand-in for v8::BackingStore.
 struct BackingStore;
 
-// Has the calling convention of std::unique_ptr<BackingStore>: returned through memory.
+// The calling convention of std::unique_ptr<BackingStore>: returned through memory.
 struct OwnedStore {
   BackingStore* store = nullptr;
   OwnedStore() = default;

@@ -17,7 +17,8 @@
 namespace stillframe {
 namespace {
 
-// Between the thread that fetches and the one that gets the memory, which may be another.
+// Hands a lazy restore from the JS thread that fetches its bytes to the JS thread that gets the
+// memory. These may be two different threads.
 class Handover {
  public:
   static uint64_t Put(std::shared_ptr<LazyRestore> restore) {
@@ -26,7 +27,7 @@ class Handover {
     All().restores.emplace(number, std::move(restore));
     return number;
   }
-  // Null if somebody has it.
+  // Null if it has been taken already.
   static std::shared_ptr<LazyRestore> Take(uint64_t number) {
     const std::lock_guard lock(All().mutex);
     const auto found = All().restores.find(number);
@@ -51,7 +52,7 @@ class Handover {
 struct LazyPlan {
   ChainPlan chain;
   RestorePlan restore;
-  // Gets the number that adoptLazily() takes.
+  // Called with the number to pass to adoptLazily().
   std::shared_ptr<Napi::FunctionReference> on_open;
 };
 
@@ -79,7 +80,8 @@ Napi::Value RestoreLazily(const Napi::CallbackInfo& info) {
   if (!reader.ok()) return {};
   const auto work = [plan](ReadJob& job) -> Result<ReadJob::ToValue> {
     LazyRestore::Reads reads;
-    // The restore may outlive this environment, which the plan does not.
+    // The restore may outlive this environment, but the plan does not, so only the requests are
+    // captured.
     reads.stop = [requests = plan->chain.requests] {
       if (requests) requests->Stop();
     };
@@ -103,7 +105,8 @@ Napi::Value RestoreLazily(const Napi::CallbackInfo& info) {
     });
     Status finished = lazy->Finish();
     if (!finished.ok()) {
-      // Whoever was to get it may have gone. Of another failure he hears by what he gets.
+      // After a cancellation the receiver may be gone. After any other failure the restore stays
+      // available, and the receiver learns of the failure from it.
       if (finished.failure().code == FailureCode::kAborted) Handover::Take(number);
       return finished.failure();
     }
@@ -112,12 +115,13 @@ Napi::Value RestoreLazily(const Napi::CallbackInfo& info) {
   return ReadJob::Run(info, info[1].As<Napi::Function>(), work);
 }
 
-// What JavaScript holds of one.
+// The JavaScript side of one lazy restore.
 class LazyHandle {
  public:
   explicit LazyHandle(std::shared_ptr<LazyRestore> lazy) : lazy_(std::move(lazy)) {}
 
-  // Waits until nothing of it touches the memory any more: the shortest time, since no read is waited for.
+  // Returns once the restore no longer touches the memory. This takes very little time, since it
+  // waits for no read.
   void OnCancel(napi_env, napi_callback_info) {
     lazy_->Cancel(ReadingAborted());
     lazy_->AwaitEnd();

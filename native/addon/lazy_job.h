@@ -1,4 +1,4 @@
-// Restores whose memory is there at once, as jobs of JavaScript.
+// restoreLazily() and adoptLazily(): restores whose memory is available at once.
 #pragma once
 
 #include <napi.h>

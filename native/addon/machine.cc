@@ -132,7 +132,7 @@ Napi::Value CheckTarget(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
-// For the other addon.
+// For the heap addon.
 Napi::Value ProcessStateValue(Napi::Env env) {
   static ProcessState state{&FlipLock(), &RegionMemory::ListRanges};
   return Napi::External<ProcessState>::New(env, &state);
@@ -140,7 +140,7 @@ Napi::Value ProcessStateValue(Napi::Env env) {
 
 Napi::Value IsDontForkValue(const Napi::CallbackInfo& info) {
   const std::byte* address = AddressOf(info[0]);
-  // malloc never returns the start of a page, and V8's own reservations always do.
+  // malloc never returns the start of a page, whereas V8's own reservations always begin at one.
   if (reinterpret_cast<uintptr_t>(address) % SystemPageSize() != 0) {
     return Napi::Boolean::New(info.Env(), false);
   }

@@ -1,4 +1,5 @@
-// capabilities(), preflight(), isDontFork() and the tests' fault injection.
+// The functions that examine the machine and the process, such as capabilities(), preflight() and
+// isDontFork(), and the fault injection of the tests.
 #pragma once
 
 #include <napi.h>

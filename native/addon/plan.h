@@ -1,5 +1,5 @@
-// The groups of options that the plans of both addons have in common: each is read here, once.
-// Their shapes are in lib/addon/addon.ts.
+// Reads the groups of options that the plans of both addons have in common. Their shapes are in
+// lib/addon/addon.ts.
 #pragma once
 
 #include "addon/reader.h"
@@ -10,7 +10,7 @@
 
 namespace stillframe {
 
-// Of the members `target`, `encoding`, `pacing` and `limits`.
+// They read the members `target`, `encoding`, `pacing` and `limits`.
 TargetPlan ReadTarget(Reader* plan);
 Encoding ReadEncoding(Reader* plan);
 Pacing ReadPacing(Reader* plan);

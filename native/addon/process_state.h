@@ -1,5 +1,5 @@
-// What the process has only one of, handed from the first addon to the second, which has all of
-// this code for itself.
+// State that exists only once in the process. The first addon hands it to the heap addon, which
+// contains its own copy of all this code.
 #pragma once
 
 #include <mutex>

@@ -12,12 +12,14 @@
 namespace stillframe {
 namespace {
 
-// Whoever waits for a page cannot give up. Longer than any store tries again.
+// Longer than any store keeps retrying. There has to be a limit, since a thread that waits for a
+// page cannot give up.
 constexpr std::chrono::seconds kLongestWait{300};
 
 }  // namespace
 
-// What one thread waits for. It may go on without an answer, which then changes nothing.
+// One range that a thread waits for. The thread may stop waiting before the answer arrives; a late
+// answer has no effect.
 class RangeRequests::Request {
  public:
   Request(std::shared_ptr<Shared> shared, std::byte* out, uint64_t length)
@@ -71,7 +73,7 @@ void RangeRequests::Request::OnAnswer(napi_env env, napi_callback_info info) {
     return;
   }
   const std::lock_guard lock(shared_->mutex);
-  // Whoever has an answer has left, and its memory with it.
+  // The waiting thread has left already, so its buffer is gone.
   if (answer_ || shared_->stopped) return;
   memcpy(out_, bytes, length);
   answer_ = Success{};

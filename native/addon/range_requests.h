@@ -1,4 +1,4 @@
-// Ranges of files that JavaScript fetches, of a store, for threads that wait for them.
+// Fetches ranges of files in a store through JavaScript, for native threads that wait for them.
 #pragma once
 
 #include <napi.h>
@@ -14,12 +14,12 @@ namespace stillframe {
 
 class RangeRequests final : public RangeReader {
  public:
-  // `on_read` gets (file, offset, length, answer) and calls answer(bytes), or answer(undefined, message, isDamage). It has to
-  // live for as long as anybody reads.
+  // `on_read` is called with (file, offset, length, answer) and calls answer(bytes), or
+  // answer(undefined, message, isDamage). It must outlive all reads.
   RangeRequests(Environment* environment, const Napi::FunctionReference* on_read);
 
   Status Read(uint32_t file, std::byte* out, uint64_t length, uint64_t offset) override;
-  // Nobody waits any more, now and later. Any thread.
+  // Ends all current waits; later reads fail at once. Any thread.
   void Stop();
 
  private:

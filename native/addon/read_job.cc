@@ -17,7 +17,7 @@ Napi::Value ReadJob::Run(const Napi::CallbackInfo& info, const Napi::Function& c
   const Status started =
       job->thread_.Start("stillframe-read", [job = job.get(), work = std::move(work)] {
         Result<ToValue> result = work(*job);
-        // The environment keeps the job until Finish, or joins this thread at its own end.
+        // The environment keeps the job alive until Finish(), or joins this thread when it ends.
         job->environment_->Post(
             [job, result = std::move(result)](Napi::Env on) { job->Finish(on, result); });
       });
@@ -35,7 +35,8 @@ Napi::Value ReadJob::Run(const Napi::CallbackInfo& info, const Napi::Function& c
 
 void ReadJob::OnCancel(napi_env /*env*/, napi_callback_info /*info*/) { Cancel(); }
 
-// What the hook holds is let go, however long JavaScript keeps the job.
+// Also releases everything that the cancellation hook holds, since JavaScript may keep the job for
+// long.
 void ReadJob::Join() {
   thread_.Join();
   const std::lock_guard lock(mutex_);
@@ -96,7 +97,7 @@ Status ReadJob::OnJsThread(std::function<Status(Napi::Env)> task) {
     answer_.reset();
   }
   environment_->Post([this, task = std::move(task)](Napi::Env env) {
-    // A cancelled job does not wait any more: what the task refers to may be gone.
+    // A cancelled job no longer waits, so the objects that the task refers to may be gone.
     std::unique_lock task_lock(mutex_);
     if (control.cancelled) return;
     Status started = task(env);

@@ -1,5 +1,5 @@
-// Reading a file for JavaScript: a thread of its own, so that a slow disk takes no thread of libuv's pool from the
-// service, and a callback at its end.
+// Reads a file for JavaScript on a thread of its own, so that a slow disk blocks no thread of
+// libuv's pool, and calls back at the end.
 #pragma once
 
 #include <napi.h>
@@ -17,26 +17,31 @@
 
 namespace stillframe {
 
-// One reading thread, the callback that waits for it, and the way to hand it chunks in between. Lives until
-// its end has been told on the JS thread, and as long as the ReadJob object of JS.
+// One reading thread, the callback that gets its result, and the means to hand chunks to the JS
+// thread in between. Lives until its end has been reported on the JS thread, and at least as long
+// as the ReadJob object in JS.
 class ReadJob final : public Job, public std::enable_shared_from_this<ReadJob> {
  public:
   using ToValue = std::function<napi_value(Napi::Env)>;
-  // Runs on the thread: does the reading and answers with what makes the JS value of its result.
+  // Runs on the job's thread. It does the reading, and returns a function that creates the JS value
+  // of the result.
   using Work = std::function<Result<ToValue>(ReadJob&)>;
 
-  // Starts `work`; `callback` gets (failure) or (null, value). Returns the ReadJob object for JS.
+  // Starts `work`. `callback` is called with (failure) or (null, value). Returns the ReadJob object
+  // for JS.
   static Napi::Value Run(const Napi::CallbackInfo& info, const Napi::Function& callback, Work work);
 
   ReadControl control;
 
-  // Runs `task` on the JS thread and waits for what it answers, by its result when that is a failure, later by
-  // Answer() otherwise. On the job's thread only. A cancellation does not wait. The first answer counts: a task that
-  // failed may already have arranged for the other.
+  // Runs `task` on the JS thread and waits for its answer: the result of `task` if that is a
+  // failure, otherwise the argument of a later Answer(). The first answer counts, since a task that
+  // has failed may already have arranged for an Answer(). A cancellation ends the wait. Called only
+  // on the job's thread.
   Status OnJsThread(std::function<Status(Napi::Env)> task);
-  // Runs `task` on the JS thread some time before the end of the job is told, and does not wait.
+  // Posts `task` to the JS thread without waiting. It runs before the end of the job is reported.
   void Tell(std::function<void(Napi::Env)> task) { environment_->Post(std::move(task)); }
-  // Calls `hook` when the job is cancelled, at once if it is already. The last one counts. On the job's thread.
+  // Calls `hook` when the job is cancelled, or at once if it already is. A later hook replaces an
+  // earlier one. Called on the job's thread.
   void WhenCancelled(const std::function<void()>& hook);
   void Answer(Status answer) {
     const std::lock_guard lock(mutex_);
@@ -50,7 +55,7 @@ class ReadJob final : public Job, public std::enable_shared_from_this<ReadJob> {
   }
   void Cancel();
 
-  // The chunk that OnJsThread handed over is dealt with.
+  // Called by JS when it has dealt with the chunk that OnJsThread() handed over.
   void OnDone(napi_env env, napi_callback_info info);
 
  private:
@@ -62,14 +67,14 @@ class ReadJob final : public Job, public std::enable_shared_from_this<ReadJob> {
   Environment* environment_ = nullptr;
   Napi::FunctionReference callback_;
   Thread thread_;
-  // OnJsThread: guards what the two threads hand each other.
+  // Guards the members below, through which the job's thread and the JS thread communicate.
   std::mutex mutex_;
   std::condition_variable answered_;
   std::optional<Status> answer_;
   std::function<void()> when_cancelled_;
 };
 
-// bytes_done and bytes_total, into the Float64Array that is the first argument.
+// Writes bytes_done and bytes_total to the Float64Array that is the first argument of the call.
 void WriteProgress(napi_env env, napi_callback_info info, const ReadControl& control);
 
 }  // namespace stillframe

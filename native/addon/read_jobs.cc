@@ -69,7 +69,7 @@ Napi::Value Verify(const Napi::CallbackInfo& info) {
   return ReadJob::Run(info, info[1].As<Napi::Function>(), work);
 }
 
-// Leaves the frame open for a Capture that makes one file of it.
+// Keeps the frame open for a Capture that compacts it into one file.
 Napi::Value OpenChain(const Napi::CallbackInfo& info) {
   Reader plan(info.Env(), info[0]);
   const std::string path = plan.String("path");

@@ -1,9 +1,9 @@
-// Reads plan objects of lib/addon/addon.ts with every status checked.
+// Reads plan objects of lib/addon/addon.ts and checks every status.
 //
 // A Worker can be terminated while it is inside one of our functions; from then on every call into
-// JavaScript fails. node-addon-api would make an error of that, fail at that too, and end the whole
-// process. So plans are read through the C interface: after the first failure a reader stays failed
-// and answers with nothing, and its caller starts nothing.
+// JavaScript fails. node-addon-api would try to turn that into an error, fail again, and end the
+// whole process. So plans are read through the C interface. After the first failure a reader stays
+// failed and returns empty values, and its caller starts nothing.
 #pragma once
 
 #include <napi.h>
@@ -64,7 +64,7 @@ class Reader {
     text.resize(ok_ ? length : 0);
     return text;
   }
-  // The first byte of a typed array.
+  // The address of the first byte of a typed array.
   std::byte* Address(napi_value typed_array) {
     void* data = nullptr;
     Check(
@@ -73,7 +73,7 @@ class Reader {
     return static_cast<std::byte*>(data);
   }
 
-  // What `read` makes of the object that is a member of this one.
+  // Applies `read` to a reader of the object that is the member `key`, and returns the result.
   template <typename Read>
   auto Group(const char* key, Read read) {
     Reader inner(env_, Get(key));
@@ -82,7 +82,7 @@ class Reader {
     Include(inner);
     return group;
   }
-  // Takes over the state of a reader of something inside it.
+  // Marks this reader as failed if `inner` has failed.
   void Include(const Reader& inner) { ok_ = ok_ && inner.ok_; }
   void Check(napi_status status) { ok_ = ok_ && status == napi_ok; }
 

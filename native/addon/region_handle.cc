@@ -49,7 +49,8 @@ RegionHandle::RegionHandle(const Napi::CallbackInfo& info) : ObjectWrap(info) {
   if (info[2].IsFunction()) make_shared_ = Napi::Persistent(info[2].As<Napi::Function>());
 }
 
-// Other threads may go on using shared memory; nobody can take a frame of it any more.
+// Other threads may still be using shared memory, but no frame of it can be captured any more, so
+// the record of its writes is dropped.
 RegionHandle::~RegionHandle() {
   if (memory_ && shared()) memory_->SetCompanion(nullptr);
 }
@@ -79,7 +80,8 @@ Napi::Object RegionHandle::LivingBuffer() const {
   return buffer_.IsEmpty() ? Napi::Object() : buffer_.Value();
 }
 
-// The buffer owns the memory too: it may outlive the handle, and be moved to another thread.
+// The buffer shares ownership of the memory: it may outlive the handle, and may be transferred to
+// another thread.
 napi_value RegionHandle::MakeBuffer(Napi::Env env) const {
   if (NeedsLargeBuffer(env, memory_->byte_length())) return MakeLargeBuffer(memory_);
   auto* owner = new std::shared_ptr<RegionMemory>(memory_);
@@ -90,19 +92,19 @@ napi_value RegionHandle::MakeBuffer(Napi::Env env) const {
   const napi_status status = napi_create_external_arraybuffer(
       env, memory_->data(), memory_->byte_length(), release, owner, &value);
   if (status == napi_ok) return value;
-  // A runtime that takes no external memory (Electron) has not taken the owner either.
+  // A runtime that does not accept external memory (Electron) has not taken over `owner` either.
   if (status == napi_no_external_buffers_allowed) delete owner;
   return nullptr;
 }
 
-// The buffers of all threads own the memory together.
+// The buffers of all threads share ownership of the memory.
 napi_value RegionHandle::MakeSharedBuffer(Napi::Env env) const {
   const auto release = [](void*, size_t, void* owner) {
     delete static_cast<std::shared_ptr<RegionMemory>*>(owner);
   };
   auto* owner = new std::shared_ptr<RegionMemory>(memory_);
   RegionShare share{memory_->data(), memory_->byte_length(), owner, release};
-  // The call is made before this returns, so `share` may lie here.
+  // The call ends before this function returns, so `share` may be on the stack.
   const napi_value buffer =
       CallFunction(env, make_shared_.Value(), {Napi::External<RegionShare>::New(env, &share)});
   if (share.owner != nullptr) release(share.data, share.byte_length, share.owner);
@@ -144,15 +146,17 @@ void RegionHandle::Close(const Napi::CallbackInfo& info) {
   // A SharedArrayBuffer cannot be detached, and other threads may be using the memory.
   bool reachable = shared();
   if (const Napi::Object buffer = LivingBuffer(); !shared() && !buffer.IsEmpty()) {
-    // It is detached already: it was transferred, and somebody else uses the memory from now on.
+    // If the buffer is detached already it was transferred, and its receiver uses the memory from
+    // now on.
     reachable = buffer.As<Napi::ArrayBuffer>().IsDetached();
     // From here on views of the buffer have length 0.
     napi_detach_arraybuffer(info.Env(), buffer);
     buffer_.Reset();
   }
-  // Nobody can take a frame of it any more, however long its memory lives.
+  // No frame of the region can be captured any more, however long its memory lives.
   memory_->SetCompanion(nullptr);
-  // The garbage collector frees the buffer at some time; the pages should not wait for that.
+  // The garbage collector frees the buffer at some later time. The pages should not stay until
+  // then.
   if (!reachable) memory_->Discard();
   memory_.reset();
 }

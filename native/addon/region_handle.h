@@ -32,15 +32,15 @@ class RegionHandle : public Napi::ObjectWrap<RegionHandle> {
   void PrepareWrite(const Napi::CallbackInfo& info);
   void Close(const Napi::CallbackInfo& info);
 
-  // Empty if there is none, or none any more.
+  // The buffer; empty if it has not been created or no longer exists.
   Napi::Object LivingBuffer() const;
   bool shared() const { return !make_shared_.IsEmpty(); }
 
   std::shared_ptr<RegionMemory> memory_;
-  // makeSharedBuffer() of the second addon, if the buffer is to be shared.
+  // makeSharedBuffer() of the heap addon; empty unless the buffer is to be shared.
   Napi::FunctionReference make_shared_;
-  // Weak: from the buffer there is a way to its Region and from that to this handle, which a strong
-  // one would close to a circle that is never collected. The Region holds the buffer.
+  // Weak: the buffer refers to its Region, and the Region to this handle, so a strong reference
+  // would complete a cycle that is never collected. The Region keeps the buffer alive.
   Napi::ObjectReference buffer_;
 };
 

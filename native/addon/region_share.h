@@ -1,5 +1,5 @@
-// The memory of a region on its way to the second addon, which makes a SharedArrayBuffer of it:
-// Node-API has no call for that in all versions of Node (docs/decisions/0026).
+// Hands the memory of a region to the heap addon, which makes a SharedArrayBuffer of it. Not all
+// supported versions of Node have a Node-API call for that (docs/decisions/0026).
 #pragma once
 
 #include <cstddef>
@@ -9,8 +9,8 @@ namespace stillframe {
 struct RegionShare {
   void* data;
   size_t byte_length;
-  // Keeps the memory mapped. Whoever takes it sets it to null here, and gives it to `release` when
-  // nobody can reach the memory through the buffer any more, on whatever thread that is.
+  // Keeps the memory mapped. The receiver sets it to null here to take it over, and passes it to
+  // `release`, on any thread, when the memory is no longer reachable through the buffer.
   void* owner;
   void (*release)(void* data, size_t byte_length, void* owner);
 };

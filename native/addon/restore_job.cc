@@ -22,11 +22,12 @@
 namespace stillframe {
 namespace {
 
-// Memory that JavaScript owns: it may be moved, detached or gone between any two chunks.
+// Memory owned by JavaScript. It may be moved, detached or freed between any two chunks.
 struct JsMemory {
-  size_t destination = 0;  // in the plan
+  size_t destination = 0;  // index into plan.into
   std::string section;
-  // Gets (offset, length, done) on the JS thread, and returns where the chunk goes. Released there, too.
+  // Called with (offset, length, done) on the JS thread; returns the memory for the chunk. It is
+  // also released on the JS thread.
   std::shared_ptr<Napi::FunctionReference> on_chunk;
 };
 
@@ -74,7 +75,8 @@ RestoreRequest ReadRequest(Reader* object) {
   return request;
 }
 
-// Fills memory of JavaScript, on the JS thread. Used by one job, on its thread.
+// Fills memory owned by JavaScript. Fill() is called on the thread of one job, and copies on the JS
+// thread.
 class JsFiller {
  public:
   explicit JsFiller(ReadJob* job) : job_(job) {}
@@ -84,7 +86,7 @@ class JsFiller {
   Status FillNow(Napi::Env env, const JsMemory& memory, uint64_t offset, const std::byte* bytes,
                  uint64_t length);
   ReadJob* job_;
-  std::optional<CheckedCopy> copy_;  // from the first chunk on
+  std::optional<CheckedCopy> copy_;  // created with the first chunk
 };
 
 Status JsFiller::Fill(const JsMemory& memory, uint64_t offset, const std::byte* bytes,
@@ -105,7 +107,8 @@ Status JsFiller::FillNow(Napi::Env env, const JsMemory& memory, uint64_t offset,
   napi_create_double(env, static_cast<double>(offset), &at);
   napi_value count = nullptr;
   napi_create_double(env, static_cast<double>(length), &count);
-  // Answered in a later turn of the event loop, so that the service has one between any two chunks.
+  // JS calls `done` in a later turn of the event loop, so that the service gets a turn between any
+  // two chunks.
   const napi_value done = Closure<ReadJob, &ReadJob::OnDone>(env, job_->shared_from_this());
   const napi_value where = CallFunction(env, memory.on_chunk->Value(), {at, count, done});
   if (env.IsExceptionPending()) {
@@ -114,10 +117,11 @@ Status JsFiller::FillNow(Napi::Env env, const JsMemory& memory, uint64_t offset,
     return failure;
   }
   std::byte* to = Reader(env, where).Address(where);
-  // This environment is being ended.
+  // The environment is ending.
   if (to == nullptr) return ReadingAborted();
-  // That of a region is ours, and a capture may have write-protected it. It may have come from
-  // another thread, as a SharedArrayBuffer, of which this one knows no Region.
+  // Memory of a region is our own, and a capture may have write-protected it, which CheckedCopy
+  // does not support. It is recognized by its address, since it may be a SharedArrayBuffer from
+  // another thread, for which this thread has no Region.
   if (!RegionMemory::IsIn(to)) return copy_->Copy(to, bytes, length);
   memcpy(to, bytes, length);
   return Success{};

@@ -1,4 +1,4 @@
-// restore: native/restore/ on a thread of its own, and the memory of JavaScript that it fills.
+// restore: runs native/restore/ on a thread of its own, and fills memory owned by JavaScript.
 #pragma once
 
 #include <napi.h>

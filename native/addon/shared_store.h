@@ -1,9 +1,11 @@
-// A std::shared_ptr<v8::BackingStore> as V8 itself has it.
+// A std::shared_ptr<v8::BackingStore> with the layout that V8 itself uses.
 //
-// Node is compiled with libstdc++, and V8 counts such references inline. This addon may be compiled with another C++
-// library, as the binaries of a release are (docs/decisions/0025), whose std::shared_ptr counts in another way. So this
-// is libstdc++'s by hand: two pointers, of which the second is to the counts, whose layout and order of virtual functions
-// have been part of libstdc++'s binary interface since gcc 5. Like it, it is passed by reference to a temporary.
+// Node is compiled with libstdc++, and V8 counts such references inline. This addon may be compiled
+// with another C++ library, as release binaries are (docs/decisions/0025), whose std::shared_ptr
+// counts differently. This class therefore reproduces the pointer of libstdc++ by hand: two
+// pointers, the second of which refers to the counts. The layout of the counts and the order of
+// their virtual functions have been part of libstdc++'s binary interface since gcc 5. Like the
+// original, it is passed by reference to a temporary.
 #pragma once
 
 #include <atomic>
@@ -16,7 +18,7 @@ class SharedStore {
  public:
   using Drop = void (*)(void* store);
 
-  // `drop` destroys the store with the last reference to it, on any thread.
+  // `drop` destroys the store when the last reference to it goes, on any thread.
   SharedStore(void* store, Drop drop) : store_(store), counts_(new Counts(store, drop)) {}
   SharedStore(SharedStore&& other) noexcept
       : store_(std::exchange(other.store_, nullptr)),
@@ -37,11 +39,11 @@ class SharedStore {
     void Release() {
       if (uses_.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
       Dispose();
-      // All uses together count as one of these.
+      // All uses together hold one weak reference.
       if (weak_.fetch_sub(1, std::memory_order_acq_rel) == 1) Destroy();
     }
 
-    // These are called by V8 too. The order counts.
+    // V8 calls these too, so their order must not change.
     virtual ~Counts() = default;
     virtual void Dispose() noexcept { drop_(store_); }
     virtual void Destroy() noexcept { delete this; }

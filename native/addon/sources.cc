@@ -37,7 +37,7 @@ Result<std::vector<CaptureSource>> ReadSources(Reader* array) {
       source.data = memory->data();
       source.region = RegionUse(std::move(memory));
     }
-    // With a region as well: these bytes of it.
+    // Together with a region, `head` and byteLength select a part of it.
     if (object.TypeOf(head) == napi_object) source.data = object.Address(head);
     array->Include(object);
     sources.push_back(std::move(source));

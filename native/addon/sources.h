@@ -14,10 +14,11 @@ namespace stillframe {
 // The address that a one-element Uint8Array carries.
 std::byte* AddressOf(const Napi::Value& head);
 
-// Fails silently, with `array` failed, if the environment is ending.
+// If the environment is ending, `array` is failed afterwards and the result means nothing, so check
+// `array` first.
 Result<std::vector<CaptureSource>> ReadSources(Reader* array);
 
-// undefined and missing become a null pointer.
+// Null if `value` is undefined or missing, or if the region is closed.
 std::shared_ptr<RegionMemory> RegionOf(Reader* reader, napi_value value);
 
 }  // namespace stillframe

@@ -1,4 +1,4 @@
-// Rounding and checked arithmetic for sizes that come from outside.
+// Rounding and checked arithmetic for sizes that come from outside the library.
 #pragma once
 
 #include <cstddef>
@@ -6,7 +6,7 @@
 
 namespace stillframe {
 
-// alignment is a power of two.
+// `alignment` must be a power of two.
 constexpr uint64_t RoundUp(uint64_t value, uint64_t alignment) {
   return (value + alignment - 1) & ~(alignment - 1);
 }
@@ -17,7 +17,7 @@ constexpr uint64_t DivideRoundingUp(uint64_t value, uint64_t by) {
   return value / by + (value % by != 0);
 }
 
-// False, with *out untouched, if the sum does not fit.
+// Returns false and leaves *out untouched if the sum does not fit.
 inline bool CheckedAdd(uint64_t a, uint64_t b, uint64_t* out) {
   uint64_t sum;
   if (__builtin_add_overflow(a, b, &sum)) return false;

@@ -1,4 +1,4 @@
-// Time, in the units that the rest uses.
+// Clock readings, all in nanoseconds.
 #pragma once
 
 #include <time.h>
@@ -12,11 +12,11 @@ inline int64_t ClockNanoseconds(clockid_t clock) {
   clock_gettime(clock, &now);
   return static_cast<int64_t>(now.tv_sec) * 1'000'000'000 + now.tv_nsec;
 }
-// For durations: monotonic.
+// For durations. Monotonic.
 inline int64_t MonotonicNanoseconds() { return ClockNanoseconds(CLOCK_MONOTONIC); }
-// Since the epoch, for people to read.
+// Since the epoch, for timestamps that people read.
 inline int64_t WallNanoseconds() { return ClockNanoseconds(CLOCK_REALTIME); }
-// Processor time of the calling thread.
+// CPU time of the calling thread.
 inline int64_t ThreadCpuNanoseconds() { return ClockNanoseconds(CLOCK_THREAD_CPUTIME_ID); }
 
 }  // namespace stillframe

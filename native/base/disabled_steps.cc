@@ -7,7 +7,7 @@ namespace stillframe {
 
 bool StepDisabled(const char* name) {
   static const std::string list = [] {
-    // It is ignored in a process that has more rights than the user who started it.
+    // Returns null in a process that has more privileges than the user who started it.
     const char* value = secure_getenv("STILLFRAME_DISABLE");
     return value != nullptr ? "," + std::string(value) + "," : std::string();
   }();

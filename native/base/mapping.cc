@@ -14,9 +14,9 @@ Failure MapFailure(const void* result, size_t length, const char* what_for) {
                        "cannot map " + std::to_string(length) + " bytes of memory for " + what_for);
 }
 
-// Whatever the mapping is for, bytes of somebody's regions may pass through it, and a core dump of
-// the service must not hold them. It is only a request: a kernel that does not know the advice says
-// so.
+// Any of these mappings may hold bytes of the host's regions at some time, and a core dump of the
+// service must not contain those bytes. The advice is only a request: a kernel that does not know
+// it returns an error, which is ignored.
 Mapping NotDumped(void* address, size_t length) {
   sys::Madvise(address, length, MADV_DONTDUMP);
   return {address, length};
@@ -31,7 +31,7 @@ Result<Mapping> Mapping::Anonymous(size_t length, int flags, const char* what_fo
 }
 
 Result<Mapping> Mapping::AnonymousAligned(size_t length, size_t alignment, const char* what_for) {
-  // Maps too much, then gives back what lies before and behind the aligned part.
+  // Maps too much, then unmaps the excess before and after the aligned part.
   const size_t span = length + alignment;
   void* address =
       sys::Mmap(nullptr, span, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

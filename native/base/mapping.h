@@ -25,10 +25,10 @@ class Mapping {
   }
   ~Mapping() { Unmap(); }
 
-  // Anonymous memory: zero, readable and writable, and left out of core dumps. flags has
-  // MAP_PRIVATE or MAP_SHARED, and perhaps more.
+  // Anonymous memory: zero-filled, readable and writable, excluded from core dumps. `flags`
+  // contains MAP_PRIVATE or MAP_SHARED, and may contain more.
   static Result<Mapping> Anonymous(size_t length, int flags, const char* what_for);
-  // The same, at an address that is a multiple of alignment (a power of two, at least a page).
+  // The same, at a multiple of `alignment` (a power of two, at least a page).
   static Result<Mapping> AnonymousAligned(size_t length, size_t alignment, const char* what_for);
 
   std::byte* data() const { return data_; }

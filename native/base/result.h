@@ -1,7 +1,7 @@
-// Result<T>: a value, or why there is none.
+// Result<T>: a value, or the reason why there is none.
 //
 // Nothing below native/addon/ throws. A Failure names the operation in words, the system call and
-// its errno; native/addon/failure.cc turns it into a JS error, once, at the border.
+// its errno. native/addon/failure.cc is the only place that turns it into a JS error.
 #pragma once
 
 #include <cassert>
@@ -12,13 +12,13 @@
 
 namespace stillframe {
 
-// Each is ERR_STILLFRAME_<NAME> in JavaScript (FailureName()).
+// In JavaScript each code is ERR_STILLFRAME_<NAME>; see FailureName().
 enum class FailureCode : uint8_t {
   kIo,
   kNoSpace,
   kExists,
   kBusy,
-  kNotAtRest,  // V8's threads are not; tried again, and told as BUSY in the end
+  kNotAtRest,  // V8's threads are busy; retried, finally reported as BUSY
   kClosed,
   kEngineUnavailable,
   kMemoryLimit,
@@ -38,24 +38,24 @@ enum class FailureCode : uint8_t {
 
 struct Failure {
   FailureCode code = FailureCode::kIo;
-  std::string message;       // what was being done and what is wrong; no path
-  const char* syscall = "";  // a literal
-  int error_number = 0;      // positive errno, 0 when no system call failed
-  int64_t offset = -1;       // kCorrupt: where in the file
-  std::string section;       // kCorrupt: in which section, empty outside of all
+  std::string message;       // what was being done and what went wrong; no path
+  const char* syscall = "";  // a string literal
+  int error_number = 0;      // positive errno; 0 if no system call failed
+  int64_t offset = -1;       // kCorrupt: position in the file
+  std::string section;       // kCorrupt: the section; empty outside of all sections
 };
 
 const char* FailureName(FailureCode code);
 
 Failure Fail(FailureCode code, std::string message);
-// A failed system call. ENOSPC and EDQUOT become kNoSpace, everything else kIo.
+// A failed system call. ENOSPC, EDQUOT and EFBIG become kNoSpace, all other errors kIo.
 Failure SystemFailure(const char* syscall, int error_number, std::string doing);
 
 template <typename T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : state_(std::move(value)) {}            // NOLINT: a value is a result
-  Result(Failure failure) : state_(std::move(failure)) {}  // NOLINT: so is a failure
+  Result(T value) : state_(std::move(value)) {}            // NOLINT: implicit on purpose
+  Result(Failure failure) : state_(std::move(failure)) {}  // NOLINT: implicit on purpose
 
   bool ok() const { return std::holds_alternative<T>(state_); }
   T& value() {

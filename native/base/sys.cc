@@ -42,11 +42,11 @@ static_assert(sizeof(kCallNames) / sizeof(kCallNames[0]) == kCallCount);
 
 struct Fault {
   std::atomic<uint32_t> reached{0};
-  std::atomic<uint32_t> nth{0};  // 0: none
+  std::atomic<uint32_t> nth{0};  // 0: no fault
   std::atomic<int> error_number{0};
   std::atomic<bool> forever{false};
 };
-// Written by tests only; read by every thread and, as a copy, by forked children.
+// Only tests write these. All threads read them, and forked children read their own copy.
 std::atomic<bool> faults_armed{false};
 Fault faults[kCallCount];
 
@@ -83,7 +83,7 @@ inline int64_t Raw(int64_t number, uint64_t a, uint64_t b, uint64_t c, uint64_t 
 #error "stillframe supports Linux on x64 and arm64"
 #endif
 
-// The errno that a test asks for here, or 0.
+// The errno that a test has injected for this call, or 0.
 int InjectedError(Call call) {
   if (!faults_armed.load(std::memory_order_relaxed)) return 0;
   Fault& fault = faults[static_cast<size_t>(call)];
@@ -211,8 +211,9 @@ int Ppoll(pollfd* fds, size_t count, const timespec* timeout) {
       Invoke(Call::kPpoll, SYS_ppoll, fds, count, timeout != nullptr ? &remaining : nullptr, 0, 8));
 }
 
-// TSan has to see mappings come and go, and sees the C library's: otherwise it would report a race
-// between two threads that had the same address one after the other.
+// TSan has to see mappings come and go, and it only sees those made through the C library.
+// Otherwise it would report a race between two threads that used the same address one after the
+// other.
 #if defined(__SANITIZE_THREAD__)
 constexpr bool kMapThroughLibc = true;
 #else
@@ -241,9 +242,9 @@ int Munmap(void* address, size_t length) {
     return munmap(address, length) == 0 ? 0 : -errno;
   }
 #if defined(__SANITIZE_ADDRESS__)
-  // ASan does not see that a mapping goes: what a bare thread has poisoned of its stack would count for
-  // whatever comes to lie there next. Stacks lie in small mappings; of large ones it would take as long
-  // as writing to an eighth of them.
+  // ASan does not see the unmapping: parts of a stack that a bare thread has poisoned would remain
+  // poisoned for whatever is mapped there next. Stacks are in small mappings. For a large mapping
+  // the unpoisoning would take as long as writing to an eighth of it.
   if (length <= size_t{1} << 30) __asan_unpoison_memory_region(address, length);
 #endif
   return static_cast<int>(Invoke(Call::kMunmap, SYS_munmap, address, length));
@@ -262,7 +263,7 @@ int64_t Clone3(clone_args* args, size_t size) {
   return Invoke(Call::kClone3, SYS_clone3, args, size);
 }
 int64_t Clone(uint64_t flags, int* pidfd) {
-  // The last two arguments are swapped between the architectures, and both are zero.
+  // The order of the last two arguments depends on the architecture, but both are zero.
   return Invoke(Call::kClone, SYS_clone, flags, 0, pidfd, 0, 0);
 }
 pid_t ForkThroughLibc() {
@@ -271,7 +272,7 @@ pid_t ForkThroughLibc() {
   return pid < 0 ? -errno : pid;
 }
 int PidfdOpen(pid_t pid) {
-  constexpr int kPidfdOpen = 434;  // SYS_pidfd_open, which older headers do not have
+  constexpr int kPidfdOpen = 434;  // SYS_pidfd_open, missing from older headers
   return static_cast<int>(Invoke(Call::kPidfdOpen, kPidfdOpen, pid, 0));
 }
 int Waitid(int id_type, int id, void* siginfo, int options) {
@@ -293,8 +294,7 @@ int Sigprocmask(int how, const uint64_t* mask, uint64_t* old_mask) {
       Invoke(Call::kSigprocmask, SYS_rt_sigprocmask, how, mask, old_mask, sizeof(uint64_t)));
 }
 int SetDisposition(int signal, uint64_t handler) {
-  // The kernel's own struct sigaction: handler, flags, restorer (x64), mask. Only the first
-  // matters.
+  // The kernel's struct sigaction: handler, flags, restorer (x64), mask. Only the handler matters.
   const uint64_t action[4] = {handler, 0, 0, 0};
   return static_cast<int>(
       Invoke(Call::kSigaction, SYS_rt_sigaction, signal, action, nullptr, sizeof(uint64_t)));
@@ -318,7 +318,7 @@ int64_t MonotonicNanoseconds() {
   return static_cast<int64_t>(now.tv_sec) * 1'000'000'000 + now.tv_nsec;
 }
 void BeNice(int nice) {
-  // The system call answers 20 - niceness, so that it is never negative.
+  // The system call returns 20 - niceness, which is never negative.
   const int64_t answer = Raw(SYS_getpriority, PRIO_PROCESS, 0, 0, 0, 0, 0);
   if (answer < 0 || 20 - answer >= nice) return;
   Raw(SYS_setpriority, PRIO_PROCESS, 0, static_cast<uint64_t>(nice), 0, 0, 0);
@@ -326,10 +326,10 @@ void BeNice(int nice) {
 int StartBareThread(int (*body)(void*), void* argument, std::byte* stack_end) {
   if (const int error = InjectedError(Call::kClone)) return -error;
 #if defined(__SANITIZE_THREAD__)
-  return -EAGAIN;  // TSan takes it for its creator, whose thread-local storage it has
+  return -EAGAIN;  // TSan would mistake it for its creator: they share TLS
 #endif
-  // This is libc's, since a new stack needs assembler; it does nothing else, has no lock and keeps
-  // no list of threads.
+  // This calls libc because switching to a new stack needs assembly code. The function does nothing
+  // else, takes no lock and keeps no list of threads.
   const int tid = clone(
       body, stack_end,
       CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM, argument);
@@ -338,7 +338,7 @@ int StartBareThread(int (*body)(void*), void* argument, std::byte* stack_end) {
 int StartBareProcess(int (*body)(void*), void* argument, std::byte* stack_end, int* pidfd) {
   if (const int error = InjectedError(Call::kClone)) return -error;
 #if defined(__SANITIZE_THREAD__)
-  constexpr int kMemory = 0;  // as above: with a copy of the memory
+  constexpr int kMemory = 0;  // TSan, as above: a copy of the memory
 #else
   constexpr int kMemory = CLONE_VM;
 #endif

@@ -1,11 +1,11 @@
-// The one seam between this library and the kernel. Every system call that can fail in a way we
-// must survive is made here, by number and without libc: the answer is the kernel's own (a value,
-// or -errno), and errno is not touched. So the same functions serve the JS thread, our own threads,
-// and the forked child, in which libc must not be trusted.
+// The only interface between this library and the kernel. Every system call that can fail in a way
+// we must survive is made here, by number and without libc. Each function returns the kernel's own
+// result (a value, or -errno) and leaves errno untouched. The same functions therefore serve the JS
+// thread, our own threads, and the forked child, in which libc cannot be trusted.
 //
 // Tests inject faults here: InjectFault("pwrite", 3, EIO, false) makes the third pwrite fail. A
-// child inherits the plan at the fork and goes on counting from there. Without a plan the cost is
-// one relaxed load.
+// child inherits the armed faults at the fork and continues counting from there. With no fault
+// armed the cost is one relaxed load.
 #pragma once
 
 #include <poll.h>
@@ -22,7 +22,7 @@ struct timespec;
 
 namespace stillframe::sys {
 
-// The calls that tests can make fail, in the order of kCallNames in sys.cc.
+// Calls that tests can make fail, in the order of kCallNames in sys.cc.
 enum class Call : uint8_t {
   kClone,
   kClone3,
@@ -70,17 +70,17 @@ enum class Call : uint8_t {
   kCount,
 };
 
-// In place of an error number: the call answers 0 and does nothing, as a write of nothing does.
+// As the error number of a fault: the call does nothing and returns 0, like a write of no bytes.
 inline constexpr int kAnswersNothing = -1;
-// Makes the nth (from 1) such call from now on fail with error_number, and, with forever, all later
-// ones too. False if the name is not in the list.
+// Makes the nth call from now on (counted from 1) fail with error_number and, if `forever`, all
+// later ones too. Returns false if there is no call of this name.
 bool InjectFault(const char* call_name, uint32_t nth, int error_number, bool forever);
 void ClearFaults();
 // The name of a call, and how often it was reached since the first fault was injected.
 const char* CallName(Call call);
 uint32_t CallCount(Call call);
 
-// All return the kernel's answer: a value >= 0, or -errno.
+// All return the kernel's result: a value >= 0, or -errno.
 int Open(int directory_fd, const char* path, int flags, mode_t mode);
 int Close(int fd);
 int64_t Pread(int fd, void* buffer, size_t length, uint64_t offset);
@@ -107,7 +107,7 @@ int Pipe2(int fds[2], int flags);
 int Eventfd(unsigned initial, int flags);
 int Ppoll(pollfd* fds, size_t count, const timespec* timeout);
 
-// Returns the address, or -errno as a value in the last page of the address space (IsError()).
+// Returns the address, or -errno as a value in the last page of the address space (see IsError()).
 void* Mmap(void* address, size_t length, int protection, int flags, int fd, uint64_t offset);
 bool IsError(const void* mmap_result);
 int Munmap(void* address, size_t length);
@@ -116,35 +116,37 @@ int Mprotect(void* address, size_t length, int protection);
 int Mincore(void* address, size_t length, unsigned char* out);
 
 int64_t Clone3(clone_args* args, size_t size);
-// clone(2) with a null stack, as fork does; flags carry the exit signal in the low byte.
+// clone(2) with a null stack, as in fork. The low byte of `flags` is the exit signal.
 int64_t Clone(uint64_t flags, int* pidfd);
-// The C library's own fork, for a copy that goes on using that library, whose locks are sound
-// there. It returns -errno all the same.
+// fork() of the C library, for a copy that continues to use the library: this fork leaves the
+// library's locks consistent in the copy. It returns -errno like the others.
 pid_t ForkThroughLibc();
 int PidfdOpen(pid_t pid);
 int Waitid(int id_type, int id, void* siginfo, int options);
 int PidfdSendSignal(int pidfd, int signal);
-// Makes a process group of its own for the calling process.
+// Moves the calling process into a new process group of its own.
 int LeaveProcessGroup();
 int Prctl(int option, uint64_t a, uint64_t b, uint64_t c, uint64_t d);
 int CloseRange(unsigned first, unsigned last, unsigned flags);
-// All 64 signals at once; old_mask may be null.
+// Sets the mask of all 64 signals at once. old_mask may be null.
 int Sigprocmask(int how, const uint64_t* mask, uint64_t* old_mask);
-// Sets a signal to SIG_DFL or SIG_IGN (handler: 0 or 1).
+// Sets the disposition of a signal to SIG_DFL (handler 0) or SIG_IGN (handler 1).
 int SetDisposition(int signal, uint64_t handler);
 int Futex(const void* word, int operation, uint32_t value, const timespec* timeout);
 int Ioctl(int fd, uint64_t request, uint64_t argument);
 int Userfaultfd(unsigned flags);
-// The same as in base/clock.h, but without libc.
+// As in base/clock.h, but without libc.
 int64_t MonotonicNanoseconds();
-// Raises the niceness of the calling thread to `nice`, 0 to 19, if it is lower.
+// Raises the niceness of the calling thread to `nice`, 0 to 19, unless it is higher already.
 void BeNice(int nice);
-// A thread of a forked child that libc knows nothing of. It shares everything with its creator,
-// including thread-local storage, so it may call nothing but these functions and what works on
-// memory. It ends when `body` returns. Returns its id, or -EAGAIN, whatever the reason.
+// Starts a thread in a forked child, without libc's knowledge. The thread shares everything with
+// its creator, including thread-local storage, so it may only call the functions of this file and
+// functions that do nothing but access memory. It ends when `body` returns. Returns its thread id,
+// or -EAGAIN for any error.
 int StartBareThread(int (*body)(void*), void* argument, std::byte* stack_end);
-// A process that shares this one's memory and descriptors, so that it costs no page tables. The
-// same rules hold for its `body`. No signal tells of its end. Returns its id, or -errno.
+// Starts a process that shares the memory and the descriptors of this one, so no page tables are
+// copied. The same rules apply to its `body`. No signal reports its end. Returns its process id, or
+// -errno.
 int StartBareProcess(int (*body)(void*), void* argument, std::byte* stack_end, int* pidfd);
 [[noreturn]] void ExitGroup(int status);
 

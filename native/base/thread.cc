@@ -11,14 +11,15 @@ namespace stillframe {
 
 namespace {
 
-// What a thread that nobody joins works with, and removes itself.
+// State of a detached thread, which owns and deletes it.
 struct Detached {
   const char* name;
   std::function<void()> body;
 };
 
 void SetName(const char* name) {
-  // Not pthread_setname_np: called from outside, it costs the starting thread a walk through /proc.
+  // Not pthread_setname_np: called by the starting thread, it would cost that thread a lookup in
+  // /proc.
   sys::Prctl(PR_SET_NAME, reinterpret_cast<uint64_t>(name), 0, 0, 0);
 }
 
@@ -30,11 +31,12 @@ void* RunDetached(void* argument) {
 }
 
 Status Create(pthread_t* thread, void* (*run)(void*), void* argument) {
-  // The mask is inherited, so that not even the thread's first instruction can take a signal.
+  // The new thread inherits the mask, so it cannot take a signal even at its first instruction.
   sigset_t all;
   sigset_t before;
   sigfillset(&all);
-  // But the signals that a thread brings on itself stay unblocked: a blocked one of these is death.
+  // Signals that a thread raises by its own faults stay unblocked: such a signal kills the process
+  // if it is blocked.
   for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL}) sigdelset(&all, fault);
   pthread_sigmask(SIG_SETMASK, &all, &before);
   const int error = pthread_create(thread, nullptr, run, argument);
@@ -58,7 +60,7 @@ Status Thread::StartDetached(const char* name, std::function<void()> body) {
   pthread_t thread{};
   Status started = Create(&thread, RunDetached, detached.get());
   if (!started.ok()) return started;
-  (void)detached.release();  // it is the thread's own now
+  (void)detached.release();  // the thread owns it now
   pthread_detach(thread);
   return started;
 }
@@ -80,7 +82,7 @@ void Thread::Join() {
   if (!running_) return;
   running_ = false;
   pthread_join(thread_, nullptr);
-  body_ = nullptr;  // and what it holds
+  body_ = nullptr;  // also destroys everything it captured
 }
 
 }  // namespace stillframe

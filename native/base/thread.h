@@ -1,5 +1,5 @@
-// A thread of our own: no signal of the host is ever delivered to it, and a failure to start is a
-// result.
+// A thread of this library. No signal of the host is ever delivered to it, and a failure to start
+// is returned as a Status.
 #pragma once
 
 #include <pthread.h>
@@ -18,14 +18,14 @@ class Thread {
   Thread& operator=(const Thread&) = delete;
   ~Thread() { Join(); }
 
-  // name is a literal of at most 15 characters, for people who look at the process from outside.
+  // `name` is a string literal of at most 15 characters; tools that inspect the process show it.
   Status Start(const char* name, std::function<void()> body);
-  // For work that nobody will wait for. `body` must hold all it needs, and is destroyed with the
-  // thread.
+  // For work that is never waited for. `body` must own everything it uses; it is destroyed when the
+  // thread ends.
   static Status StartDetached(const char* name, std::function<void()> body);
-  // Idempotent. The thread itself never calls it.
+  // Idempotent. Must not be called on the thread itself.
   void Join();
-  // Instead of Join(): the thread goes on, and this object has to live for as long.
+  // Instead of Join(): the thread continues to run, and this object must outlive it.
   void Detach();
 
  private:

@@ -1,4 +1,4 @@
-// Owns one file descriptor. Move-only; the code that fills it always opens it with O_CLOEXEC.
+// Owns one file descriptor, which is always opened with O_CLOEXEC. Move-only.
 #pragma once
 
 #include <utility>

@@ -1,4 +1,4 @@
-// A time as people and their tools read it.
+// Formats a time for people and their tools.
 #pragma once
 
 #include <time.h>

@@ -23,8 +23,8 @@
 namespace stillframe {
 namespace {
 
-// Measured: two savers keep the disk busy while one of them copies and hashes, and more make it
-// seek. Compressing is worth every processor that there is.
+// Measured: with two savers, one keeps the disk busy while the other copies and hashes; with more,
+// the disk has to seek. For compression every available processor is worth using.
 uint32_t SaverCount(const Encoding& encoding, uint64_t chunk_count) {
   constexpr uint64_t kForTheDisk = 2;
   if (StepDisabled("helpers")) return 1;
@@ -46,12 +46,12 @@ struct Capture::Work {
   std::unique_ptr<ControlBlock> control;
   FileSink sink;
   FreezePlan plan;
-  std::unique_ptr<Engine> engine;  // last: it works on the control block and the plan
+  std::unique_ptr<Engine> engine;  // last: it uses the control block and the plan
   CaptureOutcome outcome;
-  ParentRequest parent;  // of a delta
+  ParentRequest parent;  // only for a delta
   std::atomic<bool> given_up{false};
   std::atomic<bool> has_parent_failure{false};
-  std::optional<Failure> parent_failure;  // written before the flag
+  std::optional<Failure> parent_failure;  // written before has_parent_failure
 };
 
 bool AnyTracked(const std::vector<CaptureSource>& sources) {
@@ -141,7 +141,8 @@ Status Capture::Prepare() {
       work.parent.mapped_from.push_back(region != nullptr ? region->mapped_from() : std::nullopt);
       if (work.parent.mapped_from.back()) work.parent.as_mapped = work.control->as_mapped();
     }
-    // While it reads nobody saves, and the supervisor takes that for a stall.
+    // No saver works while the sums are being read, and without a heartbeat the supervisor would
+    // take that for a stall.
     work.parent.cancelled = [&work] {
       work.control->header()->heartbeat.fetch_add(1, std::memory_order_relaxed);
       return work.given_up.load(std::memory_order_relaxed);
@@ -168,7 +169,7 @@ Status Capture::Prepare() {
   work.plan.memory_limit = plan_.limits.MemoryLimit();
   work.plan.at_limit = plan_.limits.at_limit;
   work.plan.track.may_be_pinned = plan_.may_be_pinned;
-  // Nobody knows beforehand how much compressed pages will take.
+  // The size of compressed pages is not known in advance, so packed files are not checked.
   if (!packed && !plan_.chain) {
     constexpr uint64_t kOverheadOfABlock = sizeof(BlockEntry) + kPagesPerBlock * sizeof(PageSum);
     space_.emplace(supervisor_.target().fd(), work.plan.sources,
@@ -191,15 +192,16 @@ Status Capture::Attach() {
   return CheckSources();
 }
 
-// The record is of use for a delta of the frame that it begins with, which has to be known before
-// the freeze. Should the file be another one when its sums are read, the capture fails.
+// The record is useful only for a delta of the frame that the record starts with, and the id of
+// that frame has to be known before the freeze. If the parent file turns out to be a different one
+// when its sums are read, the capture fails.
 void Capture::PrepareRecord() {
   if (!AnyTracked(work_->sources)) return;
   if (!plan_.parent_id) plan_.parent_id = IdOfFile(plan_.parent);
   work_->plan.track.parent = plan_.parent_id;
 }
 
-// Before anybody is told of the end, since the next frame may build on this one at once.
+// Called before the end is reported, since the next frame may build on this one at once.
 void Capture::EndRecord(bool complete) {
   const bool becomes_base =
       complete && plan_.tracking == Tracking::kStart && !plan_.may_be_pinned && record_ != nullptr;
@@ -230,7 +232,7 @@ Status Capture::Look() {
   if (cost.ok()) {
     schedule_->Measured(started_ns, cost.value().bytes);
   } else {
-    // If the cost cannot be measured, the bound by page faults takes its place.
+    // If the cost cannot be measured, the upper bound from page faults replaces it.
     const uint64_t bound = schedule_->UpperBound();
     cost = CopyCost{bound, std::max(bound, last_cost_.bytes_peak), bound / SystemPageSize()};
   }
@@ -249,8 +251,8 @@ Status Capture::Saved(Status so_far) {
     engine.Stop();
     return so_far;
   }
-  // A forked copy that has ended says no more; the bound by page faults then takes the place of
-  // its figure.
+  // The cost of a forked child can no longer be measured once it has ended. If it never was, the
+  // upper bound from page faults takes its place.
   const Result<CopyCost> cost = engine.Cost();
   const uint64_t bound = std::min(schedule_->UpperBound(), work_->layout.byte_length);
   if (cost.ok()) {
@@ -272,9 +274,10 @@ void Capture::Ended(Status ended) {
   EndRecord(ended.ok());
   Result<CaptureOutcome> outcome =
       ended.ok() ? Result<CaptureOutcome>(Outcome()) : Result<CaptureOutcome>(ended.failure());
-  // What the disk holds up is released when the disk goes on; the memory stays busy until then.
+  // Work that is held up by the disk releases its resources once the disk continues. Until then the
+  // memory stays busy.
   if (!supervisor_.left_behind()) {
-    // This comes before the end is reported, since the listener may start the next capture at once.
+    // This precedes the report of the end, since the listener may start the next capture at once.
     std::vector<std::shared_ptr<RegionMemory>> regions;
     for (const CaptureSource& source : work_->sources) {
       if (source.region.get() != nullptr) regions.push_back(source.region.memory());
@@ -308,7 +311,7 @@ CaptureOutcome Capture::Outcome() const {
 Status Capture::FinishFile(Work* work, int target_fd, PublishTurn* turn) {
   turn->Enter("waiting for the end of the saving");
   Status collected = work->engine->Collect();
-  // The engine's memory is no longer needed, and the disk may take its time.
+  // The memory of the engine is no longer needed, and the disk may take long.
   work->engine.reset();
   if (!collected.ok() || turn->given_up()) return collected;
 
@@ -317,14 +320,14 @@ Status Capture::FinishFile(Work* work, int target_fd, PublishTurn* turn) {
   const ControlBlock& control = *work->control;
   uint64_t tail_offset = layout.data_end;
   if (layout.layout == Layout::kPacked) {
-    // Cuts off the part of the file that the blocks did not need.
+    // Cut off the part of the file that the blocks did not need.
     const uint64_t end = control.header()->file_tail.load(std::memory_order_relaxed);
     tail_offset = RoundUp(end, kPartAlignment);
     if (const int error = sys::Ftruncate(target_fd, tail_offset); error < 0) {
       return SystemFailure("ftruncate", -error, "cannot give the snapshot file its length");
     }
   }
-  // Pairs with the end of ReadParent(), which has written down what this builds on.
+  // Pairs with the store at the end of ReadParent(), which has filled in image.parent.
   control.header()->sums_ready.load(std::memory_order_acquire);
   FileSink sink(target_fd);
   Result<uint64_t> length = WriteHeaderAndTail(&sink, work->image, layout,
@@ -337,7 +340,7 @@ Status Capture::FinishFile(Work* work, int target_fd, PublishTurn* turn) {
   return Success{};
 }
 
-// On a thread of its own, while the memory is frozen already.
+// Runs on its own thread, after the memory has been frozen.
 void Capture::ReadParent(Work* work) {
   Result<ParentMark> mark = ReadParentSums(work->parent);
   if (!mark.ok()) {
@@ -353,7 +356,7 @@ void Capture::ReadParent(Work* work) {
 
 Status Capture::CheckSources() const {
   Result<MappingList> mappings = MappingList::Read();
-  if (!mappings.ok()) return Success{};  // without /proc the child finds out by itself
+  if (!mappings.ok()) return Success{};  // without /proc the child detects it by itself
   for (const CaptureSource& source : work_->sources) {
     if (source.region.get() != nullptr || source.byte_length == 0) continue;
     if (mappings.value().SharingOf(source.data, source.byte_length) != Sharing::kShared) continue;

@@ -1,13 +1,13 @@
-// One capture, from the call to the published file: what it freezes and with which engine. What it
-// has in common with every job, its threads and its end, is in capture/supervisor.h.
+// One capture, from the call to the published file: the sources that it freezes, and its engine.
+// Its threads and its end work as in every job; they are described in capture/supervisor.h.
 //
 //   JS thread      Start: open target, control block, engine.Prepare, supervisor thread | Freeze | return
-//   supervisor     Attach | Look: engine, free space, what copy-on-write has taken
+//   supervisor     Attach | Look: engine, free space, cost of copy-on-write
 //   disk thread    Collect | header and tail
-//   parent thread  of a delta: reads the sums that the savers wait for
+//   parent thread  only for a delta: reads the sums that the savers wait for
 //
-// A failure before the freeze is one of Start(), on the caller's thread, with nothing done.
-// Everything after the freeze ends in exactly one call of on_end, on the supervisor's thread.
+// Start() returns a failure up to the freeze to its caller and leaves nothing behind. After the
+// freeze there is exactly one call of on_end, on the supervisor's thread.
 #pragma once
 
 #include <atomic>
@@ -37,27 +37,27 @@ struct CaptureSource {
   std::byte* data = nullptr;
   uint64_t byte_length = 0;
   bool dont_fork = false;
-  RegionUse region;  // keeps a region's memory alive and busy; empty for other sources
+  RegionUse region;  // keeps a region alive and busy; empty for other sources
 };
 
-// What becomes of the record of what is written to the regions: nothing, or it begins anew with this
-// frame, or it ends with it.
+// What happens to the record of writes to the regions: it stays as it is, starts anew with this
+// frame, or ends with this frame.
 enum class Tracking : uint8_t { kAsItIs, kStart, kStop };
 
-// Whether record is kept of what is written to any of them.
+// True if writes to any of the sources are being recorded.
 bool AnyTracked(const std::vector<CaptureSource>& sources);
 
 struct CapturePlan {
   std::unique_ptr<Engine> engine;
   std::vector<CaptureSource> sources;
-  // In the place of sources: a frame that lies in files, which becomes one full file.
+  // Replaces `sources`: a frame in files, which is compacted into one full file.
   std::shared_ptr<const ImageFile> chain;
   TargetPlan target;
   std::array<uint8_t, 16> id{};
   std::string metadata;
-  std::string parent;                                // path of the file to build on; empty: none
-  std::optional<std::array<uint8_t, 16>> parent_id;  // that it has to have
-  std::vector<std::string> parents;  // where to look for what it builds on; empty: beside it
+  std::string parent;                                // path of the parent; empty: none
+  std::optional<std::array<uint8_t, 16>> parent_id;  // required id of the parent
+  std::vector<std::string> parents;  // where to look for the parent's parents; empty: next to it
   Tracking tracking = Tracking::kAsItIs;
   bool may_be_pinned = false;  // see TrackPlan
   JobLimits limits;
@@ -66,16 +66,16 @@ struct CapturePlan {
 };
 
 struct CaptureOutcome {
-  uint64_t file_length = 0;      // holes included
-  uint64_t allocated_bytes = 0;  // that the file takes on the disk
+  uint64_t file_length = 0;      // including holes
+  uint64_t allocated_bytes = 0;  // disk space that the file takes
   double duration_ms = 0;        // from the freeze to the published file
   uint64_t pages_total = 0;
   uint64_t pages_zero = 0;
   uint64_t pages_copied = 0;
   uint64_t copied_bytes_peak = 0;
   std::optional<ParentMark> parent;
-  uint64_t changed_bytes = 0;  // of pages that are not as in the parent; without one: all
-  uint64_t scanned_bytes = 0;  // that were read to find them
+  uint64_t changed_bytes = 0;  // pages that differ from the parent; without a parent: all
+  uint64_t scanned_bytes = 0;  // read in order to find the changed pages
 };
 
 struct CaptureProgress {
@@ -90,7 +90,7 @@ class Capture final : private Supervised {
   using OnEnd = std::function<void(Result<CaptureOutcome>)>;
 
   static Result<std::unique_ptr<Capture>> Start(CapturePlan plan, OnEnd on_end);
-  // Aborts and waits for the end, but not for a disk that does not answer.
+  // Aborts and waits for the end, but not for a disk that does not respond.
   ~Capture();
 
   // May be called on any thread at any time. The outcome is then kAborted, unless the file has been
@@ -113,7 +113,8 @@ class Capture final : private Supervised {
   void Ended(Status ended) override;
   CaptureOutcome Outcome() const;
   struct Work;
-  // Finds out how the saving ended; then writes header and tail, unless that is no longer wanted.
+  // Collects the result of the saving, then writes header and tail unless they are no longer
+  // needed.
   static Status FinishFile(Work* work, int target_fd, PublishTurn* turn);
   Status CheckSources() const;
   void PrepareRecord();
@@ -123,15 +124,16 @@ class Capture final : private Supervised {
 
   CapturePlan plan_;
   OnEnd on_end_;
-  // What saving and publishing go on using, even after the capture has given up on them.
+  // State of saving and publishing. They continue to use it even after the capture has given up on
+  // them.
   std::shared_ptr<Work> work_;
-  std::shared_ptr<FrameRecord> record_;  // null if the engine has none
+  std::shared_ptr<FrameRecord> record_;  // null if the engine keeps none
   std::optional<SpaceCheck> space_;
   std::optional<CostSchedule> schedule_;
   int pid_ = 0;
   std::atomic<uint64_t> copied_bytes_{0};
-  CopyCost last_cost_;     // the supervisor's
-  Supervisor supervisor_;  // last: its thread uses all of it
+  CopyCost last_cost_;     // supervisor thread only
+  Supervisor supervisor_;  // last: its thread uses all other members
 };
 
 }  // namespace stillframe

@@ -56,7 +56,7 @@ void ChainEngine::Fail(const Failure& failure) {
   save_.control->abort_requested.store(1, std::memory_order_relaxed);
 }
 
-// Whole blocks of one chunk, with room for the last page.
+// Reads whole blocks of one chunk; `out` has room for the whole last page.
 void ChainEngine::CopyFrozen(uint32_t section, uint64_t offset, size_t length, std::byte* out) {
   std::unique_ptr<ReadScratch> scratch = TakeScratch();
   if (scratch == nullptr) return;

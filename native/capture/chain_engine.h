@@ -1,5 +1,6 @@
-// In the place of an engine for memory: the saver reads the frozen state from files, a chain that becomes one full file.
-// Nothing is frozen, and no memory is taken but what the savers work in.
+// Takes the place of an engine for memory in a compaction: the savers read the frozen state from a
+// chain of files and write it as one full file. Nothing is frozen, and the only memory it takes is
+// the working memory of the savers.
 #pragma once
 
 #include <memory>
@@ -43,10 +44,10 @@ class ChainEngine final : public Engine, private PageSource {
   SavePlan save_{};
   UniqueFd ended_;  // eventfd
   SaveEnd end_ = SaveEnd::kAborted;
-  std::mutex mutex_;  // guards what follows
+  std::mutex mutex_;  // guards free_ and failure_
   std::vector<std::unique_ptr<ReadScratch>> free_;
   std::optional<Failure> failure_;
-  Thread saver_;  // last: joined before anything it uses goes
+  Thread saver_;  // last: joined before anything that it uses is destroyed
 };
 
 }  // namespace stillframe

@@ -11,7 +11,8 @@ namespace stillframe {
 namespace {
 
 constexpr int64_t kRegularNs = 200'000'000;
-// At most a tenth of one core when nothing happens, a quarter when the limit is near.
+// Rest periods as multiples of the last measurement: measuring takes at most a tenth of one core
+// normally, and a quarter when the limit is near.
 constexpr int64_t kRegularRest = 9;
 constexpr int64_t kUrgentRest = 3;
 
@@ -35,7 +36,7 @@ uint64_t CostSchedule::UpperBound() const {
 bool CostSchedule::Due() const {
   const int64_t rested = MonotonicNanoseconds() - last_end_ns_;
   const uint64_t bound = UpperBound();
-  // The cost may be over the limit by now, and one walk is cheaper than gigabytes.
+  // The cost may have passed the limit, and one walk is cheaper than gigabytes of copies.
   if (bound > limit_bytes_) return true;
   if (bound > limit_bytes_ / 2) return rested >= last_took_ns_ * kUrgentRest;
   return rested >= std::max(kRegularNs, last_took_ns_ * kRegularRest);

@@ -1,9 +1,9 @@
-// When to measure what copy-on-write costs.
+// Decides when to measure the cost of copy-on-write.
 //
-// The exact figure costs a walk over the page tables of the forked copy, so it is read at intervals
-// in proportion to its own price. In between, the page faults of the process say how much can have
-// been copied at most (each copy is one): when that comes near the limit, the exact figure is read
-// at once.
+// The exact figure requires a walk over the page tables of the forked child, so it is read at
+// intervals proportional to its own cost. In between, the page faults of the process give an upper
+// bound, since each copy is one fault. When the bound passes half of the limit, the exact figure is
+// read more often; when it passes the limit, at once.
 #pragma once
 
 #include <cstdint>
@@ -14,11 +14,11 @@ class CostSchedule {
  public:
   explicit CostSchedule(uint64_t limit_bytes);
 
-  // Whether to measure now.
+  // True if it is time to measure.
   bool Due() const;
-  // Called after a measurement that began at started_ns (monotonic).
+  // To be called after a measurement that began at started_ns (monotonic).
   void Measured(int64_t started_ns, uint64_t bytes);
-  // The last measurement and all page faults since.
+  // In bytes: the last measurement plus all page faults since then.
   uint64_t UpperBound() const;
   bool measured() const { return measured_; }
 

@@ -30,7 +30,7 @@ class SumsReader {
  private:
   Status ReadChunk(const SaveSection& section, uint32_t in_parent, uint64_t first,
                    uint64_t count) const;
-  // The frame of the parent's chain that all of the source was mapped from; null: there is none.
+  // The frame of the parent's chain from which all of the source was mapped; null if there is none.
   const ImageFile* MappedFrame(const SaveSection& section, uint32_t in_parent) const;
   PageSum* SumsOf(const SaveSection& section, uint64_t block) const {
     return request_.sums + (section.first_entry + block) * kPagesPerBlock;
@@ -61,7 +61,7 @@ Status SumsReader::ReadChunk(const SaveSection& section, uint32_t in_parent, uin
                              uint64_t count) const {
   Status read = parent_.ReadSumsOfChunk(in_parent, first, count, SumsOf(section, first));
   if (!read.ok()) return read;
-  // The last block of the parent's section may have fewer pages.
+  // The last block of the section in the parent may have fewer pages.
   const uint64_t last = first + count - 1;
   const uint64_t length = parent_.sections()[in_parent].byte_length;
   PageSum* sums = SumsOf(section, last);
@@ -75,7 +75,8 @@ Status SumsReader::ReadChunk(const SaveSection& section, uint32_t in_parent, uin
   return Success{};
 }
 
-// With the length that it has there: a part of a region has another one.
+// The section must have the same length in that frame, which excludes sources that are a part of a
+// region.
 const ImageFile* SumsReader::MappedFrame(const SaveSection& section, uint32_t in_parent) const {
   const auto index = static_cast<size_t>(&section - request_.layout->sections.data());
   if (index >= request_.mapped_from.size() || !request_.mapped_from[index]) return nullptr;

@@ -1,4 +1,4 @@
-// What a delta is compared with: the sums of all pages of the frame that it builds on.
+// Reads what a delta is compared with: the sums of all pages of its parent.
 #pragma once
 
 #include <array>
@@ -16,25 +16,28 @@ namespace stillframe {
 
 struct ParentRequest {
   std::string path;                           // of the parent
-  std::optional<std::array<uint8_t, 16>> id;  // that it has to have
-  std::vector<std::string> places;            // of what it builds on; empty: beside it
-  std::string target_path;  // of the delta: it may not take the place of a file that it builds on
+  std::optional<std::array<uint8_t, 16>> id;  // required id of the parent
+  std::vector<std::string> places;            // of the parent's parents; empty: next to it
+  std::string target_path;  // of the delta, which must not replace a file that it builds on
   const ImageDescription* image = nullptr;
   const ImageLayout* layout = nullptr;
-  PageSum* sums = nullptr;  // of all blocks of the layout: filled
-  // Called again and again; true ends the reading.
+  PageSum* sums = nullptr;  // output: the sums of all blocks of the layout
+  // Called repeatedly; returning true stops the reading.
   std::function<bool()> cancelled;
-  // By section, where it is a mapping of a section of some frame; and for each block the pages that the parent has as they
-  // are there, filled if that frame is the parent or one that it builds on.
+  // For each section: the section of a frame that the source is a mapping of, if any. If that frame
+  // is the parent or one that the parent builds on, as_mapped is filled: for each block, the pages
+  // that are the same in the parent as in that frame.
   std::vector<std::optional<MappedSection>> mapped_from;
   uint64_t* as_mapped = nullptr;
 };
 
-// The id that the file has now, if it is a snapshot at all. ReadParentSums() finds out the rest.
+// The current id of the file; nullopt if it is not a snapshot. Everything else is checked by
+// ReadParentSums().
 std::optional<std::array<uint8_t, 16>> IdOfFile(const std::string& path);
 
-// Sections are the same if their names are. Of pages that the parent does not have the sum is kUnknownPage. Returns what
-// the delta has to write down. kParent when the parent, or one of those that it builds on, is missing or cannot be read.
+// Sections are matched by name. The sum of a page that the parent does not have is kUnknownPage.
+// Returns the mark of the parent to be recorded in the delta. Fails with kParent if the parent, or
+// a file that it builds on, is missing or cannot be read.
 Result<ParentMark> ReadParentSums(const ParentRequest& request);
 
 }  // namespace stillframe

@@ -22,7 +22,7 @@ constexpr int kPiecesPerStep = 32;
 std::optional<uint64_t> FreeBytes(int fd) {
   struct statfs about {};
   if (sys::Fstatfs(fd, &about) < 0 || about.f_blocks == 0) return std::nullopt;
-  // Blocks are counted in fragments if the two differ (FUSE).
+  // The unit is f_frsize, the fragment size, where it differs from f_bsize (FUSE).
   const auto unit = about.f_frsize != 0 ? about.f_frsize : about.f_bsize;
   return static_cast<uint64_t>(about.f_bavail) * static_cast<uint64_t>(unit);
 }
@@ -37,7 +37,7 @@ SpaceCheck::SpaceCheck(int target_fd, const std::vector<FreezeSource>& sources,
   free_bytes_ = free_bytes.value_or(0);
   if (finished_) return;
   Result<Mapping> piece = Mapping::Anonymous(kPiece, MAP_PRIVATE, "a look at the frozen pages");
-  finished_ = !piece.ok();  // the writes will say so
+  finished_ = !piece.ok();  // the writes will report it
   if (piece.ok()) piece_ = std::move(piece.value());
 }
 
@@ -63,10 +63,10 @@ void SpaceCheck::Count(Engine* engine) {
   const uint64_t start = RoundDown(end_ - 1, kPiece);
   const uint64_t length = end_ - start;
   engine->Peek(static_cast<uint32_t>(source_), start, length, piece_.data());
-  // A partial last page is a page of the file, too.
+  // A partial last page takes a whole page of the file.
   const uint64_t whole = RoundUp(length, kPageSize);
   std::fill(piece_.data() + length, piece_.data() + whole, std::byte{0});
-  // A block is stored whole as soon as one page of it is not zero.
+  // A block is stored whole as soon as one of its pages is not zero.
   for (uint64_t block = 0; block < whole; block += kBlockSize) {
     const uint64_t block_end = std::min(block + kBlockSize, whole);
     for (uint64_t page = block; page < block_end; page += kPageSize) {

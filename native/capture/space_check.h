@@ -1,11 +1,11 @@
-// Will the file fit on the disk? The question is asked while the saving begins, so that it costs
-// the pause next to nothing, and so that a disk that is too small is not filled to the brim first.
+// Checks whether the file fits on the disk. The check runs while saving begins, so that it adds
+// next to nothing to the pause, and so that a disk that is too small is not filled up first.
 //
-// If the sources fit as they are, nothing more is done. Otherwise the frozen pages that are not
-// zero are counted, a piece at a time and from the end, which the savers reach last, and the
-// capture stops as soon as there are more than fit. Pages that can no longer be seen, since they
-// have been saved or written, are not counted: so no capture is stopped that would have fitted, and
-// errors of the writes themselves catch what is overlooked.
+// If the sources fit even with their zero pages, nothing more is done. Otherwise the frozen pages
+// that are not zero are counted piece by piece, from the end, which the savers reach last. The
+// capture stops as soon as they exceed the free space. Pages that can no longer be read because
+// they have been saved or written to are not counted. So a capture that would have fit is never
+// stopped, and the writes themselves report a shortage that this check overlooks.
 #pragma once
 
 #include <cstdint>
@@ -18,15 +18,15 @@
 
 namespace stillframe {
 
-// What is free for this user on the filesystem of an open file. Nothing if the filesystem does not
-// say: ramfs and many FUSE filesystems have no size, and answer with zeros.
+// Bytes that are free for this user on the filesystem of an open file. Nullopt if the filesystem
+// does not report them: ramfs and many FUSE filesystems have no size, and report zeros.
 std::optional<uint64_t> FreeBytes(int fd);
 
 class SpaceCheck {
  public:
-  // Called before anything is written: what has been written is not free any more.
+  // Must be constructed before anything is written, since written data reduces the free space.
   SpaceCheck(int target_fd, const std::vector<FreezeSource>& sources, uint64_t overhead_bytes);
-  // Looks at one more piece. kNoSpace if the file cannot fit.
+  // Examines some more pieces. Fails with kNoSpace if the file cannot fit.
   Status Step(Engine* engine);
   bool finished() const { return finished_; }
 
@@ -37,8 +37,7 @@ class SpaceCheck {
   Mapping piece_;
   uint64_t needed_bytes_;
   uint64_t free_bytes_ = 0;
-  // What has been looked at: all sources from source_ on, and everything from end_ on of the one
-  // before.
+  // Progress: all sources after source_ have been examined, and source_ itself from end_ on.
   size_t source_ = 0;
   uint64_t end_ = 0;
   bool finished_ = false;

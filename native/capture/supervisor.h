@@ -1,4 +1,4 @@
-// Watches over one job, a capture or a forked copy that runs JavaScript, from the freeze to the
+// Supervises one job, a capture or a forked copy that runs JavaScript, from the freeze to the
 // published file.
 //
 //   JS thread    Open the target, Start the thread | freeze, Frozen | return
@@ -6,7 +6,7 @@
 //                                                  | Saved | end of the disk's work | Ended
 //   disk thread                                      sweep stale files | the last steps, publish
 //
-// Everything after the freeze ends in exactly one call of Ended(), on the supervisor's thread.
+// After the freeze there is exactly one call of Ended(), on the supervisor's thread.
 #pragma once
 
 #include <atomic>
@@ -20,19 +20,19 @@
 
 namespace stillframe {
 
-// What is watched over. Called on the supervisor's thread, in this order.
+// A supervised job. Its functions are called on the supervisor's thread, in this order.
 class Supervised {
  public:
-  // The memory is not frozen after all: nothing else is called.
+  // The freeze has failed. Nothing else is called.
   virtual void NotFrozen() {}
   virtual Status Attach() = 0;
-  // Becomes readable when the saving has ended.
+  // Becomes readable when saving has ended.
   virtual int wait_fd() const = 0;
-  // Stays the same as long as there is no progress.
+  // A number that changes only with progress.
   virtual uint64_t Pulse() const = 0;
-  // About every 20 ms while pages are being saved: a failure ends the job.
+  // Called about every 20 ms while pages are being saved. A failure ends the job.
   virtual Status Look() = 0;
-  // The saving has ended by itself, or has to be ended: answers with how it went.
+  // Saving has ended by itself (`so_far` is ok) or has to be ended. Returns how it went.
   virtual Status Saved(Status so_far) = 0;
   virtual DiskWork::LastSteps LastSteps() = 0;
   virtual void Ended(Status ended) = 0;
@@ -43,51 +43,51 @@ class Supervised {
 
 class Supervisor {
  public:
-  // kBusy if a capture of this process is writing to the same file. Not called for a job that writes
-  // to no file.
+  // Fails with kBusy if a capture of this process is writing to the same file. Not called for a job
+  // that writes no file.
   Status Open(const TargetPlan& target) { return disk_.Open(target.path, target.options); }
   const TargetFile& target() const { return disk_.target(); }
-  // For a forked copy that publishes the file itself: see DiskWork.
+  // For a forked copy that publishes its file itself: see DiskWork.
   void LeavePublishing() { disk_.LeavePublishing(); }
   Status PublishInCopy() { return disk_.PublishInCopy(); }
-  // Starts the thread, which uses both until Join() returns. Frozen() has to follow.
+  // Starts the thread, which uses `job` and `control` until Join() returns. Frozen() must follow.
   Status Start(Supervised* job, ControlHeader* control, const JobLimits& limits);
-  // The instant of the freeze; called just before it.
+  // Records the time of the freeze. Called just before the freeze.
   void NoteInstant();
   void Frozen(bool frozen);
   // May be called on any thread at any time. The job then ends with kAborted, unless the file has
   // been published already.
   void Abort();
-  // Waits for the end, but not for a disk that does not answer.
+  // Waits for the end, but not for a disk that does not respond.
   void Join() { thread_.Join(); }
 
   int64_t frozen_at_ns() const { return frozen_at_ns_; }
   double MillisecondsSinceFreeze() const;
-  // Work that a disk holds up goes on without us. Known once the job has ended.
+  // True if work that is held up by the disk continues without us. Valid once the job has ended.
   bool left_behind() const { return disk_.left_behind(); }
-  // A second attempt would end in the same way: the time is up, or it is the disk that does not
-  // answer. Likewise.
+  // True if a second attempt would end the same way, because the time is up or the disk does not
+  // respond. Valid once the job has ended.
   bool out_of_time() const { return out_of_time_; }
 
  private:
   void Supervise();
   Status Watch();
-  // The job has to end: it was asked to, or the time is up.
+  // A failure if the job must end because of an abort or the time limit.
   Status WhyStop(const char* step);
 
   Supervised* job_ = nullptr;
   ControlHeader* control_ = nullptr;
   JobLimits limits_;
   DiskWork disk_;
-  UniqueFd wake_;  // eventfd: abort asked for
+  UniqueFd wake_;  // eventfd, signaled by Abort()
   int64_t frozen_at_ns_ = 0;
   int64_t frozen_at_monotonic_ns_ = 0;
   bool out_of_time_ = false;
   std::atomic<bool> abort_{false};
-  // Set once by Frozen(); the thread waits for it (C++20 atomic wait).
+  // Set once by Frozen(). The thread waits for it (C++20 atomic wait).
   enum class Phase : int { kPreparing, kFrozen, kFailedToFreeze };
   std::atomic<Phase> phase_{Phase::kPreparing};
-  Thread thread_;  // last: joined before anything it uses goes
+  Thread thread_;  // last: joined before anything that it uses is destroyed
 };
 
 }  // namespace stillframe

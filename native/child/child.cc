@@ -12,7 +12,7 @@ bool Interrupted(const void* context) {
   return Abandoned(*static_cast<const HardeningPlan*>(context));
 }
 
-// A saver beside the first one: a thread that nobody but the kernel knows of.
+// An additional saver: a thread that only the kernel knows of.
 struct Helper {
   const SavePlan* plan;
   uint32_t number;
@@ -38,7 +38,7 @@ SaveEnd SaveWithHelpers(const SavePlan& plan) {
     const int thread =
         sys::StartBareThread(RunHelper, &helper, plan.buffers[started + 1].stack_end);
     if (thread < 0) {
-      // A single saver works, too.
+      // Fewer savers do the job, too.
       plan.control->helpers.fetch_sub(1, std::memory_order_relaxed);
       break;
     }

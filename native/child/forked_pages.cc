@@ -8,8 +8,9 @@
 
 namespace stillframe {
 
-// What was written has become anonymous: it is mapped as such, or swapped out. What is not mapped has not been touched
-// since it was mapped from the file, or was given back to it.
+// A page that was written to has become anonymous: it is mapped as such, or swapped out. A page
+// that is not mapped has not been touched since the mapping was created, or since the page was
+// given back.
 bool ForkedPages::StillOfFile(uint32_t section, uint64_t offset, uint64_t length) const {
   constexpr uint64_t kPresent = uint64_t{1} << 63;
   constexpr uint64_t kSwapped = uint64_t{1} << 62;
@@ -39,7 +40,8 @@ void ForkedPages::CopyFrozen(uint32_t section, uint64_t offset, size_t length, s
 
 void ForkedPages::Release(uint32_t section, uint64_t offset, size_t length) {
   if (!sources[section].releasable) return;
-  // Only whole pages are given back: the rest of a page at the border may belong to the next chunk.
+  // Only whole pages are given back: the rest of a page at the edge may belong to the neighboring
+  // chunk.
   const uint64_t from = reinterpret_cast<uintptr_t>(sources[section].data) + offset;
   const uint64_t first = RoundUp(from, page_size);
   const uint64_t end = RoundDown(from + length, page_size);

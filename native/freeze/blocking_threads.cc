@@ -17,8 +17,8 @@
 namespace stillframe {
 namespace {
 
-// For how long a thread has been there that has done what threads do when they begin; and for how
-// long it is then taken for one that blocks no signal of ours.
+// Age at which a thread has done what threads do when they start, and how long it then counts as
+// blocking neither signal.
 constexpr int64_t kSettledNs = 100'000'000;
 constexpr int64_t kKnownNs = 2'000'000'000;
 
@@ -30,7 +30,7 @@ struct SeenThread {
   bool BlocksOurs() const { return (blocked & (Bit(SIGSEGV) | Bit(SIGBUS))) != 0; }
 };
 
-// What the last look has seen.
+// Result of the last LookAtThreads().
 struct Look {
   int64_t at_ns = 0;
   std::map<int, SeenThread> threads;
@@ -74,7 +74,7 @@ struct ThreadStatus {
   std::string name;
 };
 
-// Nothing if it has ended meanwhile.
+// Empty if the thread has ended.
 std::optional<ThreadStatus> StatusOf(int tid) {
   char path[64];
   snprintf(path, sizeof path, "/proc/self/task/%d/status", tid);
@@ -97,8 +97,8 @@ std::string ThreadThatBlocks(FaultSignal signal) {
     if (!found.empty() || LastLook().Knows(tid, now_ns) || QuietThreads().count(tid) != 0) return;
     const std::optional<ThreadStatus> status = StatusOf(tid);
     if (!status || (status->blocked & bit) == 0) return;
-    // Signal 32 belongs to the C library, which alone blocks it, together with all others, while a
-    // thread starts or ends. Such a thread is not writing.
+    // Signal 32 belongs to the C library. Only the C library blocks it, together with all other
+    // signals, while a thread starts or ends. Such a thread is not writing.
     if ((status->blocked & Bit(32)) != 0) return;
     found = "'" + status->name + "' (" + std::to_string(tid) + ")";
   });
@@ -106,8 +106,8 @@ std::string ThreadThatBlocks(FaultSignal signal) {
 }
 
 void NoteQuietThreads() {
-  // Node's inspector thread blocks every signal and waits for one; it exists before any addon does.
-  // The first real-time signals are the C library's own: two of glibc's, three of musl's.
+  // Node's inspector thread blocks every signal and waits for one. It exists before any addon is
+  // loaded. The first real-time signals belong to the C library: two in glibc, three in musl.
   const uint64_t all_that_can_be = ~(Bit(SIGKILL) | Bit(SIGSTOP) | Bit(32) | Bit(33) | Bit(34));
   LookAtThreads();
   const std::lock_guard lock(Lock());

@@ -1,10 +1,10 @@
-// Threads on which the signal of a write fault would kill the process, since they block it.
+// Finds threads that block the signal of a write fault. Such a fault would kill the process.
 //
-// To read the mask of a thread takes the kernel some 10 µs, and a process of Node has a dozen of
-// them. So a capture, once its memory is frozen, looks at all of them in passing, and the next one
-// reads only the masks of those that it does not know. A thread is known for some seconds if it
-// has been there for a while and blocked nothing then: those that block signals for good do so when
-// they begin.
+// The kernel takes some 10 µs to read the signal mask of a thread, and a Node process has a dozen
+// threads. So a capture reads all masks after its memory is frozen, outside the pause, and the next
+// capture reads only the masks of threads that it does not know. A thread is known for a few
+// seconds if it had existed for a while and blocked neither signal at that time: threads that block
+// signals permanently do so when they start.
 #pragma once
 
 #include <cstdint>
@@ -14,12 +14,12 @@ namespace stillframe {
 
 enum class FaultSignal : uint8_t { kSegv, kBus, kNone };
 
-// The name and id of such a thread; empty if there is none. Threads of Node itself that never touch
-// foreign memory are left out.
+// The name and id of a thread that blocks the signal; empty if there is none. Skips the threads of
+// Node itself that never touch foreign memory.
 std::string ThreadThatBlocks(FaultSignal signal);
-// Looks at all threads, and notes those. Called when the addon is loaded.
+// Records those threads of Node. Called when the addon is loaded.
 void NoteQuietThreads();
-// Looks at all threads, for the next ThreadThatBlocks().
+// Reads the masks of all threads, for the next ThreadThatBlocks().
 void LookAtThreads();
 
 }  // namespace stillframe

@@ -24,7 +24,7 @@ namespace {
 // says so.
 constexpr uint64_t kFuse = 0x65735546;
 constexpr uint64_t k9p = 0x01021997;
-// For when /proc does not tell: the limit of most processes.
+// The descriptor limit of most processes, used if /proc does not tell.
 constexpr uint64_t kDescriptorsUnknown = 1024;
 
 std::string PathOf(int fd) {
@@ -34,8 +34,8 @@ std::string PathOf(int fd) {
   return length < 0 ? "" : std::string(path, static_cast<size_t>(length));
 }
 
-// Event loops have descriptors of this kind, and to read what they link to takes 15 µs each. Here
-// the kernel is asked to forget one that it does not know: only an epoll has not heard of it.
+// Event loops have descriptors of this kind, and reading the link of each takes 15 µs. So this asks
+// the kernel to remove a descriptor that was never added, which only an epoll answers with ENOENT.
 bool IsEpoll(int fd) {
   const UniqueFd unknown(sys::Eventfd(0, EFD_CLOEXEC));
   return unknown.valid() && epoll_ctl(fd, EPOLL_CTL_DEL, unknown.get(), nullptr) != 0 &&
@@ -47,14 +47,16 @@ bool HasRegisteredBuffers(int ring) {
   return about && NumberAfter(*about, "UserBufs:").value_or(0) > 0;
 }
 
-// What a descriptor is, if such reads can come from it. flags are its own, from F_GETFL.
+// Describes a descriptor that direct reads can come from; null for any other. `flags` are its
+// flags from F_GETFL.
 const char* WayOf(int fd, int flags) {
   const bool direct = (flags & O_DIRECT) != 0;
-  // Sockets, pipes and whatever else an event loop watches are left out without a look at each.
+  // Skips sockets, pipes and everything else that an event loop watches, without a
+  // system call for each.
   if (!direct && (flags & O_NONBLOCK) != 0) return nullptr;
   struct stat about {};
   if (sys::Fstat(fd, &about) < 0) return nullptr;
-  // On a pipe the flag says that it keeps packets apart.
+  // On a pipe, O_DIRECT means packet mode.
   if (direct && (S_ISREG(about.st_mode) || S_ISBLK(about.st_mode))) {
     return DirectReader::IsOurs(fd) ? nullptr : "is open for direct reads (O_DIRECT)";
   }
@@ -66,7 +68,7 @@ const char* WayOf(int fd, int flags) {
                ? "is open on a FUSE or 9p file system, which may read directly"
                : nullptr;
   }
-  // Neither file nor socket nor device.
+  // Neither a file nor a socket nor a device.
   if ((about.st_mode & S_IFMT) == 0 && !IsEpoll(fd) && PathOf(fd) == "anon_inode:[io_uring]" &&
       HasRegisteredBuffers(fd)) {
     return "is an io_uring with registered buffers";
@@ -74,9 +76,9 @@ const char* WayOf(int fd, int flags) {
   return nullptr;
 }
 
-// How far to look. Since Linux 6.2 the length of /proc/self/fd is the number of descriptors that are
-// open, and there is no need to look behind the last one. Otherwise the size of the table is asked
-// for, which is slow: all of /proc/self/status is made for it.
+// Decides how far to search. Since Linux 6.2, the length of /proc/self/fd is the number of open
+// descriptors, so the search can stop at the last one. Otherwise it needs the size of the
+// descriptor table, which is slow: the kernel produces all of /proc/self/status for it.
 class Descriptors {
  public:
   Descriptors() {
@@ -86,7 +88,7 @@ class Descriptors {
     }
   }
   void Found() { found_++; }
-  // Another thread may close some meanwhile, so that as many will never be found.
+  // Another thread may close descriptors meanwhile, so `open_` of them may never be found.
   bool MayBeMore(int fd) {
     if (open_) {
       if (found_ >= *open_) return false;

@@ -19,18 +19,18 @@
 namespace stillframe {
 namespace {
 
-// The most captures by write protection at a time.
+// Limit of captures by write protection at a time.
 constexpr size_t kMaxArmed = 64;
-// How many late faults at one address in a row are believed at once, and for how long they are
-// after that, with a rest before each. Protection that is given up as a whole ends when the last
-// call to the kernel that is under way for it has ended, and a saver with its low priority may be
-// off its processor in the middle of one. What comes after that is a real fault.
+// How many late faults at one address in a row are retried at once, and for how long they are
+// retried after that, with a rest before each. Protection that is dropped as a whole ends only when
+// the last kernel call under way for it has ended, and a saver with its low priority may be off its
+// processor in the middle of such a call. A fault that comes later is a real one.
 constexpr int kLateFaultsAtOnce = 64;
 constexpr int64_t kLongestLateNs = 1'000'000'000;
 constexpr timespec kBetweenLateFaults{0, 1'000'000};
 
-// The last words of a process that could only hang. They go to stderr, since nothing else can be
-// said from there.
+// The last words of a process that could only hang. They go to stderr, since there is no other way
+// to report anything from there.
 constexpr char kRefusedForGood[] =
     "stillframe: the kernel refuses, again and again, to make memory writable that was "
     "write-protected for a capture; the "
@@ -44,23 +44,23 @@ struct ArmedSlot {
 };
 ArmedSlot slots[kMaxArmed];
 
-// The ranges of captures that have ended, for faults that come late. It is a ring: an old range
-// costs nothing, since a real fault in it is believed late only so many times.
+// The ranges of captures that have ended, for faults that come late. This is a ring: an old range
+// does no harm, since a real fault in it counts as late only so many times.
 struct EndedRange {
   std::atomic<uintptr_t> start{0};
   std::atomic<uintptr_t> end{0};
 };
 EndedRange ended_ranges[kMaxArmed];
 size_t next_ended = 0;
-// Grows with each arming and disarming, so that late faults of different captures are not counted
-// together.
+// Grows with each arming and disarming, so that late faults of different captures are
+// counted separately.
 std::atomic<uint32_t> generation{0};
 
 struct Chain {
   int number = 0;
   bool installed = false;
-  // The handler that was there before we first came, and those that we went in front of the last
-  // times. A handler may still be reading the last one while the next is being written.
+  // The handler found at our first installation, and the handlers found at the most recent ones.
+  // Our handler may still be reading the latest entry while the next is being written.
   struct sigaction first {};
   struct sigaction nexts[8]{};
   std::atomic<uint32_t> last{0};
@@ -82,9 +82,9 @@ std::mutex& RouterLock() {
   return *lock;
 }
 
-// glibc makes a loaded library's thread-local memory at its first use, by a call into the loader,
-// which a handler must not make; not so in this model. musl makes it for all threads while it loads
-// the library, and loads none of this model.
+// glibc allocates a loaded library's thread-local memory at its first use, by a call into the
+// loader, which a handler must not make. With this model, it does not. musl allocates it for all
+// threads while it loads the library, and loads no library that uses this model.
 #ifdef __GLIBC__
 #define STILLFRAME_FOR_HANDLERS __attribute__((tls_model("initial-exec")))
 #else
@@ -96,8 +96,8 @@ STILLFRAME_FOR_HANDLERS thread_local int late_count = 0;
 STILLFRAME_FOR_HANDLERS thread_local uint32_t late_generation = 0;
 STILLFRAME_FOR_HANDLERS thread_local int64_t late_since_ns = 0;
 
-// Runs each(memory) for the memory that is armed for this signal and holds the address; false if
-// there is none.
+// Calls each(memory) for the memory that is armed for this signal and contains the address; false
+// if there is none.
 template <typename Each>
 bool WithArmed(const void* address, FaultSignal signal, Each each) {
   for (ArmedSlot& slot : slots) {
@@ -113,8 +113,8 @@ bool WithArmed(const void* address, FaultSignal signal, Each each) {
   return false;
 }
 
-// A fault at a page that is writable came late, once, or a few times in a hot spot. One that keeps
-// coming is about something other than writing: code run from there, or a file that was truncated
+// A fault at a writable page came late if it comes once, or a few times in a hot spot. A fault that
+// keeps coming has another cause than a write: code that runs there, or a file that was truncated
 // under its mapping.
 bool BelievedLate(const void* address) {
   const uint32_t now = generation.load(std::memory_order_relaxed);
@@ -143,8 +143,8 @@ void CallHandler(Chain& chain, struct sigaction& in_chain, int number, siginfo_t
                  void* context) {
   const struct sigaction action = in_chain;
   if ((action.sa_flags & SA_RESETHAND) != 0) {
-    // Called only once, as the kernel would do it: such a handler returns and relies on the default
-    // action.
+    // Called only once, as the kernel would do. Such a handler returns and relies on
+    // the default action.
     in_chain.sa_handler = SIG_DFL;
     in_chain.sa_flags = 0;
   }
@@ -152,12 +152,12 @@ void CallHandler(Chain& chain, struct sigaction& in_chain, int number, siginfo_t
     action.sa_sigaction(number, info, context);
     return;
   }
-  if (action.sa_handler == SIG_IGN && info->si_code <= 0) return;  // sent by somebody, and ignored
+  if (action.sa_handler == SIG_IGN && info->si_code <= 0) return;  // sent by a process, and ignored
   if (action.sa_handler != SIG_DFL && action.sa_handler != SIG_IGN) {
     action.sa_handler(number);
     return;
   }
-  // The default action, in its own way: the faulting instruction runs again, or the signal comes
+  // The default action in its own way: the faulting instruction runs again, or the signal is sent
   // again, and the kernel ends the process with its true cause. A fault cannot be ignored.
   struct sigaction default_action {};
   default_action.sa_handler = SIG_DFL;
@@ -178,8 +178,8 @@ void Forward(Chain& chain, int number, siginfo_t* info, void* context) {
 void Handle(int number, siginfo_t* info, void* context) {
   const bool segv = number == SIGSEGV;
   Chain& chain = segv ? segv_chain : bus_chain;
-  // SEGV_ACCERR means a page that exists and forbids the access. userfaultfd says BUS_ADRERR.
-  // Signals that were sent are not ours.
+  // SEGV_ACCERR means that the page exists and forbids the access. userfaultfd sends BUS_ADRERR.
+  // Signals that a process has sent are not ours.
   const bool candidate = segv ? info->si_code == SEGV_ACCERR : info->si_code == BUS_ADRERR;
   if (candidate) {
     const void* address = info->si_addr;
@@ -207,9 +207,9 @@ Status GoInFront(Chain& chain) {
   if (InFront(chain)) return Success{};
   struct sigaction ours {};
   ours.sa_sigaction = Handle;
-  // It runs on the alternative stack if a thread has one, as V8's own handler does. Nothing of the
-  // host interrupts the capture of a page; but the fault signals stay open, so that a thread in
-  // here is not taken for one that blocks them.
+  // The handler runs on the alternate stack if a thread has one, as V8's own handler does. No other
+  // signal of the host interrupts the capture of a page. The fault signals stay unblocked, so that
+  // a thread in the handler does not look like a thread that blocks them.
   ours.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
   sigfillset(&ours.sa_mask);
   sigdelset(&ours.sa_mask, SIGSEGV);
@@ -218,7 +218,7 @@ Status GoInFront(Chain& chain) {
   if (sigaction(chain.number, nullptr, &before) != 0) {
     return SystemFailure("sigaction", errno, "cannot examine the handler of a fault signal");
   }
-  // This comes before ours is in place, since ours may run at once.
+  // This must precede the installation, since our handler may run at once.
   chain.GoneInFrontOf(before);
   if (!chain.installed) chain.first = before;
   if (sigaction(chain.number, &ours, nullptr) != 0) {
@@ -231,7 +231,7 @@ Status GoInFront(Chain& chain) {
 void DisarmLocked(FrozenMemory* memory) {
   for (ArmedSlot& slot : slots) {
     if (slot.memory.load(std::memory_order_relaxed) != memory) continue;
-    // First comes the range for faults that are late, then the pointer for those that are in time.
+    // First the range for late faults, then the pointer for faults that are in time.
     EndedRange& ended = ended_ranges[next_ended++ % kMaxArmed];
     ended.start = 0;
     ended.end = memory->highest();
@@ -243,7 +243,7 @@ void DisarmLocked(FrozenMemory* memory) {
   }
 }
 
-// The ranges of captures that have ended. Called under the lock.
+// The memory that StayArmed() has been given. Accessed under the lock.
 std::vector<std::unique_ptr<FrozenMemory>>& LeftArmed() {
   static auto* left = new std::vector<std::unique_ptr<FrozenMemory>>;
   return *left;

@@ -23,8 +23,8 @@
 namespace stillframe {
 namespace {
 
-// Calls that are wrong on purpose: one that exists says what is wrong with them, while one that
-// does not exist, or that a filter keeps from us, says ENOSYS or EPERM.
+// These calls have wrong arguments on purpose: a call that exists reports them, while a call that
+// does not exist, or that a filter blocks, returns ENOSYS or EPERM.
 bool HasClone3() {
   if (StepDisabled("clone3")) return false;
   const int64_t error = sys::Clone3(nullptr, 0);
@@ -38,8 +38,8 @@ bool HasCloseRange() {
 bool HasProc() { return access("/proc/self/fd", F_OK) == 0; }
 bool HasSmapsRollup() { return ReadSmallFile("/proc/self/smaps_rollup").has_value(); }
 
-// The usual limit is 65,530. mprotect takes half of what is left, and Node's own heap needs some
-// for each thread.
+// The usual limit is 65,530. mprotect uses half of what is left, and Node's own heap needs some
+// mappings for each thread.
 constexpr uint64_t kFewMappings = 8192;
 
 void AddMappingHazard(std::vector<Hazard>* hazards) {
@@ -65,7 +65,7 @@ void AddBlockedSignalHazard(FaultSignal signal, std::vector<Hazard>* hazards) {
                              " is refused. To change: unblock the signal in that thread"});
 }
 
-// Without /sys nobody can tell whether they are off, and nothing is claimed.
+// Without /sys, it is unknown whether huge pages are off, so no hazard is reported.
 bool HugePagesKnown() { return access("/sys/kernel/mm", F_OK) == 0; }
 
 Feature MakeFeature(const char* name, bool available, const char* reason) {
@@ -78,7 +78,8 @@ MachineReport ProbeEngines() {
   MachineReport report;
   report.engines.push_back(KnownFork());
   report.engines.push_back(MprotectEngine::Probe());
-  // The variant that everybody may use decides whether the engine is there at all.
+  // Either variant makes the engine available. The reason is that of the variant which
+  // every process may use.
   const Feature by_thread = Userfaultfd::Probe(FaultVariant::kThread);
   const Feature by_signal = Userfaultfd::Probe(FaultVariant::kSignal);
   report.engines.push_back(

@@ -1,4 +1,4 @@
-// What this kernel lets us do, probed once by doing it, never by version.
+// Features of this kernel, probed once by using them, never by version.
 #pragma once
 
 #include <cstdint>
@@ -10,8 +10,8 @@ namespace stillframe {
 struct Feature {
   std::string name;
   bool available = false;
-  std::string reason;    // why not, and what to change
-  bool passing = false;  // the reason is one that may be gone at the next try
+  std::string reason;    // why it is unavailable, and what to change
+  bool passing = false;  // the reason may be gone at the next try
 };
 
 struct Hazard {
@@ -27,10 +27,10 @@ struct MachineReport {
 };
 
 MachineReport ProbeMachine();
-// Its engines and the features that the choice of one depends on, and nothing else.
+// Only the engines, and the features that the choice of an engine depends on.
 MachineReport ProbeEngines();
 
-// What could go wrong for a capture of so many bytes.
+// Hazards for a capture of this many bytes.
 std::vector<Hazard> HazardsFor(uint64_t source_bytes);
 
 }  // namespace stillframe

@@ -6,7 +6,7 @@ namespace stillframe {
 namespace {
 
 std::atomic<std::mutex*>& Lock() {
-  // It is never destroyed: a Worker may freeze while the process exits.
+  // Never destroyed, since a Worker may freeze while the process exits.
   static auto* lock = new std::atomic<std::mutex*>(new std::mutex);
   return *lock;
 }

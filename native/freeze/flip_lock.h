@@ -1,6 +1,6 @@
-// Held while it is changed which memory a fork copies, from the first change until everything is as
-// before: two such changes at a time would undo each other. A forked child inherits it locked and
-// never looks at it.
+// The lock for changes to the set of memory that a fork copies. It is held from the first change
+// until everything is restored, since two changes at a time would undo each other. A forked child
+// inherits it locked and never uses it.
 #pragma once
 
 #include <mutex>
@@ -8,8 +8,8 @@
 namespace stillframe {
 
 std::mutex& FlipLock();
-// Makes FlipLock() the lock of another library, before any use of it: each addon has this code for
-// itself, but the process has only one memory.
+// Replaces FlipLock() with the lock of another library, before its first use: each addon has its
+// own copy of this code, but the process has only one memory.
 void ShareFlipLock(std::mutex* lock);
 
 }  // namespace stillframe

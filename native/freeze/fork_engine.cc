@@ -34,8 +34,8 @@ PageRange WholePages(const FreezeSource& source) {
   return {reinterpret_cast<std::byte*>(first), end - first};
 }
 
-// Which sources share no byte with another one. Releasing pages of the others would take bytes that
-// are still to be saved, since the same memory may be captured under two names.
+// Marks the sources that share no byte with another source. The same memory may be captured under
+// two names, and releasing pages of a shared source would lose bytes that are still to be saved.
 std::vector<uint8_t> FindReleasable(const std::vector<FreezeSource>& sources) {
   std::vector<size_t> by_start(sources.size());
   std::iota(by_start.begin(), by_start.end(), size_t{0});
@@ -51,7 +51,7 @@ std::vector<uint8_t> FindReleasable(const std::vector<FreezeSource>& sources) {
   return releasable;
 }
 
-// Whether the copies of all pages could take more than the memory cgroup has left.
+// True if the copies of all pages could take more than the memory cgroup has left.
 bool MayExhaust(uint64_t headroom, const FreezePlan& plan) {
   uint64_t source_bytes = 0;
   for (const FreezeSource& source : plan.sources) source_bytes += source.byte_length;
@@ -66,7 +66,7 @@ int64_t Fork(int* pidfd) {
     args.pidfd = reinterpret_cast<uint64_t>(pidfd);
     args.exit_signal = 0;
     const int64_t pid = sys::Clone3(&args, sizeof args);
-    // For kernels before Linux 5.3, and for filters that do not know clone3.
+    // The fallback is for kernels before Linux 5.3, and for filters that do not know clone3.
     if (pid != -ENOSYS && pid != -EPERM) return pid;
   }
   return sys::Clone(CLONE_PIDFD, pidfd);
@@ -101,11 +101,11 @@ Status ForkEngine::Prepare(const FreezePlan& plan) {
   return Success{};
 }
 
-// The OOM killer of a cgroup waits for a killed process only for as long as it finds it, by its
-// first thread. If that thread is gone while another thread, or a reader of its smaps_rollup, keeps
-// the memory, the service is killed next.
+// The OOM killer of a cgroup waits for a killed process only while it can find the process through
+// its first thread. If that thread is gone while another thread, or a reader of its smaps_rollup,
+// still keeps the memory, the service is killed next.
 void ForkEngine::LeaveTheCopyAlone() {
-  constexpr uint64_t kOvershoot = uint64_t{1} << 30;  // what is written between two looks, roundly
+  constexpr uint64_t kOvershoot = uint64_t{1} << 30;  // roughly what is written between two looks
   const std::optional<uint64_t> headroom = ReadMemoryCgroup().headroom;
   if (!headroom || !MayExhaust(*headroom, *plan_)) return;
   const uint64_t beyond_limit = *headroom - std::min(*headroom, plan_->memory_limit);
@@ -168,7 +168,7 @@ Status ForkEngine::Freeze() {
 
 Status ForkEngine::Attach() {
   if (!left_forkable_.empty()) {
-    // The kernel was short of memory for the advice. Any later than this the memory may no longer
+    // The kernel was short of memory for the madvise call. Any later, the memory may no longer
     // be ours to advise.
     const std::lock_guard lock(FlipLock());
     for (const size_t i : left_forkable_) MakeUnforkable(plan_->sources[i]);
@@ -185,12 +185,11 @@ Status ForkEngine::CheckCarriedOver() const {
     return source.foreign && source.byte_length > 0;
   };
   if (std::none_of(plan_->sources.begin(), plan_->sources.end(), is_asked)) return Success{};
-  // The copy's own list, since reading the service's would hold up threads that map memory there.
+  // Reads the copy's own list, since reading the service's would delay threads that map memory.
   Result<std::vector<AdvisedMapping>> mappings = ReadAdvice(process_.pid());
   if (!mappings.ok()) {
     mappings = ReadAdvice();
-    if (!mappings.ok())
-      return Success{};  // without /proc the copy finds out by itself what is missing
+    if (!mappings.ok()) return Success{};  // without /proc the copy itself finds what is missing
   } else if (!process_.HasMemory()) {
     return Success{};  // it has been killed, and its list is cut short
   }
@@ -212,8 +211,8 @@ Status ForkEngine::CheckCarriedOver() const {
 
 void ForkEngine::Peek(uint32_t source, uint64_t offset, uint64_t length, std::byte* out) {
   process_.Peek(plan_->sources[source].data + offset, length, out);
-  // Savers take the chunks in order. What they have given back of a mapped file belongs to the file
-  // again, not to the copy.
+  // Savers take the chunks in order. Pages of a mapped file that they have given back belong to the
+  // file again, not to the copy.
   std::atomic_thread_fence(std::memory_order_acquire);
   const SaveSection& section = plan_->save.sections[source];
   const uint64_t chunk = section.first_chunk + offset / kChunkSize;
@@ -223,15 +222,15 @@ void ForkEngine::Peek(uint32_t source, uint64_t offset, uint64_t length, std::by
 }
 
 Result<CopyCost> ForkEngine::Cost() {
-  // Pages that only the child maps are those that the service has written to since the fork, and so
-  // has copied. Pages that were given back are counted nowhere.
+  // Pages that only the child maps are those that the service has written to, and so copied, since
+  // the fork. Pages that were given back are not counted anywhere.
   if (!measures_) {
     return Fail(FailureCode::kIo, "the memory of the forked copy is not looked at");
   }
   Result<uint64_t> bytes = process_.OwnBytes();
   if (!bytes.ok()) return bytes.failure();
   cost_peak_ = std::max(cost_peak_, bytes.value());
-  // Nobody counts how many copies there were in all; each page at the peak was one.
+  // The total number of copies is not counted anywhere; each page at the peak was one.
   return CopyCost{bytes.value(), cost_peak_, cost_peak_ / SystemPageSize()};
 }
 

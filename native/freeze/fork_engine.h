@@ -1,12 +1,12 @@
-// The fork engine: the frozen pages are those of a copy of the process.
+// The fork engine: the frozen pages are those of a forked copy of the process.
 //
 //   JS thread     block signals | DOFORK | clone3 | DONTFORK | unblock                 (the pause)
 //   child                                       '--> RunChild: harden, save, release, _exit
 //
-// clone3 with a pidfd and no exit signal: the host sees no SIGCHLD, and no waitpid(-1) of anybody
-// else can take the child's status. Regions are MADV_DONTFORK for life, and so are V8's WebAssembly
-// memories: they are forkable only between the two flips, under one lock, so that concurrent
-// captures of the same memory cannot undo each other's.
+// clone3 gets a pidfd and no exit signal, so the host sees no SIGCHLD, and no foreign waitpid(-1)
+// can take the child's status. Regions are MADV_DONTFORK for life, and so are V8's WebAssembly
+// memories: they are forkable only between the two flips. One lock covers both flips, so that
+// concurrent captures of the same memory cannot undo each other's.
 #pragma once
 
 #include <vector>
@@ -34,21 +34,21 @@ class ForkEngine final : public Engine {
   int pid() const override { return process_.pid(); }
 
  private:
-  // Whether the cgroup's memory may run out before the watch over the limit sees it.
+  // Avoids extra threads and measurements where the cgroup may run out before the limit is noticed.
   void LeaveTheCopyAlone();
   Status MakeForkable();
   void MakeUnforkable(size_t count);
   bool MakeUnforkable(const FreezeSource& source);
-  // While the copy waits: checks whether it has what the sources hold.
+  // Checks, while the copy waits, that it has what the sources hold.
   Status CheckCarriedOver() const;
   const FreezePlan* plan_ = nullptr;
   ForkedPages pages_;
   std::vector<ForkedSource> forked_sources_;
-  std::vector<size_t> left_forkable_;  // sources whose advice could not be set back in the pause
+  std::vector<size_t> left_forkable_;  // sources whose MADV_DONTFORK failed in the pause
   ChildPlan child_{};
   ForkedProcess process_;
   uint64_t cost_peak_ = 0;
-  bool measures_ = true;  // not where the kernel would end the copy before the limit is reached
+  bool measures_ = true;  // false if the kernel would end the copy before it reaches the limit
 };
 
 }  // namespace stillframe

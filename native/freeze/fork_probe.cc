@@ -22,8 +22,8 @@ namespace {
 
 constexpr size_t kMemoryBytes = size_t{64} << 10;
 
-// Runs in the probe until it is killed, is told to go, or a second is over. All signals are blocked
-// in it.
+// Body of the probe. Runs until it is killed, is told to end, or a second has passed. All signals
+// are blocked in it.
 int BeProbe(void* argument) {
   sys::Prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
   auto* told = static_cast<std::atomic<uint32_t>*>(argument);
@@ -70,7 +70,7 @@ Feature ProbeFork() {
       waited = sys::Waitid(P_PIDFD, pidfd, &info, WEXITED | __WALL);
     } while (waited == -EINTR);
   }
-  // Its memory must not go before the probe has, and nothing of the probe may stay.
+  // The probe's memory must outlive the probe, and no zombie may remain.
   if (waited < 0) {
     while (waitpid(pid, nullptr, __WALL) < 0 && errno == EINTR) {
     }
@@ -90,7 +90,7 @@ Feature ProbeFork() {
 }
 
 Feature KnownFork() {
-  // It is never destroyed: a Worker may freeze while the process exits.
+  // Never destroyed, since a Worker may freeze while the process exits.
   static auto* lock = new std::mutex;
   static auto* known = new std::optional<Feature>;
   const std::lock_guard guard(*lock);

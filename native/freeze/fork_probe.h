@@ -1,4 +1,4 @@
-// Whether a forked copy can be ended and waited for on this machine, found out by doing it with a
+// Finds out whether a forked copy can be ended and waited for on this machine, by trying it with a
 // process that does nothing.
 #pragma once
 
@@ -6,10 +6,10 @@
 
 namespace stillframe {
 
-// Tries it. That takes some 100 us, and at most about a second where nothing works.
+// Tries it. Takes some 100 µs, and at most about a second where nothing works.
 Feature ProbeFork();
 
-// The same, tried only once in the life of the process unless the reason is a passing one.
+// The same, but tried only once in the life of the process, unless the failure is temporary.
 Feature KnownFork();
 
 }  // namespace stillframe

@@ -23,12 +23,12 @@
 namespace stillframe {
 namespace {
 
-// A killed process is gone in much less time, unless the kernel cannot let go of it.
+// A killed process ends much faster, unless the kernel cannot let go of it.
 constexpr timespec kKillGrace{1, 0};
-// No process ends with this status.
+// Stands for an unknown status. No process ends with it.
 constexpr int kStatusUnknown = -1;
 
-// sigabbrev_np() is not in musl.
+// musl has no sigabbrev_np().
 std::string SignalName(int signal) {
   switch (signal) {
     case SIGABRT:
@@ -50,17 +50,17 @@ std::string SignalName(int signal) {
   }
 }
 
-// Returns 0 or -errno, and tells how the process behind the pidfd ended.
+// Waits for the process behind the pidfd, and fills `info` with how it ended. Returns 0 or -errno.
 int WaitFor(int pidfd, siginfo_t* info) {
   for (;;) {
-    // __WALL, since a child without an exit signal counts as a clone, which a plain wait does not
-    // see.
+    // __WALL, because a child without an exit signal counts as a clone, which a plain
+    // wait does not see.
     const int error = sys::Waitid(P_PIDFD, pidfd, info, WEXITED | __WALL);
     if (error != -EINTR) return error;
   }
 }
 
-// How many processes the OOM killer has killed on this system so far.
+// Number of processes that the OOM killer has killed on this system so far.
 std::optional<uint64_t> OomKills() {
   const auto vmstat = ReadSmallFile("/proc/vmstat");
   return vmstat ? NumberAfter(*vmstat, "oom_kill") : std::nullopt;
@@ -154,7 +154,7 @@ void ForkedProcess::Stop() {
   if (pid_ == 0 || stopped_) return;
   stopped_ = true;
   if (sys::PidfdSendSignal(pidfd_.get(), SIGKILL) >= 0) return;
-  // A filter came after the probe. What has not ended still has its process id.
+  // A filter was installed after the probe. A process that has not ended still has its process id.
   if (!HasEnded()) kill(pid_, SIGKILL);
 }
 
@@ -167,7 +167,7 @@ bool ForkedProcess::HasEnded() const {
 int ForkedProcess::Reap(siginfo_t* info) {
   const int error = WaitFor(pidfd_.get(), info);
   if (error == 0 || error == -ECHILD) return error;
-  // A filter came after the probe. The child must not be left as a zombie for that.
+  // A filter was installed after the probe. The child must not become a zombie because of that.
   int status = 0;
   pid_t reaped = 0;
   do {
@@ -210,8 +210,8 @@ bool ForkedProcess::EndsInTime() {
     ready = sys::Ppoll(&watch, 1, &kKillGrace);
   } while (ready == -EINTR);
   if (ready != 0) return true;
-  // It is in uninterruptible sleep: a frozen filesystem, or a network disk without its server.
-  // SIGKILL is pending.
+  // The child is in uninterruptible sleep: a frozen filesystem, or a network disk without its
+  // server. SIGKILL is pending.
   auto pidfd = std::make_shared<UniqueFd>(std::move(pidfd_));
   const Status reaping = Thread::StartDetached("stillframe-reap", [pidfd] {
     siginfo_t info{};
@@ -234,7 +234,7 @@ Status ForkedProcess::Collect() {
   const int error = Reap(&info);
   pid_ = 0;
   if (error == -ECHILD) {
-    // This is a child of fork() whose status the host has taken, by waiting for all children or by
+    // The host has taken the status of a child of fork(), by waiting for all children or by
     // ignoring SIGCHLD.
     info.si_code = CLD_EXITED;
     info.si_status = control_->step.load(std::memory_order_acquire) == SaveStep::kFinished

@@ -7,7 +7,7 @@ namespace stillframe {
 FrameRecord::~FrameRecord() {
   for (Part& part : parts_) {
     part.tracked->GiveToNext(part.frame);
-    // Before the memory that it is about.
+    // Must go before the memory that it is about.
     part.tracked.reset();
   }
 }

@@ -1,7 +1,8 @@
-// What becomes of the records of its regions when a frame has come to its end. A frame that is
-// complete and was asked to keep record becomes their base; any other one leaves them as they were.
+// Tells the records of the regions of a frame how the frame ended. A complete frame that was asked
+// to keep the record becomes their base; any other frame leaves them as they were.
 //
-// Made by the engine at the freeze, held by the capture until the frame is published or has failed.
+// The engine makes this object at the freeze, and the capture holds it until the frame is
+// published or has failed.
 #pragma once
 
 #include <memory>
@@ -20,10 +21,10 @@ class FrameRecord {
   FrameRecord& operator=(const FrameRecord&) = delete;
   ~FrameRecord();
 
-  // The frame has taken what was written to this region.
+  // Adds a region whose written units the frame has taken.
   void Add(std::shared_ptr<RegionMemory> region, std::shared_ptr<TrackedRegion> tracked,
            uint64_t frame, std::string section);
-  // The frame is complete: from now on the record of its regions begins with it.
+  // The frame is complete: from now on the records of its regions begin with it.
   void BecomeBase(const FrameId& id);
 
  private:

@@ -22,17 +22,15 @@ extern "C" void AnnotateIgnoreReadsEnd(const char* file, int line);
 namespace stillframe {
 namespace {
 
-// No wait depends on a wake-up alone: a waiting thread looks again after this time.
+// No wait relies on a wake-up alone: a waiting thread looks again after this time.
 constexpr timespec kPatience{0, 20'000'000};
-// How often in a row a writer assumes that the refusal of a lift will pass, before it gives the
-// capture up.
+// Refusals of a lift in a row that a writer takes for temporary before it gives the capture up.
 constexpr int kRefusalsInPassing = 5;
-// How long it goes on asking if nothing else can be done: long compared with any shortage that
-// passes, short compared with a service that never answers again. A process that ends is started
-// again, and one that hangs is not.
+// How long a writer keeps asking if nothing else can be done: long compared with any temporary
+// shortage, short compared with a service that never answers again. A process that ends is
+// restarted; a process that hangs is not.
 constexpr int64_t kPatienceWithKernelNs = 5'000'000'000;
-// How many turns a waiting writer spins before it sleeps: a page is copied in well under a
-// microsecond.
+// Turns that a waiting writer spins before it sleeps. A page is copied in well under a microsecond.
 constexpr int kSpins = 200;
 inline void Pause() {
 #if defined(__x86_64__)
@@ -42,10 +40,10 @@ inline void Pause() {
 #endif
 }
 
-// For how long the kernel has refused one writer.
+// Measures how long the kernel has refused one writer.
 class Refusals {
  public:
-  // Counts one more refusal. True: it is of no use to ask again.
+  // Counts one more refusal. True if it is pointless to ask again.
   bool InVain() {
     const int64_t now_ns = sys::MonotonicNanoseconds();
     if (since_ns_ == 0) since_ns_ = now_ns;
@@ -56,7 +54,8 @@ class Refusals {
   int64_t since_ns_ = 0;
 };
 
-// TSan must not report what is read while somebody writes it: such a copy is then not used.
+// Keeps TSan from reporting reads of memory that another thread is writing to. Such a
+// copy is not used.
 class IgnoreRaces {
  public:
 #if defined(__SANITIZE_THREAD__)
@@ -167,8 +166,7 @@ int FrozenMemory::LiftAll() {
 
 void FrozenMemory::GiveUp(int error_number) {
   if (!protection_->CanDropAll()) return;
-  // This comes before any page can be written to: what is saved from then on is not what was
-  // frozen.
+  // This must precede the first write to any page: what is saved from then on was not frozen.
   given_up_for_.store(error_number, std::memory_order_seq_cst);
   protection_->DropAll();
   LiftAll();
@@ -182,7 +180,7 @@ const FrozenMemory::Span* FrozenMemory::SpanOf(const void* address) const {
                        [&](const std::byte* a, uint32_t s) { return a < spans_[s].start; });
   for (auto candidate = after; candidate != by_start_.begin();) {
     const Span& span = spans_[*--candidate];
-    if (span.page_count == 0) continue;  // empty sources hide nobody
+    if (span.page_count == 0) continue;  // empty sources hide no others
     return at < span.end(page_bytes_) ? &span : nullptr;
   }
   return nullptr;
@@ -232,7 +230,7 @@ FrozenMemory::Attempt FrozenMemory::TryCapture(const Span& span, uint64_t page, 
   if (found == kCaptured || found == kSaved || found == kFree) return Attempt::kLate;
   if (found == kCapturing || (found == kSaving && wish == Wish::kOnTheWay)) return Attempt::kAgain;
   const uint32_t slot = pool_.Take();
-  // A page that is being saved will be writable soon, and is no reason to give up.
+  // A page that is being saved will soon be writable, so it is no reason to give up.
   if (slot == SlotPool::kNone) return found == kSaving ? Attempt::kAgain : Attempt::kFull;
   uint8_t expected = found;
   if (!state.compare_exchange_strong(expected, kCapturing, std::memory_order_acq_rel)) {
@@ -241,12 +239,12 @@ FrozenMemory::Attempt FrozenMemory::TryCapture(const Span& span, uint64_t page, 
   }
   std::byte* bytes = span.start + page * page_bytes_;
   {
-    // A thread that waits for us in a fault has already told TSan of its write.
+    // A thread that waits for us in a fault has already reported its write to TSan.
     [[maybe_unused]] const IgnoreRaces ignore;
     memcpy(pool_.Bytes(slot), bytes, page_bytes_);
   }
   if (protection_->Lift(bytes, page_bytes_) < 0) {
-    // It is as if it had never been tried.
+    // Continue as if the capture of this page had never been tried.
     state.store(found, std::memory_order_release);
     pool_.Give(slot);
     return Attempt::kRefused;
@@ -267,7 +265,7 @@ bool FrozenMemory::IsWritable(const Span& span, uint64_t page) const {
 }
 
 int FrozenMemory::LiftWritable(const Span& span, uint64_t page) {
-  // A page that is writable stays so: what was seen of the others holds.
+  // A writable page stays writable, so what was seen of the other pages still holds.
   const uint64_t pages = unit_bytes_ / page_bytes_;
   const uint64_t first = RoundDown(page, pages);
   const uint64_t end = std::min(first + pages, span.page_count);
@@ -290,7 +288,7 @@ Resolved FrozenMemory::ResolveWrite(const void* address) {
   for (;;) {
     const uint32_t seen = changes_.load(std::memory_order_acquire);
     if (IsWritable(*span, page)) {
-      // The saver has yet to lift it, or was refused.
+      // The saver has not lifted it yet, or was refused.
       const int error = LiftWritable(*span, page);
       if (error >= 0) return Resolved::kWritable;
       if (++refused > kRefusalsInPassing) GiveUp(-error);
@@ -306,18 +304,18 @@ Resolved FrozenMemory::ResolveWrite(const void* address) {
       continue;
     }
     if (attempt == Attempt::kLate) continue;
-    // The saver may have better luck with more at once; and its end, or that of the capture, will
-    // come.
+    // The saver may have more luck with a larger piece, and the saver or the capture
+    // will end in any case.
     if (attempt == Attempt::kRefused && ++refused > kRefusalsInPassing) GiveUp(ENOMEM);
     if (attempt != Attempt::kCaptured) {
       WaitForChange(seen);
       continue;
     }
-    // The order matters: a release of the chunk in between must not take away what is not counted
-    // yet.
+    // In this order, so that a concurrent release of the chunk cannot subtract a piece that
+    // is not counted yet.
     isolated_pieces_.fetch_add(1, std::memory_order_relaxed);
     ChunkAt(span->first_chunk + offset / kChunkSize).pieces.fetch_add(1);
-    // This takes the rest of a larger piece, as far as it is free: none of it is worth waiting for.
+    // Captures the rest of a larger piece where it is free. No page of it is worth waiting for.
     const uint64_t pages = piece / page_bytes_;
     const uint64_t first = RoundDown(page, pages);
     const uint64_t end = std::min(first + pages, span->page_count);
@@ -332,7 +330,7 @@ Resolved FrozenMemory::ResolveWrite(const void* address) {
 
 void FrozenMemory::PrepareWrite(std::byte* start, uint64_t length) {
   for (std::byte* at = start; at < start + length; at += page_bytes_) {
-    // The kernel will answer EFAULT to that write.
+    // The kernel will then fail that write with EFAULT.
     if (Contains(at) && ResolveWrite(at) == Resolved::kRefused) return;
   }
   if (length > 0 && Contains(start + length - 1)) ResolveWrite(start + length - 1);
@@ -343,8 +341,8 @@ uint64_t FrozenMemory::NextChunk(ControlHeader* control, uint64_t chunk_count) {
   const auto take = [&](uint64_t chunk) {
     return ChunkAt(chunk).taken.exchange(1, std::memory_order_acq_rel) == 0;
   };
-  // When the pool runs low, drain where the most captured pages wait. Otherwise go through the
-  // regions in order, so that what has become writable is one piece again.
+  // When the pool runs low, save the chunk with the most captured pages. Otherwise go through the
+  // regions in order, so that writable pages join into one piece again.
   if (pool_.used() > pool_.slot_count() * 3 / 4) {
     uint64_t best = chunk_count;
     uint32_t most = 0;
@@ -363,7 +361,7 @@ uint64_t FrozenMemory::NextChunk(ControlHeader* control, uint64_t chunk_count) {
 }
 
 void FrozenMemory::Release(uint32_t section, uint64_t offset, size_t /*length*/) {
-  // All of the chunk is one piece again, or soon will be, with its neighbours.
+  // The whole chunk is one piece again, or soon will be, together with its neighbors.
   Chunk& chunk = ChunkAt(spans_[section].first_chunk + offset / kChunkSize);
   isolated_pieces_.fetch_sub(chunk.pieces.exchange(0), std::memory_order_relaxed);
   NoteChange();
@@ -375,8 +373,8 @@ void FrozenMemory::Peek(uint32_t section, uint64_t offset, uint64_t length, std:
     [[maybe_unused]] const IgnoreRaces ignore;
     memcpy(out, span.start + offset, length);
   }
-  // A page never returns to kProtected: if it is in that state now, it was write-protected while it
-  // was read.
+  // A page never returns to kProtected: if it is in that state now, it was write-protected while
+  // it was being read.
   std::atomic_thread_fence(std::memory_order_acquire);
   const bool lifted = lifted_.load(std::memory_order_acquire) != 0;
   for (uint64_t at = 0; at < length; at += page_bytes_) {
@@ -414,7 +412,7 @@ bool FrozenMemory::SaveRun(const Span& span, uint64_t first, uint64_t end, uint6
                            std::byte* out) {
   std::byte* from = span.start + first * page_bytes_;
   {
-    // Writers may come in between; what they have written over is thrown away below.
+    // Writers may write in between; the bytes that they have overwritten are discarded below.
     [[maybe_unused]] const IgnoreRaces ignore;
     memcpy(out, from, bytes);
   }
@@ -427,11 +425,11 @@ bool FrozenMemory::SaveRun(const Span& span, uint64_t first, uint64_t end, uint6
       page++;
       continue;
     }
-    if (lifted_.load(std::memory_order_acquire) != 0) return false;  // nobody wants it any more
+    if (lifted_.load(std::memory_order_acquire) != 0) return false;  // no longer wanted
   }
-  // All of it is lifted at once, so that a huge page stays one and mappings join again. If that is
-  // refused, it stays as it is: a writer lifts its own page of it, and the end of the capture lifts
-  // everything.
+  // Lifts the run as a whole, so that a huge page stays whole and mappings join again. If the
+  // kernel refuses, the run stays protected: a writer lifts its own page of it, and the end of the
+  // capture lifts everything.
   if (protection_->Release(from, (end - first) * page_bytes_) < 0) return true;
   for (uint64_t page = first; page < end; page++) {
     StateOf(span.first_page + page).store(kFree, std::memory_order_release);
@@ -442,7 +440,7 @@ bool FrozenMemory::SaveRun(const Span& span, uint64_t first, uint64_t end, uint6
 
 void FrozenMemory::CopyFrozen(uint32_t section, uint64_t offset, size_t length, std::byte* out) {
   const Span& span = spans_[section];
-  // Offsets are multiples of the block size, and so of the page size.
+  // Offsets are multiples of the block size, and therefore of the page size.
   const uint64_t first = offset / page_bytes_;
   const uint64_t end = DivideRoundingUp(offset + length, page_bytes_);
   const auto begin_saving = [&](uint64_t page) {

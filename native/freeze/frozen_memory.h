@@ -1,6 +1,6 @@
-// Frozen pages inside this process: what the mprotect and userfaultfd engines have in common.
+// Frozen pages inside this process: the common part of the mprotect and userfaultfd engines.
 //
-// Each page of a source is in one state, changed by compare-and-swap only:
+// Each page of a source is in one of these states, and a thread claims it by compare-and-swap only:
 //
 //                   a writer faults                     a saver reads the copy
 //     kProtected ---------------------> kCapturing ---> kCaptured ----------------.
@@ -9,34 +9,34 @@
 //         '--------------------------> kSaving ------------> kSaved ----------> kFree
 //                                        (copy to the bounce buffer)   (lift)
 //
-// In kProtected, kCapturing and kSaving the page is write-protected and holds the frozen bytes. The
-// thread that moves it on to kCaptured or kSaved has copied the bytes first, and from kSaved on
-// anybody may lift the protection.
+// In kProtected, kCapturing and kSaving the page is write-protected and holds the frozen bytes. A
+// thread that moves it on to kCaptured or kSaved copies the bytes first, and from kSaved on any
+// thread may lift the protection.
 //
-// No writer waits for a saver, which runs with low priority and may be off its processor for long.
-// In kSaving the writer captures the page itself, and the saver, whose own copy may be torn by
-// then, takes the one in the slot. In kSaved the writer lifts the protection of its page itself. A
-// writer that finds kCapturing waits for another writer; one that finds kCaptured or kFree came
-// late and only has to try again.
+// No writer waits for a saver, which runs at low priority and may be off its processor for a long
+// time. In kSaving, the writer captures the page itself. The saver's own copy may be torn by then,
+// so the saver takes the copy in the slot. In kSaved, the writer lifts the protection of its page
+// itself. A writer that finds kCapturing waits for another writer; a writer that finds kCaptured or
+// kFree came late and only has to retry.
 //
 // The gate: with several sources, a writer that was let through before the last source is protected
-// could then write to that one, and the cut would be torn. So nobody is let through until all
+// could then write to that source, and the cut would be torn. So no writer is let through until all
 // sources are protected.
 //
-// A lift that the kernel refuses is tried again: by the writer, which may wait for the saver to
-// join mappings again, and as a whole when the capture ends. If there is another way (DropAll), the
-// capture is given up by it, so that writes go on. If there is none, and the kernel does not change
-// its mind, the writer is told so.
+// A lift that the kernel refuses is retried: by the writer, which may wait until the saver has
+// joined mappings again, and as a whole when the capture ends. If all protection can be dropped
+// (DropAll), the capture is given up that way, so that writes go on. If it cannot, and the kernel
+// keeps refusing, the writer gets kRefused.
 //
-// An engine that knows what was written since the frame that this one builds on says which units (of
-// UnitBytes) were not. They are as if saved already: nobody copies them, and a writer's fault only
-// lifts their protection. Such an engine keeps memory protected after it is saved, so that the next
-// write is noticed, too: Release then lifts less than Lift does.
+// An engine that knows what was written since the parent frame reports the units (of UnitBytes)
+// that were not. They count as saved: nothing copies them, and a writer's fault only lifts their
+// protection. Such an engine keeps memory protected after it is saved, so that it notices the next
+// write, too. Release then lifts less than Lift does.
 //
-// When the pool is full the writer waits until the saver has given slots back (onMemoryLimit
+// When the pool is full, the writer waits until the saver has returned slots (onMemoryLimit
 // 'wait'), or the whole capture is lifted and fails ('abort').
 //
-// ResolveWrite runs in signal handlers: it and everything it calls neither lock nor allocate.
+// ResolveWrite runs in signal handlers: neither it nor anything that it calls locks or allocates.
 #pragma once
 
 #include <atomic>
@@ -52,40 +52,40 @@
 
 namespace stillframe {
 
-// How an engine protects pages. Everything here is called from any thread and from fault handlers.
+// How an engine protects pages. All methods are called from any thread and from fault handlers.
 class WriteProtection {
  public:
   virtual ~WriteProtection() = default;
-  virtual const char* CallName() const = 0;  // of the system call behind both
-  // Once for each freeze, before the first Protect: from here on faults are for the capture.
+  virtual const char* CallName() const = 0;  // of the system call behind Protect and Lift
+  // Called once per freeze, before the first Protect. From here on, faults belong to the capture.
   virtual void BeginFreeze() {}
   virtual int Protect(std::byte* start, size_t length) = 0;  // 0 or -errno
-  // Somebody wants to write there.
+  // A thread wants to write there.
   virtual int Lift(std::byte* start, size_t length) = 0;
-  // The bytes are saved, or nobody wants them any more. Whoever then writes there may still fault,
-  // and calls Lift.
+  // The bytes are saved or no longer wanted. A thread that then writes there may still
+  // fault, and calls Lift.
   virtual int Release(std::byte* start, size_t length) { return Lift(start, length); }
-  // How much to lift for one writer where nothing is frozen any more: a power of two, counted from
-  // the start of a source, and at least a page.
+  // Bytes to lift for one writer where nothing is frozen any more: a power of two, at least a page,
+  // counted from the start of a source.
   virtual size_t UnitBytes() const { return 0; }
-  // Whether the unit at this address is as in the frame that this one builds on. Asked once for
-  // each unit, after the last Protect.
+  // True if the unit at this address is unchanged since the parent frame. Asked once for each unit,
+  // after the last Protect.
   virtual bool Unchanged(const std::byte* /*unit*/) const { return false; }
-  // How many bytes around a fault to capture at once, a power of two and at least a page, after so
-  // many isolated pieces have been lifted already: engines that pay for each piece take larger ones
-  // as their means run out. 0: the writer must wait for the saver.
+  // Bytes around a fault to capture at once, a power of two and at least a page, when this many
+  // isolated pieces have been lifted already. Engines that pay for each piece take larger ones as
+  // their means run out. 0: the writer must wait for the saver.
   virtual size_t PieceBytes(uint64_t isolated_pieces) = 0;
-  // Whether all protection can be ended at once and for good in a way that the kernel cannot
+  // True if DropAll() can end all protection at once and for good, in a way that the kernel cannot
   // refuse. Lift succeeds after it.
   virtual bool CanDropAll() const { return false; }
   virtual void DropAll() {}
 };
 
-// What became of a write to a frozen page.
+// Outcome of a write to a frozen page.
 enum class Resolved : uint8_t {
   kCaptured,  // the page is writable, and its bytes are kept
-  kWritable,  // it was writable already: the fault came late, or is none of ours
-  kRefused,   // the kernel does not let it be made writable, and has been asked for long enough
+  kWritable,  // it was writable already: the fault came late or is not ours
+  kRefused,   // the kernel has refused for too long to make it writable
 };
 
 class FrozenMemory final : public PageSource {
@@ -95,22 +95,22 @@ class FrozenMemory final : public PageSource {
                                                       uint64_t limit_bytes, AtLimit at_limit,
                                                       std::shared_ptr<WriteProtection> protection);
 
-  // The instant of the freeze. On failure everything is lifted again.
+  // The instant of the freeze. On failure, everything is lifted again.
   Status ProtectAll();
-  // Gives up: every page becomes writable, and every waiting writer goes on; what is read from now
-  // on is not frozen. Returns 0, or the errno with which the kernel refused that for a part; it may
-  // then be tried again.
+  // Gives up: every page becomes writable, and every waiting writer goes on. Bytes read from then
+  // on are not frozen. Returns 0, or the errno with which the kernel refused a part; the call may
+  // then be repeated.
   int LiftAll();
 
   bool Contains(const void* address) const;
   bool Overlaps(const FrozenMemory& other) const;
-  // Makes the page at this address writable, with its frozen bytes kept. Returns when a write will
-  // succeed, or never.
+  // Makes the page at this address writable and keeps its frozen bytes. Returns when a write will
+  // succeed, or when the kernel has refused for too long.
   Resolved ResolveWrite(const void* address);
-  // The same for a range, for writes that the kernel is going to make.
+  // The same for a range that the kernel is about to write to.
   void PrepareWrite(std::byte* start, uint64_t length);
 
-  // Like Engine::Peek(): pages that a writer or a saver has reached cannot be read.
+  // Like Engine::Peek(): pages that a writer or a saver has reached come back as zeros.
   void Peek(uint32_t section, uint64_t offset, uint64_t length, std::byte* out) const;
 
   // PageSource
@@ -119,7 +119,8 @@ class FrozenMemory final : public PageSource {
   void CopyFrozen(uint32_t section, uint64_t offset, size_t length, std::byte* out) override;
   void Release(uint32_t section, uint64_t offset, size_t length) override;
 
-  // The addresses from the first source to the last, including what lies between them.
+  // The addresses from the first source to the end of the last one, including the
+  // gaps between sources.
   uintptr_t lowest() const;
   uintptr_t highest() const;
 
@@ -128,10 +129,10 @@ class FrozenMemory final : public PageSource {
   uint64_t copied_pages() const { return copied_pages_.load(std::memory_order_relaxed); }
   bool limit_reached() const { return limit_reached_.load(std::memory_order_relaxed); }
   // The errno of the refused lift for which the capture was given up while it was running; 0 if it
-  // was not.
+  // was not given up.
   int given_up_for() const { return given_up_for_.load(std::memory_order_relaxed); }
   const char* call_name() const { return protection_->CallName(); }
-  // Gives up because of a refused lift, if there is a way that cannot be refused.
+  // Gives the capture up because of a refused lift, if the protection can be dropped.
   void GiveUp(int error_number);
 
  private:
@@ -141,7 +142,7 @@ class FrozenMemory final : public PageSource {
     std::byte* start;
     uint64_t page_count;
     uint64_t first_page;   // index of its first page in states_
-    uint64_t first_chunk;  // of the capture
+    uint64_t first_chunk;  // among the chunks of the capture
     uint64_t first_unit;   // in unchanged_
     std::byte* end(size_t page_bytes) const { return start + page_count * page_bytes; }
   };
@@ -154,11 +155,11 @@ class FrozenMemory final : public PageSource {
   std::atomic<uint32_t>& SlotOf(uint64_t page) const {
     return reinterpret_cast<std::atomic<uint32_t>*>(slots_.data())[page];
   }
-  // kLate: somebody else has made the page writable. kAgain: somebody else is working on it. kFull:
-  // there is no slot. kNoMeans: there are no means for one more isolated piece, and the saver will
-  // come by. kRefused: the kernel refuses.
+  // kLate: another thread has made the page writable. kAgain: another thread is working on it.
+  // kFull: no slot is free. kNoMeans: there are no means for one more isolated piece, and the saver
+  // will get to the page. kRefused: the kernel refuses.
   enum class Attempt : uint8_t { kCaptured, kLate, kAgain, kFull, kNoMeans, kRefused };
-  // For a page in kSaving, only if it is wanted at once.
+  // What to do with a page in kSaving: capture it (kWanted) or leave it to the saver (kOnTheWay).
   enum class Wish : uint8_t { kWanted, kOnTheWay };
   Attempt TryCapture(const Span& span, uint64_t page, Wish wish);
   bool IsWritable(const Span& span, uint64_t page) const;
@@ -166,19 +167,19 @@ class FrozenMemory final : public PageSource {
     return !unchanged_.empty() &&
            unchanged_[span.first_unit + page * page_bytes_ / unit_bytes_] != 0;
   }
-  // What the state of a page means for whoever comes to it.
+  // State of a page for any thread that comes to it: an unchanged page counts as kFree.
   uint8_t StateNow(const Span& span, uint64_t page) const {
     if (IsUnchanged(span, page)) return kFree;
     return StateOf(span.first_page + page).load(std::memory_order_acquire);
   }
   void FindUnchanged();
-  // Lifts the protection of a writable page: with all of its unit, if nothing of that is frozen.
+  // Lifts the protection of a writable page, and of its whole unit if nothing in it is frozen.
   int LiftWritable(const Span& span, uint64_t page);
   // The saver's part of CopyFrozen: pages [first, end) of a span, all of which it has moved to
-  // kSaving. False: everything has been lifted.
+  // kSaving. False if everything has been lifted.
   bool SaveRun(const Span& span, uint64_t first, uint64_t end, uint64_t bytes, std::byte* out);
-  // Takes the copy that a writer has made of a page, or is making. False: the page is in another
-  // state.
+  // Takes the copy that a writer has made of a page or is making. False if the page is
+  // in another state.
   bool TakeCaptured(const Span& span, uint64_t page, uint64_t bytes, std::byte* out);
   void WaitForChange(uint32_t seen);
   void NoteChange();
@@ -189,7 +190,7 @@ class FrozenMemory final : public PageSource {
   Mapping states_;                  // State per page; all zero is kProtected
   Mapping slots_;                   // uint32_t per page, valid in kCaptured
   struct Chunk {
-    std::atomic<uint32_t> captured;  // pages that wait in the pool
+    std::atomic<uint32_t> captured;  // pages waiting in the pool
     std::atomic<uint32_t> pieces;    // lifted by writers, isolated from what the saver has lifted
     std::atomic<uint8_t> taken;
   };

@@ -11,7 +11,7 @@
 namespace stillframe {
 namespace {
 
-// A lift that is refused at the end of a capture is tried again for a second.
+// A refused lift at the end of a capture is retried for a second.
 constexpr timespec kBetweenLifts{0, 20'000'000};
 constexpr int kLiftsAtTheEnd = 50;
 
@@ -48,8 +48,8 @@ Status InProcessEngine::Freeze() {
   return frozen;
 }
 
-// Threads are started here, and not before the freeze: it takes a while, and the thread that
-// freezes is the service's.
+// Starts the threads here, not before the freeze, because that takes a while and the thread that
+// freezes belongs to the service.
 Status InProcessEngine::Attach() {
   if (Status answers = AnswerFaults(); !answers.ok()) return answers;
   if (Status saves = saver_.Start("stillframe-save", [this] { Save(); }); !saves.ok()) return saves;
@@ -81,8 +81,8 @@ void InProcessEngine::Stop() {
   frozen_->LiftAll();
 }
 
-// This comes after everybody has stopped protecting and saving. A refusal may be momentary: a
-// shortage in the kernel, a limit.
+// Called when nothing protects or saves any more. A refusal may be temporary: a shortage in the
+// kernel, or a limit.
 int InProcessEngine::LiftForGood() {
   for (int again = kLiftsAtTheEnd;; again--) {
     const int refused = frozen_->LiftAll();
@@ -111,7 +111,7 @@ void InProcessEngine::Shutdown() {
     if (save_.control != nullptr)
       save_.control->abort_requested.store(1, std::memory_order_relaxed);
   }
-  // The service goes on while the saver comes to its end.
+  // The service goes on while the saver finishes.
   if (armed_) frozen_->LiftAll();
   saver_.Join();
   if (armed_ && LiftForGood() != 0) {

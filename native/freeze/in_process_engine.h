@@ -1,6 +1,5 @@
-// What the engines that save from inside this process have in common: frozen memory, the saver
-// threads, and the end of both. A subclass adds the write protection and the way in which faults
-// arrive.
+// The common part of the engines that save from inside this process: frozen memory, the saver
+// threads, and the end of both. A subclass adds the write protection and the delivery of faults.
 #pragma once
 
 #include <memory>
@@ -31,19 +30,20 @@ class InProcessEngine : public Engine {
 
  protected:
   explicit InProcessEngine(FaultSignal signal) : signal_(signal) {}
-  // The destructor of a subclass calls it: threads and protection must go before what they use.
+  // Called by the destructor of each subclass: threads and protection must end
+  // before what they use.
   void Shutdown();
 
-  // It may outlive the engine, with memory that could not be lifted.
+  // May outlive the engine, with memory that could not be lifted.
   virtual std::shared_ptr<WriteProtection> protection() = 0;
-  // Makes the ranges protectable. Before the pause.
+  // Makes the ranges protectable. Called before the freeze.
   virtual Status PrepareProtection(const FreezePlan& plan) = 0;
-  // Starts what answers faults, unless the thread that writes does so itself. Right after the
-  // freeze; who has written meanwhile waits.
+  // Starts the thread that resolves faults, unless the writing thread does so itself. Called right
+  // after the freeze; threads that have written in between wait.
   virtual Status AnswerFaults() { return Success{}; }
-  // On the first saver's thread, before it begins.
+  // Called on the first saver's thread, before it begins.
   virtual void OnFrozen() {}
-  // Nothing is protected any more, and no more faults will arrive.
+  // Called when nothing is protected any more and no more faults will arrive.
   virtual void EndProtection() = 0;
 
   FrozenMemory* frozen() { return frozen_.get(); }

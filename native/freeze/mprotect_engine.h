@@ -1,14 +1,14 @@
-// The mprotect engine: pages are made read-only, and the SIGSEGV handler on the writing thread
-// keeps their bytes. It needs no privilege and no userfaultfd; the kernel's own writes into a
-// protected page fail with EFAULT.
+// The mprotect engine makes pages read-only, and the SIGSEGV handler on the writing thread keeps
+// their bytes. It needs no privilege and no userfaultfd, but the kernel's own writes to a protected
+// page fail with EFAULT.
 //
-// Each isolated page that becomes writable splits a mapping in three, and a process may have no
-// more than vm.max_map_count of them: so the fewer are left, the larger are the pieces that a fault
-// captures.
+// Each isolated page that becomes writable splits a mapping in three, and a process may have
+// no more than vm.max_map_count mappings. So a fault captures larger pieces as fewer
+// mappings are left.
 //
-// Read-only memory does not count as data for RLIMIT_DATA, and writable memory does. What a service
-// allocates while its regions are protected takes their room, and the kernel then refuses to lift
-// the protection, for good. So the engine is not available under such a limit.
+// RLIMIT_DATA counts writable memory, but not read-only memory. Whatever a service allocates while
+// its regions are protected takes their room, and the kernel then refuses to lift the protection,
+// for good. So the engine is unavailable under such a limit.
 #pragma once
 
 #include "freeze/features.h"
@@ -22,12 +22,12 @@ class MprotectProtection final : public WriteProtection {
   int Protect(std::byte* start, size_t length) override;
   int Lift(std::byte* start, size_t length) override;
   size_t PieceBytes(uint64_t isolated_pieces) override;
-  // How many mappings may be made. Called after the freeze.
+  // Counts how many mappings may be made. Called after the freeze.
   void CountMappings();
 
  private:
-  // How many more mappings than at the freeze we may make. They are counted after it, since
-  // counting takes time in proportion; until then few are taken.
+  // Number of mappings that may be made in addition to those at the freeze. They are counted after
+  // the freeze, because counting takes time in proportion to their number; until then few are used.
   static constexpr uint64_t kUntilCounted = 2048;
   std::atomic<uint64_t> mapping_budget_{kUntilCounted};
 };
@@ -37,7 +37,7 @@ class MprotectEngine final : public InProcessEngine {
   MprotectEngine() : InProcessEngine(FaultSignal::kSegv) {}
   ~MprotectEngine() override { Shutdown(); }
 
-  // Whether protection could be lifted again, whatever the service does meanwhile.
+  // Available if protection can be lifted again, whatever the service does meanwhile.
   static Feature Probe();
 
  private:

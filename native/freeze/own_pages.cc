@@ -13,8 +13,8 @@ Status CheckOwnPages(const std::vector<FreezeSource>& sources) {
     return Fail(FailureCode::kEngineUnavailable,
                 "a source does not begin on a page, and only whole pages can be write-protected");
   }
-  // Sorted by address: a capture may have tens of thousands of sources, and this is part of its
-  // pause.
+  // Sorted by address, because a capture may have tens of thousands of sources and this is
+  // part of its pause.
   std::vector<FreezeSource> ascending;
   ascending.reserve(sources.size());
   std::copy_if(sources.begin(), sources.end(), std::back_inserter(ascending),
@@ -23,7 +23,7 @@ Status CheckOwnPages(const std::vector<FreezeSource>& sources) {
             [](const FreezeSource& a, const FreezeSource& b) { return a.data < b.data; });
   for (size_t i = 1; i < ascending.size(); i++) {
     const FreezeSource& before = ascending[i - 1];
-    // All begin on a page: what begins behind the last byte begins behind its page.
+    // All sources begin on a page: a source that begins after the last byte begins after its page.
     if (before.data + before.byte_length <= ascending[i].data) continue;
     return Fail(FailureCode::kEngineUnavailable,
                 "two sources share a page, which this engine cannot capture twice");

@@ -1,5 +1,4 @@
-// What an engine that protects memory by the page requires of its sources: that each has its pages
-// to itself.
+// A precondition of engines that protect memory by the page: no two sources share a page.
 #pragma once
 
 #include <vector>
@@ -8,7 +7,7 @@
 
 namespace stillframe {
 
-// It is part of the pause: its time grows with the number of sources as that of sorting them does.
+// This is part of the pause. Its time grows with the number of sources as sorting them does.
 Status CheckOwnPages(const std::vector<FreezeSource>& sources);
 
 }  // namespace stillframe

@@ -49,7 +49,7 @@ SlotPool& SlotPool::operator=(SlotPool&& other) noexcept {
 uint32_t SlotPool::Take() {
   uint32_t slot = kNone;
   uint64_t head = head_.load(std::memory_order_acquire);
-  // A slot that has been used before is resident already, and likely still in a cache.
+  // A slot that has been used before is already resident, and probably still in a cache.
   while (static_cast<uint32_t>(head) != kNone) {
     const auto first = static_cast<uint32_t>(head);
     const uint64_t next = NextOf(next_memory_, first)->load(std::memory_order_relaxed);
@@ -74,8 +74,7 @@ uint32_t SlotPool::Take() {
 }
 
 void SlotPool::Give(uint32_t slot) {
-  // This comes before anybody can take the slot again, so that no more are ever counted than there
-  // are.
+  // This must precede the return of the slot, so that the count never exceeds the number of slots.
   used_.fetch_sub(1, std::memory_order_relaxed);
   uint64_t head = head_.load(std::memory_order_relaxed);
   uint64_t with_slot = 0;

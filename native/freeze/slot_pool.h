@@ -1,9 +1,9 @@
-// The pool that pre-images are copied to: a fixed number of page-sized slots, handed out and taken
-// back by any thread and by fault handlers, without a lock.
+// The pool for pre-images: a fixed number of page-sized slots, which any thread and any fault
+// handler can take and return without a lock.
 //
-// A stack of free slots as a linked list of indices. The head carries a tag that grows with each
-// change, so that a slot that was taken and given back in between is not mistaken for one that
-// never moved.
+// The free slots form a stack, a linked list of indices. The head carries a tag that grows with
+// each change, so that a slot that was taken and returned in between is not mistaken for one
+// that never moved.
 #pragma once
 
 #include <atomic>
@@ -18,13 +18,13 @@ class SlotPool {
  public:
   static constexpr uint32_t kNone = UINT32_MAX;
 
-  // Address space for all slots; memory is taken only by slots that have been used.
+  // Reserves address space for all slots; only slots that have been used take memory.
   static Result<SlotPool> Create(uint64_t limit_bytes, size_t slot_bytes);
   SlotPool() = default;
   SlotPool(SlotPool&& other) noexcept;
   SlotPool& operator=(SlotPool&& other) noexcept;
 
-  // kNone if all are in use.
+  // kNone if all slots are in use.
   uint32_t Take();
   void Give(uint32_t slot);
 
@@ -35,7 +35,7 @@ class SlotPool {
 
  private:
   Mapping memory_;
-  Mapping next_memory_;  // uint32_t per slot: the next free one
+  Mapping next_memory_;  // uint32_t per slot: the next free slot
   size_t slot_bytes_ = 0;
   uint32_t slot_count_ = 0;
   // Low half: first free slot. High half: tag.

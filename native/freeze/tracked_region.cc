@@ -11,7 +11,7 @@
 namespace stillframe {
 namespace {
 
-// How often in a row the refusal of a lift is taken for one that passes, and the time in between.
+// Refusals of a lift in a row that count as temporary, and the time between two of them.
 constexpr int kRefusalsInPassing = 5;
 constexpr timespec kBreath{0, 1'000'000};
 
@@ -115,7 +115,7 @@ int TrackedRegion::TakeWritten(uint64_t* frame) {
   const auto protect = [this](std::byte* start, size_t length) {
     return userfaultfd_.Protect(start, length);
   };
-  // What could not be protected keeps its mark: nothing tells of writes to it.
+  // Units that could not be protected keep their marks, because writes to them go unnoticed.
   if (const int error = ForEachLifted(0, unit_count_, protect); error < 0) return error;
   Written written{++last_frame_, std::vector<uint8_t>(unit_count_)};
   for (size_t unit = 0; unit < unit_count_; unit++) {
@@ -155,20 +155,20 @@ std::optional<uint64_t> TrackedRegion::WrittenBytes() {
 void TrackedRegion::EndCapture() {
   capture_.store(nullptr, std::memory_order_seq_cst);
   while (using_.load(std::memory_order_seq_cst) > 0) sched_yield();
-  // A writer may have lifted a page behind the last Release. A refusal does no harm here.
+  // A writer may have lifted a page after the last Release. A refusal does no harm here.
   Release(data_, length_);
 }
 
 int TrackedRegion::Lift(std::byte* start, size_t length) {
   if (length == 0) return 0;
-  // First the marks: from the lift on, writes go unnoticed.
+  // Marks first: after the lift, writes go unnoticed.
   for (size_t unit = UnitOf(start); unit <= UnitOf(start + length - 1); unit++) Mark(unit);
   return userfaultfd_.Lift(start, length);
 }
 
-// What no writer has touched stays protected, so that the next write is noticed. The rest of a unit
-// that was lifted in part is lifted, too: its marks are set, and only as a whole it can become a
-// huge page again.
+// Units that no writer has touched stay protected, so that the next write is noticed. A unit
+// that was lifted in part is lifted as a whole: its marks are set, and only as a whole can it
+// become a huge page again.
 int TrackedRegion::Release(std::byte* start, size_t length) {
   if (length == 0) return 0;
   std::byte* const end = start + length;
@@ -182,7 +182,7 @@ void TrackedRegion::DropAll() { userfaultfd_.DropAll(); }
 
 void TrackedRegion::BecomeBase(uint64_t frame, const FrameId& id, const std::string& section) {
   const std::lock_guard lock(mutex_);
-  // A later frame has come to its end before.
+  // A later frame has already become the base.
   if (frame <= base_frame_) return;
   std::erase_if(written_, [&](const Written& written) { return written.frame <= frame; });
   base_frame_ = frame;

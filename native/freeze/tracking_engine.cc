@@ -81,7 +81,7 @@ void TrackingEngine::DropAll() {
 }
 
 void TrackingEngine::EndProtection() {
-  // A region that another capture had at the freeze is still the other one's.
+  // If this capture never began its freeze, another capture may be using the region.
   for (const Part& part : parts_) {
     if (began_) part.tracked->EndCapture();
   }

@@ -1,7 +1,7 @@
-// The userfaultfd engine for regions whose writes are kept record of between captures. Each region
-// has a userfaultfd of its own, with a thread that answers faults (freeze/tracked_region.h); for the
-// time of a capture it passes them on to the frozen memory. A region that has none gets one, which
-// stays if the frame is complete and was asked to keep record.
+// The userfaultfd engine for regions whose writes are recorded between captures. Each region has
+// its own userfaultfd, with a thread that resolves faults (freeze/tracked_region.h). During a
+// capture, the thread passes them on to the frozen memory. A region without a userfaultfd gets one,
+// which stays if the frame is complete and was asked to keep the record.
 #pragma once
 
 #include "freeze/frame_record.h"
@@ -21,10 +21,10 @@ class TrackingEngine final : public InProcessEngine, private WriteProtection {
   struct Part {
     const FreezeSource* source;
     std::shared_ptr<TrackedRegion> tracked;
-    std::vector<uint8_t> unchanged;  // by unit, since the parent; empty: nothing is known
+    std::vector<uint8_t> unchanged;  // by unit, since the parent; empty: unknown
   };
 
-  // It never outlives the engine, since DropAll cannot be refused.
+  // Never outlives the engine, since DropAll cannot be refused.
   std::shared_ptr<WriteProtection> protection() override { return {std::shared_ptr<void>(), this}; }
   Status PrepareProtection(const FreezePlan& plan) override;
   void EndProtection() override;
@@ -38,7 +38,7 @@ class TrackingEngine final : public InProcessEngine, private WriteProtection {
   size_t PieceBytes(uint64_t isolated_pieces) override;
   bool CanDropAll() const override { return true; }
   void DropAll() override;
-  // The last part that begins at or before the address, which is in it.
+  // The part that contains the address: the last one that begins at or before it.
   Part& PartOf(const std::byte* address);
   const Part& PartOf(const std::byte* address) const;
 

@@ -14,7 +14,7 @@
 #include "freeze/fault_router.h"
 #include "memory/page.h"
 
-// It is newer than the headers of Debian 12 (Linux 6.1).
+// Newer than the headers of Debian 12 (Linux 6.1).
 #ifndef UFFD_USER_MODE_ONLY
 #define UFFD_USER_MODE_ONLY 1
 #endif
@@ -28,7 +28,7 @@
 namespace stillframe {
 namespace {
 
-// Write protection came to arm64 later than protection of pages that were never touched.
+// On arm64, write protection arrived after the protection of pages that were never touched.
 #if defined(__aarch64__)
 constexpr const char* kProtectsSince = "Linux 6.10";
 #else
@@ -36,10 +36,10 @@ constexpr const char* kProtectsSince = "Linux 6.4";
 #endif
 
 constexpr timespec kBreath{0, 1'000'000};
-// How often in a row faults that cannot be read are taken for trouble that passes.
+// Failures in a row to read faults that count as temporary.
 constexpr int kUnreadInPassing = 100;
-// The same for a change of protection: another change of the address space was under way, or a
-// signal came.
+// The same for a change of protection that another change of the address space or a
+// signal interrupted.
 constexpr int kTriesAtOnce = 1000;
 
 // 0, or -errno.
@@ -101,7 +101,7 @@ Feature Userfaultfd::Probe(FaultVariant variant) {
   feature.available = error >= 0;
   if (!feature.available) feature.reason = WhyNot(-error, variant);
   if (error == -EPERM && variant == FaultVariant::kThread) {
-    // Nobody is to ask for a right that would be of no use on this kernel.
+    // The user must not be asked for a privilege that would be useless on this kernel.
     const Feature without_right = Probe(FaultVariant::kSignal);
     if (!without_right.available) feature.reason = without_right.reason;
   }
@@ -135,7 +135,8 @@ Status Userfaultfd::Register(std::byte* start, size_t length) {
     registered_.push_back({start, range.range.len});
     return Success{};
   }
-  // EBUSY means that some other userfaultfd has it: ours of another capture, or one of the host's.
+  // EBUSY means that another userfaultfd has the memory, either ours of another
+  // capture or the host's.
   const bool busy = refused == -EBUSY;
   Failure failure =
       SystemFailure("ioctl", -refused,
@@ -155,15 +156,15 @@ void Userfaultfd::AnswerFaults() {
   int unread = 0;
   for (;;) {
     pollfd events[2] = {{faults_.get(), POLLIN, 0}, {end_.get(), POLLIN, 0}};
-    // It looks again now and then, in case the call fails or an event is lost.
+    // Looks again now and then, in case the call fails or an event is lost.
     const timespec patience{0, 100'000'000};
     if (sys::Ppoll(events, 2, &patience) < 0) nanosleep(&kBreath, nullptr);
     if (ending_.load(std::memory_order_acquire) || dropped()) return;
     uffd_msg message{};
     int64_t got = 0;
     while ((got = sys::Read(faults_.get(), &message, sizeof message)) == sizeof message) {
-      // It is a fault, since no other event was asked for. Lifting the protection wakes the threads
-      // that wait for the page.
+      // This is a fault, since no other event was requested. Lifting the protection wakes the
+      // threads that wait for the page.
       answers_.fault(reinterpret_cast<const void*>(message.arg.pagefault.address));
     }
     if (got >= 0 || got == -EAGAIN || got == -EINTR) {
@@ -188,9 +189,10 @@ int Userfaultfd::Lift(std::byte* start, size_t length) {
 
 void Userfaultfd::DropAll() {
   dropped_.store(true, std::memory_order_release);
-  // A userfaultfd goes with its last descriptor, and all protection goes with it; waiting threads
-  // are woken. The number stays ours, since others may be using it at this moment. A process that
-  // was forked a moment ago may still hold a descriptor: then it is the unregistering that counts.
+  // A userfaultfd goes away with its last descriptor, and all its protection with it; waiting
+  // threads are woken. The descriptor number stays ours, since other threads may be using it at
+  // this moment. A process that was forked a moment ago may still hold a descriptor, so the memory
+  // is unregistered first.
   Unregister();
   sys::Dup3(end_.get(), faults_.get(), O_CLOEXEC);
   const uint64_t one = 1;

@@ -1,10 +1,10 @@
-// One userfaultfd: memory that is registered with it can be write-protected in the page tables, and
-// no mapping is split by that. Never-touched pages are covered by UFFD_FEATURE_WP_UNPOPULATED.
+// One userfaultfd. Memory registered with it can be write-protected in the page tables, which
+// splits no mapping. UFFD_FEATURE_WP_UNPOPULATED covers pages that were never touched.
 //
-// With kThread the kernel reports the first write to a protected page to a thread of ours: the
-// kernel's own writes work, too, but it takes a privilege, a sysctl or /dev/userfaultfd. With
-// kSignal the writing thread gets a SIGBUS: that is open to everybody, but the kernel's own writes
-// into a protected page fail with EFAULT.
+// With kThread, the kernel reports the first write to a protected page to a thread of ours. The
+// kernel's own writes work, too, but this variant needs a privilege, a sysctl or /dev/userfaultfd.
+// With kSignal, the writing thread gets a SIGBUS. Every process may use this variant, but the
+// kernel's own writes to a protected page fail with EFAULT.
 #pragma once
 
 #include <atomic>
@@ -21,17 +21,18 @@ namespace stillframe {
 
 enum class FaultVariant : uint8_t { kThread, kSignal };
 
-// A new one, without any feature asked for yet: of kThread it sees faults of the kernel, too. Or -errno.
+// Opens a userfaultfd without requesting a feature. With kThread, it also sees faults of the
+// kernel. Returns -errno on failure.
 int OpenUserfaultfd(FaultVariant variant);
 
 class Userfaultfd {
  public:
-  // What is to be done with faults, on their thread.
+  // Called for faults, on the thread that reads them.
   struct Answers {
     // The write goes on when the protection of its page is lifted.
     std::function<void(const void* address)> fault;
-    // Faults can no longer be read, for this errno: all protection has to be dropped, since writers
-    // would wait for ever.
+    // Faults can no longer be read, because of this errno. All protection must be dropped, since
+    // writers would wait forever.
     std::function<void(int error_number)> unreadable;
   };
 
@@ -40,23 +41,23 @@ class Userfaultfd {
   Userfaultfd& operator=(const Userfaultfd&) = delete;
   ~Userfaultfd() { End(); }
 
-  // Tries it as a capture would.
+  // Tries to open one as a capture would.
   static Feature Probe(FaultVariant variant);
 
   Status Open(FaultVariant variant);
-  // kBusy if another userfaultfd has the memory, kEngineUnavailable if none can have it.
+  // kBusy if another userfaultfd has the memory, kEngineUnavailable if userfaultfd cannot take it.
   Status Register(std::byte* start, size_t length);
-  // Starts the thread of kThread.
+  // Starts the thread that resolves faults. For kThread only.
   Status Answer(Answers answers);
-  // These two are called from any thread and from fault handlers. 0, or -errno.
+  // Both are called from any thread and from fault handlers. They return 0 or -errno.
   int Protect(std::byte* start, size_t length);
-  int Lift(std::byte* start, size_t length);  // once all is dropped: 0
+  int Lift(std::byte* start, size_t length);  // returns 0 once all is dropped
   // Ends all protection at once and for good, in a way that the kernel cannot refuse, and wakes all
-  // writers. From any thread and from fault handlers.
+  // writers. Called from any thread and from fault handlers.
   void DropAll();
   bool dropped() const { return dropped_.load(std::memory_order_acquire); }
-  // Nothing is registered any more, and no answer is being given. Idempotent; not for the thread of
-  // the answers. What was registered must still be mapped.
+  // Unregisters all memory, which must still be mapped, and ends the thread. Idempotent. Must not
+  // be called on that thread.
   void End();
 
  private:
@@ -68,8 +69,8 @@ class Userfaultfd {
     size_t length;
   };
   UniqueFd faults_;
-  // An eventfd that wakes the thread at the end, and takes the place of `faults_` when all is
-  // dropped.
+  // An eventfd that wakes the thread at the end, and takes the place of `faults_` when all
+  // protection is dropped.
   UniqueFd end_;
   std::atomic<bool> dropped_{false};
   std::atomic<bool> ending_{false};

@@ -1,9 +1,9 @@
-// The userfaultfd engine: pages are write-protected in the page tables, and no mapping is split.
-// The first write to a page is answered by a thread of ours, or by the SIGBUS handler on the
-// writing thread: that is faster, most of all in the worst case.
+// The userfaultfd engine write-protects pages in the page tables, which splits no mapping. The
+// first write to a page is resolved by a thread of ours or by the SIGBUS handler on the writing
+// thread. The handler is faster, most of all in the worst case.
 //
-// A region is registered for the capture only. Regions whose writes are kept record of between
-// captures have an engine of their own, the TrackingEngine.
+// A region is registered for the capture only. Regions whose writes are recorded between captures
+// have an engine of their own, the TrackingEngine.
 #pragma once
 
 #include "freeze/in_process_engine.h"
@@ -19,7 +19,7 @@ class UserfaultfdEngine final : public InProcessEngine, private WriteProtection 
   ~UserfaultfdEngine() override { Shutdown(); }
 
  private:
-  // It never outlives the engine, since DropAll cannot be refused.
+  // Never outlives the engine, since DropAll cannot be refused.
   std::shared_ptr<WriteProtection> protection() override { return {std::shared_ptr<void>(), this}; }
   Status PrepareProtection(const FreezePlan& plan) override;
   Status AnswerFaults() override;

@@ -14,7 +14,7 @@ namespace {
 
 constexpr int64_t kRecentNs = 2'000'000'000;
 std::atomic<uint64_t> last_available{0};
-std::atomic<int64_t> last_look_ns{0};  // 0: there was none
+std::atomic<int64_t> last_look_ns{0};  // 0: never
 
 }  // namespace
 
@@ -25,8 +25,8 @@ uint64_t AvailableMemory() {
   if (available_kib) {
     available = *available_kib * 1024;
   } else {
-    // This is a /proc without it (systemd's ProcSubset=pid): the free memory is a smaller figure,
-    // and errs on the safe side.
+    // /proc has no meminfo (systemd's ProcSubset=pid). The free memory is a smaller figure, which
+    // errs on the safe side.
     struct sysinfo system {};
     sysinfo(&system);
     available = (uint64_t{system.freeram} + system.bufferram) * system.mem_unit;

@@ -1,15 +1,15 @@
-// How much memory this process may still take.
+// The memory that this process can still take.
 #pragma once
 
 #include <cstdint>
 
 namespace stillframe {
 
-// Memory that can still be taken before somebody is killed: what the system has, or what is left to
-// the memory cgroups that this process is in, whichever is less.
+// Bytes that can still be taken before the kernel kills a process: what the system has available,
+// or what is left to the memory cgroups of this process, whichever is less.
 uint64_t AvailableMemory();
-// As it was some seconds ago at most: to ask the kernel takes a fifth of a millisecond, which a
-// capture does after the freeze, for the next one.
+// The same, at most two seconds old. Asking the kernel takes a fifth of a millisecond, so a capture
+// does that after the freeze, for the next capture.
 uint64_t RecentlyAvailableMemory();
 void LookAtAvailableMemory();
 

@@ -10,7 +10,7 @@
 namespace stillframe {
 namespace {
 
-// Calls each(line) for each line.
+// Calls each(line) for every line.
 template <typename Each>
 void ForEachLine(const std::string& text, Each each) {
   for (size_t start = 0; start < text.size();) {
@@ -43,7 +43,7 @@ std::optional<uint64_t> ReadNumber(const std::string& path) {
   if (!text) return std::nullopt;
   char* end = nullptr;
   const uint64_t number = strtoull(text->c_str(), &end, 10);
-  return end != text->c_str() ? std::optional(number) : std::nullopt;  // "max" is no number
+  return end != text->c_str() ? std::optional(number) : std::nullopt;  // "max" is not a number
 }
 
 uint64_t InactiveFile(const std::string& directory, const char* key) {
@@ -90,7 +90,7 @@ MemoryCgroup ReadMemoryCgroup() {
       if (path.rfind('/') == std::string::npos || path.empty()) break;
     }
   }
-  // In version 1 the group itself says what is in force.
+  // In version 1 the group itself reports the effective limit.
   const std::string root_v1 = MountPoint(*mountinfo, "cgroup", "memory");
   if (!root_v1.empty() && !path_v1.empty()) {
     const std::string directory = root_v1 + path_v1;

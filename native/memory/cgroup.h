@@ -1,4 +1,4 @@
-// The memory cgroups that this process lives in, versions 1 and 2.
+// The memory cgroups of this process, versions 1 and 2.
 #pragma once
 
 #include <cstdint>
@@ -8,13 +8,14 @@
 namespace stillframe {
 
 struct MemoryCgroup {
-  // Bytes left until the tightest limit above us; page cache that can be dropped counts as free.
+  // Bytes left below the tightest limit that applies to this process. Page cache that can be
+  // dropped counts as free.
   std::optional<uint64_t> headroom;
   std::optional<uint64_t> limit;
-  // The kernel kills every process of the group at once: a child is then not the first victim
+  // The kernel kills all processes of the group at once, so a child is not the first victim
   // (version 2).
   bool kills_group = false;
-  // Of version 2: our own; empty if there is none.
+  // The directory of our own group in version 2; empty if there is none.
   std::string directory;
 };
 

@@ -10,8 +10,8 @@ namespace stillframe {
 
 Result<CheckedCopy> CheckedCopy::Create() {
   int fds[2] = {-1, -1};
-  // It does not block: a write takes what fits into the pipe, and never waits for a reader, which
-  // is this very thread.
+  // Nonblocking: a write takes as much as fits into the pipe, and never waits for the reader, which
+  // is this same thread.
   const int error = sys::Pipe2(fds, O_CLOEXEC | O_NONBLOCK);
   if (error < 0) return SystemFailure("pipe2", -error, "cannot prepare to fill existing memory");
   CheckedCopy copy;
@@ -24,7 +24,7 @@ Status CheckedCopy::Copy(std::byte* to, const std::byte* from, uint64_t length) 
   for (uint64_t done = 0; done < length;) {
     const int64_t wrote = sys::Write(write_.get(), from + done, length - done);
     if (wrote == -EINTR) continue;
-    // The pipe is empty, so something fits.
+    // The pipe is empty, so at least some bytes fit.
     if (wrote <= 0) {
       return SystemFailure("write", wrote < 0 ? static_cast<int>(-wrote) : EIO,
                            "cannot fill existing memory");

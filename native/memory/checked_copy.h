@@ -1,5 +1,5 @@
-// Copies into memory of somebody else, which may be read-only, or a mapping of a file that has been
-// cut short. For such memory the kernel answers EFAULT, where a memcpy would end the process.
+// Copies into memory that is not ours, which may be read-only or a mapping of a truncated file. For
+// such memory the kernel returns EFAULT, where a memcpy would end the process.
 #pragma once
 
 #include <cstddef>
@@ -10,13 +10,13 @@
 
 namespace stillframe {
 
-// The bytes go through a pipe, since a read from a pipe is a write by the kernel, which checks
-// before it writes. Do not use it for memory of a Region: one that a capture has write-protected
-// refuses such writes.
+// The bytes go through a pipe, because reading from a pipe makes the kernel write to the memory,
+// and the kernel checks it first. Not for memory of a Region: if a capture has write-protected it,
+// such writes fail.
 class CheckedCopy {
  public:
   static Result<CheckedCopy> Create();
-  // After a failure a part may have been copied.
+  // After a failure some bytes may have been copied.
   Status Copy(std::byte* to, const std::byte* from, uint64_t length) const;
 
  private:

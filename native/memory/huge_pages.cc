@@ -20,7 +20,7 @@
 #include "base/unique_fd.h"
 #include "memory/page.h"
 
-// It is newer than the headers of Debian 12.
+// Newer than the headers of Debian 12.
 #ifndef MADV_COLLAPSE
 #define MADV_COLLAPSE 25
 #endif
@@ -28,12 +28,13 @@
 namespace stillframe {
 namespace {
 
-// Each call holds the lock of the address space while it copies 2 MiB; the pause lets others have
-// it.
+// Each call holds the lock of the address space while it copies 2 MiB. The pause lets other threads
+// take it.
 constexpr timespec kBreath{0, 200'000};
 
-// Whether each page of these 2 MiB is a page of its own. Pages that were only read (a capture does
-// that, too) are not: all of them are the kernel's one page of zeros.
+// True if each of the small pages in these 2 MiB is present and exclusive to this mapping. Pages
+// that were only read (a capture reads them, too) are not: they all map the kernel's single zero
+// page.
 bool IsThereAsAWhole(int pagemap, const std::byte* start) {
   constexpr uint64_t kMappedByNobodyElse = uint64_t{1} << 56;
   const size_t count = kHugePageSize / SystemPageSize();
@@ -49,14 +50,14 @@ bool IsThereAsAWhole(int pagemap, const std::byte* start) {
 void Collapse(int pagemap, const std::shared_ptr<RegionMemory>& region) {
   std::byte* const end = region->data() + region->mapped_length();
   for (std::byte* at = region->data(); at + kHugePageSize <= end; at += kHugePageSize) {
-    // Nobody but this thread needs the region any more, or it is being frozen at this moment:
-    // putting it together would be wasted work.
+    // Either only this thread still needs the region, or the region is being frozen at this moment.
+    // In both cases collapsing would be wasted work.
     if (region.use_count() == 1 || region->busy()) return;
     if (!IsThereAsAWhole(pagemap, at)) continue;
     const int64_t started = MonotonicNanoseconds();
     const int error = sys::Madvise(at, kHugePageSize, MADV_COLLAPSE);
-    // No huge page is free now, or never is. Any other error concerns this one only (it was never
-    // touched).
+    // No huge page is free at present, or none ever is. Any other error concerns only these 2 MiB
+    // (they were never touched).
     if (error == -ENOMEM || error == -EAGAIN) return;
     if (error == 0 && MonotonicNanoseconds() - started > kBreath.tv_nsec / 4)
       nanosleep(&kBreath, nullptr);

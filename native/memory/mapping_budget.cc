@@ -8,7 +8,7 @@
 namespace stillframe {
 
 MappingCount CountMappings() {
-  constexpr uint64_t kDefaultLimit = 65530;  // of the kernel
+  constexpr uint64_t kDefaultLimit = 65530;  // the kernel's
   const auto limit = ReadSmallFile("/proc/sys/vm/max_map_count");
   const auto maps = ReadSmallFile("/proc/self/maps");
   MappingCount count{kDefaultLimit / 2, kDefaultLimit};

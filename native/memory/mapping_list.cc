@@ -29,8 +29,8 @@ struct MappingLine {
   char permissions[5] = {};
 };
 
-// Reads hexadecimal digits and the character behind them. By hand: a process may have tens of
-// thousands of mappings, and some readers are in a hurry.
+// Reads hexadecimal digits and the character after them. Written by hand for speed: a process may
+// have tens of thousands of mappings, and some callers are in a hurry.
 bool ParseHex(const char** at, char behind, uintptr_t* out) {
   uintptr_t value = 0;
   const char* digit = *at;
@@ -46,7 +46,7 @@ bool ParseHex(const char** at, char behind, uintptr_t* out) {
   return true;
 }
 
-// A line of maps, or the first line of an entry of smaps: "start-end perms offset ...".
+// Parses a line of maps, or the first line of an entry of smaps: "start-end perms offset ...".
 bool ParseMappingLine(const char* line, MappingLine* out) {
   if (!ParseHex(&line, '-', &out->start) || !ParseHex(&line, ' ', &out->end)) return false;
   if (strnlen(line, 5) < 5 || line[4] != ' ') return false;
@@ -54,13 +54,13 @@ bool ParseMappingLine(const char* line, MappingLine* out) {
   return true;
 }
 
-// Looks at a line of maps.
+// For a line of maps: true if the mapping can grow.
 bool Grows(const char* line) {
   const std::string_view whole(line);
   return whole.ends_with(" [stack]") || whole.ends_with(" [heap]");
 }
 
-// Calls each(line) for each line until it returns false.
+// Calls each(line) for every line until it returns false.
 template <typename Each>
 void ForEachLine(std::string& text, Each each) {
   for (char* line = text.data(); *line != '\0';) {
@@ -229,7 +229,7 @@ Result<Residency> ResidencyOf(const void* start, size_t length, size_t unit) {
   constexpr size_t kWindowPages = 65536;
   std::vector<unsigned char> window(kWindowPages);
   Residency residency;
-  uint64_t next_unit = 0;  // the first that has not been counted
+  uint64_t next_unit = 0;  // the first unit that has not been counted
   for (uintptr_t at = first; at < end;) {
     const size_t bytes = std::min<size_t>(end - at, kWindowPages * page);
     const int error = sys::Mincore(reinterpret_cast<void*>(at), bytes, window.data());
@@ -237,7 +237,7 @@ Result<Residency> ResidencyOf(const void* start, size_t length, size_t unit) {
     for (size_t i = 0; i < bytes / page; i++) {
       if ((window[i] & 1) == 0) continue;
       residency.bytes += page;
-      // Where the start is not on a page, a page may reach into two units.
+      // If the start is not page-aligned, a page may overlap two units.
       const uintptr_t page_at = at + i * page;
       const uint64_t from = page_at > begin ? page_at - begin : 0;
       const uint64_t last = std::min<uint64_t>(page_at + page - begin, length) - 1;

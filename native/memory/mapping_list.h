@@ -1,4 +1,4 @@
-// What the kernel says of the process's own mappings.
+// The mappings of this process or another one, as reported by the kernel.
 #pragma once
 
 #include <sys/types.h>
@@ -13,33 +13,36 @@ namespace stillframe {
 
 enum class Sharing : uint8_t { kPrivate, kShared, kUnmapped };
 
-// One reading of /proc/self/maps, which visits no page tables.
+// Half-open: [start, end).
 struct AddressRange {
   uintptr_t start;
   uintptr_t end;
 };
-// What is in both lists, each of which is ascending and without overlaps.
+// The parts that are in both lists. Each list must be in ascending order and free of overlaps, here
+// and below.
 std::vector<AddressRange> Intersection(const std::vector<AddressRange>& a,
                                        const std::vector<AddressRange>& b);
-// What is in a and not in b.
+// The parts of `a` that are not in `b`.
 std::vector<AddressRange> Difference(const std::vector<AddressRange>& a,
                                      const std::vector<AddressRange>& b);
 
+// One reading of /proc/PID/maps, which does not visit the page tables.
 class MappingList {
  public:
   static Result<MappingList> Read();
-  // Of another process.
+  // The mappings of another process.
   static Result<MappingList> Read(pid_t pid);
-  // Reads an open maps file, perhaps that of a process whose file this process could not open.
+  // Reads an open maps file, possibly that of a process whose file this process could not open
+  // itself.
   static Result<MappingList> ReadFrom(int fd);
-  // kShared if any byte of the range is in a MAP_SHARED mapping (fork does not freeze those);
-  // kUnmapped if the range has a gap or cannot be read.
+  // kShared if any byte of the range is in a MAP_SHARED mapping, which fork does not freeze.
+  // kUnmapped if the range has a gap or an unreadable part.
   Sharing SharingOf(const void* start, size_t length) const;
-  // The private mappings of this list, or parts of them, that `other` does not have, in ascending
-  // order; neighbours are one range. Mappings that grow are left out, since they do so in each
-  // process by itself.
+  // The private mappings of this list, or parts of them, that are not in `other`, in ascending
+  // order. Adjacent mappings are merged into one range. Mappings that grow are left out, since they
+  // grow in each process independently.
   std::vector<AddressRange> PrivateMissingIn(const MappingList& other) const;
-  // Those of them that can be read.
+  // The same for readable mappings only.
   std::vector<AddressRange> ReadableMissingIn(const MappingList& other) const;
 
  private:
@@ -48,7 +51,7 @@ class MappingList {
     uintptr_t end;
     bool readable;
     bool shared;
-    bool grows;  // the stack of the main thread, the heap of brk()
+    bool grows;  // the stack of the main thread, or the heap of brk()
   };
   template <typename Wanted>
   std::vector<AddressRange> RangesOf(Wanted wanted) const;
@@ -56,7 +59,7 @@ class MappingList {
   std::vector<Entry> entries_;  // in ascending order, as the kernel lists them
 };
 
-// What has been advised (madvise) about one mapping.
+// The advice (madvise) that is in effect for one mapping.
 struct AdvisedMapping {
   AddressRange range;
   bool dont_fork;
@@ -64,32 +67,32 @@ struct AdvisedMapping {
   bool wipe_on_fork;
 };
 // The advice on all mappings, in ascending order. Only /proc/self/smaps has it, and reading that
-// walks the page tables of the whole process: tens of milliseconds for a big one.
+// walks the page tables of the whole process, which takes tens of milliseconds in a big process.
 Result<std::vector<AdvisedMapping>> ReadAdvice();
-// The same for another process, which is not held up by it.
+// The same for another process, which is not held up by the reading.
 Result<std::vector<AdvisedMapping>> ReadAdvice(pid_t pid);
 
-// Whether all of this memory is MADV_DONTFORK. It is as slow.
+// True if all of this memory is MADV_DONTFORK. As slow as ReadAdvice().
 Result<bool> IsDontFork(const void* address, size_t length = 1);
 
 enum class CarriedOver : uint8_t {
   kWhole,
-  kMissing,  // in part or wholly: MADV_DONTFORK
-  kWiped,    // likewise: MADV_WIPEONFORK, zeros in the copy
+  kMissing,  // at least in part: MADV_DONTFORK
+  kWiped,    // at least in part: MADV_WIPEONFORK, zeros in the copy
 };
-// What a fork makes of memory, according to the advice in the copy or, if nothing has been changed
-// since, in the process itself. made_forkable: the memory was DONTFORK, except for this fork.
+// What a fork does to memory, according to the advice in the copy, or to that in the process itself
+// if it has not changed since. made_forkable: the memory was MADV_DONTFORK, except during this
+// fork.
 CarriedOver HowCarriedOver(const std::vector<AdvisedMapping>& mappings, const void* start,
                            size_t length, bool made_forkable);
 
 struct Residency {
-  uint64_t bytes = 0;  // resident pages
-  uint64_t bytes_of_units =
-      0;  // of the units of `unit` bytes, counted from the start, that have one
+  uint64_t bytes = 0;           // resident pages
+  uint64_t bytes_of_units = 0;  // of all units that have a resident page
 };
-// How much of [start, start + length) is resident. A capture stores whole blocks: with the block
-// size as unit, the second figure is the most that it will have to write. unit is a multiple of the
-// page size.
+// How much of [start, start + length) is resident. The memory is divided into units of `unit` bytes
+// from its start. A capture stores whole blocks, so with the block size as unit, bytes_of_units is
+// the most that it will have to write. `unit` is a multiple of the page size.
 Result<Residency> ResidencyOf(const void* start, size_t length, size_t unit);
 
 }  // namespace stillframe

@@ -1,4 +1,4 @@
-// How much memory this process and its cgroup take, as far as the kernel tells.
+// Memory use of this process and its cgroup, as far as the kernel reports it.
 #pragma once
 
 #include <cstdint>
@@ -6,15 +6,15 @@
 
 namespace stillframe {
 
-// Bytes of the process that are in memory (RSS).
+// Resident bytes of the process (RSS).
 std::optional<uint64_t> ResidentBytes();
 
-// Of the tightest limit of the cgroups that this process is in, 0 to 100. Page cache that can be
-// dropped does not count.
+// Percentage, 0 to 100, of the tightest limit of the cgroups of this process that is in use. Page
+// cache that can be dropped does not count as used.
 std::optional<double> CgroupPercent();
 
-// Per cent of the last ten seconds in which something waited for memory (PSI, "some"): in the
-// cgroup, or in the system where the cgroup does not tell.
+// Percentage of the last ten seconds in which some task waited for memory (PSI, "some"): in the
+// cgroup, or in the whole system if the cgroup does not report it.
 std::optional<double> MemoryPressure();
 
 }  // namespace stillframe

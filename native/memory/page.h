@@ -1,5 +1,5 @@
-// Page sizes of the system. The file format has its own (image/format.h), which is the same on
-// every machine.
+// Page sizes of the system. The file format has its own page size (image/format.h), which is the
+// same on every machine.
 #pragma once
 
 #include <unistd.h>

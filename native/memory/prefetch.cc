@@ -9,7 +9,7 @@
 #include "base/sys.h"
 #include "base/thread.h"
 
-// It is newer (Linux 5.14) than the headers of the Debian release before 12.
+// Newer (Linux 5.14) than the headers of the Debian release before 12.
 #ifndef MADV_POPULATE_READ
 #define MADV_POPULATE_READ 22
 #endif
@@ -17,13 +17,13 @@
 namespace stillframe {
 namespace {
 
-// The disk reads ahead by one piece while the pages of another are being mapped. Pieces are large,
-// so that reads are, too.
+// The disk reads one piece ahead while the pages of the previous piece are being mapped. Pieces are
+// large so that reads are large, too.
 constexpr size_t kPiece = size_t{8} << 20;
 constexpr int kNice = 10;
 
-// The kernel touches the pages, not this thread: a part that the file lacks is an error of the
-// call, and no SIGBUS.
+// The kernel touches the pages, not this thread, so a part that is missing from the file makes the
+// call fail and raises no SIGBUS.
 void Prefetch(const std::shared_ptr<RegionMemory>& region) {
   std::byte* const start = region->data();
   const size_t length = region->mapped_length();
@@ -35,8 +35,8 @@ void Prefetch(const std::shared_ptr<RegionMemory>& region) {
       sys::Madvise(start + ahead, std::min(kPiece, length - ahead), MADV_WILLNEED);
     }
     const int error = sys::Madvise(start + at, std::min(kPiece, length - at), MADV_POPULATE_READ);
-    // EINVAL means an older kernel. The pages are then at least in the page cache, which is what
-    // takes the time.
+    // EINVAL means an older kernel. Then the pages are at least in the page cache, and that is the
+    // part that takes the time.
     if (error < 0 && error != -EINVAL && error != -EAGAIN) return;
   }
 }
@@ -45,7 +45,7 @@ void Prefetch(const std::shared_ptr<RegionMemory>& region) {
 
 void PrefetchInBackground(std::vector<std::shared_ptr<RegionMemory>> regions) {
   if (regions.empty()) return;
-  // This is only a request: without a thread, pages are read when they are touched.
+  // Prefetching is optional: if no thread can be started, pages are read when they are touched.
   (void)Thread::StartDetached("stillframe-pre", [regions]() mutable {
     sys::BeNice(kNice);
     for (auto& region : regions) {

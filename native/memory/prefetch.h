@@ -1,8 +1,8 @@
-// Reads the pages of a region that maps a file before anybody asks for them.
+// Reads the pages of a region that maps a file before they are needed.
 //
-// A mapped restore is ready at once; each page is read when it is first touched, by a thread that
-// then waits for the disk. A caller that will need all of it can have it read in the background
-// instead.
+// A mapped restore is ready at once. Each page is read when it is first touched, and the thread
+// that touches it waits for the disk. A caller that will need the whole region can have it read in
+// the background instead.
 #pragma once
 
 #include <memory>
@@ -12,9 +12,8 @@
 
 namespace stillframe {
 
-// Works in a thread of its own with a low priority, region by region. The thread ends by itself; it
-// ends early when a region is closed or nobody else has it any more, and when the file turns out to
-// be shorter than the region.
+// Works on a detached thread with a low priority, region by region. The thread leaves a region
+// early when it is closed or has no other owner, or when the file turns out to be shorter than it.
 void PrefetchInBackground(std::vector<std::shared_ptr<RegionMemory>> regions);
 
 }  // namespace stillframe

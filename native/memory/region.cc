@@ -16,7 +16,8 @@ namespace stillframe {
 namespace {
 
 // Advice for the whole life of a region. Huge pages are only requested (a kernel without them
-// answers EINVAL), but everybody's pauses depend on the memory staying out of children.
+// returns EINVAL), but keeping the memory out of children is mandatory, since every pause depends
+// on it.
 Status AdviseForLife(void* start, size_t length, bool huge_pages) {
   if (huge_pages) sys::Madvise(start, length, MADV_HUGEPAGE);
   const int error = sys::Madvise(start, length, MADV_DONTFORK);
@@ -25,7 +26,7 @@ Status AdviseForLife(void* start, size_t length, bool huge_pages) {
   return Success{};
 }
 
-// At this address, in the place of what is there; null: anywhere.
+// Maps at `where` and replaces the mapping there; at any address if `where` is null.
 Result<void*> MapPrivately(void* where, size_t length, int fd, uint64_t offset) {
   const int flags = MAP_PRIVATE | (where != nullptr ? MAP_FIXED : 0);
   void* address = sys::Mmap(where, length, PROT_READ | PROT_WRITE, flags, fd, offset);
@@ -35,19 +36,19 @@ Result<void*> MapPrivately(void* where, size_t length, int fd, uint64_t offset) 
 }
 
 Status AdviseMappingOfFile(void* start, size_t length) {
-  sys::Madvise(start, length, MADV_DONTDUMP);  // what is written to it is nowhere but in memory
+  sys::Madvise(start, length, MADV_DONTDUMP);  // data written to it exists only in memory
   return AdviseForLife(start, length, false);
 }
 
-// Start addresses, and their lengths.
+// All regions of this addon.
 struct Registry {
   std::mutex mutex;
-  std::map<uintptr_t, size_t> ranges;
+  std::map<uintptr_t, size_t> ranges;  // lengths by start address
   std::atomic<RegionMemory::RangeLister> lister{&RegionMemory::ListRanges};
 };
 
 Registry& AllRegions() {
-  static auto* registry = new Registry;  // never destroyed: regions may go while the process exits
+  static auto* registry = new Registry;  // never destroyed: a region may die during exit
   return *registry;
 }
 
@@ -68,7 +69,8 @@ RegionMemory::~RegionMemory() {
 void RegionMemory::SetCompanion(std::shared_ptr<void> companion) {
   const std::lock_guard lock(companion_mutex_);
   companion_.swap(companion);
-  // The one before is destroyed with the argument, behind the lock.
+  // The previous companion is now in `companion`. It is destroyed with that argument, after the
+  // lock has been released.
 }
 
 std::shared_ptr<void> RegionMemory::companion() const {

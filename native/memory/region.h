@@ -1,17 +1,16 @@
-// The memory of a region: one private mapping, page-aligned, kept out of children and core dumps.
+// The memory of a region: one private page-aligned mapping, kept out of children and core dumps.
 //
-// Owned through shared_ptr by everything that could still touch it: the JS Region, the ArrayBuffer
-// over it, each capture and each restore into it. The mapping goes when the last of them lets go,
-// so neither close() nor garbage collection nor a Worker's end can pull it away from under a
-// reader.
+// Owned through shared_ptr by everything that may still touch it: the JS Region, the ArrayBuffer
+// over it, each capture of it and each restore into it. It is unmapped when the last owner releases
+// it, so neither close() nor garbage collection nor the end of a Worker can unmap it during a read.
 //
 //        data()                     byte_length()         mapped_length()
 //          |  pages that were asked for  | rest of the last page, zero |
 //          |                             |                             |
 //          2 MiB-aligned, so that huge pages fit from the first byte
 //
-// The region is MADV_DONTFORK for life: child_process.spawn beside a big region copies none of its
-// page tables.
+// The region is MADV_DONTFORK for life, so child_process.spawn() in a process with a big region
+// copies none of the region's page tables.
 #pragma once
 
 #include <array>
@@ -30,7 +29,7 @@
 
 namespace stillframe {
 
-// Which section of which frame a region is a mapping of.
+// The section of a frame that a region is a mapping of.
 struct MappedSection {
   std::array<uint8_t, 16> frame;
   std::string name;
@@ -38,32 +37,33 @@ struct MappedSection {
 
 class RegionMemory {
  public:
-  // Fresh zero memory. Pages come into being when they are first touched.
+  // New zero-filled memory. Its pages are allocated when they are first touched.
   static Result<std::shared_ptr<RegionMemory>> Allocate(size_t byte_length, bool huge_pages);
   // A private mapping of [offset, offset + byte_length) of a file. Writes never reach the file.
   static Result<std::shared_ptr<RegionMemory>> MapFile(int fd, uint64_t offset, size_t byte_length);
-  // The same of another file over a part of such a region, in whole pages. After a failure the region is of no use.
+  // Replaces a part of such a region, in whole pages, by a private mapping of another file. After a
+  // failure the region must not be used.
   Status MapOver(uint64_t at, uint64_t length, int fd, uint64_t file_offset);
 
-  // Whether this byte is memory of a region, of whatever thread.
+  // True if this byte is in the memory of a region, whichever thread owns the region.
   static bool IsIn(const std::byte* address);
 
-  // The mappings of all regions of the process, which a forked copy that runs JavaScript does
-  // without.
+  // The mappings of all regions of the process. A forked copy that runs JavaScript leaves them out.
   static std::vector<AddressRange> AllRanges();
-  // For a second library that has this code for itself: the regions of the first are the process's.
+  // For the heap addon, which contains its own copy of this code: AllRanges() then lists the
+  // regions of the first addon, which are those of the process.
   using RangeLister = void (*)(void (*add)(void* to, AddressRange range), void* to);
   static void ListRanges(void (*add)(void* to, AddressRange range), void* to);
   static void ShareRanges(RangeLister lister);
 
-  // Gives the pages back at once. The mapping stays until its last owner lets go, and reads as zero
-  // (or as the file). It is for a region that has been closed while the garbage collector still
-  // holds its buffer.
+  // Gives the pages back at once. Until the last owner releases the mapping, it reads as zero (or
+  // as the file). Used for a region that has been closed while the garbage collector still holds
+  // its buffer.
   void Discard();
   bool discarded() const { return discarded_.load(std::memory_order_relaxed); }
 
-  // Something that goes with the memory, and is destroyed before it is unmapped: what keeps record
-  // of the writes to it, of which this room knows nothing. Any thread.
+  // An object that belongs to the memory and is destroyed before the memory is unmapped: the record
+  // of the writes to it, of which this directory knows nothing. Any thread.
   void SetCompanion(std::shared_ptr<void> companion);
   std::shared_ptr<void> companion() const;
 
@@ -72,21 +72,23 @@ class RegionMemory {
   size_t byte_length() const { return byte_length_; }
   size_t mapped_length() const { return mapping_.length(); }
 
-  // Set once, before others get the region. Pages that nobody has written to since are the section's.
+  // Set once, before the region is shared. Pages that have not been written to since then have the
+  // contents of the section.
   void SetMappedFrom(MappedSection section) { mapped_from_ = std::move(section); }
   const std::optional<MappedSection>& mapped_from() const { return mapped_from_; }
 
-  // Whether huge pages were asked for.
+  // True if huge pages were requested.
   bool huge_pages() const { return huge_pages_; }
-  // Only one thread at a time puts huge pages together (memory/huge_pages.h).
+  // Only one thread at a time may collapse huge pages of the region (memory/huge_pages.h).
   bool TakeCollapse() { return !collapsing_.exchange(true); }
   void GiveCollapse() { collapsing_ = false; }
 
-  // Not all of its pages are there yet, and whoever reads them waits: nothing of ours may.
+  // True while some of its pages are still missing. A thread that reads a missing page waits for
+  // it, which no thread of this library may do.
   void SetFilling(bool filling) { filling_ = filling; }
   bool filling() const { return filling_; }
 
-  // How many captures and restores are working on the memory. Used from any thread.
+  // True while a capture or a restore is working on the memory. Any thread.
   bool busy() const { return users_.load(std::memory_order_acquire) > 0; }
 
  private:
@@ -105,7 +107,7 @@ class RegionMemory {
   std::shared_ptr<void> companion_;
 };
 
-// Holds a region busy (close() is refused) and its memory alive. Move-only.
+// Keeps a region busy (close() is refused) and its memory alive. Move-only.
 class RegionUse {
  public:
   RegionUse() = default;

@@ -1,4 +1,4 @@
-// /proc/PID/statm. Allocates nothing: a signal handler reads it too.
+// Parses /proc/PID/statm. Allocates nothing, since a signal handler uses it too.
 #pragma once
 
 #include <algorithm>
@@ -10,11 +10,11 @@
 
 namespace stillframe {
 
-// In bytes.
+// All figures in bytes.
 struct Statm {
   uint64_t size;
   uint64_t resident;
-  uint64_t shared;  // of what is resident: what a file or shared memory backs
+  uint64_t shared;  // the resident part backed by files or shared memory
   uint64_t anonymous() const { return resident - std::min(resident, shared); }
 };
 

@@ -1,4 +1,5 @@
-// O_DIRECT is a wish: some filesystems take it at open and refuse it at a write, and the end of a file is no whole block.
+// O_DIRECT is only a request: some filesystems accept it at open and refuse it at a write, and the
+// end of a file is not a whole block.
 #pragma once
 
 #include <fcntl.h>
@@ -9,7 +10,8 @@
 
 namespace stillframe {
 
-// False when the descriptor was not in direct mode, or stays in it. The next write goes through the page cache.
+// The next write goes through the page cache. False if the descriptor was not in direct mode,
+// or remains in it.
 inline bool LeaveDirectMode(int fd) {
   const int flags = sys::Fcntl(fd, F_GETFL, 0);
   if (flags < 0 || (flags & O_DIRECT) == 0) return false;

@@ -17,8 +17,8 @@
 namespace stillframe {
 namespace {
 
-// How long work that has been given up may take to get out of the way. It is longer than what a
-// killed copy is given to end.
+// How long work that has been given up may take to get out of the way: longer than the time that a
+// killed copy gets to end.
 constexpr int64_t kGraceNs = 2'000'000'000;
 
 }  // namespace
@@ -29,15 +29,15 @@ struct DiskWork::Shared {
   TargetReservation reservation;
   bool published_by_copy = false;
   UniqueFd ended;  // eventfd
-  // Set by End(), and from then on the thread's.
+  // Set by End(), and owned by the thread from then on.
   LastSteps last_steps;
   std::atomic<bool> may_end{false};
-  // Set by whichever of the two finishes with the other first; the second closes what both used.
+  // Set by the first of the two to finish with the other; the second closes what both used.
   std::atomic<bool> parted{false};
-  // The thread's until `ended` is readable.
+  // Owned by the thread until `ended` is readable.
   Status outcome = Success{};
-  // Its body holds this object. After Detach() that stays for ever: a few hundred bytes for each
-  // disk that hangs.
+  // The thread's body holds this object. After Detach() it stays forever: a few hundred bytes for
+  // each disk that hangs.
   Thread thread;
 
   void Finish() {
@@ -45,7 +45,7 @@ struct DiskWork::Shared {
     if (done.ok() && published_by_copy) (void)turn.Complete();
     if (done.ok() && !turn.given_up() && !published_by_copy) done = target->Publish(&turn);
     outcome = std::move(done);
-    last_steps = nullptr;  // and what it holds
+    last_steps = nullptr;  // releases what it holds
     target.reset();
     reservation.Release();
     const uint64_t one = 1;
@@ -87,7 +87,7 @@ void DiskWork::Begin() {
     shared->may_end.wait(false);
     shared->Finish();
   });
-  // If no thread can be started, the supervisor does the work, and nobody watches.
+  // If no thread can be started, the supervisor does the work, and nothing watches it.
   on_thread_ = started.ok();
 }
 
@@ -106,11 +106,11 @@ Status DiskWork::End(Status so_far, LastSteps last_steps, const Supervision& sup
   int64_t leave_at_ns = MonotonicNanoseconds() + kGraceNs;
   StallWatch stall(supervision.stall_timeout_ms);
   for (;;) {
-    // Once it is awake it is always readable, so it must not be waited for any more.
+    // Once `wake_fd` is readable, it stays readable, so it must not be polled any more.
     pollfd events[2] = {{shared.ended.get(), POLLIN, 0}, {supervision.wake_fd, POLLIN, 0}};
     const timespec tick{0, kWatchTickNs};
     if (sys::Ppoll(events, leaving ? 1 : 2, &tick) < 0) nanosleep(&tick, nullptr);
-    // The kernel may have refused the write that tells of the end, or the wait for it.
+    // The kernel may have refused the write that reports the end, or the poll for it.
     if (events[0].revents != 0 || shared.parted) break;
     if (leaving) {
       if (MonotonicNanoseconds() < leave_at_ns) continue;
@@ -124,11 +124,11 @@ Status DiskWork::End(Status so_far, LastSteps last_steps, const Supervision& sup
     if (stop.ok()) continue;
     leaving = true;
     leave_at_ns = MonotonicNanoseconds() + kGraceNs;
-    // The file has been published already: whatever is still being tidied up, it is a success.
+    // The file has already been published: this is a success, whatever cleanup is still under way.
     if (!shared.turn.GiveUp()) stop = Success{};
   }
   shared.thread.Join();
-  // The reason why it was stopped says more than how it ended.
+  // The reason for stopping says more than how the work ended.
   return stop.ok() ? std::move(shared.outcome) : std::move(stop);
 }
 

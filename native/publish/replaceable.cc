@@ -14,7 +14,8 @@
 namespace stillframe {
 namespace {
 
-// Attributes of linux/stat.h, which cannot be included beside musl's sys/stat.h: both have the struct.
+// Attributes from linux/stat.h, which cannot be included together with musl's sys/stat.h: both
+// define the struct.
 constexpr uint64_t kImmutable = 0x10;
 constexpr uint64_t kAppend = 0x20;
 constexpr uint64_t kMountRoot = 0x2000;

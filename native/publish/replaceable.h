@@ -1,5 +1,5 @@
-// Whether a name can be taken from the file that has it. A file may be made beside one that cannot be replaced, and
-// that should not show only when all is written.
+// Checks whether a name can be taken from the file that has it. Creating a file next to one that
+// cannot be replaced succeeds, and the failure must not show only when everything is written.
 #pragma once
 
 #include <string>
@@ -8,10 +8,10 @@
 
 namespace stillframe {
 
-// For a regular file in a directory that may be written to. What cannot be told passes.
+// For a regular file in a writable directory. Succeeds if it cannot tell.
 Status CheckReplaceable(int directory_fd, const std::string& name);
 
-// chattr +a: names may be made in the directory, and neither be changed nor removed.
+// True after chattr +a: names can be created in the directory, but neither changed nor removed.
 bool IsAppendOnly(int directory_fd);
 
 }  // namespace stillframe

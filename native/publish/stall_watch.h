@@ -1,4 +1,4 @@
-// Notices that work has stopped making progress.
+// Notices when work has stopped making progress.
 #pragma once
 
 #include <algorithm>
@@ -10,17 +10,17 @@
 
 namespace stillframe {
 
-// How often whoever watches looks: short, since a fast writer copies 10 MB in that time, and yet
-// long enough to cost nothing.
+// Interval between two looks of a watcher: short, because a fast writer copies 10 MB in that time,
+// yet long enough to cost nothing.
 inline constexpr int64_t kWatchTickNs = 20'000'000;
 
-// What a job is told that has made no progress for so long.
+// The failure of a job that has made no progress for this long.
 inline Failure NoProgress(int64_t timeout_ms, const char* step) {
   return Fail(FailureCode::kStalled, "no progress for " + std::to_string(timeout_ms) +
                                          " ms while " + step + " (stallTimeoutMs)");
 }
 
-// What one is told whose time is up.
+// The failure of a job whose time is up.
 inline Failure NotDone(int64_t timeout_ms, const char* step) {
   return Fail(FailureCode::kStalled, "not done after " + std::to_string(timeout_ms) +
                                          " ms, while " + step + " (timeoutMs)");
@@ -31,14 +31,14 @@ class StallWatch {
   explicit StallWatch(int64_t timeout_ms, int64_t tick_ns = kWatchTickNs)
       : timeout_ms_(timeout_ms), tick_ns_(tick_ns), last_look_ns_(MonotonicNanoseconds()) {}
 
-  // To be called once a tick: kStalled if the heartbeat has not changed for so long.
+  // Called once a tick. kStalled if the heartbeat has not changed within the timeout.
   Status Check(uint64_t heartbeat, const char* step) {
     if (!IsStuck(heartbeat)) return Success{};
     return NoProgress(timeout_ms_, step);
   }
 
-  // The same for a signal handler: it allocates nothing. Only time in which we ran ourselves counts: a
-  // service that was stopped as a whole is not stuck.
+  // The same for a signal handler: it allocates nothing. Only time in which this process ran
+  // counts, since a service that was stopped as a whole is not stuck.
   bool IsStuck(uint64_t heartbeat) {
     const int64_t now_ns = MonotonicNanoseconds();
     silent_ns_ += std::min(now_ns - last_look_ns_, 4 * tick_ns_);

@@ -19,10 +19,11 @@ namespace {
 
 constexpr int kNameTries = 16;
 
-// Large enough for any disk, and soon done on each.
+// Large enough to be efficient on any disk, small enough to finish soon on each.
 constexpr uint64_t kSyncPiece = uint64_t{64} << 20;
 
-// An answer that a filesystem may give to what it cannot do at all: FUSE has each of them, some give EIO.
+// True for errors that a filesystem may return for an operation that it does not support at all:
+// FUSE returns each of them, and some filesystems return EIO.
 bool MayBeUnsupported(int error) {
   constexpr int kMeant[] = {-EEXIST, -ENOENT, -ENOSPC, -EDQUOT, -EROFS, -EACCES, -ENOMEM, -EBUSY};
   return error < 0 && std::find(std::begin(kMeant), std::end(kMeant), error) == std::end(kMeant);
@@ -51,9 +52,9 @@ Failure GivenUp() {
   return Fail(FailureCode::kAborted, "the capture was given up before the file was published");
 }
 
-// A file that is to be locked exclusively: NFS gives such a lock only to who may write. What is no
-// file is not opened for writing, nor blocks (a FIFO), nor is a link followed that somebody put
-// there.
+// Opens a file in order to lock it exclusively: NFS grants such a lock only to a descriptor that
+// may write. Nothing but a regular file is opened for writing, a FIFO does not block, and a link
+// that someone has put there is not followed.
 UniqueFd OpenToLock(int directory_fd, const char* name) {
   constexpr int kFlags = O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
   struct stat about {};
@@ -108,7 +109,7 @@ Result<TargetFile> TargetFile::Open(const std::string& path, const TargetOptions
   if (Status mode = target.SetMode(); !mode.ok()) return mode.failure();
   if (!StepDisabled("o_direct")) {
     const int flags = sys::Fcntl(target.fd(), F_GETFL, 0);
-    // A filesystem that does not take it says so here or at the first write; both are fine.
+    // A filesystem that does not accept it reports that here or at the first write; both are fine.
     if (flags >= 0) sys::Fcntl(target.fd(), F_SETFL, static_cast<uint64_t>(flags | O_DIRECT));
   }
   return target;
@@ -116,11 +117,12 @@ Result<TargetFile> TargetFile::Open(const std::string& path, const TargetOptions
 
 TargetFile::~TargetFile() { RemoveTemporary(); }
 
-// FAT and its like have one mode for all files; some of them refuse another one, some pass over it.
+// FAT and similar filesystems have one mode for all files. Some of them refuse another
+// mode, some ignore it.
 Status TargetFile::SetMode() const {
   constexpr mode_t kOfOthers = 077;
   constexpr int kHasNone[] = {-EPERM, -EOPNOTSUPP, -ENOSYS, -EINVAL};
-  // Exactly the mode that was asked for, whatever the umask.
+  // Exactly the requested mode, whatever the umask.
   const int set = sys::Fchmod(fd(), options_.mode);
   const bool may_have_none =
       std::find(std::begin(kHasNone), std::end(kHasNone), set) != std::end(kHasNone);
@@ -165,11 +167,11 @@ Status TargetFile::CheckTarget() const {
 
 Status TargetFile::CreateNameless() {
   const int fd = sys::Open(directory_.get(), ".", O_TMPFILE | O_WRONLY | O_CLOEXEC, options_.mode);
-  // EISDIR and ENOENT: a kernel, EOPNOTSUPP: a filesystem without O_TMPFILE.
+  // EISDIR and ENOENT: a kernel without O_TMPFILE. EOPNOTSUPP: a filesystem without it.
   if (fd == -EOPNOTSUPP || fd == -EISDIR || fd == -ENOENT || fd == -EINVAL) return CreateNamed();
   if (fd < 0) return SystemFailure("open", -fd, "cannot create a file in the snapshot's directory");
   file_.Reset(fd);
-  // Where locks are not to be had, stale files are not swept; nothing else depends on them.
+  // Without locks, stale files are not swept; nothing else depends on them.
   sys::Flock(fd, LOCK_EX | LOCK_NB);
   return Success{};
 }
@@ -215,7 +217,7 @@ void TargetFile::SweepStale(PublishTurn* turn) const {
     sys::Close(fd);
     return;
   }
-  // Anybody may have put any number of such names there.
+  // Anyone may have put any number of such names there.
   while (const dirent* entry = turn->given_up() ? nullptr : readdir(listing)) {
     turn->Beat();
     if (!IsTemporaryName(entry->d_name) || temporary_name_ == entry->d_name) continue;
@@ -277,7 +279,7 @@ int TargetFile::RenameIfFree() {
 }
 
 int TargetFile::RenameOverPlaceholder() {
-  // O_EXCL is the one thing left that never takes what somebody else has.
+  // O_EXCL is the only way left that never takes a name from another file.
   const int created = sys::Open(directory_.get(), name_.c_str(),
                                 O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
   if (created < 0) return created;
@@ -288,14 +290,14 @@ int TargetFile::RenameOverPlaceholder() {
 }
 
 Result<TargetFile::Naming> TargetFile::GiveName(PublishTurn* turn) {
-  // The target may come and go between two of our calls: a bounded number of rounds.
+  // The target may come and go between two calls, so the number of rounds is bounded.
   for (int tries = 0; tries < kNameTries; tries++) {
     int error = LinkTarget();
     if (error == 0) return Naming::kFresh;
     if (error != -EEXIST)
       return SystemFailure("linkat", -error, "cannot give the snapshot file its name");
     if (Status allowed = CheckTarget(); !allowed.ok()) return allowed.failure();
-    // What had the name is gone again, and the next one is not to be replaced either.
+    // The file that had the name is gone again, and its successor must not be replaced either.
     if (!options_.overwrite) continue;
     if (Status linked = LinkTemporary(); !linked.ok()) return linked.failure();
     GuardOldFile();
@@ -303,9 +305,10 @@ Result<TargetFile::Naming> TargetFile::GiveName(PublishTurn* turn) {
     if (error == 0) return Naming::kExchanged;
     if (error == -ENOENT) continue;
     if (MayBeUnsupported(error)) {
-      // A filesystem that cannot exchange (NFS): atomic all the same, but the old file needs a name to be put back from.
+      // A filesystem that cannot exchange (NFS): the rename is still atomic, but the old file needs
+      // a name to be put back from.
       KeepOldFile();
-      // The disk may have taken long to say what it cannot do, and from here it may be too late.
+      // The disk may have taken long to report what it cannot do, and it may be too late by now.
       if (turn->given_up()) return GivenUp();
       error = RenameTemporary(0);
       if (error == 0) return Naming::kReplaced;
@@ -347,7 +350,7 @@ void TargetFile::KeepOldFile() {
 
 void TargetFile::GuardOldFile() {
   old_file_ = OpenToLock(directory_.get(), name_.c_str());
-  // A lock of somebody else's does as well.
+  // Another holder's lock serves as well.
   if (old_file_.valid()) sys::Flock(old_file_.get(), LOCK_EX | LOCK_NB);
 }
 
@@ -361,7 +364,8 @@ void TargetFile::RemoveTemporary() {
 
 Status TargetFile::SyncData(PublishTurn* turn) {
   turn->Enter("bringing the file to the disk");
-  // Piece by piece, so that whoever watches sees it get on. It may be more than the memory of the machine.
+  // Piece by piece, so that the watcher sees progress. The file may be larger than the
+  // machine's memory.
   struct stat about {};
   const int known = sys::Fstat(file_.get(), &about);
   const uint64_t length = known == 0 ? static_cast<uint64_t>(about.st_size) : 0;
@@ -370,7 +374,7 @@ Status TargetFile::SyncData(PublishTurn* turn) {
         file_.get(), at, kSyncPiece,
         SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER);
     if (error == -ENOSYS || error == -EINVAL || error == -EPERM || error == -ESPIPE) break;
-    // What it has told fsync does not tell again.
+    // An error that this call has reported is not reported again by fsync.
     if (error < 0) {
       return SystemFailure("sync_file_range", -error, "cannot bring the snapshot file to the disk");
     }
@@ -395,7 +399,8 @@ Status TargetFile::LookUnderPath() const {
   const UniqueFd now(
       sys::Open(AT_FDCWD, directory_path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0));
   if (now.valid() && HasName(now.get())) return Success{};
-  // Somebody else's next snapshot may have followed on at once; and numbers of files do not last on every filesystem.
+  // Another writer's next snapshot may have followed at once, and inode numbers are not stable on
+  // every filesystem.
   struct stat directory {};
   struct stat opened {};
   struct stat there {};
@@ -422,7 +427,7 @@ Status TargetFile::Publish(PublishTurn* turn) {
   if (options_.durable) {
     turn->Enter("bringing the file's name to the disk");
     const int error = sys::Fsync(directory_.get());
-    // EINVAL: a filesystem on which directories cannot be synced, and need not be.
+    // EINVAL: a filesystem whose directories cannot be synced, and need not be.
     if (error < 0 && error != -EINVAL) {
       TakeNameBack(naming.value());
       return SystemFailure("fsync", -error, "cannot bring the snapshot's name to the disk");
@@ -434,11 +439,11 @@ Status TargetFile::Publish(PublishTurn* turn) {
     return there;
   }
   if (!turn->Complete()) {
-    // The disk may have kept us for long: others may have used the name since.
+    // The disk may have delayed us for a long time, and others may have used the name since.
     if (HasName(directory_.get())) TakeNameBack(naming.value());
     return GivenUp();
   }
-  RemoveTemporary();  // under which the old file is, if there was one
+  RemoveTemporary();  // it names the old file, if there was one
   return Success{};
 }
 

@@ -1,6 +1,6 @@
-// At most one capture of this process writes to a file at a time: the second would be published
-// over the first in an order that nobody chose. Captures of other processes are not seen; there the
-// last one wins, whole.
+// Lets at most one capture of this process write to a file at a time: a second one would be
+// published over the first in an arbitrary order. Captures of other processes are not seen; among
+// those, the last one wins, whole.
 #pragma once
 
 #include <string>
@@ -14,7 +14,7 @@ class TargetReservation {
   TargetReservation& operator=(const TargetReservation&) = delete;
   ~TargetReservation() { Release(); }
 
-  // False if somebody else holds it.
+  // False if another capture holds it.
   bool Take(const std::string& identity);
   void Release();
 

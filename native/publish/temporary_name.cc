@@ -17,7 +17,7 @@ constexpr size_t kRandomBytes = 16;
 
 Result<std::string> RandomTemporaryName() {
   unsigned char random[kRandomBytes] = {};
-  // So few bytes come at once, and no signal cuts them short.
+  // The kernel returns so few bytes at once, and no signal cuts them short.
   const int64_t got = sys::Getrandom(random, sizeof random);
   if (got != static_cast<int64_t>(sizeof random)) {
     return SystemFailure("getrandom", got < 0 ? static_cast<int>(-got) : EIO,

@@ -7,7 +7,7 @@
 
 namespace stillframe {
 
-// One that nobody else has.
+// A name that no other file has.
 Result<std::string> RandomTemporaryName();
 
 bool IsTemporaryName(const char* name);

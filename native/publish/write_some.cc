@@ -8,7 +8,8 @@
 namespace stillframe {
 namespace {
 
-// Signals are blocked in all threads that write; only a filesystem's own server interrupts more than once.
+// Signals are blocked in all threads that write; only a filesystem's own server
+// interrupts more than once.
 constexpr int kInterruptions = 100;
 
 }  // namespace
@@ -22,7 +23,7 @@ int64_t WriteSome(int fd, const void* bytes, size_t length, uint64_t offset) {
     if (wrote == -EINTR) {
       interrupted++;
     } else if (wrote == -EINVAL && !left_direct_mode) {
-      // Another saver may have met it first, and left direct mode already.
+      // Another saver may have met the refusal first and left direct mode already.
       LeaveDirectMode(fd);
       left_direct_mode = true;
     } else {

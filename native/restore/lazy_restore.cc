@@ -20,7 +20,7 @@
 namespace stillframe {
 namespace {
 
-// For so long after a touch others are likely, and the background reads only so much at a time.
+// For this long after a touch, more are likely, and the background reads only this much at a time.
 constexpr std::chrono::nanoseconds kAfterTouches{100'000'000};
 constexpr size_t kAheadOfTouches = 2;
 constexpr uint64_t kBlocksAheadOfTouches = 2;
@@ -99,7 +99,7 @@ std::vector<FirstUse> LazyRestore::FirstUses() const {
   std::vector<std::vector<bool>> known;
   for (const Part& part : parts_) known.emplace_back(part.blocks.size());
   for (const auto& [part, block] : first_uses_) {
-    // It was planned, and waited for before its turn came; or the plan has it twice.
+    // The block was planned and waited for before its turn came, or the plan has it twice.
     if (known[part][block]) continue;
     known[part][block] = true;
     uses.push_back({regions_[part].section, block * kBlockSize});
@@ -115,7 +115,7 @@ Status LazyRestore::StartThreads() {
     const bool urgent = i < reads_.urgent;
     loaders_.push_back(std::make_unique<Thread>());
     Status started = loaders_.back()->Start("stillframe-read", [this, urgent] { Load(urgent); });
-    // One of each kind is needed.
+    // One thread of each kind is required.
     if (!started.ok() && i <= reads_.urgent) return started;
   }
   return Success{};
@@ -152,7 +152,7 @@ void LazyRestore::Touched(std::byte* address) {
         urgent_.push_back({i, block, 1});
         last_touch_ns_ = sys::MonotonicNanoseconds();
         first_uses_.push_back({i, block});
-        // What is used next is likely to lie behind.
+        // The next use is likely to be right after this block.
         next_ = {i, block};
         changed_.notify_all();
     }
@@ -167,7 +167,7 @@ std::optional<LazyRestore::Piece> LazyRestore::TakeUrgent() {
   return piece;
 }
 
-// What is read ahead takes its time from those who wait.
+// Reading ahead takes time from the threads that wait.
 bool LazyRestore::IsQuiet() const {
   return sys::MonotonicNanoseconds() - last_touch_ns_ > kAfterTouches.count();
 }
@@ -226,7 +226,7 @@ std::optional<LazyRestore::Piece> LazyRestore::Take(bool urgent) {
     if (!urgent) {
       if (std::optional<Piece> piece = TakeNext()) return piece;
     }
-    // Nobody tells when enough time has passed.
+    // There is no notification when enough time has passed.
     changed_.wait_for(lock, kAfterTouches);
   }
 }
@@ -269,8 +269,7 @@ Status LazyRestore::FillPiece(const Piece& piece, ImageFile::Scratch* scratch, S
     std::byte* const from = bytes + (block - piece.first) * kBlockSize;
     const uint64_t padded = PaddedBlockLength(length, block);
     const uint64_t in_memory = LengthInMemory(part, block);
-    memset(from + padded, 0,
-           in_memory - padded);  // where pages are larger than those of the format
+    memset(from + padded, 0, in_memory - padded);  // pages may be larger than those of the format
     const int error = pages_->Fill(part.start + block * kBlockSize, from, in_memory);
     if (error < 0) return SystemFailure("ioctl", -error, "cannot fill pages of a region");
     {
@@ -306,7 +305,7 @@ void LazyRestore::Fail(Failure failure) {
 
 void LazyRestore::Cancel(Failure why) { Fail(std::move(why)); }
 
-// False: it can still be touched.
+// False if missing pages can still be touched.
 bool LazyRestore::CloseWhatIsMissing() {
   bool all_closed = true;
   const auto close = [](std::byte* start, size_t length) {
@@ -325,7 +324,7 @@ bool LazyRestore::CloseWhatIsMissing() {
       if (length > 0) closed = close(part.start + block * kBlockSize, length);
       block = std::max(end, block + 1);
     }
-    // As many mappings may not be allowed: then nothing of it can be touched any more.
+    // The process may not be allowed that many mappings. Then the whole part becomes inaccessible.
     const uint64_t whole = RoundUp(image_->sections()[part.section].byte_length, SystemPageSize());
     if (!closed) closed = close(part.start, whole);
     if (closed) pages_->Wake(part.start, whole);
@@ -334,7 +333,7 @@ bool LazyRestore::CloseWhatIsMissing() {
   return all_closed;
 }
 
-// The service may be waiting for a page, and then never says it.
+// The service may be waiting for a page, and could then never report the failure.
 void LazyRestore::TellWhatIsMissing() const {
   if (failure_->code == FailureCode::kAborted) return;
   const std::string message =
@@ -356,7 +355,8 @@ Status LazyRestore::Finish() {
   if (!ended_) {
     if (failure_) {
       TellWhatIsMissing();
-      // Whoever touches it then waits for ever: wrong bytes are seen by nobody.
+      // A thread that touches a missing page then waits forever, but no thread ever
+      // sees wrong bytes.
       if (!CloseWhatIsMissing()) (void)pages_.release();
     }
     if (pages_) pages_->End();
@@ -364,7 +364,7 @@ Status LazyRestore::Finish() {
       region.memory->SetFilling(false);
       regions.push_back(region.memory);
     }
-    // They were filled in small ones.
+    // The regions were filled in small pages.
     if (!failure_) CollapseInBackground(std::move(regions));
     uses_.clear();
     if (!failure_ && sums_state_ && state_.value() != image_->trailer().state) {

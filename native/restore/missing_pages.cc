@@ -17,9 +17,9 @@
 namespace stillframe {
 namespace {
 
-// How often in a row a call that is interrupted by a change of the address space is made again.
+// How often to repeat a call that a change of the address space has interrupted.
 constexpr int kTries = 10'000;
-// And one that reads of faults, with a rest before each.
+// The same for failures in a row to read faults, with a rest between two tries.
 constexpr int kUnreadInPassing = 100;
 constexpr timespec kBreath{0, 1'000'000};
 
@@ -82,13 +82,13 @@ Status MissingPages::Register(std::byte* start, size_t length) {
 std::optional<std::byte*> MissingPages::NextTouch() {
   for (int unread = 0; unread < kUnreadInPassing;) {
     pollfd events[2] = {{faults_.get(), POLLIN, 0}, {stop_.get(), POLLIN, 0}};
-    // It looks again now and then, in case the call fails or an event is lost.
+    // Looks again now and then, in case the call fails or an event is lost.
     const timespec patience{0, 100'000'000};
     if (sys::Ppoll(events, 2, &patience) < 0) nanosleep(&kBreath, nullptr);
     if ((events[1].revents & POLLIN) != 0) return std::nullopt;
     uffd_msg message{};
     const int64_t got = sys::Read(faults_.get(), &message, sizeof message);
-    // It is a fault, since no other event was asked for.
+    // This is a fault, since no other event was requested.
     if (got == sizeof message) return reinterpret_cast<std::byte*>(message.arg.pagefault.address);
     if (got >= 0 || got == -EAGAIN || got == -EINTR) {
       unread = 0;
@@ -156,7 +156,8 @@ void MissingPages::Wake(std::byte* start, size_t length) {
 }
 
 void MissingPages::End() {
-  // A process that was forked a moment ago may still hold a descriptor: then it is the unregistering that counts.
+  // A process that was forked a moment ago may still hold a descriptor, so closing
+  // ours is not enough.
   for (const Range& registered : registered_) {
     uffdio_range range{};
     range.start = reinterpret_cast<uint64_t>(registered.start);

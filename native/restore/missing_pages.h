@@ -1,8 +1,8 @@
-// Memory whose pages come when they are touched: a thread that touches one that is not there waits in the kernel, which
-// tells of it here, until the page is filled.
+// Memory whose pages are filled when they are touched. A thread that touches a missing page waits
+// in the kernel, which reports the touch here, until the page is filled.
 //
-// Where the process may not see faults of the kernel, only the program's own accesses wait: a system call into a page that
-// is not there fails with EFAULT.
+// Where the process may not see faults of the kernel, only the program's own accesses wait: a
+// system call that uses a missing page fails with EFAULT.
 #pragma once
 
 #include <cstddef>
@@ -17,26 +17,26 @@ namespace stillframe {
 
 class MissingPages {
  public:
-  // kEngineUnavailable where there is none.
+  // kEngineUnavailable if there is no userfaultfd, or if it is not allowed.
   static Result<std::unique_ptr<MissingPages>> Create();
   ~MissingPages() { End(); }
 
-  // Whole pages, none of which was ever touched.
+  // Whole pages that were never touched.
   Status Register(std::byte* start, size_t length);
-  // Waits for the next touch of a page that is not there. None after Stop(), and when touches cannot be learned of any more:
-  // then `failed()`.
+  // Waits for the next touch of a missing page. Empty after Stop(), and when touches can no longer
+  // be read; only then is failed() true.
   std::optional<std::byte*> NextTouch();
   bool failed() const { return failed_; }
   void Stop();
 
-  // The bytes of pages that are not there yet, which whoever waits for them then sees; of those that are there already
-  // nothing is changed. From any thread. 0, or -errno.
+  // Fills pages that are missing, and wakes the threads that wait for them; pages that are already
+  // there do not change. Called from any thread. Returns 0 or -errno.
   int Fill(std::byte* to, const std::byte* from, size_t length);
   int FillWithZeros(std::byte* to, size_t length);
-  // Lets go whoever waits for a page that has come meanwhile.
+  // Wakes the threads that wait for a page that has been filled meanwhile.
   void Wake(std::byte* start, size_t length);
 
-  // From now on what is not there is zero, and nobody waits. Idempotent.
+  // From now on missing pages are zero, and no thread waits. Idempotent.
   void End();
 
  private:

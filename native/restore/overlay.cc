@@ -9,12 +9,12 @@
 namespace stillframe {
 namespace {
 
-// A shorter one is copied in less time than its mapping takes, with the faults that it brings.
+// A shorter run takes less time to copy than to map, including the faults that a mapping causes.
 constexpr uint64_t kShortestRun = uint64_t{64} << 10;
 
 uint64_t LowBits(uint64_t count) { return count < 64 ? (uint64_t{1} << count) - 1 : ~uint64_t{0}; }
 
-// The pages of one block, from `pages`, that lie in the file one behind the other.
+// Adds a run for each group of `pages`, all of one block, that is contiguous in the file.
 void AddRuns(const ImageFile& file, const BlockEntry& entry, uint64_t pages,
              std::vector<OverlayRun>* runs) {
   while (pages != 0) {
@@ -48,15 +48,15 @@ void KeepLongest(size_t most, std::vector<OverlayRun>* runs) {
 Overlay PlanOverlay(const ImageFile& image, uint32_t section, size_t most_runs) {
   Overlay overlay;
   overlay.to_read.resize(image.sections()[section].block_count);
-  // The newest file that has a page decides it.
+  // The newest file that has a page decides its contents.
   const ImageFile::Section* here = &image.sections()[section];
   for (const ImageFile* file = &image; file->parent() != nullptr && here != nullptr;) {
     const uint64_t blocks = std::min<uint64_t>(here->block_count, overlay.to_read.size());
-    // Pages of a machine with larger ones do not begin where those of a file do.
+    // On a machine with larger pages, page boundaries differ from those of a file.
     const bool mappable = file->source().fd() >= 0 && SystemPageSize() == kPageSize;
     for (const BlockEntry& entry : file->EntriesOf(*here, 0, blocks)) {
       uint64_t* decided = &overlay.to_read[entry.block];
-      // Behind a compressed block of its piece it may begin anywhere.
+      // A block after a compressed one in its piece may begin anywhere.
       const bool aligned = entry.file_offset % kPageSize == 0;
       if (mappable && aligned && entry.codec == Codec::kNone) {
         AddRuns(*file, entry, entry.present & ~*decided, &overlay.runs);

@@ -1,5 +1,6 @@
-// What lies over a mapping of the full file of a chain: the newer pages, of which long runs are mapped as well, from the
-// files that have them, so that the time of a restore does not grow with what was written between the frames.
+// The newer pages over a mapping of a chain's full file. Long runs of them are mapped as well, from
+// the files that have them, so that the time of a restore does not grow with what was written
+// between the frames.
 #pragma once
 
 #include <cstddef>
@@ -10,7 +11,7 @@
 
 namespace stillframe {
 
-// Bytes of the section that lie in a file as they do in memory.
+// Bytes of the section that a file holds exactly as they are in memory.
 struct OverlayRun {
   const ImageFile* file;
   uint64_t offset;       // in the section
@@ -20,11 +21,11 @@ struct OverlayRun {
 
 struct Overlay {
   std::vector<OverlayRun> runs;
-  // By block: the pages that are not as in the full file, and in none of the runs.
+  // By block: the pages, one bit each, that are newer than the full file and in none of the runs.
   std::vector<uint64_t> to_read;
 };
 
-// At most so many runs, the longest ones.
+// Plans at most `most_runs` runs, the longest ones.
 Overlay PlanOverlay(const ImageFile& image, uint32_t section, size_t most_runs);
 
 }  // namespace stillframe

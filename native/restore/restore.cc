@@ -34,15 +34,15 @@ class RestoreWork {
 
  private:
   Status CheckMode() const;
-  // Of one section: null when it becomes a region.
+  // The destination of a section; null if the section becomes a region.
   const Destination* DestinationOf(uint32_t index) const;
   Status MakeRegion(uint32_t index);
-  // The pages that are newer than those of the full file, which the region is a mapping of.
+  // Lays the pages that are newer than the full file over a region that is a mapping of that file.
   Status LayOver(uint32_t index, RegionMemory* region);
-  // Gives each section its memory; what is filled by hand comes later.
+  // Gives each section its memory. Destinations with `fill` are filled later.
   Status Prepare(const std::vector<uint32_t>& chosen);
   Status FillByHand(const std::vector<uint32_t>& chosen) const;
-  // Reads, and reports the first damage.
+  // Runs the sweep, and fails with the first damage that it finds.
   Status Sweep(ImageSweep* sweep, ImageSweep::Extent extent) const;
   void Prefetch() const;
 
@@ -52,9 +52,9 @@ class RestoreWork {
   const ImageFile::Check check_;
   std::unordered_map<std::string_view, const Destination*> destinations_;  // by section
   ImageSweep sweep_;
-  std::vector<std::vector<uint64_t>> to_read_;  // which pages, for the sweep
-  std::optional<uint64_t> runs_left_;           // that may be mapped
-  bool fills_ = false;                          // the sweep has anything to fill
+  std::vector<std::vector<uint64_t>> to_read_;  // pages for the sweep to read
+  std::optional<uint64_t> runs_left_;           // runs that may still be mapped
+  bool fills_ = false;                          // the sweep has something to fill
   RestoredFile restored_;
 };
 
@@ -72,8 +72,8 @@ const Destination* RestoreWork::DestinationOf(uint32_t index) const {
 
 Status RestoreWork::MakeRegion(uint32_t index) {
   const ImageFile::Section& section = image_.sections()[index];
-  // Whole pages of zeros cannot be mapped from a file that has none of them. And of a chain only what the full file has
-  // can be mapped, of which newer pages then take the place.
+  // An empty section has a page of zeros, which cannot be mapped from a file that has none. Of a
+  // chain, only what the full file has can be mapped; newer pages then take its place.
   const ImageFile& base = image_.base();
   const ImageFile::Section* in_base = image_.InFrame(base, index);
   const bool map = restored_.mapped && section.byte_length > 0 && in_base != nullptr &&
@@ -98,7 +98,8 @@ Status RestoreWork::MakeRegion(uint32_t index) {
 }
 
 Status RestoreWork::LayOver(uint32_t index, RegionMemory* region) {
-  // Each run makes two mappings of one, and leaves most of them to the service. Counted once, for all sections.
+  // Each run adds up to two mappings, and most of the budget must be left to the service. Counted
+  // once, for all sections.
   constexpr uint64_t kPartOfMappings = 8;
   if (!runs_left_) {
     runs_left_ = (plan_.max_mappings ? *plan_.max_mappings : MappingBudget()) / kPartOfMappings;
@@ -163,10 +164,10 @@ Result<RestoredFile> RestoreWork::Run() {
   if (Status mode = CheckMode(); !mode.ok()) return mode.failure();
   Result<std::vector<uint32_t>> chosen = ChooseSections(image_, plan_);
   if (!chosen.ok()) return chosen.failure();
-  // All of the file, before a byte of it is handed out. Fresh memory is not handed out before it is filled: then
-  // one way through the file does both.
-  // What is fetched from far away is not fetched twice: there each chunk is checked before it is filled, and existing memory
-  // may have some of them when another is damaged.
+  // Checks all of the file before a byte of it is handed out. Fresh memory is not handed out before
+  // it is filled, so one pass through the file does both there. A remote file is not fetched twice:
+  // each chunk is checked before it is filled, and existing memory may already hold some chunks
+  // when another one is found damaged.
   const bool far = image_.source().reads_at_once() > 0;
   const bool check_first = plan_.verify && (restored_.mapped || (!plan_.into.empty() && !far));
   if (check_first) {

@@ -1,6 +1,7 @@
-// One restore: sections of an open file become regions, or fill memory that exists.
+// One restore: sections of an open file become regions, or fill existing memory.
 //
-// With plan.verify all of the file is checked before a byte of it is handed out.
+// With plan.verify, all of the file is checked before a byte of it is handed out. The exception is
+// a remote file that fills existing memory: there each chunk is checked just before it is filled.
 #pragma once
 
 #include <memory>
@@ -14,7 +15,7 @@ namespace stillframe {
 
 struct RestoredRegion {
   std::string section;
-  std::shared_ptr<RegionMemory> memory;  // null when the section went into existing memory
+  std::shared_ptr<RegionMemory> memory;  // null if the section went into existing memory
 };
 
 struct RestoredFile {
@@ -22,8 +23,8 @@ struct RestoredFile {
   bool mapped = false;                  // the regions are mappings of the file
 };
 
-// Works on the calling thread and on helpers that end before it returns. After a failure destinations hold anything,
-// unless it was found before they were filled.
+// Works on the calling thread and on helper threads that end before it returns. After a failure,
+// the contents of destinations are undefined, unless the failure was found before they were filled.
 Result<RestoredFile> Restore(const ImageFile& image, const RestorePlan& plan, ReadControl* control);
 
 }  // namespace stillframe

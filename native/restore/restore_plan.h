@@ -1,4 +1,4 @@
-// What to restore, and where to.
+// What to restore, and where.
 #pragma once
 
 #include <cstdint>
@@ -11,25 +11,25 @@
 
 namespace stillframe {
 
-// Takes one chunk of a section; chunks come one after the other. A failure ends the restore.
+// Takes one chunk of a section. Chunks come one after another. A failure ends the restore.
 using FillChunk = std::function<Status(uint64_t offset, const std::byte* bytes, uint64_t length)>;
 
-// Existing memory that takes one section: a region, or whatever `fill` stands for.
+// Existing memory that takes one section: a region, or the memory behind `fill`.
 struct Destination {
   std::string section;
-  uint64_t byte_length = 0;  // that it has
+  uint64_t byte_length = 0;  // of the memory
   RegionUse region;
-  FillChunk fill;  // without a region
+  FillChunk fill;  // if there is no region
 };
 
-// A place of memory, as whoever used it first found it: what lies there was not there yet.
+// A place in memory that was not there yet when a thread first used it.
 struct FirstUse {
   std::string section;
   uint64_t offset = 0;
 };
 
 enum class RestoreMode : uint8_t {
-  kAny,  // a mapping where the file can be mapped
+  kAny,  // maps the file if it can be mapped
   kMap,
   kCopy,
 };
@@ -37,13 +37,14 @@ enum class RestoreMode : uint8_t {
 struct RestorePlan {
   RestoreMode mode = RestoreMode::kAny;
   bool prefetch = false;
-  bool verify = true;  // all of the file, before any of it is handed out
-  std::optional<std::vector<std::string>> sections;  // without: all
+  bool verify = true;  // checks all of the file before any of it is handed out
+  std::optional<std::vector<std::string>> sections;  // absent: all
   uint64_t max_bytes = 0;                            // 0: no limit
-  std::optional<uint64_t> max_mappings;              // without: MappingBudget()
-  // Of a lazy restore: what the background begins with, in this order. What the file does not have is passed over.
+  std::optional<uint64_t> max_mappings;              // absent: MappingBudget()
+  // For a lazy restore: where the background begins, in this order. Places that the file does not
+  // have are skipped.
   std::vector<FirstUse> first_uses;
-  std::vector<Destination> into;  // of sections that are restored; the others become regions
+  std::vector<Destination> into;  // for restored sections; the others become regions
 };
 
 }  // namespace stillframe

@@ -11,7 +11,7 @@
 namespace stillframe {
 namespace {
 
-// Of the sections that a file has, when one that it has not is asked for.
+// Limit of the names listed when a section is requested that the file does not have.
 constexpr size_t kNamesInMessage = 16;
 
 using Sections = std::vector<ImageFile::Section>;

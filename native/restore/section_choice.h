@@ -1,5 +1,5 @@
-// Which sections of a file a restore takes, and whether there is room for them: all that can be said before a byte of
-// them is read.
+// Chooses the sections that a restore takes, and checks that there is room for them. All of this
+// happens before a byte of the sections is read.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +10,7 @@
 
 namespace stillframe {
 
-// By index, in the order of the file.
+// Indices in the order of the file.
 Result<std::vector<uint32_t>> ChooseSections(const ImageFile& image, const RestorePlan& plan);
 
 }  // namespace stillframe
