@@ -1,6 +1,7 @@
-// How soon is a service back? From `node server.js` to its first answered request, with the memory of an archive whose
-// newest frame is read from a full file and many deltas, beside the same bytes read with fs.readFile, and beside Redis,
-// which loads as many. Each starts with its files out of the page cache, and in turns.
+// How soon is a service back? Measures the time from `node server.js` to its first answered
+// request, with the memory of an archive whose newest frame is read from a full file and many
+// deltas. Compared with reading the same bytes with fs.readFile, and with Redis, which loads the
+// same amount. Each starts with its files out of the page cache, in turns.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdirSync, readdirSync } from 'node:fs'
@@ -27,10 +28,10 @@ import { warmMemory } from './support/warm-memory.mjs'
 const program = fileURLToPath(new URL('./support/returning-service.mjs', import.meta.url))
 const PREPARE_PATIENCE_MS = 1_200_000
 const START_PATIENCE_MS = 300_000
-// fs.readFile reads no file of more than 2 GiB.
+// fs.readFile refuses files of more than 2 GiB.
 const PIECE_BYTES = GIB
 
-/** Ways of returning-service.mjs, by how the table calls them. */
+/** The methods of returning-service.mjs, by their names in the table. */
 const serviceWays = {
   'a service without data': 'nothing',
   'archive, map, verify: false': 'map unverified',
@@ -41,14 +42,17 @@ const serviceWays = {
 const base = 'fs.readFile'
 
 export const scenarios = {
-  /** Takes the frames, and writes the memory of the newest one to plain files as well. Returns the word in the middle. */
+  /**
+   * Captures the frames, and also writes the memory of the newest one to plain files. Returns the
+   * word in the middle.
+   */
   async prepare({ byteLength, deltas, changedShare, seed, directory }) {
     const region = Region.allocate(byteLength)
     const units = byteLength / HUGE_PAGE
     const unitAt = (unit) => new Uint8Array(region.buffer, unit * HUGE_PAGE, HUGE_PAGE)
     const fill = madeData(seed)
     for (let unit = 0; unit < units; unit++) fill(unitAt(unit))
-    // None of them is to become a full file meanwhile.
+    // No frame must become a full file meanwhile.
     const archive = await openArchive(join(directory, 'frames'), { fullEvery: 200 })
     await archive.capture(region).done
     for (let frame = 1; frame <= deltas; frame++) {
@@ -70,7 +74,7 @@ export const scenarios = {
   },
 }
 
-/** Milliseconds from the start of the program to its first answer, and what that was. */
+/** Time from the start of the program to its first answer, in milliseconds, and that answer. */
 const timeToAnswer = async (way, directory) => {
   const started = performance.now()
   const child = spawn(process.execPath, [program, way, directory], { stdio: ['ignore', 'pipe', 'inherit'] })
@@ -97,7 +101,7 @@ const timeToAnswer = async (way, directory) => {
 
 const filesIn = (directory) => readdirSync(directory).map((name) => join(directory, name))
 
-/** Each way to start: which files it reads, and how long it takes. */
+/** Each method of starting: the files that it reads, and how to time it. */
 const waysOf = (directory, expected) =>
   Object.entries(serviceWays).map(([name, way]) => ({
     name,
@@ -112,7 +116,7 @@ const waysOf = (directory, expected) =>
     },
   }))
 
-/** Redis, with a file of each kind; it is filled once, and ends. */
+/** Redis, with a plain file and a compressed one. It is filled once, and then ends. */
 const redisWays = async (directory, byteLength, seed, note) => {
   const place = join(directory, 'redis')
   mkdirSync(place)
@@ -150,7 +154,7 @@ const measureAll = async (ways, { rounds, byteLength }, { note, skipped }) => {
     note(`archive: round ${round + 1} of ${rounds}`)
     for (let turn = 0; turn < ways.length; turn++) {
       const { name, files, run } = ways[(round + turn) % ways.length]
-      // What has failed once is left out.
+      // A method that has failed is left out from then on.
       if (!times.has(name)) continue
       try {
         for (const path of files()) await dropCache(path)
@@ -171,7 +175,8 @@ const measureAll = async (ways, { rounds, byteLength }, { note, skipped }) => {
 const measure = async (settings, context) => {
   const { byteLength, deltas, changedShare } = settings
   const { seed, directory: parent, note, skipped } = context
-  // The memory, once more for Redis's copy-on-write; its frames, the plain files, and two files of Redis.
+  // The memory, again for Redis's copy-on-write; its frames, the plain files, and two files of
+  // Redis.
   const need = { memory: 1.5 * byteLength, disk: (4 + deltas * changedShare) * byteLength }
   const reason = whyNoRoom(parent, need)
   if (reason !== undefined) {

@@ -1,7 +1,7 @@
-// What a delta saves, and what it does not: a full snapshot and a delta of the same region in one run, for each engine
-// and for two ways in which memory changes; what keeping record of the writes saves, by the size of the region; how a
-// service fares that writes here and there and takes a frame each second; and how long a chain takes to come back, beside
-// one full file.
+// What does a delta save, and what does it not? A full snapshot and a delta of the same region in
+// one run, for each engine and for two patterns of change; the savings from recording writes, by
+// size of the region; the effect on a service that writes scattered pages and captures a frame
+// every second; and the time to restore a chain, compared with one full file.
 import { setTimeout as sleep } from 'node:timers/promises'
 import { restore, snapshot } from 'stillframe'
 import { runIfMain } from './support/alone.mjs'
@@ -16,20 +16,20 @@ import { number, ratio, size } from './support/table.mjs'
 
 const PAGES_OF_UNIT = HUGE_PAGE / PAGE
 
-/** All pages of so many units of 2 MiB, in the order of a seed. */
+/** All pages of `units` units of 2 MiB, in seeded order. */
 const pagesOfUnits = (pages, units, seed) =>
   Array.from(shuffled(pages.count / PAGES_OF_UNIT, seed).subarray(0, units), (unit) =>
     Array.from({ length: PAGES_OF_UNIT }, (_, page) => unit * PAGES_OF_UNIT + page),
   ).flat()
 
-/** How memory changes between two frames: pages to write, in the order of a seed. */
+/** Patterns of change between two frames: pages to write, in seeded order. */
 const changes = {
   '1 % of 2 MiB units': (pages, seed) =>
     pagesOfUnits(pages, Math.ceil(pages.count / PAGES_OF_UNIT / 100), seed),
   '10,000 random pages': (pages, seed) => shuffled(pages.count, seed).subarray(0, 10_000),
 }
 
-/** Pages of which no two are alike, so that nothing is zero or repeated. */
+/** All pages differ from each other, so that none is zero or repeated. */
 const filled = (byteLength, hugePages = true) => {
   const made = touchedRegion(byteLength, hugePages)
   for (let page = 0; page < made.pages.count; page++) made.pages.write(page, page % 251)
@@ -38,7 +38,7 @@ const filled = (byteLength, hugePages = true) => {
 
 const measured = ['pauseMs', 'durationMs', 'allocatedBytes', 'changedBytes', 'scannedBytes']
 
-/** Of the results of full snapshots and of deltas. */
+/** Medians of the results, for full snapshots and for deltas. */
 const mediansOf = (taken) => {
   const median = (results, name) => summary(results.map((result) => result[name])).p50
   return Object.fromEntries(
@@ -50,8 +50,8 @@ const mediansOf = (taken) => {
 }
 
 /**
- * Writes random pages, so many a second, on the thread that it lives on. A turn that comes late is not made up for: then
- * it writes less.
+ * Writes random pages at a given rate per second, on the thread that created it. It does not catch
+ * up after a late turn: it then writes less.
  */
 class SteadyWriter {
   static #everyMs = 5
@@ -67,7 +67,7 @@ class SteadyWriter {
     }, SteadyWriter.#everyMs)
   }
 
-  /** Writes a second since the last call. */
+  /** Writes per second since the last call. */
   speed() {
     const now = { written: this.#written, at: performance.now() }
     const since = ((now.written - this.#seen.written) / (now.at - this.#seen.at)) * 1000
@@ -81,7 +81,7 @@ class SteadyWriter {
 }
 
 export const scenarios = {
-  /** A full snapshot and a delta by turns, each with as many writes since the one before. */
+  /** Alternates full snapshots and deltas, each after the same number of writes. */
   async pair({ engine, change, byteLength, rounds, seed, directory }) {
     const { region, pages } = filled(byteLength)
     const options = { ...engineOptions[engine], memoryLimit: byteLength, durable: false }
@@ -109,7 +109,10 @@ export const scenarios = {
     return mediansOf(taken)
   },
 
-  /** Full snapshots, then deltas with a record of what was written, each with as many 2 MiB units written before. */
+  /**
+   * Full snapshots, then deltas with a record of the writes, each after writes to the same number
+   * of 2 MiB units.
+   */
   async tracked({ byteLength, units, hugePages, rounds, seed, directory }) {
     const { region, pages } = filled(byteLength, hugePages)
     const options = { ...engineOptions['userfaultfd thread'], memoryLimit: byteLength, durable: false }
@@ -137,7 +140,10 @@ export const scenarios = {
     return mediansOf(taken)
   },
 
-  /** Random pages written at a steady rate, first alone, then with a frame that builds on the last one each period. */
+  /**
+   * Writes random pages at a steady rate, first alone, then with one frame per period, each
+   * building on the last.
+   */
   async steady({ byteLength, frames, writesPerSecond, everyMs, recorded, seed, directory }) {
     const hugeBefore = hugePageBytes()
     const { region, pages } = filled(byteLength)
@@ -179,7 +185,7 @@ export const scenarios = {
     }
   },
 
-  /** A chain and one full file of the same memory, restored by turns. */
+  /** Alternately restores a chain and one full file of the same memory. */
   async chain({ change, byteLength, length, rounds, seed, directory }) {
     const { region, pages } = filled(byteLength)
     const options = { ...engineOptions.fork, memoryLimit: byteLength, durable: false }
@@ -237,7 +243,7 @@ const measure = async (settings, { seed, directory, note, skipped }) => {
   return { tracked, steady, pairs, chains }
 }
 
-/** As many units in a small region and in a large one, so that what depends on the size can be told. */
+/** The same number of units in a small and in a large region, to show what depends on the size. */
 const measureTracked = async (settings, { seed, directory, note, skipped }) => {
   const { trackedBytes, trackedUnits: units, trackedRounds: rounds } = settings
   const rows = []

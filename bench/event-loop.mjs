@@ -1,11 +1,13 @@
-// How long is the event loop held up while a snapshot runs and the same thread writes all of the memory?
+// How long is the event loop blocked while a snapshot runs and the same thread writes all of the
+// memory?
 //
-// Three phases in one process: the loop turns and does nothing; it writes random pages in short slices; it
-// does so while a snapshot is taken, beginning with the call. Two clocks:
-//   - Node's own monitorEventLoopDelay at 1 ms, which records the distance of two ticks of a timer, so that
-//     even an idle loop shows its period of 1 ms;
-//   - arrivals: every millisecond a request arrives, on paper, and waits for the loop's next turn. All that
-//     arrive during one long stall count, so that a stall weighs as much as the service's callers feel it.
+// Three phases in one process: the loop turns and does nothing; it writes random pages in short
+// slices; it does so while a snapshot is taken, starting with the call. Two clocks:
+// - Node's own monitorEventLoopDelay at 1 ms, which records the distance between two ticks of a
+//   timer, so that even an idle loop shows its period of 1 ms;
+// - arrivals: every millisecond a simulated request arrives and waits for the next turn of the
+//   loop. All requests that arrive during a long stall count, so that a stall weighs as much as the
+//   service's callers feel it.
 import { createHistogram, monitorEventLoopDelay } from 'node:perf_hooks'
 import { snapshot } from 'stillframe'
 import { runIfMain } from './support/alone.mjs'
@@ -16,7 +18,7 @@ import { whyNoRoom } from './support/room.mjs'
 import { tryScenario } from './support/scenario.mjs'
 import { number, size } from './support/table.mjs'
 
-// Of writing, before the loop may turn.
+// Time spent writing before the loop may turn.
 const SLICE_MS = 0.25
 const LONGEST_PHASE_MS = 120_000
 const quantiles = [0.5, 0.75, 0.9, 0.95, 0.99, 0.995, 0.999, 0.9995, 0.9999, 1]
@@ -26,7 +28,10 @@ const figures = (histogram) => {
   return { p50: at(0.5), p99: at(0.99), p999: at(0.999), max: at(1), curve: quantiles.map(at) }
 }
 
-/** Turns the loop while `goOn()`, with `work()` in each turn, and measures how long it is held up. */
+/**
+ * Turns the loop while `goOn()` is true, calls `work()` in each turn, and measures how long the
+ * loop is blocked.
+ */
 const phase = async (work, goOn) => {
   const ticks = monitorEventLoopDelay({ resolution: 1 })
   const waits = createHistogram()
@@ -44,7 +49,7 @@ const phase = async (work, goOn) => {
   return { ms: now - started, ticks: figures(ticks), waits: figures(waits) }
 }
 
-/** A function that writes pages in random order, again and again, for one slice a call. */
+/** Returns a function that writes pages in random order, over and over, for one slice per call. */
 const sliceWriter = (pages, seed) => {
   const order = shuffled(pages.count, seed)
   let next = 0

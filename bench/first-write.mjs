@@ -1,12 +1,13 @@
 // What does the first write to a frozen page cost the thread that makes it?
 //
-// A capture of two regions saves them in order. While it is busy with the first, which nobody writes, all
-// of the second is frozen for sure: there single writes to random pages are timed, each page once. When the
-// saver comes near the second region the timing ends. Beside it, with the same loop: two readings of the
-// clock with nothing between them, and writes into the same region before it is frozen.
+// A capture of two regions saves them in order. While it is busy with the first one, which is not
+// written, all of the second one is certainly frozen: there, single writes to random pages are
+// timed, each page once. The timing ends when the saver comes close to the second region. The same
+// loop also times two readings of the clock with nothing between them, and writes to the same
+// region before it is frozen.
 //
-// Every round has a process and a region of its own, since the writes split the huge pages that they hit.
-// So the first write within each huge page is also shown by itself.
+// Every round has its own process and region, since the writes split the huge pages that they hit.
+// So the first write within each huge page is also shown separately.
 import { setTimeout as sleep } from 'node:timers/promises'
 import { snapshot } from 'stillframe'
 import { runIfMain } from './support/alone.mjs'
@@ -19,11 +20,12 @@ import { summary } from './support/statistics.mjs'
 import { number, ratio, size } from './support/table.mjs'
 import { warmMemory } from './support/warm-memory.mjs'
 
-// How often it is looked at how far the saver is, in writes, and how near to the written region it may come.
+// How often the saver's position is checked, in writes, and how close to the written region it may
+// get.
 const LOOK_EVERY = 32
 const KEEP_AWAY = 64 * MIB
 
-/** Microseconds of each call of `act(page)`, until `goOn()` is false. */
+/** Duration of each call of `act(page)` in microseconds, until `goOn()` is false. */
 const timeEach = (order, act, goOn = () => true) => {
   const us = new Float64Array(order.length)
   for (let i = 0; i < order.length; i++) {
@@ -35,7 +37,7 @@ const timeEach = (order, act, goOn = () => true) => {
   return us
 }
 
-/** Whether each page is the first of its huge page to be written. */
+/** For each page, true if it is the first one written in its huge page. */
 const firstOfHugePage = (order) => {
   const seen = new Set()
   return Array.from(order, (page) => {
@@ -61,7 +63,8 @@ export const scenarios = {
     })
     const isFarAway = () => shot.progress.bytesDone + KEEP_AWAY < savedFirst
     const frozen = timeEach(chosen, write, isFarAway)
-    // The capture looks at its own cost some times a second; nothing of it is given back meanwhile.
+    // The capture updates its own cost several times per second; meanwhile nothing of it is
+    // released.
     let copiedPages = 0
     while (copiedPages < frozen.length && isFarAway()) {
       await sleep(10)

@@ -1,9 +1,9 @@
-// How long does snapshot() stop the calling thread, and how does that grow with the region?
+// How long does snapshot() block the calling thread, and how does that grow with the region?
 //
-// Every engine freezes the same region in turns, in an order that moves on with each round. A capture is
-// aborted as soon as the call has returned: only the freeze is of interest. Between two captures every page
-// is written once, as a service would have done, so that no engine finds page tables that the one before
-// has protected.
+// Every engine freezes the same region in turns, in an order that rotates with each round. A
+// capture is aborted as soon as the call has returned, since only the freeze matters. Between two
+// captures every page is written once, as a service would have done, so that no engine finds page
+// tables that the previous one has protected.
 import { Region, snapshot } from 'stillframe'
 import { runIfMain } from './support/alone.mjs'
 import { engineOptions, usableEngines } from './support/engines.mjs'
@@ -31,7 +31,7 @@ const pause = async (region, engine, directory) => {
   return ms
 }
 
-/** Calls `use(engine)` for each engine in each round; the order moves on by one a round. */
+/** Calls `use(engine)` for each engine in each round; the order rotates by one per round. */
 const inTurns = async (engines, rounds, use) => {
   for (let round = 0; round < rounds; round++) {
     for (let turn = 0; turn < engines.length; turn++) {
@@ -63,7 +63,7 @@ export const scenarios = {
   },
 }
 
-/** From 256 MiB on, each twice the one before. */
+/** Sizes from 256 MiB on, each twice the previous one. */
 const sizesUpTo = (largest) => {
   const sizes = []
   for (let byteLength = GIB / 4; byteLength <= largest; byteLength *= 2) sizes.push(byteLength)
@@ -76,7 +76,8 @@ const measure = async ({ largestGiB, rounds }, { directory, note, skipped }) => 
   for (const byteLength of sizesUpTo(largestGiB * GIB)) {
     for (const [kind, { hugePages, touched }] of Object.entries(kinds)) {
       const what = `${size(byteLength)}, ${kind}`
-      // A never-touched region takes page tables at most; with 4 KiB pages touched ones take theirs twice.
+      // An untouched region takes at most its page tables; with 4 KiB pages, touched ones take
+      // theirs twice.
       const reason = whyNoRoom(directory, { memory: touched ? byteLength * 1.01 : byteLength / 256 })
       if (reason !== undefined) {
         skipped.push({ what, reason })
@@ -133,7 +134,10 @@ const hugeNote = (rows) => {
   return `In huge pages before the first and after the last capture: ${[...shares.values()].join('; ')}.`
 }
 
-/** What one more GiB costs, without what every call costs: from the smallest to the largest region. */
+/**
+ * Cost of one additional GiB, without the fixed cost of a call: from the smallest to the largest
+ * region.
+ */
 const growthTable = (rows) => {
   const growth = (kind, engine) => {
     const sizes = of(rows, kind).filter((row) => row.engine === engine)

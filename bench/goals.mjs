@@ -1,9 +1,9 @@
-// The figures that this library wants to reach, and what a run has measured of them:
+// The performance goals of this library, and the values that a run has measured:
 //
 //   node bench/goals.mjs bench/results/<date>/results.json      (without a file: the newest run)
 //
-// `npm run bench` puts the same table at the top of its report. What was not part of the run is said so, never
-// taken from another one.
+// `npm run bench` puts the same table at the top of its report. Values that were not part of the
+// run are marked as such, never taken from another run.
 import { readdirSync, readFileSync, realpathSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -21,10 +21,13 @@ const most = (values) => {
   return known.length === 0 ? undefined : Math.max(...known)
 }
 
-/** The rows of a bench, or undefined when it was not part of the run, or failed. */
+/** The rows of a bench; undefined if it was not part of the run, or failed. */
 const rowsOf = (results, name) => results[name]?.rows
 
-/** Ms that one more GiB adds to the pause of touched memory in huge pages: from the smallest to the largest. */
+/**
+ * Milliseconds that one additional GiB adds to the pause of touched memory in huge pages: from the
+ * smallest to the largest region.
+ */
 const pausePerGiB = (results, engine) => {
   const rows = rowsOf(results, 'freeze')?.filter((row) => row.engine === engine && row.kind === 'huge pages')
   if (rows === undefined || rows.length < 2) return undefined
@@ -32,7 +35,7 @@ const pausePerGiB = (results, engine) => {
   return ((last.ms.min - first.ms.min) * GIB) / (last.byteLength - first.byteLength)
 }
 
-/** How many times as long the pause is beside another region and a JS heap, at most. */
+/** The largest factor by which another region and a JS heap lengthen the pause. */
 const growthBesideOthers = (results) => {
   const states = rowsOf(results, 'independence')?.states
   if (states === undefined || states.length < 2) return undefined
@@ -42,7 +45,7 @@ const growthBesideOthers = (results) => {
 
 const versusOf = (results) => rowsOf(results, 'versus')
 
-/** The best that any engine of ours does in `versus`. */
+/** The best value of any of our engines in `versus`. */
 const bestSpeed = (rows) =>
   most(
     rows.names
@@ -71,7 +74,10 @@ const firstWrite = (results, engine) =>
 const firstWriteToFork = (results, engine) =>
   firstWrite(results, engine)?.p50 / firstWrite(results, 'fork')?.p50
 
-/** p99.9 of the waits of requests, in ms above those of the idle loop: where the limit lets writers go on. */
+/**
+ * p99.9 of the request waits, in ms above those of the idle loop, with a limit that never stops
+ * writers.
+ */
 const delayAboveIdle = (results) => {
   const { rows, settings } = results['event-loop'] ?? {}
   const delays = rows
@@ -80,7 +86,7 @@ const delayAboveIdle = (results) => {
   return delays && most(delays)
 }
 
-/** As measured with 4 GiB, or else what the line through smaller sizes says. */
+/** The value measured with 4 GiB, or else the prediction of the line through smaller sizes. */
 const firstRead = (results) => {
   const rows = rowsOf(results, 'scaling')
   const exact = rows?.find(
@@ -102,7 +108,7 @@ const verifiedToDisk = (results) => {
 const heapWays = (results, way) => rowsOf(results, 'heap')?.ways.filter((row) => row.way === way) ?? []
 const heapPause = ({ runs }) => least(runs.map((run) => run.pauseMs))
 
-/** The least of the ratios, of all heaps that both ways have written. */
+/** The smallest of the ratios, over all heaps that both methods have written. */
 const heapPauseRatio = (results) =>
   least(
     heapWays(results, 'writeHeapSnapshot, forked').flatMap((own) => {
@@ -111,13 +117,13 @@ const heapPauseRatio = (results) =>
     }),
   )
 
-/** Of the largest heap: small ones show what every call costs. */
+/** For the largest heap, since small ones show the fixed cost of a call. */
 const heapPausePerGB = (results) => {
   const row = heapWays(results, 'writeHeapSnapshot, forked').at(-1)
   return row && heapPause(row) / (row.runs[0].heapUsed / 1e9)
 }
 
-/** The largest region of which record is kept, by the size of its pages; and the smallest one. */
+/** The largest and the smallest region with recorded writes, by page size. */
 const trackedOf = (results, hugePages) => {
   const rows = rowsOf(results, 'deltas')?.tracked.filter((row) => row.hugePages === hugePages) ?? []
   return rows.length < 2 ? undefined : { smallest: rows[0], largest: rows.at(-1) }
@@ -154,7 +160,7 @@ const trackedGoals = [true, false].flatMap((hugePages) => {
   ]
 })
 
-/** A frame each second, by how the changes are found. */
+/** One frame per second, by method of finding the changes. */
 const steadyGoals = [true, false].flatMap((recorded) => {
   const what = `a frame each second, ${recorded ? 'recorded' : 'compared by content'}`
   const of = (value) => (results) => {
@@ -177,7 +183,7 @@ const steadyGoals = [true, false].flatMap((recorded) => {
   ]
 })
 
-/** A chain beside one full file, where what newer files have is in large pieces. */
+/** A chain compared with one full file, where newer files have their content in large pieces. */
 const chainOf = (value) => (results) => {
   const row = rowsOf(results, 'deltas')?.chains[0]
   return row && value(row)
@@ -193,7 +199,7 @@ const chainGoals = [
   },
 ]
 
-/** A way of ours to send to a bucket, or to fetch from it. */
+/** Our method of sending to a bucket, or of fetching from it. */
 const storageRow = (results, scenario) =>
   rowsOf(results, 'storage')?.find((row) => row.scenario === scenario && row.way === 'stillframe')
 const lazyRow = (results) => rowsOf(results, 'storage')?.find(({ firstMs }) => firstMs !== undefined)
@@ -221,7 +227,7 @@ const storageGoals = [
   },
 ])
 
-/** `most` or `least` is the goal, `of` says what has been measured, `bench` where. */
+/** `most` or `least` is the goal, `of` returns the measured value, `bench` names its benchmark. */
 const goals = [
   ...inProcess.map((engine) => ({
     what: `pause, ${engine}, one more GiB in huge pages`,
@@ -364,7 +370,7 @@ const rowOf = (goal, results) => {
   return [what, wanted, `${withUnit(number(value), unit)}${remark(results)}`, isReached ? 'yes' : 'NO']
 }
 
-/** The table for the results of a run, by name of the bench; of one bench alone, if it is named. */
+/** The table for the results of a run, by name of the bench; only of bench `only`, if given. */
 export const goalsTable = (results, only) => ({
   title: 'Numbers to reach',
   columns: ['what', 'goal', 'measured', 'reached'],

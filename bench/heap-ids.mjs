@@ -1,7 +1,8 @@
-// What does a service pay for ids that last from heap snapshot to heap snapshot (`stableIds`)?
+// What does a service pay for ids that stay the same across heap snapshots (`stableIds`)?
 //
-// The same process with and without: how long it stands still, the first time and later; what its own memory grows by;
-// and how much longer code takes that mostly allocates, once V8 keeps its table of all objects.
+// The same process with and without them: how long it stops, the first time and later; how much its
+// own memory grows; and how much slower allocation-heavy code becomes once V8 keeps its table of
+// all objects.
 import { setTimeout as sleep } from 'node:timers/promises'
 import v8 from 'node:v8'
 import vm from 'node:vm'
@@ -19,7 +20,10 @@ const REPLACED = 2_000_000
 v8.setFlagsFromString('--expose-gc')
 const collectGarbage = vm.runInNewContext('gc')
 
-/** Replaces entries of the cache, one after the other: milliseconds of processor time, of all threads. */
+/**
+ * Replaces entries of the cache one by one. Returns the processor time of all threads in
+ * milliseconds.
+ */
 const allocate = (cache, keys) => {
   const before = process.cpuUsage()
   for (let i = 0; i < REPLACED; i++) {
@@ -30,7 +34,7 @@ const allocate = (cache, keys) => {
   return (user + system) / 1000
 }
 
-/** The service has paid for all when the copy is there: what that does with it is not waited for. */
+/** The service has paid the whole cost once the copy exists, so the copy's work is not awaited. */
 const standStill = async (path, stableIds) => {
   const job = writeHeapSnapshot(path, { stableIds })
   while (job.frozenAt === undefined) await sleep(10)

@@ -1,8 +1,9 @@
-// How long does a service stand still for a heap snapshot, or for saving its JavaScript state?
+// How long does a service stop for a heap snapshot, or for saving its JavaScript state?
 //
-// Side by side, on heaps of the same making: stillframe/heap, which lets a forked copy do it, and Node's own ways,
-// which do it in the service. Then the same seen by a client: requests over a loopback socket while a heap snapshot is
-// being written. All in turns, each in a process of its own.
+// Compares, on identically made heaps, stillframe/heap, which leaves the work to a forked copy, and
+// Node's own methods, which do the work in the service. Then the same as seen by a client: requests
+// over a loopback socket while a heap snapshot is being written. All in turns, each in its own
+// process.
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync, writeFileSync } from 'node:fs'
@@ -22,7 +23,9 @@ import { number, ratio, size } from './support/table.mjs'
 const LOOK_EVERY_MS = 20
 const REQUEST_EVERY_MS = 2
 
-/** A cache as services have them: a Map of small objects with texts. About so many bytes of heap. */
+/**
+ * A cache like those of services: a Map of small objects with texts, about `bytes` bytes of heap.
+ */
 export const makeHeap = (bytes, seed) => {
   const random = randomIntegers(seed)
   const cache = new Map()
@@ -40,12 +43,15 @@ export const makeHeap = (bytes, seed) => {
   }
 }
 
-/** Each writes a file, and says how long the service stood still for it and how long it took in all. */
+/**
+ * Each method writes a file, and returns how long the service stopped and how long it took in
+ * total.
+ */
 const ways = {
   'writeHeapSnapshot, forked': {
     kind: 'heap snapshot',
     async run(_cache, path) {
-      // V8 builds all of it in memory: ten times the heap and more.
+      // V8 builds the whole snapshot in memory: ten times the heap and more.
       const job = writeHeapSnapshot(path, { memoryLimit: Math.floor(0.8 * availableMemory()) })
       const { pause, durationMs, copiedBytesPeak, attempts } = await job.done
       return { pauseMs: job.pauseMs, pause, durationMs, childBytes: copiedBytesPeak, attempts }
@@ -91,7 +97,7 @@ const ways = {
 export const scenarios = {
   async one({ way, heapBytes, seed, directory }, tell) {
     const cache = makeHeap(heapBytes, seed)
-    await sleep(200) // lets the garbage of making it go, and V8's workers come to rest
+    await sleep(200) // lets garbage be collected, and V8's workers become idle
     const { heapUsed } = process.memoryUsage()
     tell('ready')
     await sleep(10 * LOOK_EVERY_MS)
@@ -163,7 +169,7 @@ const measureWays = async ({ heaps, rounds, largestInProcess }, { seed, director
   return rows
 }
 
-/** The service of the latency test, in a process of its own. */
+/** The service of the latency test, in its own process. */
 const serve = async ({ way, heapBytes, seed, directory }) => {
   const cache = makeHeap(heapBytes, seed)
   const keys = [...cache.keys()]
@@ -181,7 +187,10 @@ const serve = async ({ way, heapBytes, seed, directory }) => {
   })
 }
 
-/** Asks every two milliseconds, whether or not the last answer has come; latencies in milliseconds. */
+/**
+ * Sends a request every two milliseconds, without waiting for the previous answer. Returns
+ * latencies in milliseconds.
+ */
 const askAround = async (port, until) => {
   const agent = new http.Agent({ keepAlive: true, maxSockets: 64 })
   const latencies = []
@@ -191,7 +200,7 @@ const askAround = async (port, until) => {
     const due = started + n * REQUEST_EVERY_MS
     const wait = due - performance.now()
     if (wait > 0) await sleep(wait)
-    // A timer may be a little early.
+    // A timer may fire slightly early.
     const asked = Math.min(due, performance.now())
     pending.push(
       new Promise((resolve, reject) => {
@@ -220,7 +229,7 @@ const measureRequests = async ({ requestHeap }, { seed, directory, note }) => {
     const child = fork(fileURLToPath(import.meta.url), ['--serve', options])
     try {
       const [{ port }] = await once(child, 'message')
-      // Warm: the first requests compile code.
+      // Warms up, since the first requests compile code.
       const warm = { done: false }
       setTimeout(() => {
         warm.done = true

@@ -1,8 +1,9 @@
-// Does other memory of the process add to the pause of snapshot(), and does a big region make
+// Does other memory of the process lengthen the pause of snapshot(), and does a large region make
 // child_process.spawn slower?
 //
-// One process captures a region alone, then beside another region, then beside a JS heap, then beside both: all
-// engines in turns in each of these states. Another one spawns /bin/true without and with a region, in turns.
+// One process captures a region alone, then next to another region, then next to a JS heap, then
+// next to both, with all engines in turns in each of these states. Another process alternately
+// spawns /bin/true without and with a region.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
@@ -18,7 +19,7 @@ import { number, ratio, size } from './support/table.mjs'
 
 const mappings = () => readFileSync('/proc/self/maps', 'latin1').split('\n').length - 1
 
-/** About so many bytes of JS objects: small arrays of doubles, so that it is V8's heap and nothing else. */
+/** About `byteLength` bytes of JS objects: small arrays of doubles, which use only V8's heap. */
 const jsHeap = (byteLength) => {
   const objects = []
   for (let have = 0; have < byteLength; have += 1040) {
@@ -27,7 +28,10 @@ const jsHeap = (byteLength) => {
   return objects
 }
 
-/** By engine: how long the call takes; captures are aborted at once, only the freeze is of interest. */
+/**
+ * Duration of the calls, by engine. Captures are aborted immediately, since only the freeze
+ * matters.
+ */
 const pausesOf = async (region, { engines, rounds, directory }) => {
   const pauses = Object.fromEntries(engines.map((engine) => [engine, []]))
   for (let round = -1; round < rounds; round++) {
@@ -38,13 +42,13 @@ const pausesOf = async (region, { engines, rounds, directory }) => {
       const pauseMs = performance.now() - started
       shot.abort()
       await shot.done.catch(() => {})
-      if (round >= 0) pauses[engine].push(pauseMs) // the first one runs cold code
+      if (round >= 0) pauses[engine].push(pauseMs) // the first round runs cold code
     }
   }
   return { mappings: mappings(), pauses }
 }
 
-/** How long spawn() keeps its caller. */
+/** How long spawn() blocks its caller. */
 const spawnTimes = async (rounds) => {
   const times = []
   for (let round = -1; round < rounds; round++) {

@@ -1,10 +1,10 @@
-// How much more memory does a snapshot take while every page is rewritten?
+// How much additional memory does a snapshot take while every page is rewritten?
 //
-// Seen from outside: this process looks at the proportional memory (PSS) of the service and of whatever it
-// has forked, many times a second, and subtracts what the service took before. The service rewrites every
-// page of its region once, in random order, from the moment that the region is frozen, and turns its event
-// loop between short slices. Looking costs the service time (the kernel walks its page tables): durations
-// are longer than without.
+// Measured from outside: this process reads the proportional memory (PSS) of the service and of the
+// processes it has forked, many times per second, and subtracts the service's memory before. The
+// service rewrites every page of its region once, in random order, from the moment of the freeze,
+// and turns its event loop between short slices. The observation slows the service down (the kernel
+// walks its page tables), so durations are longer than without.
 import { snapshot } from 'stillframe'
 import { runIfMain } from './support/alone.mjs'
 import { engineOptions, usableEngines } from './support/engines.mjs'
@@ -17,13 +17,13 @@ import { number, ratio, size } from './support/table.mjs'
 
 const REST_MS = 300
 const SLICE_PAGES = 256
-// A capture that ended after fewer has no peak that anybody saw.
+// With fewer samples, the peak of a capture may have been missed.
 const FEWEST_LOOKS = 10
 
-/** Long enough for the parent to see the service at rest. */
+/** Long enough for the parent to observe the service at rest. */
 const rest = () => new Promise((resolve) => setTimeout(resolve, REST_MS))
 
-/** Writes every page once, in slices between which the loop turns. */
+/** Writes every page once, in slices, and turns the loop in between. */
 const rewriteAll = async (pages, order) => {
   for (let at = 0; at < order.length; at += SLICE_PAGES) {
     for (const page of order.subarray(at, at + SLICE_PAGES)) pages.write(page, 2)
@@ -52,7 +52,7 @@ export const scenarios = {
   },
 }
 
-/** From when the service is at rest until its capture has ended. */
+/** Observes the service from its rest until the end of its capture. */
 const watched = async (skipped, what, options) => {
   let watch
   let seen
@@ -64,7 +64,7 @@ const watched = async (skipped, what, options) => {
   const result = await tryScenario(skipped, what, import.meta.url, 'rewrite', options, { onTold })
   watch?.end()
   if (watch?.error !== undefined) {
-    // Forked copies are not dumpable: only root may look at them.
+    // Forked copies are not dumpable: only root may observe them.
     skipped.push({ what, reason: `its memory cannot be seen: ${watch.error.message}` })
     return undefined
   }
@@ -73,7 +73,8 @@ const watched = async (skipped, what, options) => {
 
 const measure = async ({ byteLength, memoryLimit }, { seed, directory, note, skipped }) => {
   const engines = await usableEngines(directory, skipped)
-  // Fork keeps to no limit but by giving up: once as it would be used, once to see what it would take.
+  // Fork can keep to a limit only by giving up: once with the usual limit, once to measure its full
+  // cost.
   const plans = engines.map((engine) => ({ engine, memoryLimit }))
   if (engines.includes('fork')) plans.unshift({ engine: 'fork', memoryLimit: 2 * byteLength })
   const rows = []

@@ -1,7 +1,8 @@
-// What do single calls cost, and what does compression give for its time?
+// What do single calls cost, and what does compression gain for its time?
 //
-// The calls are measured with tinybench, each task with its own region and until it has run for a while. Then real
-// kinds of data are saved and restored at several levels of compression, when the build at hand has any.
+// The calls are measured with tinybench; each task has its own region and runs for a while. Then
+// real kinds of data are saved and restored at several compression levels, if this build supports
+// any.
 import { createReadStream, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -21,12 +22,12 @@ import { summary } from './support/statistics.mjs'
 import { number, ratio, size } from './support/table.mjs'
 
 const SMALL = MIB
-// The saver is kept busy with a region of this size while pages of another one are announced.
+// Keeps the saver busy with a region of this size while pages of another region are announced.
 const SAVED_FIRST = 512 * MIB
 const KEEP_AWAY = 64 * MIB
 const modules = fileURLToPath(new URL('../node_modules', import.meta.url))
 
-/** Runs one task; a summary of its latencies in ms. `hooks` are those of tinybench. */
+/** Runs one task and summarizes its latencies in ms. `hooks` are those of tinybench. */
 const timeTask = async (act, { iterations, timeMs, ...hooks }) => {
   const bench = new Bench({ iterations, time: timeMs, warmup: false, retainSamples: true, throws: true })
   bench.add('task', act, hooks)
@@ -41,7 +42,7 @@ const freezeAndAbort = async (engine, { directory, byteLength, iterations }) => 
     shot.abort()
     await shot.done.catch(() => {})
   }
-  await once() // the first one runs cold code
+  await once() // the first call runs cold code
   return timeTask(once, {
     iterations,
     timeMs: 0,
@@ -52,7 +53,9 @@ const freezeAndAbort = async (engine, { directory, byteLength, iterations }) => 
   })
 }
 
-/** Of pages that are frozen for sure: they are those of the second region, and the saver is in the first. */
+/**
+ * The pages are certainly frozen: they belong to the second region while the saver is in the first.
+ */
 const prepareFrozen = async (engine, { directory, byteLength }) => {
   const saved = touchedRegion(SAVED_FIRST, true)
   const { region, pages } = touchedRegion(byteLength, true)
@@ -100,7 +103,7 @@ const inspectSmall = async ({ directory, timeMs }) => {
   return timeTask(() => inspect(path), { iterations: 20, timeMs })
 }
 
-/** Text pages as a database would hold them: sources and documents, one after the other. */
+/** Text pages as in a database: sources and documents, one after the other. */
 const texts = (bytes) => {
   const names = readdirSync(modules, { recursive: true })
     .filter((name) => /\.(js|md)$/.test(name))
@@ -112,14 +115,14 @@ const texts = (bytes) => {
     try {
       text = readFileSync(join(modules, name))
     } catch {
-      continue // a directory that is called like a file
+      continue // a directory with the name of a file
     }
     at += text.copy(bytes, at)
   }
   return at
 }
 
-/** Of numbers that are spread like those of embeddings: two at a time, by Box and Muller. */
+/** Numbers distributed like those of embeddings: two at a time, by the Box-Muller method. */
 const vectors = (bytes, seed) => {
   const random = randomIntegers(seed)
   const floats = new Float32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4)
@@ -134,7 +137,7 @@ const vectors = (bytes, seed) => {
 
 const heapSnapshot = async (bytes, seed, directory) => {
   const random = randomIntegers(seed)
-  // About 300 bytes of the file are about one of these.
+  // One of these objects takes about 300 bytes of the file.
   const objects = Array.from({ length: bytes.length / 300 }, (_, id) => ({
     id,
     name: `name ${random(2 ** 32)}`,
@@ -154,7 +157,7 @@ const randomBytes = (bytes, seed) => {
   return bytes.length
 }
 
-/** Each fills memory as far as it gets, and returns how far. */
+/** Each function fills as much of the memory as it can, and returns how much. */
 const kindsOfData = {
   'heap snapshot (JSON)': heapSnapshot,
   "Node's program": (bytes) => readFileSync(process.execPath).copy(bytes),
@@ -164,7 +167,7 @@ const kindsOfData = {
   random: randomBytes,
 }
 
-/** Saves and restores one kind of data with each level; level 0 is without compression. */
+/** Saves and restores one kind of data at each level; level 0 is without compression. */
 const tryLevels = async (kind, { byteLength, levels, canRestore, rounds, seed, directory }) => {
   const bytes = Buffer.alloc(byteLength)
   const used = Math.floor((await kindsOfData[kind](bytes, seed, directory)) / PAGE) * PAGE
@@ -291,7 +294,7 @@ const dataTable = (data) => ({
       row.kind,
       row.level === 0 ? 'none' : String(row.level),
       number(row.byteLength / MIB),
-      // A file of zeros is nothing but its tail.
+      // A file of zeros contains only its tail.
       number(row.byteLength / Math.max(1, row.allocatedBytes)),
       number(speed(row, saved.p50)),
       ratio(speed(row, saved.p50), speed(none, none.saved.p50)),

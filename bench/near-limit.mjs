@@ -1,8 +1,9 @@
-// What is left of a service that dies for want of heap: with watchMemory(), with Node's own
+// What remains of a service that runs out of heap? With watchMemory(), with Node's own
 // --heapsnapshot-near-heap-limit=1, and with neither, on the same leak.
 //
-// How long it stood still before its end, what was taken of memory meanwhile by all of its processes, how many runs have
-// left a heap snapshot that can be read and in which the leak is the largest class, and how the service ended.
+// Measures how long the service stopped before its end, how much memory all of its processes used
+// meanwhile, how many runs left a readable heap snapshot in which the leak is the largest class,
+// and how the service ended.
 import { spawn, spawnSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
@@ -15,13 +16,13 @@ import { number } from './support/table.mjs'
 
 const service = fileURLToPath(new URL('./support/leaking-service.mjs', import.meta.url))
 const cli = fileURLToPath(new URL('../dist/cli/main.js', import.meta.url))
-/** A heap of small objects may take so many times its size as a heap snapshot. */
+/** Maximum ratio of the size of a heap snapshot to its heap, for a heap of small objects. */
 const FACTOR = 33
 
 const ways = ['neither', 'watchMemory()', '--heapsnapshot-near-heap-limit=1']
 const LONGEST_MS = 900_000
 
-/** Bytes of these processes that nobody else maps; 0 for those that are gone. */
+/** Bytes that only these processes map; processes that have ended count as 0. */
 const ownBytes = (pids) => {
   let sum = 0
   for (const pid of pids) {
@@ -33,7 +34,7 @@ const ownBytes = (pids) => {
   return sum
 }
 
-/** Whether the file can be read, and the leak is the class of the program's that takes most. */
+/** True if the file is readable and the leak is the largest of the program's classes. */
 const isUsable = (file) => {
   const { status, stdout } = spawnSync(
     process.execPath,
@@ -105,7 +106,7 @@ const measure = async ({ heaps, runs }, { directory, note, skipped }) => {
       skipped.push({ what: `heap of ${heapMiB} MiB`, reason })
       continue
     }
-    // In turns, so that what else the machine does meets all of them.
+    // In turns, so that other activity on the machine affects all of them.
     for (let run = 1; run <= runs; run++) {
       for (const way of ways) {
         note(`near-limit: heap of ${heapMiB} MiB, ${way}, run ${run} of ${runs}`)

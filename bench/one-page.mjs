@@ -1,5 +1,6 @@
-// What does every call of snapshot() cost, whatever it captures? The pause of a region of one page, with every engine,
-// one capture after the other in a process that rests in between, as a service does that takes a frame now and then.
+// What is the fixed cost of a call of snapshot(), whatever it captures? Measures the pause for a
+// region of one page with every engine, one capture after the other, in a process that rests in
+// between, like a service that captures a frame now and then.
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Region, snapshot } from 'stillframe'
 import { runIfMain } from './support/alone.mjs'

@@ -1,4 +1,4 @@
-// All benchmarks in one run: `npm run bench -- --help`.
+// Runs all benchmarks: `npm run bench -- --help`.
 import { mkdirSync, writeFileSync } from 'node:fs'
 import os from 'node:os'
 import { join, resolve } from 'node:path'
@@ -54,7 +54,8 @@ const benches = [
   heapIds,
   nearLimit,
 ]
-// A quick run is to end within three minutes, on a slow disk too: what has not begun by then is left out.
+// A quick run should end within three minutes, even on a slow disk: benchmarks that have not begun
+// by this time are left out.
 const QUICK_LAST_START_MS = 145_000
 
 const names = benches.map(({ name }) => name).join(', ')
@@ -84,7 +85,7 @@ const chosenBenches = (only) => {
   return benches.filter(({ name }) => only.length === 0 || only.includes(name))
 }
 
-/** Such as 2026-01-31-1405: two runs of one day do not overwrite each other. */
+/** For example 2026-01-31-1405, so that two runs on one day do not overwrite each other. */
 const dateName = (date) => date.toISOString().slice(0, 16).replace('T', '-').replace(':', '')
 
 const defaultOut = (date) => fileURLToPath(new URL(`./results/${dateName(date)}`, import.meta.url))
@@ -100,7 +101,7 @@ const describe = (facts) =>
     .map(([name, value]) => `- ${name}: ${value}`)
     .join('\n')
 
-/** Such as ` (freeze 20 s, heap 30 s)`. */
+/** For example ` (freeze 20 s, heap 30 s)`. */
 const secondsOf = (results) => {
   const parts = Object.entries(results).filter(([, { seconds }]) => seconds !== undefined)
   return parts.length === 0
@@ -144,7 +145,7 @@ const main = async () => {
         console.log(text)
         sections.push(`## ${bench.title}`, text, ...writePlots(bench, result, out))
       } catch (error) {
-        // The others are still worth having.
+        // The results of the others are still useful.
         process.exitCode = 1
         console.error(`${bench.name} failed: ${error.message}`)
         results[bench.name] = { failed: error.message }

@@ -1,9 +1,11 @@
-// How do the pause, the write-out and the way back grow with the memory, and what does that say about 35 and 350 GB?
+// How do the pause, the save and the restore grow with the memory, and what does that predict for
+// 35 and 350 GB?
 //
-// One size at a time, each in a process of its own: touched memory in huge pages is frozen by each engine in turns
-// and let go at once, for the pause; then saved to the end and restored, for the rest. Through the points of each a
-// straight line is fitted. Beyond the largest size that was measured it is a guess; the residual says how far the
-// points themselves are off the line.
+// One size at a time, each in its own process: each engine in turn freezes touched memory in huge
+// pages and aborts immediately, to measure the pause. Then the memory is saved completely and
+// restored, to measure the rest. A straight line is fitted through the points of each kind. Beyond
+// the largest measured size it is an extrapolation; the residual tells how far the points are from
+// the line.
 import { rm } from 'node:fs/promises'
 import { Region, restore, snapshot } from 'stillframe'
 import { runIfMain } from './support/alone.mjs'
@@ -20,7 +22,7 @@ import { number, size } from './support/table.mjs'
 
 const FILL_PIECE = 16 * MIB
 const PREDICTED_GB = [35, 350]
-// In this order: the write-out is measured with the first of these that works, and with fork.
+// In order of preference: the save is measured with the first of these that works, and with fork.
 const inProcess = ['userfaultfd signal', 'mprotect', 'userfaultfd thread']
 
 const filledRegion = (byteLength, seed) => {
@@ -84,7 +86,7 @@ export const scenarios = {
   },
 }
 
-/** From 256 MiB on, each twice the one before, and the largest at last. */
+/** Sizes from 256 MiB on, each twice the previous one, and finally the largest. */
 const sizesUpTo = (largest) => {
   const sizes = []
   for (let byteLength = GIB / 4; byteLength < largest; byteLength *= 2) sizes.push(byteLength)
@@ -96,7 +98,8 @@ const measure = async (settings, { seed, directory, note, skipped }) => {
   const savers = [inProcess.find((engine) => engines.includes(engine)), 'fork'].filter((engine) =>
     engines.includes(engine),
   )
-  // At most half of what is there: the restored copy of the file is in memory too, as page cache.
+  // At most half of the available memory, since the restored copy of the file is also in memory, as
+  // page cache.
   const most = Math.floor(availableMemory() / 2 / (GIB / 4)) * (GIB / 4)
   const largest = Math.min(settings.largestGiB * GIB, Math.max(GIB / 4, most))
   if (largest < settings.largestGiB * GIB) {
@@ -129,13 +132,16 @@ const measure = async (settings, { seed, directory, note, skipped }) => {
 
 const kindsOf = (rows) => [...new Set(rows.map(({ kind }) => kind))]
 
-/** Pauses are short and anything adds to them: the least. All else: the median. */
+/** The minimum for pauses, which are short and easily disturbed; the median for everything else. */
 const figureOf = ({ kind, ms }) => (kind.startsWith('pause') ? ms.min : ms.p50)
 
 const pointsOf = (rows, kind) =>
   rows.filter((row) => row.kind === kind).map((row) => [row.byteLength / 1e9, figureOf(row)])
 
-/** Of a result: what the line through the points of a kind says, in ms, or undefined when there is none. */
+/**
+ * For a result: the value of the line through the points of a kind, in ms; undefined if there is no
+ * line.
+ */
 export const predicted = (rows, kind, byteLength) => {
   const points = pointsOf(rows, kind)
   return points.length < 2 ? undefined : fitLine(points).at(byteLength / 1e9)

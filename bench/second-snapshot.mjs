@@ -1,9 +1,10 @@
 // Does the pause grow from one snapshot to the next?
 //
-// Scattered writes during a capture split huge pages, whatever the engine: the next freeze then has 512
-// times as many entries to protect where that has happened. Here one region is captured several times, each
-// time with random pages written meanwhile: once with the next snapshot right at the end of the last, and
-// once with a while in between, in which the library or the kernel may put the huge pages together again.
+// Scattered writes during a capture split huge pages, whatever the engine: the next freeze then has
+// 512 times as many entries to protect in the split ranges. Here one region is captured several
+// times, with random pages written meanwhile: once with the next snapshot immediately after the
+// last, and once with a break in between, in which the library or the kernel may merge the huge
+// pages again.
 import { setTimeout as sleep } from 'node:timers/promises'
 import { snapshot } from 'stillframe'
 import { runIfMain } from './support/alone.mjs'
@@ -20,7 +21,7 @@ export const scenarios = {
     const without = hugePageBytes()
     const { region, pages } = touchedRegion(byteLength, true)
     const hugeShare = () => (hugePageBytes() - without) / byteLength
-    // Four pages in every huge page, on average: hardly one is spared.
+    // On average four pages in every huge page, so that hardly any is spared.
     const writes = (4 * byteLength) / HUGE_PAGE
     const steps = []
     for (let i = 0; i < snapshots; i++) {
@@ -66,7 +67,7 @@ const measure = async (settings, { seed, directory, note, skipped }) => {
   return rows
 }
 
-/** Of one step: the least pause of all rounds, and the mean share of huge pages before it. */
+/** For one step: the minimum pause over all rounds, and the mean share of huge pages before it. */
 const stepOf = (sequences, step) => {
   const found = sequences.map((steps) => steps[step]).filter((each) => each !== undefined)
   return {

@@ -1,7 +1,9 @@
-// How fast does memory reach a bucket and come back? The frame of an archive in a directory that is copied to a store, and one that
-// is restored from there, beside the same bytes sent from a file and fetched into one by the official client, in parts, as many at a
-// time. The server is Ceph's gateway on this machine, which takes its share of the processors; all ways have the same one, by turns.
-// A capture into an archive that lives in the store alone is shown too: it is written to the local disk first.
+// How fast does memory reach a bucket, and how fast is it restored? An archive in a directory
+// copies its frame to a store, and restores a frame from there. Compared with the official client
+// sending the same bytes from a file and fetching them into a file, in parts, as many at a time.
+// The server is Ceph's gateway on this machine, which takes its share of the processors; all
+// methods use the same server, in turns. A capture into an archive that exists only in the store is
+// shown, too: it is written to the local disk first.
 import { spawnSync } from 'node:child_process'
 import { mkdirSync, readdirSync, rmSync } from 'node:fs'
 import { open } from 'node:fs/promises'
@@ -26,7 +28,7 @@ const PATIENCE_MS = 1_200_000
 const START_PATIENCE_MS = 300_000
 const PART = 8 * MIB
 const PARTS_AT_ONCE = 16
-/** Long enough for the parent to see the process at rest. */
+/** Long enough for the parent to observe the process at rest. */
 const REST_MS = 300
 
 const filledRegion = (byteLength, seed) => {
@@ -62,7 +64,7 @@ const storeOf = async ({ server, bucket, round }) => {
   return s3({ client, bucket, prefix: `archive/${round}` })
 }
 
-/** A request for a block, by the official client: the median of some. */
+/** Duration of a request for a block by the official client: the median of several. */
 const requestMs = async ({ server, bucket, round }) => {
   const { sdk, client } = await clientOf(server)
   const Range = `bytes=${PART}-${PART + 256 * KIB - 1}`
@@ -91,7 +93,7 @@ const inParallel = async (parts, work) => {
   )
 }
 
-/** The work alone, watched from outside: milliseconds. */
+/** Duration of `work` alone in milliseconds, while the parent observes from outside. */
 const timed = async (tell, work) => {
   tell('ready')
   await new Promise((resolve) => setTimeout(resolve, REST_MS))
@@ -114,7 +116,7 @@ const readThrough = async (directory) => {
 
 const captured = 'stillframe, with the capture'
 
-/** Ways to send and to fetch, by the names that the table has. Each runs in a process of its own. */
+/** Methods of sending and fetching, by their names in the table. Each runs in its own process. */
 const sending = {
   async stillframe(options, tell) {
     const { byteLength, seed, directory, round } = options
@@ -124,7 +126,7 @@ const sending = {
     await before.capture(region).done
     await before.close()
     region.close()
-    // Frames are written past the page cache. Both files are to be in it.
+    // Frames are written past the page cache, but both files should be in it.
     await readThrough(place)
     const store = await storeOf({ ...options, round: `copied/${round}` })
     const { ms, result } = await timed(tell, async () => {
@@ -176,7 +178,7 @@ const fetching = {
   async stillframe(options, tell) {
     const { byteLength, directory, checksum } = options
     const archive = await openArchive(await storeOf(options), { readOnly: true, spool: directory })
-    // Memory that is there already: what comes on top of it is what is asked for.
+    // Existing memory: only the additional memory is of interest.
     const region = Region.allocate(byteLength)
     new Uint8Array(region.buffer).fill(0xee)
     const { ms, result } = await timed(tell, () => archive.restore({ into: { main: region } }))
@@ -186,7 +188,7 @@ const fetching = {
     return ms
   },
 
-  /** What the lazy restore is beside: it makes memory too. */
+  /** For comparison with the lazy restore, which allocates memory, too. */
   async [fresh](options, tell) {
     const { byteLength, directory, checksum } = options
     const archive = await openArchive(await storeOf(options), { readOnly: true, spool: directory })
@@ -197,7 +199,7 @@ const fetching = {
     return { ms, madeBytes: byteLength }
   },
 
-  /** Handed out at once; the time is that of all of it. */
+  /** The memory is available immediately; the time is that of the complete restore. */
   async [lazily](options, tell) {
     const { byteLength, directory, checksum } = options
     const archive = await openArchive(await storeOf(options), { readOnly: true, spool: directory })
@@ -248,7 +250,7 @@ const fetching = {
 }
 
 export const scenarios = {
-  /** Makes the bucket, and the file that the SDK sends. Returns the checksum of the bytes. */
+  /** Creates the bucket, and the file that the SDK sends. Returns the checksum of the bytes. */
   async prepare({ server, bucket, byteLength, seed, path }) {
     const { sdk, client } = await clientOf(server)
     await client.send(new sdk.CreateBucketCommand({ Bucket: bucket }))
@@ -264,7 +266,10 @@ export const scenarios = {
   fetch: ({ way, ...options }, tell) => fetching[way](options, tell),
 }
 
-/** Milliseconds of a way, and the most memory that it took beside what was there before; undefined: it failed. */
+/**
+ * Duration of a method in milliseconds, and the peak of its additional memory; undefined if it
+ * failed.
+ */
 const watched = async (skipped, scenario, options) => {
   let watch
   const onTold = (message, pid) => {
@@ -298,7 +303,7 @@ const measureOn = async (server, settings, { seed, directory, note, skipped }) =
       for (const way of byTurns(Object.keys(ways), round)) {
         await warmMemory(byteLength)
         pair[way] = await watched(skipped, scenario, { ...options, way, round, checksum })
-        // What has not been sent cannot be fetched.
+        // Data that was not sent cannot be fetched.
         if (pair[way] === undefined) return rowsOf(measured, byteLength)
       }
       measured[scenario].push(pair)
@@ -307,7 +312,10 @@ const measureOn = async (server, settings, { seed, directory, note, skipped }) =
   return rowsOf(measured, byteLength)
 }
 
-/** How long the first touch of a page took, beside one request; and the rate to that of memory which is there at the end. */
+/**
+ * Duration of the first touch of a page, compared with one request, and the rate compared with that
+ * of a complete restore.
+ */
 const lazilyOf = (pairs) => {
   const middle = (values) =>
     quantile(
@@ -322,7 +330,9 @@ const lazilyOf = (pairs) => {
   }
 }
 
-/** A row for each way: what it took, and its rate to that of the SDK in the same pair. */
+/**
+ * A row for each method: its duration, and its rate compared with that of the SDK in the same pair.
+ */
 const rowsOf = (measured, byteLength) =>
   Object.entries(measured).flatMap(([scenario, pairs]) => {
     const ways = Object.keys(pairs[0] ?? {}).sort()
@@ -354,7 +364,7 @@ const measure = async (settings, context) => {
   const { rounds, largestGiB } = settings
   const { directory: parent, note, skipped } = context
   const byteLength = largestGiB * GIB
-  // What is sent, in each way and round; the file, and one in the spool.
+  // The data sent by each method in each round, the file, and one in the spool.
   const need = { memory: 1.5 * byteLength, disk: (3 * rounds + 3) * byteLength }
   const reason = whyNoRoom(parent, need)
   if (reason !== undefined) {
@@ -365,7 +375,7 @@ const measure = async (settings, context) => {
   mkdirSync(directory)
   const home = join(directory, 'server')
   const kill = () => runServer(['kill', home])
-  // Also when the bench is interrupted: before its directory goes.
+  // Also if the bench is interrupted: before its directory is removed.
   process.prependOnceListener('SIGINT', kill).prependOnceListener('SIGTERM', kill)
   note('storage: starting the server')
   try {

@@ -1,10 +1,12 @@
-// How does a snapshot do beside the other ways to get big memory to disk, and beside the disk itself?
+// How does a snapshot compare with other methods of writing large memory to disk, and with the disk
+// itself?
 //
-// All hold the same bytes, made from a seed and half compressible, and stay there from the first to the last
-// measurement: a Node service with a Region, a Redis server, and a Node service with a Buffer for gcore. In each
-// round all of them save in turns, once at rest and once while 8-byte words at random places are written at a steady
-// rate and a client in this process asks for others, once a millisecond. After the rounds each saves once more under
-// these writes while its memory is looked at from outside: looking slows down what it looks at.
+// All hold the same bytes, made from a seed and half compressible, from the first to the last
+// measurement: a Node service with a Region, a Redis server, and a Node service with a Buffer for
+// gcore. In each round all of them save in turns, once at rest and once while 8-byte words at
+// random places are written at a steady rate and a client in this process reads and writes others,
+// once per millisecond. After the rounds each saves once more under these writes while its memory
+// is observed from outside, separately because the observation slows it down.
 import { mkdirSync, readFileSync } from 'node:fs'
 import { rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -29,13 +31,13 @@ const WRITES_PER_SECOND = 10_000
 const BEFORE_MS = 500
 const AFTER_MS = 100
 const ZSTD_LEVEL = 1
-// Of the latencies over time: the longest in each such piece of it is drawn.
+// For the plot of latencies over time: each interval of this length shows its longest latency.
 const BUCKET_MS = 10
-// Ratios are to the first of these that works here.
+// Ratios are relative to the first of these that works here.
 const preferred = ['userfaultfd signal', 'mprotect', 'userfaultfd thread', 'fork']
 const sizeStep = 64 * MIB
 
-/** A way to save: how it is done, and who serves the data meanwhile. */
+/** A method of saving, and the process that serves the data meanwhile. */
 const inService = (service, name, options, path) => ({
   name,
   path,
@@ -76,7 +78,7 @@ const inRedis = (server, directory, compressed, byteLength) => {
   }
 }
 
-/** Ms from the first to the last look at which the process was stopped by a debugger. */
+/** Milliseconds from the first to the last sample in which a debugger had stopped the process. */
 const watchStops = (pid) => {
   let first
   let last
@@ -97,7 +99,7 @@ const inGcore = (service, directory) => {
   return {
     ...inService(service, 'gcore', {}, path),
     byThisProcess: true,
-    /** The program that saves, while it runs. */
+    /** The program that saves, while it is running. */
     helper: () => helper,
     async save() {
       const beganAt = sharedNow()
@@ -116,7 +118,9 @@ const inGcore = (service, directory) => {
   }
 }
 
-/** CPU seconds of a service, what it has forked, and of the programs that this process has run. */
+/**
+ * CPU seconds of a service, of its forked children, and of the programs that this process has run.
+ */
 const processorMeter = ({ pid, byThisProcess }) => {
   const now = () => {
     const { own, waitedFor } = processorSeconds(pid)
@@ -133,7 +137,7 @@ const saveAtRest = async (way) => {
   return { ...saved, cpuSeconds: meter() }
 }
 
-/** Also: latencies before and during the save. */
+/** Also returns the latencies before and during the save. */
 const saveUnderWrites = async (way, byteLength, seed) => {
   await way.settle()
   const client = await way.connect()
@@ -170,7 +174,7 @@ const saveWatched = async (way, seed) => {
   return { samples, peakBytes }
 }
 
-/** `[ms since the call, the longest latency asked for just then]`, for the plot. */
+/** `[ms since the call, the longest latency of requests at that time]`, for the plot. */
 const latencyOverTime = ({ samples, beganAt }) => {
   const longest = new Map()
   for (const [at, ms] of samples) {
@@ -180,7 +184,7 @@ const latencyOverTime = ({ samples, beganAt }) => {
   return [...longest].sort(([a], [b]) => a - b).map(([bucket, ms]) => [bucket * BUCKET_MS, ms])
 }
 
-/** What is to be restored, each from a file that one of the ways has left. */
+/** The restores to measure, each from a file that one of the methods has left. */
 const restoresOf = (ways, service, redis, compressed) => {
   const pathOf = (name) => ways.find((way) => way.name === name)?.path
   const own = preferred.map((engine) => pathOf(`stillframe ${engine}`)).find(Boolean)
@@ -215,7 +219,7 @@ const restoresOf = (ways, service, redis, compressed) => {
   ].filter(({ path }) => path !== undefined)
 }
 
-/** Collects by name what is measured; a way that has failed once is left out from then on. */
+/** Collects measurements by name. A method that has failed once is left out from then on. */
 class Findings {
   rows = []
   #skipped
@@ -249,7 +253,7 @@ const startRedis = async (directory, byteLength, seed) => {
   return server
 }
 
-/** Starts all that takes part; `closing` collects how to end it. */
+/** Starts all participants; `closing` collects functions that end them. */
 const gather = async (byteLength, { seed, directory, note, skipped }, closing) => {
   const start = async (memory) => {
     const service = await Service.start({ memory, byteLength, seed })
@@ -305,7 +309,7 @@ const measureAll = async (ways, restores, { rounds, byteLength }, { seed, direct
       for (const { name, path, run } of restores.filter((each) => each.path === way.path)) {
         await findings.add('restore', name, async () => {
           await dropCache(path)
-          // It is needed twice by those that read into a copy and make another.
+          // Methods that read into a copy and make another one need it twice.
           await warmMemory(2 * byteLength)
           return { ms: await run() }
         })
@@ -321,7 +325,7 @@ const measureAll = async (ways, restores, { rounds, byteLength }, { seed, direct
   return findings
 }
 
-/** Of all rounds together: latencies as figures, and those of the last round over time. */
+/** Latencies as figures over all rounds, and those of the last round over time. */
 const latencyRows = (ways, findings) =>
   ways
     .map(({ name }) => ({ name, runs: findings.latenciesOf(name) }))
@@ -340,7 +344,7 @@ const latencyRows = (ways, findings) =>
     })
 
 const measure = async (settings, context) => {
-  // All of them hold it at the same time, and some need it twice while they save.
+  // All of them hold the data at the same time, and some need it twice while they save.
   const most = Math.floor(availableMemory() / 8 / sizeStep) * sizeStep
   const byteLength = Math.min(settings.byteLength, most)
   const reason = whyNoRoom(context.directory, { memory: 6 * byteLength, disk: 3 * byteLength })
@@ -360,7 +364,7 @@ const measure = async (settings, context) => {
       byteLength,
       base: `stillframe ${first}`,
       names: ways.map(({ name }) => name),
-      // The samples themselves would fill megabytes.
+      // The samples themselves would take megabytes.
       saves: findings.rows
         .filter(({ kind }) => kind === 'rest' || kind === 'writes')
         .map(({ samples, before, during, ...row }) => row),
@@ -381,14 +385,17 @@ const valuesOf = (list, kind, name, key) =>
 
 const medianOf = (values) => (values.length === 0 ? undefined : summary(values).p50)
 
-/** Median, and from the least to the most when they are several. */
+/** The median, and the range if there are several values. */
 const spread = (values) => {
   if (values.length === 0) return '-'
   const { min, p50, max } = summary(values)
   return values.length === 1 ? number(p50) : `${number(p50)} (${number(min)}–${number(max)})`
 }
 
-/** Of a result: MB/s of a way, median of all rounds. Undefined when it was not measured. */
+/**
+ * For a result: speed of a method in MB/s, the median of all rounds. Undefined if it was not
+ * measured.
+ */
 export const saveSpeed = (rows, name, kind = 'rest') => {
   const ms = medianOf(valuesOf(rows.saves, kind, name, 'durationMs'))
   return ms === undefined ? undefined : rows.byteLength / 1000 / ms
@@ -526,7 +533,7 @@ const plots = ({ rows }) => {
       x: { title: 'time since the call, s' },
       y: { title: 'latency, ms', log: true },
       markers: false,
-      // Ours are drawn last, on top of what takes longer.
+      // Ours are drawn last, on top of methods that take longer.
       series: rows.latencies
         .slice()
         .reverse()

@@ -1,10 +1,12 @@
 // One table in four processes, saved as of one instant: node cluster.mjs DIRECTORY
 //
-// Each worker has a quarter of the table. The primary gives each step of the service a number, the epoch, and sends it to all of them;
-// a worker does that step, and captures. Between two epochs nobody changes anything, so that the frames of one epoch are of one
-// instant. When all four are in the store, the primary makes a set of them; a set is there as a whole or not at all.
-// When a worker dies, all four begin anew with the newest set. (Where workers send each other messages, each message
-// carries the epoch of its sender, and whoever gets a later one than his own captures before he looks at it.)
+// Each worker has a quarter of the table. The primary gives each step of the service a number, the
+// epoch, and sends it to all workers; a worker does that step, and captures. Between two epochs
+// nothing changes, so the frames of one epoch are from the same instant. When all four are in the
+// store, the primary makes a set of them; a set exists completely or not at all. If a worker dies,
+// all four restart from the newest set. (If workers send each other messages, each message carries
+// the epoch of its sender, and a receiver in an earlier epoch captures before it reads the
+// message.)
 import cluster from 'node:cluster'
 import { once } from 'node:events'
 import process from 'node:process'
@@ -14,7 +16,7 @@ import { commitSet, directoryStore, listSets, openArchive, restoreSet, shardStor
 const workers = 4
 const rowsOfWorker = 65_536
 const [directory = 'cluster-sets'] = process.argv.slice(2)
-// Any store: s3({ … }) for workers on several machines.
+// Any store works: s3({ … }) for workers on several machines.
 const store = directoryStore(directory)
 
 if (cluster.isPrimary) await runPrimary()
@@ -22,12 +24,13 @@ else await runWorker()
 
 async function runPrimary() {
   for (;;) {
-    // Chosen once, for all of them.
+    // Chosen once, for all workers.
     const newest = (await listSets(store)).at(-1)
     const running = Array.from({ length: workers }, (_, shard) =>
       cluster.fork({ SHARD: `worker-${shard}`, SET: newest?.name ?? '' }),
     )
-    // One that dies ends this round, but no set that is being committed: its epoch is not to be given again.
+    // A worker that dies ends this round, but not a set that is being committed: its epoch must not
+    // be used again.
     const died = new AbortController()
     for (const worker of running) worker.once('exit', () => died.abort())
     const lastEpoch = Number(newest?.name.slice('epoch-'.length) ?? 0)
@@ -39,13 +42,17 @@ async function runPrimary() {
   }
 }
 
-/** @param {import('node:cluster').Worker[]} running @param {number} lastEpoch @param {AbortSignal} died */
+/**
+ * @param {import('node:cluster').Worker[]} running
+ * @param {number} lastEpoch
+ * @param {AbortSignal} died
+ */
 async function takeSets(running, lastEpoch, died) {
   await Promise.all(running.map((worker) => answerOf(worker, died)))
   for (let epoch = lastEpoch + 1; ; epoch++) {
     const members = await Promise.all(
       running.map(async (worker) => {
-        // What becomes of it is told by the answer, or by the end of the worker.
+        // The outcome is reported by the answer, or by the exit of the worker.
         worker.send({ epoch }, () => {})
         return await answerOf(worker, died)
       }),
@@ -63,11 +70,11 @@ async function answerOf(worker, signal) {
 
 async function runWorker() {
   const { SHARD: shard = '', SET: name } = process.env
-  // An epoch, and the rows.
+  // The epoch, then the rows.
   const region = Region.allocate(4 * (1 + rowsOfWorker))
   if (name) await restoreSet(store, { shard, name, into: { main: region } })
   const table = new Uint32Array(region.buffer)
-  // What the rules do not keep goes, but never a frame of a set.
+  // Deletes frames that the retention rules do not keep, but never a frame of a set.
   const archive = await openArchive(shardStore(store, shard), { retention: { last: 1 } })
   process.on('message', async (/** @type {{ epoch: number }} */ { epoch }) => {
     doStep(table, epoch)

@@ -1,17 +1,18 @@
-// Spans and metrics of all snapshots for OpenTelemetry, from stillframe's tracing channels alone.
+// Spans and metrics of all snapshots for OpenTelemetry, using only stillframe's tracing channels.
 //
 //   npm install @opentelemetry/api
 //
 //   import { traceStillframe } from './opentelemetry.mjs'
-//   traceStillframe() // after the SDK has been started, such as @opentelemetry/sdk-node; without one it does nothing
+//   traceStillframe() // after starting an SDK such as @opentelemetry/sdk-node, or it does nothing
 //
-// To see it work with neither service nor collector:
+// To see it work without a service or a collector:
 //
 //   npm install @opentelemetry/api@1.9 @opentelemetry/sdk-trace-base@2
 //   node examples/opentelemetry.mjs
 //
-// A span lasts from the call to the published file, is a child of the span that is active at the call, and has an event
-// at the freeze. Its attributes are what the context of the channel and the result say.
+// A span lasts from the call to the published file, is a child of the span that is active at the
+// call, and has an event at the freeze. Its attributes come from the context of the channel and the
+// result.
 
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import process from 'node:process'
@@ -20,7 +21,7 @@ import { context as activeContext, metrics, SpanStatusCode, trace, ValueType } f
 
 const channels = ['snapshot', 'restore', 'compact', 'heap', 'capture', 'prune']
 
-/** Listens until the function that it returns is called. */
+/** Listens until the returned function is called. */
 export function traceStillframe() {
   const tracer = trace.getTracer('stillframe')
   const meter = metrics.getMeter('stillframe')
@@ -40,7 +41,7 @@ export function traceStillframe() {
     description: 'Bytes that the published files take on the disk',
   })
 
-  /** What is under way, by the context object that all events of one operation share. */
+  /** Operations in progress, by the context object that all events of one operation share. */
   const running = new WeakMap()
   const listeners = []
   const on = (channel, event, listener) => {
@@ -59,7 +60,7 @@ export function traceStillframe() {
       )
       running.set(operation, { name, span, startedAt: performance.now() })
     })
-    // From here on the operation goes on in the background, unless the call has thrown.
+    // From here on the operation continues in the background, unless the call has thrown.
     on(channel, 'end', (operation) => {
       if (hasFailed(operation)) finish(operation)
       else if (operation.frozenAt !== undefined)
@@ -70,7 +71,7 @@ export function traceStillframe() {
 
   function finish(operation) {
     const { name, span, startedAt } = running.get(operation) ?? {}
-    // It began before anybody listened.
+    // The operation began before anyone was listening.
     if (span === undefined) return
     running.delete(operation)
     const { result, error } = operation
@@ -98,13 +99,13 @@ function hasFailed(operation) {
   return Object.hasOwn(operation, 'error')
 }
 
-/** One of a few words, as the conventions of OpenTelemetry want it. */
+/** A low-cardinality value, as OpenTelemetry's conventions require. */
 function errorType(operation) {
   if (operation.aborted) return 'aborted'
   return operation.error?.name === 'StillframeError' ? operation.error.code : '_OTHER'
 }
 
-/** What of a context or a result fits into attributes: the rest has no place in a trace. */
+/** The primitive values of a context or result. Other values do not fit into attributes. */
 function attributesOf(values) {
   const attributes = {}
   for (const [key, value] of Object.entries(values)) {
@@ -113,7 +114,7 @@ function attributesOf(values) {
   return attributes
 }
 
-/** Prints the spans of a snapshot that works and of one that does not. */
+/** Prints the spans of a successful snapshot and of a failing one. */
 async function demonstrate() {
   const { BasicTracerProvider, ConsoleSpanExporter, SimpleSpanProcessor } = await import(
     '@opentelemetry/sdk-trace-base'

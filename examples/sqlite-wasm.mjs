@@ -2,19 +2,21 @@
 //
 //   node examples/sqlite-wasm.mjs [DIRECTORY] [MEGABYTES]
 //
-// The first run fills a database; each further run brings it back from the archive in DIRECTORY in a moment. Both then
-// take two frames while writing goes on, and go back to each. Needs the package @sqlite.org/sqlite-wasm.
+// The first run fills a database; each further run restores it from the archive in DIRECTORY in a
+// moment. Both then capture two frames while writing continues, and go back to each of them. Needs
+// the package @sqlite.org/sqlite-wasm.
 //
-// A database like this is its WebAssembly.Memory and nothing else: pages, cache, open transaction. What is not
-// in that memory must be the same at the restore as it was at the call:
-//   - the module: the same build of SQLite, started the same way (functions that JavaScript registers, such as
-//     your own SQL functions, have a number in a table; register them in the same order);
-//   - the globals of WebAssembly, of which the stack pointer matters: call capture() and restore() when no call
-//     into SQLite is under way, not from an SQL function or a row callback;
-//   - pointers that JavaScript holds: the connection (same instance: it stays good; new process: its number goes
-//     into the metadata); statements that were prepared then and finalized since, or the other way round, do
-//     not match, so finalize them before;
-//   - the caller: restore() fills the memory bit by bit. Let nothing use SQLite until it is done.
+// Such a database consists only of its WebAssembly.Memory: pages, cache, open transaction.
+// Everything outside that memory must be the same at the restore as it was at the capture:
+// - the module: the same build of SQLite, started the same way (functions that JavaScript
+//   registers, such as your own SQL functions, have a number in a table; register them in the same
+//   order);
+// - the globals of WebAssembly, of which the stack pointer matters: call capture() and restore()
+//   while no call into SQLite is in progress, not from an SQL function or a row callback;
+// - pointers that JavaScript holds: the connection (in the same instance it stays valid; for a new
+//   process its number goes into the metadata); statements that were prepared at one of the two
+//   times but not at the other do not match, so finalize them before;
+// - the caller: restore() fills the memory gradually. Nothing may use SQLite until it has finished.
 
 import process from 'node:process'
 import sqlite3InitModule from '@sqlite.org/sqlite-wasm'
@@ -28,13 +30,13 @@ const archive = await openArchive(directory, { retention: { last: 10 } })
 /** The database of the newest frame, in this process; `byteLength` is that of the largest frame. */
 async function reopen(byteLength) {
   const memory = new WebAssembly.Memory({ initial: byteLength / pageBytes, maximum: 32768 })
-  // Start SQLite in a memory that is large enough, and put the one of the frame in its place.
+  // Start SQLite in a memory that is large enough, and replace its contents with the frame's.
   const sqlite3 = await sqlite3InitModule({ wasmMemory: memory })
   const { metadata } = await goBack(memory)
   return { memory, db: sqlite3.oo1.DB.wrapHandle(metadata.connection) }
 }
 
-/** A new database with so many megabytes of orders. */
+/** A new database with the requested megabytes of orders. */
 async function create() {
   const sqlite3 = await sqlite3InitModule()
   const db = new sqlite3.oo1.DB(':memory:')
@@ -45,13 +47,13 @@ async function create() {
   return { memory: sqlite3.wasm.memory, db }
 }
 
-/** What the demonstration looks at. */
+/** The state that the demonstration shows. */
 function stateOf(db) {
   const [orders, sum] = db.selectArray('SELECT count(*), sum(amount) FROM orders')
   return `${orders} orders, amounts add up to ${sum}`
 }
 
-/** Takes a frame and writes on while it is being saved. Returns its id. */
+/** Captures a frame, and keeps writing while it is being saved. Returns its id. */
 async function captureWhileWriting(db, memory) {
   // The number of the connection is a pointer into the memory; a new process needs it.
   const running = archive.capture(memory, { metadata: { connection: db.pointer } })
@@ -73,10 +75,10 @@ async function captureWhileWriting(db, memory) {
   return running.id
 }
 
-/** Puts the database back to a frame, by default the newest one, in the memory that it lives in now. */
+/** Restores the database to a frame, by default the newest one, in its current memory. */
 async function goBack(memory, id) {
   const restored = await archive.restore({ id, into: { main: memory } })
-  // The memory may have grown since. SQLite does not know of that part any more; make it as good as new.
+  // The memory may have grown since. SQLite no longer knows that part, so make it look new.
   new Uint8Array(memory.buffer, restored.info.byteLength).fill(0)
   return restored
 }

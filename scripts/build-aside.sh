@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Builds the addon beside build/Release, which stays as it is.
+# Builds the addons outside build/Release, which is not touched.
 #
-#   scripts/build-aside.sh NAME [node-gyp options]     e.g.  scripts/build-aside.sh node-24 --nodedir=...
+#   scripts/build-aside.sh NAME [node-gyp options]
+#   scripts/build-aside.sh node-24 --nodedir=...     for example
 #
 # The sources are linked into build-aside/NAME/ and built there; the addons are stillframe.node and
-# stillframe_heap.node in build-aside/NAME/build/Release. A second call compiles only what has changed.
-# CXXFLAGS, CFLAGS and LDFLAGS of the environment are added to those of binding.gyp; give each set of
-# flags a NAME of its own. NODE names the node that runs node-gyp (default: node).
+# stillframe_heap.node in build-aside/NAME/build/Release. A second call compiles only what has
+# changed. CXXFLAGS, CFLAGS and LDFLAGS in the environment are added to the flags of binding.gyp;
+# use a separate NAME for each set of flags. NODE names the node that runs node-gyp (default: node).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -24,7 +25,7 @@ done
 
 node="${NODE:-node}"
 node_gyp=("$node" node_modules/node-gyp/bin/node-gyp.js)
-# The headers that came with this node, if they did, spare node-gyp a download.
+# The headers that came with this node, if any, save node-gyp a download.
 if [[ -z "${npm_config_nodedir:-}" && " $* " != *' --nodedir'* ]]; then
   home="$("$node" -p 'path.dirname(path.dirname(process.execPath))')"
   if [ -f "$home/include/node/node_api.h" ]; then set -- --nodedir="$home" "$@"; fi

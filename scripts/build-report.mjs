@@ -1,6 +1,6 @@
 #!/usr/bin/env node
-// Puts what a report's page has in it into dist/report/: its script as one file (client.js), and its style sheet
-// (client.css). The page carries both with it.
+// Builds the parts of a report's page into dist/report/: its script as one file (client.js), and
+// its style sheet (client.css). Both are embedded in the page.
 //
 //   node scripts/build-report.mjs        part of `npm run build:ts`
 
@@ -20,7 +20,7 @@ const bundle = await rolldown({
 })
 const { output } = await bundle.generate({ format: 'iife', minify: true })
 const [{ code }] = output
-// It stands in a script element.
+// The code is embedded in a script element.
 if (output.length !== 1 || /<\/script|<!--/i.test(code)) throw new Error('the script of the report cannot be inlined')
 writeFileSync(path.join(target, 'client.js'), code.trim())
 

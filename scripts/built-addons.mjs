@@ -1,4 +1,5 @@
-// The addons in build/Release, and whether they may be used as they are. For prepare.mjs and prepack.mjs.
+// The addons in build/Release, and whether they are up to date. Used by prepare.mjs and
+// prepack.mjs.
 
 import { existsSync, readdirSync, statSync } from 'node:fs'
 import { createRequire } from 'node:module'
@@ -14,15 +15,15 @@ export const builtAddons = {
 }
 
 /**
- * Why they are not what the sources and this Node ask for; undefined when they are.
+ * Returns why the addons do not match the sources and this Node, or undefined if they do.
  *
- * @param {string[]} alsoOlderThanThem - further files that they depend on.
+ * @param {string[]} alsoOlderThanThem - further files that the addons depend on.
  */
 export function whyNotAsBuilt(alsoOlderThanThem = []) {
   const addons = Object.values(builtAddons)
   const absent = addons.find((file) => !existsSync(file))
   if (absent) return `${absent} does not exist`
-  // make leaves a binary alone that a change does not concern: the later one counts.
+  // make does not rebuild a binary that a change does not affect, so the latest one counts.
   const builtAt = Math.max(...addons.map((file) => statSync(file).mtimeMs))
   const changed = [...sources(), ...alsoOlderThanThem].find((file) => statSync(file).mtimeMs > builtAt)
   if (changed) return `${changed} is newer than the addons in build/Release`

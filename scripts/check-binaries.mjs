@@ -1,15 +1,16 @@
 #!/usr/bin/env node
-// Checks the binaries of a release without running them: that they load where the package says they do, and that nothing
-// has got into them that does not belong there.
+// Checks the binaries of a release without running them: that they load where the package says they
+// do, and that they contain nothing that does not belong there.
 //
-//   node scripts/check-binaries.mjs PREBUILDS                      every PREBUILDS/linux-<arch>-<libc>/*.node
-//   node scripts/check-binaries.mjs PREBUILDS --only x64-musl      only of this target; several with commas
-//   node scripts/check-binaries.mjs PREBUILDS --node 24=/bin/node  what they take from Node is in this Node, too
+//   node scripts/check-binaries.mjs PREBUILDS    every PREBUILDS/linux-<arch>-<libc>/*.node
+//     --only x64-musl                            only this target; several with commas
+//     --node 24=/bin/node                        also checks imports against this Node
 //
-// Each binary: is of its processor; needs the C library and nothing else, and of glibc no symbol younger than 2.28; takes
-// from Node only what Node has; shows only its entry points; is stripped, holds no path of this machine, has segments for
-// pages of 64 KiB on arm64, and is no larger than its limit. Needs readelf (binutils). Prints a line for each binary, and
-// each fault; the exit status is 1 if there is one.
+// Each binary must be built for its processor; need only the C library, and no glibc symbol newer
+// than 2.28; import from Node only what Node has; export only its entry points; be stripped,
+// contain no path of this machine, have segments for pages of 64 KiB on arm64, and stay within its
+// size limit. Needs readelf (binutils). Prints a line for each binary and each fault; the exit
+// status is 1 if there is a fault.
 
 import { spawnSync } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
@@ -22,22 +23,28 @@ import { oldestGlibc, sizeLimits, targets } from './package/targets.mjs'
 const machines = { x64: 'Advanced Micro Devices X86-64', arm64: 'AArch64' }
 const libraries = {
   glibc: /^(lib(c|m)\.so\.6|lib(pthread|rt)\.so\.[01]|libdl\.so\.2|ld-linux-(x86-64\.so\.2|aarch64\.so\.1))$/,
-  // Of this name musl takes itself.
+  // musl provides all of its libraries under this name.
   musl: /^libc\.so$/,
 }
 const entryPoints = ['napi_register_module_v1', 'node_api_module_get_api_version_v1']
-/** What Node has for addons. No type of its C++ library may be in it: ours is another, with other layouts. */
+/**
+ * Node's symbols for addons. They must not contain types of Node's C++ library, since ours is a
+ * different one, with other layouts.
+ */
 const ofNode = /^(uv_|napi_|node_api_|_ZT?[VIS]?N?K?(2v8|4node))/
-/** The functions that take a std::shared_ptr, and get it as libstdc++ has it: native/addon/shared_store.h. */
+/**
+ * Functions that take a std::shared_ptr, which is passed in libstdc++'s layout: see
+ * native/addon/shared_store.h.
+ */
 const withSharedStore = /^_ZN2v8(11|17Shared)ArrayBuffer3NewEPNS_7IsolateESt10shared_ptrINS_12BackingStoreEE$/
 
 /**
- * What is wrong with a binary, in sentences.
+ * Returns the faults of a binary as sentences.
  *
  * @param {string} file
- * @param {{ target: string, exportsOf?: Map<string, Set<string>>, limit?: number, notInIt?: string[] }} expected -
- *   `target` is a name of scripts/package/targets.mjs, `exportsOf` has the symbols of Node by major version, `notInIt` is
- *   text that must not occur.
+ * @param {{ target: string, exportsOf?: Map<string, Set<string>>, limit?: number, notInIt?:
+ *   string[] }} expected - `target` is a name from scripts/package/targets.mjs, `exportsOf` has the
+ *   symbols of Node by major version, `notInIt` is text that must not occur.
  */
 export function faultsOf(file, { target, exportsOf = new Map(), limit = sizeLimits.addon, notInIt = [] }) {
   const faults = []
@@ -63,7 +70,7 @@ export function faultsOf(file, { target, exportsOf = new Map(), limit = sizeLimi
       if (libc !== 'glibc' || family !== 'GLIBC') faults.push(`it takes ${name}@${version}`)
       else if (isLater(number, oldestGlibc)) faults.push(`it takes ${name} of glibc ${number}`)
     } else if (!ofNode.test(name)) {
-      // musl has no versions of symbols.
+      // musl has no symbol versions.
       if (!weak && (libc === 'glibc' || name.startsWith('_Z'))) faults.push(`nobody has ${name}`)
     } else if (/St\d|NSt|__1/.test(name) && !withSharedStore.test(name)) {
       faults.push(`it hands a type of the C++ library to Node: ${name}`)
@@ -106,7 +113,7 @@ function symbolsOf(file) {
   return result
 }
 
-/** The names of what an executable has for its addons. */
+/** The names of the symbols that an executable exports to its addons. */
 export function exportsOfNode(executable) {
   return new Set(symbolsOf(executable).defined.map(({ name }) => name))
 }
@@ -128,7 +135,7 @@ function readelf(option, file) {
   return stdout
 }
 
-/** Checks all in a directory of prebuilds; the number of faults. */
+/** Checks all binaries in a directory of prebuilds; returns the number of faults. */
 export function checkAll(prebuilds, { only = Object.keys(targets), nodes = [], notInIt = [] } = {}) {
   const exportsOf = new Map(nodes.map(([major, executable]) => [major, exportsOfNode(executable)]))
   let count = 0

@@ -1,11 +1,11 @@
 #!/usr/bin/env node
-// Tries the real bundlers over an installed package, with the settings that docs/BUNDLERS.md shows.
+// Tries real bundlers on an installed package, with the settings that docs/BUNDLERS.md shows.
 //
 //   node scripts/check-bundlers.mjs PROJECT
 //
-// PROJECT is a directory with stillframe, esbuild, rollup, @rollup/plugin-node-resolve, webpack, webpack-cli and vite in its
-// node_modules. With the settings of the document the bundle works; with everything bundled, to each format, it says that
-// it must not be.
+// PROJECT is a directory with stillframe, esbuild, rollup, @rollup/plugin-node-resolve, webpack,
+// webpack-cli and vite in its node_modules. With the documented settings the bundle works. With
+// everything bundled, in each format, it says that this must not be done.
 
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
@@ -35,7 +35,7 @@ console.log(JSON.stringify([
 `
 writeFileSync('app.mjs', program)
 
-/** With what the document shows: everything works. */
+/** With the documented settings everything works. */
 const documented = {
   esbuild: ['esbuild', ...commandIn('esbuild').slice(1)],
   rollup: ['rollup', '--config', configurationOf('rollup.config.mjs')],
@@ -48,7 +48,7 @@ for (const [name, command] of Object.entries(documented)) {
   console.log(`${name}, external: works`)
 }
 
-/** With everything in the bundle: it says what to do. */
+/** With everything in the bundle, it says what to do. */
 const everything = {
   'esbuild to ESM': [
     'esbuild',
@@ -93,7 +93,10 @@ for (const [name, command] of Object.entries(everything)) {
   console.log(`${name}, bundled: says what to do`)
 }
 
-/** webpack writes into the bundle where the code has been: it works there, and says what to do elsewhere. */
+/**
+ * webpack embeds the original path of the code in the bundle: there the bundle works, and elsewhere
+ * it says what to do.
+ */
 const webpack = `export default {
   mode: 'production', target: 'node', entry: './app.mjs',
   output: { path: import.meta.dirname + '/out', filename: 'app.cjs' }
@@ -109,7 +112,7 @@ try {
 }
 console.log('webpack, bundled: works until the package has moved, then says what to do')
 
-/** Bundles, and runs what came out. */
+/** Bundles, and runs the result. */
 function outcomesOf([bin, ...args], candidates) {
   rmSync('out', { recursive: true, force: true })
   run(path.resolve('node_modules/.bin', bin), args)

@@ -1,19 +1,22 @@
 #!/usr/bin/env node
-// Proves for the tarball of a release that strangers can install and use it: with every package manager, version of Node and
-// module system, in every test runner, as an ordinary user, and where nothing can compile. Prints the tables of
-// docs/PLATFORMS.md.
+// Checks that anyone can install and use the tarball of a release: with every package manager,
+// version of Node and module system, in every test runner, as an ordinary user, and without a
+// compiler. Prints the tables of docs/PLATFORMS.md.
 //
-//   node scripts/check-installs.mjs                         all; the tarball is that in build-aside/package/
-//   node scripts/check-installs.mjs FILE                    another tarball
-//   node scripts/check-installs.mjs --only runners          only these, with commas: managers, runners, chroot
-//   node scripts/check-installs.mjs --nodes 20.19.0,24      only these versions of Node
-//   node scripts/check-installs.mjs --write                 puts the tables into docs/PLATFORMS.md, if nothing fails
+//   node scripts/check-installs.mjs                      everything, with the tarball in
+//                                                        build-aside/package/
+//   node scripts/check-installs.mjs FILE                 another tarball
+//   node scripts/check-installs.mjs --only runners       only these, with commas: managers,
+//                                                        runners, chroot
+//   node scripts/check-installs.mjs --nodes 20.19.0,24   only these versions of Node
+//   node scripts/check-installs.mjs --write              updates docs/PLATFORMS.md if nothing fails
 //
-// Nothing that compiles is to be found while a package is installed and used, and no script of a package is run. Each cell
-// is a process that took snapshots of memory and of objects, let a Worker write to a shared Region, and read all of it back
-// (scripts/installs/consumer/). Node, the package managers and the test runners come from the npm registry, and stay in
-// build-aside/installs/. Linux on x64; `chroot` needs root and debootstrap. Half an hour on two cores; no process gets more
-// than five minutes. The exit status is 1 if a cell fails.
+// While a package is installed and used, no compiler can be found and no script of a package is
+// run. Each cell of the tables is a process that takes snapshots of memory and of objects, lets a
+// Worker write to a shared Region, and reads everything back (scripts/installs/consumer/). Node,
+// the package managers and the test runners come from the npm registry and stay in
+// build-aside/installs/. Linux on x64; `chroot` needs root and debootstrap. Takes half an hour on
+// two cores; no process gets more than five minutes. The exit status is 1 if a cell fails.
 
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import os from 'node:os'
@@ -31,7 +34,7 @@ const parts = {
   runners: { title: 'Test runner or server', run: tryRunners },
   chroot: { title: 'Debian bookworm without a compiler', run: tryChroot },
 }
-/** The first is the oldest that package.json promises. */
+/** The first one is the oldest version that package.json promises. */
 const allNodes = ['20.19.0', '22', '24', '26']
 
 const { values, positionals } = parseArgs({
@@ -81,7 +84,7 @@ function tarball() {
   return path.join(place, found ?? fail('npm run package has made no tarball'))
 }
 
-/** Replaces what is between the marks of that name. */
+/** Replaces the text between the marks of that name. */
 function write(name, table) {
   const file = path.join(root, 'docs/PLATFORMS.md')
   const before = readFileSync(file, 'utf8')

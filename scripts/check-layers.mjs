@@ -1,11 +1,11 @@
 #!/usr/bin/env node
-// Checks that includes and imports point down: a file uses files of its own room and of the rooms below it, never
-// one of a room above or beside it. docs/ARCHITECTURE.md says what each room is for. Of the tests: what several rooms
-// use lies in test/support.
+// Checks that includes and imports point down: a file uses only files of its own room and of the
+// rooms below it, never of a room above or next to it. docs/ARCHITECTURE.md says what each room is
+// for. In the tests, code that several rooms use is in test/support.
 //
 //   node scripts/check-layers.mjs        part of `npm run lint`
 //
-// A new room is entered here, at its height.
+// A new room must be added here, at its level.
 
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import path from 'node:path'
@@ -14,13 +14,13 @@ import { fileURLToPath } from 'node:url'
 
 const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)))
 
-// From the ground up. Rooms in one line stand side by side and do not see each other.
+// From the bottom up. Rooms on one line are on the same level and must not use each other.
 const houses = [
   {
     place: 'native',
     isSource: (file) => /\.(cc|h)$/.test(file),
     uses: /#include "([^"]+)"/g,
-    // Includes are named from native/.
+    // Include paths are relative to native/.
     resolve: (_file, name) => path.join('native', name),
     floors: [
       ['base'],
@@ -42,7 +42,7 @@ const houses = [
     floors: [
       ['base'],
       ['image', 'values'],
-      // It works without any addon, so it stands below the room that loads them: what it uses cannot either.
+      // Works without any addon, so it is below the room that loads them, as is everything it uses.
       ['reader'],
       ['addon', 'heap-file'],
       ['files'],
@@ -61,10 +61,10 @@ const houses = [
   },
   {
     place: 'test',
-    // The package, its documents and examples.
+    // The package, its documents and its examples.
     usesOtherPlaces: true,
     isSource: (file) => /\.(ts|mjs|cjs)$/.test(file),
-    // What is imported, and what is run or compiled.
+    // Files that are imported, run or compiled.
     uses: /(?:from|import|import\(|new URL\()\s*['`](\.[^'`]+)/g,
     resolve: (file, name) => path.join(path.dirname(file), name.replace(/\.js$/, '.ts')),
     floors: [
@@ -111,7 +111,7 @@ function problemsOf({ place, usesOtherPlaces = false, isSource, uses, resolve, f
     }
     for (const [, name] of readFileSync(path.join(root, file), 'utf8').matchAll(uses)) {
       const used = resolve(file, name)
-      // Headers of libraries are included with quotes in some places.
+      // In some places, headers of libraries are included with quotes.
       if (!existsSync(path.join(root, used))) continue
       if (usesOtherPlaces && !used.startsWith(`${place}${path.sep}`)) continue
       const other = roomOf(used)
@@ -123,7 +123,7 @@ function problemsOf({ place, usesOtherPlaces = false, isSource, uses, resolve, f
   return found
 }
 
-/** The first folder below the house, or the file's name where it lies in none. */
+/** The first directory below the house, or the name of a file that is in no directory. */
 function roomOf(file) {
   return file.split(path.sep)[1]
 }

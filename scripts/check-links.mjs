@@ -1,7 +1,8 @@
 #!/usr/bin/env node
-// Follows every relative link in the Markdown and HTML files of a directory or a package, to files and to headings:
+// Follows every relative link in the Markdown and HTML files of a directory or a package, to files
+// and to headings:
 //
-//   node scripts/check-links.mjs TARBALL      what npm pack made
+//   node scripts/check-links.mjs TARBALL      the output of npm pack
 //   node scripts/check-links.mjs DIRECTORY    a checkout, or the site that `npm run docs` made
 
 import { execFileSync } from 'node:child_process'
@@ -15,7 +16,7 @@ if (what === undefined) {
   console.error('check-links: name a tarball or a directory')
   process.exit(2)
 }
-/** Of each document that was linked to. */
+/** For each document that was linked to, the names of the places in it. */
 const known = new Map()
 const unpacked = mkdtempSync(path.join(tmpdir(), 'stillframe-links-'))
 let dead
@@ -45,7 +46,7 @@ function documentsBelow(root) {
   })
 }
 
-/** Without what stands in fences and in code, which may look like a link. */
+/** The text without the contents of fences and code, which may look like links. */
 function textOf(document) {
   return readFileSync(document, 'utf8')
     .replace(/^ *```.*?^ *```$/gms, '')
@@ -66,7 +67,10 @@ function leadsSomewhere(document, link) {
   return !place || placesIn(target).has(decodeURIComponent(place))
 }
 
-/** The names that lead to places in a document: each is read once, since a site links each page from each. */
+/**
+ * The names that links to a document may use. Each document is read only once, since in a site
+ * every page links to every other.
+ */
 function placesIn(document) {
   const places =
     known.get(document) ?? new Set(document.endsWith('.html') ? idsOf(document) : headingsOf(document))
@@ -78,7 +82,7 @@ function idsOf(document) {
   return [...readFileSync(document, 'utf8').matchAll(/ id="([^"]+)"/g)].map(([, id]) => id)
 }
 
-/** As GitHub makes names of headings. */
+/** The names that GitHub derives from headings. */
 function headingsOf(document) {
   return [...textOf(document).matchAll(/^#+ (.*)$/gm)].map(([, heading]) =>
     heading

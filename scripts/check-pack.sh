@@ -1,20 +1,23 @@
 #!/usr/bin/env bash
-# Packs the package and proves that strangers can use what comes out.
+# Packs the package and checks that anyone can use the result.
 #
 #   npm run check:pack
 #
-# 1. npm pack; the list of files holds what it must and nothing else; no lifecycle script runs on install; every link in
-#    its documents leads somewhere
+# 1. npm pack; the list of files has everything that is needed and nothing else; no lifecycle script
+#    runs on install; every link in its documents leads somewhere
 # 2. publint and @arethetypeswrong/cli (an ESM-only package) find nothing
-# 3. installed into an empty project, without any script: import, require, types and command line work, stillframe/heap,
-#    its signal, stillframe/metrics and stillframe/s3 too
-# 4. installed on "macOS" by npm, and without a compiler by Yarn (with Plug'n'Play too) and pnpm, which compile what looks as
-#    if it wanted it. scripts/check-installs.mjs does this for a release, with every Node, and in test runners
+# 3. installed into an empty project without any scripts: import, require, types and command line
+#    work, and so do stillframe/heap, its signal, stillframe/metrics and stillframe/s3
+# 4. installed on "macOS" by npm, and without a compiler by Yarn (also with Plug'n'Play) and pnpm,
+#    which compile anything that seems to require it. scripts/check-installs.mjs does this for a
+#    release, with every Node, and in test runners
 # 5. bundled by esbuild, Rollup, webpack and Vite: scripts/check-bundlers.mjs
-# 6. what npm makes of a clone that is installed from git has its addons
-# 7. the same as 3 without the prebuilt addons: a source build from the tarball's own files loads and works
+# 6. the package that npm makes of a clone when it installs from git contains its addons
+# 7. the same as 3 without the prebuilt addons: a source build from the tarball's own files loads
+#    and works
 #
-# Needs a built addon (npm run build) and the registry. Works in a temporary directory. `--quick` leaves out 4 and 5.
+# Needs a built addon (npm run build) and the registry. Works in a temporary directory. `--quick`
+# leaves out 4 and 5.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 quick=''
@@ -26,7 +29,7 @@ esac
 root="$PWD"
 work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
-# What the checkout has lying around must not help the installed package.
+# Settings of the checkout must not help the installed package.
 unset STILLFRAME_ADDON STILLFRAME_HEAP_ADDON NODE_PATH
 
 fail() {
@@ -156,7 +159,7 @@ const stores: ObjectStore[] = [directoryStore('x'), s3({ client: new S3Client({}
 // @ts-expect-error an unknown option
 await stores[0]?.put('x', new Uint8Array(1), { ifabsent: true })
 TS
-# CommonJS may require() it: the same types by the other road.
+# CommonJS may require() it: the same types by the other route.
 cat > consumer.cts << 'TS'
 import stillframe = require('stillframe')
 import heap = require('stillframe/heap')
@@ -189,7 +192,7 @@ if [ -z "$quick" ]; then
     }
   "
 
-  # install_by NAME COMMAND...: into an empty project, where no tool that compiles is to be found.
+  # install_by NAME COMMAND...: installs into an empty project where no compiler can be found.
   mkdir "$work/bin"
   for tool in node npm npx sh git tar gzip uname; do ln -s "$(command -v "$tool")" "$work/bin/$tool"; done
   install_by() {
@@ -200,7 +203,7 @@ if [ -z "$quick" ]; then
     echo '{ "name": "consumer", "version": "1.0.0", "license": "MIT", "private": true }' > package.json
     cp "$tarball" stillframe.tgz
     cp "$root/scripts/smoke.mjs" .
-    # The registry's certificate may be known to npm only.
+    # Maybe only npm knows the registry's certificate.
     env -u CC -u CXX PATH="$work/bin" npm_config_store_dir="$work/store" YARN_CACHE_FOLDER="$work/cache" \
       NODE_EXTRA_CA_CERTS="${NODE_EXTRA_CA_CERTS:-$(npm config get cafile | grep / || true)}" \
       npx --yes "$@" > install.log 2>&1 || { cat install.log >&2; fail "$name cannot install it"; }
@@ -229,7 +232,7 @@ echo '== what is made of a clone that is installed from git'
 git clone -q "$root" "$work/clone"
 cd "$work/clone"
 ln -s "$root/node_modules" node_modules
-# Compiling is what `npm ci` has shown to work.
+# `npm ci` has already shown that compiling works.
 cp -R "$root/build" "$root/dist" .
 npm_package_resolved="$PWD" node scripts/prepare.mjs
 npm pack --ignore-scripts --pack-destination "$work/clone" --loglevel=error > /dev/null

@@ -1,15 +1,16 @@
 #!/usr/bin/env node
-// Shows an image file field by field: offset, bytes, name, value. The worked example in docs/FORMAT.md is its
-// output on the golden file, and test/restore/format.test.ts sees to it that it stays so.
+// Shows an image file field by field: offset, bytes, name, value. The worked example in
+// docs/FORMAT.md is its output for the golden file, which test/restore/format.test.ts verifies.
 //
 //   node scripts/dump-image.mjs FILE [PARENT...]
 //
-// The parents of a delta follow it, the one that it builds on first, then the parent of that, down to the full
-// file. Without them all that is in the delta is shown and checked, but not what it adds up to. A file ending in
-// .gz is unpacked first.
+// The parents of a delta follow it in order: first the file that it builds on, then that file's
+// parent, down to the full file. Without them, the contents of the delta are shown and checked, but
+// not the memory that they result in. A file ending in .gz is unpacked first.
 //
-// Written from docs/FORMAT.md alone, and sharing no code with the reader in native/image/: a second opinion.
-// It checks nothing but the checksums, and those only where xxhash-addon (a development dependency) is installed.
+// Written from docs/FORMAT.md alone, without any code of the reader in native/image/: a second
+// opinion. It checks only the checksums, and only if xxhash-addon (a development dependency) is
+// installed.
 
 import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
@@ -20,7 +21,9 @@ import { gunzipSync } from 'node:zlib'
 const pageSize = 4096
 const blockSize = 262_144
 
-/** The structs of the format: name, bytes, and how to read a field. Its order gives the offsets. */
+/**
+ * The structs of the format: the name, length in bytes and type of each field, in order of offset.
+ */
 export const structs = {
   header: [
     ['magic', 8, 'text'],
@@ -78,7 +81,7 @@ export const structs = {
   ],
 }
 
-/** Bytes of a struct. */
+/** Size of a struct, in bytes. */
 const sizeOf = (kind) => structs[kind].reduce((sum, [, length]) => sum + length, 0)
 const sumSize = 16
 
@@ -119,11 +122,11 @@ const pagesOf = (bits) =>
   Array.from({ length: 64 }, (_, page) => page).filter((page) => (bits >> BigInt(page)) & 1n)
 
 /**
- * All structs of a well-formed image, its sums, its texts and its memory.
+ * Parses a well-formed image: all structs, its sums, its texts and its memory.
  *
  * @param {Buffer} file
- * @param {any} [parent] - of a delta: what this function returned for the file that it builds on. Without it the
- *   sections of a delta have no `bytes`.
+ * @param {any} [parent] - for a delta: the result of this function for the file that it builds on.
+ *   Without it the sections of a delta have no `bytes`.
  */
 export function parseImage(file, parent) {
   const header = readStruct(file, 'header', 0)
@@ -159,7 +162,7 @@ export function parseImage(file, parent) {
   return { header, isDelta, entries, sums, sections, metadata, trailer }
 }
 
-/** The memory of a section of a packed file: what its entries say, over what the parent has. */
+/** The memory of a section of a packed file: its entries, applied over the parent's memory. */
 function unpackSection(file, byteLength, entries, below = Buffer.alloc(0)) {
   const memory = Buffer.alloc(Math.ceil(byteLength / blockSize) * blockSize)
   below.copy(memory, 0, 0, Math.min(below.length, byteLength))
@@ -173,7 +176,7 @@ function unpackSection(file, byteLength, entries, below = Buffer.alloc(0)) {
   return memory.subarray(0, byteLength)
 }
 
-/** The pages of a block that are in the file. */
+/** The pages of a block that are stored in the file. */
 function storedPages(file, { present, file_offset, stored_length, codec }) {
   if (present === 0n) return []
   const stored = file.subarray(file_offset, file_offset + stored_length)
@@ -181,12 +184,12 @@ function storedPages(file, { present, file_offset, stored_length, codec }) {
   return pagesOf(present).map((_, i) => pages.subarray(i * pageSize, (i + 1) * pageSize))
 }
 
-/** A development dependency, needed for packed files only. */
+/** A development dependency, needed only for packed files. */
 const zstd = () => createRequire(import.meta.url)('fzstd')
 
 /**
- * Every checksum of an image but that of its state: where it stands, how many bits it has, what it says, and over
- * which bytes.
+ * Every checksum of an image except that of its state: its offset, its width in bits, its stored
+ * value, and the bytes that it covers.
  */
 export function checksumsOf(file, { header, entries, sums, sections, trailer }) {
   const at = trailer.values
@@ -231,8 +234,8 @@ export function checksumsOf(file, { header, entries, sums, sections, trailer }) 
 }
 
 /**
- * The checksum of the state, from the memory itself. `hash128` gives the XXH3-128 of bytes as a number. Undefined
- * for a delta without its parents.
+ * The checksum of the state, computed from the memory. `hash128` returns the XXH3-128 of bytes as a
+ * number. Undefined for a delta without its parents.
  */
 export function stateOf({ sections }, hash128) {
   const mask = (1n << 64n) - 1n
@@ -260,14 +263,14 @@ export function stateOf({ sections }, hash128) {
   return low | (high << 64n)
 }
 
-/** The dump, a line a field. */
+/** The dump, one line per field. */
 export function dumpImage(file) {
   const image = parseImage(file)
   const lines = []
   const show = ({ fields }, title) => {
     if (title !== undefined) lines.push('', title)
     for (const { offset, bytes, name, text } of fields) {
-      // Eight bytes a line; the name and the value stand in the first.
+      // Eight bytes per line; the first line has the name and the value.
       for (let i = 0; i < bytes.length; i += 8) {
         const hex = [...bytes.subarray(i, i + 8)].map((byte) => byte.toString(16).padStart(2, '0')).join(' ')
         const address = (offset + i).toString(16).padStart(8, '0')
@@ -309,8 +312,8 @@ export function dumpImage(file) {
 }
 
 /**
- * What keeps a file from being what it says: the checksums that do not hold, and `'state'`. Undefined when it
- * cannot be told.
+ * The checksums that do not match, and `'state'` for the checksum of the state. Undefined if they
+ * cannot be checked.
  */
 function wrongChecksums(file, image) {
   let hashes
@@ -330,7 +333,9 @@ function wrongChecksums(file, image) {
   return state === undefined || state === image.trailer.values.state ? wrong : [...wrong, 'state']
 }
 
-/** The file, with those it builds on; undefined when these are not the ones that it names. */
+/**
+ * Parses the file with the files that it builds on; undefined if these are not the ones it names.
+ */
 function parseChain([file, ...parents]) {
   const image = parseImage(file)
   if (!image.isDelta || parents.length === 0) return image

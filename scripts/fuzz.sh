@@ -2,12 +2,13 @@
 # Fuzzes the reader of image files (native/test/fuzz_image_file.cc) with libFuzzer, ASan and UBSan.
 #
 #   scripts/fuzz.sh [seconds]            60 by default
-#   scripts/fuzz.sh 600 -jobs=2          what follows goes to libFuzzer
-#   scripts/fuzz.sh --keep [seconds]     afterwards, merges what is new into native/test/corpus/
+#   scripts/fuzz.sh 600 -jobs=2          further arguments go to libFuzzer
+#   scripts/fuzz.sh --keep [seconds]     afterwards, merges new inputs into native/test/corpus/
 #
-# Needs clang++ and its runtime (Debian bookworm: apt-get install clang libclang-rt-dev). Everything goes to build-native/fuzz/; an input that breaks the
-# reader is left there as crash-* (or timeout-*, oom-*): fix the reader, then move the file to native/test/corpus/,
-# where the unit tests replay it from then on.
+# Needs clang++ and its runtime (Debian bookworm: apt-get install clang libclang-rt-dev). All output
+# goes to build-native/fuzz/. An input that breaks the reader is left there as crash-* (or
+# timeout-*, oom-*): fix the reader, then move the file to native/test/corpus/, where the unit tests
+# replay it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -28,7 +29,7 @@ xxhash=node_modules/xxhash-addon/xxHash
 
 zstd=node_modules/zstd-napi/deps/zstd/lib
 
-# What reading a file needs, and nothing else.
+# Only the sources needed to read a file.
 sources=(native/test/fuzz_image_file.cc
   native/image/{block_check,block_codec,block_layout,checksum,direct_reader,file_source,flat_layout,gap_check}.cc
   native/image/{image_file,image_layout,image_opener,image_sweep,packed_layout,page_presence,page_sums,read_scratch}.cc
@@ -41,7 +42,7 @@ objects=()
 for source in "${sources[@]}"; do objects+=("$out/$(basename "$source").o"); done
 export out xxhash zstd
 export flags='-g -O1 -fno-omit-frame-pointer -D_FILE_OFFSET_BITS=64 -pthread -fsanitize=fuzzer-no-link,address,undefined'
-# What is not ours stays as it is, and is compiled once.
+# Third-party code does not change, and is compiled once.
 compile() {
   local object="$out/${1##*/}.o"
   case "$1" in
@@ -55,7 +56,7 @@ export -f compile
 printf '%s\n' "${sources[@]}" | xargs -P "$(nproc)" -I{} bash -euc 'compile {}'
 clang++ -pthread -fsanitize=fuzzer,address,undefined -o "$out/fuzz_image_file" "${objects[@]}"
 
-# malloc_limit_mb: no size that a file claims is taken on trust. timeout: no loop is as long as it says.
+# malloc_limit_mb: sizes that a file claims must not be trusted. timeout: nor must loop counts.
 limits=(-rss_limit_mb=1024 -malloc_limit_mb=128 -timeout=10 -max_len=16384)
 export ASAN_OPTIONS="detect_leaks=1:allocator_may_return_null=0:${ASAN_OPTIONS:-}"
 "$out/fuzz_image_file" "${limits[@]}" -max_total_time="$seconds" -use_value_profile=1 -print_final_stats=1 \

@@ -1,13 +1,14 @@
 #!/usr/bin/env node
-// Checks (or repairs) the form of everything in the repository.
+// Checks (or fixes) the form of everything in the repository.
 //
-//   npm run lint                     biome, clang-format, clang-tidy, that every mutant still applies, and that
-//                                    includes and imports point down
-//   npm run lint -- clang-tidy       only these: biome | clang-format | clang-tidy | mutants | layers
-//   npm run format                   what can be repaired is repaired: biome and clang-format
+//   npm run lint                 biome, clang-format, clang-tidy, that every mutant still applies,
+//                                and that includes and imports point down
+//   npm run lint -- clang-tidy   only these: biome | clang-format | clang-tidy | mutants | layers
+//   npm run format               fixes what can be fixed: biome and clang-format
 //
-// biome is a development dependency. clang-format and clang-tidy are Debian packages of that name: without
-// them the check is skipped and named, except in CI (environment variable CI set), where that is a failure.
+// biome is a development dependency. clang-format and clang-tidy are Debian packages of the same
+// name: without them the check is skipped and reported as such, or fails in CI (environment
+// variable CI set).
 
 import { spawn, spawnSync } from 'node:child_process'
 import { existsSync, readFileSync, statSync } from 'node:fs'
@@ -62,7 +63,7 @@ function withTool(tool, check) {
   return 'skipped'
 }
 
-/** C++ files that git knows or would add, so that no build directory is visited. */
+/** C++ files that git knows or would add, so that no build directory is searched. */
 function nativeFiles() {
   const listing = spawnSync('git', ['ls-files', '-co', '--exclude-standard', '--', 'native'], {
     encoding: 'utf8',
@@ -77,7 +78,8 @@ function clangFormat() {
   const { status, stderr } = spawnSync('clang-format', ['--dry-run', '-Werror', ...nativeFiles()], {
     encoding: 'utf8',
   })
-  // A complaint a line is too much to read, and `npm run format` settles all of them: name the places only.
+  // One complaint per line is too much to read, and `npm run format` fixes them all: name only the
+  // files and lines.
   const places = stderr.split('\n').filter((line) => /: (error|warning): /.test(line))
   for (const place of new Set(places.map((line) => line.split(':').slice(0, 2).join(':')))) {
     console.error(`${place} is not formatted (npm run format)`)
@@ -88,9 +90,9 @@ function clangFormat() {
 
 /** One clang-tidy per source file, as many at a time as there are processors. */
 async function clangTidy() {
-  // The largest first: the last one to finish should be a small one.
-  // Without the tests: most of the time would go to the macros of GoogleTest, for code that two compilers warn about
-  // and that the sanitizers run.
+  // The largest first, since the last one to finish should be small. Without the tests: most of the
+  // time would go to the macros of GoogleTest, for code that two compilers warn about and that the
+  // sanitizers run.
   const sources = nativeFiles().filter((file) => file.endsWith('.cc') && !isTest(file))
   sources.sort((a, b) => statSync(b).size - statSync(a).size)
   let ok = true
@@ -109,7 +111,7 @@ async function clangTidy() {
 
 function tidyOne(file) {
   return new Promise((resolve, reject) => {
-    // The analyzer takes two thirds of the time, which CI does not have.
+    // The analyzer takes two thirds of the time, which CI cannot afford.
     const checks = process.env.CI ? ['--checks=-clang-analyzer-*'] : []
     const child = spawn('clang-tidy', ['--quiet', ...checks, file, '--', ...compilerFlags(file)], {
       stdio: ['ignore', 'pipe', 'pipe'],
@@ -154,7 +156,10 @@ function compilerFlags(file) {
   return flags
 }
 
-/** Where the headers of Node are: where the last build found them, beside the binary, or in a checkout. */
+/**
+ * The directory of Node's headers: the one that the last build used, the one next to the binary, or
+ * that of a checkout.
+ */
 function nodeHeaders() {
   const candidates = [process.env.npm_config_nodedir, path.dirname(path.dirname(process.execPath))]
   if (existsSync('build/config.gypi')) {

@@ -1,11 +1,12 @@
 #!/usr/bin/env node
-// Writes the golden files of values that are missing: one for each entry of test/heap/golden/contents.mjs, as
-// test/heap/golden/NAME.values.gz.
+// Writes the missing golden files of values: one for each entry of test/heap/golden/contents.mjs,
+// as test/heap/golden/NAME.values.gz.
 //
 //   npm run build && node scripts/make-golden-values.mjs
 //
-// Run it with the oldest version of Node that is supported: newer ones read what older ones have written, not the other
-// way round. A file that exists is never written again: that every later release reads it is what it is there for.
+// Run it with the oldest supported version of Node: newer versions read the files of older ones,
+// but not vice versa. An existing file is never written again, since its purpose is that every
+// later release reads it.
 
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import os from 'node:os'

@@ -1,14 +1,14 @@
 #!/usr/bin/env node
-// Writes the golden files that are missing: one for each entry of test/restore/golden/contents.mjs, as
-// test/restore/golden/NAME.sf.gz (packed, since git stores holes in full).
+// Writes the missing golden files: one for each entry of test/restore/golden/contents.mjs, as
+// test/restore/golden/NAME.sf.gz (compressed, since git stores holes in full).
 //
 //   npm run build && node scripts/make-golden.mjs
 //
-// An entry with a `parent` becomes a delta on the golden file of that name, which stands before it.
+// An entry with a `parent` becomes a delta on the golden file of that name, which precedes it.
 //
-// A file that exists is never written again: that every later release reads it is what it is there for. When the
-// format gets a version or an option, add an entry to contents.mjs, run this with the release that introduces it,
-// and commit what it wrote.
+// An existing file is never written again, since its purpose is that every later release reads it.
+// When the format gets a version or an option, add an entry to contents.mjs, run this with the
+// release that introduces it, and commit the new files.
 
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import os from 'node:os'

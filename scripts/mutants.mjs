@@ -1,25 +1,27 @@
 #!/usr/bin/env node
-// Removes one safety line at a time and demands that a test turns red.
+// Removes one safety line at a time and requires that a test fails.
 //
-//   npm run test:mutants                       every mutant of scripts/mutants/, one file a room
-//   npm run test:mutants -- --only fsync       those whose name contains the words; may be given several times
-//   npm run test:mutants -- --part 2/4         the second quarter: parts may run side by side, or on different days
-//   npm run test:mutants -- --check            only checks that every search text occurs exactly once
+//   npm run test:mutants                   every mutant of scripts/mutants/, one file per room
+//   npm run test:mutants -- --only fsync   those whose name contains the words; repeatable
+//   npm run test:mutants -- --part 2/4     the second quarter: parts may run in parallel, or on
+//                                          different days
+//   npm run test:mutants -- --check        only checks that every search text occurs exactly once
 //   npm run test:mutants -- --list
 //
-// A mutant: { "name": "rename before fsync",  what is being taken away, unique
+// A mutant: { "name": "rename before fsync",  what is removed, unique
 //             "file": "native/image/publish.cc",
-//             "search": "...", "replace": "...",   strings, or arrays of lines; search occurs exactly once
+//             "search": "...", "replace": "...",   strings, or arrays of lines; search is unique
 //             "test": "vitest test/crash/publish.test.ts -t 'power loss'",
-//             "timeoutSeconds": 300 }           optional; a test that hangs for so long has noticed
-// "test" is one of:  vitest ARGS                on a rebuilt addon and a rebuilt dist/
+//             "timeoutSeconds": 300 }           optional; a test that hangs this long has noticed
+// "test" is one of:  vitest ARGS                with a rebuilt addon and a rebuilt dist/
 //                    native FLAVOUR ARGS        scripts/test-native.sh
-//                    sh COMMAND                 likewise
-// With STILLFRAME_MUTANTS_VERBOSE set, the output of red tests is shown: red for the right reason?
-// Everything happens in a copy of the checkout below the temporary directory. The commands are first run
-// without any mutant: one that is not green then, or runs no test at all, proves nothing, and its mutants count
-// as not caught.
-// The run ends with a table: a line a room, and the name of each mutant that was not caught.
+//                    sh COMMAND                 like vitest
+//
+// With STILLFRAME_MUTANTS_VERBOSE set, the output of failing tests is shown, to see whether they
+// fail for the right reason. Everything happens in a copy of the checkout below the temporary
+// directory. The commands are first run without any mutant: one that fails then, or runs no test at
+// all, proves nothing, and its mutants count as not caught. The run ends with a table: one line per
+// room, and the name of each mutant that was not caught.
 
 import { spawn, spawnSync } from 'node:child_process'
 import {
@@ -50,10 +52,13 @@ const { values: options } = parseArgs({
   },
 })
 
-/** Of vitest and GoogleTest, which are content with a filter that leaves no test, and with tests that skip. */
+/**
+ * Output of vitest or GoogleTest. Both succeed even if a filter leaves no test, or if tests are
+ * skipped.
+ */
 const ranSomething = /[1-9]\d* passed|PASSED *\] [1-9]/
 
-/** What has changed since it was built for vitest. */
+/** The parts that have changed since they were built for vitest. */
 const toBuild = new Set(['native', 'lib'])
 
 const rooms = path.join(root, 'scripts/mutants')
@@ -78,7 +83,10 @@ if (options.list) for (const { name, file, test } of mutants) console.log(`${nam
 if (options.check) console.log(`${mutants.length} mutants apply`)
 if (!options.list && !options.check) process.exitCode = await mutationRun()
 
-/** `--part 2/4`: the second quarter of the list, in its order, so that neighbours share their tests' first runs. */
+/**
+ * `--part 2/4`: the second quarter of the list, in order, so that neighbors share the first runs of
+ * their tests.
+ */
 function partOf(list) {
   if (options.part === undefined) return list
   const [part, parts] = options.part.split('/').map(Number)
@@ -133,10 +141,13 @@ async function mutationRun() {
   }
 }
 
-/** The files that git knows or would add, and what has been built of them, so that little is compiled again. */
+/**
+ * Copies the files that git knows or would add, and what was built from them, so that little is
+ * compiled again.
+ */
 function copyCheckout() {
   const copy = mkdtempSync(path.join(os.tmpdir(), 'stillframe-mutants-'))
-  // Some tests run a process as another user, who has to get here too.
+  // Some tests run a process as another user, who must be able to enter.
   chmodSync(copy, 0o755)
   const { stdout } = spawnSync('git', ['ls-files', '-coz', '--exclude-standard'], {
     cwd: root,
@@ -166,7 +177,7 @@ async function baseline(copy) {
 async function tryMutant(copy, { file, search, replace, test, timeoutSeconds }) {
   const target = path.join(copy, file)
   const original = readFileSync(target, 'utf8')
-  // A function, since `replace` may hold `$&`.
+  // A function, since `replace` may contain `$&`.
   writeFileSync(
     target,
     original.replace(search, () => replace),
@@ -188,7 +199,7 @@ async function tryMutant(copy, { file, search, replace, test, timeoutSeconds }) 
   }
 }
 
-/** Builds what the test runs on. */
+/** Builds what the test needs. */
 async function build(copy, test) {
   const [kind, flavour] = test.split(' ')
   const commands = []
@@ -196,13 +207,13 @@ async function build(copy, test) {
     commands.push(`make -s -f native/test/Makefile FLAVOUR=${flavour} -j${os.availableParallelism()}`)
   } else {
     if (toBuild.has('native')) {
-      // What was configured in the checkout has paths that are relative to it.
+      // A configuration made in the checkout has paths relative to it.
       const configure = existsSync(path.join(copy, 'build/configured')) ? '' : 'configure '
       commands.push(
         `node node_modules/node-gyp/bin/node-gyp.js ${configure}build --loglevel=error --jobs=max && touch build/configured`,
       )
     }
-    // Without a check of types, which is not what has to notice.
+    // Without type checking: the tests must notice the mutant, not the compiler.
     if (toBuild.has('lib')) commands.push('node_modules/.bin/tsc -p tsconfig.build.json --noCheck')
   }
   for (const command of commands) if ((await run(copy, command, 900, 'explain')) !== 'passed') return false
@@ -221,15 +232,15 @@ function runTest(copy, test, timeoutSeconds, explain) {
 }
 
 /**
- * Runs a shell command in a process group of its own, so that nothing of it outlives the time-out. `said`: what its
- * output has to hold unless it fails.
+ * Runs a shell command in its own process group, so that none of its processes outlives the
+ * timeout. `said`: a pattern that the output of a successful command must match.
  */
 function run(cwd, command, timeoutSeconds, explain, said = /(?:)/) {
   return new Promise((resolve, reject) => {
     const env = {
       ...process.env,
       STILLFRAME_ADDON: path.join(cwd, 'build/Release/stillframe.node'),
-      // What is taken away may have been the only use of something.
+      // The removed code may have been the only use of something.
       CXXFLAGS: '-Wno-error',
     }
     const child = spawn('bash', ['-c', command], {

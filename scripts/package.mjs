@@ -1,17 +1,21 @@
 #!/usr/bin/env node
-// Makes the package of a release: the addons for every platform and every version of Node, compiled on this one machine,
-// and the tarball with all of them. Needs Linux on x64, make, Python 3, readelf (binutils) and the npm registry; the
-// compiler comes from there, see scripts/package/toolchain/.
+// Makes the package of a release: the addons for every platform and every version of Node, all
+// compiled on this machine, and the tarball that contains them. Needs Linux on x64, make, Python 3,
+// readelf (binutils) and the npm registry, which also provides the compiler; see
+// scripts/package/toolchain/.
 //
-//   npm run package                              everything; the tarball is in build-aside/package/
-//   npm run package -- --only x64-glibc          compiles and checks only this target (several with commas), packs nothing
-//   npm run package -- --nodes 20,24             compiles heap addons for these only, packs nothing
-//   npm run package -- --twice x64-musl          compiles a target once more, elsewhere and from the start: both have to
-//                                                be the same bytes. With --nodes only those
+//   npm run package                       everything; the tarball is in build-aside/package/
+//   npm run package -- --only x64-glibc   compiles and checks only this target (several with
+//                                         commas), packs nothing
+//   npm run package -- --nodes 20,24      compiles heap addons for these only, packs nothing
+//   npm run package -- --twice x64-musl   compiles a target once more, elsewhere and from scratch:
+//                                         the bytes must be the same. With --nodes, only for those
+//                                         versions
 //
-// What was compiled stays in build-aside/package/, and is used again if the sources are the same. Every binary is checked
-// as scripts/check-binaries.mjs says, the tarball for its size (scripts/package/targets.mjs); a fault ends it with status
-// 1. STILLFRAME_JOBS says how many compilers may run at a time (default: 2).
+// Compiled files stay in build-aside/package/ and are used again if the sources are the same. Every
+// binary is checked as described in scripts/check-binaries.mjs, and the tarball for its size
+// (scripts/package/targets.mjs); a fault ends the run with status 1. STILLFRAME_JOBS is the number
+// of compilers that may run at a time (default: 2).
 
 import { spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
@@ -58,7 +62,7 @@ function check(prebuilds) {
     fail('a binary is faulty')
 }
 
-/** The same sources in another directory, with an empty cache. */
+/** Builds the same sources in another directory, with an empty cache. */
 function compareTwo() {
   const elsewhere = mkdtempSync(path.join(os.tmpdir(), 'stillframe-package-'))
   try {

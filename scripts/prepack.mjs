@@ -1,13 +1,16 @@
 #!/usr/bin/env node
-// Puts into the package what spares its users a compiler and a download. Run by `npm pack` and `npm publish`:
+// Adds to the package what saves its users a compiler and a download. Run by `npm pack` and
+// `npm publish`:
 //
-//   node scripts/prepack.mjs             before: prebuilds/<platform>/stillframe.node, stillframe_heap-node<major>.node
-//                                        beside it, and source/: binding.gyp, native/, and what it takes from others
-//   node scripts/prepack.mjs --clean     after: takes away what it had put there
+//   node scripts/prepack.mjs           before: prebuilds/<platform>/stillframe.node,
+//                                      stillframe_heap-node<major>.node next to it, and source/:
+//                                      binding.gyp, native/, and third-party sources
+//   node scripts/prepack.mjs --clean   after: removes these files
 //
-// Also THIRD-PARTY-NOTICES.txt and sbom.cdx.json. With STILLFRAME_RELEASE=DIRECTORY in the environment, as
-// scripts/package.mjs has it, the binaries are DIRECTORY/prebuilds, of all platforms and versions of Node, and not those
-// of this machine. In the package binding.gyp lies in source/, since package managers compile what has one at its root.
+// Also adds THIRD-PARTY-NOTICES.txt and sbom.cdx.json. With STILLFRAME_RELEASE=DIRECTORY in the
+// environment, which scripts/package.mjs sets, the binaries are those in DIRECTORY/prebuilds, for
+// all platforms and versions of Node, instead of those of this machine. In the package binding.gyp
+// is in source/, since package managers compile a package that has one at its root.
 
 import { copyFileSync, cpSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
@@ -20,7 +23,10 @@ process.chdir(path.dirname(import.meta.dirname))
 const [major] = process.versions.node.split('.')
 const libc = process.report.getReport().header.glibcVersionRuntime ? 'glibc' : 'musl'
 const prebuilds = `prebuilds/${process.platform}-${process.arch}-${libc}`
-/** The heap addon is for one major version of Node only, and its name in the package says for which. */
+/**
+ * The heap addon works with only one major version of Node, which is part of its name in the
+ * package.
+ */
 const packedAddons = {
   [builtAddons.stillframe]: `${prebuilds}/stillframe.node`,
   [builtAddons.heap]: `${prebuilds}/stillframe_heap-node${major}.node`,
@@ -41,7 +47,7 @@ if (process.argv[2] !== '--clean') {
 }
 
 function copyAddons() {
-  // The binaries in the package have to be of the sources in the package.
+  // The binaries in the package must be built from the sources in the package.
   const reason = whyNotAsBuilt()
   if (reason !== undefined) fail(`${reason}; run npm run build:native`)
   mkdirSync(prebuilds, { recursive: true })
@@ -53,7 +59,7 @@ function copySource() {
   copyFileSync('binding.gyp', 'source/binding.gyp')
 }
 
-/** The files that a source build needs, with the licence at the top of each. */
+/** The files that a source build needs, with the license from the top of the header. */
 function vendorXxhash() {
   const from = 'node_modules/xxhash-addon/xxHash'
   mkdirSync('source/vendor/xxhash', { recursive: true })
@@ -62,7 +68,7 @@ function vendorXxhash() {
   writeFileSync('source/vendor/xxhash/LICENSE', `${licenceAtTopOf(`${from}/xxhash.h`)}\n`)
 }
 
-/** What binding.gyp compiles, and its licence. */
+/** The files that binding.gyp compiles, and their license. */
 function vendorZstd() {
   const from = 'node_modules/zstd-napi/deps/zstd'
   cpSync(`${from}/lib`, 'source/vendor/zstd', { recursive: true })

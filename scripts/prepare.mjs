@@ -1,11 +1,11 @@
 #!/usr/bin/env node
-// Compiles the addons of a clone, unless they are compiled already. Package managers run it after `npm ci` or
-// `npm install` in a clone, and before they make a package of one:
+// Compiles the addons of a clone unless they are up to date. Package managers run it after `npm ci`
+// or `npm install` in a clone, and before they make a package of one:
 //
 //   node scripts/prepare.mjs
 //
-// What the compiler prints is shown when it fails. For an install from git `npm pack` is not run, so what that adds to
-// a package is added here.
+// Compiler output is shown only on failure. An install from git does not run `npm pack`, so this
+// script adds what `npm pack` would add to a package.
 
 import { spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
@@ -36,13 +36,16 @@ function compile() {
   console.log(`stillframe: compiled in ${Math.round((performance.now() - started) / 1000)} s`)
 }
 
-/** The headers that came with this Node, if they did, spare a download. */
+/** The headers that came with this Node, if any, save a download. */
 function ownHeaders() {
   const home = path.dirname(path.dirname(process.execPath))
   return existsSync(path.join(home, 'include/node/node_api.h')) ? [`--nodedir=${home}`] : []
 }
 
-/** npm names what it makes a package of; the others make one of every clone that they prepare, in their caches. */
+/**
+ * npm sets a variable when it makes a package; other package managers make a package of every clone
+ * that they prepare, in their caches.
+ */
 function isPackaged() {
   const { npm_package_resolved: resolved, npm_config_user_agent: manager = 'npm' } = process.env
   return resolved !== undefined || !manager.startsWith('npm')

@@ -1,11 +1,14 @@
 #!/usr/bin/env bash
-# An S3 server for tests, on 127.0.0.1 alone: the RADOS gateway of Ceph, with one monitor and one OSD behind it.
+# An S3 server for tests, on 127.0.0.1 only: the RADOS gateway of Ceph, with one monitor and one OSD
+# as its back end.
 #
-#   scripts/s3-server.sh start DIR             prints how to reach it, as JSON, when it answers
-#   scripts/s3-server.sh stop DIR [NAME...]    ends gateway, osd and monitor, or those named; `start` goes on with the same data
-#   scripts/s3-server.sh kill DIR [NAME...]    the same as a crash
+#   scripts/s3-server.sh start DIR            prints how to reach it, as JSON, when it answers
+#   scripts/s3-server.sh stop DIR [NAME...]   ends gateway, osd and monitor, or those named; `start`
+#                                             continues with the same data
+#   scripts/s3-server.sh kill DIR [NAME...]   the same, as a crash
 #
-# Everything it has lies in DIR, which holds S3_SERVER_GIB of objects (default 16; a server that is full answers nothing). Any user may run it. Needs Debian's radosgw, ceph-mon and ceph-osd.
+# All of its files are in DIR, which holds S3_SERVER_GIB of objects (default 16; a server that is
+# full answers nothing). Any user may run it. Needs Debian's radosgw, ceph-mon and ceph-osd.
 set -euo pipefail
 
 fail() {
@@ -19,28 +22,28 @@ mkdir -p "$2"
 home="$(cd "$2" && pwd)"
 shift 2
 
-# Two test files may want it at the same time.
+# Two test files may start it at the same time.
 exec 9> "$home/busy"
 flock -w 180 9 || fail "somebody else has been starting or stopping the server in $home for three minutes"
 
-# The process of this name if it is the one that was started here, and not another with its number.
+# The process of this name, if it was started here and is not another one with the same number.
 pid_of() {
   local pid
   pid="$(cat "$home/$1.pid" 2> /dev/null)" || return 1
   grep -qsF "$home/ceph.conf" "/proc/$pid/cmdline" && echo "$pid"
 }
 
-# run NAME COMMAND...: in the background, unless it runs already.
+# run NAME COMMAND...: runs it in the background unless it is already running.
 run() {
   local name="$1"
   shift
   if pid_of "$name" > /dev/null; then return; fi
-  # Without the lock, and away from the terminal of whoever calls.
+  # Without the lock, and detached from the caller's terminal.
   setsid "$@" --conf "$home/ceph.conf" -f < /dev/null >> "$home/$name.log" 2>&1 9>&- &
   echo $! > "$home/$name.pid"
 }
 
-# once NAME COMMAND...: with a bound in time, unless it has succeeded before.
+# once NAME COMMAND...: runs it with a time limit unless it has succeeded before.
 once() {
   local name="$1"
   shift
@@ -49,7 +52,7 @@ once() {
   touch "$home/$name.done"
 }
 
-# end SIGNAL NAME...: and SIGKILL after half a minute.
+# end SIGNAL NAME...: sends SIGNAL, and SIGKILL after half a minute.
 end() {
   local signal="$1" name pid
   shift
@@ -77,7 +80,7 @@ esac
 
 is_free() { ! (exec 3<> "/dev/tcp/127.0.0.1/$1") 2> /dev/null; }
 
-# Two ports, below those that the kernel gives to connections.
+# Two ports, below those that the kernel assigns to connections.
 if [ ! -e "$home/port" ]; then
   for _ in $(seq 100); do
     port=$((12000 + 2 * (RANDOM % 8000)))
@@ -97,7 +100,7 @@ mon host = $monitor
 public addr = 127.0.0.1
 cluster addr = 127.0.0.1
 ms bind msgr1 = false
-# Whoever reaches this address may do everything: it is a test.
+# No authentication: anyone who can reach this address may do anything.
 auth cluster required = none
 auth service required = none
 auth client required = none
@@ -110,7 +113,7 @@ crash dir = $home
 admin socket =
 log file = $home/\$name.log
 mon cluster log file = $home/cluster.log
-# One of each, on a disk that may be nearly full.
+# One replica of everything, on a disk that may be nearly full.
 osd pool default size = 1
 osd pool default min size = 1
 osd pool default pg num = 4
@@ -120,7 +123,7 @@ osd crush chooseleaf type = 0
 mon allow pool size one = true
 mon data avail warn = 1
 mon data avail crit = 0
-# Waits that are for clusters.
+# Delays that only make sense in clusters.
 paxos propose interval = 0.1
 # A sparse file.
 bluestore block size = $((${S3_SERVER_GIB:-16} * 1024 * 1024 * 1024))
@@ -129,7 +132,7 @@ bluestore cache size = $((64 * 1024 * 1024))
 [client.rgw.gateway]
 rgw frontends = beast endpoint=127.0.0.1:$port
 rgw dns name = localhost
-# It would tell other gateways of what changes, and wait for one that was killed.
+# The cache would notify other gateways of changes, and wait for a gateway that was killed.
 rgw cache enabled = false
 CONF
 
@@ -140,7 +143,7 @@ run monitor ceph-mon -i a
 once osd-number ceph --conf "$home/ceph.conf" osd new "$(< "$home/osd-uuid")"
 once osd-data ceph-osd -i 0 --conf "$home/ceph.conf" --mkfs --osd-uuid "$(< "$home/osd-uuid")"
 if ! pid_of osd > /dev/null; then
-  # One that was killed still counts as up, and its answers would be waited for.
+  # A killed OSD still counts as up, and Ceph would wait for its answers.
   timeout 60 ceph --conf "$home/ceph.conf" osd down 0 >> "$home/osd.log" 2>&1 9>&- || true
 fi
 run osd ceph-osd -i 0

@@ -1,11 +1,13 @@
 #!/usr/bin/env node
-// One snapshot and one restore with every engine that this machine has, and some JavaScript state: the shortest proof
-// that a build or an installation works. Not a test of promises; those are in test/.
+// Takes one snapshot and restores it with every engine that this machine supports, and saves some
+// JavaScript state: the shortest proof that a build or an installation works. It does not test
+// promises; those tests are in test/.
 //
 //   node scripts/smoke.mjs [MODULE] [--heap] [--all]
 //
-// MODULE is a path to a built index.js, or a package name (default: stillframe). Where stillframe/heap has no addon for
-// this version of Node, it is left out; with --heap that is a failure. So is, with --all, an engine that cannot be used here.
+// MODULE is a path to a built index.js, or a package name (default: stillframe). stillframe/heap is
+// skipped if it has no addon for this version of Node; with --heap that is a failure. With --all,
+// so is an engine that cannot be used here.
 
 import assert from 'node:assert/strict'
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
@@ -72,7 +74,10 @@ console.log(
     `stillframe/heap ${withHeap ? 'works' : 'has no addon for this Node'}`,
 )
 
-/** Starts a job whose file is of the instant at which this resolves: on a busy machine V8 may not be at rest at once. */
+/**
+ * Starts a job that captures the instant at which this resolves. On a busy machine V8 may not be at
+ * rest immediately.
+ */
 async function ofThisInstant(start) {
   const end = performance.now() + 30_000
   for (;;) {
@@ -85,7 +90,7 @@ async function ofThisInstant(start) {
   }
 }
 
-/** Objects and a heap snapshot by a forked copy. */
+/** Saves objects and a heap snapshot in a forked copy. */
 async function saveState() {
   const state = new Map([['count', 1]])
   const file = path.join(directory, 'state.values')

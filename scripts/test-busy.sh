@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Runs `npm test` several times beside processes that take all the processor time they get: a test that passes only on an
-# idle machine shows here.
+# Runs `npm test` several times, in parallel with processes that take all the processor time they
+# get, to find tests that pass only on an idle machine.
 #
 #   npm run test:busy                          ten runs beside four busy processes
 #   npm run test:busy -- --runs 3 --busy 8     three beside eight
-#   npm run test:busy -- test/heap test/crash  what is no option goes to vitest: part of the suite
+#   npm run test:busy -- test/heap test/crash  other arguments go to vitest: part of the suite
 #
-# Prints what vitest says at its end and how long it took, a run at a time; the whole output of each lies in
-# build-aside/busy/. Every run is made, whatever came of the others; fails if any of them did.
+# Prints vitest's summary and the duration of each run; the full output is in build-aside/busy/. All
+# runs are made, even after a failure; fails if any of them failed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -1,24 +1,26 @@
 #!/usr/bin/env bash
-# Runs the tests of crashes, of restoring and of archives on other filesystems than that of /tmp.
+# Runs the tests of crashes, restores and archives on filesystems other than that of /tmp.
 #
-#   npm run test:filesystems                             every filesystem below, one after the other
-#   npm run test:filesystems -- xfs bare-fuse            only these
-#   npm run test:filesystems -- --require xfs            a filesystem that cannot be mounted is a failure
-#   npm run test:filesystems -- --table                  no tests: the table of docs/PLATFORMS.md
-#   npm run test:filesystems -- xfs -- test/crash/fsync  what follows goes to vitest, and names other tests
+#   npm run test:filesystems                              all filesystems below, in turn
+#   npm run test:filesystems -- xfs bare-fuse             only these
+#   npm run test:filesystems -- --require xfs             fails if one cannot be mounted
+#   npm run test:filesystems -- --table                   no tests: the table of docs/PLATFORMS.md
+#   npm run test:filesystems -- xfs -- test/crash/fsync   vitest arguments, to run other tests
 #
-# Of the kernel: ext4, ext4-nojournal, ext2, xfs, btrfs, overlay (over ext4), tmpfs, ramfs, vfat, exfat, f2fs, nfs (version 4,
-# served by this machine) and 9p (served by diod). By FUSE: bare-fuse (test/support/fixtures/bare_filesystem.c, which can do as
-# little as possible, and tells no free space), fuse2fs, fuse-overlayfs, bindfs, sshfs (to sftp-server, without ssh), exfat-fuse
-# and ntfs-3g. What this machine cannot mount is named with the reason. The summary has a line for each: how many tests
-# passed, failed and were skipped, and why.
+# In the kernel: ext4, ext4-nojournal, ext2, xfs, btrfs, overlay (over ext4), tmpfs, ramfs, vfat,
+# exfat, f2fs, nfs (version 4, served by this machine) and 9p (served by diod). By FUSE: bare-fuse
+# (test/support/fixtures/bare_filesystem.c, which can do as little as possible, and reports no free
+# space), fuse2fs, fuse-overlayfs, bindfs, sshfs (to sftp-server, without ssh), exfat-fuse and
+# ntfs-3g. A filesystem that this machine cannot mount is listed with the reason. The summary has a
+# line for each: how many tests passed, failed and were skipped, and why.
 #
-# Each has a process and a mount namespace of its own, so that nothing stays mounted or running, however this ends. Disks are
-# sparse images of 3 GiB, gone afterwards; tests get a second filesystem of the same kind, of 600 MiB, in order to fill it.
-# A filesystem has half an hour (--minutes N). The whole output of vitest is in build-aside/filesystems/. Needs root, and of
-# Debian's packages: xfsprogs, btrfs-progs, dosfstools, exfatprogs, f2fs-tools, fuse3, libfuse3-dev, pkg-config, gcc, fuse2fs,
-# fuse-overlayfs, bindfs, sshfs, openssh-sftp-server, exfat-fuse, ntfs-3g, nfs-kernel-server, diod: for each filesystem
-# its own only.
+# Each filesystem has its own process and mount namespaces, so that nothing stays mounted or
+# running, however this ends. Disks are sparse images of 3 GiB, which are removed afterwards; tests
+# get a second filesystem of the same kind, of 600 MiB, to fill. Each filesystem has half an hour
+# (--minutes N). The full output of vitest is in build-aside/filesystems/. Needs root and these
+# Debian packages, for each filesystem only its own: xfsprogs, btrfs-progs, dosfstools, exfatprogs,
+# f2fs-tools, fuse3, libfuse3-dev, pkg-config, gcc, fuse2fs, fuse-overlayfs, bindfs, sshfs,
+# openssh-sftp-server, exfat-fuse, ntfs-3g, nfs-kernel-server, diod.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -54,7 +56,7 @@ mkdir -p "$logs"
 work="$(mktemp -d "${TMPDIR:-/tmp}/stillframe-filesystems-XXXXXX")"
 chmod 755 "$work"
 running=''
-# unshare itself heeds no other signal; all that it has started, and all mounts, go with it.
+# unshare ignores other signals; SIGKILL also ends everything it has started, and all mounts.
 clean_up() {
   [ -z "$running" ] || kill -KILL "$running" 2> /dev/null || true
   wait
@@ -65,14 +67,14 @@ trap 'exit 129' HUP
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-# Says why a filesystem is left out, and ends the process of its namespace.
+# Records why a filesystem is left out, and ends the process of its namespace.
 readonly kLeftOut=77
 leave_out() {
   echo "$*" > "$here/reason"
   exit "$kLeftOut"
 }
 
-# Each of these needs what it names, or leaves the filesystem out.
+# Each of these leaves the filesystem out if something is missing.
 kernel_has() {
   grep -qw "$1" /proc/filesystems || modprobe -q "$1" 2> /dev/null || true
   grep -qw "$1" /proc/filesystems || leave_out "this kernel has no $1"
@@ -84,7 +86,7 @@ attempt() {
   "$@" > "$here/attempt" 2>&1 || leave_out "$1 failed: $(tail -n 1 "$here/attempt")"
 }
 
-# on_loop TYPE OPTIONS MAKE...: an image, made by a command, on a loop device.
+# on_loop TYPE OPTIONS MAKE...: mounts an image, formatted by a command, on a loop device.
 image() {
   truncate -s "$size" "$disk"
 }
@@ -96,7 +98,7 @@ on_loop() {
   attempt mount -t "$type" -o "loop,$options" "$disk" "$mountpoint"
 }
 
-# by_fuse COMMAND...: a server of FUSE that stays in the foreground; its end is that of the namespace.
+# by_fuse COMMAND...: starts a FUSE server that stays in the foreground; it ends with the namespace.
 by_fuse() {
   [ -e /dev/fuse ] || leave_out 'no /dev/fuse here'
   "$@" > "$disk.log" 2>&1 &
@@ -109,7 +111,8 @@ by_fuse() {
   leave_out "$1 has mounted nothing in ten seconds: $(tail -n 1 "$disk.log")"
 }
 
-# Makes the filesystem of a name of $size bytes, with $disk as an image, or as the beginning of other names, at $mountpoint.
+# Creates the filesystem of a name, of $size bytes, at $mountpoint. $disk is its image, or the
+# prefix of other names.
 make() {
   case "$1" in
     ext4) kernel_has ext4; on_loop ext4 rw mkfs.ext4 -q -F ;;
@@ -118,7 +121,7 @@ make() {
     xfs) kernel_has xfs; tool mkfs.xfs xfsprogs; on_loop xfs rw mkfs.xfs -q ;;
     btrfs) kernel_has btrfs; tool mkfs.btrfs btrfs-progs; on_loop btrfs rw mkfs.btrfs -q ;;
     f2fs) kernel_has f2fs; tool mkfs.f2fs f2fs-tools; on_loop f2fs rw mkfs.f2fs -q ;;
-    # As removable disks are mounted for their users, but for umask: files are for their owner.
+    # As removable disks are mounted for their users, except for umask: files are for their owner.
     vfat) kernel_has vfat; tool mkfs.vfat dosfstools; on_loop vfat umask=077 mkfs.vfat -F 32 ;;
     exfat) kernel_has exfat; tool mkfs.exfat exfatprogs; on_loop exfat umask=077 mkfs.exfat ;;
     tmpfs) attempt mount -t tmpfs -o "size=$size" tmpfs "$mountpoint" ;;
@@ -177,7 +180,7 @@ make() {
       local server=/usr/lib/openssh/sftp-server
       [ -x "$server" ] || leave_out "no $server here (Debian's package openssh-sftp-server)"
       below
-      # In the place of ssh, which would be asked for a connection to this machine.
+      # Replaces ssh, which would need a connection to this machine.
       printf '#!/bin/sh\nexec %s\n' "$server" > "$disk.ssh"
       chmod 755 "$disk.ssh"
       by_fuse sshfs -f -o "ssh_command=$disk.ssh,allow_other,default_permissions" "here:$disk.below" "$mountpoint"
@@ -187,11 +190,11 @@ make() {
       tool mkfs.exfat exfatprogs
       image
       attempt mkfs.exfat "$disk"
-      # It takes block devices only.
+      # It accepts only block devices.
       local device
       device="$(losetup --find --show "$disk")"
       by_fuse mount.exfat-fuse -d -o umask=077,allow_other "$device" "$mountpoint"
-      losetup --detach "$device" # with the end of the server
+      losetup --detach "$device" # when the server ends
       ;;
     ntfs-3g)
       tool ntfs-3g ntfs-3g
@@ -202,7 +205,7 @@ make() {
   esac
 }
 
-# For filesystems that lie over another one: an ext4.
+# An ext4, for filesystems that are mounted over another one.
 below() {
   mkdir "$disk.below"
   image
@@ -225,7 +228,8 @@ wait_for() {
   leave_out "waited in vain for: $*"
 }
 
-# The kernel's server is one for the machine: nothing of it stays when the namespaces go but what is undone here.
+# The kernel's server is shared by the whole machine: nothing of it is left when the namespaces end
+# except what is undone here.
 serve_nfs() {
   mountpoint -q /proc/fs/nfsd || attempt mount -t nfsd nfsd /proc/fs/nfsd
   [ "$(< /proc/fs/nfsd/threads)" != 0 ] && return 0
@@ -254,7 +258,7 @@ inside() {
   if $table; then
     timeout --kill-after=20 "${minutes}m" node test/filesystems/row.mjs "$TMPDIR" "$name" || status=$?
   else
-    # As CI does: on a machine that is shared, one of hundreds of chosen moments may be missed.
+    # As CI does: on a shared machine, one of hundreds of chosen moments may be missed.
     timeout --kill-after=20 "${minutes}m" node node_modules/vitest/vitest.mjs run --no-color --retry 1 "${tests[@]}" || status=$?
   fi
   return "$status"
@@ -299,7 +303,7 @@ for name in "${names[@]}"; do
       124 | 137) verdict="FAILED (over $minutes minutes)" ;;
       *) verdict="FAILED (status $status)" ;;
     esac
-    # What failed, and what was skipped with its reason.
+    # The failed tests, and the skipped ones with the reasons.
     sed -n '/^ FAIL /p; /^FAILED: /p; /^Skipped on this machine/,/^$/p' "$log" | awk '!seen[$0]++'
     [ "$status" = 0 ] || { failures=$((failures + 1)); echo "   the whole output: $log"; }
     line="$(printf '%-15s %s after %s: %s' "$name" "$verdict" "$took" "$(count "$log")")"

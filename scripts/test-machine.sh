@@ -1,19 +1,23 @@
 #!/usr/bin/env bash
-# Runs tests under another kernel, or on another processor: boots a small Debian in qemu-system, with this checkout in it.
+# Runs tests under another kernel, or on another processor: boots a small Debian in qemu-system,
+# with this checkout in it.
 #
-#   npm run test:machine -- arm64 test/api            the suite, or the parts that vitest's arguments name
-#   npm run test:machine -- --smoke arm64             each engine once, restore, the heap; and what `stillframe doctor` says;
-#                                                     with --all behind it, an engine that cannot be used is a failure
-#   npm run test:machine -- --table x64-6.1 arm64     every engine as root and as a user: rows for docs/PLATFORMS.md
-#   npm run test:machine -- --cpp arm64 --gtest_brief=1    the C++ tests, with these arguments
-#   npm run test:machine -- --run 'uname -a' x64-6.1  any command of bash, in the checkout, such as
-#                                                     'scripts/test-filesystems.sh --table vfat nfs 9p'
+#   npm run test:machine -- arm64 test/api               the suite, or the parts given to vitest
+#   npm run test:machine -- --smoke arm64                each engine once, restore, the heap, and
+#                                                        the output of `stillframe doctor`; with
+#                                                        --all after it, all engines must be usable
+#   npm run test:machine -- --table x64-6.1 arm64        every engine as root and as a user: rows
+#                                                        for docs/PLATFORMS.md
+#   npm run test:machine -- --cpp arm64 --gtest_brief=1  the C++ tests, with these arguments
+#   npm run test:machine -- --run 'uname -a' x64-6.1     any bash command, in the checkout, such as
+#                                        'scripts/test-filesystems.sh --table vfat nfs 9p'
 #
-#   --user           as an ordinary user instead of root
-#   --sysctl K=V     sets this first, as in sysctl(8); may be given again
-#   --minutes N      ends what runs after N minutes (default: 60)
-#   --memory MIB     of the machine (default: 3072)
-#   --addons DIR     takes the binaries of a release from there (such as prebuilds/linux-arm64-glibc), and compiles none
+#   --user         as an ordinary user instead of root
+#   --sysctl K=V   sets this first, as in sysctl(8); may be repeated
+#   --minutes N    ends the run after N minutes (default: 60)
+#   --memory MIB   memory of the machine (default: 3072)
+#   --addons DIR   uses the binaries of a release (such as prebuilds/linux-arm64-glibc)
+#                  instead of compiling
 #
 # Machines, all with the programs of Debian bookworm and the same major version of Node as here:
 #
@@ -21,14 +25,16 @@
 #   arm64-6.1, arm64-6.12 (or arm64)           of bookworm and trixie, with pages of 4 KiB
 #   arm64-6.12-16k                             of trixie, with pages of 16 KiB
 #
-# Debian's packages are only unpacked, and none of their scripts is run: that takes neither root nor a processor of that
-# kind. Kernel and programs are fetched when they are first needed, into build-aside/machine/, and used again until that is
-# removed. Addons for arm64 are compiled here, by a cross compiler. What the machine writes to its disks is gone when it ends.
-# x64 runs in KVM if that takes a common kernel, all else in qemu's emulator, 10 to 30 times slower than here.
+# Debian's packages are only unpacked, without running their scripts, which requires neither root
+# nor a processor of that kind. Kernel and programs are fetched when first needed, into
+# build-aside/machine/, and reused until that directory is removed. Addons for arm64 are
+# cross-compiled here. Changes that the machine makes to its disks are lost when it ends. x64 runs
+# in KVM if KVM accepts a common kernel; everything else runs in qemu's emulator, 10 to 30 times
+# slower than here.
 #
-# Needs x64, and of Debian: qemu-system-x86 qemu-system-arm mmdebstrap e2fsprogs kmod cpio xz-utils g++-aarch64-linux-gnu, and
-# for --cpp googletest; and dist/ and build/Release of this checkout (`npm ci` makes both). What runs in the machine is
-# scripts/machine/.
+# Needs x64, the Debian packages qemu-system-x86 qemu-system-arm mmdebstrap e2fsprogs kmod cpio
+# xz-utils g++-aarch64-linux-gnu (for --cpp also googletest), and dist/ and build/Release of this
+# checkout (`npm ci` makes both). The scripts that run in the machine are in scripts/machine/.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH="$PATH:/usr/sbin:/sbin"
@@ -98,7 +104,7 @@ mkdir -p "$aside"
 work="$(mktemp -d "$aside/run.XXXXXX")"
 qemu=
 clean_up() {
-  # With what `timeout` has started: they are a group.
+  # Including the processes that `timeout` has started: they form a group.
   [ -z "$qemu" ] || kill -KILL -- "-$qemu" 2> /dev/null || true
   wait
   rm -rf "$work"
@@ -108,7 +114,7 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 trap 'exit 129' HUP
 
-# Names the cross compiler to node-gyp and to make; through ccache where that is installed.
+# Tells node-gyp and make the cross compiler, through ccache if it is installed.
 ccache=
 ! command -v ccache > /dev/null || ccache='ccache '
 cross=(env CCACHE_NOHASHDIR=1 CC="${ccache}aarch64-linux-gnu-gcc" CXX="${ccache}aarch64-linux-gnu-g++"
@@ -120,9 +126,9 @@ debian_arch() {
   case "$1" in x64*) echo amd64 ;; arm64*) echo arm64 ;; esac
 }
 
-# unpack ARCH RELEASE DIRECTORY PACKAGES: Debian's packages and all that they depend on, unpacked.
+# unpack ARCH RELEASE DIRECTORY PACKAGES: unpacks Debian packages with all their dependencies.
 unpack() {
-  # As mmdebstrap lays /bin and its like out, where packages of that release want them in /usr.
+  # With mmdebstrap's hook for a merged /usr, which packages of that release expect.
   mmdebstrap --quiet --variant=extract --hook-dir=/usr/share/mmdebstrap/hooks/merged-usr --architectures="$1" \
     --include="$4" "$2" "$3" > "$work/unpack.log" 2>&1 || {
     tail -n 20 "$work/unpack.log" >&2
@@ -130,17 +136,18 @@ unpack() {
   }
 }
 
-# disk FILE SIZE DIRECTORY: a disk image with what is in the directory.
+# disk FILE SIZE DIRECTORY: makes a disk image with the contents of the directory.
 disk() {
   truncate -s "$2" "$1"
   mkfs.ext4 -q -F -m 0 -E root_owner=0:0 -d "$3" "$1"
 }
 
-# Those of the machine's disks, and the filesystems that scripts/test-filesystems.sh may ask for.
+# The drivers of the machine's disks, and the filesystems that scripts/test-filesystems.sh may need.
 drivers=(virtio_pci virtio_mmio virtio_blk virtio_console virtio_rng ext4 loop fuse overlay
   vfat nls_cp437 nls_ascii nls_utf8 exfat f2fs nfsv4 nfsd 9p 9pnet_fd)
 
-# kernel/vmlinuz and initrd of a machine. The initrd holds busybox, the drivers of the machine's disks, and scripts/machine/init.
+# Makes kernel/vmlinuz and the initrd of a machine. The initrd holds busybox, the drivers of the
+# machine's disks, and scripts/machine/init.
 make_kernel() {
   local machine="$1" release package tree version module
   kernel="$aside/kernel-$machine"
@@ -154,7 +161,8 @@ make_kernel() {
   local initrd="$work/initrd"
   mkdir -p "$initrd"/{bin,modules,proc,sys,dev,root}
   cp "$tree/bin/busybox" "$initrd/bin/"
-  # What is built in has no file; what this kernel has not at all is not missed before something needs it.
+  # Built-in drivers have no file. A driver that this kernel lacks is not missed until something
+  # needs it.
   for module in "${drivers[@]}"; do
     modprobe --dirname "$tree" --set-version "$version" --show-depends "$module" 2> /dev/null || true
   done | awk '$1 == "insmod" && !seen[$2]++ { print $2 }' > "$work/modules"
@@ -177,14 +185,14 @@ make_kernel() {
   rm -rf "$tree"
 }
 
-# Packed anew each time: scripts/machine/init may have changed.
+# Packed again each time, since scripts/machine/init may have changed.
 make_initrd() {
   cp scripts/machine/init "$kernel/initrd/init"
   chmod 755 "$kernel/initrd/init"
   (cd "$kernel/initrd" && find . | LC_ALL=C sort | cpio --quiet -o -H newc -R 0:0 | gzip -1) > "$work/initrd.gz"
 }
 
-# The programs: what an essential Debian has, and what tests ask for.
+# The programs: those of an essential Debian, and those that tests use.
 programs=base-files,base-passwd,bash,bsdutils,coreutils,dash,debianutils,diffutils,findutils,grep,gzip,hostname,libc-bin,login
 programs+=,mawk,ncurses-base,ncurses-bin,passwd,perl-base,sed,tar,util-linux,mount,iproute2,kmod,procps,libcap2-bin,e2fsprogs
 programs+=,gcc,libc6-dev,binutils,gdb,strace,redis-server,util-linux-extra,git
@@ -197,7 +205,7 @@ make_debian() {
   [ ! -e "$debian" ] || return 0
   echo "== fetching Debian bookworm, $arch"
   unpack "$(debian_arch "$arch")" bookworm "$tree" "$programs"
-  # What the packages' scripts would have done, as far as anything here asks for it.
+  # Does what the packages' scripts would have done, as far as anything here needs it.
   cp "$tree/usr/share/base-passwd/passwd.master" "$tree/etc/passwd"
   cp "$tree/usr/share/base-passwd/group.master" "$tree/etc/group"
   sed -i 's/^\([^:]*\):\*:/\1:x:/' "$tree/etc/passwd"
@@ -217,7 +225,7 @@ make_debian() {
   rm -rf "$tree"
 }
 
-# Node, and node_modules with the binaries of that processor.
+# Node, and node_modules with the binaries for that processor.
 make_modules() {
   local arch="$1" tree="$work/modules-tree" sum
   sum="$(cat package-lock.json <(node --version) | sha256sum | cut -c1-12)"
@@ -226,7 +234,7 @@ make_modules() {
   [ ! -e "$modules" ] || return 0
   echo "== fetching Node $node_major and node_modules, $arch"
   mkdir -p "$tree" "$headers"
-  # npm takes a package of another processor by force only.
+  # npm installs a package for another processor only with --force.
   npm install --prefix "$headers" --no-save --no-package-lock --ignore-scripts --no-audit --no-fund --loglevel=error --force \
     "node-linux-$arch@$node_major"
   cp package.json package-lock.json "$tree/"
@@ -239,7 +247,7 @@ make_modules() {
   rm -rf "$tree"
 }
 
-# The addons of that processor, in $addons.
+# The addons for that processor, in $addons.
 make_addons() {
   local arch="$1" log="$work/addons.log"
   addons=build/Release
@@ -268,7 +276,8 @@ make_cpp() {
   cpp="build-native/machine-$arch/stillframe_test"
 }
 
-# The checkout as it is, with what is not committed but without what git ignores; and the settings of this run.
+# The checkout as it is, including uncommitted files but without those that git ignores, and the
+# settings of this run.
 make_checkout() {
   local tree="$work/srv"
   mkdir -p "$tree/stillframe/build/Release" "$tree/stillframe/node_modules" "$tree/machine"
@@ -285,7 +294,8 @@ make_checkout() {
   rm -rf "$tree"
 }
 
-# boot ACCELERATOR SECONDS [WORDS OF THE KERNEL'S COMMAND LINE]: what the machine says is in $work/{console,output,status}.
+# boot ACCELERATOR SECONDS [KERNEL ARGUMENTS]: the machine's output is in
+# $work/{console,output,status}.
 boot() {
   local accelerator="$1" limit="$2" accel=() console disks=() name
   shift 2
@@ -293,17 +303,18 @@ boot() {
     x64*)
       console=ttyS0
       accel=(qemu-system-x86_64 -machine pc)
-      # As an emulated one: without the five-level page tables of `max`, which this version of qemu gets wrong.
+      # When emulated, without the five-level page tables of `max`, which this version of qemu gets
+      # wrong.
       case "$accelerator" in kvm) accel+=(-accel kvm -cpu host) ;; *) accel+=(-accel 'tcg,thread=multi' -cpu max,la57=off) ;; esac
       ;;
     arm64*)
       console=ttyAMA0
-      # Has the atomic instructions of today's servers, and pages of 4, 16 and 64 KiB.
+      # Has the atomic instructions of current servers, and pages of 4, 16 and 64 KiB.
       accel=(qemu-system-aarch64 -machine virt -accel 'tcg,thread=multi' -cpu neoverse-n1)
       ;;
   esac
   for name in "debian=$debian" "modules=$modules" "checkout=$work/checkout.ext4"; do
-    # There is no checkout yet for a machine that is only asked whether it boots.
+    # A machine that only probes whether it boots has no checkout yet.
     [ -e "${name#*=}" ] || continue
     disks+=(-drive "id=${name%%=*},file=${name#*=},format=raw,if=none,snapshot=on,cache=unsafe"
       -device "virtio-blk-pci,drive=${name%%=*},serial=${name%%=*}")
@@ -322,13 +333,13 @@ boot() {
 
 wait_for_machine() {
   local ended=0
-  # The shell would say how it died.
+  # The shell would print how it died.
   wait "$qemu" 2> /dev/null || ended=$?
   qemu=
   return "$ended"
 }
 
-# KVM of some clouds takes no kernel that is not made for it. Asked once for each start of this machine.
+# In some clouds KVM accepts only kernels made for it. Probed once per boot of this machine.
 choose_accelerator() {
   accelerator=tcg
   [[ "$machine" == x64* ]] || return 0
@@ -364,7 +375,7 @@ for machine in "${machines[@]}"; do
   make_checkout
   echo "== booting $machine, in $(describe_accelerator)"
   started=$SECONDS
-  # The machine itself ends what it runs after this time; booting takes its own.
+  # The machine itself stops the command after this time; booting takes extra time.
   boot "$accelerator" $((seconds + 180))
   tail --pid="$qemu" --sleep-interval=0.2 -n +1 -f "$work/output" 2> /dev/null &
   follow=$!

@@ -1,22 +1,27 @@
 #!/usr/bin/env bash
-# Proves the binaries for musl on a Debian with glibc, with musl's own loader, which Debian has as a package.
+# Tests the binaries for musl on a Debian with glibc, with musl's own loader, which Debian packages.
 #
-#   scripts/test-musl.sh                    loads every binary for musl, and uses the tarball on a Node for musl (x64)
-#   scripts/test-musl.sh x64 arm64          only loads those for these processors; arm64 by qemu's user emulation
-#   scripts/test-musl.sh node               only uses the tarball
-#   scripts/test-musl.sh --tarball FILE     another one than that in build-aside/package/
+#   scripts/test-musl.sh                  loads every binary for musl, and uses the tarball on a
+#                                         Node for musl (x64)
+#   scripts/test-musl.sh x64 arm64        only loads those for these processors; arm64 by qemu's
+#                                         user emulation
+#   scripts/test-musl.sh node             only uses the tarball
+#   scripts/test-musl.sh --tarball FILE   another tarball than the one in build-aside/package/
 #
-# To load: musl's loader resolves all symbols of an addon, those of Node by stubs, all others by musl itself.
+# Loading: musl's loader resolves all symbols of an addon, those of Node by stubs, all others by
+# musl itself.
 #
-# `node`: there is no official Node for musl, and no package of one. But pnpm 11 for Alpine is an ordinary Node 26.0.0 for musl
-# with a program in it, which is left out by a switch of Node's (the fuse of single executable applications). It needs
-# Alpine's libstdc++ and libgcc_s, which no registry has: the first is compiled from Debian's sources of gcc 12, the
-# second is Zig's libunwind with scripts/musl/libgcc.cc. That takes some minutes once, and stays in build-aside/musl/. So this is
-# a Node for musl, though not quite Alpine's.
+# `node`: there is no official Node for musl, and no package of one. But pnpm 11 for Alpine is an
+# ordinary Node 26.0.0 for musl with an embedded program, which a switch of Node's disables (the
+# fuse of single executable applications). It needs Alpine's libstdc++ and libgcc_s, which no
+# registry has: the first is compiled from Debian's sources of gcc 12, the second is Zig's libunwind
+# with scripts/musl/libgcc.cc. That takes some minutes once, and stays in build-aside/musl/. So this
+# is a Node for musl, though not exactly Alpine's.
 #
-# Needs `npm run package` (also for Zig, which compiles this), and of Debian: musl, binutils; for arm64 also qemu-user-static and
-# musl:arm64 (dpkg --add-architecture arm64); for `node` also g++, make, musl-dev, musl-tools. Downloads gcc-12-source as a
-# package, without installing it.
+# Needs `npm run package` (also for Zig, which compiles this), and these Debian packages: musl,
+# binutils; for arm64 also qemu-user-static and musl:arm64 (dpkg --add-architecture arm64); for
+# `node` also g++, make, musl-dev, musl-tools. Downloads gcc-12-source as a package, without
+# installing it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 case "${1:-}" in
@@ -48,7 +53,8 @@ fail() {
   exit 1
 }
 
-# stubs_of ADDON: assembly with a symbol for each that the addon takes from Node. They have the same names on each processor.
+# stubs_of ADDON: assembly that defines each symbol that the addon takes from Node. The names are
+# the same on each processor.
 stubs_of() {
   echo '.data'
   readelf -W --dyn-syms "$1" | awk '$7 == "UND" && $8 ~ /^(uv_|napi_|node_api_|_ZT?[VIS]?N?K?(2v8|4node))/ { print $8 }' |
@@ -63,7 +69,7 @@ load_all() {
   for addon in "build-aside/package/prebuilds/linux-$arch-musl"/*.node; do
     [ -e "$addon" ] || fail "npm run package has made no binaries for $arch with musl"
     name="$arch-musl/$(basename "$addon")"
-    # Without Node's symbols it must not load, and for that reason only.
+    # Without Node's symbols it must fail to load, and for no other reason.
     if "${run[@]}" "$loader" --list "$addon" > "$work/log" 2>&1; then fail "$name loads without Node"; fi
     grep -q 'napi_.*symbol not found' "$work/log" || { cat "$work/log" >&2; fail "$name fails otherwise than it should"; }
     stubs_of "$addon" > "$work/stubs.s"
@@ -76,7 +82,7 @@ load_all() {
   done
 }
 
-# libstdc++.so.6 of gcc 12 for musl, without versions of symbols, as Alpine has it.
+# libstdc++.so.6 of gcc 12 for musl, without symbol versions, as in Alpine.
 make_libstdcxx() {
   local build="$work/libstdc++" specs='-specs /usr/lib/x86_64-linux-musl/musl-gcc.specs'
   [ -e "${specs#-specs }" ] || fail 'install musl-dev and musl-tools'
@@ -89,7 +95,7 @@ make_libstdcxx() {
     tar -xJf package/usr/src/gcc-12/gcc-12*.tar.xz --strip-components=1 --wildcards '*/libstdc++-v3' '*/libgcc' '*/include' \
       '*/config' '*/libiberty' '*/gcc/BASE-VER' '*/gcc/DATESTAMP' 'gcc-*/[!/]*.m4' 'gcc-*/config*' 'gcc-*/*.sh' 'gcc-*/install-sh' \
       'gcc-*/missing' 'gcc-*/depcomp' 'gcc-*/mkinstalldirs' 'gcc-*/move-if-change' 'gcc-*/symlink-tree' 'gcc-*/compile'
-    # Without the compiler's own build this is not decided otherwise.
+    # Needed because the compiler itself, whose build would choose this, is not built.
     ln -s gthr-posix.h libgcc/gthr-default.h
     mkdir made
     cd made
@@ -113,7 +119,7 @@ make_node() {
   local fuse='NODE_SEA_FUSE_fce680ab2cc467b6e072b8b5df1996b2' place
   mkdir -p "$aside/pnpm"
   echo '{ "private": true }' > "$aside/pnpm/package.json"
-  # This machine has another C library than the package is for.
+  # This machine has a different C library than the package requires.
   npm install --prefix "$aside/pnpm" --force --ignore-scripts --no-audit --no-fund --loglevel=error --libc=musl \
     @pnpm/linuxstatic-x64@11.21.0
   place="$(grep -abo "$fuse:1" "$aside/pnpm/node_modules/@pnpm/linuxstatic-x64/pnpm")" || fail 'pnpm is not made as it was'
@@ -134,7 +140,7 @@ use_on_node() {
   cd "$work/consumer"
   echo '{ "private": true }' > package.json
   npm install --ignore-scripts --no-audit --no-fund --loglevel=error "$tarball"
-  # Only what is for musl: nothing else may help.
+  # Keep only the binaries for musl, so that nothing else can help.
   find node_modules/stillframe/prebuilds -mindepth 1 -maxdepth 1 ! -name linux-x64-musl -exec rm -r {} +
   export LD_LIBRARY_PATH="$aside/lib"
   timeout 300 "$aside/node" -e '

@@ -3,10 +3,11 @@
 #
 #   npm run test:native                      plain, asan and tsan, one after the other
 #   npm run test:native -- asan              one flavour: plain | asan (ASan + UBSan) | tsan
-#   npm run test:native -- tsan --gtest_filter='Pool*'    the rest goes to the test program
+#   npm run test:native -- tsan --gtest_filter='Pool*'    further arguments go to the test program
 #
-# Needs a C++20 compiler, make and the sources of GoogleTest (Debian: apt-get install googletest; else
-# set GTEST_DIR to the directory that holds its src/ and include/). Objects go to build-native/<flavour>/.
+# Needs a C++20 compiler, make and the sources of GoogleTest (Debian: apt-get install googletest;
+# otherwise set GTEST_DIR to the directory that contains its src/ and include/). Objects go to
+# build-native/<flavour>/.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -32,7 +33,7 @@ if ! compgen -G 'native/test/*_test.cc' > /dev/null; then
   exit 1
 fi
 
-# No leak check under ASan: tests fork, and a child that leaves through _exit has freed nothing.
+# No leak check under ASan: tests fork, and a child that exits with _exit frees nothing.
 export ASAN_OPTIONS="detect_leaks=0:abort_on_error=1:${ASAN_OPTIONS:-}"
 export UBSAN_OPTIONS="print_stacktrace=1:${UBSAN_OPTIONS:-}"
 export TSAN_OPTIONS="halt_on_error=1:second_deadlock_stack=1:die_after_fork=0:${TSAN_OPTIONS:-}"
@@ -41,7 +42,8 @@ for flavour in "${flavours[@]}"; do
   echo "== C++ tests, $flavour"
   make --no-print-directory -f native/test/Makefile FLAVOUR="$flavour" -j "$(nproc)"
   run=()
-  # TSan of gcc 12 and clang 14 needs its shadow where 28 bits of address randomization leave it.
+  # With gcc 12 and clang 14, TSan's shadow memory works only with up to 28 bits of address
+  # randomization.
   if [ "$flavour" = tsan ] && [ "$(cat /proc/sys/vm/mmap_rnd_bits)" -gt 28 ]; then
     run=(setarch "$(uname -m)" --addr-no-randomize)
   fi

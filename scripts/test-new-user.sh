@@ -1,21 +1,23 @@
 #!/usr/bin/env bash
-# Does what a new user does: on a bare Debian, with nothing but what README names, runs README's two commands in a
-# fresh clone, as an ordinary user.
+# Does what a new user does: on a bare Debian with only the packages that README names, runs
+# README's two commands in a fresh clone, as an ordinary user.
 #
 #   npm run test:new-user                     Node 20 and 24, at the same time
 #   npm run test:new-user -- 26               only this version
 #   npm run test:new-user -- --root 24        as root
 #   npm run test:new-user -- --shard 2/3 24   only this part of the tests, as vitest divides them
 #
-# The clone is of HEAD: what is not committed is not tried. Debian is the smallest that debootstrap makes, with git,
-# g++, make and python3: no procps, no gdb, no strace, neither a terminal nor /dev/shm. It is made once, in
-# build-aside/new-user/, and used again. Node is the package node-linux-<arch> of the npm registry, in /usr/local with
-# its headers, as from an archive of nodejs.org. npm reaches the registry as it does here: with the .npmrc of whoever
-# runs this, and with the proxies and certificates of the environment.
+# The clone is of HEAD: uncommitted changes are not tested. Debian is the smallest that debootstrap
+# makes, with git, g++, make and python3: no procps, no gdb, no strace, and neither a terminal nor
+# /dev/shm. It is created once, in build-aside/new-user/, and reused. Node is the package
+# node-linux-<arch> of the npm registry, in /usr/local with its headers, as from an archive of
+# nodejs.org. npm reaches the registry as it does here: with the .npmrc of the calling user, and
+# with the proxies and certificates of the environment.
 #
-# Each version has a process and a mount namespace of its own, so that nothing stays mounted or running, however this
-# ends. What must hold: both commands are green within 40 minutes; no process is left, nothing new lies in a temporary
-# directory, and git sees no change. Tests that cannot run there are listed with their reason. Needs root and debootstrap.
+# Each version has its own process and mount namespaces, so that nothing stays mounted or running,
+# however this ends. To pass, both commands must succeed within 40 minutes; no process may be left,
+# temporary directories must have no new files, and git must see no changes. Tests that cannot run
+# there are listed with the reason. Needs root and debootstrap.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -47,7 +49,7 @@ mkdir -p "$aside"
 work="$(mktemp -d "$aside/run.XXXXXX")"
 chmod 755 "$work"
 declare -A running
-# unshare itself heeds no other signal; all that it has started goes with it.
+# unshare ignores other signals; SIGKILL also ends everything it has started.
 clean_up() {
   [ ${#running[@]} = 0 ] || kill -KILL "${running[@]}" 2> /dev/null || true
   wait
@@ -66,7 +68,8 @@ make_debian() {
   mv "$work/debian" "$debian"
 }
 
-# What npm needs to reach the registry from there: the settings of this machine, as files and variables.
+# What npm needs to reach the registry from there: the settings of this machine, as files and
+# variables.
 settings=()
 gather_settings() {
   local name value userconfig
@@ -90,7 +93,7 @@ gather_settings() {
   if [ -f "$userconfig" ]; then cp "$userconfig" "$work/npmrc"; fi
 }
 
-# /usr/local of a version: Node with its headers, and npm.
+# /usr/local for a version: Node with its headers, and npm.
 make_node() {
   local version="$1" local_tree="$2" package
   case "$(uname -m)" in
@@ -112,7 +115,7 @@ make_node() {
   find "$work" -maxdepth 1 -name '*.pem' -exec cp {} "$local_tree/etc/" \;
 }
 
-# What the user types. Runs in there, as the user.
+# The commands that the user types. Runs inside the namespaces, as the user.
 type_commands() {
   cd ~/stillframe
   echo "== $(node -p '`Node ${process.version}`'), npm $(npm -v), $(id -un), $(git log -1 --format='%h %s')"
@@ -121,9 +124,9 @@ type_commands() {
     echo "== \$ $command"
     SECONDS=0
     local status=0
-    # Not into a pipe: what is left running would hold it open.
+    # Not into a pipe, which a leftover process would hold open.
     bash -c "$command" > ~/output 2>&1 || status=$?
-    # Without a line for each file that is compiled, and for each test that took a while. (Some errors quote bytes.)
+    # Without the lines for compiled files and for slow tests. (Some errors quote bytes.)
     grep -avE '^ +([A-Z]+\(target\)|TOUCH|COPY|✓) ' ~/output || true
     [ "$status" = 0 ] || { echo "== \$ $command: status $status after $SECONDS s"; return 1; }
     echo "== \$ $command: passed after $SECONDS s"
@@ -133,7 +136,7 @@ type_commands() {
   [ -z "$changed" ] || { printf 'git sees changes:\n%s\n' "$changed" >&2; return 1; }
 }
 
-# The processes of this namespace but its first and this one. (What is a zombie has no command line.)
+# The processes of this namespace except its first one and this one. (Zombies have no command line.)
 others() {
   local directory
   for directory in "$debian"/proc/[0-9]*; do
@@ -154,18 +157,18 @@ inside() {
   mount -t sysfs -o ro sysfs "$debian/sys"
   local mounts
   mounts="$(< "$debian/proc/self/mountinfo")"
-  # node-gyp would download the headers, from a host that may be out of reach here.
+  # Otherwise node-gyp would download the headers, from a host that may be out of reach here.
   timeout --kill-after=20 40m chroot --userspec="$user" "$debian" env -i "HOME=/home/$user" "USER=$user" NO_COLOR=1 \
     PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin npm_config_nodedir=/usr/local "CI=${CI:-}" "${settings[@]}" \
     bash -euo pipefail -c "$(declare -p test_command); $(declare -f type_commands); type_commands" < /dev/null || status=$?
-  # What was killed at the end of the last test may not have ended yet.
+  # Processes killed at the end of the last test may not have ended yet.
   for ((tenth = 0; tenth < 100; tenth++)); do
     left="$(others)"
     [ -n "$left" ] || break
     sleep 0.1
   done
   [ -z "$left" ] || { printf 'these processes are left:\n%s\n' "$left"; status=1; }
-  # npm, on newer versions of Node, keeps what it has compiled for the next time.
+  # On newer versions of Node, npm keeps its compile cache there.
   left="$(find "$debian/tmp" "$debian/var/tmp" "$debian/dev/shm" -mindepth 1 -name node-compile-cache -prune -o -mindepth 1 -print)"
   [ -z "$left" ] || { printf 'this is left in temporary directories:\n%s\n' "$left"; status=1; }
   left="$(diff <(echo "$mounts") "$debian/proc/self/mountinfo")" || { printf 'mounts are left:\n%s\n' "$left"; status=1; }

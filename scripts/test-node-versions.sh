@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
-# Runs other versions of Node over the addon that lies in build/Release: one binary for all of them. Of the heap addon,
-# which knows V8, each gets a build of its own.
+# Runs other versions of Node with the addon in build/Release: one binary for all of them. The heap
+# addon, which depends on V8, is built separately for each version.
 #
-#   npm run test:node-versions                       20.19 22 24 26
-#   npm run test:node-versions -- 24 26              only these
-#   npm run test:node-versions -- 24 test/api        what is no version goes to vitest: part of the suite
-#   npm run test:node-versions -- --smoke            scripts/smoke.mjs and a few forks instead of the suite
+#   npm run test:node-versions                  20.19 22 24 26
+#   npm run test:node-versions -- 24 26         only these
+#   npm run test:node-versions -- 24 test/api   other arguments go to vitest: part of the suite
+#   npm run test:node-versions -- --smoke       scripts/smoke.mjs and a few forks, not the suite
 #
-# For each version: the package node-linux-<arch> of the npm registry (the binary and the headers, kept in
-# build-aside/node/, no dependency of ours); both addons are built from source against that version's headers, in
-# build-aside/; that node loads build/Release/stillframe.node and the stillframe_heap.node built for it, and runs the
-# suite; then stillframe.node as built for it has to pass the smoke test too. Needs a built addon and a built dist/
-# (npm run build).
+# For each version: the package node-linux-<arch> of the npm registry provides the binary and the
+# headers (kept in build-aside/node/, not a dependency of ours). Both addons are built from source
+# against that version's headers, in build-aside/. That node loads build/Release/stillframe.node and
+# the stillframe_heap.node built for it, and runs the suite. Then the stillframe.node built for it
+# must pass the smoke test, too. Needs a built addon and a built dist/ (npm run build).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -52,7 +52,7 @@ for version in "${versions[@]}"; do
   node="$nodedir/bin/node"
   "$node" -p '`${process.version}, modules ${process.versions.modules}, Node-API ${process.versions.napi}`'
 
-  # node-gyp prefers this variable over the option, and would find a value from somebody's .npmrc in it.
+  # node-gyp prefers this variable over the option, and a user's .npmrc may set it.
   if ! npm_config_nodedir="$nodedir" NODE="$node" scripts/build-aside.sh "node-$version" --nodedir="$nodedir"; then
     failed+=("$version: build from source")
     continue

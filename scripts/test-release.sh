@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# Proves a tarball of a release on this machine: installed without scripts into an empty project in which nobody may write,
-# where no compiler is to be found, it takes snapshots, restores them and dumps the heap on each version of Node.
+# Tests the tarball of a release on this machine. Installed without scripts into an empty, read-only
+# project, where no compiler can be found, it takes snapshots, restores them and dumps the heap on
+# each version of Node.
 #
-#   scripts/test-release.sh                              the tarball in build-aside/package/, on Node 20 22 24 26
-#   scripts/test-release.sh FILE 20 26                   another one, on these versions
+#   scripts/test-release.sh              the tarball in build-aside/package/, on Node 20 22 24 26
+#   scripts/test-release.sh FILE 20 26   another one, on these versions
 #
-# The versions of Node are those that scripts/package.mjs has installed in build-aside/package/toolchain/.
+# The versions of Node are those that scripts/package.mjs has installed in
+# build-aside/package/toolchain/.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 case "${1:-}" in

@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# Runs the test suite over an addon that was built with sanitizers.
+# Runs the test suite with an addon that was built with sanitizers.
 #
 #   npm run test:sanitized                       asan, then tsan
 #   npm run test:sanitized -- asan               AddressSanitizer and UndefinedBehaviorSanitizer
-#   npm run test:sanitized -- tsan test/host     what follows goes to vitest
+#   npm run test:sanitized -- tsan test/host     further arguments go to vitest
 #
-# Node itself is not instrumented: the runtime is preloaded, leaks are not looked for (V8 frees nothing at
-# exit, and a process may end in the middle of a capture), and TSan listens to our own code only. Reports go to
-# files, because many tests expect a process to die and would swallow them; one report fails the run. (Beside
-# ASan, gcc's UBSan cannot write to a file: a process that it stops ends with status 99, which no test expects.)
-# Tests are given five minutes each, and can tell from STILLFRAME_SANITIZER=asan|tsan that times and sizes have
-# to be read with a pinch of salt.
+# Node itself is not instrumented: the runtime is preloaded, leaks are not checked (V8 frees nothing
+# at exit, and a process may end in the middle of a capture), and TSan observes only our own code.
+# Reports go to files, because many tests expect a process to die and would swallow them; a single
+# report fails the run. (Together with ASan, gcc's UBSan cannot write to a file: a process that it
+# stops exits with status 99, which no test expects.) Tests have five minutes each.
+# STILLFRAME_SANITIZER=asan|tsan tells them that times and sizes are not exact.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -24,7 +24,7 @@ preload() {
   local library path paths=()
   for library in "$@"; do
     path="$("${CXX:-g++}" -print-file-name="$library")"
-    # A bare name back means that the compiler does not have it.
+    # If the compiler does not have the library, it prints the bare name.
     [ -e "$path" ] || { echo "test-sanitized: ${CXX:-g++} has no $library" >&2; exit 1; }
     paths+=("$path")
   done
@@ -34,7 +34,7 @@ preload() {
 for flavour in "${flavours[@]}"; do
   case "$flavour" in
     asan)
-      # Without what takes gcc most of the time to compile: the C++ tests have it.
+      # Without the checks that take gcc most of the time to compile: the C++ tests include them.
       flags='-fsanitize=address,undefined -fno-sanitize=vptr,null,alignment -fno-sanitize-recover=all'
       libraries="$(preload libasan.so libubsan.so libstdc++.so)"
       ;;
@@ -43,14 +43,14 @@ for flavour in "${flavours[@]}"; do
       libraries="$(preload libtsan.so libstdc++.so)"
       ;;
   esac
-  # gcc takes values for uninitialized that are not when a sanitizer has rewritten the code around them.
+  # After a sanitizer has rewritten the code, gcc reports initialized values as uninitialized.
   export CFLAGS="$flags -fno-omit-frame-pointer -g -O1 -Wno-maybe-uninitialized" LDFLAGS="$flags"
   CXXFLAGS="$CFLAGS" scripts/build-aside.sh "$flavour"
 
   reports="$PWD/build-aside/$flavour/reports"
   rm -rf "$reports"
   mkdir -p "$reports"
-  # The signals stay with Node and the addon: what they do with them is what is being tested.
+  # Node and the addon keep handling the signals: their handlers are what is tested.
   signals='handle_segv=0:handle_sigbus=0:handle_abort=0:handle_sigill=0:handle_sigfpe=0'
   status=0
   env LD_PRELOAD="$libraries" \

@@ -1,10 +1,10 @@
-// A plugin of typedoc: in the site, a page of Markdown is called by its heading, and not by its file. Its address still
-// is the file's, so that links to it last.
+// A typedoc plugin: in the site, the name of a Markdown page is its heading instead of its file
+// name. Its address is still derived from the file name, so that links to it last.
 
 import { RendererEvent } from 'typedoc'
 
 export function load(app) {
-  // Once the addresses are settled, and before the search index takes the names.
+  // After the addresses are settled, and before the search index takes the names.
   app.renderer.on(RendererEvent.BEGIN, ({ project }) => project.documents?.forEach(rename), 1000)
 }
 

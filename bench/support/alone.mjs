@@ -1,4 +1,4 @@
-// A benchmark run by itself: `node bench/freeze.mjs --quick`.
+// Runs one benchmark by itself: `node bench/freeze.mjs --quick`.
 import { realpathSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { fileURLToPath } from 'node:url'
@@ -6,7 +6,7 @@ import { parseArgs } from 'node:util'
 import { renderTable } from './table.mjs'
 import { withTemporaryDirectory } from './temporary.mjs'
 
-/** Options of every benchmark, and of all together. */
+/** Options shared by every benchmark and by the run of all of them. */
 export const commonOptions = {
   quick: { type: 'boolean', default: false },
   seed: { type: 'string', default: '1' },
@@ -26,7 +26,7 @@ const checkInteger = (name, text, min, max) => {
   throw new RangeError(`${name} takes an integer from ${min} to ${max}, not '${text}'`)
 }
 
-/** The parsed common options as numbers. */
+/** The common options, parsed and checked. */
 export const checkCommon = ({ quick, seed, largest }) => ({
   quick,
   seed: checkInteger('--seed', seed, 1, 2 ** 32 - 1),
@@ -36,7 +36,7 @@ export const checkCommon = ({ quick, seed, largest }) => ({
 const isMain = (url) =>
   process.argv[1] !== undefined && realpathSync(process.argv[1]) === realpathSync(fileURLToPath(url))
 
-/** Measures: the result of `bench`, with what had to be left out and why. */
+/** Runs `bench`; returns its result, including what was left out and why. */
 export const measure = async (bench, { quick, seed, largestGiB, directory, note }) => {
   const settings = { ...bench.settings.full, ...(quick ? bench.settings.quick : {}) }
   if (largestGiB !== undefined && 'largestGiB' in settings) settings.largestGiB = largestGiB
@@ -45,16 +45,16 @@ export const measure = async (bench, { quick, seed, largestGiB, directory, note 
   return { title: bench.title, settings, rows, skipped }
 }
 
-/** The tables of a result, and what is missing from them. */
+/** The tables of a result, and the list of what was left out. */
 export const renderResult = (bench, result) => {
   const missing = result.skipped.map(({ what, reason }) => `- left out: ${what}: ${reason}`)
   return [...bench.tables(result).map(renderTable), missing.join('\n')].filter(Boolean).join('\n')
 }
 
-/** Progress goes to the error output, so that tables can be piped. */
+/** Progress goes to stderr, so that tables can be piped. */
 export const noteOnStderr = (text) => console.error(`… ${text}`)
 
-/** Does nothing unless the file at `url` is the program itself. */
+/** Does nothing unless the file at `url` is the main program. */
 export const runIfMain = async (url, bench) => {
   if (!isMain(url)) return
   try {

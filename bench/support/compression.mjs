@@ -1,9 +1,11 @@
-// Whether snapshots can be compressed, and restored again, by the build at hand.
+// Tests whether this build can save and restore compressed snapshots.
 import { Region, restore, snapshot } from 'stillframe'
 import { PAGE } from './pages.mjs'
 import { runScenario } from './scenario.mjs'
 
-/** The reasons why not, by `saving` and `restoring`; undefined for what works. It is found out by doing it. */
+/**
+ * The reasons why not, by `saving` and `restoring`; undefined if it works. Determined by trying.
+ */
 export const whyNoCompression = (directory) => runScenario(import.meta.url, 'reasons', { directory })
 
 const reasonOf = async (act) => {

@@ -1,8 +1,9 @@
-// The four ways to freeze that are compared, with fork first: the others are measured against it.
+// The four methods of freezing that are compared. Fork comes first, since the others are measured
+// against it.
 import { capabilities, Region, snapshot } from 'stillframe'
 import { runScenario } from './scenario.mjs'
 
-/** By label: the options that choose it, and the feature that it needs. */
+/** By label: the options that select the method, including the feature that it needs. */
 export const engineOptions = {
   fork: { engine: 'fork', onMemoryLimit: 'abort' },
   mprotect: { engine: 'mprotect', kernelWrites: false, onMemoryLimit: 'wait' },
@@ -10,7 +11,7 @@ export const engineOptions = {
   'userfaultfd signal': { engine: 'userfaultfd', kernelWrites: false, onMemoryLimit: 'wait' },
 }
 
-/** Labels of the engines that work here; `skipped` collects the others with the reason. */
+/** Labels of the engines that work here; the others are added to `skipped` with the reason. */
 export const usableEngines = async (directory, skipped) => {
   const reasons = await runScenario(import.meta.url, 'reasons', { directory })
   const labels = Object.keys(engineOptions)
@@ -19,7 +20,7 @@ export const usableEngines = async (directory, skipped) => {
 }
 
 export const scenarios = {
-  /** By label: why it does not work, undefined when it does. */
+  /** By label: why it does not work; undefined if it does. */
   async reasons({ directory }) {
     const reasons = {}
     for (const label of Object.keys(engineOptions)) reasons[label] = await whyNot(label, directory)
@@ -27,7 +28,7 @@ export const scenarios = {
   },
 }
 
-/** Whether it works is found out by doing it. */
+/** Determined by trying. */
 const whyNot = async (label, directory) => {
   const region = Region.allocate(capabilities().pageSize)
   try {

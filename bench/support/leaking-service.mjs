@@ -1,5 +1,6 @@
-// A service that leaks until it dies: `leaking-service.mjs [DIRECTORY]`, with a watch over its memory if there is a
-// directory. It writes a dot to stdout whenever it gets to run, so that others see when it does not.
+// A service that leaks until it dies: `leaking-service.mjs [DIRECTORY]`. With a directory, it
+// watches its memory. It writes a dot to stdout whenever it gets to run, so that an observer can
+// tell when it does not.
 import { writeSync } from 'node:fs'
 
 const [directory] = process.argv.slice(2)

@@ -1,6 +1,9 @@
-// A straight line through measured points, by least squares.
+// Fits a straight line through measured points, by least squares.
 
-/** Of `[[x, y], …]`: `at(x)`, what it says for other places, and how far the points are from it. */
+/**
+ * For `[[x, y], …]`: `at(x)`, the value of the line at x, and `residual`, the distance of the
+ * points.
+ */
 export const fitLine = (points) => {
   const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length
   const x = mean(points.map(([each]) => each))
@@ -11,7 +14,8 @@ export const fitLine = (points) => {
   const intercept = y - slope * x
   const at = (where) => intercept + slope * where
   const squares = points.map(([px, py]) => (py - at(px)) ** 2)
-  // Two parameters are taken from the points: what is left of them says how far they are off.
+  // The two parameters are taken from the points; the remaining degrees of freedom give the
+  // residual.
   const freedom = Math.max(1, points.length - 2)
   return {
     slope,

@@ -1,4 +1,4 @@
-// The machine that the figures are of: without it they mean nothing.
+// Describes the machine, without which the figures mean nothing.
 import { readFileSync } from 'node:fs'
 import os from 'node:os'
 import { capabilities } from 'stillframe'
@@ -13,13 +13,13 @@ const textOf = (path) => {
   }
 }
 
-/** The chosen one of `always [madvise] never`. */
+/** The selected one of `always [madvise] never`. */
 const chosen = (name) => {
   const text = textOf(`/sys/kernel/mm/transparent_hugepage/${name}`)
   return /\[(.+)\]/.exec(text)?.[1] ?? text
 }
 
-/** Type and options of the mount that holds the directory. */
+/** Type and options of the mount that contains the directory. */
 const filesystem = (directory) => {
   const mounts = textOf('/proc/self/mountinfo')
     .split('\n')

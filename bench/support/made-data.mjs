@@ -1,10 +1,10 @@
-// Data that looks like what services hold, and compresses to about half: of every 256 bytes, half are words from
-// a small vocabulary and half are random. The same bytes for the same seed.
+// Data that looks like that of services, and compresses to about half: of every 256 bytes, half are
+// words from a small vocabulary and half are random. The same seed gives the same bytes.
 import { randomIntegers } from './random.mjs'
 
 const RECORD = 256
 const RANDOM_BYTES = 128
-// Texts are put together once, and picked from afterwards: a gigabyte has to be made in seconds.
+// Texts are made once and then picked at random, since a gigabyte must be made in seconds.
 const TEXTS = 1024
 const SYLLABLES = ['ka', 'lo', 'mi', 'ne', 'tu', 'ra', 'si', 'vo', 'be', 'du', 'fe', 'go']
 
@@ -20,8 +20,8 @@ const makeTexts = (random) => {
 }
 
 /**
- * A function that fills memory, each call going on where the one before has ended. The memory begins at a multiple
- * of 4 and has a multiple of 256 bytes.
+ * Returns a function that fills memory; each call continues where the previous one ended. The
+ * memory must begin at a multiple of 4, and its length must be a multiple of 256 bytes.
  */
 export const madeData = (seed) => {
   const random = randomIntegers(seed)

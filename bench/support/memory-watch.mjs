@@ -1,12 +1,12 @@
-// Looks at the memory of a process and of what it has forked, from outside, many times a second.
+// Observes the memory of a process and of its forked children from outside, many times per second.
 import { proportionalBytes } from './proc-memory.mjs'
 
 const LOOK_EVERY_MS = 50
 
 export class MemoryWatch {
-  /** `[ms since begin(), bytes above those at rest]` */
+  /** `[ms since begin(), bytes above the resting memory]` */
   samples = []
-  /** Why nothing could be seen. */
+  /** The reason why nothing could be observed. */
   error
   #pid
   #beside
@@ -14,7 +14,7 @@ export class MemoryWatch {
   #startedAt
   #timer
 
-  /** `beside()` may name one more process, which is none of the first one's children. */
+  /** `beside()` may name one more process that is not a child of the first one. */
   constructor(pid, beside = () => undefined) {
     this.#pid = pid
     this.#beside = beside

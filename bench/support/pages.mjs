@@ -1,5 +1,5 @@
-// A region as pages that can be written one by one, also beyond the 4 GiB at which typed arrays end on Node
-// 20.
+// A region as pages that can be written one by one, even beyond 4 GiB, the limit of typed arrays on
+// Node 20.
 import { capabilities, Region } from 'stillframe'
 
 export const KIB = 2 ** 10
@@ -20,7 +20,10 @@ export class Pages {
     }
   }
 
-  /** One byte of the page: not always at the same place, which would make pages fight for one cache set. */
+  /**
+   * One byte of the page, at a varying offset: with a fixed one, pages would compete for one cache
+   * set.
+   */
   write(page, value) {
     this.#windows[Math.floor(page / PER_WINDOW)][(page % PER_WINDOW) * PAGE + ((page * 64) % PAGE)] = value
   }
@@ -30,13 +33,13 @@ export class Pages {
     for (let page = 0; page < this.count; page++) this.write(page, value)
   }
 
-  /** Every byte: gives the region all of its memory. */
+  /** Writes every byte, so that the region gets all of its memory. */
   fill(value) {
     for (const window of this.#windows) window.fill(value)
   }
 }
 
-/** A region with all of its memory, none of it zero. */
+/** A region with all of its memory allocated, and none of it zero. */
 export const touchedRegion = (byteLength, hugePages) => {
   const region = Region.allocate(byteLength, { hugePages })
   const pages = new Pages(region)

@@ -1,14 +1,15 @@
 // Plots as SVG, rendered without a browser.
 import * as echarts from 'echarts'
 
-// An engine looks the same in every plot. Colours are apart also for eyes that do not tell red from green.
+// An engine looks the same in every plot. The colors are also distinct for red-green color
+// blindness.
 const looks = {
   fork: ['#444444', 'circle'],
   mprotect: ['#d55e00', 'rect'],
   'userfaultfd thread': ['#0072b2', 'triangle'],
   'userfaultfd signal': ['#009e73', 'diamond'],
 }
-// Whatever else there is, in this order.
+// The looks of all other series, in this order.
 const otherLooks = [
   ['#cc79a7', 'emptyCircle'],
   ['#e69f00', 'emptyRect'],
@@ -18,10 +19,13 @@ const otherLooks = [
   ['#b3a100', 'arrow'],
 ]
 
-/** Without the digits that come from computing powers of ten. */
+/** Rounds to three digits, which removes the artifacts of computing powers of ten. */
 const plain = (value) => (typeof value === 'number' ? String(Number(value.toPrecision(3))) : value)
 
-/** An axis: `{ title, log, base, min, names, label }`; names make it one of categories, `label` formats. */
+/**
+ * An axis: `{ title, log, base, min, names, label }`. `names` makes it a category axis, `label`
+ * formats.
+ */
 const axis = ({ title, log, base = 10, names, min, label = plain }, gap) => ({
   type: names ? 'category' : log ? 'log' : 'value',
   logBase: base,
@@ -39,12 +43,12 @@ const axis = ({ title, log, base = 10, names, min, label = plain }, gap) => ({
   boundaryGap: names ? false : undefined,
 })
 
-/** What both kinds of plot have. */
+/** The parts common to both kinds of plot. */
 const frame = ({ title, subtitle, x, y, icon }) => ({
   animation: false,
   backgroundColor: '#ffffff',
   title: { text: title, subtext: subtitle, left: 20, top: 12, textStyle: { fontSize: 17 } },
-  // In a column of its own: no name is too long for its neighbour.
+  // In its own column, so that no name is too long for its neighbor.
   legend: { orient: 'vertical', left: 784, top: 76, itemGap: 14, textStyle: { fontSize: 13 }, ...icon },
   grid: { left: 84, right: 276, top: 76, bottom: 66 },
   xAxis: axis(x, 38),
@@ -72,7 +76,10 @@ const line = ({ name, points, look = name }, others, markers) => {
   }
 }
 
-/** `series`: `[{ name, points: [[x, y], …], look }]`; `look`, or else `name`, is an engine. Returns SVG. */
+/**
+ * `series`: `[{ name, points: [[x, y], …], look }]`; `look`, or else `name`, is an engine. Returns
+ * SVG.
+ */
 export const linePlot = ({ title, subtitle, x, y, series, markers = true }) => {
   const drawn = series.filter(({ points }) => points.length > 0)
   const others = drawn.map(({ name, look = name }) => look).filter((look) => !(look in looks))
@@ -84,10 +91,13 @@ export const linePlot = ({ title, subtitle, x, y, series, markers = true }) => {
 
 const barColours = ['#0072b2', '#e69f00', '#009e73']
 
-/** A group of bars for each of `names`; `series`: `[{ name, values }]`, one value for each of them. Returns SVG. */
+/**
+ * A group of bars for each of `names`. `series`: `[{ name, values }]`, with one value for each
+ * name. Returns SVG.
+ */
 export const barPlot = ({ title, subtitle, y, names, series }) => {
   const plot = frame({ title, subtitle, x: { names }, y: { min: 0, ...y } })
-  // Names of bars are long: they stand on the left, and the bars lie.
+  // Names of bars are long, so they are on the left and the bars are horizontal.
   const lying = { ...plot.xAxis, inverse: true, axisTick: { show: false }, splitLine: { show: false } }
   const values = { ...plot.yAxis, nameGap: 38 }
   return render({

@@ -1,7 +1,8 @@
-// Requests to a service from another process, and how long their answers take.
+// Sends requests to a service from another process, and measures how long the answers take.
 //
-// The protocol of the service: a request has four little-endian 32-bit integers (what to do, where, and two that
-// are the value), an answer has two (the value). Answers come in the order of the requests.
+// The service's protocol: a request is four little-endian 32-bit integers (the operation, the
+// place, and two for the value), an answer is two (the value). Answers come in the order of the
+// requests.
 import { once } from 'node:events'
 import net from 'node:net'
 import { build } from 'hdr-histogram-js'
@@ -11,10 +12,10 @@ const ANSWER_BYTES = 8
 export const READ = 0
 export const WRITE = 1
 
-// In microseconds: a request that has waited for longer than this counts as if it had waited this long.
+// In microseconds. Longer waits count as this long.
 const LONGEST_US = 600e6
 
-/** Calls `use(bytes)` for each whole piece of so many bytes that a socket brings. */
+/** Calls `use(bytes)` for each complete piece of `pieceBytes` bytes that arrives on a socket. */
 const onPieces = (socket, pieceBytes, use) => {
   let rest = Buffer.alloc(0)
   socket.on('data', (chunk) => {
@@ -46,7 +47,7 @@ export const serveWords = async (words) => {
   return server.address().port
 }
 
-/** The other end: `ask(what, where)` resolves when the answer has come. */
+/** The client: `ask(what, where)` resolves when the answer has arrived. */
 export class WordClient {
   #socket
   #waiting = []
@@ -80,14 +81,15 @@ export class WordClient {
   }
 }
 
-/** Time that means the same in all processes of this machine, in ms. */
+/** Time that is comparable between all processes of this machine, in ms. */
 export const sharedNow = () => performance.timeOrigin + performance.now()
 
 /**
- * Asks once a millisecond, whether or not the answers before have come: reads and writes of random places in turns.
- * `ask(what, where)` as above; `random` gives integers below its argument.
+ * Sends a request every millisecond, without waiting for earlier answers, alternately reading and
+ * writing random places. `ask(what, where)` as above; `random` returns integers below its argument.
  *
- * @returns a function that stops it and resolves to `[[when asked, ms until the answer], …]`.
+ * @returns a function that stops it and resolves to `[[time of the request, ms until the answer],
+ *   …]`.
  */
 export const probe = (ask, random, places) => {
   const samples = []
@@ -112,7 +114,7 @@ export const probe = (ask, random, places) => {
   }
 }
 
-/** What is said of latencies in ms, by an HdrHistogram of microseconds. */
+/** Figures for latencies in ms, from an HdrHistogram in microseconds. */
 export const latencyFigures = (latencies) => {
   const histogram = build({ highestTrackableValue: LONGEST_US, numberOfSignificantValueDigits: 3 })
   for (const ms of latencies) histogram.recordValue(Math.min(LONGEST_US, Math.max(1, Math.round(ms * 1000))))

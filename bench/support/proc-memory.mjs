@@ -1,14 +1,14 @@
-// What the kernel says about the memory of processes.
+// Reads the memory of processes from /proc.
 import { readdirSync, readFileSync } from 'node:fs'
 
 const field = (text, name) => Number(new RegExp(`^${name}:\\s+(\\d+) kB`, 'm').exec(text)?.[1] ?? 0) * 1024
 
 const rollup = (pid) => readFileSync(`/proc/${pid}/smaps_rollup`, 'latin1')
 
-/** Bytes of this process that are in huge pages. */
+/** Bytes of this process in huge pages. */
 export const hugePageBytes = () => field(rollup('self'), 'AnonHugePages')
 
-/** A process and all that it has forked. */
+/** A process and all of its forked descendants. */
 const family = (pid) => {
   const pids = [pid]
   for (const each of pids) {
@@ -23,8 +23,8 @@ const family = (pid) => {
 const isGone = (error) => error.code === 'ENOENT' || error.code === 'ESRCH'
 
 /**
- * Memory of a process and its descendants, in bytes: a page that several of them share counts once. Undefined
- * when one of them ended meanwhile, for then nobody knows what was counted twice.
+ * Memory of a process and its descendants, in bytes; a page shared by several of them counts once.
+ * Undefined if one of them ended meanwhile, since pages may then have been counted twice.
  */
 export const proportionalBytes = (pid) => {
   try {

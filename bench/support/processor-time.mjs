@@ -1,13 +1,13 @@
-// CPU time of a process and of those that it has waited for.
+// CPU time of a process and of the children that it has waited for.
 import { readFileSync } from 'node:fs'
 
 // USER_HZ, the unit of /proc/PID/stat, is 100 on all machines that Node runs on.
 const SECONDS_PER_TICK = 0.01
 
-/** Seconds, in steps of a hundredth: `own`, and `waitedFor`, those of children that have ended. */
+/** Seconds, in steps of a hundredth: `own`, and `waitedFor` for children that have ended. */
 export const processorSeconds = (pid) => {
   const text = readFileSync(`/proc/${pid}/stat`, 'latin1')
-  // The name in parentheses may hold anything; the third field of the file follows it.
+  // The name in parentheses may contain any characters; the third field of the file follows it.
   const ticks = text
     .slice(text.lastIndexOf(')') + 2)
     .split(' ')

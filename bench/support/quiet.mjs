@@ -1,5 +1,6 @@
-// A capture that has ended may still be tidying up behind the scenes: its threads end a moment later, and
-// one of low priority puts huge pages together again. Whoever measures the next one alone waits for them.
+// A finished capture may still be cleaning up: its threads end a moment later, and one of low
+// priority merges huge pages again. A benchmark that measures the next capture by itself must wait
+// for them.
 import { readdirSync, readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 
@@ -14,7 +15,7 @@ const isBusy = () =>
     }
   })
 
-/** Resolves when the library has no thread any more, or after a few seconds. */
+/** Resolves when the library has no more threads, or after a few seconds. */
 export const quiet = async () => {
   const end = performance.now() + PATIENCE_MS
   while (isBusy() && performance.now() < end) await sleep(1)

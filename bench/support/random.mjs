@@ -1,6 +1,8 @@
-// Random numbers that are the same in every run with the same seed.
+// Random numbers that are reproducible from a seed.
 
-/** A function of integers below its argument (at most 2^32). Xorshift, 32 bits. */
+/**
+ * Returns a function that returns integers below its argument (at most 2^32). Xorshift, 32 bits.
+ */
 export const randomIntegers = (seed) => {
   let state = seed >>> 0 || 1
   return (below) => {

@@ -1,4 +1,5 @@
-// A Redis server of our own: on a socket in a temporary directory, without a port, ended with the benchmark.
+// A private Redis server: on a socket in a temporary directory, without a port, and ended with the
+// benchmark.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { rename } from 'node:fs/promises'
@@ -9,16 +10,17 @@ import { madeData } from './made-data.mjs'
 import { MIB } from './pages.mjs'
 import { READ } from './probe.mjs'
 
-/** With its header a value fills an allocation of 16 KiB and wastes none of it. */
+/** With its header, a value fills an allocation of 16 KiB completely. */
 export const VALUE_BYTES = 16 * 1024 - 16
 const FILE = 'dump.rdb'
 const PLACE_BYTES = 16 * 1024
 const KEYS_AT_ONCE = 512
 const START_PATIENCE_MS = 120_000
 const SAVE_PATIENCE_MS = 600_000
-// More than this that nobody has answered: the server cannot keep up, and sending more would only fill memory.
+// With more unanswered requests than this the server cannot keep up, and more requests would only
+// fill memory.
 const MOST_UNANSWERED = 10_000
-// A path of a socket may have so many bytes.
+// Maximum length of a socket path, in bytes.
 const LONGEST_SOCKET_PATH = 107
 
 const field = (info, name) => new RegExp(`^${name}:(.*?)\r?$`, 'm').exec(info)?.[1]
@@ -43,7 +45,10 @@ export class RedisServer {
     return this.#child.pid
   }
 
-  /** Starts it, on a file if there is one: milliseconds until it answers. The file is its own from then on. */
+  /**
+   * Starts the server, from a file if given; returns the milliseconds until it answers. The server
+   * owns the file from then on.
+   */
   async start(path) {
     if (path !== undefined) await rename(path, join(this.#directory, FILE))
     const started = performance.now()
@@ -55,7 +60,8 @@ export class RedisServer {
       save: '',
       appendonly: 'no',
       daemonize: 'no',
-      // It looks for the end of its child this often a second: the duration of a save is no finer.
+      // The server checks this often per second whether its child has ended, which limits the
+      // resolution of the duration of a save.
       hz: 100,
     }
     const args = Object.entries(options).flatMap(([name, value]) => [`--${name}`, String(value)])
@@ -83,7 +89,7 @@ export class RedisServer {
       enableReadyCheck: false,
       maxRetriesPerRequest: 0,
     })
-    client.on('error', () => {}) // the command that fails says so as well
+    client.on('error', () => {}) // the failing command reports the error as well
     return client
   }
 
@@ -99,7 +105,7 @@ export class RedisServer {
     }
   }
 
-  /** The same bytes as in a region of this size, 16 in 16 KiB left out. */
+  /** The same bytes as in a region of this size, without 16 of every 16 KiB. */
   async fill(byteLength, seed) {
     const fill = madeData(seed)
     const bytes = Buffer.alloc(MIB)
@@ -122,7 +128,10 @@ export class RedisServer {
     return this.#client.config('SET', name, value)
   }
 
-  /** Saves once in a forked child: how long the fork stopped it, and all of it. */
+  /**
+   * Saves once in a forked child. Returns how long the fork blocked the server, and the total
+   * duration.
+   */
   async save(path) {
     const started = performance.now()
     await this.#client.bgsave()
@@ -141,7 +150,10 @@ export class RedisServer {
     return { pauseMs, durationMs }
   }
 
-  /** Writes 8 bytes at random places, so many times a second, until the function returned is called. */
+  /**
+   * Writes 8 bytes at random places, `perSecond` times per second, until the returned function is
+   * called.
+   */
   write(perSecond, random, byteLength) {
     const started = performance.now()
     const value = Buffer.alloc(8, 0x5a)
@@ -168,7 +180,7 @@ export class RedisServer {
     }
   }
 
-  /** As the services of `probe.mjs` do it. */
+  /** Like the services of `probe.mjs`. */
   ask(what, where) {
     const [key, offset] = this.#place(where)
     return what === READ
@@ -176,7 +188,9 @@ export class RedisServer {
       : this.#probes.setrange(key, offset, '12345678')
   }
 
-  /** Of an 8-byte word: key and offset. Words in the 16 bytes that are left out go to the start of the value. */
+  /**
+   * Key and offset of an 8-byte word. Words in the omitted 16 bytes map to the start of the value.
+   */
   #place(word) {
     const at = word * 8
     const offset = at % PLACE_BYTES

@@ -1,7 +1,8 @@
-// The service of `archive.mjs`: brings its memory back in one way or another, then answers requests with the 32-bit word
-// in the middle of it. Usage: node returning-service.mjs WAY PLACE; says its port when it listens.
+// The service of `archive.mjs`: restores its memory with one of several methods, then answers
+// requests with the 32-bit word in the middle of it. Usage: node returning-service.mjs WAY PLACE;
+// prints its port when it listens.
 //
-// A way loads only what it needs, as a service would.
+// Each method loads only what it needs, as a service would.
 
 import { createServer } from 'node:http'
 import { join } from 'node:path'
@@ -14,7 +15,7 @@ const middleOf = ({ buffer }) => new Uint32Array(buffer, buffer.byteLength / 2, 
 
 const fromArchive = async (options) => {
   const { openArchive } = await import('stillframe/archive')
-  // For writing, as a service opens it that goes on.
+  // Opened for writing, as by a service that continues.
   const archive = await openArchive(join(place, 'frames'))
   const { regions } = await archive.restore(options)
   return () => middleOf(regions.main)

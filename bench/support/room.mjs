@@ -1,19 +1,19 @@
-// Whether a scenario fits into this machine just now: a benchmark that makes it swap, or kill, measures
-// nothing.
+// Tests whether a scenario fits into the free memory of this machine: a benchmark that makes it
+// swap or kill processes measures nothing.
 import { readFileSync, statfsSync } from 'node:fs'
 import { GIB } from './pages.mjs'
 import { size } from './table.mjs'
 
-// For Node itself, and for whoever else works here.
+// For Node itself, and for other processes.
 const RESERVE = 1.5 * GIB
 
 const systemMemory = () =>
   Number(/^MemAvailable:\s+(\d+) kB/m.exec(readFileSync('/proc/meminfo', 'latin1'))?.[1]) * 1024
 
-/** Bytes that can still be taken: what the system has, or what is left to this process's cgroup. */
+/** Bytes that can still be allocated: the limit of the system or of this process's cgroup. */
 export const availableMemory = () => Math.min(systemMemory(), process.availableMemory?.() ?? Infinity)
 
-/** The reason why so many bytes do not fit, or undefined. */
+/** The reason why a scenario does not fit; undefined if it does. */
 export const whyNoRoom = (directory, { memory, disk = 0 }) => {
   const available = availableMemory()
   if (memory + RESERVE > available) {

@@ -1,6 +1,6 @@
-// The process that a scenario runs in; see scenario.mjs.
+// The process in which a scenario runs; see scenario.mjs.
 
-// Nobody wants the result any more, or it has been sent.
+// The result is no longer wanted, or has been sent.
 process.once('disconnect', () => process.exit())
 
 process.once('message', async ({ module, name, options }) => {

@@ -1,15 +1,16 @@
-// Runs one scenario of a benchmark in a process of its own, so that none inherits the heap, the mappings or
-// the huge pages of another.
+// Runs one scenario of a benchmark in its own process, so that it does not inherit the heap, the
+// mappings or the huge pages of another one.
 import { fork } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 
 const entry = fileURLToPath(new URL('./scenario-process.mjs', import.meta.url))
 
 /**
- * Calls `scenarios[name](options, tell)` of the module in a child process. What the scenario tells comes to
- * `onTold(message, pid)`.
+ * Calls `scenarios[name](options, tell)` of the module in a child process. Messages that the
+ * scenario passes to `tell` arrive at `onTold(message, pid)`.
  *
- * @returns what the scenario returns. Rejects with its error, or when it takes longer than `timeoutMs`.
+ * @returns what the scenario returns. Rejects with its error, or if it takes longer than
+ *   `timeoutMs`.
  */
 export const runScenario = (module, name, options, { onTold, timeoutMs = 300_000 } = {}) =>
   new Promise((resolve, reject) => {
@@ -33,8 +34,8 @@ export const runScenario = (module, name, options, { onTold, timeoutMs = 300_000
   })
 
 /**
- * The same, for one scenario among many: when it fails, `skipped` gets the reason, the exit status becomes 1,
- * and undefined is returned.
+ * The same, for one scenario among many: if it fails, adds the reason to `skipped`, sets the exit
+ * status to 1, and returns undefined.
  */
 export const tryScenario = async (skipped, what, ...scenario) => {
   try {

@@ -1,5 +1,5 @@
-// The process of service.mjs: holds data, writes to it at a steady rate, answers requests about it over a loopback
-// socket, and saves it in one way or another when told to.
+// The process of service.mjs: holds data, writes to it at a steady rate, answers requests about it
+// over a loopback socket, and saves it with the requested method.
 
 import { writeFile } from 'node:fs'
 import { readFile, stat } from 'node:fs/promises'
@@ -19,18 +19,21 @@ const FILL_PIECE = 16 * MIB
 const UNMAPPING_MS = 500
 
 v8.setFlagsFromString('--expose-gc')
-/** Gives back at once what a way of saving has left to the garbage collector. */
+/** Immediately frees what a method of saving has left to the garbage collector. */
 const collectGarbage = vm.runInNewContext('gc')
 
 let region
-/** All of the data. */
+/** The complete data. */
 let bytes
 let words
 let stopWriting
 
 const publish = promisify(writeFile)
 
-/** Each saves the data to a file, and says how long the service stood still and how long it took in all. */
+/**
+ * Each method saves the data to a file, and returns how long the service stopped and how long it
+ * took in total.
+ */
 const saves = {
   async stillframe({ engine, path, compression }) {
     const calledAt = performance.now()
@@ -58,7 +61,10 @@ const saves = {
   },
 }
 
-/** Each brings a file back, and says when the first byte could be read and when all was there. */
+/**
+ * Each method reads a file back, and returns when the first byte was readable and when all data was
+ * there.
+ */
 const restores = {
   stillframe: async ({ path, options }) => {
     const calledAt = performance.now()
@@ -102,7 +108,7 @@ const writeSteadily = (perSecond, seed) => {
 }
 
 const functions = {
-  /** Takes its memory; returns the port where it answers requests. */
+  /** Allocates the memory; returns the port on which it answers requests. */
   async hold({ memory, byteLength, seed }) {
     if (memory === 'region') region = Region.allocate(byteLength)
     const buffer = region?.buffer ?? Buffer.allocUnsafeSlow(byteLength).buffer
@@ -117,12 +123,12 @@ const functions = {
     stopWriting = writeSteadily(perSecond, seed)
   },
 
-  /** Returns how many words a second it has written. */
+  /** Returns the number of words written per second. */
   stopWriting() {
     return stopWriting()
   },
 
-  /** `beganAt` is a time that all processes share. */
+  /** `beganAt` and `endedAt` are times shared by all processes. */
   async save({ way, ...options }) {
     const beganAt = sharedNow()
     const saved = await saves[way](options)
@@ -131,10 +137,10 @@ const functions = {
     return { ...saved, beganAt, endedAt, fileBytes: blocks * 512 }
   },
 
-  /** The state that a save should find: no threads of the one before, no garbage of it. */
+  /** The state that a save should find: no threads and no garbage of the previous one. */
   async settle() {
     collectGarbage()
-    // V8 unmaps big buffers on another thread, and nobody changes page tables meanwhile.
+    // V8 unmaps large buffers on another thread; meanwhile, page tables must not change.
     await sleep(UNMAPPING_MS)
     await quiet()
   },
@@ -146,7 +152,7 @@ const functions = {
   },
 }
 
-// Nobody wants anything any more.
+// No results are wanted any more.
 process.once('disconnect', () => process.exit())
 
 process.on('message', async ({ id, name, options }) => {

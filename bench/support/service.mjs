@@ -1,4 +1,4 @@
-// The process that holds the data of `versus`, and answers requests about it while it is saved: see
+// The process that holds the data of `versus` and answers requests about it while it is saved: see
 // service-process.mjs.
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
@@ -10,11 +10,14 @@ const CALL_PATIENCE_MS = 600_000
 export class Service {
   #child
   #calls = 0
-  /** By number of the call: what its answer goes to. */
+  /** By number of the call: the receiver of its answer. */
   #waiting = new Map()
   #gone
 
-  /** A process with its own copy of `data`: `{ memory: 'region' | 'buffer', byteLength, seed }`. */
+  /**
+   * Starts a process with its own copy of `data`: `{ memory: 'region' | 'buffer', byteLength, seed
+   * }`.
+   */
   static async start(data) {
     const service = new Service()
     service.#child = fork(entry, { serialization: 'advanced' })
@@ -30,7 +33,7 @@ export class Service {
     return this.#child.pid
   }
 
-  /** Calls a function of the service. Resolves to what it returns. */
+  /** Calls a function of the service. Resolves to its result. */
   call(name, options) {
     return new Promise((resolve, reject) => {
       const id = this.#calls++

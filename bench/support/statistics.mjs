@@ -1,9 +1,9 @@
-// What is said of a list of measured values.
+// Statistics of a list of measured values.
 
-/** The smallest value that a share q of all values does not exceed; `sorted` ascends. */
+/** The smallest value that a share q of all values does not exceed; `sorted` is ascending. */
 export const quantile = (sorted, q) => sorted[Math.max(0, Math.ceil(sorted.length * q) - 1)]
 
-/** Of any list of numbers. */
+/** Summarizes a list of numbers, in any order. */
 export const summary = (values) => {
   const sorted = Float64Array.from(values).sort()
   return {

@@ -1,8 +1,11 @@
-// Tables that read well on a terminal and in Markdown: one text for both.
+// Tables that are readable both on a terminal and as Markdown.
 
 const width = (text) => [...text].length
 
-/** `rows` are arrays of texts, as many as `columns`. The first column stands left, numbers stand right. */
+/**
+ * `rows` are arrays of texts, as many as `columns`. Columns of text are aligned left, numbers
+ * right.
+ */
 export const renderTable = ({ title, columns, rows, note }) => {
   const widths = columns.map((head, index) =>
     Math.max(width(head), 3, ...rows.map((row) => width(row[index]))),
@@ -23,7 +26,7 @@ export const renderTable = ({ title, columns, rows, note }) => {
   return `### ${title}\n\n${body}\n${note ? `\n${note}\n` : ''}`
 }
 
-/** Three digits are enough for anybody; `-` for what was not measured. */
+/** Three digits are enough; `-` for values that were not measured. */
 export const number = (value) => {
   if (value === undefined || value === null || !Number.isFinite(value)) return '-'
   const digits = Math.abs(value) >= 100 ? 0 : Math.abs(value) >= 10 ? 1 : Math.abs(value) >= 0.1 ? 2 : 3

@@ -1,4 +1,4 @@
-// A directory for the snapshots of a benchmark, which goes with it.
+// A directory for the snapshots of a benchmark, which is removed at its end.
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 

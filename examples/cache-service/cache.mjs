@@ -1,24 +1,25 @@
 // A cache of JavaScript objects, and how a frame of it is written and read.
 //
-// A frame has the objects as values, as `out.value()` writes them: first a head, { sequence, size }, then batches of
-// entries, arrays of [key, entry]. And it has memory, here only the sequence number once more. Both are of one instant,
-// and load() checks that they are: a service with big tables in Regions and an index in JavaScript relies on it.
+// A frame contains the objects as values written by `out.value()`: first a head, { sequence, size
+// }, then batches of entries, which are arrays of [key, entry]. It also contains memory, here only
+// the sequence number again. Both are from the same instant, and load() checks that: a service with
+// large tables in Regions and an index in JavaScript relies on it.
 
 import { Region } from 'stillframe'
 
-// One value of a million entries would have to be in memory whole, as bytes, on both sides; a value for each entry
-// would be mostly overhead.
+// A single value of a million entries would have to be in memory completely, as bytes, on both
+// sides; a value for each entry would be mostly overhead.
 const entriesInBatch = 1_000
 
 export class Cache {
-  /** What to capture, besides what save() writes. */
+  /** The memory to capture, besides what save() writes. */
   regions = { counter: Region.allocate(8) }
-  /** Writes so far: grows by one with each. */
+  /** Number of writes so far: incremented by each write. */
   sequence = 0
   #counter = new Float64Array(this.regions.counter.buffer)
   #entries = new Map()
 
-  /** The cache of the newest frame that is whole, or undefined when the archive is new. */
+  /** The cache of the newest intact frame, or undefined if the archive is new. */
   static async load(archive) {
     const cache = new Cache()
     const restored = await archive.restore({ into: cache.regions }).catch(unlessThereIsNone)
@@ -35,8 +36,8 @@ export class Cache {
   }
 
   /**
-   * Runs in the forked copy of the process, where nobody changes the cache meanwhile. Regions cannot be read there:
-   * they are captured beside it.
+   * Runs in the forked copy of the process, where nothing changes the cache meanwhile. Regions
+   * cannot be read there: they are captured separately.
    */
   save(out) {
     out.value({ sequence: this.sequence, size: this.size })
@@ -54,7 +55,7 @@ export class Cache {
     return this.#entries.size
   }
 
-  /** { value, sequence, storedAt }, or undefined. */
+  /** Returns { value, sequence, storedAt }, or undefined. */
   get(key) {
     return this.#entries.get(key)
   }
@@ -66,12 +67,12 @@ export class Cache {
     return sequence
   }
 
-  /** Returns the sequence number of the write; undefined when there was nothing to delete. */
+  /** Returns the sequence number of the write, or undefined if there was nothing to delete. */
   delete(key) {
     return this.#entries.delete(key) ? this.#count() : undefined
   }
 
-  /** So many entries, for something to save. */
+  /** Adds `count` entries, to have something to save. */
   fill(count) {
     for (let i = 0; i < count; i++) {
       this.set(`product-${i}`, {
@@ -90,7 +91,7 @@ export class Cache {
   }
 }
 
-/** Where frames are there, but damaged, the service must not begin anew. */
+/** If frames exist but are damaged, the service must not start with an empty cache. */
 function unlessThereIsNone(error) {
   if (error.code !== 'ERR_STILLFRAME_NOT_FOUND') throw error
 }

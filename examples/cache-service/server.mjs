@@ -7,8 +7,9 @@
 //   curl -X DELETE localhost:8080/entries/apple
 //   curl           localhost:8080/status
 //
-// While it answers, it takes a frame of the whole cache every few seconds, each as it is at one instant. However it ends,
-// even by SIGKILL in the middle of a frame, it starts again from the last complete one. See README.md.
+// While it answers, it captures a frame of the whole cache every few seconds, each as of one
+// instant. However it ends, even by SIGKILL in the middle of a frame, it restarts from the last
+// complete one. See README.md.
 
 import { createServer } from 'node:http'
 import process from 'node:process'
@@ -19,7 +20,7 @@ import { Cache } from './cache.mjs'
 const {
   PORT = '8080',
   CACHE_ARCHIVE = 'cache.frames',
-  CACHE_OBJECTS = '1000000', // what a new cache is filled with; ignored when there is a frame
+  CACHE_OBJECTS = '1000000', // size of a new cache; ignored if there is a frame
   CACHE_FRAME_SECONDS = '30',
 } = process.env
 
@@ -44,12 +45,15 @@ const schedule = archive.schedule(
     onFrame({ number, pauseMs, durationMs, stateSize }) {
       last = { number, sequence: captured, pauseMs, durationMs, stateSize }
     },
-    // The service goes on, with the last complete frame; the next turn tries again.
+    // The service continues with the last complete frame; the next turn tries again.
     onError: (error) => console.error(`no frame: ${error.message}`),
   },
 )
 
-/** One last frame. A schedule tries again what passes by itself, such as a busy thread of V8; here it is up to us. */
+/**
+ * Captures one last frame. A schedule retries after transient failures, such as a busy V8 thread;
+ * here we must do it.
+ */
 async function captureLast() {
   const signal = AbortSignal.timeout(60_000)
   for (let tries = 1; ; tries++) {

@@ -2,17 +2,18 @@
 //
 //   node examples/vector-service/server.mjs
 //
-//   curl -X PUT  localhost:8080/vectors/7 -d '[0.1, 0.2, ...]'                       one vector, as JSON
+//   curl -X PUT  localhost:8080/vectors/7 -d '[0.1, 0.2, ...]'         one vector, as JSON
 //   curl -X PUT  localhost:8080/vectors/7 --data-binary @floats \
-//        -H 'content-type: application/octet-stream'                                 many, as raw 32-bit floats
+//        -H 'content-type: application/octet-stream'                   many, as raw 32-bit floats
 //   curl         localhost:8080/vectors/7
 //   curl -X POST localhost:8080/search -d '{"vector": [0.1, 0.2, ...], "count": 10}'
 //   curl         localhost:8080/status
 //
-// While it answers, it takes a frame of all vectors every few seconds, each as they are at one instant; a frame holds
-// what has changed since the one before. However it ends, even by SIGKILL in the middle of a frame, it starts again
-// from the last complete one. What was written after that one is lost: a service that may lose nothing keeps a log of
-// its writes, and replays those with a sequence number above the frame's.
+// While it answers, it captures a frame of all vectors every few seconds, each as of one instant; a
+// frame contains what has changed since the previous one. However it ends, even by SIGKILL in the
+// middle of a frame, it restarts from the last complete one. Writes after that frame are lost: a
+// service that must not lose anything keeps a log of its writes, and replays those with a sequence
+// number above the frame's.
 
 import { createServer } from 'node:http'
 import process from 'node:process'
@@ -22,9 +23,9 @@ import { Table } from './table.mjs'
 const {
   PORT = '8080',
   VECTOR_ARCHIVE = 'vectors.frames',
-  VECTOR_MEGABYTES = '512', // ignored when there is a frame
+  VECTOR_MEGABYTES = '512', // ignored if there is a frame
   VECTOR_DIMENSIONS = '128',
-  VECTOR_RESTORE_MODE = 'copy', // 'map': pages stay the files' until they are written; writes are not recorded then
+  VECTOR_RESTORE_MODE = 'copy', // 'map': pages stay in files until written; writes are not recorded
   VECTOR_FRAME_SECONDS = '5',
 } = process.env
 
@@ -48,7 +49,7 @@ const schedule = archive.schedule(
     onFrame({ id, number, kind, changedBytes, pauseMs, durationMs }) {
       last = { id, number, sequence: captured, kind, changedBytes, pauseMs, durationMs }
     },
-    // The service goes on, with the last complete frame; the next turn tries again.
+    // The service continues with the last complete frame; the next turn tries again.
     onError: (error) => console.error(`no frame: ${error.message}`),
   },
 )
@@ -70,7 +71,7 @@ async function bodyOf(request) {
 async function vectorsOf(request) {
   const body = await bodyOf(request)
   if (request.headers['content-type'] !== 'application/octet-stream') return JSON.parse(body)
-  // A copy, since floats must lie at a multiple of four bytes.
+  // A copy, since floats must be aligned to four bytes.
   return new Float32Array(body.buffer.slice(body.byteOffset, body.byteOffset + body.length))
 }
 
@@ -117,7 +118,7 @@ for (const signal of ['SIGTERM', 'SIGINT']) {
     server.close()
     server.closeAllConnections()
     await schedule.stop({ withinMs: 20_000 })
-    // What was written since the last frame.
+    // Captures the writes since the last frame.
     await archive.capture(regions, { metadata, signal: AbortSignal.timeout(60_000) }).done
     await archive.close()
     process.exit()

@@ -2,17 +2,18 @@
 
 import { Region } from 'stillframe'
 
-// The first numbers of the region `slots`; behind them, the sequence number of each slot (0: nothing there).
+// The first numbers of the region `slots`; the sequence number of each slot follows (0 if it is
+// empty).
 const sequenceAt = 0
 const usedAt = 1
 const headLength = 2
 
 export class Table {
-  /** Floats in a vector. */
+  /** Number of floats in a vector. */
   dimensions
-  /** Vectors that there is room for. */
+  /** Maximum number of vectors. */
   capacity
-  /** What to capture. */
+  /** The regions to capture. */
   regions
   #vectors
   #slots
@@ -25,7 +26,7 @@ export class Table {
     this.capacity = this.#slots.length - headLength
   }
 
-  /** An empty table that takes so many bytes. */
+  /** An empty table that takes at most `byteLength` bytes for its vectors. */
   static allocate(byteLength, dimensions) {
     const capacity = Math.floor(byteLength / (dimensions * Float32Array.BYTES_PER_ELEMENT))
     const vectors = Region.allocate(capacity * dimensions * Float32Array.BYTES_PER_ELEMENT)
@@ -33,7 +34,7 @@ export class Table {
     return new Table({ vectors, slots }, dimensions)
   }
 
-  /** The table of the newest frame that is whole, or undefined when the archive is new. */
+  /** The table of the newest intact frame, or undefined if the archive is new. */
   static async restore(archive, mode) {
     const restored = await archive.restore({ mode }).catch(unlessThereIsNone)
     if (restored === undefined) return undefined
@@ -42,22 +43,25 @@ export class Table {
     return new Table(regions, metadata.dimensions)
   }
 
-  /** Vectors written so far: grows by one with each. */
+  /** Number of vectors written so far: incremented by each. */
   get sequence() {
     return this.#slots[sequenceAt]
   }
 
-  /** Slots up to the last one in use. */
+  /** Number of slots up to the last one in use. */
   get used() {
     return this.#slots[usedAt]
   }
 
-  /** What a frame says of itself. The sequence number is in its memory. */
+  /** The metadata of a frame. The sequence number is in the captured memory. */
   get metadata() {
     return { dimensions: this.dimensions }
   }
 
-  /** Writes vectors, one behind the other, into the slots from `first` on. Returns the sequence number of the last. */
+  /**
+   * Writes consecutive vectors into the slots from `first` on. Returns the sequence number of the
+   * last.
+   */
   write(first, vectors) {
     const count = vectors.length / this.dimensions
     if (!Number.isInteger(count) || count === 0) {
@@ -75,15 +79,16 @@ export class Table {
     return this.sequence
   }
 
-  /** The vector in a slot and the sequence number that it was written with; undefined for an empty slot. */
+  /** The vector in a slot and the sequence number of its write; undefined for an empty slot. */
   read(slot) {
     const sequence = this.#slots[headLength + slot]
     return sequence ? { sequence, vector: [...this.#vectorOf(slot)] } : undefined
   }
 
   /**
-   * The `count` nearest vectors by Euclidean distance, nearest first. Looks at all of them; lets other requests
-   * in between, so it may see some vectors as they were before such a request and some as they are after it.
+   * The `count` nearest vectors by Euclidean distance, nearest first. Examines all of them; other
+   * requests can run in between, so it may see some vectors as they were before such a request and
+   * some as they are after it.
    */
   async nearest(vector, count) {
     if (vector.length !== this.dimensions) throw new RangeError(`a vector has ${this.dimensions} dimensions`)
@@ -120,7 +125,7 @@ export class Table {
   }
 }
 
-/** Where frames are there, but damaged, the service must not begin anew. */
+/** If frames exist but are damaged, the service must not start with an empty table. */
 function unlessThereIsNone(error) {
   if (error.code !== 'ERR_STILLFRAME_NOT_FOUND') throw error
 }

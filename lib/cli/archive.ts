@@ -1,4 +1,4 @@
-/** What the commands that work on archives share. */
+/** Helpers shared by the commands that work on archives. */
 
 import { access, stat } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -9,7 +9,7 @@ import { printable } from '../base/printable.js'
 import { type Arguments, CommandError, isStillframeError, type OptionSpec, UsageError } from './command.js'
 import type { Place } from './place.js'
 
-/** The rules of retention, in restic's words. */
+/** The retention rules, with the option names of restic. */
 export const keepOptions: Readonly<Record<string, OptionSpec>> = {
   'keep-last': { type: 'string', placeholder: 'N', help: 'keep the last N frames' },
   'keep-within': {
@@ -22,7 +22,7 @@ export const keepOptions: Readonly<Record<string, OptionSpec>> = {
   'keep-weekly': { type: 'string', placeholder: 'N', help: 'the same of weeks, from Monday on' },
 }
 
-/** Undefined if no rule is given. @throws UsageError. */
+/** Returns undefined if no rule is given. @throws UsageError. */
 export function readRetention(args: Arguments): Retention | undefined {
   const retention: { -readonly [key in keyof Retention]: Retention[key] } = {}
   for (const rule of ['last', 'hourly', 'daily', 'weekly'] as const) {
@@ -43,7 +43,7 @@ export function readRetention(args: Arguments): Retention | undefined {
   return Object.keys(retention).length === 0 ? undefined : retention
 }
 
-/** True for a directory that an archive is in. */
+/** True for a directory that holds an archive. */
 export async function isArchive(place: string): Promise<boolean> {
   return await access(join(place, markName)).then(
     () => true,
@@ -59,7 +59,7 @@ export async function isDirectory(place: string): Promise<boolean> {
   )
 }
 
-/** Opens an archive to look at it: a writer is not disturbed. */
+/** Opens an archive read-only, which does not disturb a writer. */
 export async function openToRead({ at, encryption }: Place, retention?: Retention): Promise<Archive> {
   return await openArchive(at, {
     readOnly: true,
@@ -68,7 +68,10 @@ export async function openToRead({ at, encryption }: Place, retention?: Retentio
   })
 }
 
-/** The rules of the options; without any, those that the writer of the archive has. Undefined: there are none, or they are not known. */
+/**
+ * The rules given as options or, without any, those of the archive's writer. Undefined if there are
+ * none or they are not known.
+ */
 export async function rulesFor(args: Arguments, { at }: Place): Promise<Retention | undefined> {
   return readRetention(args) ?? (typeof at === 'string' ? await rulesOfWriter(at) : undefined)
 }
@@ -78,7 +81,10 @@ async function rulesOfWriter(place: string): Promise<Retention | undefined> {
   return retention && asOptions(retention)
 }
 
-/** Opens an archive that is there to change it, and leaves it its rules. A mistyped place does not become one. */
+/**
+ * Opens an existing archive for writing and keeps its retention rules. Opening it read-only first
+ * makes sure that a mistyped place does not become a new archive.
+ */
 export async function openToWrite(place: Place): Promise<Archive> {
   await (await openToRead(place)).close()
   const { name, at, encryption } = place
@@ -99,7 +105,7 @@ export async function openToWrite(place: Place): Promise<Archive> {
   }
 }
 
-/** All of them, in order of number. */
+/** All frames, in order of number. */
 export async function framesOf(archive: Archive, range: { from?: Date; to?: Date } = {}): Promise<Frame[]> {
   const frames: Frame[] = []
   for await (const frame of archive.frames(range)) frames.push(frame)
@@ -107,8 +113,8 @@ export async function framesOf(archive: Archive, range: { from?: Date; to?: Date
 }
 
 /**
- * Reads `2026-11-30T09:30Z`, with or without seconds. Without a zone it is UTC, in which all commands
- * print times.
+ * Reads a time such as `2026-11-30T09:30Z`, with or without seconds. A time without a zone is in
+ * UTC, the zone in which all commands print times.
  *
  * @throws UsageError.
  */

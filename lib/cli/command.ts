@@ -1,6 +1,6 @@
 /**
- * What a command of `stillframe` is, and how its arguments are read. The table of options that a
- * command declares serves the parser and the help text alike, so that neither can forget the other.
+ * The definition of a `stillframe` command, and the parser of its arguments. Both the parser and
+ * the help text read the command's table of options, so they cannot disagree.
  */
 
 import { parseArgs } from 'node:util'
@@ -12,26 +12,26 @@ export interface OptionSpec {
   type: 'boolean' | 'string'
   /** One letter, without the dash. */
   short?: string
-  /** For `string`: what the help text calls the value. */
+  /** For `string`: name of the value in the help text. */
   placeholder?: string
-  /** May be given more than once. */
+  /** True if the option may be given more than once. */
   multiple?: boolean
   help: string
 }
 
-/** A command: its face to the parser and the help text, and what it does. */
+/** A command: what the parser and the help text need to know, and the function that runs it. */
 export interface Command {
   name: string
   /** One line, for the list of commands. */
   summary: string
   /** Names of the arguments; all of them are required. */
   positionals: readonly string[]
-  /** One more, which may be left out. */
+  /** Name of a further argument, which may be left out. */
   optional?: string
   options: Readonly<Record<string, OptionSpec>>
   /** Paragraphs for `--help`, below the options. */
   details: string
-  /** Returns the exit status: 0 for success, 1 when the operation failed or the file is bad. */
+  /** Returns the exit status: 0 for success, 1 if the operation failed or the file is bad. */
   run(args: Arguments, io: Io): Promise<number>
 }
 
@@ -45,7 +45,7 @@ export class Arguments {
     this.#values = values
   }
 
-  /** The positional argument at `index`; the parser has made sure that it is there. */
+  /** The positional argument at `index`. The parser has checked that it exists. */
   positional(index: number): string {
     const value = this.positionals[index]
     if (value === undefined) throw new RangeError(`no positional argument ${index}`)
@@ -56,7 +56,7 @@ export class Arguments {
     return this.#values.has(name)
   }
 
-  /** The value of an option; the last one when it was given more than once. */
+  /** The value of an option, or its last value if it was given more than once. */
   value(name: string): string | undefined {
     return this.values(name).at(-1)
   }
@@ -66,7 +66,7 @@ export class Arguments {
   }
 }
 
-/** The command line itself is wrong: one line for the user, a hint below it, exit status 2. */
+/** The command line is wrong: one line for the user, a hint below it, exit status 2. */
 export class UsageError extends Error {
   override readonly name = 'UsageError'
   readonly hint: string | undefined
@@ -77,7 +77,7 @@ export class UsageError extends Error {
   }
 }
 
-/** The operation cannot be done; the message tells the user all there is to know. Exit status 1. */
+/** The operation cannot be done. The message is all that the user needs to know; exit status 1. */
 export class CommandError extends Error {
   override readonly name = 'CommandError'
 }
@@ -101,7 +101,8 @@ export const commonOptions: Readonly<Record<string, OptionSpec>> = {
 export function parseArguments(command: Command, argv: readonly string[]): Arguments {
   const specs: Record<string, OptionSpec> = { ...command.options, ...commonOptions }
   const hint = `Try 'stillframe ${command.name} --help'.`
-  // Not strict: the tokens say the same as parseArgs' own errors, and let us word them in one line.
+  // Not strict: the tokens carry the same information as parseArgs' own errors, and let us word the
+  // errors in one line.
   const { tokens } = parseArgs({
     args: [...argv],
     options: Object.fromEntries(
@@ -126,7 +127,7 @@ export function parseArguments(command: Command, argv: readonly string[]): Argum
     if (spec.type === 'boolean' && token.value !== undefined) {
       throw new UsageError(`option '${token.rawName}' takes no value`, hint)
     }
-    // A value that looks like an option is far more often a forgotten value.
+    // A value that looks like an option usually means that the value was forgotten.
     const forgotten = token.value === undefined || (!token.inlineValue && /^-./.test(token.value))
     if (spec.type === 'string' && (forgotten || token.value === '')) {
       throw new UsageError(`option '${token.rawName}' needs a value (${spec.placeholder ?? 'VALUE'})`, hint)
@@ -138,7 +139,7 @@ export function parseArguments(command: Command, argv: readonly string[]): Argum
     values.set(token.name, [...known, token.value ?? true])
   }
 
-  // Somebody who asks for help need not get the rest right.
+  // With --help, the other arguments need not be valid.
   if (!values.has('help')) {
     const missing = command.positionals[positionals.length]
     if (missing !== undefined) throw new UsageError(`${missing} is missing`, hint)
@@ -149,7 +150,7 @@ export function parseArguments(command: Command, argv: readonly string[]): Argum
   return new Arguments(positionals, values)
 }
 
-/** The candidate that a mistyped `word` most likely meant, if any is near. */
+/** The candidate that a mistyped `word` most likely stands for; undefined if none is close. */
 export function closestOf(word: string, candidates: readonly string[]): string | undefined {
   let best: string | undefined
   let bestDistance = Math.min(3, Math.ceil(word.length / 2) + 1)
@@ -160,7 +161,7 @@ export function closestOf(word: string, candidates: readonly string[]): string |
   return best
 }
 
-/** How many letters must be inserted, deleted or replaced to turn one word into the other. */
+/** Number of letters to insert, delete or replace to turn one word into the other. */
 function editDistance(from: string, to: string): number {
   let row = Array.from({ length: to.length + 1 }, (_, index) => index)
   for (let i = 0; i < from.length; i++) {

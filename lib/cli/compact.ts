@@ -1,6 +1,6 @@
 /**
- * `stillframe compact FILE OUT`: makes one full file of a frame and all that it builds on; `compact PLACE` does so with
- * the newest frame of an archive, in its place.
+ * `stillframe compact FILE OUT` writes a frame and all frames that it builds on as one full file;
+ * `compact PLACE` does the same with the newest frame of an archive, in place.
  */
 
 import { printable } from '../base/printable.js'
@@ -110,7 +110,7 @@ function readCompression(text: string | undefined): Compression {
   return { codec: 'zstd', level: number }
 }
 
-/** What the library says of its own options, said of those of the command. */
+/** Rewords the library's errors about its options in terms of the command's options. */
 async function explainFailure(path: string, output: string, error: unknown): Promise<never> {
   if (isStillframeError(error, 'EXISTS'))
     throw new CommandError(`${printable(output)} exists; --force replaces it`)

@@ -1,4 +1,6 @@
-/** `stillframe demo`: saves live memory in every way this machine can, side by side in one run. */
+/**
+ * `stillframe demo`: saves live memory with every method that this machine supports, in one run.
+ */
 
 import { rmSync } from 'node:fs'
 import { access, constants, mkdtemp, rm } from 'node:fs/promises'
@@ -55,7 +57,7 @@ of it, which stays: ${pageName} in the directory of --dir, or in the current one
     const request = readRequest(args)
     const parent = resolve(request.directory ?? (await defaultDirectory()))
     const directory = await mkdtemp(join(parent, 'stillframe-demo-'))
-    // Whatever happens, also process.exit() in the middle: no gigabytes are left behind.
+    // Removes the files, which may be gigabytes, even if process.exit() is called halfway.
     const remove = (): void => rmSync(directory, { recursive: true, force: true })
     process.once('exit', remove)
     try {
@@ -71,7 +73,9 @@ of it, which stays: ${pageName} in the directory of --dir, or in the current one
   },
 }
 
-/** Where a user finds the page again: the temporary directory is for what goes away. */
+/**
+ * Directory for the page: one where the user will find it again, so not the temporary directory.
+ */
 async function pageDirectory({ directory }: DemoRequest, otherwise: string): Promise<string> {
   if (directory !== undefined) return otherwise
   const here = process.cwd()
@@ -81,7 +85,7 @@ async function pageDirectory({ directory }: DemoRequest, otherwise: string): Pro
   )
 }
 
-/** What the user asked for, checked. */
+/** The user's request, checked. */
 interface DemoRequest {
   bytes: number
   engines: string[]
@@ -108,7 +112,7 @@ function readRequest(args: Arguments): DemoRequest {
   }
 }
 
-/** The engines to show: those asked for, or every one that is available. */
+/** The engines to demonstrate: those requested, or all that are available. */
 function chooseEngines(asked: readonly string[]): EngineName[] {
   const { engines } = capabilities()
   const names = Object.keys(engines) as EngineName[]
@@ -150,7 +154,7 @@ async function runDemo(request: DemoRequest, directory: string, page: string, io
   for (const way of contestants) {
     const path = join(directory, way.engine === undefined ? 'naive.bin' : `${way.engine}.stillframe`)
     ways.push(await measure(way, path, stage))
-    // One file at a time: there may be room for only one.
+    // One file at a time, since the disk may have room for only one.
     if (!kept) await rm(path, { force: true })
   }
   const archive = await showArchive(join(directory, 'archive'), page, seed, io)
@@ -160,7 +164,7 @@ async function runDemo(request: DemoRequest, directory: string, page: string, io
 }
 
 /**
- * Fills the memory, and touches all that will be needed later, so that no way pays for being the
+ * Fills the memory and touches all pages that are needed later, so that no method pays for going
  * first.
  */
 async function prepare({ region, oracle, io }: Stage, warm: Region, seed: number): Promise<void> {

@@ -1,38 +1,38 @@
-/** A range of memory as lines of characters, the darker the more of their piece of it differs. */
+/** Draws a range of memory as lines of characters; the more of a piece differs, the darker. */
 
 import type { Io, Style } from './io.js'
 
-/** A range in pieces of equal length, but for the last one. */
+/** A range in pieces of equal length, except that the last piece may be shorter. */
 export interface Density {
   byteLength: number
   pieceBytes: number
-  /** How many of `unitsPerPiece` differ, for each piece. */
+  /** For each piece, how many of its `unitsPerPiece` units differ. */
   pieces: readonly number[]
   unitsPerPiece: number
 }
 
-/** Characters of a line where there is no terminal. */
+/** Characters per line if there is no terminal. */
 const widthInPipe = 64
-/** The most lines of one map: enough to see where, few enough to see several maps at once. */
+/** Maximum number of lines per map: enough to see where, few enough to see several maps at once. */
 const mostLines = 4
 const legend = '· nothing  ░ under 1/4  ▒ under 1/2  ▓ more  █ all'
 
-/** A map, and what one character of it stands for. */
+/** A map, and the number of bytes that one character represents. */
 export interface DensityMap {
   bytesPerCharacter: number
   lines: string[]
 }
 
-/** What the characters mean. */
+/** The legend of the characters. */
 export function describeLegend(style: Style): string {
   return style.dim(legend)
 }
 
-/** Draws the map, with the offsets of its ends beside each line. */
+/** Draws the map, with start and end offsets on each line. */
 export function drawDensity({ byteLength, pieceBytes, pieces, unitsPerPiece }: Density, io: Io): DensityMap {
   const labelWidth = hex(byteLength).length
   const width = charactersOf(io.tableWidth, labelWidth)
-  // Whole pieces: a character says nothing of its neighbours' memory.
+  // Whole pieces only, so that no character mixes in memory of its neighbors.
   const piecesPerCharacter = Math.max(1, Math.ceil(pieces.length / (mostLines * width)))
   const bytesPerCharacter = piecesPerCharacter * pieceBytes
   const totalUnits = Math.ceil((byteLength * unitsPerPiece) / pieceBytes)
@@ -53,7 +53,7 @@ export function drawDensity({ byteLength, pieceBytes, pieces, unitsPerPiece }: D
   return { bytesPerCharacter, lines }
 }
 
-/** Characters that fit between two offsets, a multiple of 8 so that offsets are round. */
+/** Characters that fit between two offsets: a multiple of 8, for round offsets. */
 function charactersOf(columns: number, labelWidth: number): number {
   if (!Number.isFinite(columns)) return widthInPipe
   const indentAndGaps = 4

@@ -1,4 +1,4 @@
-/** `stillframe diff A B`: which pages of memory two frames do not have in common. */
+/** `stillframe diff A B`: shows which pages of memory differ between two frames. */
 
 import { performance } from 'node:perf_hooks'
 import { printable } from '../base/printable.js'
@@ -13,12 +13,12 @@ import { renderTable } from './table.js'
 import { count, formatBytes, formatCount, formatDuration } from './units.js'
 import { explainValues } from './values.js'
 
-/** More than any terminal shows, so that maps of all widths are drawn of whole pieces. */
+/** More than any terminal shows, so that maps of all widths consist of whole pieces. */
 const piecesPerSection = 1024
 
-/** A section, and how many pages the longer one of both has. */
+/** A section, and the number of pages in the longer of its two versions. */
 type Section = SectionDifference & { pages: number }
-/** One of both files. */
+/** One of the two files. */
 interface Frame {
   path: string
   info: SnapshotInfo
@@ -87,7 +87,7 @@ async function open(path: string, parents: { parents?: string[] }): Promise<Fram
   return { path, info: await inspect(path, parents).catch((error) => explainValues(path, error)) }
 }
 
-/** Also when one of them is longer by zeros, or is there and is empty. */
+/** Also true if one version is longer by zeros, or exists but is empty. */
 function differs({ fromBytes, toBytes, changedPages }: Section): boolean {
   return changedPages > 0 || fromBytes !== toBytes
 }
@@ -131,7 +131,7 @@ function describeSections(sections: readonly Section[], { style, tableWidth }: I
   )
 }
 
-/** Neither a few pages of many nor all but a few are rounded to none or all. */
+/** Never rounds a few pages to none, or all but a few to all. */
 function formatShare(part: number, whole: number): string {
   if (part === 0) return '0 %'
   const percent = (100 * part) / whole

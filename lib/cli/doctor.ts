@@ -1,7 +1,4 @@
-/**
- * `stillframe doctor`: what this machine can do for snapshots, and what is risky about it, in
- * words.
- */
+/** `stillframe doctor`: describes in words what snapshots can do on this machine, and the risks. */
 
 import { join, resolve } from 'node:path'
 import process from 'node:process'
@@ -66,7 +63,7 @@ Exit status 0 when at least one engine can be used, 1 otherwise.`,
   },
 }
 
-/** What the library would find before a capture of one page into the directory. */
+/** The library's findings before a capture of one page into the directory. */
 async function probe(directory: string): Promise<Preflight> {
   using region = Region.allocate(4096)
   const path = join(directory, `stillframe-doctor-${process.pid}`)
@@ -79,7 +76,7 @@ async function probe(directory: string): Promise<Preflight> {
   return found
 }
 
-/** Both lists, each hazard once. */
+/** Merges both lists, with each hazard once. */
 function mergeHazards(...lists: readonly (readonly Hazard[])[]): Hazard[] {
   return [...new Map(lists.flat().map((hazard) => [hazard.code, hazard])).values()]
 }
@@ -123,7 +120,7 @@ function describeFeatures({ kernel, pageSize, features }: Capabilities, io: Io):
   ]
 }
 
-/** Some filesystems do not say: Infinity. */
+/** Some filesystems do not report their free space: Infinity. */
 function describeFree(bytes: number): string {
   return Number.isFinite(bytes) ? `${formatBytes(bytes)} free` : 'an unknown size free'
 }
@@ -155,13 +152,13 @@ function describeHazards(hazards: readonly Hazard[], io: Io): string[] {
   )
 }
 
-/** A paragraph behind a mark, its further lines below the first letter. */
+/** A paragraph after a mark, with its further lines aligned to the first letter. */
 function hang(mark: string, text: string, io: Io): string[] {
   const [first = '', ...rest] = wrap(text, io.width, '    ')
   return [`  ${mark}${first.trimStart()}`, ...rest]
 }
 
-/** With a capital and a full stop. */
+/** Capitalizes the text and ends it with a period. */
 function sentence(text: string): string {
   const trimmed = text.trim().replace(/\.$/, '')
   return `${trimmed.charAt(0).toUpperCase()}${trimmed.slice(1)}.`

@@ -1,6 +1,6 @@
 /**
- * `stillframe extract FILE SECTION`: the bytes of one section, checked before the first is handed
- * out.
+ * `stillframe extract FILE SECTION`: writes the bytes of one section, all of them checked before
+ * the first one is written.
  */
 
 import { performance } from 'node:perf_hooks'
@@ -34,7 +34,7 @@ a file; --json needs -o OUT, since stdout then carries the document.`,
     const section: Section = { path: args.positional(0), name: args.positional(1), ...readParents(args) }
     const { path, name } = section
     const byteLength = await findSection(section)
-    // Opened before the check, which may take minutes: whether OUT can be written shows in no time.
+    // Opened before the check, which may take minutes, to fail early if OUT cannot be written.
     await using sink =
       output === undefined ? openStdoutSink(io.signal) : await openFileSink(output, args.flag('force'))
     const begunMs = performance.now()
@@ -54,14 +54,14 @@ a file; --json needs -o OUT, since stdout then carries the document.`,
   },
 }
 
-/** What is extracted. */
+/** The section to extract. */
 interface Section {
   readonly path: string
   readonly name: string
   readonly parents?: string[]
 }
 
-/** Size of the section. @throws CommandError that lists the sections there are. */
+/** Size of the section. @throws CommandError that lists the existing sections. */
 async function findSection({ path, name, ...parents }: Section): Promise<number> {
   const readers = await readersHere()
   const { sections } = await readers.inspect(path, parents).catch((error) => explainValues(path, error))
@@ -83,7 +83,7 @@ async function copySection(
   const bar = io.progress(`extracting ${printable(name)}`, byteLength)
   try {
     const { signal } = io
-    // In the mode that suits the file: compressed ones cannot be mapped.
+    // In the default mode for the file: compressed files cannot be mapped.
     const restored = await restore(path, { sections: [name], verify: true, signal, ...parents })
     try {
       const buffer = restored.regions[name]?.buffer
@@ -97,7 +97,10 @@ async function copySection(
   }
 }
 
-/** The same where there is no addon. The section is read twice, so that none of it is written if it is damaged. */
+/**
+ * The same without the addon. Reads the section twice, so that no byte of a damaged section is
+ * written.
+ */
 async function copyWithoutAddon(
   { path, name, ...parents }: Section,
   byteLength: number,
@@ -110,7 +113,7 @@ async function copyWithoutAddon(
   try {
     const { signal } = io
     for await (const _ of snapshot.chunks(name, { signal })) {
-      // It was checked.
+      // Only checks the section.
     }
     let bytesDone = 0
     for await (const piece of snapshot.chunks(name, { signal })) {

@@ -1,4 +1,4 @@
-/** `stillframe frames PLACE`: the frames of an archive. */
+/** `stillframe frames PLACE`: lists the frames of an archive. */
 
 import type { Frame } from '../archive/index.js'
 import { printable } from '../base/printable.js'
@@ -58,7 +58,7 @@ function describe({ name: place, at }: Place, found: readonly Frame[], hasRules:
   ]
 }
 
-/** Lines of a table; with why each frame is kept if there are rules. */
+/** Lines of a table. If there are rules, it says why each frame is kept. */
 export function framesTable(found: readonly Frame[], hasRules: boolean, { style, tableWidth }: Io): string[] {
   return renderTable(
     [
@@ -92,7 +92,7 @@ function isInStore({ places }: Frame): boolean {
   return !places.includes('directory')
 }
 
-/** What its files take on the disk; those in a store have no holes. */
+/** Bytes that the frame's files take on disk. Objects in a store have no holes. */
 export function storedBytes({ allocatedBytes, fileSize, stateSize = 0, places }: Frame): number {
   return (places.includes('directory') ? allocatedBytes : fileSize) + stateSize
 }

@@ -1,4 +1,4 @@
-/** `stillframe heap diff A B`: what has grown from one heap snapshot to the next. */
+/** `stillframe heap diff A B`: shows what has grown between two heap snapshots. */
 
 import { performance } from 'node:perf_hooks'
 import { printable } from '../base/printable.js'
@@ -40,7 +40,10 @@ A did not have, even if as many have gone. It takes 8 bytes of memory for each n
   },
 }
 
-/** The classes that have changed most, by what came, went or was replaced, in their order. */
+/**
+ * The classes with the largest changes (added, removed or replaced objects), in their original
+ * order.
+ */
 function largestChanges(classes: readonly ClassChange[], top: number): ClassChange[] {
   const weight = ({ count: [, is], shallowBytes: [, bytes], ...change }: ClassChange): number => {
     const freshBytes = is === 0 ? 0 : ((change.newObjects ?? 0) * bytes) / is

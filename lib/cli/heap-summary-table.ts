@@ -1,4 +1,4 @@
-/** A heap summary as a text for a terminal of 80 columns. */
+/** Renders a heap summary as text for a terminal of 80 columns. */
 
 import { printable } from '../base/printable.js'
 import type { HeapSummary } from '../heap/summary.js'
@@ -6,10 +6,10 @@ import { type Column, clip, renderTable, wrap } from './table.js'
 import { count, formatBytes, formatCount } from './units.js'
 
 const width = 80
-/** Columns that a name may take beside the numbers. */
+/** Maximum columns for a name, next to the numbers. */
 const nameColumns = 36
 
-/** Lines of the text. `top`: rows of each table; the file has more. */
+/** Lines of the text. `top` is the number of rows per table; the summary file has more. */
 export function renderHeapSummary(summary: HeapSummary, top: number): string[] {
   const { heap, contexts, objects, strings, buffers, classes, others } = summary
   const lines = [
@@ -94,7 +94,9 @@ export function renderHeapSummary(summary: HeapSummary, top: number): string[] {
 const plain = (text: string): string => text
 const number = (title: string): Column => ({ title, align: 'right' })
 
-/** Names and strings are the service's: they may hold what a terminal obeys, and be of any length. */
+/**
+ * Names and strings come from the service: they may contain terminal escapes and have any length.
+ */
 function shown(text: string, columns = nameColumns): string {
   return clip(printable(text), columns)
 }

@@ -1,4 +1,4 @@
-/** `stillframe heap summary FILE`: what filled the heap, from a heap snapshot of any size. */
+/** `stillframe heap summary FILE`: shows what fills the heap, from a heap snapshot of any size. */
 
 import { performance } from 'node:perf_hooks'
 import { printable } from '../base/printable.js'
@@ -14,7 +14,7 @@ import { count, formatBytes, formatCount, formatDuration, formatNumber } from '.
 const defaultTop = 15
 const largestTop = 1000
 
-/** The option of both commands. */
+/** Shared by `heap summary` and `heap diff`. */
 export const topOption = {
   type: 'string',
   placeholder: 'N',
@@ -199,7 +199,7 @@ function share(bytes: number, all: number): string {
   return all === 0 ? '' : `${formatNumber((100 * bytes) / all)} %`
 }
 
-/** Columns for the name of a class beside the numbers. */
+/** Columns for the name of a class, next to the numbers. */
 export function nameWidth({ tableWidth }: Io): number {
   return Math.max(20, Math.min(tableWidth, 120) - 48)
 }

@@ -1,4 +1,4 @@
-/** The help texts, made from the same tables that the parser reads. */
+/** The help texts, generated from the tables that the parser reads. */
 
 import { type Command, commonOptions, type OptionSpec } from './command.js'
 

@@ -1,4 +1,4 @@
-/** `stillframe inspect FILE`: what a snapshot file says about itself. */
+/** `stillframe inspect FILE`: shows the header, sections and metadata of a snapshot file. */
 
 import { printable, printableLines } from '../base/printable.js'
 import type { SnapshotInfo } from '../index.js'
@@ -46,12 +46,12 @@ function describeValues(path: string, { fileSize, values }: ValuesInfo, style: S
   ]
 }
 
-/** As in a SnapshotResult. */
+/** The same values as in a SnapshotResult. */
 export function kindOf({ parentId }: SnapshotInfo): 'full' | 'delta' {
   return parentId === undefined ? 'full' : 'delta'
 }
 
-/** What `inspect` prints of a snapshot. */
+/** The lines that `inspect` prints for a snapshot. */
 export function describeInfo(path: string, info: SnapshotInfo, { style, tableWidth }: Io): string[] {
   const facts: [label: string, value: string][] = [
     ['id', info.id],

@@ -1,17 +1,17 @@
 /**
- * The command line's outputs. Results go to stdout: as text, or with `--json` as exactly one
- * document. Everything else (remarks, progress, errors) goes to stderr, so that a pipe only ever
- * carries results.
+ * The command line's output. Results go to stdout, as text or (with `--json`) as exactly one
+ * document. Everything else (remarks, progress, errors) goes to stderr, so that a pipe carries only
+ * results.
  */
 
 import process from 'node:process'
 import { printableLines } from '../base/printable.js'
 import { type ProgressBar, type StepBar, startProgressBar, startStepBar } from './progress.js'
 
-/** Anything that JSON can say. `undefined` members are left out, as JSON.stringify does. */
+/** Any value that JSON can express. `undefined` members are left out, as in JSON.stringify. */
 export type JsonDocument = Readonly<Record<string, unknown>>
 
-/** Colours for a terminal that has them; the identity everywhere else. */
+/** Colors for a terminal that supports them; identity functions otherwise. */
 export interface Style {
   bold(text: string): string
   dim(text: string): string
@@ -20,22 +20,22 @@ export interface Style {
   warn(text: string): string
 }
 
-/** What a command gets to talk to its user. */
+/** The interface between a command and its user. */
 export interface Io {
-  /** `--json` was given: `report` prints the document, not the lines. */
+  /** True with `--json`: `report` prints the document, not the lines. */
   readonly json: boolean
-  /** Aborted by Ctrl-C and SIGTERM; the reason is an {@link Interrupted}. */
+  /** Aborted by SIGINT (Ctrl-C), SIGTERM and SIGHUP; the reason is an {@link Interrupted}. */
   readonly signal: AbortSignal
   readonly style: Style
-  /** Columns to wrap paragraphs at. */
+  /** Columns at which paragraphs are wrapped. */
   readonly width: number
-  /** Columns that a table has; without a terminal as many as it wants. */
+  /** Columns available to a table; unlimited without a terminal. */
   readonly tableWidth: number
-  /** Lines of the result that are known early; nothing with `--json`. */
+  /** Prints lines of the result that are known early; does nothing with `--json`. */
   print(lines: readonly string[]): Promise<void>
-  /** The command's result, in the form that was asked for. Called once. */
+  /** Prints the command's result in the requested form. Called once. */
   report(document: JsonDocument, lines: readonly string[]): Promise<void>
-  /** Lines on stderr, for people. */
+  /** Prints lines for people on stderr. */
   remark(lines: readonly string[]): void
   /** A progress bar on stderr; draws nothing unless stderr is a terminal. */
   progress(label: string, bytesTotal?: number): ProgressBar
@@ -43,7 +43,7 @@ export interface Io {
   steps(label: string): StepBar
 }
 
-/** The reason of `Io.signal` when a signal asks the process to end. */
+/** The reason of `Io.signal` when a signal asks the process to exit. */
 export class Interrupted extends Error {
   override readonly name = 'Interrupted'
   readonly exitStatus: number
@@ -54,7 +54,7 @@ export class Interrupted extends Error {
   }
 }
 
-/** Builds the outputs of one command. */
+/** Creates the output of one command. */
 export function createIo(json: boolean, signal: AbortSignal): Io {
   return {
     json,
@@ -65,7 +65,7 @@ export function createIo(json: boolean, signal: AbortSignal): Io {
     print: (lines) => (json ? Promise.resolve() : writeText(`${lines.join('\n')}\n`)),
     report: (document, lines) =>
       writeText(
-        // JSON leaves characters as they are that a terminal obeys: people read it, too.
+        // JSON does not escape all terminal control characters, and people read it, too.
         json ? `${printableLines(JSON.stringify(document, undefined, 2))}\n` : `${lines.join('\n')}\n`,
       ),
     remark: (lines) => {
@@ -77,8 +77,8 @@ export function createIo(json: boolean, signal: AbortSignal): Io {
 }
 
 /**
- * Writes to stdout and waits until it is out. A reader that has gone away (`stillframe … | head`)
- * is no failure: it has seen what it wanted.
+ * Writes to stdout and waits until the text is out. A reader that closes the pipe early
+ * (`stillframe … | head`) is not an error: it has seen what it wanted.
  */
 export function writeText(text: string): Promise<void> {
   return new Promise((resolve, reject) => {
@@ -89,12 +89,12 @@ export function writeText(text: string): Promise<void> {
   })
 }
 
-/** The other end of a pipe was closed. */
+/** True if the other end of a pipe was closed. */
 export function isBrokenPipe(error: unknown): boolean {
   return error instanceof Error && 'code' in error && error.code === 'EPIPE'
 }
 
-/** The colours of `stream`. `hasColors` also knows NO_COLOR, FORCE_COLOR and TERM=dumb. */
+/** The colors of `stream`. `hasColors` also respects NO_COLOR, FORCE_COLOR and TERM=dumb. */
 export function styleFor(stream: NodeJS.WriteStream): Style {
   const coloured = stream.isTTY && stream.hasColors()
   const paint = (open: number, close: number) => (text: string) =>

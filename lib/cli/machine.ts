@@ -1,18 +1,19 @@
-/** What the demo runs on: the disk under a directory, and room for the memory it needs. */
+/** The demo's environment: the filesystem of a directory, and a description of the machine. */
 
 import { access, constants, readFile, realpath } from 'node:fs/promises'
 import { availableParallelism, release, tmpdir } from 'node:os'
 import process from 'node:process'
 
-/** The filesystem that a directory lies on. */
+/** The filesystem of a directory. */
 export interface FileSystem {
   /** `'ext4'`, `'tmpfs'`, … */
   type: string
-  /** What is mounted: a device, mostly. */
+  /** The mounted source, usually a device. */
   source: string
   mountPoint: string
   /**
-   * Its files are memory: no disk is measured there, and files take the memory that the demo needs.
+   * True if its files are memory: measurements say nothing about a disk, and the files take memory
+   * that the demo needs.
    */
   inMemory: boolean
 }
@@ -21,7 +22,7 @@ export interface FileSystem {
 export async function fileSystemOf(directory: string): Promise<FileSystem> {
   const path = await realpath(directory)
   let found: FileSystem = { type: 'unknown', source: 'unknown', mountPoint: '/', inMemory: false }
-  // Without /proc, or where it may not be read, nobody can tell.
+  // Without a readable /proc the filesystem remains unknown.
   const mounts = await readFile('/proc/self/mountinfo', 'utf8').catch(() => '')
   for (const line of mounts.split('\n')) {
     // "36 35 98:0 /root /mount/point rw,noatime shared:1 - ext4 /dev/sda1 rw": see proc(5).
@@ -39,14 +40,14 @@ export async function fileSystemOf(directory: string): Promise<FileSystem> {
   return found
 }
 
-/** mountinfo writes blanks and backslashes as octal escapes. */
+/** Decodes the octal escapes that mountinfo uses for blanks and backslashes. */
 function unescapeMount(text: string): string {
   return text.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)))
 }
 
 /**
- * Where the demo's files go when nobody says: the temporary directory, or /var/tmp where the
- * temporary directory is no disk but memory.
+ * Default directory of the demo's files: the temporary directory, or /var/tmp if the temporary
+ * directory is in memory.
  */
 export async function defaultDirectory(): Promise<string> {
   const usual = tmpdir()
@@ -59,7 +60,7 @@ export async function defaultDirectory(): Promise<string> {
   }
 }
 
-/** One line about the machine: kernel, processor architecture, cores, Node. */
+/** Describes the machine in one line: kernel, processor architecture, cores, Node. */
 export function describeMachine(): string {
   const cores = availableParallelism()
   return `Linux ${release()} ${process.arch}, ${cores} core${cores === 1 ? '' : 's'}, Node ${process.version}`

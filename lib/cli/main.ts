@@ -1,8 +1,9 @@
 #!/usr/bin/env node
 
 /**
- * The `stillframe` command. Finds the command, reads its arguments, runs it, and turns what comes
- * out into an exit status: 0 success, 1 failure, 2 wrong command line, 128 + N ended by signal N.
+ * The `stillframe` command. Finds the command, parses its arguments, runs it, and turns the outcome
+ * into an exit status: 0 for success, 1 for failure, 2 for a wrong command line, 128 + N for signal
+ * N.
  */
 
 import { readFileSync } from 'node:fs'
@@ -21,7 +22,9 @@ import {
 import { commandHelp, globalHelp } from './help.js'
 import { createIo, Interrupted, isBrokenPipe, styleFor, writeText } from './io.js'
 
-/** By name. Each is loaded when it is called: most of the library is of no use to most of them. */
+/**
+ * All commands by name. Each is loaded on demand, since most need only a small part of the library.
+ */
 const commands: Readonly<Record<string, () => Promise<Command>>> = {
   demo: async () => (await import('./demo.js')).demo,
   inspect: async () => (await import('./inspect.js')).inspect,
@@ -56,9 +59,9 @@ async function main(argv: readonly string[]): Promise<number> {
 }
 
 /**
- * The command that `words` begin with: one or two of them (`heap summary`).
+ * Finds the command that `words` begin with: one or two of them (`heap summary`).
  *
- * @throws UsageError with the name that was probably meant.
+ * @throws UsageError that suggests the name that was probably meant.
  */
 async function commandNamed(words: readonly string[]): Promise<Command> {
   const name = names.find((each) => each === words.slice(0, wordsOf(each)).join(' '))
@@ -101,13 +104,13 @@ async function allHelp(): Promise<string> {
   return globalHelp(await Promise.all(Object.values(commands).map((load) => load())), packageVersion())
 }
 
-/** Runs a command with signals turned into an abort of its work. */
+/** Runs a command. Signals abort its work. */
 async function run(command: Command, args: Arguments): Promise<number> {
   const interruption = new AbortController()
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     process.on(name, () => {
       const reason = new Interrupted(name, constants.signals[name])
-      // The first signal lets the work clean up behind itself; a second one means now.
+      // The first signal lets the work clean up; the second one exits immediately.
       if (interruption.signal.aborted) process.exit(reason.exitStatus)
       interruption.abort(reason)
     })
@@ -116,8 +119,7 @@ async function run(command: Command, args: Arguments): Promise<number> {
   try {
     return await command.run(args, io)
   } catch (error) {
-    // What an interrupted operation rejects with is the library's choice; why it ended is known
-    // here.
+    // The library chooses the error of an interrupted operation, but the cause is known here.
     if (interruption.signal.reason instanceof Interrupted) return interruption.signal.reason.exitStatus
     if (io.json && !(error instanceof UsageError) && !isBrokenPipe(error)) {
       await io.report({ error: describeForJson(error) }, [])
@@ -131,9 +133,9 @@ async function answer(text: string): Promise<number> {
   return 0
 }
 
-/** Tells the user what went wrong; returns the exit status. */
+/** Tells the user what went wrong, and returns the exit status. */
 function explain(error: unknown): number {
-  // The reader of our output has gone: there is nobody to tell.
+  // The reader of our output is gone: there is no one to tell.
   if (isBrokenPipe(error)) return 1
   const { bold, bad, dim } = styleFor(process.stderr)
   const say = (text: string): boolean => process.stderr.write(`${text}\n`)
@@ -148,15 +150,15 @@ function explain(error: unknown): number {
   } else if (code !== undefined) {
     say(`${bold('stillframe:')} ${bad(message)} ${dim(`(${code})`)}`)
   } else {
-    // It has no code: nobody foresaw this failure, and whoever mends it needs the stack.
+    // An error without a code is unexpected, and fixing it takes the stack.
     say(`${bold('stillframe:')} ${stack}`)
   }
   return 1
 }
 
 /**
- * What a terminal may be told of an error: names of files and sections, and arguments, may hold
- * anything.
+ * The parts of an error, made safe for a terminal: names of files and sections, and arguments, may
+ * contain any characters.
  */
 function partsOf(
   error: unknown,
@@ -185,14 +187,13 @@ function packageVersion(): string {
   return String((manifest as { version: unknown }).version)
 }
 
-// A write to a closed pipe also raises an 'error' event; the write's own callback has dealt with
-// it.
+// A write to a closed pipe also emits 'error'; the callback of the write has already handled it.
 for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {})
 
 main(process.argv.slice(2)).then(
   (status) => {
-    // After a signal the reader of a pipe may never take the rest. Otherwise the status is set and
-    // not forced: what is still being written gets out.
+    // After a signal the reader of a pipe may never take the rest, so exit. Otherwise only set the
+    // status, so that pending output is written.
     if (status > 128) process.exit(status)
     process.exitCode = status
   },

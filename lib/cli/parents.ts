@@ -1,4 +1,4 @@
-/** The option `--parents` of all commands that read snapshots. */
+/** The option `--parents`, shared by all commands that read snapshots. */
 
 import type { Arguments, OptionSpec } from './command.js'
 
@@ -9,7 +9,7 @@ export const parentsOption: OptionSpec = {
   help: 'where parents are: a file or directory (default: beside each); repeatable',
 }
 
-/** The option of the library; none: beside each file. */
+/** The library's option; without it, parents are looked for next to each file. */
 export function readParents(args: Arguments): { parents?: string[] } {
   const parents = args.values('parents')
   return parents.length === 0 ? {} : { parents }

@@ -1,4 +1,7 @@
-/** Where an archive is, as the command line names it: a directory, a bucket, or a directory that is an object store. */
+/**
+ * The place of an archive as named on the command line: a directory, a bucket, or a directory that
+ * is an object store.
+ */
 
 import { Buffer } from 'node:buffer'
 import { readFile } from 'node:fs/promises'
@@ -17,15 +20,15 @@ import { printable } from '../base/printable.js'
 import { idOf, isKeyId, toSecret } from '../store/encryption.js'
 import { type Arguments, CommandError, type OptionSpec, UsageError } from './command.js'
 
-/** Where an archive is. */
+/** The place of an archive. */
 export interface Place {
-  /** As the user has named it. */
+  /** The name that the user gave. */
   readonly name: string
   readonly at: string | ObjectStore
   readonly encryption: EncryptionOptions | undefined
 }
 
-/** Options of all commands that take the place of an archive. */
+/** Options shared by all commands that take the place of an archive. */
 export const placeOptions: Readonly<Record<string, OptionSpec>> = {
   'key-file': {
     type: 'string',
@@ -35,12 +38,12 @@ export const placeOptions: Readonly<Record<string, OptionSpec>> = {
   },
 }
 
-/** For the help texts. */
+/** Paragraph for the help texts. */
 export const aboutPlaces = `
 PLACE is the directory of an archive; s3://BUCKET/PREFIX, with the @aws-sdk/client-s3 of the current directory
 and its usual environment (AWS_PROFILE, AWS_REGION, AWS_ENDPOINT_URL, …); or store:PATH, a directoryStore().`
 
-/** Whether this names an object store. */
+/** True if the place is an object store. */
 export function isStore(place: string): boolean {
   return /^(s3|store):/.test(place)
 }
@@ -72,10 +75,11 @@ async function bucketAt(name: string): Promise<ObjectStore> {
   const { s3 } = await import('../s3/index.js').catch(explainMissing)
   const { AWS_REGION, AWS_DEFAULT_REGION, AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_S3 } = process.env
   const endpoint = AWS_ENDPOINT_URL_S3 || AWS_ENDPOINT_URL
-  // A server of one's own has no regions, and the client wants one.
+  // A self-hosted server has no regions, but the client requires one.
   const region = AWS_REGION || AWS_DEFAULT_REGION || (endpoint && 'us-east-1')
   const client = new S3Client({
-    // Such servers often know neither the checksums that newer clients send, nor buckets as names of hosts.
+    // Self-hosted servers often support neither the checksums of newer clients nor bucket names as
+    // host names.
     requestChecksumCalculation: 'WHEN_REQUIRED',
     responseChecksumValidation: 'WHEN_REQUIRED',
     ...(endpoint && { forcePathStyle: true }),
@@ -90,7 +94,7 @@ async function bucketAt(name: string): Promise<ObjectStore> {
 
 type Sdk = typeof import('@aws-sdk/client-s3')
 
-/** That of the project in which the command is called; else that beside this package. */
+/** Loads the SDK of the project in the current directory, or else the one next to this package. */
 async function loadSdk(): Promise<Sdk> {
   const name = '@aws-sdk/client-s3'
   let url: string
@@ -110,7 +114,7 @@ function explainMissing(error: unknown): never {
   )
 }
 
-/** The first one is what is written is sealed with. */
+/** The first key is used to encrypt new data. */
 async function readKeys(files: readonly string[]): Promise<EncryptionOptions> {
   const keys: EncryptionKey[] = []
   for (const text of files) {
@@ -130,7 +134,7 @@ async function readKey(path: string): Promise<Uint8Array> {
   const text = content.toString('latin1').trim()
   if (/^[0-9a-fA-F]{64}$/.test(text)) return Buffer.from(text, 'hex')
   if (/^[A-Za-z0-9+/]{43}=?$/.test(text)) return Buffer.from(text, 'base64')
-  // Nothing of it is shown: it may be a key all the same.
+  // The content is not shown: it may be a key after all.
   throw new CommandError(
     `--key-file: ${printable(path)} has neither 32 bytes, nor 64 hexadecimal digits, nor 44 characters of base64`,
   )

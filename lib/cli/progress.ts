@@ -1,17 +1,16 @@
-/** The progress bar: on a terminal only, gone when the work is done. */
+/** The progress bar. It appears only on a terminal, and disappears when the work is done. */
 
 import { performance } from 'node:perf_hooks'
 import process from 'node:process'
 import cliProgress from 'cli-progress'
 import { formatBytes, formatNumber } from './units.js'
 
-/** A bar that counts bytes. All calls are cheap; the screen is refreshed a few times a second. */
+/** A bar that counts bytes. All calls are cheap; the screen is refreshed a few times per second. */
 export interface ProgressBar {
-  /** `bytesTotal` corrects what the bar was started with. */
+  /** `bytesTotal` corrects the initial total. */
   update(bytesDone: number, bytesTotal?: number): void
   /**
-   * Removes the bar from the screen. Must be called on every way out; calling it again does
-   * nothing.
+   * Removes the bar from the screen. Must be called on every exit path; further calls do nothing.
    */
   stop(): void
 }
@@ -26,11 +25,11 @@ const looks = {
   hideCursor: true,
   clearOnComplete: true,
   emptyOnZero: true,
-  // Signals are main.ts's business: it aborts the work, and the work stops its bar.
+  // main.ts handles signals: it aborts the work, and the work stops its bar.
   gracefulExit: false,
 } as const
 
-/** Starts a bar on stderr, or does nothing when stderr is not a terminal. */
+/** Starts a bar on stderr, or does nothing if stderr is not a terminal. */
 export function startProgressBar(label: string, bytesTotal: number): ProgressBar {
   if (!process.stderr.isTTY) return silent
   let total = bytesTotal
@@ -45,7 +44,7 @@ export function startProgressBar(label: string, bytesTotal: number): ProgressBar
     return {
       done: formatBytes(bytesDone),
       all: formatBytes(total),
-      // The first moments would show any speed at all.
+      // In the first moments any speed could appear.
       speed: seconds < 0.25 ? '' : `${formatNumber(bytesDone / 1e6 / seconds)} MB/s`,
     }
   }
@@ -53,7 +52,7 @@ export function startProgressBar(label: string, bytesTotal: number): ProgressBar
     process.removeListener('exit', stop)
     bar.stop()
   }
-  // The bar hides the cursor: even process.exit() in the middle must bring it back.
+  // The bar hides the cursor, which must reappear even if process.exit() is called halfway.
   process.once('exit', stop)
   bar.start(total, 0, payload(0))
   return {
@@ -71,11 +70,11 @@ export function startProgressBar(label: string, bytesTotal: number): ProgressBar
 /** A bar that counts steps of several kinds, one kind after the other. */
 export interface StepBar {
   update(label: string, done: number, total: number): void
-  /** As that of a {@link ProgressBar}. */
+  /** Like {@link ProgressBar.stop}. */
   stop(): void
 }
 
-/** Starts such a bar on stderr, or does nothing when stderr is not a terminal. */
+/** Starts a step bar on stderr, or does nothing if stderr is not a terminal. */
 export function startStepBar(label: string): StepBar {
   if (!process.stderr.isTTY) return silent
   const bar = new cliProgress.SingleBar({

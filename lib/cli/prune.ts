@@ -77,7 +77,7 @@ async function giveUp(place: Place, retention: Retention): Promise<PruneReport> 
   return await archive.prune({ retention })
 }
 
-/** Needs no lock, so that it can be asked while a service captures. */
+/** Previews a prune. Takes no lock, so it works while a service captures. */
 async function foresee(place: Place, retention: Retention): Promise<PruneReport> {
   await using archive = await openToRead(place, retention)
   const { at } = place
@@ -92,7 +92,7 @@ async function foresee(place: Place, retention: Retention): Promise<PruneReport>
   return toPruneReport(await foreseePrune(at, table, rules))
 }
 
-/** By the rules that the archive was opened with. */
+/** True if the rules with which the archive was opened keep the frame. */
 function isKept({ keptBecause }: Frame): boolean {
   return !keptBecause.includes('not pruned yet')
 }

@@ -1,11 +1,13 @@
-/** What the commands read snapshots with: the addon, and where there can be none, the reader that works without. */
+/** The readers for snapshots: the addon or, on platforms without one, the portable reader. */
 
 import { hasPlatform } from '../addon/load.js'
 import * as native from '../index.js'
 
 type Readers = Pick<typeof native, 'inspect' | 'verify'>
 
-/** Those that work on this platform. An addon that is missing where there should be one is an error all the same. */
+/**
+ * Chooses the reader for this platform. A missing addon on a supported platform is still an error.
+ */
 export async function readersHere(): Promise<Readers> {
   return hasPlatform() ? native : await import('../reader/index.js')
 }

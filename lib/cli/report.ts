@@ -1,4 +1,7 @@
-/** `stillframe report PLACE -o OUT`: a page that shows frames, and how the memory changed between them. */
+/**
+ * `stillframe report PLACE -o OUT`: makes a page that shows frames and how the memory changed
+ * between them.
+ */
 
 import { Buffer } from 'node:buffer'
 import { stat } from 'node:fs/promises'
@@ -18,7 +21,7 @@ import { isStore, type Place, placeOf, placeOptions } from './place.js'
 import { count, formatBytes } from './units.js'
 
 const defaultLast = 1000
-/** What a browser still draws at once. */
+/** Number of frames that a browser can still draw at once. */
 const largestLast = 10_000
 
 export const report: Command = {
@@ -54,7 +57,7 @@ changed is not shown. Exit status 1 if a frame is damaged.`,
       verify: args.flag('verify'),
       retention: isOfArchive ? await rulesFor(args, at) : readRetention(args),
     }
-    // Nobody waits for a report that has no place to go.
+    // Opened first, to fail before the work if OUT cannot be written.
     await using sink = await openFileSink(output, args.flag('force'))
     const data = await collect(at, options, io)
     if (data.frames.length === 0)
@@ -99,7 +102,7 @@ function readLast(text: string | undefined): number {
   return last
 }
 
-/** Reads what the page shows, with a bar for each of the steps. */
+/** Collects the data of the page, with a progress bar for each step. */
 async function collect(
   { name: place, at, encryption }: Place,
   options: Omit<ReportOptions & ArchiveReportOptions, 'signal' | 'onProgress'>,

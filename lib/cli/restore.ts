@@ -1,4 +1,4 @@
-/** `stillframe restore PLACE SECTION`: one section of an archive as it was at some time. */
+/** `stillframe restore PLACE SECTION`: restores one section of an archive as of some time. */
 
 import { performance } from 'node:perf_hooks'
 import type { ArchiveRestored } from '../archive/index.js'
@@ -120,7 +120,7 @@ function readOnDamage(text: string | undefined): 'older' | 'throw' | undefined {
   throw new UsageError(`--on-damage must be 'older' or 'fail', not '${text}'`)
 }
 
-/** What was passed over is no part of the result, and must not go unseen. */
+/** Skipped frames are not part of the result but must not go unnoticed. */
 function warn({ skipped }: ArchiveRestored, io: Io): void {
   if (skipped.length === 0 || io.json) return
   io.remark([
@@ -133,7 +133,7 @@ async function explainFailure(place: string, section: string, error: unknown): P
   if (isStillframeError(error, 'NOT_FOUND')) {
     throw new CommandError(`${printable(error.message)}; 'stillframe frames' lists what there is`)
   }
-  // The library means its option.
+  // The library's message refers to its own option.
   if (error instanceof RangeError || (error as NodeJS.ErrnoException).code === 'ERR_INVALID_ARG_VALUE') {
     const { message } = error as Error
     throw new CommandError(`section '${printable(section)}' of ${printable(place)}: ${printable(message)}`)

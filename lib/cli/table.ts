@@ -2,17 +2,17 @@
 
 import { stripVTControlCharacters } from 'node:util'
 
-/** A column: its title (one or two lines) and the side its cells lean to. */
+/** A column: its title (one or two lines) and the alignment of its cells. */
 export interface Column {
   title: string
   align: 'left' | 'right'
-  /** Left out where the table is too wide, those with the highest number first. */
+  /** If the table is too wide, columns with this number are dropped, highest number first. */
   optional?: number
 }
 
 /**
- * Lines of a table, indented by two; `style` is applied to the titles and the rule below them.
- * Where it is wider than `width`, columns are left out that can be spared.
+ * Lines of a table, indented by two; `style` is applied to the titles and the rule below them. If
+ * the table is wider than `width`, optional columns are dropped.
  */
 export function renderTable(
   columns: readonly Column[],
@@ -35,7 +35,7 @@ function renderColumns(
 ): string[] {
   const titles = columns.map((column) => column.title.split('\n'))
   const height = Math.max(...titles.map((lines) => lines.length))
-  // Titles stand on the line above the cells: short ones are filled up from the top.
+  // Titles are bottom-aligned: shorter ones are padded at the top.
   const head = Array.from({ length: height }, (_, line) =>
     titles.map((lines) => lines[line - (height - lines.length)] ?? ''),
   )
@@ -57,7 +57,7 @@ function renderColumns(
   )
 }
 
-/** Breaks `text` at spaces so that no line, the indentation included, is longer than `width`. */
+/** Breaks `text` at spaces so that no line, including the indentation, is longer than `width`. */
 export function wrap(text: string, width: number, indent: string): string[] {
   const lines: string[] = []
   for (const paragraph of text.split('\n')) {
@@ -80,7 +80,7 @@ function visibleLength(text: string): number {
   return stripVTControlCharacters(text).length
 }
 
-/** At most `length` characters of `text`. */
+/** Shortens `text` to at most `length` characters. */
 export function clip(text: string, length: number): string {
   return text.length <= length ? text : `${text.slice(0, length - 1)}…`
 }

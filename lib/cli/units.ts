@@ -1,4 +1,4 @@
-/** Bytes, times and counts as people read them, and sizes as people write them. */
+/** Formats bytes, times and counts for people, and parses the sizes that they write. */
 
 export * from '../base/units.js'
 

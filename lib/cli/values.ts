@@ -1,6 +1,6 @@
 /**
- * Files of values, which `snapshotState()` writes: the commands tell them from snapshots, and look
- * into them as well.
+ * Files of values, written by `snapshotState()`: the commands recognize them and can read them,
+ * too.
  */
 
 import { Buffer } from 'node:buffer'
@@ -8,15 +8,15 @@ import { type FileHandle, open } from 'node:fs/promises'
 import { encodeEnd, readValues } from '../values/values.js'
 import { CommandError, isStillframeError } from './command.js'
 
-/** What a file of values says of itself. */
+/** Summary of a file of values. */
 export interface ValuesInfo {
   kind: 'values'
   fileSize: number
-  /** How many it holds; undefined when its end is missing or damaged. */
+  /** Number of values; undefined if the end of the file is missing or damaged. */
   values: number | undefined
 }
 
-/** What is wrong with one. */
+/** A problem in a file of values. */
 export interface ValuesProblem {
   offset?: number
   reason: string
@@ -25,7 +25,7 @@ export interface ValuesProblem {
 const magic = 'SFV1'
 const endLength = 16
 
-/** Reads the beginning and the end of a file; undefined when it is no file of values. */
+/** Reads the beginning and the end of a file; returns undefined if it is not a file of values. */
 export async function inspectValues(path: string): Promise<ValuesInfo | undefined> {
   const file = await open(path)
   try {
@@ -39,15 +39,15 @@ export async function inspectValues(path: string): Promise<ValuesInfo | undefine
 }
 
 /**
- * Throws the error of a command that reads snapshots only; of a file of values it says that it is
- * one.
+ * Throws the error of a command that reads only snapshots, reworded if the file is a file of
+ * values.
  */
 export async function explainValues(path: string, error: unknown): Promise<never> {
   if (!isStillframeError(error, 'FORMAT') || (await inspectValues(path)) === undefined) throw error
   throw new CommandError(`${path} is a file of values and has no sections. Read it with readValues()`)
 }
 
-/** Reads every value and its checksum; undefined when all is well. */
+/** Reads every value and its checksum; returns undefined if all are intact. */
 export async function checkValues(path: string, signal: AbortSignal): Promise<ValuesProblem | undefined> {
   try {
     for await (const _ of readValues(path)) signal.throwIfAborted()

@@ -1,4 +1,6 @@
-/** `stillframe verify FILE`: checks every byte of a snapshot file, or of all frames of an archive. */
+/**
+ * `stillframe verify FILE`: checks every byte of a snapshot file, or of all frames of an archive.
+ */
 
 import { performance } from 'node:perf_hooks'
 import { printable } from '../base/printable.js'
@@ -14,7 +16,7 @@ import { count, formatBytes, formatCount, formatDuration, formatNumber, formatOf
 import { checkValues, inspectValues, type ValuesInfo } from './values.js'
 
 const defaultMaxProblems = 100
-/** The library's own bound. */
+/** Limit of the library. */
 const largestMaxProblems = 1_000_000
 
 export const verify: Command = {
@@ -138,7 +140,7 @@ function readCount(text: string | undefined): number {
 
 function describeSound(path: string, info: SnapshotInfo | undefined, durationMs: number, io: Io): string[] {
   const { fileSize = 0, byteLength = 0, parentId } = info ?? {}
-  // A delta is a small part of what was read.
+  // A delta's own file is only a small part of the data read.
   const speed = formatNumber((parentId === undefined ? fileSize : byteLength) / 1e6 / (durationMs / 1000))
   return [
     `${io.style.good('✓')} ${printable(path)}: every byte is as it was written ` +

@@ -1,4 +1,4 @@
-/** A report of an archive. */
+/** Reports an archive in a directory. */
 
 import { openArchive } from '../archive/archive.js'
 import { type FrameTable, isKnown, type KnownEntry } from '../archive/frame-table.js'
@@ -11,16 +11,16 @@ import { type Candidate, examine, leftOut, type ReportOptions } from './examine.
 
 /** Options of a report of an archive. */
 export interface ArchiveReportOptions extends Omit<ReportOptions, 'parents'> {
-  /** The rules by which it is said why a frame is kept. */
+  /** The retention rules used to explain why each frame is kept. */
   retention?: Retention | undefined
 }
 
-/** What is said of a frame that is listed no more, but which younger ones are read from. */
+/** Reason shown for a frame that is no longer listed but still needed to read younger ones. */
 const neededByOthers = 'given up, needed by younger frames'
 
 /**
- * Reports the frames of an archive, and those that were given up but are still read from. A writer is
- * not disturbed.
+ * Reports the frames of an archive, including those that were given up but are still needed to read
+ * others. Does not disturb a writer.
  *
  * Rejects with StillframeError `NOT_FOUND`, `FORMAT` or `VERSION` if there is no archive.
  */
@@ -32,7 +32,7 @@ export async function reportArchive(directory: string, options: ArchiveReportOpt
   })
   const damage = new Map<number, string>()
   if (options.verify) {
-    // It reads what several frames build on once.
+    // archive.verify() reads a file only once, however many frames build on it.
     const { frames } = await archive.verify({
       signal,
       onProgress: ({ framesDone, framesTotal }) => onProgress?.('checking', framesDone, framesTotal),
@@ -42,7 +42,7 @@ export async function reportArchive(directory: string, options: ArchiveReportOpt
     }
   }
   const reasons = new Map<number, readonly string[]>()
-  // Without rules there is nothing to say.
+  // Without rules there are no reasons to show.
   if (retention !== undefined)
     for await (const { number, keptBecause } of archive.frames()) reasons.set(number, keptBecause)
   const table = await readTable(directory)
@@ -86,7 +86,7 @@ function toFrame(
 ): ReportFrame {
   const { id, parentId, frozenAtMs, byteLength, changedBytes, state } = manifest
   const { engine, pauseMs, durationMs, sections, retiredAtMs } = manifest
-  // What the file of the memory says itself does not include these.
+  // The header of the memory file does not contain these.
   const measured = engine === 'none' ? {} : { changedBytes, pauseMs, durationMs, engine }
   return {
     number,
@@ -105,7 +105,10 @@ function toFrame(
   }
 }
 
-/** Its time is that of the frame before it: numbers and times go together. */
+/**
+ * A frame about which nothing is known. It gets the time of the preceding frame, since times ascend
+ * with numbers.
+ */
 function unknownFrame(number: number, frozenAt: Date, damage: string): ReportFrame {
   return {
     number,

@@ -1,65 +1,71 @@
 /**
- * What a report shows, as plain data: nothing of it refers to a file or an archive, so that the page
- * can be made of anything, and tested with anything. All text in it may come from a hostile file.
+ * The contents of a report as plain data. It has no references to files or archives, so that a page
+ * can be made from any source, and tested with any data. All text may come from a hostile file.
  */
 
 /** Frames of one place, from the oldest to the newest. */
 export interface ReportData {
-  /** What the report is about, as the user named it. */
+  /** Subject of the report, as the user named it. */
   place: string
   kind: 'archive' | 'directory' | 'chain'
   madeAt: Date
   frames: readonly ReportFrame[]
-  /** Which part of the memory changed when. */
+  /** Which parts of the memory changed when. */
   heat: ReportHeat
-  /** How far damage was looked for. `'listed'`: not in the files; `'opened'`: all but the pages; `'verified'`: every byte. */
+  /**
+   * Extent of the check for damage. `'listed'`: files were not read; `'opened'`: all but the pages;
+   * `'verified'`: every byte.
+   */
   checked: 'listed' | 'opened' | 'verified'
-  /** What was left out, and why; each a sentence. */
+  /** Sentences that say what was left out, and why. */
   remarks: readonly string[]
 }
 
-/** One frame. Sizes are in bytes; what is not known is absent. */
+/** One frame. Sizes are in bytes; unknown values are absent. */
 export interface ReportFrame {
-  /** Ascending, though not without gaps. */
+  /** Ascending, possibly with gaps. */
   number: number
-  /** What it is called. */
+  /** Display name. */
   name: string
   id?: string
-  /** Of the frame that it builds on, which need not be in the report. */
+  /** Id of the frame that it builds on, which may be missing from the report. */
   parentId?: string
   frozenAt: Date
   kind: 'full' | 'delta'
   byteLength?: number
-  /** In the frame, and not as in its parent. */
+  /** Bytes of this frame that differ from its parent. */
   changedBytes?: number
-  /** On the disk. */
+  /** Bytes on disk. */
   fileSize: number
   pauseMs?: number
   durationMs?: number
   engine?: string
   hasState: boolean
-  /** The rules of retention that keep it; none are known: []. */
+  /** The retention rules that keep it; [] if none are known. */
   keptBecause: readonly string[]
-  /** Why it cannot be read. */
+  /** The reason why it cannot be read. */
   damage?: string
   sections: readonly { name: string; byteLength: number }[]
 }
 
-/** Where the memory changed between each frame and the one before it. */
+/** Which parts of the memory changed between each frame and the one before it. */
 export interface ReportHeat {
-  /** Those that are drawn, the ones with most changes first. */
+  /** The sections drawn, those with the most changes first. */
   sections: readonly HeatSection[]
 }
 
-/** One section over all frames, in pieces of equal length, but for the last one. */
+/**
+ * One section over all frames, in pieces of equal length, except that the last piece may be
+ * shorter.
+ */
 export interface HeatSection {
   name: string
-  /** The greatest that it had. */
+  /** Largest size in any frame. */
   byteLength: number
   pieceBytes: number
   /**
-   * For each frame of the report the share of each piece that is not as in the frame before, 0 to 1;
-   * undefined where the two were not compared.
+   * For each frame of the report, the share of each piece that differs from the preceding frame, 0
+   * to 1; undefined if the two were not compared.
    */
   columns: readonly (readonly number[] | undefined)[]
 }

@@ -1,10 +1,10 @@
-/** Puts the data of a report into the form in which the page carries them. */
+/** Encodes the data of a report in the form that is embedded in the page. */
 
 import type { ReportData, ReportFrame } from './data.js'
 import { elsewhere, encodeLevels, levelOf, nameOf, none, type PageData } from './page-data.js'
 import { shown } from './text.js'
 
-/** Sections that the page names of one frame; more of them are counted. */
+/** Maximum number of sections named per frame; the rest are counted. */
 const sectionsNamed = 20
 const reasonsNamed = 12
 
@@ -58,12 +58,12 @@ export function encodeForPage({ place, kind, frames, heat }: ReportData): PageDa
   }
 }
 
-/** Microseconds are what a clock can tell. */
+/** Rounds to microseconds, the resolution of the clock. */
 function rounded(ms: number | undefined): number | null {
   return ms === undefined ? null : Math.round(ms * 1000) / 1000
 }
 
-/** Texts, each of them once. */
+/** A list of distinct texts. */
 class Numbered {
   readonly texts: string[] = []
   readonly #indexes = new Map<string, number>()

@@ -1,4 +1,7 @@
-/** Opening the files of frames: what they say of themselves, which are damaged, and what changed between them. */
+/**
+ * Opens the files of frames, to read their headers, find damage, and measure what changed between
+ * frames.
+ */
 
 import { messageOf } from '../base/errors.js'
 import { count } from '../base/units.js'
@@ -9,9 +12,9 @@ import { type Heat, measureHeat } from './heat.js'
 
 /** Options of a report. */
 export interface ReportOptions {
-  /** Where parents are that do not lie beside the files. */
+  /** Where to look for parents that are not next to the files. */
   parents?: readonly string[] | undefined
-  /** The newest frames that are shown; older ones are counted. */
+  /** Number of newest frames to show; older ones are only counted. */
   last: number
   /** Read and check every byte of each frame. */
   verify: boolean
@@ -19,18 +22,23 @@ export interface ReportOptions {
   onProgress?: ((step: 'opening' | 'checking' | 'comparing', done: number, total: number) => void) | undefined
 }
 
-/** A frame, as far as it is known before its file is opened. */
+/** A frame, with what is known before its file is opened. */
 export interface Candidate {
   path: string
-  /** The files that it builds on, and where others of them may be. */
+  /**
+   * The files that it builds on, as far as known, and directories in which to search for others.
+   */
   parents: readonly string[]
   frame: ReportFrame
-  /** Asked if the file cannot be opened: false if the frame has been given up meanwhile. */
+  /**
+   * Called if the file cannot be opened; resolves to false if the frame has been given up
+   * meanwhile.
+   */
   isThere?(): Promise<boolean>
 }
 
 /**
- * Opens the files, in the order of their instants. A frame that is known to be damaged is not opened.
+ * Opens the files of candidates sorted by freeze time. A frame known to be damaged is not opened.
  *
  * Rejects only with the signal's reason.
  */
@@ -53,7 +61,7 @@ export async function examine(
   return {
     frames: opened.map(({ frame, path }, index) => {
       const failure = heat.failures.get(index)
-      // An archive knows what changed since the frame that a frame was captured upon.
+      // In an archive, the frame records what changed since the frame on which it was captured.
       const changedBytes = frame.changedBytes ?? heat.changedBytes.get(index)
       return {
         ...frame,
@@ -67,7 +75,7 @@ export async function examine(
   }
 }
 
-/** Undefined: it has been given up. */
+/** Resolves to undefined if the frame has been given up. */
 async function openFrame(
   { path, parents, frame, isThere }: Candidate,
   options: ReportOptions,
@@ -104,7 +112,7 @@ async function firstProblem(
   return problem.section === undefined ? problem.reason : `section '${problem.section}': ${problem.reason}`
 }
 
-/** What is said of frames that are not shown. */
+/** Mentions the frames that are not shown. */
 export function leftOut(older: number, all: number): string[] {
   if (older === 0) return []
   return [`Only the newest ${all - older} of ${all} frames are shown; --last shows more.`]
@@ -119,7 +127,7 @@ function aboutSections({ sectionsLeftOut, sectionsUnchanged }: Heat): string[] {
   ]
 }
 
-/** The message without the name of the file, which is said already. */
+/** The message without the file name, which is shown separately. */
 function reasonOf(error: unknown, path: string): string {
   const message = messageOf(error)
   return message.startsWith(`${path}: `) ? message.slice(path.length + 2) : message

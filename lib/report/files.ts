@@ -1,4 +1,6 @@
-/** A report of plain snapshot files: those of a directory, or one with all that it builds on. */
+/**
+ * Reports plain snapshot files: those of a directory, or one snapshot and all that it builds on.
+ */
 
 import type { Stats } from 'node:fs'
 import { readdir, stat } from 'node:fs/promises'
@@ -16,18 +18,16 @@ interface Found {
   stats: Stats
 }
 
-/**
- * Reports all snapshots of a directory, in the order of their instants; other files are passed over.
- */
+/** Reports all snapshots of a directory, in order of freeze time. Other files are skipped. */
 export async function reportDirectory(directory: string, options: ReportOptions): Promise<ReportData> {
   const { found, unreadable } = await findFiles(directory)
   return await reportFound(directory, 'directory', found, unreadable, options)
 }
 
-/** Reports a snapshot and all that it builds on. */
+/** Reports a snapshot and all frames that it builds on. */
 export async function reportChain(path: string, options: ReportOptions): Promise<ReportData> {
   const header = await readHeader(path)
-  // What is no snapshot is refused in the words of inspect().
+  // inspect() throws the right error for a file that is not a snapshot.
   if (header === undefined) await inspect(path)
   const places = options.parents ?? [dirname(path)]
   const known = new Map<string, Found>()
@@ -50,7 +50,7 @@ async function findFiles(directory: string): Promise<{ found: Found[]; unreadabl
   const found: Found[] = []
   const unreadable: string[] = []
   for (const entry of await readdir(directory, { withFileTypes: true })) {
-    // What captures have not finished is no frame.
+    // Hidden files are those of unfinished captures, not frames.
     if (!entry.isFile() || entry.name.startsWith('.')) continue
     try {
       found.push(...(await findFile(join(directory, entry.name))))
@@ -61,7 +61,7 @@ async function findFiles(directory: string): Promise<{ found: Found[]; unreadabl
   return { found, unreadable }
 }
 
-/** None if it is no snapshot. */
+/** Resolves to [] if the file is not a snapshot. */
 async function findFile(path: string): Promise<Found[]> {
   const header = await readHeader(path)
   return header === undefined ? [] : [{ path, header, stats: await stat(path) }]
@@ -102,7 +102,7 @@ async function reportFound(
   }
 }
 
-/** Those that are known, so that nobody has to search for them, and where to search for others. */
+/** The known parents, to save searching for them, and the places to search for others. */
 function parentsOf(
   { path, header }: Found,
   byId: ReadonlyMap<string, Found>,
@@ -127,7 +127,7 @@ function toFrame(number: number, { path, header, stats }: Found): ReportFrame {
     ...(parentId !== undefined && { parentId }),
     frozenAt,
     kind: parentId === undefined ? 'full' : 'delta',
-    // Holes take no room.
+    // Holes take no space.
     fileSize: 512 * stats.blocks,
     hasState: false,
     keptBecause: [],

@@ -1,4 +1,4 @@
-/** The few facts at the beginning of a snapshot file, for files that cannot be opened as a whole. */
+/** Reads the first fields of a snapshot file, for files that cannot be opened normally. */
 
 import { Buffer } from 'node:buffer'
 import { open } from 'node:fs/promises'
@@ -8,19 +8,19 @@ import { idFromBytes } from '../base/snapshot-id.js'
 const magic = Buffer.from('89534652414d0d0a', 'hex')
 const headerBytes = 96
 
-/** What the header says. */
+/** The fields of the header. */
 export interface FileHeader {
   id: string
-  /** Absent: a full file. */
+  /** Absent in a full file. */
   parentId?: string
   frozenAt: Date
 }
 
 /**
- * Reads the header without checking it: good for the order of files and for what is said about one
- * that is damaged, never for its memory. Undefined if the file is no snapshot.
+ * Reads the header without checking it. This is good enough to order files and to describe damaged
+ * ones, but never to read memory. Returns undefined if the file is not a snapshot.
  *
- * @throws what node:fs throws.
+ * @throws the errors of node:fs.
  */
 export async function readHeader(path: string): Promise<FileHeader | undefined> {
   await using file = await open(path)
@@ -31,7 +31,7 @@ export async function readHeader(path: string): Promise<FileHeader | undefined> 
   return {
     id: idFromBytes(buffer.subarray(16, 32)),
     ...(parentId.some((byte) => byte !== 0) && { parentId: idFromBytes(parentId) }),
-    // What no Date can say was not written by a clock.
+    // A value outside Date's range did not come from a clock.
     frozenAt: Number.isNaN(frozenAt.getTime()) ? new Date(0) : frozenAt,
   }
 }

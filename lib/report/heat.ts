@@ -1,49 +1,53 @@
-/** Where the memory changed between frames that follow one another, by the sums of their pages. */
+/**
+ * Finds where the memory changed between successive frames, by comparing the sums of their pages.
+ */
 
 import { compareFrames, type SectionDifference } from '../restore/compare.js'
 import type { HeatSection } from './data.js'
 
-/** The file's, whatever the machine's are. */
+/** Page size of the file format, regardless of the machine's page size. */
 const pageBytes = 4096
-/** Cells of the whole map: what fits into some 80 kB even if no two of them are alike. */
+/** Maximum cells of the whole map: about 80 kB even if no two cells are alike. */
 const mostCells = 80_000
-/** Pieces of one section: one for each two pixels or so of a map that shows it well. */
+/** Maximum pieces of one section: about one per two pixels of a readable map. */
 const mostPieces = 128
-/** Less than this is no map. */
+/** With fewer pieces, a map would show nothing. */
 const fewestPieces = 8
-/** Maps that somebody still looks at. */
+/** Maximum number of maps that a person will look at. */
 const mostSections = 8
 
-/** One frame in the order of time. */
+/** One frame, in order of time. */
 export interface HeatFrame {
   path: string
-  /** The files that it builds on, and where others of them may be. */
+  /**
+   * The files that it builds on, as far as known, and directories in which to search for others.
+   */
   parents: readonly string[]
 }
 
 /** Options of {@link measureHeat}. */
 export interface HeatOptions {
   signal?: AbortSignal | undefined
-  /** In comparisons. */
+  /** Counts comparisons. */
   onProgress?: ((done: number, total: number) => void) | undefined
 }
 
-/** What {@link measureHeat} found. */
+/** Result of {@link measureHeat}. */
 export interface Heat {
   sections: HeatSection[]
-  /** How many sections changed that are not drawn. */
+  /** Number of changed sections that are not drawn. */
   sectionsLeftOut: number
-  /** How many never changed. */
+  /** Number of sections that never changed. */
   sectionsUnchanged: number
-  /** By index of the frame: bytes that differ from the frame before. */
+  /** By index of the frame: number of bytes that differ from the preceding frame. */
   changedBytes: Map<number, number>
-  /** By index of the frame: why it could not be compared. */
+  /** By index of the frame: the reason why it could not be compared. */
   failures: Map<number, Error>
 }
 
 /**
- * Compares each frame with the last one before it that can be read; undefined is one that cannot. No
- * page is read, but the sums of both frames' pages, 1/256 of their memory.
+ * Compares each frame with the last readable one before it; unreadable frames are passed as
+ * undefined. Reads no pages, only the sums of both frames' pages, 1/256 of their memory.
  *
  * Rejects only with the signal's reason.
  */
@@ -77,7 +81,7 @@ export async function measureHeat(
   }
   const all = sectionsOf(differences)
   const changed = all.filter(({ changedPages }) => changedPages > 0)
-  // A place where nothing changes has one empty map, so that this can be seen.
+  // A place where nothing changes gets one empty map, to show that nothing changed.
   const drawn = (changed.length > 0 ? changed : all.slice(0, 1)).slice(
     0,
     Math.min(mostSections, Math.floor(piecesPerFrame / fewestPieces)),
@@ -85,7 +89,7 @@ export async function measureHeat(
   const weight = sum(drawn.map(({ byteLength }) => Math.sqrt(byteLength)))
   return {
     sections: drawn.map((section) => {
-      // Large ones are drawn in more pieces, but not so many that small ones have none.
+      // Larger sections get more pieces, but small ones get at least a minimum.
       const fair = Math.floor((piecesPerFrame * Math.sqrt(section.byteLength)) / weight)
       return toHeat(section, differences, frames.length, Math.min(Math.max(fair, fewestPieces), mostPieces))
     }),
@@ -133,8 +137,8 @@ function toHeat(
 }
 
 /**
- * The changed pages of one comparison as shares of the pieces of the map. A section that has grown
- * was compared in smaller pieces when it was small.
+ * Converts the changed pages of one comparison to shares of the pieces of the map. A section that
+ * has grown was compared in smaller pieces when it was small.
  */
 export function shares(
   { pagesPerPiece: from, pieces }: Pick<SectionDifference, 'pagesPerPiece' | 'pieces'>,

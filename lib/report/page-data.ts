@@ -1,27 +1,27 @@
 /**
- * The form in which a page carries its data: lists instead of objects, each text once, and the cells
- * of the heat map as letters. A thousand frames take some 200 kB that way. Written by encode.ts and
+ * The encoding of the data in a page: lists instead of objects, each text stored once, and the
+ * cells of the heat map as letters. A thousand frames take about 200 kB. Written by encode.ts and
  * read by the page's own script.
  */
 
-/** No such thing, in lists of indexes. */
+/** Stands for an absent value in lists of indexes. */
 export const none = -1
-/** The parent is not among the frames of the page. */
+/** Stands for a parent that is not among the frames of the page. */
 export const elsewhere = -2
 
-/** Lists by frame, from the oldest to the newest. Text has been made printable. */
+/** Lists by frame, from the oldest to the newest. All text is printable. */
 export interface PageData {
   place: string
   kind: 'archive' | 'directory' | 'chain'
   number: number[]
-  /** '' where it is the number's: see {@link nameOf}. */
+  /** '' if the name follows from the number: see {@link nameOf}. */
   name: string[]
   id: string[]
-  /** Index of the frame that it builds on. */
+  /** Index of the frame that it builds on, or {@link none} or {@link elsewhere}. */
   parent: number[]
-  /** 1 or 0, as all that is yes or no. */
+  /** 1 or 0, like all booleans here. */
   isDelta: number[]
-  /** Milliseconds since the frame before; of the first one since 1970. */
+  /** Milliseconds since the preceding frame; for the first frame, since 1970. */
   sinceBefore: number[]
   byteLength: (number | null)[]
   changedBytes: (number | null)[]
@@ -37,13 +37,16 @@ export interface PageData {
   damage: Record<string, string>
   /** Index in `sectionSets`. */
   sections: number[]
-  /** For each section the index of its name in `texts`, and its bytes; then how many more there are. */
+  /**
+   * For each section, the index of its name in `texts` and its bytes; then the number of further
+   * sections.
+   */
   sectionSets: { sections: [name: number, byteLength: number][]; more: number }[]
   texts: string[]
   heat: PageHeatSection[]
 }
 
-/** What frames are called that have no name but their number. */
+/** Name of a frame that has only a number. */
 export function nameOf(number: number): string {
   return `frame ${number}`
 }
@@ -54,16 +57,17 @@ export interface PageHeatSection {
   byteLength: number
   pieceBytes: number
   pieces: number
-  /** For each frame its {@link encodeLevels levels}; '' where it was not compared. */
+  /** For each frame its {@link encodeLevels levels}; '' if it was not compared. */
   columns: string[]
 }
 
-/** The level of a piece that changed as a whole; 0 is for one that did not change at all. */
+/** Level of a piece that changed completely; 0 is the level of an unchanged piece. */
 export const topLevel = 31
 
 /**
- * The level of a share from 0 to 1. Levels are narrow where shares are small: a page here and there
- * is what most services write. Neither a single page is rounded to nothing nor all but one to all.
+ * The level of a share from 0 to 1. Levels are finer for small shares, since most services write a
+ * few scattered pages. A single changed page is never rounded to level 0, nor a single unchanged
+ * one to the top level.
  */
 export function levelOf(share: number): number {
   if (share <= 0) return 0
@@ -76,13 +80,16 @@ export function shareOf(level: number): number {
   return (level / topLevel) ** 3
 }
 
-/** One digit (base 32) a level; a run of five or more is its digit and how many, as `0(2s)`. */
+/**
+ * Encodes each level as one digit in base 32. A run of five or more is its digit and its length, as
+ * in `0(2s)`.
+ */
 export function encodeLevels(levels: readonly number[]): string {
   const digits = levels.map((level) => level.toString(32)).join('')
   return digits.replace(/(.)\1{4,}/g, (run, digit: string) => `${digit}(${run.length.toString(36)})`)
 }
 
-/** What {@link encodeLevels} was given. */
+/** Reverses {@link encodeLevels}. */
 export function decodeLevels(text: string): number[] {
   const levels: number[] = []
   for (const [, digit = '0', length = '1'] of text.matchAll(/(\w)(?:\((\w+)\))?/g)) {

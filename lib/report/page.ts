@@ -1,7 +1,7 @@
 /**
- * The page of a report: one HTML file that loads nothing. Without scripts it has the key figures,
- * the damage and a table; its own script draws the rest. What it may do is told by a policy in the
- * page itself: only this script and this style sheet, known by their hashes, and no address at all.
+ * The page of a report: one HTML file that loads nothing. Without scripts it shows the key figures,
+ * the damage and a table; its own script draws the rest. A policy in the page limits what it may
+ * do: only this script and this style sheet, identified by their hashes, and no network access.
  */
 
 import { createHash } from 'node:crypto'
@@ -15,30 +15,30 @@ import { encodeForPage } from './encode.js'
 import { formatInstant, type KeyFigure, keyFigures, verdictOf } from './summary.js'
 import { escapeHtml, jsonForScript, shown } from './text.js'
 
-/** The most rows of the table for those who have no scripts; with scripts there are all. */
+/** Maximum rows of the table for readers without scripts; with scripts the table has all rows. */
 const rowsWithoutScript = 50
-/** The most frames that are named as damaged at the top. */
+/** Maximum number of damaged frames named at the top. */
 const damageNamed = 12
 
-/** What every page has in it. */
+/** The script and the style sheet that are embedded in every page. */
 export interface PageParts {
   script: string
   style: string
 }
 
-/** As `npm run build:ts` makes them. */
+/** Reads the parts that `npm run build:ts` makes. */
 export function builtPageParts(): PageParts {
   const read = (name: string): string => readFileSync(join(packageRoot(), 'dist', 'report', name), 'utf8')
   return { script: read('client.js'), style: read('client.css') }
 }
 
-/** The whole page. */
+/** Renders the complete page. */
 export function renderPage(data: ReportData, { script, style }: PageParts = builtPageParts()): string {
   const policy = [
     "default-src 'none'",
     `script-src '${hashOf(script)}'`,
     `style-src '${hashOf(style)}'`,
-    // The icon in this file.
+    // For the embedded icon.
     'img-src data:',
     "base-uri 'none'",
     "form-action 'none'",
@@ -75,7 +75,7 @@ ${remarks(data)}
 `
 }
 
-/** Frames behind one another. */
+/** Shows overlapping frames. */
 const icon =
   '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><path d="M5 2h9v9" fill="none" stroke="#8b93a7" stroke-width="1.6"/><rect x="2" y="5" width="9" height="9" rx="1" fill="#3f5bd8"/></svg>'
 

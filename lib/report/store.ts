@@ -1,4 +1,7 @@
-/** A report of an archive in an object store: what its manifest tells. Its objects are fetched only to be checked. */
+/**
+ * Reports an archive in an object store from its manifest. Its objects are fetched only for
+ * verification.
+ */
 
 import { openArchive } from '../archive/archive.js'
 import type { Frame } from '../archive/frame.js'
@@ -9,12 +12,15 @@ import type { ReportData, ReportFrame } from './data.js'
 import { leftOut } from './examine.js'
 
 export interface StoreReportOptions extends ArchiveReportOptions {
-  /** What the store is called. */
+  /** Display name of the store. */
   place: string
   encryption?: EncryptionOptions | undefined
 }
 
-/** Rejects with StillframeError `NOT_FOUND` if there is no archive, `KEY`, `CORRUPT` or `IO`. */
+/**
+ * Rejects with StillframeError `NOT_FOUND` if there is no archive, or with `KEY`, `CORRUPT` or
+ * `IO`.
+ */
 export async function reportStore(store: ObjectStore, options: StoreReportOptions): Promise<ReportData> {
   const { place, retention, encryption, signal, onProgress } = options
   await using archive = await openArchive(store, {
@@ -64,7 +70,7 @@ function toReportFrame(frame: Frame, damage: string | undefined, hasRules: boole
     ...{ changedBytes, pauseMs, durationMs, engine },
     fileSize: fileSize + stateSize,
     hasState,
-    // Without rules there is nothing to say.
+    // Without rules there are no reasons to show.
     keptBecause: hasRules ? keptBecause : [],
     ...(damage !== undefined && { damage }),
     sections,

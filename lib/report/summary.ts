@@ -1,16 +1,16 @@
-/** The few numbers and sentences that a report begins with. */
+/** The few numbers and sentences at the beginning of a report. */
 
 import { count, formatBytes, formatMs, formatNumber } from '../base/units.js'
 import type { ReportData, ReportFrame } from './data.js'
 
-/** A number that stands for itself, what it is, and a remark. */
+/** A number that is shown prominently, with its label and a remark. */
 export interface KeyFigure {
   label: string
   value: string
   remark: string
 }
 
-/** What a glance should tell: is everything as it should be, and if not, what is the matter. */
+/** The result at a glance: whether all is well and, if not, what is wrong. */
 export interface Verdict {
   good: boolean
   title: string
@@ -24,7 +24,7 @@ const looked = {
   verified: 'Every byte of every frame was read and checked.',
 } as const
 
-/** The verdict about a place. */
+/** The verdict on a place. */
 export function verdictOf({ frames, checked }: ReportData): Verdict {
   const damaged = frames.filter(({ damage }) => damage !== undefined)
   if (damaged.length === 0) {
@@ -43,7 +43,7 @@ export function verdictOf({ frames, checked }: ReportData): Verdict {
   }
 }
 
-/** The key figures of a place that has frames. */
+/** The key figures of a place; empty if it has no frames. */
 export function keyFigures({ frames, madeAt }: ReportData): KeyFigure[] {
   const [oldest, newest] = [frames.at(0), frames.at(-1)]
   if (oldest === undefined || newest === undefined) return []
@@ -116,7 +116,7 @@ const units: readonly [name: string, ms: number][] = [
   ['second', 1000],
 ]
 
-/** In the unit that suits it: `3 days`, `1 hour`. */
+/** In a suitable unit: `3 days`, `1 hour`. */
 export function formatSpan(ms: number): string {
   const [name, length] = units.find(([, length]) => ms >= 1.5 * length) ?? ['second', 1000]
   return count(Math.max(0, Math.round(ms / length)), name)

@@ -28,7 +28,7 @@ Result<ImageFile> ImageFile::Open(std::unique_ptr<ByteSource> source, const Read
 }
 
 Result<ReadScratch> ImageFile::MakeScratch() const {
-  return ReadScratch::Create(!layout_->mappable());
+  return ReadScratch::Create(!layout_->mappable(), source_->length() >= kChunkSize);
 }
 
 void ImageFile::BuildOn(std::unique_ptr<ImageFile> parent, std::string path) {

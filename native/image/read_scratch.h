@@ -13,8 +13,9 @@ namespace stillframe {
 
 class ReadScratch {
  public:
-  // `unpacks` is true if blocks may be stored in encoded form.
-  static Result<ReadScratch> Create(bool unpacks);
+  // `unpacks` is true if blocks may be stored in encoded form, `whole_chunks` if a file is long
+  // enough for huge pages to pay: the kernel prepares a direct read into them in less time.
+  static Result<ReadScratch> Create(bool unpacks, bool whole_chunks);
   std::byte* chunk() const { return memory_.data(); }  // one chunk for the caller, page-aligned
 
   // For layouts. stored() holds the stored bytes of a chunk, extended to page boundaries of the

@@ -1,6 +1,5 @@
-// What a forked copy writes stands in the file as it was handed over, the first error is kept, and
-// a copy whose job was aborted ends. Proved with a file in memory, failing writes, and a copy of
-// this process.
+// A forked copy's output reaches the file unchanged, the first error is kept, and a copy whose job
+// was aborted exits. Tested with a memory file, failing writes, and a copy of this process.
 #include "heap/output.h"
 
 #include <gtest/gtest.h>
@@ -37,7 +36,7 @@ class OutputTest : public ::testing::Test {
 TEST_F(OutputTest, IsTheFileByteForByteHoweverItIsHandedOver) {
   Output output(control_, hardening_, Output::Target::kFile);
   Bytes expected;
-  // Around the length of the buffer.
+  // Lengths around the size of the buffer.
   for (const size_t length : {size_t{0}, size_t{1}, HeapControl::kOutputBytes - 1, size_t{1},
                               HeapControl::kOutputBytes, 3 * HeapControl::kOutputBytes + 7}) {
     Bytes piece(length);

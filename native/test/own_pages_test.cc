@@ -1,6 +1,7 @@
-// Memory that is protected by the page has its pages to itself, and finding that out does not make the pause of many sources
-// a long one. Proved with neighbours that share a page or do not, in any order, and by comparing the processor time with
-// that of sorting the same list.
+// Memory that is protected page by page must not share its pages, and checking this for many
+// sources does not make the pause a long one. Tested with neighbors that do or do not share a page,
+// in any order, and by comparing the processor time of the check with that of sorting the same
+// list.
 #include "freeze/own_pages.h"
 
 #include <gtest/gtest.h>
@@ -14,7 +15,7 @@
 namespace stillframe::test {
 namespace {
 
-// Nobody looks behind these addresses.
+// These addresses are never dereferenced.
 FreezeSource At(uint64_t page, uint64_t byte_length, uint64_t offset = 0) {
   return {reinterpret_cast<std::byte*>(page * SystemPageSize() + offset), byte_length, true};
 }
@@ -58,7 +59,7 @@ TEST(OwnPages, ASourceThatBeginsInsideAPageIsRefused) {
 }
 
 TEST(OwnPages, ManySourcesCostAsMuchAsSortingThemAFewTimes) {
-  std::vector<FreezeSource> sources(65'535);  // as many as a file can have
+  std::vector<FreezeSource> sources(65'535);  // the maximum of a file
   for (size_t i = 0; i < sources.size(); i++) sources[i] = At(i + 1, 1);
   std::shuffle(sources.begin(), sources.end(), std::mt19937_64(1));
 
@@ -68,7 +69,7 @@ TEST(OwnPages, ManySourcesCostAsMuchAsSortingThemAFewTimes) {
   std::sort(sources.begin(), sources.end(),
             [](const FreezeSource& a, const FreezeSource& b) { return a.data < b.data; });
   const int64_t sorted = ProcessorNanoseconds();
-  // Comparing each with each takes some hundred times as long.
+  // Comparing all pairs would take about a hundred times as long.
   EXPECT_LT(checked - began, 20 * (sorted - checked));
 }
 

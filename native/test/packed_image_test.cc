@@ -1,6 +1,6 @@
-// A packed file comes back as it was, and one that no writer would make is refused, with the place. Proved by one
-// hand-made file for each rule, all checksums repaired behind it, and by damaging every byte of a small file that
-// carries something (of noise, some).
+// A packed file reads back unchanged, and a file that no writer would make is refused, with the
+// place. Tested with one hand-made file for each rule, all its checksums repaired, and by damaging
+// every meaningful byte of a small file (and a sample of the bytes of noise).
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -26,7 +26,7 @@ Bytes PackedSample() {
   return ReadAll(file.fd());
 }
 
-// What Open or Verify find first. Nothing: the file was accepted.
+// The first failure of Open or Verify; nullopt if the file was accepted.
 std::optional<Failure> Examine(const std::string& path) {
   Result<ImageFile> image = OpenFrame(path, {}, {});
   if (!image.ok()) return image.failure();
@@ -82,7 +82,7 @@ constexpr const char* kPiece = "no writer would put it";
 constexpr const char* kFrame = "cannot be decompressed";
 constexpr uint64_t kHuge = ~uint64_t{0};
 
-// Other bytes instead of what an entry of a lone block in its piece stores.
+// Replaces the stored bytes of an entry whose block is alone in its piece.
 void Replace(I i, size_t entry, const Bytes& bytes) {
   BlockEntry& block = i->index[entry];
   ASSERT_LE(bytes.size(), kPageSize);
@@ -100,7 +100,7 @@ Bytes Frame(const Bytes& content) {
   return frame;
 }
 
-// The page that "last" is.
+// The content of "last", padded to a page.
 Bytes PageOfLast() {
   Bytes page(kPageSize);
   std::fill_n(page.begin(), 300, std::byte{7});
@@ -113,9 +113,10 @@ Bytes OneOf(std::initializer_list<uint8_t> bytes, size_t length) {
   return out;
 }
 
-// A frame of `content` with another header behind the magic number.
+// A frame of `content` with a different header after the magic number.
 Bytes WithHeader(std::initializer_list<int> header, const Bytes& content) {
-  // As Compress() writes it: a descriptor that says one segment, two bytes of length, a checksum; then the length.
+  // The header that Compress() writes: a descriptor (a single segment, a length of two bytes, a
+  // checksum), then the length.
   constexpr size_t kMagic = 4;
   constexpr size_t kHeader = 3;
   Bytes frame = Frame(content);
@@ -178,14 +179,15 @@ const Rule kRules[] = {
      "last"},
     {"ABombOfAFrame",
      [](I i) {
-       // A single segment that says it holds 2^60 bytes, and then a run of one byte as long as it can be.
+       // A single segment that claims to hold 2^60 bytes, then the longest possible run of one
+       // byte.
        Replace(i, 4,
                OneOf({0x28, 0xb5, 0x2f, 0xfd, 0xe4, 0, 0, 0, 0, 0, 0, 0, 0x10, 3, 0, 16, 7}, 21));
      },
      kFrame, "last"},
     {"ABombThatSaysItIsAPage",
      [](I i) {
-       // Says 4096 bytes, and then a run of 128 KiB.
+       // Claims 4096 bytes, but contains a run of 128 KiB.
        Replace(i, 4, OneOf({0x28, 0xb5, 0x2f, 0xfd, 0x64, 0, 0x0f, 3, 0, 16, 7}, 15));
      },
      kFrame, "last"},
@@ -194,7 +196,7 @@ const Rule kRules[] = {
        Replace(i, 4, OneOf({0x28, 0xb5, 0x2f, 0xfd, 0, 0x58, 1, 0, 0}, 9));
      },
      kFrame, "last"},
-    // The right content, in frames that a decoder takes and no writer makes.
+    // The right content, in frames that a decoder accepts but no writer makes.
     {"AFrameThatDoesNotTellItsLength",
      [](I i) {
        Replace(i, 4, WithHeader({0x04, 0x38}, PageOfLast()));
@@ -216,7 +218,7 @@ const Rule kRules[] = {
     {"SomethingBehindTheFrame",
      [](I i) {
        Bytes frame = Frame(PageOfLast());
-       // A skippable frame: decoders pass over it.
+       // A skippable frame, which decoders ignore.
        for (const int byte : {0x50, 0x2a, 0x4d, 0x18, 1, 0, 0, 0, 99}) {
          frame.push_back(static_cast<std::byte>(byte));
        }
@@ -300,16 +302,17 @@ TEST(PackedImage, NoDamagedByteGoesUnnoticed) {
   const uint64_t data_end = image.index[4].file_offset + kPageSize;
   const uint64_t noise = image.index[2].file_offset;
   const auto carries = [&](uint64_t at) {
-    // Each opens and reads a file, for which there is not always time.
+    // Each byte takes an open and a read of a file, too slow for the short mode.
     if (!LongMode() && at % 5 != 0) return false;
-    // Of bytes that are covered by one checksum and nothing else, some stand for all.
+    // Of the bytes that only one checksum covers, a sample is enough.
     if (at > noise + 64 && at < noise + image.index[2].stored_length - 64) return at % 17 == 0;
     return at < sizeof(FileHeader) || (at >= kPartAlignment && at < data_end) ||
            at >= image.trailer.index_offset || at % 997 == 0;
   };
   for (uint64_t at = 0; at < sample.size(); at++) {
     if (!carries(at)) continue;
-    // One change a byte, in turn: each starts the threads of a reader, and three would take minutes.
+    // One change per byte, in rotation: each one starts the threads of a reader, and three changes
+    // per byte would take minutes.
     constexpr std::array kChanges = {0x01, 0x80, 0xff};
     const int change = kChanges[at % kChanges.size()];
     const std::byte other = sample[at] ^ static_cast<std::byte>(change);
@@ -326,7 +329,7 @@ TEST(PackedImage, NoLengthButItsOwnIsAccepted) {
     MemoryFile file;
     WriteAt(file.fd(), sample.data(), length, 0);
     ASSERT_TRUE(Examine(file.path()).has_value()) << length;
-    // Whole pages are what can be taken for a file; between them a sample of what is not.
+    // Only whole pages can pass for a file; of the lengths in between, take a sample.
     length = std::min(length + 509, length / kPageSize * kPageSize + kPageSize);
   }
   for (const uint64_t more : {uint64_t{1}, kPageSize, kPartAlignment}) {
@@ -334,17 +337,19 @@ TEST(PackedImage, NoLengthButItsOwnIsAccepted) {
     WriteAt(file.fd(), sample.data(), sample.size(), 0);
     ASSERT_EQ(ftruncate(file.fd(), static_cast<off_t>(sample.size() + more)), 0);
     ASSERT_TRUE(Examine(file.path()).has_value()) << more;
-    // With the trailer at the end again.
+    // Again, with the trailer at the end.
     WriteAt(file.fd(), sample.data() + sample.size() - kPageSize, kPageSize,
             sample.size() + more - kPageSize);
     ASSERT_TRUE(Examine(file.path()).has_value()) << more;
   }
 }
 
-// With every checksum of the tail repaired only the rules are left: which bytes may differ in a file that is accepted?
+// With every checksum of the tail repaired, only the rules remain. Finds the bytes that may differ
+// in a file that is accepted.
 class ResealedPackedImage : public ::testing::Test {
  protected:
-  // Changes each byte of *fields in turn; may_differ(offset) says which a reader has to accept.
+  // Changes each byte of *fields in turn; may_differ(offset) tells which changes a reader must
+  // accept.
   template <typename Struct, typename MayDiffer>
   void ChangeEachByte(Struct* fields, const std::string& what, MayDiffer may_differ) {
     auto* bytes = reinterpret_cast<std::byte*>(fields);
@@ -387,10 +392,11 @@ TEST_F(ResealedPackedImage, ASectionRecordHasNoFreedomButForReservedBytesAndZero
     const SectionRecord original = image_.records[i];
     ChangeEachByte(&image_.records[i], "section record " + std::to_string(i), [&](size_t at) {
       if (at >= offsetof(SectionRecord, reserved)) return true;
-      // A section that ends elsewhere in its last page is another file, and as good a one, if only zeros come or go.
+      // A section that ends elsewhere in its last page makes a different but equally valid file if
+      // only zeros are added or removed.
       const uint64_t length = image_.records[i].byte_length;
       const Bytes& bytes = sections_[i].bytes;
-      // Of each page the index says where it is.
+      // The index locates every page, so the number of pages cannot change.
       if (length == original.byte_length ||
           DivideRoundingUp(length, kPageSize) != DivideRoundingUp(original.byte_length, kPageSize))
         return false;
@@ -403,7 +409,7 @@ TEST_F(ResealedPackedImage, ASectionRecordHasNoFreedomButForReservedBytesAndZero
 
 TEST_F(ResealedPackedImage, HeaderAndTrailerHaveNoFreedomButForTimeMinorVersionAndReservedBytes) {
   ChangeEachByte(&image_.header, "header", [](size_t at) {
-    // Store() computes the checksum again, whatever is there.
+    // Store() recomputes the checksum, whatever it was.
     return at >= offsetof(FileHeader, checksum) ||
            Within(at, offsetof(FileHeader, version_minor), 2) ||
            Within(at, offsetof(FileHeader, reserved), 4) ||

@@ -1,6 +1,6 @@
-// What readValues() could not read back is refused before it is written, and no payload, however it
-// was made, leads the scan astray. Proved with payloads written by hand, cut off at each place and
-// nested a million times.
+// A payload that readValues() could not read back is refused before it is written, and no payload,
+// however crafted, misleads the scan. Tested with handwritten payloads, some of them cut off at
+// each byte and some nested a million times.
 #include "heap/payload_scan.h"
 
 #include <gtest/gtest.h>
@@ -15,7 +15,7 @@ static_assert(kSharedView == 0x20, "as in the payloads below");
 
 using Payload = std::vector<uint8_t>;
 
-// The version of the format goes in front.
+// Prepends the version of the format.
 Payload Of(const std::string& text) {
   const std::string whole = "\xff\x0f" + text;
   return Payload(whole.begin(), whole.end());
@@ -80,9 +80,10 @@ TEST(PayloadScan, RefusesWhatItDoesNotKnow) {
   }
   const Payload older = {0xff, 14, '_'};
   EXPECT_NE(Scanned(older).problem, nullptr);
-  // A number that does not end.
+  // A number without an end.
   EXPECT_NE(Scanned(Of("I" + std::string(20, '\xff'))).problem, nullptr);
-  // A length beyond all bytes, and one that would lead back to the value itself, again and again.
+  // A length beyond the end of the payload, and one that would lead back to the value itself
+  // forever.
   EXPECT_NE(Scanned(Of("\"\xff\xff\xff\xff\xff\xff\xff\xff\x7f")).problem, nullptr);
   EXPECT_NE(Scanned(Of("A\x02\"\xf5\xff\xff\xff\xff\xff\xff\xff\xff\x01")).problem, nullptr);
 }
@@ -106,7 +107,7 @@ TEST(PayloadScan, FindsTheErrorWhoseCauseLeadsBackToIt) {
   const Payload cyclic = Of("rEc^" + kNul + ".");
   EXPECT_EQ(Scanned(cyclic, true).problem, nullptr);
   EXPECT_NE(Scanned(cyclic, false).problem, nullptr);
-  // To another value it may.
+  // A cause may refer to another value.
   const Payload other = Of("A\x02o{" + kNul + "rEc^\x01.$" + kNul + "\x02");
   EXPECT_EQ(Scanned(other, false).problem, nullptr);
 }

@@ -1,5 +1,5 @@
-// The contents of strings are not in what comes out, names are, and everything else is as it was,
-// wherever V8's JSON is cut into pieces. Proved with small snapshots, of which some are of versions
+// The contents of strings are removed from the output, names are kept, and everything else is
+// unchanged, wherever V8's JSON is split. Tested with small snapshots, some of them from versions
 // of V8 that do not exist.
 #include "heap/redactor.h"
 
@@ -29,7 +29,7 @@ std::string Snapshot(const std::string& nodes, const std::string& edges, const s
          strings + "]}";
 }
 
-// The words of V8 itself, which come first.
+// V8's own words, which come first.
 const std::string kWords =
     "\"(concatenated string)\",\n\"(sliced string)\",\n\"symbol\",\n\"heap "
     "number\",\n\"bigint\",\n";
@@ -88,7 +88,7 @@ TEST(Redactor, ReadsTheOrderOfTheFieldsFromTheFile) {
 }
 
 TEST(Redactor, TakesForContentWhatItDoesNotKnow) {
-  // A kind of node, a kind of edge, and numbers of kinds that are not described.
+  // An unknown type of node, an unknown type of edge, and type numbers that have no description.
   EXPECT_EQ(Redacted(Snapshot("5,1,1,0,0,99,2,3,0,0", "2,3,5,77,4,5", R"("d","a","b","c","e")")),
             Snapshot("5,7,1,0,0,99,9,3,0,0", "2,11,5,77,13,5",
                      kWords + R"("","",)" + R"("*","","*","","*","","*","")"));
@@ -124,7 +124,7 @@ TEST(Redactor, LetsNothingThroughOfATableThatComesFirst) {
 TEST(Redactor, LetsNoTextThroughOfPartsThatItDoesNotKnow) {
   EXPECT_EQ(Redacted(R"({"new":{"secret":["a\"b",{"c":1}]},"value":"secret","nodes":["x",-1]})"),
             R"({"new":{"******":["***",{"*":1}]},"value":"******","nodes":["*",-1]})");
-  // In the middle of records.
+  // Unexpected values inside records.
   EXPECT_EQ(
       Redacted(R"({"snapshot":{)" + kMeta + R"(},"nodes":[2,1,"secret",0],"edges":[0,-1,2]})"),
       R"({"snapshot":{)" + kMeta + R"(},"nodes":[2,1,"******",0],"edges":[0,-1,2]})");
@@ -167,7 +167,7 @@ TEST(MaskedText, KeysAndValuesOfWeakMapsGo) {
             "5 / part of key (*** @1) -> value (****** @23) pair in WeakMap (table @45)");
   EXPECT_EQ(Name("5 / part of key ( @1) -> value ( @2) pair in WeakMap (table @3)"),
             "5 / part of key ( @1) -> value ( @2) pair in WeakMap (table @3)");
-  // Text that looks as if it belonged to the form.
+  // Text that looks like part of the pattern.
   for (const std::string name :
        {"5 / part of key (a @1) -> value (12) -> value (34 @2) pair in WeakMap (table @3)",
         "5 / part of key (1234", "part of key (a @1) -> value (b @2) pair in WeakMap (table @3)",

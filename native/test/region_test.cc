@@ -1,6 +1,6 @@
-// A region is zero, aligned for huge pages, kept out of children, and lives as long as somebody
-// uses it; a mapped file is never written to. Proved by asking the kernel, and by failing the calls
-// that make a region.
+// A region is zeroed, aligned for huge pages, excluded from children, and lives as long as it is in
+// use; a mapped file is never written. Tested by asking the kernel, and by failing the calls that
+// create a region.
 #include "memory/region.h"
 
 #include <fcntl.h>
@@ -66,7 +66,7 @@ TEST(Region, MayBeEmptyAndMayBeLargerThanMemory) {
   ASSERT_TRUE(empty.ok());
   EXPECT_EQ(empty.value()->byte_length(), 0U);
   EXPECT_NE(empty.value()->data(), nullptr);
-  // Nothing is taken before it is touched.
+  // Memory is not allocated before it is touched.
   Result<Region> large = RegionMemory::Allocate(size_t{10} << 30, true);
   ASSERT_TRUE(large.ok()) << large.failure().message;
   large.value()->data()[(size_t{10} << 30) - 1] = std::byte{1};
@@ -80,7 +80,7 @@ TEST(Region, GivesBackWhatAlignmentNeeded) {
   Result<MappingList> mappings = MappingList::Read();
   ASSERT_TRUE(mappings.ok());
   EXPECT_EQ(mappings.value().SharingOf(data, length), Sharing::kPrivate);
-  // Not a whole huge page's worth of neighbours.
+  // The range before it, as long as a huge page, is unmapped.
   const uint64_t resident_or_not = kHugePageSize;
   EXPECT_EQ(mappings.value().SharingOf(data - resident_or_not, resident_or_not),
             Sharing::kUnmapped);
@@ -98,7 +98,7 @@ TEST(Region, IsKeptOutOfChildren) {
 
 TEST(Region, HugePagesAndCoreDumpsAreWishesChildrenAreNot) {
   const FaultScope faults;
-  // In this order: huge pages, core dumps, children.
+  // The order of the calls: huge pages, core dumps, children.
   for (const uint32_t nth : {1U, 2U, 3U}) {
     FaultScope::Fail("madvise", nth, EINVAL);
     Result<Region> made = RegionMemory::Allocate(4096, true);
@@ -208,7 +208,7 @@ TEST(Region, TakesNoAddressSpaceBeyondItsOwn) {
   std::vector<Region> regions;
   regions.reserve(64);
   for (int i = 0; i < 64; i++) regions.push_back(RegionMemory::Allocate(length, true).value());
-  // Were the borders kept that alignment needs, it would be two thirds more.
+  // If the borders needed for alignment were kept, it would be two thirds more.
   EXPECT_LT(AddressSpace() - before, 64 * length + (size_t{16} << 20));
   regions.clear();
   EXPECT_LT(AddressSpace(), before + (size_t{16} << 20));

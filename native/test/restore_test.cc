@@ -1,5 +1,6 @@
-// Promises I6 and I9: a checked restore hands out nothing of a damaged file, and takes no more than it was told. Proved
-// without Node, on images that the writer made: into regions, into memory that exists, and through functions.
+// Promises I6 and I9: a verified restore hands out nothing from a damaged file, and a restore takes
+// no more than its plan allows. Tested without Node on images from the writer: into regions, into
+// existing memory, and through functions.
 
 #include "restore/restore.h"
 
@@ -20,7 +21,7 @@ ImageFile OpenImage(const MemoryFile& file) {
   return std::move(image.value());
 }
 
-// A file of the sections, open.
+// A file of these sections, opened as an image.
 struct Written {
   explicit Written(std::vector<SampleSection> with, Layout layout = Layout::kFlat)
       : sections(std::move(with)),
@@ -30,7 +31,7 @@ struct Written {
   ImageFile image;
 };
 
-// Changes a byte of the section behind the back of the image that is open.
+// Changes a byte of the section in the file while the image is open.
 void Damage(const Written& written, uint32_t section) {
   const std::byte other{0xee};
   WriteAt(written.file.fd(), &other, 1, written.image.sections()[section].data_offset);
@@ -128,7 +129,7 @@ TEST(Restore, TakesNoMoreThanItWasTold) {
   RestorePlan mappings;
   mappings.max_mappings = 2;
   EXPECT_EQ(FailureOf(written.image, mappings).code, FailureCode::kOutOfRange);
-  // Existing memory takes no mapping.
+  // Restoring into existing memory takes no mapping.
   const SampleSection& first = written.sections[0];
   mappings.into.push_back(RegionFor(first.name, first.bytes.size()));
   EXPECT_TRUE(Restore(written.image, mappings, &control).ok());
@@ -192,7 +193,8 @@ TEST(Restore, EndsWithTheFirstChunkThatIsRefused) {
   EXPECT_EQ(calls, 1);
 }
 
-// The damage is in the last section; all of them go into memory that exists, one way or the other.
+// The damage is in the last section. The others go into existing memory, one of them through a
+// function.
 TEST(Restore, FillsNothingFromADamagedFile) {
   const Written written(
       {{"by function", Pattern(5000, 1)}, {"region", Pattern(5000, 2)}, {"last", Pattern(9, 3)}});
@@ -200,7 +202,7 @@ TEST(Restore, FillsNothingFromADamagedFile) {
   for (const bool verify : {true, false}) {
     int calls = 0;
     RestorePlan plan;
-    plan.mode = RestoreMode::kCopy;  // what is mapped is checked first anyway
+    plan.mode = RestoreMode::kCopy;  // a mapping is verified first anyway
     plan.verify = verify;
     plan.sections = {"by function", "region"};
     plan.into.push_back(RegionFor("region", 5000));
@@ -214,7 +216,7 @@ TEST(Restore, FillsNothingFromADamagedFile) {
     };
     ReadControl control;
     Result<RestoredFile> restored = Restore(written.image, plan, &control);
-    // Without verification the sections that were asked for are whole.
+    // Without verification the requested sections are intact.
     EXPECT_EQ(restored.ok(), !verify);
     EXPECT_EQ(calls, verify ? 0 : 1);
     EXPECT_EQ(memory[0], verify ? std::byte{0} : written.sections[1].bytes[0]);

@@ -1,4 +1,4 @@
-// What the saver writes is what was frozen, and every write that fails is reported with its place. Proved
+// The saver writes exactly what was frozen, and reports every failed write with its place. Tested
 // with frozen pages in plain memory, a real file, injected errors and a file size limit.
 #include "image/saver.h"
 
@@ -60,7 +60,7 @@ TEST(PagePresence, TakesBytesOfAnyAlignment) {
   EXPECT_TRUE(IsZeroPage(bytes.data() + 1));
 }
 
-// A saver's plan over sections in memory, into a file of its own.
+// Fixture: the plan of a saver for sections in memory, with a file of its own.
 class Saver : public ::testing::Test {
  protected:
   void Plan(std::vector<SampleSection> sections, int flags = 0, Layout layout = Layout::kFlat,
@@ -90,11 +90,11 @@ class Saver : public ::testing::Test {
     plan_.saver_count = control_->saver_count();
     sink_ = FileSink(fd_.get());
     plan_.sink = &sink_;
-    // Whatever a frozen page is copied over must not show in the file.
+    // The previous contents of a bounce buffer must not appear in the file.
     memset(plan_.buffers[0].bounce, 0xee, kChunk);
   }
 
-  // The file from the sections on is what it must be: pages as they were, zeros elsewhere.
+  // Expects that the file, from the sections on, holds the pages as they were, and zeros elsewhere.
   void ExpectSaved() {
     Bytes expected(layout_.data_end);
     for (size_t i = 0; i < sections_.size(); i++) {
@@ -108,7 +108,7 @@ class Saver : public ::testing::Test {
     EXPECT_TRUE(found == expected);
   }
 
-  // All savers of the plan at once, each in a thread.
+  // Runs all savers of the plan at the same time, each in its own thread.
   SaveEnd SaveTogether() {
     std::vector<std::thread> threads;
     std::vector<SaveEnd> ends(plan_.saver_count);
@@ -119,7 +119,8 @@ class Saver : public ::testing::Test {
     return *std::max_element(ends.begin(), ends.end());
   }
 
-  // The block behind an entry, as it was: read from a packed file, decompressed, its zero pages put in again.
+  // The original block of an entry: read from a packed file, decompressed, with its zero pages
+  // reinserted.
   Bytes Unpack(size_t i) {
     const BlockEntry& entry = Entry(i);
     const uint64_t length =
@@ -220,7 +221,7 @@ TEST_F(Saver, SavesSectionsOfAllShapes) {
 
 TEST_F(Saver, BlocksOfZerosStayHolesAndRunsAreOneWrite) {
   Bytes bytes(6 * kBlockSize);
-  // Blocks 0, 1 and 4, 5 hold something: two runs.
+  // Blocks 0, 1 and 4, 5 contain data: two runs.
   for (const size_t block : {0, 1, 4, 5}) bytes[block * kBlockSize] = std::byte{1};
   Plan({{"main", bytes}});
   FaultScope::Count("pwrite");
@@ -303,7 +304,7 @@ TEST_F(Saver, AFailedWriteIsReportedWithItsPlaceAndNotRetried) {
   }
 }
 
-// Lets the kernel write no file longer than this.
+// Limits the length of files that this process can write.
 class FileSizeLimit {
  public:
   explicit FileSizeLimit(uint64_t bytes) {
@@ -329,7 +330,7 @@ TEST_F(Saver, GoesOnAfterAShortWriteAndThenSaysWhatIsWrong) {
   Plan({{"main", Pattern(kBlockSize, 1)}});
   FaultScope::Count("pwrite");
   {
-    // Two and a half pages fit: a short write, the half page again, then the reason.
+    // Two and a half pages fit: a short write, the half page again, then the error.
     const FileSizeLimit limit(kPartAlignment + 2 * kPageSize + kPageSize / 2);
     EXPECT_EQ(SaveChunks(plan_), SaveEnd::kFailed);
   }
@@ -360,7 +361,7 @@ TEST_F(Saver, TheHeartbeatGrowsWithEveryBlock) {
 
 TEST_F(Saver, SeveralSaversShareTheChunks) {
   Plan({{"a", Pattern(kChunk * 2, 1)}, {"b", Pattern(kChunk + 9, 2)}});
-  // The second takes up where the first was stopped: next_chunk is all they share.
+  // The second saver continues where the first one was stopped: they share only next_chunk.
   int asked = 0;
   plan_.interrupted_context = &asked;
   plan_.interrupted = [](const void* context) {
@@ -396,7 +397,7 @@ TEST_F(Saver, TheFirstErrorIsKeptAndEndsTheOtherSavers) {
   ExpectFailure(SaveStep::kWriting, ENOSPC, kPartAlignment + 2 * kChunk);
 }
 
-// Frozen pages of which the first copy is interrupted.
+// Frozen pages whose first copy is interrupted.
 // NOLINTNEXTLINE(cppcoreguidelines-virtual-class-destructor): final, and never deleted as a PageSource
 class InterruptedPages final : public PageSource {
  public:
@@ -509,21 +510,21 @@ TEST(SaveEnd, OfAllSaversIsTheWorstOfThem) {
 
 TEST_F(Saver, ARateLimitSpacesTheWritesOfAllSavers) {
   Plan({{"main", Pattern(kChunk * 4, 1)}}, 0, Layout::kFlat, 2);
-  plan_.pacing.max_bytes_per_second = kChunk * 100;  // one chunk in 10 ms
+  plan_.pacing.max_bytes_per_second = kChunk * 100;  // one chunk per 10 ms
   const int64_t started_ns = sys::MonotonicNanoseconds();
   EXPECT_EQ(SaveTogether(), SaveEnd::kComplete);
-  // Never sooner than this: the last of four writes begins when three have had their time.
+  // A lower bound: the last of four writes starts after the time allotted to three.
   EXPECT_GE(sys::MonotonicNanoseconds() - started_ns, 30'000'000);
   ExpectSaved();
 }
 
 TEST_F(Saver, AnAbortDoesNotWaitForTheRateLimit) {
   Plan({{"main", Pattern(kChunk * 4, 1)}}, 0, Layout::kFlat, 2);
-  plan_.pacing.max_bytes_per_second = 1;  // weeks
+  plan_.pacing.max_bytes_per_second = 1;  // would take weeks
   std::thread savers([this] { EXPECT_EQ(SaveTogether(), SaveEnd::kAborted); });
   while (plan_.control->bytes_written.load() == 0) std::this_thread::yield();
   const uint64_t heartbeat = plan_.control->heartbeat.load();
-  // More than the other one may still have from its first chunk.
+  // More than the other saver can still make in its first chunk.
   const uint64_t beats = 2 * kBlocksPerChunk;
   while (plan_.control->heartbeat.load() < heartbeat + beats) std::this_thread::yield();
   EXPECT_EQ(plan_.control->bytes_written.load(), kPageSize) << "the second page is not due yet";
@@ -533,8 +534,8 @@ TEST_F(Saver, AnAbortDoesNotWaitForTheRateLimit) {
 
 TEST_F(Saver, WhoeverIsInterruptedDoesNotWaitForTheRateLimit) {
   Plan({{"main", Pattern(kChunk, 1)}});
-  plan_.pacing.max_bytes_per_second = 1;  // weeks
-  // From the second page on, which is not due yet.
+  plan_.pacing.max_bytes_per_second = 1;  // would take weeks
+  // Interrupted from the second page on, which is not due yet.
   plan_.interrupted_context = plan_.control;
   plan_.interrupted = [](const void* context) {
     return static_cast<const ControlHeader*>(context)->bytes_written.load() > 0;
@@ -598,7 +599,7 @@ TEST(Tail, IsWrittenWholeOrReported) {
   const Bytes expected = ReadAll(good.fd());
   EXPECT_EQ(length, expected.size());
   const FaultScope faults;
-  // The sections take three writes, tail and header one each.
+  // The sections take three writes, the tail and the header one each.
   FaultScope::Count("pwrite");
   MemoryFile counted;
   WriteImage(counted.fd(), sections, kSampleMetadata);

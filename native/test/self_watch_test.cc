@@ -1,5 +1,5 @@
-// A copy that may have nobody else ends itself when it takes too much memory or time, or stands still,
-// and tells why. Proved with copies of this process that do just that.
+// A forked copy that may be alone ends itself if it takes too much memory or time, or stops making
+// progress, and records the reason. Tested with copies of this process that do just that.
 #include "heap/self_watch.h"
 
 #include <gtest/gtest.h>
@@ -21,7 +21,7 @@ constexpr uint64_t kMiB = uint64_t{1} << 20;
 
 class SelfWatch : public ::testing::Test {
  protected:
-  // How a copy ends that runs `body` under these limits; it has half a minute.
+  // Exit status of a copy that runs `body` under these limits. A body takes half a minute at most.
   template <typename Body>
   int EndOf(const SelfLimits& limits, Body body) {
     const pid_t pid = fork();
@@ -36,7 +36,7 @@ class SelfWatch : public ::testing::Test {
   }
   SelfEnd why() { return control_.value().counters()->self_end; }
 
-  // The signal of the watch ends a sleep.
+  // The watch's signal interrupts the sleep, so continue it.
   static void Sleep(int seconds) {
     for (timespec left{seconds, 0}; nanosleep(&left, &left) != 0;) continue;
   }

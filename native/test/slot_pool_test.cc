@@ -1,6 +1,6 @@
-// No slot is handed out to two at once, no more are counted than there are, whatever comes between, and no child gets
-// what is in them. Proved with threads that take and give, and with one that is held up at the one instruction that
-// matters.
+// A slot is never handed out twice at once, the count of slots taken is never too high, whatever
+// happens in between, and children do not inherit the contents. Tested with threads that take and
+// give slots, and with a thread that is delayed at the one critical instruction.
 #include "freeze/slot_pool.h"
 
 #include <gtest/gtest.h>
@@ -53,7 +53,7 @@ TEST(SlotPool, NeverCountsMoreSlotsThanThereAre) {
   EXPECT_LE(pool.peak(), kSlots);
 }
 
-// Runs a function where a write meets memory that may not be written to, and then has it try again.
+// Runs a function when a write hits read-only memory; then the write is retried.
 class AtAFault {
  public:
   explicit AtAFault(std::function<void()> run) {
@@ -71,9 +71,10 @@ class AtAFault {
   struct sigaction before_ {};
 };
 
-// A thread that is held up between looking at the first free slot and taking it finds the same slot first again, and another
-// second: it must not believe its eyes. It is held up by a page of the pool that cannot be written to. (Where a processor
-// takes a reservation instead of comparing, that is lost by the fault, and nobody can be deceived.)
+// A thread is delayed between reading the first free slot and taking it. Meanwhile the same slot
+// becomes the first one again, but with another one second (the ABA problem), which the thread must
+// notice. A read-only page of the pool causes the delay. (On processors with reservations instead
+// of compare-and-swap, the fault clears the reservation, so the problem cannot occur.)
 TEST(SlotPool, NeverHandsOutASlotTwice) {
 #ifdef __SANITIZE_THREAD__
   GTEST_SKIP() << "the thread sanitizer locks around each atomic operation: a fault in one would "
@@ -101,7 +102,7 @@ TEST(SlotPool, NeverHandsOutASlotTwice) {
   mprotect(page.value().data(), page_bytes, PROT_READ);
   EXPECT_EQ(pool->Take(), first);
   EXPECT_EQ(held_up, 1);
-  // All that is left. The second is still somebody's.
+  // The last free slot, since the second one is still taken.
   const uint32_t third = pool->Take();
   EXPECT_NE(third, first);
   EXPECT_NE(third, second);

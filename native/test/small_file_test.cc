@@ -1,5 +1,5 @@
-// The text files of the kernel are read whole and understood, or reported as unreadable. Proved on
-// files of our own, on /proc, and with reads that fail.
+// Text files of the kernel are read completely and parsed, or reported as unreadable. Tested on our
+// own files, on /proc, and with failing reads.
 #include "base/small_file.h"
 
 #include <gtest/gtest.h>
@@ -19,7 +19,7 @@ TEST(SmallFile, IsReadWhole) {
     WriteFile(path, text);
     EXPECT_EQ(ReadSmallFile(path.c_str()), text);
   }
-  // Files of /proc say that they are empty.
+  // Files in /proc have a size of zero.
   EXPECT_GT(ReadSmallFile("/proc/self/status").value_or("").size(), 100U);
 }
 

@@ -1,6 +1,6 @@
-// What is counted is what the file will take: no capture is stopped that would have fitted, by a
-// byte or for want of memory to look at the pages with. Proved with sources for which the disk has
-// room to the byte, and with sources for which it never has.
+// The check counts exactly what the file will take: it stops no capture that would have fitted,
+// neither because of a byte nor because of a lack of memory for looking at the pages. Tested with
+// sources for which the disk has room to the byte, and with sources for which it never has.
 #include "capture/space_check.h"
 
 #include <fcntl.h>
@@ -14,7 +14,7 @@
 namespace stillframe::test {
 namespace {
 
-// Shows pages, and does nothing else.
+// An engine that can only show pages.
 class ShowsPages final : public Engine {
  public:
   explicit ShowsPages(const std::vector<Bytes>& sources) : sources_(sources) {}
@@ -36,7 +36,7 @@ class ShowsPages final : public Engine {
 
 class SpaceCheckTest : public ::testing::Test {
  protected:
-  // The answer for these sources on a disk that has just this many bytes more than `room`.
+  // The answer of the check for these sources if the disk has exactly `room` bytes for them.
   Status CheckWithRoomFor(uint64_t room, const std::vector<Bytes>& contents) {
     ShowsPages engine(contents);
     std::vector<FreezeSource> sources;
@@ -46,7 +46,7 @@ class SpaceCheckTest : public ::testing::Test {
       const std::optional<uint64_t> free_bytes = FreeBytes(fd_.get());
       if (!free_bytes || *free_bytes < room) break;
       SpaceCheck check(fd_.get(), sources, *free_bytes - room);
-      // Others write to this disk, too.
+      // Other processes write to this disk, too.
       if (FreeBytes(fd_.get()) != free_bytes) continue;
       EXPECT_FALSE(check.finished());
       Status answer = Success{};
@@ -64,7 +64,8 @@ class SpaceCheckTest : public ::testing::Test {
 
 TEST_F(SpaceCheckTest, CountsPagesThatAreNotZeroAndNoOthers) {
   const Bytes full = Pattern(size_t{1} << 20, 1);
-  // The second is looked at first: what is left of it must not count for the first, which ends within a page.
+  // The second source is examined first; its remains must not count for the first, which ends
+  // within a page.
   EXPECT_TRUE(CheckWithRoomFor(full.size(), {Bytes(100), full}).ok());
   Bytes last_byte(100);
   last_byte.back() = std::byte{1};

@@ -1,6 +1,6 @@
-// A job is told of each step once and in its order, and of nothing if it was never frozen; and a
-// disk that hung at the end is known for the reason, also if it answers just afterwards. Proved
-// with a job that writes down what it is told.
+// A job is notified of each step once and in order, and of nothing if it was never frozen; and a
+// disk that hangs at the end is known as the cause even if it answers soon after. Tested with a job
+// that records its notifications.
 #include "capture/supervisor.h"
 
 #include <gtest/gtest.h>
@@ -81,7 +81,7 @@ TEST_F(SupervisorTest, TellsAJobThatWasNotFrozenOfNothingElse) {
 }
 
 TEST_F(SupervisorTest, ADiskThatHangsAtTheEndIsTheReasonEvenIfItAnswersInTheGrace) {
-  // It goes on as soon as nobody waits for it any more.
+  // Continues as soon as the supervisor has given up waiting.
   job_.last_steps = [](int, PublishTurn* turn) {
     while (!turn->given_up()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
     return Status(Success{});

@@ -1,5 +1,5 @@
-// Faults are injected into exactly the call that a test names, and without a plan nothing is
-// changed. Proved on the seam itself, in threads and in a forked child.
+// Faults are injected into exactly the call that a test names, and without a plan nothing changes.
+// Tested on the seam itself, in threads and in a forked child.
 #include "base/sys.h"
 
 #include <fcntl.h>
@@ -113,7 +113,7 @@ TEST(Sys, EveryCallHasANameOfItsOwn) {
     names.insert(sys::CallName(static_cast<sys::Call>(call)));
   }
   EXPECT_EQ(names.size(), static_cast<size_t>(sys::Call::kCount));
-  // The order of names and enumerators, at places far apart.
+  // The names are in the order of the enumerators: samples from far apart.
   EXPECT_STREQ(sys::CallName(sys::Call::kClone), "clone");
   EXPECT_STREQ(sys::CallName(sys::Call::kFsync), "fsync");
   EXPECT_STREQ(sys::CallName(sys::Call::kMmap), "mmap");

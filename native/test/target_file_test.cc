@@ -1,7 +1,7 @@
-// All or nothing: whatever fails on the way, the target's name leads to the complete old file or to
-// the complete new one, and nothing else is left in the directory. Proved by failing each call of
-// the publication in turn, by forcing every fallback, and by putting all kinds of things where the
-// snapshot is to go.
+// All or nothing: whichever step fails, the target's name refers to the complete old file or the
+// complete new one, and nothing else is left in the directory. Tested by failing each call of the
+// publication in turn, by forcing every fallback, and by putting various objects in the place of
+// the snapshot.
 #include "publish/target_file.h"
 
 #include <fcntl.h>
@@ -33,14 +33,14 @@ class Target : public ::testing::Test {
   Result<TargetFile> Open(const TargetOptions& options = {}) {
     return TargetFile::Open(path_, options);
   }
-  // Opens, writes `text` and publishes.
+  // Opens the target, writes `text` and publishes it.
   Status Save(const std::string& text, const TargetOptions& options = {}) {
     Result<TargetFile> target = Open(options);
     if (!target.ok()) return target.failure();
     return Fill(&target.value(), text);
   }
   static Status Fill(TargetFile* target, const std::string& text) {
-    // A text is not what direct mode takes.
+    // Direct mode does not accept a text of any length.
     fcntl(target->fd(), F_SETFL, 0);
     WriteAt(target->fd(), text.data(), text.size(), 0);
     PublishTurn turn;
@@ -106,7 +106,7 @@ TEST_F(Target, DoesNotOverwriteUnlessAllowed) {
   ASSERT_FALSE(refused.ok());
   EXPECT_EQ(refused.failure().code, FailureCode::kExists);
 
-  // Also when the file comes into being while the capture runs.
+  // Also if the file is created while the capture runs.
   unlink(path_.c_str());
   Result<TargetFile> target = Open({.overwrite = false});
   ASSERT_TRUE(target.ok());
@@ -122,7 +122,7 @@ TEST_F(Target, WhatComesAndGoesIsNotOverwrittenUnlessAllowed) {
   Result<TargetFile> target = Open({.overwrite = false});
   ASSERT_TRUE(target.ok());
   WriteFile(path_, "somebody else's");
-  // As if it had been gone for the moment in which it was looked at.
+  // As if the file had been missing at the moment of the check.
   FaultScope::Fail("fstatat", 1, ENOENT);
   EXPECT_EQ(Fill(&target.value(), "new").failure().code, FailureCode::kExists);
   EXPECT_EQ(Text(path_), "somebody else's");
@@ -175,7 +175,7 @@ class MovedDirectory : public Target {
     EXPECT_EQ(mkdir(other_.c_str(), 0700), 0);
     EXPECT_EQ(symlink("before", link_.c_str()), 0);
   }
-  // Publishes by way of the link while `change` happens, and expects that nothing has come of it.
+  // Publishes through the link while `change` happens, and expects a failure without any effect.
   void ExpectNothing(const std::function<void()>& change, const std::string& old_file_now) {
     const std::string old = old_file_now.empty() ? "" : "old";
     if (!old.empty()) WriteFile(before_ + "/snapshot", old);
@@ -217,7 +217,7 @@ TEST_F(MovedDirectory, ALinkOfThePathThatLeadsElsewhereIsNoticed) {
     ASSERT_EQ(unlink(link_.c_str()), 0);
     ASSERT_EQ(symlink("other", link_.c_str()), 0);
   };
-  // Also when a file of this name stands there.
+  // Also if a file of this name exists there.
   WriteFile(other_ + "/snapshot", "older");
   ExpectNothing(flip, before_ + "/snapshot");
   EXPECT_EQ(Text(other_ + "/snapshot"), "older");
@@ -229,7 +229,8 @@ TEST_F(MovedDirectory, ALinkOfThePathThatLeadsElsewhereIsNoticed) {
 }
 
 TEST_F(Target, EitherTheDirectoryOrTheFileUnderThePathMustBeTheOneThatItWas) {
-  // Numbers of files do not last on every filesystem. Of the calls: the data's length, ours, the directories.
+  // File numbers are not stable on every filesystem. The calls of fstat, in order: for the length
+  // of the data, for our file, and for the two directories.
   for (const uint32_t unknown : {2U, 3U, 4U}) {
     Result<TargetFile> target = Open();
     ASSERT_TRUE(target.ok());
@@ -247,7 +248,7 @@ TEST_F(Target, IdentityIsThatOfDirectoryAndName) {
             TargetFile::Open(directory_.File("other"), {}).value().identity());
 }
 
-// Each call of Open and Publish that can fail, failing: (call, which one).
+// A call of Open or Publish that can fail: its name, and which of the calls of that name.
 struct Step {
   const char* call;
   uint32_t nth;
@@ -263,7 +264,7 @@ TEST_F(Target, EveryFailureLeavesTheOldFileAndNothingElse) {
       for (const int error : {EIO, ENOSPC, EACCES, ENOMEM}) {
         WriteFile(path_, "old");
         sys::ClearFaults();
-        // Named: as on a filesystem without O_TMPFILE, which takes one call of openat more.
+        // Named: as on a filesystem without O_TMPFILE, which takes one more openat.
         const bool fails_in_open = strcmp(step.call, "openat") == 0;
         if (named && fails_in_open) continue;
         if (named) FaultScope::Fail("openat", 2, EOPNOTSUPP);
@@ -278,7 +279,7 @@ TEST_F(Target, EveryFailureLeavesTheOldFileAndNothingElse) {
         if (named && !reached) continue;  // a file that has a name already is linked only once
         if (named && (strcmp(step.call, "linkat") == 0 || strcmp(step.call, "fstat") == 0))
           continue;
-        // Such an answer may mean that names cannot be exchanged: then they are not, and it goes well.
+        // This error may mean that names cannot be exchanged. The fallback then succeeds.
         if (strcmp(step.call, "renameat2") == 0 && error == EIO) continue;
         ASSERT_FALSE(saved.ok());
         EXPECT_EQ(saved.failure().error_number, error);
@@ -297,7 +298,7 @@ TEST_F(Target, EveryFailureOfAFirstSnapshotLeavesNothing) {
       FaultScope::Fail(step.call, step.nth, EIO);
       Status saved = Save("new");
       sys::ClearFaults();
-      // A file that has a name already gets another one without a link.
+      // A file that already has a name gets its new one without a link.
       if (named && strcmp(step.call, "linkat") == 0) {
         EXPECT_TRUE(saved.ok());
         EXPECT_EQ(unlink(path_.c_str()), 0);
@@ -322,7 +323,7 @@ TEST_F(Target, AFailedSyncIsNotRetriedAndPublishesNothing) {
 }
 
 TEST_F(Target, DataIsSyncedBeforeTheNameAndTheDirectoryAfterIt) {
-  // Not reached before the first fsync has succeeded; reached before the second.
+  // linkat is not reached before the first fsync has succeeded, and is reached before the second.
   FaultScope::Count("linkat");
   FaultScope::Fail("fsync", 2, EIO);
   EXPECT_FALSE(Save("new").ok());
@@ -358,7 +359,7 @@ TEST_F(Target, WorksWithoutNamelessFiles) {
     sys::ClearFaults();
     EXPECT_EQ(directory_.List(), Names{"snapshot"});
     EXPECT_EQ(Text(path_), "new");
-    // And over an old one, which `new` is by now.
+    // Now over an old file, which contains "new".
     FaultScope::Fail("openat", 2, error);
     EXPECT_TRUE(Save("newer").ok());
     sys::ClearFaults();
@@ -380,7 +381,7 @@ TEST_F(Target, WorksWithoutHardLinks) {
     sys::ClearFaults();
     EXPECT_EQ(directory_.List(), Names{"snapshot"});
     EXPECT_EQ(Text(path_), "newer");
-    // Nor does it overwrite then.
+    // Nor does it overwrite in that case.
     FaultScope::Fail("openat", 2, EOPNOTSUPP);
     Result<TargetFile> target = TargetFile::Open(directory_.File("other"), {.overwrite = false});
     ASSERT_TRUE(target.ok());
@@ -396,7 +397,7 @@ TEST_F(Target, WorksWithoutHardLinks) {
 
 class WithoutLinks : public Target {
  protected:
-  // Neither links, nor a rename that does not replace.
+  // With neither links nor a rename that does not replace.
   Result<TargetFile> Open(const TargetOptions& options) {
     FaultScope::Fail("openat", 2, EOPNOTSUPP);
     FaultScope::Fail("linkat", 1, EIO, true);
@@ -458,12 +459,12 @@ TEST_F(Target, WithoutExchangeTheOldFileIsPutBackByItsSecondName) {
     WriteFile(path_, "old");
     FaultScope::Fail("renameat2", 1, EINVAL);
     FaultScope::Fail("fsync", 2, EIO);
-    // Of the old file. Those before are of the new one.
+    // The link of the old file; the earlier ones are of the new file.
     if (!links) FaultScope::Fail("linkat", 3, EPERM);
     EXPECT_FALSE(Save("new").ok());
     sys::ClearFaults();
     EXPECT_EQ(directory_.List(), Names{"snapshot"});
-    // Without links it cannot be taken back; but what bears the name is whole.
+    // Without links the publication cannot be undone, but the file under the name is complete.
     EXPECT_EQ(Text(path_), links ? "old" : "new");
   }
 }
@@ -486,7 +487,7 @@ TEST_F(Target, TheNameMayComeAndGoMeanwhile) {
   EXPECT_EQ(Text(path_), "new");
   EXPECT_EQ(directory_.List(), Names{"snapshot"});
 
-  // For ever: it gives up.
+  // If this never ends, it gives up.
   FaultScope::Fail("renameat2", 1, ENOENT, true);
   Status saved = Save("newer");
   sys::ClearFaults();
@@ -509,7 +510,7 @@ TEST_F(Target, GivesUpWhenNoTemporaryNameIsFree) {
 
 TEST_F(Target, AnotherTemporaryNameIsTakenWhenOneIsNotFree) {
   WriteFile(path_, "old");
-  // The first is that of the target itself, which is taken.
+  // The first linkat is for the target's own name, which is taken.
   FaultScope::Fail("linkat", 2, EEXIST);
   EXPECT_TRUE(Save("new").ok());
   EXPECT_EQ(sys::CallCount(sys::Call::kLinkat), 3U);
@@ -528,7 +529,7 @@ TEST_F(Target, AFileIsLockedAgainstSweepsBeforeItHasAName) {
 
 TEST_F(Target, ATemporaryFileThatWasSweptBeforeItWasLockedIsMadeAgain) {
   FaultScope::Fail("openat", 2, EOPNOTSUPP);
-  // Of the new file: it has no name any more.
+  // fstat of the new file: it no longer has a name.
   FaultScope::Fail("fstat", 2, sys::kAnswersNothing);
   Result<TargetFile> target = Open();
   EXPECT_EQ(sys::CallCount(sys::Call::kOpenat), 4U) << "it goes on with a file that has no name";
@@ -543,7 +544,7 @@ TEST_F(Target, TheOldFileIsNoStaleOneWhileItMayStillBePutBack) {
   {
     Result<TargetFile> target = Open();
     ASSERT_TRUE(target.ok());
-    // So that it stays under the temporary name.
+    // Keeps the file under its temporary name.
     FaultScope::Fail("unlinkat", 1, EIO, true);
     EXPECT_TRUE(Fill(&target.value(), "new").ok());
     sys::ClearFaults();
@@ -591,8 +592,8 @@ TEST_F(Target, EitherItIsCompleteOrGivenUp) {
   EXPECT_FALSE(given_up.Complete());
 }
 
-// Over NFS there is no exclusive lock otherwise, and what dead services have left would stay. Here
-// inotify tells how a file had been opened that is closed.
+// On NFS an exclusive lock requires a file that is open for writing; without it, files left by dead
+// services would stay. Here inotify tells how a closed file had been opened.
 TEST_F(Target, StaleFilesAreLockedAsFilesThatMayBeWritten) {
   WriteFile(directory_.File(kStaleName), "x");
   const UniqueFd watch(inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
@@ -616,7 +617,7 @@ TEST_F(Target, ASweepEndsWhenItIsGivenUp) {
 
 TEST_F(Target, WhatTheDiskSaysToAPieceIsAnErrorToo) {
   WriteFile(path_, "old");
-  // fsync would not say it again.
+  // fsync would not report this error again.
   FaultScope::Fail("sync_file_range", 1, EIO);
   FaultScope::Count("fsync");
   Status saved = Save("new");
@@ -624,7 +625,7 @@ TEST_F(Target, WhatTheDiskSaysToAPieceIsAnErrorToo) {
   EXPECT_STREQ(saved.failure().syscall, "sync_file_range");
   EXPECT_EQ(sys::CallCount(sys::Call::kFsync), 0U);
   EXPECT_EQ(Text(path_), "old");
-  // Where there is no such call, fsync does it alone.
+  // Where this call does not exist, fsync alone does the work.
   for (const int error : {ENOSYS, EINVAL, EPERM}) {
     FaultScope::Fail("sync_file_range", 1, error);
     EXPECT_TRUE(Save("new").ok());
@@ -642,7 +643,7 @@ TEST_F(Target, WithoutRandomNumbersThereIsNoTemporaryName) {
 
 class Attributes : public Target {
  protected:
-  // Sets flags as chattr does; false where the filesystem or the user may not.
+  // Sets flags as chattr does; false if the filesystem or the user's rights do not permit it.
   static bool Set(const std::string& path, int flags) {
     const UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
     return fd.valid() && ioctl(fd.get(), FS_IOC_SETFLAGS, &flags) == 0;
@@ -684,7 +685,7 @@ TEST_F(Target, AnotherUsersFileInAStickyDirectoryIsRefusedBeforehand) {
 TEST_F(Attributes, NoTemporaryFileStaysInAnAppendOnlyDirectory) {
   if (!Set(directory_.path(), FS_APPEND_FL))
     GTEST_SKIP() << "attributes of files cannot be set here";
-  // A new name can be made there, but only without a temporary one.
+  // A new name can be created there, but only without a temporary one.
   EXPECT_TRUE(Save("new").ok());
   EXPECT_EQ(directory_.List(), Names{"snapshot"});
   ExpectRefused(EPERM);
@@ -692,7 +693,7 @@ TEST_F(Attributes, NoTemporaryFileStaysInAnAppendOnlyDirectory) {
   EXPECT_FALSE(TargetFile::Open(directory_.File("other"), {}).ok());
   sys::ClearFaults();
   EXPECT_EQ(directory_.List(), Names{"snapshot"});
-  // Nor when the file appears while the capture runs.
+  // Nor if the file appears while the capture runs.
   Result<TargetFile> late = TargetFile::Open(directory_.File("late"), {});
   ASSERT_TRUE(late.ok());
   WriteFile(directory_.File("late"), "theirs");
@@ -714,17 +715,17 @@ TEST_F(Target, SweepsTheFilesOfTheDeadAndNothingElse) {
       "stillframe-0123456789abcdef0123456789abcdef.tmp",
   };
   for (const std::string& name : kept) touch(name);
-  // Bear such names, and are no files of ours.
+  // These have such names but are not our files.
   const std::string prefix = ".stillframe-0123456789abcdef0123456789abcd";
   ASSERT_EQ(symlink("snapshot", directory_.File(prefix + "01.tmp").c_str()), 0);
   ASSERT_EQ(mkfifo(directory_.File(prefix + "02.tmp").c_str(), 0600), 0);
   ASSERT_EQ(mkdir(directory_.File(prefix + "03.tmp").c_str(), 0700), 0);
-  // In use: locked by somebody.
+  // In use: locked.
   const std::string used = prefix + "04.tmp";
   touch(used);
   const UniqueFd user(open(directory_.File(used).c_str(), O_RDWR | O_CLOEXEC));
   ASSERT_EQ(flock(user.get(), LOCK_EX), 0);
-  // Somebody else's.
+  // Owned by another user.
   const std::string foreign = prefix + "05.tmp";
   touch(foreign);
   const bool root = geteuid() == 0;
@@ -791,7 +792,7 @@ TEST_F(Target, AFileWhoseWriterWasKilledIsSweptByTheNext) {
 }
 
 TEST_F(Target, TheSwitchesForceTheFallbacks) {
-  // The list is read once in the life of a process: a new one is needed.
+  // The list is read once per process, so this needs a new process.
   ::testing::FLAGS_gtest_death_test_style = "threadsafe";
   setenv("STILLFRAME_DISABLE", "exchange,o_tmpfile,o_direct", 1);
   const auto in_the_child = [&] {
@@ -805,7 +806,7 @@ TEST_F(Target, TheSwitchesForceTheFallbacks) {
     PublishTurn turn;
     good = good && target.value().Publish(&turn).ok() && sys::CallCount(sys::Call::kRenameat2) == 1;
     good = good && directory_.List() == Names{"snapshot"};
-    // The destructor of the fixture does not run in it.
+    // The fixture's destructor does not run in the child.
     unlink(path_.c_str());
     rmdir(directory_.path().c_str());
     _exit(good ? 77 : 1);

@@ -1,5 +1,6 @@
-// A thread takes no signal of the host's, and leaves nothing behind, also when nobody waits for it: neither what its body holds nor the memory that it was started with.
-// Proved by an object that the body holds, and by what malloc has given out after some thousand such threads.
+// A thread receives no signals meant for the host and leaves nothing behind, even if nobody waits
+// for it: neither objects held by its body nor the memory it was started with. Tested with an
+// object that the body holds, and by malloc's statistics after some thousand such threads.
 #include "base/thread.h"
 
 #include <gtest/gtest.h>
@@ -17,7 +18,7 @@
 namespace stillframe::test {
 namespace {
 
-// Starts so many detached threads, one after the other, and waits for the end of each.
+// Starts `count` detached threads, one after the other, and waits for the end of each.
 void RunDetached(int count) {
   for (int i = 0; i < count; i++) {
     auto held = std::make_shared<std::atomic<bool>>(false);
@@ -29,17 +30,17 @@ void RunDetached(int count) {
 
 TEST(DetachedThread, TakesWhatItHoldsAndItselfAwayWithIt) {
   const Watchdog watchdog(std::chrono::seconds(240));
-  RunDetached(100);  // stacks and arenas, which are used again
+  RunDetached(100);  // stacks and arenas, which are reused
 #if defined(__GLIBC__)
   const size_t before = mallinfo2().uordblks;
   RunDetached(2'000);
-  // The least leak is an object of some ten bytes.
+  // The smallest leak is an object of about ten bytes.
   EXPECT_LT(mallinfo2().uordblks, before + size_t{2'000} * 8);
 #endif
 }
 
 TEST(DetachedThread, ThatCannotBeStartedIsAResult) {
-  // No room for such a stack. In a child, whose default it is.
+  // There is no memory for such a stack. In a child, since this is a default of the process.
   EXPECT_EXIT(
       {
         pthread_attr_t endless;
@@ -71,7 +72,7 @@ TEST(Thread, BlocksAllSignalsButThoseThatItBringsOnItself) {
   for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL}) {
     EXPECT_EQ(sigismember(&inside, fault), 0) << fault;
   }
-  // Whoever starts one has the mask that it had.
+  // The thread that starts another one keeps its own mask.
   sigset_t after;
   pthread_sigmask(SIG_SETMASK, &before, &after);
   for (int signal = 1; signal < 32; signal++) {

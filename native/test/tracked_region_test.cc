@@ -1,7 +1,8 @@
-// What is written to a tracked region is in the frame of its instant or in the record of the next one, never in neither,
-// and what was not written is neither read nor protected again. Proved by frames of which each builds on the one before,
-// taken while threads write, with every frame checked for what cannot be true at one instant and, whenever the threads
-// rest, compared with the memory; and by the ends of frames in every order.
+// A write to a tracked region is in the frame of its instant or in the record of the next one,
+// never in neither, and memory that was not written is neither read nor protected again. Tested
+// with frames that build on one another, taken while threads write: each frame is checked for
+// states that cannot exist at one instant and, whenever the threads are paused, compared with the
+// memory. Also tested by ending frames in every order.
 #include "freeze/tracked_region.h"
 
 #include <fcntl.h>
@@ -28,7 +29,7 @@ namespace {
 
 constexpr size_t kUnit = TrackedRegion::kUnitBytes;
 
-// Frames of the same regions, each of which builds on the last one that was complete.
+// Frames of the same regions, each building on the last complete one.
 class Frames {
  public:
   explicit Frames(Regions regions) : regions_(std::move(regions)) {
@@ -42,9 +43,9 @@ class Frames {
     sums_.resize(layout_.block_count * kPagesPerBlock);
   }
 
-  // `stop`: it is aborted right after the freeze.
+  // With `stop`, the frame is aborted right after the freeze.
   Status Take(uint64_t memory_limit, bool stop = false);
-  // What the last complete frame restores to.
+  // The contents that the last complete frame restores to.
   const std::vector<std::byte>& state(size_t region) const { return states_[region]; }
   uint64_t scanned_bytes() const { return scanned_bytes_; }
   const Regions& regions() const { return regions_; }
@@ -133,8 +134,9 @@ void Frames::Apply(const ControlBlock& control, int file) {
   }
 }
 
-// Threads that write by rules which a frame of one instant shows to be kept, and that can be made to rest. Where they
-// write moves slowly through the units, so that most of them are at rest for a while.
+// Threads that write according to rules, so that a frame of a single instant shows the rules
+// obeyed, and that can be paused. The place of their writes moves slowly through the units, so that
+// most units are unchanged for a while.
 class MovingWriters {
  public:
   using Word = std::atomic<uint64_t>;
@@ -154,7 +156,7 @@ class MovingWriters {
     for (std::thread& thread : threads_) thread.join();
   }
 
-  // From its return on nobody writes, until Go().
+  // After it returns, nothing is written until Go().
   void Rest() {
     std::unique_lock lock(mutex_);
     rest_ = true;
@@ -168,14 +170,14 @@ class MovingWriters {
 
   const Regions& regions() const { return regions_; }
 
-  // How many rules are broken in what a frame restores to.
+  // Number of rules that the restored contents of a frame break.
   int BrokenIn(const Frames& frames) const {
     int broken = 0;
     const auto holds = [](uint64_t cause, uint64_t effect) {
       return effect == cause || effect + 1 == cause;
     };
     for (size_t writer = 0; writer < kWriters; writer++) {
-      // The cause and the effect, in regions of which no two are the same.
+      // The cause and its effect are in different regions.
       uint64_t cause = 0;
       uint64_t effect = 0;
       for (size_t unit = 0; unit < kUnits; unit++) {
@@ -198,7 +200,7 @@ class MovingWriters {
   uint64_t rounds() const { return rounds_; }
 
  private:
-  // Pages of a writer in a unit, far enough from one another that they lie in several blocks.
+  // Offset of a writer's page in a unit. The pages are far enough apart to be in several blocks.
   static size_t At(size_t unit, size_t writer, size_t page) {
     return unit * kUnit + (page * 29 + writer * 7) * 4096;
   }
@@ -265,7 +267,7 @@ TEST_F(TrackedRegionTest, NoFrameIsTornAndNoWriteIsLost) {
   int aborted = 0;
   uint64_t spared_bytes = 0;
   for (int i = 0; i < count; i++) {
-    // From four pages, where writers wait for the saver most of the time, to more than there are.
+    // From four pages, with which writers mostly wait for the saver, to more pages than there are.
     const uint64_t limit = uint64_t{4 * 4096} << random() / 64 % 12;
     const bool stop = random() / 64 % 8 == 0;
     const bool rest = random() / 64 % 8 == 0;
@@ -294,7 +296,7 @@ TEST_F(TrackedRegionTest, NoFrameIsTornAndNoWriteIsLost) {
   EXPECT_GT(spared_bytes, static_cast<uint64_t>(count) * kUnit);
 }
 
-// Frames of one region that are taken and ended by hand, without a capture.
+// Takes and ends frames of one region by hand, without a capture.
 class FrameEnds : public TrackedRegionTest {
  protected:
   void SetUp() override {
@@ -319,7 +321,7 @@ class FrameEnds : public TrackedRegionTest {
     return frame;
   }
   void End(uint64_t frame, uint8_t id) { tracked_->BecomeBase(frame, FrameId{id}, "main"); }
-  // The units that may have been written since; nothing if that is not known.
+  // The units possibly written since then; nullopt if unknown.
   std::optional<std::vector<size_t>> Since(uint8_t id) {
     Take();
     const std::vector<uint8_t> unchanged = tracked_->UnchangedSince(FrameId{id}, "main");
@@ -394,7 +396,7 @@ TEST_F(FrameEnds, WhatCouldNotBeProtectedStaysMarked) {
   FaultScope::Fail("ioctl", 2, ENOMEM);
   uint64_t frame = 0;
   EXPECT_EQ(tracked_->TakeWritten(&frame), -ENOMEM);
-  // The second one can be written to without a fault.
+  // The second unit can be written without a fault.
   Touch(2);
   EXPECT_EQ(Since(1), (Units{0, 1, 2}));
 }
@@ -402,11 +404,11 @@ TEST_F(FrameEnds, WhatCouldNotBeProtectedStaysMarked) {
 TEST_F(FrameEnds, AFreezeWaitsForAWriteThatIsBeingLetThrough) {
   {
     const FaultScope faults;
-    // It is refused until all is dropped, which takes some milliseconds.
+    // The ioctl fails until everything is dropped, which takes some milliseconds.
     FaultScope::Fail("ioctl", 1, ENOMEM, true);
     std::thread writer([this] { Touch(0); });
     while (sys::CallCount(sys::Call::kIoctl) == 0) std::this_thread::yield();
-    // Nobody comes to use the capture.
+    // The capture is never used.
     auto* const capture = reinterpret_cast<FrozenMemory*>(this);
     tracked_->BeginFreeze(capture);
     uint64_t frame = 0;
@@ -416,7 +418,7 @@ TEST_F(FrameEnds, AFreezeWaitsForAWriteThatIsBeingLetThrough) {
   tracked_->EndCapture();
 }
 
-// How many pages of a unit are write-protected; nothing if the kernel does not say.
+// Number of write-protected pages in a unit; nullopt if the kernel does not report it.
 std::optional<size_t> ProtectedPages(const RegionMemory& region, size_t unit) {
   constexpr uint64_t kProtectedByUserfaultfd = uint64_t{1} << 57;
   const UniqueFd pagemap(sys::Open(AT_FDCWD, "/proc/self/pagemap", O_RDONLY | O_CLOEXEC, 0));
@@ -448,7 +450,7 @@ TEST_F(TrackedRegionTest, BehindACaptureAUnitIsProtectedAsAWholeOrNotAtAll) {
   if (!PagemapTells()) GTEST_SKIP() << "the pagemap does not tell what is protected";
   int lifted = 0;
   for (int i = 0; i < 40; i++) {
-    // Half of the unit is written page by page, before, while or after it is saved.
+    // Half of the unit's pages are written one by one, before, while or after the unit is saved.
     std::thread writer([&] {
       for (size_t at = 0; at < kUnit; at += 2 * 4096) {
         reinterpret_cast<std::atomic<uint8_t>*>(region->data() + at)->fetch_add(1);
@@ -475,7 +477,7 @@ TEST_F(TrackedRegionTest, EndsWhenTheRegionLetsGo) {
   }
   region->SetCompanion(nullptr);
   EXPECT_FALSE(TrackedRegion::Of(*region));
-  // The memory may be registered anew.
+  // The memory can be registered again.
   EXPECT_TRUE(TrackedRegion::Create(*region).ok());
 }
 

@@ -1,6 +1,6 @@
-// Memory that fork leaves out is let in for one fork and for no other, and memory of others is left
-// as it is. Proved with mappings of this process that are advised as V8's are, and by asking the
-// kernel for its advice.
+// Memory that fork leaves out is included in one fork and no other, and memory of others is left
+// unchanged. Tested with mappings of this process that have the same advice as V8's, and by asking
+// the kernel for the advice.
 #include "heap/unforkable.h"
 
 #include <gtest/gtest.h>
@@ -40,11 +40,11 @@ class Unforkable : public ::testing::Test {
       return range.start <= Own().start && range.end >= Own().end;
     });
   }
-  // What a child finds there: 7, or 0 when it dies of looking.
+  // The value that a child reads there: 7, or 0 if reading kills it.
   int InChild() const {
     const pid_t pid = fork();
     if (pid == 0) {
-      signal(SIGSEGV, SIG_DFL);  // no sanitizer's
+      signal(SIGSEGV, SIG_DFL);  // replaces the handler of a sanitizer
       _exit(at_[0]);
     }
     int status = 0;
@@ -69,7 +69,7 @@ TEST_F(Unforkable, IsLetInForOneFork) {
   MendUnforkable();
   EXPECT_EQ(InChild(), 0);
   EXPECT_TRUE(IsDontFork(at_, kLength).value());
-  // The mark is gone, too.
+  // The mark (MADV_RANDOM) is gone, too.
   const Result<std::vector<AdvisedMapping>> advice = ReadAdvice();
   ASSERT_TRUE(advice.ok());
   for (const AdvisedMapping& each : advice.value()) {
@@ -92,7 +92,7 @@ TEST_F(Unforkable, MemoryOfOthersInItsPlaceIsForkedAsBefore) {
     found = FindUnforkable({});
     ASSERT_TRUE(found.ok() && Holds(found.value()));
     MakeForkable(found.value());
-    // Another thread unmaps it, and maps memory of its own there.
+    // Another thread unmaps it, and maps its own memory there.
     ASSERT_EQ(
         mmap(at_, kLength, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0),
         at_);

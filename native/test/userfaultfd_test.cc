@@ -1,5 +1,5 @@
-// An answer of userfaultfd that only says "again" is no failure: neither EAGAIN nor EINTR ends a freeze, a lift or the thread that
-// reads faults. Proved by letting the next call answer so, and then every one of them.
+// EAGAIN and EINTR from userfaultfd are not failures: neither ends a freeze, a lift or the thread
+// that reads faults. Tested by making the next call return them, and then every call.
 #include <gtest/gtest.h>
 
 #include <cerrno>
@@ -94,7 +94,8 @@ TEST(UserfaultfdThread, ThatCannotReadFaultsGivesUpSoThatWritesGoOn) {
   FaultScope::Fail("read", 1, EIO, true);
   ASSERT_TRUE(capture.Freeze().ok());
   for (size_t at = 0; at < kBytes; at += SystemPageSize()) region->data()[at] = std::byte{2};
-  // Whether a write was let through by the thread's giving up, or by the saver that came first, is a matter of luck.
+  // Either the thread let a write through when it gave up, or the saver came first: both can
+  // happen.
   const Status finished = capture.Finish();
   if (!finished.ok()) {
     EXPECT_EQ(Status(finished).failure().error_number, EIO);

@@ -1,5 +1,5 @@
-// In the smallest Debian that debootstrap makes, in which nothing can compile, an ordinary user and root install the
-// tarball with npm and use it.
+// In the smallest Debian that debootstrap makes, where nothing can compile, an ordinary user and
+// root install the tarball with npm and use it.
 
 import {
   chmodSync,
@@ -24,7 +24,7 @@ const install = [
   './stillframe.tgz',
 ]
 
-/** What is typed there. */
+/** The commands that run there. */
 const commands = `set -eu
 for tool in cc gcc g++ c++ clang make python3; do
   if command -v $tool; then echo "$tool is there" >&2; exit 1; fi
@@ -66,7 +66,7 @@ function tryAs(tools, version, { debian, local, user }) {
   const consumer = path.join(home, 'consumer')
   mkdirSync(consumer)
   tools.fillProject(consumer)
-  // What npm needs of the registry, since there it has no network settings.
+  // Fills npm's cache from the registry, since inside the chroot npm has no network settings.
   const filled = tools.project('cache')
   const npm = path.join(tools.npm(version), 'bin/npm-cli.js')
   const variables = { npm_config_cache: path.join(home, 'npm-cache') }
@@ -82,7 +82,7 @@ function tryAs(tools, version, { debian, local, user }) {
     throw new Error(`it printed: ${printed}`)
 }
 
-/** Made once; nothing writes into it. Node 26 itself needs libatomic. */
+/** Created once; nothing writes into it. Node 26 itself needs libatomic. */
 function makeDebian(tools) {
   const debian = path.join(tools.home, 'debian')
   if (existsSync(debian)) return debian
@@ -100,7 +100,7 @@ function makeDebian(tools) {
   return debian
 }
 
-/** /usr/local with Node and npm, as from an archive of nodejs.org. */
+/** Creates /usr/local with Node and npm, as from an archive of nodejs.org. */
 function makeLocal(tools, version, local) {
   mkdirSync(path.join(local, 'bin'))
   mkdirSync(path.join(local, 'lib/node_modules'), { recursive: true })

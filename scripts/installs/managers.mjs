@@ -1,5 +1,5 @@
-// Each package manager installs the tarball without any script, and what it has installed is used by ES modules, by
-// CommonJS, and by what TypeScript makes for Node and for bundlers.
+// Each package manager installs the tarball without any scripts. The result is used by ES modules,
+// by CommonJS, and by the output of TypeScript for Node and for bundlers.
 
 import { existsSync, readdirSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
@@ -7,12 +7,15 @@ import path from 'node:path'
 const tarball = './stillframe.tgz'
 const types = '@types/node@20'
 const quietly = ['--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error']
-/** Yarn makes TypeScript look into its archives by changing it, which it can do with those that are JavaScript. */
+/**
+ * Yarn patches TypeScript so that it can read Yarn's archives, which works only for versions
+ * written in JavaScript.
+ */
 const typescript = 'typescript@7'
 const typescriptForYarn = 'typescript@5.9'
 const strictly = '--strict --target es2023 --lib es2023,esnext.disposable --types node'
 
-/** By their names in the table: what they are (npm comes with Node), and how they install. */
+/** By name in the table: the program (npm comes with Node), and how to install. */
 const managers = {
   npm: {
     bin: 'bin/npm-cli.js',
@@ -39,7 +42,7 @@ const managers = {
     bin: 'bin/yarn.js',
     settings: { nodeLinker: 'pnp' },
     install: ['add', `stillframe@file:${tarball}`, types, typescriptForYarn],
-    // What is in its archives is found by programs that it has started.
+    // Only programs that it starts can read its archives.
     runner: ['node'],
   },
 }
@@ -54,13 +57,13 @@ async function tryManager(tools, table, name, { package: wanted, bin, settings, 
   const place = tools.project('manager')
   const variables = {
     npm_config_store_dir: path.join(tools.home, 'pnpm-store'),
-    // Not kept: Yarn 1 takes any tarball of this name and version for the one it has.
+    // Not kept: Yarn 1 mistakes any tarball with the same name and version for the one it has.
     YARN_CACHE_FOLDER: path.join(tools.work, `yarn-cache-${settings ? 4 : 1}`),
   }
   if (settings) {
     const all = { ...settings, enableScripts: false, enableTelemetry: false, enableGlobalCache: false }
     writeFileSync(path.join(place, '.yarnrc.yml'), JSON.stringify(all))
-    // Without a lock file of its own Yarn takes a directory above for the project.
+    // Without a lock file here, Yarn takes a parent directory for the project.
     writeFileSync(path.join(place, 'yarn.lock'), '')
   }
   const run = (words) => tools.run(version, place, words, variables)
@@ -94,7 +97,7 @@ function packageOf(tools, wanted) {
   return path.join(tools.packages(wanted.replaceAll(/[/@]/g, '-'), { [name]: range }), name)
 }
 
-/** The script of the compiler in its package, which has been moved once. */
+/** The compiler's script in its package, whose name has changed once. */
 function compilerIn(place) {
   const bin = path.join(place, 'node_modules/typescript/bin')
   return readdirSync(bin).find((name) => /^tsc(\.m?js)?$/.test(name)) ?? 'tsc'

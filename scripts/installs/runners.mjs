@@ -1,5 +1,5 @@
-// Test runners load modules in ways of their own: in Workers, in processes, in contexts of V8, or through a server. Each
-// runs the same tests, with the settings that docs/BUNDLERS.md shows.
+// Test runners load modules in various ways: in Workers, in processes, in V8 contexts, or through a
+// server. Each one runs the same tests, with the settings that docs/BUNDLERS.md shows.
 
 import { writeFileSync } from 'node:fs'
 import path from 'node:path'
@@ -49,7 +49,9 @@ try {
 `,
 }
 
-/** What they print when the three tests have run, by the words that a row begins with; Jest has run them twice. */
+/**
+ * The output when the three tests have run, by the first words of a row; Jest has run them twice.
+ */
 const passed = {
   'node:test': /^. pass 3$/m,
   Vitest: /^ +Tests +3 passed \(3\)$/m,
@@ -60,7 +62,7 @@ const passed = {
 }
 
 const vmModules = { NODE_OPTIONS: '--experimental-vm-modules' }
-/** Jest's settings are there for all tests; the shared machine of a check may be slow. */
+/** Jest's settings apply to all tests; the shared machine of a check may be slow. */
 const jest = ['node_modules/jest/bin/jest.js', '--testTimeout=120000', '--maxWorkers=2']
 const vitest = (pool) => [
   'node_modules/vitest/vitest.mjs',
@@ -75,7 +77,7 @@ const runners = [
   [
     'node:test, one process',
     {
-      // A flag since 22.8, of this name for the first versions.
+      // A flag since 22.8, under this name in the first versions.
       run: (major) => [
         '--test',
         `--${major === 22 ? 'experimental-' : ''}test-isolation=none`,

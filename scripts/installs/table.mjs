@@ -12,10 +12,10 @@ export class Table {
   }
 
   /**
-   * Runs what fills a cell, and says at once what came of it.
+   * Runs the check of a cell, and prints the result immediately.
    *
-   * @param {() => string | undefined | Promise<string | undefined>} use - throws if it does not work; what it returns stands
-   *   in the cell instead of "works".
+   * @param {() => string | undefined | Promise<string | undefined>} use - throws if it does not
+   *   work; a string that it returns is shown in the cell instead of "works".
    */
   async fill(row, node, use) {
     this.cells++

@@ -1,5 +1,5 @@
-// What the checks of an installed package use: versions of Node, programs of the registry, and empty projects in which
-// nothing can compile.
+// The tools for checks of an installed package: versions of Node, programs from the registry, and
+// empty projects where nothing can compile.
 
 import { spawnSync } from 'node:child_process'
 import {
@@ -16,14 +16,17 @@ import path from 'node:path'
 import process from 'node:process'
 
 const consumer = path.join(import.meta.dirname, 'consumer')
-/** No process needs a tenth of it on an idle machine. */
+/** On an idle machine, no process needs a tenth of this. */
 const timeLimit = 300_000
 
 export class Tools {
   #nodes = new Map()
   #paths = new Map()
 
-  /** @param {{ home: string, work: string, nodes: string[], tarball: string }} places - `home` is kept, `work` is not. */
+  /**
+   * @param {{ home: string, work: string, nodes: string[], tarball: string }} places - `home` is
+   *   kept, `work` is not.
+   */
   constructor({ home, work, nodes, tarball }) {
     this.home = home
     this.work = work
@@ -47,7 +50,7 @@ export class Tools {
     return path.join(this.packages(`npm-${major}`, { npm: major }), 'npm')
   }
 
-  /** The node_modules of packages that stay for the next time. */
+  /** The node_modules directory of packages that are kept for later runs. */
   packages(name, dependencies) {
     const place = path.join(this.home, name)
     const manifest = JSON.stringify({ private: true, dependencies })
@@ -76,7 +79,7 @@ export class Tools {
     cpSync(consumer, place, { recursive: true })
   }
 
-  /** Runs a script in a project with that version of Node; what it printed. */
+  /** Runs a script in a project with that version of Node; returns its output. */
   run(version, place, words, variables = {}) {
     return succeed(path.join(this.node(version), 'bin/node'), words, {
       cwd: place,
@@ -84,13 +87,13 @@ export class Tools {
     })
   }
 
-  /** Runs a program that has to say that all works. */
+  /** Runs a program that must print that everything works. */
   check(version, place, words, variables) {
     const printed = this.run(version, place, words, variables)
     if (!/^works$/m.test(printed)) throw new Error(`${words.join(' ')} printed: ${printed}`)
   }
 
-  /** In which nothing compiles, and what lies about in the checkout does not help. */
+  /** An environment in which nothing compiles, and files of the checkout do not help. */
   environment(version) {
     const env = {
       ...process.env,
@@ -137,7 +140,7 @@ export function locate(program) {
   return found
 }
 
-/** What a program that ends well has printed. */
+/** Returns the output of a program; throws if it fails. */
 export function succeed(command, words, options) {
   const { status, signal, stdout, stderr, error } = spawnSync(command, words, {
     encoding: 'utf8',

@@ -1,12 +1,14 @@
-// What a Node for musl takes from Alpine's libgcc_s and libstdc++, and is neither in libunwind nor in gcc 12: arithmetic of
-// 128 bits, and a function that gcc 13 has moved out of std::string. Slow, and for tests only.
+// Symbols that a Node for musl takes from Alpine's libgcc_s and libstdc++, and that are neither in
+// libunwind nor in gcc 12: 128-bit arithmetic, and a function that gcc 13 has moved out of
+// std::string. Slow, and for tests only.
 
 extern "C" {
 
 void* memcpy(void*, const void*, unsigned long);
 void* memmove(void*, const void*, unsigned long);
 
-/// std::string::_M_replace_cold(): puts `with`, which may lie in the string itself, in the place of `length` characters.
+/// std::string::_M_replace_cold(): replaces `length` characters with `with`, which may be part of
+/// the string itself.
 void ReplaceCold(void*, char* at, unsigned long length, const char* with, unsigned long new_length, unsigned long rest) __asm__(
     "_ZNSt7__cxx1112basic_stringIcSt11char_traitsIcESaIcEE15_M_replace_coldEPcmPKcmm");
 void ReplaceCold(void*, char* at, unsigned long length, const char* with, unsigned long new_length,

@@ -1,5 +1,6 @@
-// Compiles the addons of a release for one target, with Zig: a clang that has the headers and the start-up code of every
-// C library, knows which symbols each version of glibc had, and brings a static libc++.
+// Compiles the addons of a release for one target with Zig, which is a clang that has the headers
+// and the startup code of every C library, knows the symbols of each version of glibc, and has a
+// static libc++.
 
 import { spawnSync } from 'node:child_process'
 import {
@@ -20,10 +21,13 @@ import { nodeMajors, targets } from './targets.mjs'
 
 const root = path.dirname(path.dirname(import.meta.dirname))
 
-/** The targets of binding.gyp that know nothing of Node. */
+/** The targets of binding.gyp that do not depend on Node. */
 const sharedParts = ['stillframe_zstd', 'stillframe_core', 'stillframe_child']
 
-/** What the linker is to show of an addon: nothing of libc++, zstd and the like, which Node may have too. */
+/**
+ * The symbols that the linker exports from an addon. Symbols of libc++, zstd and the like must stay
+ * hidden, since Node may have them too.
+ */
 const versionScript = `{
   global: napi_register_module_v1; node_api_module_get_api_version_v1;
   local: *;
@@ -31,9 +35,9 @@ const versionScript = `{
 `
 
 /**
- * Zig and the headers of every Node, as the lock file beside this file has them.
+ * Installs Zig and the headers of every Node, as in the lock file next to this file.
  *
- * @param {string} place - a directory, in which they stay for the next time.
+ * @param {string} place - a directory in which they are kept for later runs.
  */
 export function installToolchain(place) {
   const home = path.join(place, 'toolchain')
@@ -44,7 +48,7 @@ export function installToolchain(place) {
     mkdirSync(home, { recursive: true })
     for (const name of ['package.json', 'package-lock.json'])
       copyFileSync(path.join(import.meta.dirname, 'toolchain', name), path.join(home, name))
-    // Checked against the sums in the lock file.
+    // Verified against the checksums in the lock file.
     run('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error'], { cwd: home })
     writeFileSync(installed, lock)
   }
@@ -54,10 +58,11 @@ export function installToolchain(place) {
 }
 
 /**
- * Compiles `stillframe.node`, and `stillframe_heap-node<major>.node` of each of these versions, into `into`.
+ * Compiles `stillframe.node`, and `stillframe_heap-node<major>.node` for each of these versions,
+ * into `into`.
  *
- * @param {{ name: string, place: string, into: string, majors?: number[], jobs?: number }} what - `place` is where it is
- *   compiled; what is there already is used again if it is still of these sources.
+ * @param {{ name: string, place: string, into: string, majors?: number[], jobs?: number }} what -
+ *   `place` is the directory for compiling; files there are reused if they match the sources.
  */
 export function compile({ name, place, into, majors = nodeMajors, jobs = 2, toolchain }) {
   const { arch } = targets[name]
@@ -70,9 +75,10 @@ export function compile({ name, place, into, majors = nodeMajors, jobs = 2, tool
   const environment = { ...process.env, ...compilers(name, home, toolchain) }
   const headers = path.join(home, 'headers')
   for (const [index, major] of majors.entries()) {
-    // All versions are built in one directory with one name for the headers. What does not know Node is compiled once,
-    // with the flags of the first. make goes by times, and those of the headers are all the same: so the objects of
-    // addons are put aside, and of those of the first that do not know Node each gets a copy.
+    // All versions are built in one directory, with one name for the headers. Code that does not
+    // depend on Node is compiled once, with the flags of the first version. make compares file
+    // times, and the headers all have the same time. The objects of addons are therefore put aside,
+    // and each version gets a copy of those objects of the first one that do not depend on Node.
     link(toolchain.headers(major), headers)
     const addons = index === 0 ? ['stillframe', 'stillframe_heap'] : ['stillframe_heap']
     for (const addon of addons) takeObjects(home, addon, major)
@@ -94,18 +100,21 @@ export function compile({ name, place, into, majors = nodeMajors, jobs = 2, tool
       path.join(built, 'stillframe_heap.node'),
       path.join(into, `stillframe_heap-node${major}.node`),
     )
-    // Of the oldest: Node-API is what all of them have.
+    // From the oldest version, since Node-API is common to all of them.
     if (index === 0) copyFileSync(path.join(built, 'stillframe.node'), path.join(into, 'stillframe.node'))
   }
 }
 
-/** Puts the objects of an addon there that were compiled for this version of Node, if any were, and those for another aside. */
+/**
+ * Restores the objects of an addon that were compiled for this version of Node, if any, after
+ * putting aside those of another version.
+ */
 function takeObjects(home, addon, major) {
   const release = path.join(home, 'build/Release')
   const mark = path.join(home, `${addon}-is-for`)
   const last = existsSync(mark) ? readFileSync(mark, 'utf8') : undefined
   if (last !== String(major)) {
-    // Linked again, since make would take the old one for newer.
+    // Must be linked again, since make would consider the old file up to date.
     for (const linked of [`${addon}.node`, `obj.target/${addon}.node`])
       rmSync(path.join(release, linked), { force: true })
     for (const [index, part] of [`obj.target/${addon}`, `.deps/Release/obj.target/${addon}`].entries()) {
@@ -121,7 +130,10 @@ function takeObjects(home, addon, major) {
   writeFileSync(mark, String(major))
 }
 
-/** Copies those objects of the first heap addon for which no header of Node was read; their names in obj.target/. */
+/**
+ * Copies the objects of the first heap addon that were compiled without Node's headers; returns
+ * their names in obj.target/.
+ */
 function shareObjects(home, first) {
   const [objects, dependencies] = [0, 1].map((part) =>
     path.join(home, 'aside', `stillframe_heap-${first}-${part}`),
@@ -130,7 +142,7 @@ function shareObjects(home, first) {
   const shared = []
   for (const name of readdirSync(dependencies, { recursive: true })) {
     if (!name.endsWith('.o.d')) continue
-    // The first line is the command, which names the directory of the headers.
+    // The first line is the command, which contains the directory of the headers.
     const [, ...read] = readFileSync(path.join(dependencies, name), 'utf8').split('\n')
     if (read.some((line) => line.includes('/headers/'))) continue
     const object = name.slice(0, -'.d'.length)
@@ -146,13 +158,14 @@ function shareObjects(home, first) {
   return shared
 }
 
-/** The variables by which node-gyp and make find the compiler for a target. */
+/** The environment variables that tell node-gyp and make the compiler for a target. */
 function compilers(name, home, { zig }) {
   const script = path.join(home, 'exports.map')
   writeFileSync(script, versionScript)
   const tool = (command) => {
     const file = path.join(home, `zig-${command}`)
-    // Options that Zig does not know. The first is what the version script does; the second is for programs.
+    // Options that Zig does not know. The first has the effect of the version script; the second is
+    // only for programs.
     writeFileSync(
       file,
       `#!/bin/bash
@@ -169,7 +182,7 @@ exec ${quote(zig)} ${command} -target ${targets[name].zig} "\${arguments[@]}"
     )
     return file
   }
-  // No path of this machine, no time and no random number may get into a binary.
+  // No path of this machine, no time and no random number may appear in a binary.
   const flags = `-ffile-prefix-map=${home}=. -ffile-prefix-map=${root}=. -fno-sanitize=all -ffunction-sections -fdata-sections -g0 -Wno-unknown-warning-option`
   return {
     CC: tool('cc'),
@@ -177,11 +190,11 @@ exec ${quote(zig)} ${command} -target ${targets[name].zig} "\${arguments[@]}"
     AR: `${zig} ar`,
     CFLAGS: flags,
     CXXFLAGS: flags,
-    // -O2 here is for libc++ and what else Zig compiles for itself.
+    // -O2 here applies to libc++ and everything else that Zig compiles itself.
     LDFLAGS: `-O2 -g0 -s -Wl,--gc-sections -Wl,--build-id=none -Wl,--version-script=${script}`,
     ZIG_GLOBAL_CACHE_DIR: process.env.ZIG_GLOBAL_CACHE_DIR ?? path.join(path.dirname(home), 'zig-cache'),
     ZIG_LOCAL_CACHE_DIR: process.env.ZIG_GLOBAL_CACHE_DIR ?? path.join(path.dirname(home), 'zig-cache'),
-    // node-gyp would prefer it over its option.
+    // node-gyp would prefer this variable over its option.
     npm_config_nodedir: undefined,
     STILLFRAME_STRICT: undefined,
   }

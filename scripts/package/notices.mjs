@@ -1,15 +1,15 @@
-// What is in the package of others' work: the bill of materials (CycloneDX) and the licences, both made of what is
-// installed here, so that they cannot grow old.
+// Third-party work in the package: the bill of materials (CycloneDX) and the licenses. Both are
+// generated from the installed packages, so they cannot become outdated.
 
 import { spawnSync } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 
 /**
- * What is compiled into the addons, beside our own sources.
+ * The works that are compiled into the addons, in addition to our own sources.
  *
- * @param {string} [toolchain] - the directory of scripts/package/compile.mjs, if the addons are of a release: only then is a
- *   C++ library linked into them.
+ * @param {string} [toolchain] - the directory of scripts/package/compile.mjs, if the addons are
+ *   those of a release: only then is a C++ library linked into them.
  */
 function linkedIn(toolchain) {
   const zstd = 'node_modules/zstd-napi/deps/zstd'
@@ -83,8 +83,8 @@ export function notices(toolchain) {
 }
 
 /**
- * Text of sbom.cdx.json: what npm installs with the package, and what is linked into the addons. Without a time and a
- * number of its own, since the same package has to be the same bytes.
+ * Text of sbom.cdx.json: what npm installs with the package, and what is linked into the addons. It
+ * has no timestamp or serial number, since the same package must have the same bytes.
  */
 export function billOfMaterials(toolchain) {
   const words = ['sbom', '--omit', 'dev', '--package-lock-only', '--sbom-format', 'cyclonedx']
@@ -110,7 +110,7 @@ export function billOfMaterials(toolchain) {
   return `${JSON.stringify(bill, null, 1)}\n`
 }
 
-/** The licence that a header starts with. */
+/** The license at the start of a header. */
 export function licenceAtTopOf(header) {
   const text = readFileSync(header, 'utf8')
   const licence = /^\/\*\n([\s\S]*?)\n \*\/\n/.exec(text)?.[1].replace(/^ \* ?/gm, '')
@@ -119,7 +119,7 @@ export function licenceAtTopOf(header) {
   return licence
 }
 
-/** Of Node's LICENSE, which has those of all that is in it. */
+/** A part of Node's LICENSE, which contains the licenses of everything in Node. */
 function partOf(text, name) {
   const start = text.indexOf(`- ${name}, located at`)
   const end = text.indexOf('\n- ', start + 1)

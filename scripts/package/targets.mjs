@@ -1,9 +1,12 @@
-// What a release has binaries for. For the scripts that build, check and describe them.
+// The platforms for which a release has binaries. Used by the scripts that build, check and
+// describe them.
 
-/** The oldest glibc that the binaries have to load with: that of RHEL 8, and what Node 20 itself asks for. */
+/**
+ * The oldest glibc with which the binaries must load: that of RHEL 8, which Node 20 also requires.
+ */
 export const oldestGlibc = '2.28'
 
-/** Versions of Node, each with a heap addon of its own. */
+/** Major versions of Node. Each has its own heap addon. */
 export const nodeMajors = [20, 22, 24, 26]
 
 /** By the name that the loader looks for (`prebuilds/linux-<name>`). */
@@ -14,14 +17,15 @@ export const targets = {
   'arm64-musl': { arch: 'arm64', zig: 'aarch64-linux-musl' },
 }
 
-/** What is in prebuilds/linux-<name>/. */
+/** The files in prebuilds/linux-<name>/. */
 export const addonNames = [
   'stillframe.node',
   ...nodeMajors.map((major) => `stillframe_heap-node${major}.node`),
 ]
 
 /**
- * Bytes. Measured in November 2026, with a tenth to spare: what grows beyond them does so on purpose, and here.
+ * Limits in bytes. Measured in November 2026, plus ten percent: growth beyond them must be
+ * intended, and is allowed here.
  * @type {{ addon: number, tarball: number }}
  */
 export const sizeLimits = { addon: 1_600_000, tarball: 9_000_000 }

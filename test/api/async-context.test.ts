@@ -1,6 +1,7 @@
 /**
- * Promise: what the caller hands over to be called is called in the caller's async context (AsyncLocalStorage, tracing),
- * to the last call. Proved with a store that only the caller has.
+ * Promise: callbacks that the caller passes in run in the caller's async context
+ * (AsyncLocalStorage, tracing), including the last call. Proved with a store that only the caller
+ * has.
  */
 
 import { AsyncLocalStorage } from 'node:async_hooks'
@@ -19,7 +20,7 @@ test('onProgress is called with the store of the caller', async () => {
   }
   using region = Region.allocate(1 << 20)
   const path = inDirectory('file')
-  // One after the other, each of them begun inside and waited for outside.
+  // One after the other, each started inside the context and awaited outside.
   const jobs: (() => Promise<unknown>)[] = [
     () => snapshot(region, path, { onProgress }).done,
     () => verify(path, { onProgress }),

@@ -1,6 +1,6 @@
 /**
- * Promise: a bundler that takes the code along and leaves the addons behind is found out: the import works, and the first
- * use says what to do, in whatever format. Proved by bundling a program, and running it.
+ * Promise: bundling the code without the addons is detected: the import works, and the first use
+ * says what to do, whatever the module format. Proved by bundling a program and running it.
  */
 
 import { spawnSync } from 'node:child_process'
@@ -20,7 +20,7 @@ const addons = {
 const directory = sharedTemporaryDirectory()
 
 beforeAll(() => {
-  // A project with another name lies around the bundle, as it would.
+  // The bundle is inside a project with another name, as it would be in practice.
   writeFileSync(join(directory, 'package.json'), '{ "name": "service" }')
   writeFileSync(
     join(directory, 'service.mjs'),
@@ -44,7 +44,7 @@ beforeAll(() => {
 describe.each([
   ['ES module', 'esm', 'mjs', {}],
   ['CommonJS', 'cjs', 'cjs', {}],
-  // What esbuild makes of it.
+  // esbuild's output replaces import.meta.url like this.
   ['CommonJS without import.meta.url', 'cjs', 'cjs', { 'import.meta.url': 'undefined' }],
 ] as const)('bundled to %s', (name, format, extension, define) => {
   const file = (): string => join(directory, `out/${name.replaceAll(' ', '-')}.${extension}`)
@@ -74,7 +74,7 @@ describe.each([
       expect(outcome).toMatch(/^StillframeError ERR_STILLFRAME_ABI /)
       expect(outcome).toContain('bundled')
       expect(outcome).toContain('--external:stillframe')
-      // It is not this project that has to be built.
+      // The advice must not be to build this project.
       expect(outcome).not.toContain('node-gyp')
     }
   })

@@ -1,6 +1,7 @@
 /**
- * Promise: every error code, every option of `snapshot()` and every export of the package has its place in docs/. Proved by
- * looking for what the source declares in the headings and tables of the pages.
+ * Promise: every error code, every option of `snapshot()` and every export of the package is
+ * documented in docs/. Proved by searching the headings and tables of the pages for the
+ * declarations in the source.
  */
 
 import { readFileSync } from 'node:fs'
@@ -39,7 +40,7 @@ test('every option of snapshot() is in the table of docs/API.md, and nothing els
 
 test('every export is in docs/API.md, and those of the reader in docs/READER.md', () => {
   let text = textOf('docs/API.md')
-  // What functions return has no row of its own.
+  // Objects that functions return have no row of their own.
   const returned = ['ForkJob', 'MemoryWatch', 'Restored', 'Snapshot']
   const missing = (module: object, before: string): string[] =>
     Object.keys(module).filter(

@@ -1,6 +1,7 @@
 /**
- * Promise: what the public functions say holds with the real addon and real files. Proved by taking snapshots of
- * every kind of memory, reading them back and comparing, and by making the ordinary failures happen.
+ * Promise: the public functions behave as documented with the real addon and real files. Proved by
+ * taking snapshots of every kind of memory, reading them back and comparing, and by provoking the
+ * ordinary failures.
  */
 
 import { createHash } from 'node:crypto'
@@ -30,13 +31,16 @@ beforeEach(() => {
   path = inDirectory('memory.stillframe')
 })
 
-/** Fills memory with bytes that differ from place to place and from seed to seed. */
+/** Fills memory with bytes that depend on the position and the seed. */
 function fill(bytes: Uint8Array, seed: number): Uint8Array {
   for (let at = 0; at < bytes.length; at++) bytes[at] = (at * 31 + (at >>> 8) * 17 + seed * 101 + 1) & 0xff
   return bytes
 }
 
-/** The bytes of a source; for more than a few, their hash tells as much and prints better. */
+/**
+ * The bytes of a source. Compare more than a few by their hash, which is as conclusive and prints
+ * better.
+ */
 function bytesOf(source: Source): Uint8Array {
   if (source instanceof Region) return new Uint8Array(source.buffer)
   if (ArrayBuffer.isView(source)) return new Uint8Array(source.buffer, source.byteOffset, source.byteLength)
@@ -46,7 +50,7 @@ const hash = (bytes: Uint8Array): string => createHash('sha256').update(bytes).d
 
 const size = 300_001
 
-/** One of each kind of memory, filled. */
+/** One filled source of each kind of memory. */
 function everyKind(): Record<string, Source> {
   const region = Region.allocate(size)
   const small = Region.allocate(size, { hugePages: false })
@@ -69,7 +73,7 @@ function everyKind(): Record<string, Source> {
     empty: new ArrayBuffer(0),
     emptyWasm: wasmMemory(0),
     emptyRegion: Region.allocate(0),
-    // Whole blocks of zeros, which the file leaves out, around a byte that is none.
+    // Whole blocks of zeros, which the file leaves out, around one nonzero byte.
     sparse: new ArrayBuffer(1 << 21),
     sparseRegion: Region.allocate(1 << 21),
   }
@@ -86,7 +90,8 @@ describe('a round trip', () => {
     const sources = everyKind()
     const expected = Object.entries(sources).map(([name, source]) => [name, hash(bytesOf(source))])
     const taken = snapshot(sources, path, { metadata: { epoch: 7 } })
-    // The freeze was in the call: what is written from here on is in no file.
+    // The memory was frozen during the call: the file contains nothing that is written from here
+    // on.
     for (const source of Object.values(sources)) bytesOf(source).fill(0xee)
     const result = await taken.done
 
@@ -192,7 +197,7 @@ describe('failures', () => {
     await snapshot(source, path).done
     const before = readFileSync(path)
     for (let round = 0; round < 20; round++) {
-      // At this rate it takes a quarter of a minute, however late the abort comes.
+      // At this rate a capture takes 15 s, so the abort is in time however late it comes.
       const options = { maxBytesPerSecond: 1 << 20 }
       const taken = snapshot(new Uint8Array(16 << 20).fill(round + 1), path, options)
       const reason = new Error('changed my mind')
@@ -271,7 +276,7 @@ describe('failures', () => {
     const report = await verify(path)
     expect(report).toMatchObject({ ok: false, problems: [{ section: 'second' }] })
     expect(report.problems[0]?.offset).toBe((error as { offset?: number }).offset)
-    // What is not damaged can still be had, without the check of everything.
+    // Undamaged sections can still be restored if not everything is verified.
     const { regions } = await restore(path, { sections: ['first'], verify: false })
     expect(bytesOf(regions.first as Region)).toEqual(new Uint8Array(10).fill(1))
   })
@@ -301,7 +306,7 @@ describe('failures', () => {
         onProgress: () => target.byteLength && detach(target),
       }),
     )
-    // Detach it as soon as the first chunk has arrived.
+    // Detach the target as soon as the first chunk has arrived.
     while (target.byteLength > 0 && new Uint8Array(target)[0] === 0)
       await new Promise((next) => setImmediate(next))
     if (target.byteLength > 0) detach(target)
@@ -317,7 +322,7 @@ test('capabilities() and preflight() answer on this machine', async () => {
   const sources = {
     dense: Region.allocate(8 << 20),
     plain: fill(new Uint8Array(1 << 20), 2),
-    // One page in each block of the file, which brings the whole block with it.
+    // One page in each block of the file, so that the whole block is saved.
     scattered: Region.allocate(8 << 20, { hugePages: false }),
     untouched: Region.allocate(64 << 20),
   }

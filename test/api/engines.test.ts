@@ -1,6 +1,6 @@
 /**
- * Promise: an engine asked for by name is used or refused with the reason, and only 'auto' chooses. Proved by
- * asking for each with regions and with other memory.
+ * Promise: an engine requested by name is either used or refused with the reason; only 'auto'
+ * chooses. Proved by requesting each engine with regions and with other memory.
  */
 
 import { expect, test, vi } from 'vitest'
@@ -37,7 +37,7 @@ test.each(['mprotect', 'userfaultfd'] as const)('%s is refused where it cannot b
   expect(await rejectionOf(preflight(Region.allocate(8), path, { engine }))).toMatchObject(refusal)
 })
 
-/** A machine with every engine, less what is named. */
+/** A machine with every engine and feature except the named ones. */
 const machine = (...missing: string[]): Machine => {
   const probe = <Name extends string>(name: Name) => {
     const available = !missing.includes(name)
@@ -137,7 +137,7 @@ test('auto takes nothing that cannot be used, and says of each engine why', () =
     const error = thrownBy(() => chooseEngine(wish(source), without))
     expect(error.code).toBe('ERR_STILLFRAME_ENGINE_UNAVAILABLE')
     expect(error.message).toMatch(/userfaultfd \(no userfaultfd\), mprotect \(.*\), fork \(no fork\)$/)
-    // Advice to use what cannot be used is none.
+    // The advice must not name engines that cannot be used.
     expect(error.message).not.toMatch(/engine 'fork' or 'auto'/)
   }
   expect(chooseEngine(wish(Region.allocate(8), { kernelWrites: false }), without).engine).toBe('mprotect')

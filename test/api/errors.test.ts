@@ -1,6 +1,6 @@
 /**
- * Promise: whatever native code reports reaches the user as one StillframeError that says what is wrong, where,
- * and what to do. Proved by translating failures of every kind.
+ * Promise: every failure in native code reaches the user as one StillframeError that says what is
+ * wrong, where, and what to do. Proved by translating failures of every kind.
  */
 
 import { describe, expect, test } from 'vitest'

@@ -1,6 +1,7 @@
 /**
- * Stands in for the native addon where a test must decide when and how a capture or a read ends. It holds no
- * memory of its own and writes no file; `vi.mock('../../lib/addon/load.js')` puts it in place of the real one.
+ * Replaces the native addon in tests that decide when and how a capture or a read ends. It has no
+ * memory of its own and writes no file. `vi.mock('../../lib/addon/load.js')` substitutes it for the
+ * real addon.
  */
 
 import type {
@@ -83,7 +84,7 @@ export class FakeCapture implements CaptureHandle {
     FakeCapture.last = this
   }
 
-  /** Lets go of the sources, as native code does that only has their addresses. */
+  /** Releases the sources, since native code has only their addresses. */
   forgetPlan(): void {
     this.plan = { ...this.plan, sources: [] }
   }
@@ -161,7 +162,7 @@ export const image: ImageInfo = {
 
 type OpenedChain = { chain: unknown; info: ImageInfo }
 
-/** The fake, and what it was asked. */
+/** The fake addon, which records its arguments. */
 export class FakeAddon {
   inspectJob: FakeJob<ImageInfo> | undefined
   verifyJob: FakeJob<{ problems: ImageProblem[]; info: ImageInfo | undefined }> | undefined
@@ -169,7 +170,7 @@ export class FakeAddon {
   openChainJob: FakeJob<OpenedChain> | undefined
   restorePlan: RestorePlan | undefined
   verifyPlan: VerifyPlan | undefined
-  /** Answer of `inspect`, given at once; undefined leaves the job to the test. */
+  /** Immediate answer of `inspect`; if undefined, the test ends the job. */
   image: ImageInfo | undefined = image
   dontForkAsked: Uint8Array[] = []
   dontFork = false

@@ -1,7 +1,7 @@
 /**
- * Promise: a snapshot tells its caller how it goes and how it ended, exactly once and never in silence, and can
- * be aborted at any time. Proved with a stand-in for the addon that ends captures when the test says so, also in
- * the few microseconds that a real one never hits.
+ * Promise: a snapshot reports its progress and its outcome to the caller, exactly once and never
+ * silently, and can be aborted at any time. Proved with a stand-in for the addon that ends captures
+ * when the test says so, even within the few microseconds that a real addon never hits.
  */
 
 import { syncBuiltinESMExports } from 'node:module'
@@ -35,14 +35,14 @@ const diskFull = nativeFailure('NO_SPACE', {
   syscall: 'pwrite',
 })
 
-/** Reasons of promises that nobody has looked at, and errors that nobody has caught. */
+/** Reasons of unhandled rejections, and uncaught errors. */
 const { unhandled, uncaught } = catchUnseen()
 
 beforeEach(() => {
   fake = new FakeAddon()
 })
 
-/** Counts the interval timers that are made and not cleared from here on. */
+/** Counts the interval timers that are started from here on and not cleared. */
 function watchTimers(): { running: () => number; restore: () => void } {
   const running = new Set<unknown>()
   const { setInterval: make, clearInterval: clear } = timers
@@ -352,7 +352,7 @@ describe('iteration', () => {
     const taken = take()
     const iterator = taken[Symbol.asyncIterator]()
     await iterator.next()
-    // On a slow machine progress may come first.
+    // On a slow machine, progress may come first.
     const ended = async (): Promise<void> => {
       while (!(await iterator.next()).done);
     }
@@ -458,7 +458,7 @@ describe('asynchronous disposal', () => {
 })
 
 test('sources stay referenced until the end, and no longer', async () => {
-  // The call in a function of its own, so that no variable of this one holds the memory.
+  // Made in a function of its own, so that no variable of the test holds the memory.
   const held = ((): WeakRef<ArrayBuffer> => {
     const buffer = new ArrayBuffer(1 << 20)
     snapshot({ buffer }, path)
@@ -467,7 +467,7 @@ test('sources stay referenced until the end, and no longer', async () => {
     return new WeakRef(buffer)
   })()
   await collectGarbage()
-  // Not the buffer itself: the test runner keeps what it was shown.
+  // Not on the buffer itself: the test runner retains the values passed to it.
   expect(held.deref() !== undefined).toBe(true)
   await settle()
   FakeCapture.last.succeed()
@@ -485,7 +485,7 @@ test('prints what it is and how far it has come', () => {
 async function collectGarbage(): Promise<void> {
   setFlagsFromString('--expose-gc')
   const gc = runInNewContext('gc') as () => void
-  // A WeakRef holds its target until the present job has ended.
+  // A WeakRef holds its target until the current job has ended.
   for (let round = 0; round < 3; round++) {
     await settle()
     gc()

@@ -1,6 +1,6 @@
 /**
- * Promise: no link in the documentation is dead, in the repository and in the package, which leaves some files out. Proved by
- * following each, among the files that npm would pack.
+ * Promise: no link in the documentation is dead, neither in the repository nor in the package,
+ * which leaves some files out. Proved by following every link among the files that npm would pack.
  */
 
 import { execFileSync, spawnSync } from 'node:child_process'
@@ -29,7 +29,8 @@ test('in the package', () => {
     ...readdirSync(root).filter((name) => /\.(md|json)$|^LICENSE$/.test(name)),
   ]
   for (const name of documents) cpSync(join(root, name), inDirectory(`clone/${name}`), { recursive: true })
-  // In the repository npm 10 would run `prepare`, which builds dist/ anew below the other tests, --ignore-scripts or not.
+  // In the repository, npm 10 would run `prepare`, even with --ignore-scripts, and so rebuild dist/
+  // while the other tests use it.
   const { scripts: _, ...manifest } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
   writeFileSync(inDirectory('clone/package.json'), JSON.stringify(manifest))
   const listed = execFileSync('npm', ['pack', '--dry-run', '--json'], {

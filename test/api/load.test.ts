@@ -1,6 +1,7 @@
 /**
- * Promise: importing the package works everywhere; the first use says why it cannot work here, what was tried
- * and what to do. Proved by pretending to be on another platform and by naming files that do not load.
+ * Promise: importing the package works everywhere; the first use says why the package cannot work
+ * here, what was tried and what to do. Proved by pretending to be on another platform and by naming
+ * files that do not load.
  */
 
 import { cpSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
@@ -115,12 +116,16 @@ describe('STILLFRAME_ADDON', () => {
 
 describe('an installed package', () => {
   const built = fileURLToPath(new URL('../../build/Release/stillframe.node', import.meta.url))
-  // The loader tells the C library from the executable's header; Node's report tells it slowly.
+  // The loader reads the C library from the executable's header; Node's report has it too, but is
+  // slow.
   const { header } = process.report.getReport() as unknown as { header: { glibcVersionRuntime?: string } }
   const libc = header.glibcVersionRuntime === undefined ? 'musl' : 'glibc'
   const otherLibc = libc === 'musl' ? 'glibc' : 'musl'
 
-  /** A copy of the package's sources with this binary as its only one, and its loader. */
+  /**
+   * Installs a copy of the package's sources with this binary as the only one, and returns its
+   * loader.
+   */
   async function install(place: string): Promise<typeof import('../../lib/addon/load.js')> {
     vi.stubEnv('STILLFRAME_ADDON', undefined)
     vi.stubEnv('STILLFRAME_HEAP_ADDON', undefined)
@@ -208,12 +213,12 @@ describe('the C library', () => {
   const { header } = process.report.getReport() as unknown as { header: { glibcVersionRuntime?: string } }
   const own = header.glibcVersionRuntime === undefined ? 'musl' : 'glibc'
 
-  /** The least of an executable: a header, and the one program header that names the loader. */
+  /** The smallest usable executable: a header, and one program header that names the loader. */
   function executable(loader: string): string {
     const bytes = Buffer.alloc(200)
-    bytes.writeBigUInt64LE(64n, 32) // where the program headers are
-    bytes.writeUInt16LE(56, 54) // the length of one
-    bytes.writeUInt16LE(1, 56) // how many there are
+    bytes.writeBigUInt64LE(64n, 32) // offset of the program headers
+    bytes.writeUInt16LE(56, 54) // size of a program header
+    bytes.writeUInt16LE(1, 56) // number of program headers
     bytes.writeUInt32LE(3, 64) // PT_INTERP
     bytes.writeBigUInt64LE(128n, 64 + 8)
     bytes.writeBigUInt64LE(BigInt(loader.length + 1), 64 + 32)

@@ -1,6 +1,7 @@
 /**
- * Promise: a wrong argument throws a TypeError or RangeError with Node's code that names it, before anything
- * happens. Proved by calling with each kind of mistake where no native addon can be loaded at all.
+ * Promise: a wrong argument throws a TypeError or RangeError that has Node's code and names the
+ * argument, before anything happens. Proved by making each kind of mistake where no native addon
+ * can be loaded at all.
  */
 
 import { join } from 'node:path'
@@ -11,7 +12,7 @@ import { rejectionOf, thrownBy } from '../support/expect-error.js'
 
 class Reached extends Error {}
 
-// Reaching the addon is how a call shows that it found nothing wrong with its arguments.
+// A call that reaches the addon has accepted its arguments.
 vi.mock('../../lib/addon/load.js', () => ({
   loadAddon: () => {
     throw new Reached()

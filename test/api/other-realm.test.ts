@@ -1,7 +1,8 @@
 /**
- * Promise: the package works in a realm of its own (Jest, Vitest's vm pools, `node:vm`) as anywhere else: errors have their
- * type and code, `'auto'` its way out, and memory, signals and URLs may be of any realm. Proved by evaluating it in a
- * context of `node:vm`, using it from another one, with things of a third.
+ * Promise: the package works in a realm of its own (Jest, Vitest's vm pools, `node:vm`) as it does
+ * elsewhere: errors have their type and code, `'auto'` has its fallback, and memory, signals and
+ * URLs may come from any realm. Proved by evaluating the package in a context of `node:vm` and
+ * using it from another realm with objects of a third.
  */
 
 import { expect, test } from 'vitest'

@@ -1,7 +1,7 @@
 /**
- * Promise: inspect, verify, restore and preflight tell what the file and the machine say in the documented shape,
- * check restore targets before a byte is filled, and can be aborted. Proved on a stand-in for the addon that
- * answers when the test says so.
+ * Promise: inspect, verify, restore and preflight report what they find in the file and on the
+ * machine in the documented shape, check restore targets before filling any byte, and can be
+ * aborted. Proved with a stand-in for the addon that answers when the test says so.
  */
 
 import { beforeEach, describe, expect, test, vi } from 'vitest'
@@ -31,7 +31,7 @@ const info = {
   sections: image.sections,
 }
 
-/** Native code would go on with the next chunk. */
+/** In its place, native code continues with the next chunk. */
 const noDone = (): void => {}
 
 const defaultLimits = {
@@ -247,7 +247,7 @@ describe('restore()', () => {
   })
 
   describe('into', () => {
-    /** The plan for a restore into this memory, without letting it end. */
+    /** The plan of a restore into this memory; the restore never ends. */
     function planFor(into: Record<string, unknown>, sections?: string[]) {
       const options = sections === undefined ? { into } : { into, sections }
       restore(path, options as object).catch(() => {})

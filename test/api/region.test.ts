@@ -1,6 +1,6 @@
 /**
- * Promise: a region is memory with a clear life: usable until it is closed, refused afterwards, never closed
- * under a capture. Proved on a stand-in for the addon that can be made busy.
+ * Promise: a region is memory with a clear lifetime: usable until it is closed, refused afterwards,
+ * never closed during a capture. Proved with a stand-in for the addon that can be made busy.
  */
 
 import { inspect } from 'node:util'

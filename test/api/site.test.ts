@@ -1,6 +1,7 @@
 /**
- * Promise: the site that `npm run docs` builds has every document and every export, its search finds them, and a dead link
- * fails the build. Proved by building it, with the repository's settings, and once more with a dead link in a document.
+ * Promise: the site that `npm run docs` builds contains every document and every export, its search
+ * finds them, and a dead link fails the build. Proved by building it with the repository's
+ * settings, and once more with a dead link in a document.
  */
 
 import { spawnSync } from 'node:child_process'
@@ -16,7 +17,7 @@ const root = fileURLToPath(new URL('../..', import.meta.url))
 const { docs } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')).scripts as { docs: string }
 const inDirectory = useTemporaryDirectory()
 
-/** Runs the steps of `npm run docs`, to another place; the types are checked elsewhere. */
+/** Runs the steps of `npm run docs` with another output directory. Types are checked elsewhere. */
 function build(...options: string[]): { status: number | null; output: string } {
   const site = inDirectory('site')
   const [typedoc, check] = docs.split(' && ')

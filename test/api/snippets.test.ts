@@ -1,6 +1,7 @@
 /**
- * Promise: every example in the documentation compiles, as a user with the strictest settings has it, and README's run as
- * they are. Proved by the compiler, over all fences marked `ts` or `js` in all Markdown files, and by running README's.
+ * Promise: every example in the documentation compiles under a user's strictest settings, and
+ * README's examples run as they are. Proved by compiling all fences marked `ts` or `js` in all
+ * Markdown files, and by running README's.
  */
 
 import { spawnSync } from 'node:child_process'
@@ -14,7 +15,7 @@ import { useTemporaryDirectory } from '../support/temporary-directory.js'
 const inDirectory = useTemporaryDirectory()
 const root = fileURLToPath(new URL('../..', import.meta.url))
 
-/** What examples take for granted: the reader's own memory, names and functions. */
+/** Declarations that examples assume: the reader's own memory, names and functions. */
 const given = `
 declare const vectors: Float32Array, counters: BigUint64Array, region: import('stillframe').Region
 declare const byteOffset: number, byteLength: number, path: string
@@ -46,7 +47,7 @@ const strictest: ts.CompilerOptions = {
 }
 
 interface Snippet {
-  /** File and line, for the reader of a failure. */
+  /** File and line, for failure messages. */
   readonly place: string
   readonly language: 'js' | 'ts'
   readonly text: string
@@ -62,7 +63,7 @@ function snippetsOf(file: string): Snippet[] {
   }))
 }
 
-/** Messages of the compiler. A module of its own each: `export {}` makes it one. */
+/** Messages of the compiler. Appending `export {}` makes each snippet a module of its own. */
 function complaintsAbout(snippets: readonly Snippet[]): string[] {
   const files = new Map([[join(root, 'given.d.ts'), given]])
   for (const { place, language, text } of snippets)
@@ -86,7 +87,7 @@ function complaintsAbout(snippets: readonly Snippet[]): string[] {
     })
 }
 
-/** JavaScript cannot say what type an argument has. */
+/** Errors that JavaScript cannot avoid, since it cannot declare the types of parameters. */
 const untyped = [7006, 7031]
 
 const documents = [

@@ -1,7 +1,7 @@
 /**
- * Promise: every kind of memory is recognised, wherever it comes from, and native code is told exactly its
- * bytes; what is no memory, detached or closed is refused. Proved by reading the plan that a stand-in for the
- * addon is given.
+ * Promise: every kind of memory is recognized, wherever it comes from, and native code gets exactly
+ * its bytes; anything that is not memory, or is detached or closed, is refused. Proved by reading
+ * the plan that a stand-in for the addon receives.
  */
 
 import { createContext, runInContext } from 'node:vm'
@@ -20,7 +20,7 @@ beforeEach(() => {
 
 const path = '/tmp/never-written.stillframe'
 
-/** What native code is told about the sources. */
+/** The description of the sources that native code receives. */
 function told(source: unknown): NativeSource[] {
   snapshot(source as Source, path)
   const { sources } = lastPlan()
@@ -28,7 +28,7 @@ function told(source: unknown): NativeSource[] {
   return sources
 }
 
-/** The address that a head carries, as its buffer and offset. */
+/** The location of a head, as its buffer, offset and length. */
 function placeOf({ head }: NativeSource): {
   buffer: ArrayBufferLike | undefined
   byteOffset: number

@@ -1,6 +1,7 @@
 /**
- * Promise: every operation that has tracing channels tells there of its start, its end and its outcome, with the real addons.
- * Proved by listening to all of them while each succeeds, fails and is aborted.
+ * Promise: every operation with tracing channels publishes its start, its end and its outcome
+ * there, with the real addons. Proved by listening to all channels while each operation succeeds,
+ * fails and is aborted.
  */
 
 import { tracingChannel } from 'node:diagnostics_channel'
@@ -45,7 +46,7 @@ const wentWell = (name: string): string[] =>
 const failed = (name: string): string[] =>
   ['start', 'end', 'error', 'asyncStart', 'asyncEnd'].map((event) => `${name} ${event}`)
 
-/** All events so far were of one operation. */
+/** The context of all events so far, which must belong to one operation. */
 function theContext(): Context {
   expect(new Set(contexts).size).toBe(1)
   return contexts[0] as Context

@@ -1,7 +1,7 @@
 /**
- * Promise: whoever listens to the channels of a snapshot hears of each step once and in Node's order, and changes nothing
- * by listening; without a listener nothing is made. Proved with a stand-in for the addon that ends captures when the test
- * says so.
+ * Promise: a listener on the channels of a snapshot receives each step once and in Node's order,
+ * and changes nothing by listening; without a listener, nothing is created. Proved with a stand-in
+ * for the addon that ends captures when the test says so.
  */
 
 import { AsyncLocalStorage } from 'node:async_hooks'
@@ -48,7 +48,7 @@ function on(event: (typeof events)[number], listener: (context: SnapshotTrace) =
   subscribed.push([event, listener as Listener])
 }
 
-/** Every event from here on, with the context, and with what stood in it then. */
+/** Records every event from here on, with its context and a copy of the context at that time. */
 function listen(): { seen: string[]; contexts: SnapshotTrace[]; copies: SnapshotTrace[] } {
   const heard = { seen: [] as string[], contexts: [] as SnapshotTrace[], copies: [] as SnapshotTrace[] }
   for (const event of events) {
@@ -187,7 +187,7 @@ describe('stores that are bound to start', () => {
     const store = new AsyncLocalStorage<string>()
     channels.start.bindStore(store, ({ id }: SnapshotTrace) => id)
     try {
-      // Each once: on a slow machine there is more progress.
+      // A set, since a slow machine reports more progress.
       const stores = new Set<string>()
       const note = (event: string) => (): void => {
         stores.add(`${event} ${store.getStore()}`)

@@ -1,6 +1,6 @@
 /**
- * Promise: the types accept what works and reject what does not. Proved by the type checker, which runs over this
- * file with the rest; nothing here needs to run.
+ * Promise: the types accept what works and reject what does not. Proved by the type checker, which
+ * checks this file with all others; nothing here needs to run.
  */
 
 import { expect, expectTypeOf, test } from 'vitest'
@@ -115,7 +115,7 @@ test('metadata may be of any type that JSON can say, and comes back as the type 
     expectTypeOf(info.metadata).toEqualTypeOf<Vector | undefined>()
     expectTypeOf((await inspect<Vector>('x')).metadata).toEqualTypeOf<Vector | undefined>()
     expectTypeOf((await restore('x')).metadata).toEqualTypeOf<JsonValue | undefined>()
-    // Who does not care for the metadata takes either.
+    // A function that ignores the metadata accepts either type.
     expectTypeOf<Restored<Vector>>().toExtend<Restored<unknown>>()
   }
   expect(check).toBeTypeOf('function')

@@ -1,6 +1,7 @@
 /**
- * Promise: what a service does to the globals of Node after the import does not matter to the package: removed, frozen, or
- * faked by a test runner. Proved by programs that do each, and then take, abort, read and check snapshots.
+ * Promise: the package does not depend on the globals of Node after its import: a service may
+ * remove or freeze them, or a test runner may fake them. Proved by programs that do each, and then
+ * take, abort, read and verify snapshots.
  */
 
 import { expect, test } from 'vitest'

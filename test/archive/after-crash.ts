@@ -1,4 +1,7 @@
-/** What has to hold for the archive of fixtures/turns.mjs after its end, whatever that was. */
+/**
+ * Conditions that the archive of fixtures/turns.mjs must meet after the service has ended in any
+ * way.
+ */
 
 import { existsSync, readdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
@@ -7,7 +10,7 @@ import { expect } from 'vitest'
 import { fillFrame } from './fixtures/frame-memory.mjs'
 import { listOf } from './history.js'
 
-/** What the service had told before its end. */
+/** Everything that the service reported before its end. */
 export interface Told {
   /** Seeds of frames by id. */
   complete: Map<string, number>
@@ -16,13 +19,13 @@ export interface Told {
 }
 
 /**
- * The frames that were told complete are there, and each that is listed is whole, for a reader and for the next writer. The archive
- * is removed.
+ * Checks that the frames reported complete are there, and that each listed frame is whole, both for
+ * a reader and for the next writer. Removes the archive.
  *
- * @param goOn - the next writer takes a frame, and gives up the others.
+ * @param goOn - the next writer also takes a frame and prunes the others.
  */
 export async function checkAfterCrash(place: string, told: Told, what: string, goOn = true): Promise<void> {
-  // A reader comes first, while everything is as the dead writer has left it.
+  // A reader comes first, while everything is as the dead writer left it.
   if (existsSync(join(place, 'archive.json'))) {
     await using reader = await openArchive(place, { readOnly: true })
     await checkFrames(reader, told, `${what}, read only`)
@@ -34,7 +37,10 @@ export async function checkAfterCrash(place: string, told: Told, what: string, g
   rmSync(place, { recursive: true })
 }
 
-/** Frames can be taken as before, and what was left goes with the frames that it belonged to. */
+/**
+ * Checks that frames can be taken as before, and that leftovers disappear with the frames they
+ * belong to.
+ */
 async function takeAnother(archive: Archive, place: string, what: string): Promise<void> {
   const listed = await listOf(archive)
   const next = Math.max(0, ...listed.map(({ number }) => number)) + 1
@@ -58,7 +64,7 @@ async function checkFrames(
   for (const id of told.complete.keys()) {
     if (!told.givingUp.has(id)) expect(ids, `${what}: ${id} was told complete`).toContain(id)
   }
-  // At most one more, whose end nobody could be told of.
+  // At most one more, whose completion could not be reported.
   expect(ids.filter((id) => !told.complete.has(id)).length, what).toBeLessThanOrEqual(1)
   for (const { id } of listed) {
     const restored = await archive.restore<number>({ id })

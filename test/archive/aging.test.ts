@@ -1,7 +1,8 @@
 /**
- * Promise: an archive does not age: over thousands of frames, with little that is kept and a writer that is killed again and again,
- * chains stay short, files few, descriptors and memory flat; numbers never come back; and every frame that is listed restores to
- * what it was. Proved with a service that is killed at random moments and comes back with its newest frame each time.
+ * Promise: an archive does not age. Over thousands of frames, with strict retention and a writer
+ * that is killed again and again, chains stay short, files few, and descriptors and memory flat;
+ * numbers are never reused; and every listed frame restores to its original contents. Proved with a
+ * service that is killed at random moments and restarts from its newest frame each time.
  */
 
 import { readdirSync, statSync } from 'node:fs'
@@ -22,7 +23,7 @@ const aging = new URL('fixtures/aging.mjs', import.meta.url)
 
 const frames = longMode ? 10_000 : 300
 const framesOfALife = longMode ? 400 : 60
-/** What the fixture asks for. */
+/** Must match the options in the fixture. */
 const [kept, fullEvery] = [4, 4]
 
 test(`an archive does not age, seed ${testSeed}`, { timeout: longMode ? 3_600_000 : 300_000 }, async () => {
@@ -38,7 +39,7 @@ test(`an archive does not age, seed ${testSeed}`, { timeout: longMode ? 3_600_00
     })
     const [first] = [await service.report()] as { turn: number; fds: number; rss: number }[]
     if (first === undefined) throw new Error('it told nothing')
-    // It went on from the newest frame, of which nobody may have been told.
+    // It continued from the newest frame, which may not have been reported.
     expect(first.turn, `life ${life}`).toBeGreaterThan(turn)
     turn = first.turn
     for (let left = random.below(framesOfALife); left > 0; left--) {
@@ -57,7 +58,8 @@ test(`an archive does not age, seed ${testSeed}`, { timeout: longMode ? 3_600_00
     const archive = await openArchive(place, { readOnly: true })
     const listed = await listOf(archive)
     const what = `after life ${life}`
-    // At least what retention keeps was told complete before; at most one more was not.
+    // Retention keeps at least this many of the frames that were reported complete; at most one
+    // more frame was not reported.
     expect(listed.at(-1)?.number, what).toBeGreaterThan(highest)
     highest = listed.at(-1)?.number ?? 0
     expect(listed.length, what).toBeGreaterThanOrEqual(Math.min(kept, life))
@@ -76,7 +78,8 @@ test(`an archive does not age, seed ${testSeed}`, { timeout: longMode ? 3_600_00
     expect(newest.metadata, what).toBeGreaterThanOrEqual(turn)
     newest.close()
     await archive.close()
-    // Listed ones, those that they build on, and what was being made: within `1s` there may be some 100 of them.
+    // Files of listed frames, of frames that they build on, and of a frame in progress. Within `1s`
+    // there may be some 100 frames.
     const files = readdirSync(place)
     expect(files.length, what).toBeLessThan(3 * (listed.length + 4 * fullEvery) + 10)
     const bytes = files.reduce((sum, name) => sum + statSync(join(place, name)).size, 0)
@@ -84,7 +87,7 @@ test(`an archive does not age, seed ${testSeed}`, { timeout: longMode ? 3_600_00
   }
 })
 
-/** Of those that are listed; the rest is for `verify()`. */
+/** Chain lengths among listed frames only; `verify()` checks the rest. */
 function longestChain(listed: readonly Frame[]): number {
   const lengths = new Map<string, number>()
   for (const { id, parentId } of listed) lengths.set(id, (lengths.get(parentId ?? '') ?? 0) + 1)

@@ -1,7 +1,8 @@
 /**
- * Promise: an archive gives back every frame that was told complete, by number, time and id, in this process and in the next
- * one, and a second writer is refused. Proved with a region that changes between and during the captures, against copies made
- * at the calls, with archives that are closed and opened again.
+ * Promise: an archive returns every frame that was reported complete, by number, time and id, in
+ * this process and in the next, and refuses a second writer. Proved with a region that changes
+ * between and during the captures, against copies made at the calls, with archives that are closed
+ * and reopened.
  */
 
 import { existsSync, mkdirSync, readdirSync, statSync, writeFileSync } from 'node:fs'
@@ -52,7 +53,7 @@ test('frames come back by default, by time and by id, and after the archive was 
 
   for (const [index, frame] of again.entries()) {
     const restored = await archive.restore({ at: new Date(frame.frozenAt.getTime()) })
-    // Of frames of the same millisecond it is the last.
+    // Among frames of the same millisecond, the last one is restored.
     const last = again.findLastIndex((other) => other.frozenAt.getTime() === frame.frozenAt.getTime())
     expect(restored.frame.number).toBe(Math.max(index, last) + 1)
     restored.close()
@@ -84,7 +85,7 @@ test('no frame yet is told from none that is whole', async () => {
   for (const wish of [{}, { at: new Date() }])
     expect(await rejectionOf(archive.restore(wish))).toMatchObject({ code: 'ERR_STILLFRAME_NOT_FOUND' })
   await new History().take(archive)
-  // Nothing is left of it that can be read.
+  // Leaves nothing readable of the frame.
   for (const end of ['sf', 'json'])
     writeFileSync(join(inDirectory('archive'), `0000000001.${end}`), 'no frame')
   await using reader = await openArchive(inDirectory('archive'), { readOnly: true })
@@ -155,7 +156,7 @@ test('a reader tells why frames are kept by the rules of the writer, or by its o
     expect(await reasons({})).toEqual([because])
     expect(await reasons({ retention: { daily: 1 } })).toEqual([['newest', expect.stringMatching(/^daily /)]])
   }
-  // Rules of a version to come.
+  // Rules of a future version.
   writeFileSync(join(place, 'archive.json'), '{"stillframeArchive":1,"retention":{"yearly":3}}')
   expect(await reasons({})).toEqual([['newest', 'no retention']])
 })
@@ -220,7 +221,7 @@ test('a frame is full where the one to build on is gone', async () => {
   await using archive = await openArchive(place)
   await history.take(archive)
   await history.take(archive)
-  // The first builds on what is missing, and fails; the next one knows.
+  // The first capture builds on the missing file and fails; the next knows that it is missing.
   const { unlinkSync } = await import('node:fs')
   unlinkSync(join(place, '0000000001.sf'))
   await expect(history.take(archive)).rejects.toMatchObject({ code: 'ERR_STILLFRAME_PARENT' })

@@ -1,7 +1,8 @@
 /**
- * Promise: a chain that has grown long is made one full file in the background, and the frame stays what it is: its number, id,
- * time and memory, and all that build on it. Proved with archives that are compacted by themselves and when told to, beside
- * captures, readers and pruning, and with chains that cannot be read.
+ * Promise: a long chain is compacted to one full file in the background, and the frame keeps its
+ * number, id, time and memory, as do all frames that build on it. Proved with archives that are
+ * compacted automatically and on request, during captures, reads and pruning, and with chains that
+ * cannot be read.
  */
 
 import { mkdirSync, readdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs'
@@ -71,7 +72,7 @@ test('chains are compacted by themselves, and what nothing builds on any more go
     () => readdirSync(place).filter((name) => name.endsWith('.sf')).length <= 16,
     'files are removed',
   )
-  // What goes on in the background would give up frames that are being looked at.
+  // Background pruning would otherwise retire frames while the test reads them.
   await archive.prune()
   expect(await history.wrongOf(archive, await listOf(archive))).toEqual([])
   await archive.compact()
@@ -89,7 +90,7 @@ test('a chain that grows faster than it is compacted ends with a full frame', as
   const history = new History()
   const warnings = vi.spyOn(process, 'emitWarning').mockImplementation(() => {})
   await using archive = await openArchive(place, { fullEvery: 2 })
-  // No compaction ever comes to its end.
+  // Prevents every compaction from finishing.
   for (let n = 1; n <= 40; n++) mkdirSync(`${pathOf(place, n)}.tmp`)
   for (let n = 1; n <= 40; n++) await history.take(archive)
   expect(Math.max(...(await chainLengths(archive)))).toBe(4 * 2)
@@ -117,7 +118,8 @@ test('a compaction ends, though frames are taken all the time', async () => {
 })
 
 test('a capture beside a compaction takes no memory for it', async () => {
-  // Both at once were known to double the memory of a service: the compaction had the state in memory a second time.
+  // A capture during a compaction was known to double the memory of a service: the compaction held
+  // a second copy of the state in memory.
   const history = new History(64 << 20)
   await using archive = await openArchive(inDirectory('archive'), { fullEvery: 200 })
   for (let n = 1; n <= 3; n++) await history.take(archive)
@@ -191,7 +193,7 @@ test('a chain that cannot be read is not compacted, and the next frame begins an
   await history.take(archive)
   const frames = await listOf(archive)
   expect(frames[3]).toMatchObject({ kind: 'full' })
-  // One that is damaged does not make the others so.
+  // One damaged frame does not make the others damaged.
   expect(await history.wrongOf(archive, frames.slice(3))).toEqual([])
   expect((await archive.verify()).frames.map(({ ok }) => ok)).toEqual([false, false, false, true])
 })

@@ -1,4 +1,7 @@
-/** A service whose memory changes between frames, and copies of what it was at each: the oracle. */
+/**
+ * A service whose memory changes between frames, with a copy of the memory at each frame as the
+ * oracle.
+ */
 
 import { Region } from 'stillframe'
 import type { Archive, Frame } from 'stillframe/archive'
@@ -19,7 +22,7 @@ export class History {
   readonly region: Region
   readonly bytes: Uint8Array
   readonly #random: Random
-  /** By id of the frame. */
+  /** Copies of the memory, by id of the frame. */
   readonly #copies = new Map<string, Uint8Array>()
 
   constructor(byteLength = 256 * 1024, seed = 1) {
@@ -33,7 +36,7 @@ export class History {
     writeRandomly(this.bytes, this.#random, times)
   }
 
-  /** Takes a frame of what the memory is now, and waits until it is there. */
+  /** Takes a frame of the current memory and waits until it is complete. */
   async take(archive: Archive, options?: Parameters<Archive['capture']>[1]): Promise<string> {
     this.change()
     const copy = new Uint8Array(this.bytes)
@@ -44,7 +47,7 @@ export class History {
     return snapshot.id
   }
 
-  /** Which of the frames do not restore to what they have to be. */
+  /** Numbers of the frames that do not restore to their original contents. */
   async wrongOf(archive: Archive, frames: readonly Frame[]): Promise<number[]> {
     const wrong: number[] = []
     for (const { id, number } of frames) {
@@ -61,7 +64,7 @@ export class History {
     return wrong
   }
 
-  /** Whether these bytes are what the memory was at that frame. */
+  /** True if these bytes are the contents of the memory at that frame. */
   isCopyOf(id: string, bytes: ArrayBuffer | undefined): boolean {
     const expected = this.#copies.get(id)
     return bytes !== undefined && expected !== undefined && Buffer.compare(Buffer.from(bytes), expected) === 0

@@ -1,9 +1,10 @@
 /**
- * Promise: killed at any moment of an upload, a service loses no frame that was told to be in the store, and what is there is whole; the
- * next process sends nothing again that is there, and what nobody goes on with is collected after its grace (I16, I17).
+ * Promise: a service killed at any moment of an upload loses no frame that was reported to be in
+ * the store, and everything there is whole; the next process does not resend what is there, and
+ * uploads that no process continues are collected after their grace period (I16, I17).
  *
- * Proved with services that send to Ceph's gateway and are killed at random moments around each kind of request, and by asking the
- * gateway what it holds.
+ * Proved with services that upload to Ceph's gateway and are killed at random moments around each
+ * kind of request, and by asking the gateway what it holds.
  */
 
 import { readFileSync } from 'node:fs'
@@ -30,7 +31,9 @@ const fixture = new URL('fixtures/into-bucket.mjs', import.meta.url)
 const random = new Random(testSeed)
 const kills = longMode ? 28 : 7
 const prefix = 'orders'
-/** Two parts of a request each, so that a file is neither one request nor many. */
+/**
+ * Two parts of a multipart upload for each file, so that a file is neither one request nor many.
+ */
 const memoryBytes = 8 * 2 ** 20 + 65_536
 const stateBytes = 8 * 2 ** 20 + 65_536
 
@@ -41,7 +44,7 @@ interface Place {
   readonly store: ObjectStore
 }
 
-/** Around which requests the service is killed, one after the other. */
+/** Events around which the service is killed, in turn. */
 const moments: ((told: Report) => boolean)[] = [
   ({ request, key }) => request === 'UploadPart' && isOf('state', key),
   ({ request, key }) => request === 'CompleteMultipartUpload' && isOf('memory', key),
@@ -56,13 +59,13 @@ function isOf(file: 'memory' | 'state', key: unknown): boolean {
   return new RegExp(`^data/.*/${file === 'memory' ? 'm' : 's'}\\d+$`).test(String(key))
 }
 
-/** Which frame and which part of it, whatever the attempt. */
+/** The frame and the part of it, regardless of the attempt. */
 function partOf(key: string): string {
   const [, frame, , part] = key.split('/')
   return `${frame} ${part}`
 }
 
-/** What the services have told so far. */
+/** Everything that the services have reported so far. */
 interface History {
   /** Turns by id. */
   readonly complete: Map<string, number>
@@ -70,7 +73,7 @@ interface History {
   lastTurn: number
 }
 
-/** @returns the parts whose upload was begun. */
+/** @returns the parts whose upload was started. */
 async function runUntilKilled(
   { server, bucket }: Place,
   directory: string,
@@ -88,7 +91,8 @@ async function runUntilKilled(
     if (copied !== undefined) history.inStore.set(copied, turn)
     if (turn !== undefined) history.lastTurn = turn
   }
-  // Not the first time, since that may be of what the process before had begun.
+  // Skips the first occurrence at random, since it may belong to an upload that the previous
+  // process had started.
   for (let seen = random.below(2); ; ) {
     const told = await service.report()
     note(told)
@@ -103,7 +107,7 @@ async function runUntilKilled(
   return begun
 }
 
-/** Parts that the journal says are in the store. */
+/** Parts that are in the store according to the journal. */
 function partsInJournal(directory: string): string[] {
   let text: string
   try {
@@ -115,7 +119,7 @@ function partsInJournal(directory: string): string[] {
   return Object.values(parts).flatMap((of) => of.map(({ key }) => partOf(key)))
 }
 
-/** Frames that do not restore to what the memory and the objects were. */
+/** Frames that do not restore to the original memory and objects. */
 async function wrongOf(archive: Archive, ids: Iterable<string>): Promise<string[]> {
   const wrong: string[] = []
   for (const id of ids) {
@@ -135,7 +139,7 @@ async function wrongOf(archive: Archive, ids: Iterable<string>): Promise<string[
   return wrong
 }
 
-/** @param seen - ids that need no look; those that are right are added. */
+/** @param seen - ids that have been checked before; ids found correct are added. */
 async function checkStore(store: ObjectStore, history: History, seen: Set<string>): Promise<void> {
   if (history.inStore.size === 0) return
   await using reader = await openArchive(store, { readOnly: true })
@@ -161,7 +165,10 @@ async function dataIn(store: ObjectStore): Promise<string[]> {
   return keys.sort()
 }
 
-/** Before the grace is over all stays; after it, what the frames need is left, and nothing else. */
+/**
+ * Checks that everything remains until the grace period has passed, and then only what the frames
+ * need.
+ */
 async function checkCollected(place: Place): Promise<void> {
   const { store } = place
   const [unfinished, data] = [await unfinishedIn(place), await dataIn(store)]
@@ -174,7 +181,7 @@ async function checkCollected(place: Place): Promise<void> {
   const writer = await openForWriting(store, { graceMs: 0, settleMs: 0 })
   let removed = 0
   for (let round = 0; round < 2; round++) {
-    // By the clock of the store, which tells whole seconds.
+    // The store's clock decides, and it has a resolution of one second.
     await new Promise((resolve) => setTimeout(resolve, 3_500))
     removed += (await writer.collect()).unfinished
   }
@@ -193,14 +200,14 @@ async function killAndCheck(place: Place, directory: string): Promise<void> {
     const present = directory === '' ? [] : partsInJournal(directory)
     const moment = moments[kill % moments.length] as (typeof moments)[number]
     const begun = await runUntilKilled(place, directory, history, moment)
-    // What is there is not sent again.
+    // What is in the store is not sent again.
     expect(present.filter((part) => begun.has(part))).toEqual([])
     goneOnWith += present.length
     await checkStore(place.store, history, seen)
   }
   if (directory !== '') {
     expect(goneOnWith).toBeGreaterThan(0)
-    // Captured, and killed before it was copied: the next process does that.
+    // Frames captured by a process that was killed before copying them are copied by the next one.
     await using archive = await openArchive(directory, { store: place.store })
     await archive.copied()
     for (const [id, turn] of history.complete) history.inStore.set(id, turn)

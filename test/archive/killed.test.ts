@@ -1,7 +1,9 @@
 /**
- * Promise: killed at any system call of a capture, a compaction or a prune, an archive lists every frame that was told complete
- * and not being given up; each is whole and has the memory and objects of its instant, nothing half-made is listed, and the next
- * writer removes what was left. Proved with strace, which kills a service at the N-th of each call, and with the next one.
+ * Promise: after a kill at any system call of a capture, a compaction or a prune, an archive lists
+ * every frame that was reported complete and was not being pruned; each frame is whole and has the
+ * memory and objects of its instant, no unfinished frame is listed, and the next writer removes the
+ * leftovers. Proved with strace, which kills a service at the N-th of each call, and with the next
+ * writer.
  */
 
 import { expect, test } from 'vitest'
@@ -15,7 +17,7 @@ import { checkAfterCrash, type Told } from './after-crash.js'
 const inDirectory = useTemporaryDirectory()
 const turns = new URL('fixtures/turns.mjs', import.meta.url)
 
-/** What changes files and names. Killed before the call has any effect. */
+/** Calls that change files and names. The service is killed before the call has any effect. */
 const calls = [
   'pwrite64',
   'fsync',
@@ -30,7 +32,7 @@ const calls = [
 
 async function runUntilKilled(call: string, nth: number): Promise<Told> {
   const fixture = startFixture(turns, [inDirectory('archive')], {
-    // strace counts the calls of each thread by itself, and several would share them out.
+    // strace counts calls per thread, and several threads would split the count.
     env: { STILLFRAME_DISABLE: 'helpers,bounded_park', UV_THREADPOOL_SIZE: '1' },
     wrapper: [
       ...['strace', '-f', '-qq', '-o', '/dev/null', '-e', `trace=${call}`],
@@ -55,7 +57,7 @@ async function runUntilKilled(call: string, nth: number): Promise<Told> {
 for (const call of calls)
   test(`killed at ${call}`, async (context) => {
     needsStrace(context)
-    // The test has a directory of its own, and each moment an archive of its own in it.
+    // The test has one directory, and each iteration an archive of its own in it.
     let killed = 0
     for (let nth = 1; ; nth = nextToFail(nth, true, 1)) {
       const what = `${call} ${nth}`

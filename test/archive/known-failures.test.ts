@@ -1,7 +1,8 @@
 /**
- * Promise: ways in which such systems are known to have lost data do not lose any here: numbers that begin anew, one gap that takes
- * all with it, a lock that outlives its holder. (Times that a compaction makes new, compactions that never end or take as much
- * memory as the service, are in compaction.test.ts; files that go while they are read, in prune.test.ts and races.test.ts.)
+ * Promise: known ways in which comparable systems have lost data lose none here: numbers that start
+ * over, one gap that makes everything else unusable, a lock that outlives its holder. (See
+ * compaction.test.ts for compactions that change times, never end, or take as much memory as the
+ * service; see prune.test.ts and races.test.ts for files that disappear while being read.)
  */
 
 import { readdirSync, rmSync, writeFileSync } from 'node:fs'
@@ -35,7 +36,8 @@ test('numbers go on after a restore, a prune of nearly everything, a failure, an
   expect(numbers[0]).toBe(3)
   expect(numbers[1]).toBeGreaterThan(3)
   await archive.close()
-  // What a writer has left that died before the manifest: gone, and its number is not used again.
+  // Files of a writer that died before writing the manifest are removed, and their numbers are not
+  // reused.
   writeFileSync(join(place, '0000000040.sf'), 'half')
   writeFileSync(join(place, '0000000041.json.tmp'), 'less')
   writeFileSync(join(place, '0000000041.state'), '')
@@ -60,7 +62,7 @@ test('one gap takes no more with it than what builds on it, and the archive goes
   const restored = await archive.restore()
   expect([restored.frame.number, restored.skipped.map(({ number }) => number)]).toEqual([3, [6, 5, 4]])
   restored.close()
-  // Now the writer knows as well.
+  // By now, the writer knows about the gap as well.
   await history.take(archive)
   const last = (await listOf(archive)).at(-1)
   expect(last).toMatchObject({ number: 7, kind: 'full' })
@@ -87,7 +89,8 @@ test.each(['memory', 'objects'])(
     const fixture = startFixture(holding, [place, what])
     const { pid, open } = (await fixture.report()) as { pid: number; open: string[] }
     expect(open.filter((path) => path.startsWith(place) && path.endsWith('.lock'))).toEqual([])
-    // Its copy is stopped: it cannot notice that it is alone. (The kernel ends it as well; the lock does not wait for that.)
+    // The copy is stopped, so it cannot notice that its service is gone. (The kernel kills it as
+    // well, but the lock does not depend on that.)
     fixture.child.kill('SIGKILL')
     await fixture.end
     try {
@@ -96,7 +99,7 @@ test.each(['memory', 'objects'])(
     } finally {
       try {
         process.kill(pid, 'SIGKILL')
-      } catch {} // it is gone already
+      } catch {} // already gone
     }
     await waitUntil(() => readdirSync(place).length >= 2, 'the archive is there')
   },

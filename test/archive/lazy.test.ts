@@ -1,9 +1,10 @@
 /**
- * Promise I17: memory of an archive in a store is there at once, on any machine, and every page of it is the frozen one when it is
- * seen, whenever it comes; what cannot be fetched is an error, then a fault, and never wrong bytes.
+ * Promise I17: memory of an archive in a store is available at once, on any machine; every page has
+ * its frozen contents when it is first seen, whenever it arrives; a page that cannot be fetched is
+ * an error, then a fault, and never wrong bytes.
  *
- * Proved with stores that let blocks through when they are told to, with sealed ones, with a real server of S3, and with services
- * that touch what cannot come.
+ * Proved with stores that let blocks through on request, with sealed stores, with a real S3 server,
+ * and with services that touch pages that cannot arrive.
  */
 
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -44,7 +45,7 @@ afterEach(async () => {
   }
 })
 
-/** An archive in a store with a chain of frames; the newest has objects. */
+/** Makes an archive in a store with a chain of frames, the newest of which has objects. */
 async function fill(store: ObjectStore, options: Parameters<typeof openArchive>[1] = {}): Promise<Filled> {
   const history = new History(8 * 2 ** 20)
   const archive = await openArchive(store, options)
@@ -62,7 +63,7 @@ interface Filled {
   readonly frames: number
 }
 
-/** V8 may be at work at the moment of the fork. */
+/** Repeats the operation, since V8 may be busy at the moment of the fork. */
 async function persistently<Value>(operation: () => Promise<Value>): Promise<Value> {
   for (let attempt = 1; ; attempt++) {
     try {
@@ -84,7 +85,7 @@ async function valuesOf(restored: ArchiveRestored): Promise<unknown[]> {
   return values
 }
 
-/** Two numbers: see the fixture. */
+/** The two shared numbers of a gated store, see the fixture. */
 function newGate(): Int32Array {
   return new Int32Array(new SharedArrayBuffer(8))
 }
@@ -96,7 +97,7 @@ async function expectWhole(filled: Filled): Promise<void> {
   await restored.ready
   expect(filled.history.isCopyOf(filled.id, mainOf(restored).buffer as ArrayBuffer)).toBe(true)
   restored.close()
-  // One that is older, too.
+  // An older frame as well.
   const [first] = await listOf(filled.archive)
   const older = await filled.archive.restore({ mode: 'lazy', id: first?.id as string })
   await older.ready
@@ -147,7 +148,7 @@ test('the memory is there while its blocks are not; who touches a page waits, an
   expect(thrownBy(() => snapshot(restored.regions, inDirectory('refused'))).code).toBe('ERR_STILLFRAME_BUSY')
   expect(await Promise.race([restored.ready, sleep(100).then(() => 'not yet')])).toBe('not yet')
   Atomics.store(gate, 0, openForUrgent)
-  // This thread stands still until the other one has it.
+  // This thread blocks until the other thread has fetched the block.
   const last = main[main.length - 1]
   expect(Atomics.load(gate, 0)).toBe(open)
   const block = 2 ** 18
@@ -159,7 +160,7 @@ test('the memory is there while its blocks are not; who touches a page waits, an
   expect(progress.at(-1)).toBe(main.length)
   await snapshot(restored.regions, inDirectory('again')).done
   restored.close()
-  // Given to the next restore, it is fetched before anybody waits for it.
+  // If passed to the next restore, the block is fetched before any thread waits for it.
   const next = await filled.archive.restore({
     mode: 'lazy',
     firstUses: JSON.parse(JSON.stringify(firstUses)),

@@ -1,11 +1,13 @@
 /**
- * Promise: after a loss of power at any moment of captures, compactions and prunes, an archive lists every frame that was told
- * complete and is not being given up, and each that it lists is whole (T6 for a directory of frames).
+ * Promise: after a power loss at any moment of captures, compactions and prunes, an archive lists
+ * every frame that was reported complete and was not being pruned, and each frame that it lists is
+ * whole (T6 for a directory of frames).
  *
- * Proved by recording what a service writes and names, and by making every state that a disk may be left in after each of its
- * calls: what was written, cut or named since the last fsync of the file, or of the directory, may be there or not, in any order.
- * Each state is opened as a user would, by a reader and by the next writer. That bad states are found is seen with a directory
- * that is never synced.
+ * Proved by recording the writes and name changes of a service, and by constructing every state
+ * that a disk may be left in after each of its calls: anything written, truncated or renamed since
+ * the last fsync of the file, or of the directory, may or may not be there, in any order. Each
+ * state is opened as a user would, by a reader and by the next writer. A directory that is never
+ * synced shows that bad states are detected.
  */
 
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -23,7 +25,7 @@ const place = () => inDirectory('archive')
 
 test('a loss of power after any call loses no frame that was told complete', async (context) => {
   const states = await statesAfterPowerLoss(context, { ignoredSyncs: '' })
-  // That the next writer can go on is seen in each fourth one.
+  // In every fourth state, also checks that the next writer can continue.
   for (const [index, { moment, files, told }] of states.entries())
     await checkState(files, told, moment, index % 4 === 0)
   expect(states.length).toBeGreaterThan(100)
@@ -42,28 +44,28 @@ test('with a directory that is not synced it would', async (context) => {
   expect(failures).toBe(1)
 })
 
-/** A file of the trace, whatever it is called. */
+/** A file of the trace, whatever its name. */
 interface TracedFile {
   /** In the order of the calls. */
   readonly changes: Change[]
-  /** How many of the changes are on the disk. */
+  /** How many of the changes are on disk. */
   synced: number
 }
 
-/** Bytes from an offset on; without bytes, the length that the file gets. */
+/** Bytes at an offset; without bytes, a truncation to this length. */
 interface Change {
   readonly offset: number
   readonly bytes?: Buffer
 }
 
-/** What a name stands for from now on; undefined: nothing. */
+/** The file that a name refers to from now on; undefined if there is none. */
 interface Naming {
   readonly name: string
   readonly file: TracedFile | undefined
 }
 
 interface State {
-  /** The call that the power was lost after. */
+  /** The call after which the power is lost. */
   readonly moment: string
   readonly files: ReadonlyMap<string, Buffer>
   readonly told: Told
@@ -87,7 +89,7 @@ function contentOf(changes: readonly Change[]): Buffer {
   return content
 }
 
-/** @param ignoredSyncs - path whose syncs are taken for not having happened. */
+/** @param ignoredSyncs - path whose syncs are treated as if they had not happened. */
 async function statesAfterPowerLoss(
   context: TestContext,
   { ignoredSyncs }: { ignoredSyncs: string },
@@ -127,7 +129,7 @@ async function statesAfterPowerLoss(
 const writing = 'write,writev,pwrite64,pwritev,pwritev2,copy_file_range,sendfile'
 const naming = 'link,linkat,rename,renameat,renameat2,unlink,unlinkat'
 
-/** What the service has told. */
+/** The report that a call writes, if any. */
 function reportIn(call: string): Record<string, unknown> | undefined {
   const [, written] = /^write\(1<[^>]*>, "((?:\\x[0-9a-f]{2})*)"/.exec(call) ?? []
   if (written === undefined) return undefined
@@ -138,12 +140,12 @@ function reportIn(call: string): Record<string, unknown> | undefined {
   }
 }
 
-/** Of what strace -xx prints. */
+/** Decodes the output of strace -xx. */
 function unescaped(text: string): Buffer {
   return Buffer.from(text.replaceAll('\\x', ''), 'hex')
 }
 
-/** The files of one directory, as a trace changes them, and what of it the disk has. */
+/** The files of one directory as a trace changes them, and the part of it that is on disk. */
 class Disk {
   readonly #directory: string
   readonly #ignoredSyncs: string
@@ -151,9 +153,9 @@ class Disk {
   readonly #names = new Map<string, TracedFile>()
   readonly #namesOnDisk = new Map<string, TracedFile>()
   #unsyncedNamings: Naming[] = []
-  /** By the path that -y prints behind a descriptor; those without a name have one of their own. */
+  /** By the path that -y prints after a descriptor. Each unnamed file has a path of its own. */
   readonly #opened = new Map<string, TracedFile>()
-  /** Of files without a name, by descriptor. */
+  /** Unnamed files, by descriptor. */
   readonly #nameless = new Map<number, TracedFile>()
   readonly #numbers = new Map<TracedFile, number>()
 
@@ -162,7 +164,7 @@ class Disk {
     this.#ignoredSyncs = ignoredSyncs
   }
 
-  /** Whether the call had to do with the directory. */
+  /** @returns true if the call concerned the directory. */
   apply(call: string): boolean {
     const [, syscall = '', args = '', result, opened = ''] = /^(\w+)\((.*)\) = (-?\d+)(.*)$/.exec(call) ?? []
     if (result === undefined || Number(result) < 0) return false
@@ -212,7 +214,7 @@ class Disk {
     }
   }
 
-  /** What the disk may hold now, by a key that is another for each. */
+  /** Possible current contents of the disk, each with a unique key. */
   *statesNow(): Generator<[string, ReadonlyMap<string, Buffer>]> {
     for (const lost of lossesOf(this.#unsyncedNamings)) {
       const names = new Map(this.#namesOnDisk)
@@ -249,7 +251,7 @@ class Disk {
     return true
   }
 
-  /** Undefined: it is not in the directory. */
+  /** Undefined if the path is not in the directory. */
   #nameIn(path: string): string | undefined {
     return path.startsWith(`${this.#directory}/`) ? path.slice(this.#directory.length + 1) : undefined
   }
@@ -277,7 +279,7 @@ function setIn(names: Map<string, TracedFile>, { name, file }: Naming): void {
   else names.set(name, file)
 }
 
-/** Of what -y prints, which -xx escapes in part. */
+/** Decodes a path printed by -y, which -xx escapes in part. */
 function pathOf(shown: string): string {
   return shown.includes('\\x') ? unescaped(shown).toString() : shown
 }

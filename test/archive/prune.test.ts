@@ -1,7 +1,8 @@
 /**
- * Promise: what retention gives up goes, with all its files, as soon as nothing builds on it; what somebody is reading, the
- * newest frame and the newest whole one stay. Proved with archives under rules that keep little, read by this process and by
- * another one, with frames of which files were damaged or taken away.
+ * Promise: a frame that retention prunes disappears with all its files as soon as no frame builds
+ * on it; frames in use by a reader, the newest frame and the newest whole frame stay. Proved with
+ * archives under strict rules, read by this process and by another, and with frames whose files
+ * were damaged or removed.
  */
 
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -18,7 +19,7 @@ import { History, listOf, numbersOf } from './history.js'
 const inDirectory = useTemporaryDirectory()
 const reading = new URL('fixtures/reading.mjs', import.meta.url)
 
-/** Files of frames, without the digits in front: `7.sf`. */
+/** Files of frames, without leading zeros: `7.sf`. */
 function filesOf(place: string): string[] {
   return readdirSync(place)
     .filter((name) => /^\d/.test(name))
@@ -26,9 +27,9 @@ function filesOf(place: string): string[] {
     .sort()
 }
 
-/** The frames that are listed when all that goes on in the background is done. */
+/** The frames that are listed when all background work is done. */
 async function settled(archive: Archive): Promise<number[]> {
-  // A turn of its own, behind all others.
+  // Takes a turn of its own after all others.
   await archive.prune({ dryRun: true })
   return await numbersOf(archive)
 }

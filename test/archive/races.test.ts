@@ -1,6 +1,7 @@
 /**
- * Promise: whatever the writer does between a reader's plan and its first byte, the reader gets a whole frame and no error: frames
- * that are given up, compacted or removed at that moment are planned with anew. Proved with a writer that acts exactly there.
+ * Promise: whatever the writer does between a reader's plan and its first byte, the reader gets a
+ * whole frame and no error: it plans again if frames are pruned, compacted or removed at that
+ * moment. Proved with a writer that acts exactly then.
  */
 
 import { open } from 'node:fs/promises'
@@ -19,13 +20,13 @@ const { takeLease } = await vi.importActual<typeof leases>('../../lib/archive/le
 const inDirectory = useTemporaryDirectory()
 afterEach(() => vi.mocked(leases.takeLease).mockReset())
 
-/** Takes frames of memory that has its number in every byte. */
+/** Takes a frame of memory in which every byte is `number`. */
 async function take(archive: Archive, region: Region, number: number, options: object = {}): Promise<void> {
   new Uint8Array(region.buffer).fill(number)
   await archive.capture(region, options).done
 }
 
-/** Restores while the writer does something between the plan and the locks. */
+/** Restores while the writer acts between the plan and the locks. */
 async function restoredWhile(
   reader: Archive,
   action: () => Promise<unknown>,

@@ -1,9 +1,10 @@
 /**
- * Promise: a real server of S3 that crashes while frames are copied to it, or is away for a while, loses none that was told to be
- * there, and gets the others when it is back; another machine has all of them, sealed on the way (I17, I18).
+ * Promise: if a real S3 server crashes while frames are copied to it, or is unavailable for a
+ * while, it loses no frame that was reported to be there, and gets the others when it is back;
+ * another machine can restore all of them, sealed in transit (I17, I18).
  *
- * Proved with Ceph's gateway on loopback, over the official SDK: it, and all that is behind it, is killed at chosen and at random moments of
- * uploads and of restores.
+ * Proved with Ceph's gateway on loopback, through the official SDK: the gateway and everything
+ * behind it are killed at chosen and at random moments of uploads and restores.
  */
 
 import { execFile } from 'node:child_process'
@@ -28,7 +29,7 @@ import { History, listOf, numbersOf } from './history.js'
 const inDirectory = useTemporaryDirectory()
 const script = fileURLToPath(new URL('../../scripts/s3-server.sh', import.meta.url))
 
-/** One of its own, since others are not to notice that it is killed. */
+/** Controls a server of this test's own, since no other test may notice that it is killed. */
 async function server(action: string, ...names: string[]): Promise<string> {
   return (await promisify(execFile)(script, [action, inDirectory('server'), ...names])).stdout
 }
@@ -56,14 +57,14 @@ async function killWhileCopying(client: S3Client): Promise<void> {
   for (let frame = 0; frame < 2; frame++) await history.take(archive)
   await archive.copied()
 
-  // Away for a while: captures do not notice.
+  // The server is unavailable for a while, which captures do not notice.
   await server('kill', 'gateway')
   for (let frame = 0; frame < 2; frame++) await history.take(archive)
   expect((await listOf(archive)).length).toBe(4)
   await server('start')
   await archive.copied()
 
-  // In the middle of an upload.
+  // The server is killed in the middle of an upload.
   let uploading = false
   const note = (): void => {
     uploading = true
@@ -83,16 +84,17 @@ async function killWhileCopying(client: S3Client): Promise<void> {
   await far.close()
 }
 
-/** At this moment, and not when a script has come to it. */
+/** Kills at this moment, without the delay of a script. */
 function killNow(...names: string[]): void {
   for (const name of names)
     process.kill(Number(readFileSync(join(inDirectory('server'), `${name}.pid`), 'utf8')), 'SIGKILL')
 }
 
 /**
- * Kills the server, or its gateway alone, when some request of this kind goes out, or a little later; it comes back after a while.
+ * Kills the server, or its gateway alone, during the first or second request of this kind or
+ * shortly after; restarts it after a while.
  *
- * @returns what resolves when it is back.
+ * @returns resolves when the server is back.
  */
 async function killAt(client: S3Client, command: string, key: RegExp): Promise<void> {
   let left = random.below(2)
@@ -117,7 +119,7 @@ async function killAt(client: S3Client, command: string, key: RegExp): Promise<v
 
 async function killAtRandom(client: S3Client): Promise<void> {
   const bucket = await newBucket(client)
-  // Both at once, since it is the server that is killed.
+  // Both archives run at once, since each kill hits them both.
   const stores = [s3({ client, bucket, prefix: 'copied' }), s3({ client, bucket, prefix: 'alone' })] as const
   const histories = [new History(20 * 2 ** 20), new History(20 * 2 ** 20)] as const
   const copied = await openArchive(inDirectory('copied'), { store: stores[0] })
@@ -127,7 +129,7 @@ async function killAtRandom(client: S3Client): Promise<void> {
     const command = ['UploadPart', 'CompleteMultipartUpload', 'PutObject'][kill % 3] as string
     const back = killAt(client, command, command === 'PutObject' ? /manifest/ : /data/)
     for (let frame = 0; frame < 2; frame++) await histories[0].take(copied, { full: true })
-    // A capture into a store alone may fail with it, and then there is no such frame.
+    // A capture to a store alone may fail with the store; then the frame does not exist.
     const outcome = await histories[1].take(alone, { full: true }).catch((error: unknown) => error)
     if (typeof outcome === 'string') told.push(outcome)
     else expect(outcome).toMatchObject({ code: 'ERR_STILLFRAME_IO' })
@@ -144,7 +146,7 @@ async function killAtRandom(client: S3Client): Promise<void> {
   const lists = [await listOf(far[0]), await listOf(far[1])] as const
   expect(lists[0].length).toBe(2 * kills)
   expect(lists[1].map(({ id }) => id)).toEqual(expect.arrayContaining(told))
-  // While the first is restored.
+  // The server is killed while frames of the first archive are restored.
   for (let kill = 0; kill < kills; kill++) {
     const back = killAt(client, 'GetObject', /data/)
     const frame = lists[0][kill] as (typeof lists)[0][number]

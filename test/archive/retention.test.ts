@@ -1,7 +1,8 @@
 /**
- * Promise: retention keeps what restic's words say, each frame with its reasons; never gives up the newest frame, the newest
- * whole one, or the one older than the window; and counts on no frame that is damaged. Proved with tables of frames, and with
- * random histories against what must hold for each of them.
+ * Promise: retention keeps what the same terms mean in restic, with a reason for each frame; it
+ * never prunes the newest frame, the newest whole frame, or the one older than the window; and it
+ * does not count damaged frames. Proved with tables of frames, and by checking invariants on random
+ * histories.
  */
 
 import fc from 'fast-check'
@@ -14,7 +15,7 @@ import { seeded, testSeed } from '../support/random.mjs'
 const hour = 3_600_000
 const day = 24 * hour
 
-/** Frames with these times, numbered from 1 on; a `!` in front: damaged. */
+/** Frames with these times, numbered from 1; a leading `!` means damaged. */
 function framesAt(...times: string[]): RetentionFrame[] {
   return times.map((text, index) => ({
     number: index + 1,
@@ -93,7 +94,7 @@ describe('tables', () => {
       3: 'within 7d',
       4: 'newest, within 7d',
     })
-    // Exactly at its border a frame is what there was at its beginning.
+    // A frame exactly at the border is the state at the beginning of the window.
     expect(kept(frames, { within: { ms: 6 * day, text: '6d' } })).toEqual({
       3: 'older than the window',
       4: 'newest, within 6d',
@@ -200,7 +201,7 @@ describe(`random histories, seed ${testSeed}`, () => {
         const newest = whole.at(-1)
         if (rules.within !== undefined && newest !== undefined) {
           const start = newest.frozenAtMs - rules.within.ms
-          // At each instant of the window there is a frame at or before, as far as there ever was one.
+          // For each instant of the window, a frame at or before it is kept, if there ever was one.
           expect(has(whole.findLast(({ frozenAtMs }) => frozenAtMs <= start))).toBe(true)
           for (const frame of whole) if (frame.frozenAtMs > start) expect(has(frame)).toBe(true)
         }
@@ -216,7 +217,7 @@ describe(`random histories, seed ${testSeed}`, () => {
         const once = frames.filter(({ number }) => keptFrames(frames, rules).has(number))
         const twice = once.filter(({ number }) => keptFrames(once, rules).has(number))
         expect(twice).toEqual(once)
-        // After each frame, as an archive does.
+        // Prunes after each frame, as an archive does.
         let left: RetentionFrame[] = []
         for (const frame of frames) {
           const now = [...left, frame]

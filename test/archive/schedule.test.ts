@@ -1,7 +1,8 @@
 /**
- * Promise: a schedule takes frame after frame, never two at once, earlier when much has been written, and is ended by nothing but
- * stop(), its signal, and the end of the archive; stopped at SIGTERM, it finishes in the time that it is given or leaves nothing.
- * Proved with captures that are slow, that fail at first or for good, and with services that are told to end.
+ * Promise: a schedule takes one frame after another, never two at once, and earlier when much has
+ * been written. Only stop(), its signal and the end of the archive end it; stopped on SIGTERM, it
+ * finishes in the time it is given or leaves nothing. Proved with captures that are slow, that fail
+ * at first or permanently, and with services that are told to end.
  */
 
 import { readdirSync } from 'node:fs'
@@ -20,7 +21,7 @@ import { History, listOf, numbersOf } from './history.js'
 const inDirectory = useTemporaryDirectory()
 const service = new URL('fixtures/scheduled.mjs', import.meta.url)
 
-/** Long after the test. */
+/** Long after the end of the test. */
 const never = 2 ** 31 - 1
 
 async function opened(): Promise<{ archive: Archive; history: History }> {
@@ -104,7 +105,7 @@ test('what never passes is given up after a few tries', async () => {
     calls++
     throw new StillframeError('ERR_STILLFRAME_CHILD_DIED', 'again')
   }
-  // Counted when it is told: the next time may come before this test looks.
+  // Counted when the error is reported: the next attempt may come before this test looks.
   const callsUntilError: number[] = []
   const schedule = archive.schedule(sources, { everyMs: 10, onError: () => void callsUntilError.push(calls) })
   await waitUntil(() => callsUntilError.length > 0, 'it has been given up')
@@ -136,7 +137,7 @@ test('a frame is taken early when so many bytes have been written', async (conte
   const region = Region.allocate(32 * MiB)
   const bytes = new Uint8Array(region.buffer)
   bytes.fill(1)
-  // The record begins with this frame.
+  // Tracking of changes starts with this frame.
   await archive.capture(region).done
   const schedule = archive.schedule(region, { everyMs: never, orChangedBytes: 8 * MiB })
   for (let unit = 0; unit < 3; unit++) bytes[unit * 2 * MiB] = 2
@@ -144,7 +145,7 @@ test('a frame is taken early when so many bytes have been written', async (conte
   expect(schedule.taken).toBe(0)
   bytes[20 * MiB] = 2
   await untilTaken(schedule, 1)
-  // The count has begun anew.
+  // The count has started over.
   await setTimeout(300)
   expect(schedule.taken).toBe(1)
   for (let unit = 0; unit < 4; unit++) bytes[unit * 2 * MiB] = 3
@@ -197,7 +198,7 @@ test('the signal ends it, and aborts what is being captured', async () => {
   await schedule.stop()
   expect([schedule.taken, schedule.failed, errors]).toEqual([0, 0, []])
   expect(readdirSync(place).sort()).toEqual(['archive.json', 'writer.lock'])
-  // There may be another one now.
+  // Another schedule may start now.
   await archive.schedule(region, { everyMs: never }).stop()
   await archive.close()
 })

@@ -1,8 +1,9 @@
 /**
- * Promise: a set has the frames of all its shards, of one instant, or is not there; its frames are kept for as long as it is, and a
- * process gets back the one of its shard.
+ * Promise: a set has the frames of all its shards, of one instant, or does not exist; its frames
+ * are kept as long as the set, and a process gets back the frame of its shard.
  *
- * Proved with shards in one store that fails as it is told, and with the example, four processes that are killed at random.
+ * Proved with shards in one store that fails on request, and with the example, whose four processes
+ * are killed at random.
  */
 
 import { readdirSync } from 'node:fs'
@@ -32,7 +33,7 @@ const inDirectory = useTemporaryDirectory()
 const shards = ['a', 'b', 'c'] as const
 type Shard = (typeof shards)[number]
 
-/** Answers to puts of sets are lost, before or after they have taken place. */
+/** Loses the replies to puts of sets, or the requests themselves, depending on `loses`. */
 class LosingStore extends MemoryStore {
   loses: 'nothing' | 'requests' | 'replies' = 'nothing'
 
@@ -45,7 +46,7 @@ class LosingStore extends MemoryStore {
   }
 }
 
-/** A process of each shard. */
+/** One process per shard. */
 class Shards {
   readonly store = new LosingStore()
   readonly archives = new Map<Shard, Archive>()
@@ -109,7 +110,7 @@ test('a set comes back as a whole, and stays when the frames around it go', asyn
   expect(await numbersOf(service.archives.get('b') as Archive)).toEqual([1, 3, 6])
   const newest = await restoreSet(service.store, { shard: 'c' })
   expect(newest.set.name).toBe('second')
-  // Of a set that is dropped the frames go.
+  // The frames of a dropped set are removed.
   await dropSet(service.store, 'first')
   await dropSet(service.store, 'none')
   vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + 90_000_000 })
@@ -126,7 +127,7 @@ test('older sets are dropped but for so many', async () => {
   await service.open()
   for (const name of ['1', '2', '3', '4']) {
     await commitSet(service.store, name, await service.take(name), { keep: 2 })
-    // Sets are told apart by the clock of the store.
+    // The clock of the store must tell the sets apart.
     await sleep(5)
   }
   expect((await listSets(service.store)).map(({ name }) => name)).toEqual(['3', '4'])
@@ -142,7 +143,7 @@ test('a frame that is captured for a set waits for it for a day', async () => {
   await service.take()
   expect(await numbersOf(service.archives.get('a') as Archive)).toEqual([1, 3])
   vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + 50_000_000 })
-  // It would be kept, but by clocks that differ not for sure.
+  // The frame would still be there, but with clocks that differ this is not certain.
   expect(await rejectionOf(commitSet(service.store, 'late', members))).toMatchObject({
     code: 'ERR_STILLFRAME_NOT_FOUND',
     message: expect.stringContaining('half a day'),
@@ -228,7 +229,7 @@ test('when answers are lost, it is found out whether a set is there', async () =
     code: 'ERR_STILLFRAME_IO',
   })
   expect((await listSets(service.store)).map(({ name }) => name)).toEqual(['lost'])
-  // Its frames are held: it may have been there.
+  // The frames are held, since the set may have been stored.
   service.store.loses = 'nothing'
   await service.take()
   await commitSet(service.store, 'never', others)
@@ -279,10 +280,10 @@ test(`four processes that are killed at random leave complete sets of one epoch,
           } catch {}
         }
       }
-      // What was committed before the death was noticed.
+      // Sets committed before the death was noticed.
       while (service.hasReport) ({ committed: told } = (await service.report()) as { committed: number })
     }
-    // The whole group.
+    // The whole process group.
     process.kill(-service.pid, 'SIGKILL')
     await service.end
     while (service.hasReport) ({ committed: told } = (await service.report()) as { committed: number })
@@ -296,7 +297,7 @@ test(`four processes that are killed at random leave complete sets of one epoch,
         const restored = await restoreSet(store, { shard, name })
         const table = new Uint32Array(restored.regions['main']?.buffer as ArrayBuffer)
         expect(table[0]).toBe(epoch)
-        // Each row has the last epoch that was its turn.
+        // Each row contains the last epoch in which it was due.
         const wrong = [...table].findIndex((value, row) => row > 0 && value !== lastTurnOf(row, epoch))
         expect(wrong, `${name} of ${shard}`).toBe(-1)
         restored.close()

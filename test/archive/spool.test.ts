@@ -1,6 +1,6 @@
 /**
- * Promise: what a process that died has left on its way to or from a store goes, and nothing that somebody uses, or that is not ours.
- * Proved with directories as such processes leave them.
+ * Promise: files that a dead process left on the way to or from a store are removed; files that are
+ * in use or belong to other programs stay. Proved with directories as such processes leave them.
  */
 
 import {

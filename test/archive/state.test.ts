@@ -1,7 +1,8 @@
 /**
- * Promise: the memory and the JavaScript objects of a frame are of one instant, and either both are there or there is no frame.
- * Proved with a counter that is kept in a Region and in an object and never stands still, with callbacks that fail, and with
- * captures that are aborted or fail while the other half goes well.
+ * Promise: the memory and the JavaScript objects of a frame are of one instant, and either both
+ * exist or there is no frame. Proved with a counter that is kept in a Region and in an object and
+ * never stops, with callbacks that fail, and with captures that are aborted or fail while the other
+ * half succeeds.
  */
 
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
@@ -24,7 +25,7 @@ async function objectsOf(archive: Archive, id: string): Promise<unknown[]> {
   return objects
 }
 
-/** What was left of a frame that was not told complete. */
+/** What is left of a frame that was not reported complete. */
 function filesOf(place: string): string[] {
   return readdirSync(place).filter((name) => /^\d/.test(name))
 }
@@ -108,7 +109,8 @@ test('if the memory cannot be had there are no objects either', async () => {
   await using archive = await openArchive(place)
   const region = Region.allocate(1 << 20)
   new Uint8Array(region.buffer).fill(1)
-  // A wrong argument is told before anything is forked, what the freeze says after it.
+  // A wrong argument is reported before anything is forked; a failure of the freeze is reported
+  // after the fork.
   expect(thrownBy(() => archive.capture('memory' as never, { state: (out) => out.value(1) }))).toMatchObject({
     code: 'ERR_INVALID_ARG_TYPE',
   })
@@ -116,7 +118,7 @@ test('if the memory cannot be had there are no objects either', async () => {
   expect(
     thrownBy(() => archive.capture(foreign, { engine: 'userfaultfd', state: (out) => out.value(1) })),
   ).toMatchObject({ code: 'ERR_STILLFRAME_ENGINE_UNAVAILABLE' })
-  // Cleaned up in the background, before the archive is closed.
+  // Cleaned up in the background, before close() finishes.
   await archive.close()
   expect(filesOf(place)).toEqual([])
   region.close()
@@ -142,7 +144,7 @@ test('a capture that is aborted leaves neither half', async () => {
       for (let n = 0; n < 1e9; n++) out.write('for ever and ever')
     },
   })
-  // The memory has long been written when the objects are still on their way.
+  // By then the memory has long been written, but not the objects.
   setTimeout(() => controller.abort(new Error('too long')), 300)
   expect(await rejectionOf(second.done)).toMatchObject({ message: 'too long' })
   expect(filesOf(place)).toEqual([])

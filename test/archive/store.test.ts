@@ -1,8 +1,10 @@
 /**
- * Promise: frames of a directory are in the store soon after they are complete, in order, and captures do not wait for it; whatever
- * fails meanwhile, each comes back from there on another machine, whole or as an error (I17).
+ * Promise: frames of a directory are in the store soon after they are complete, in order, and
+ * captures do not wait for the store; whatever fails meanwhile, each frame can be restored from
+ * there on another machine, whole or with an error (I17).
  *
- * Proved with stores in memory that fail as they are told, against copies of the memory, and with services that are killed.
+ * Proved with stores in memory that fail on request, against copies of the memory, and with
+ * services that are killed.
  */
 
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
@@ -23,7 +25,7 @@ import { History, listOf, numbersOf } from './history.js'
 const inDirectory = useTemporaryDirectory()
 const place = (name = 'archive'): string => inDirectory(name)
 
-/** What is out of reach while `fails` says so. */
+/** A store that is unreachable while `fails` returns true. */
 class UnreliableStore extends MemoryStore {
   fails: (what: string, key: string) => boolean = () => false
   readonly calls: string[] = []
@@ -79,7 +81,7 @@ describe.each([
     expect((await listOf(far)).map(({ kind }) => kind)).toEqual(['full', ...Array(4).fill('delta')])
     expect(await wrongIn(far, history)).toEqual([])
     await far.close()
-    // A directory that is begun anew, on the other machine, goes on where the store ends.
+    // A new directory on the other machine continues where the store ends.
     const next = await openArchive(place(), { store, ...sealing })
     expect(await wrongIn(next, history)).toEqual([])
     await history.take(next)
@@ -213,7 +215,7 @@ test('each place has rules of its own, and a chain in the store has all that it 
     expect(await wrongIn(far, history), `after frame ${frame}`).toEqual([])
     await far.close()
   }
-  // Full files take the place of chains there, too.
+  // Full files replace chains in the store, too.
   expect((await listOf(archive)).filter(({ kind }) => kind === 'full').length).toBeGreaterThan(0)
   await waitUntil(
     () => readdirSync(place()).filter((name) => name.endsWith('.sf')).length <= 4,

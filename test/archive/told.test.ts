@@ -1,7 +1,7 @@
 /**
- * Promise: what an archive does is told on its tracing channels, with what it holds afterwards, and lands in the metrics.
- * Proved with listeners, and with prom-client's own register, over captures that succeed, fail and are aborted, and over frames
- * that are given up.
+ * Promise: an archive publishes its operations, and its contents afterwards, on its tracing
+ * channels, and the metrics reflect them. Proved with listeners and with prom-client's own
+ * registry, over captures that succeed, fail and are aborted, and over frames that are pruned.
  */
 
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
@@ -22,7 +22,7 @@ afterEach(() => {
   for (const cleanUp of cleanUps.splice(0)) cleanUp()
 })
 
-/** The events of an operation, in their order, as they were at the time. */
+/** The events of an operation, in order, each with a copy of its context at the time. */
 function listen<Context extends object>(operation: string): [event: string, context: Context][] {
   const heard: [string, Context][] = []
   for (const event of ['start', 'end', 'asyncStart', 'asyncEnd', 'error']) {

@@ -1,8 +1,10 @@
 /**
- * Promise: verify() finds every flipped, cut and missing object of an archive in a store, sealed or not, says which frames cannot be
- * restored for it, and keeps nothing on the disk; a store that cannot be reached is not taken for a damaged one.
+ * Promise: verify() finds every flipped, cut and missing object of an archive in a store, sealed or
+ * not, reports the frames that cannot be restored because of it, and keeps nothing on disk; an
+ * unreachable store is not mistaken for a damaged one.
  *
- * Proved by damaging each object of an archive in several ways, and comparing with what restore() says.
+ * Proved by damaging each object of an archive in several ways, and comparing with the outcome of
+ * restore().
  */
 
 import { mkdirSync, readdirSync } from 'node:fs'
@@ -19,7 +21,7 @@ const encryption = { key: Buffer.alloc(32, 3) }
 
 type Stored = MemoryStore['objects'] extends Map<string, infer Value> ? Value : never
 
-/** What becomes of the bytes of an object; undefined: it is removed. */
+/** The damaged bytes of an object; undefined removes it. */
 const damages: Record<string, (body: Uint8Array) => Uint8Array | undefined> = {
   'a flipped byte': (body) => body.map((byte, at) => (at === body.length >> 1 ? byte ^ 4 : byte)),
   'a cut': (body) => body.slice(0, -1),
@@ -28,7 +30,10 @@ const damages: Record<string, (body: Uint8Array) => Uint8Array | undefined> = {
   'its absence': () => undefined,
 }
 
-/** Numbers of the frames that cannot be restored when the memory of each is damaged; 1 and 4 are full, 3 has objects. */
+/**
+ * Numbers of the frames that cannot be restored if the memory of each frame is damaged; 1 and 4 are
+ * full, 3 has objects.
+ */
 const affected = new Map([
   [1, [1, 2, 3]],
   [2, [2, 3]],
@@ -40,7 +45,7 @@ const affected = new Map([
 async function takeFive(archive: Archive, history: History): Promise<void> {
   const state = (out: { value(value: unknown): void }): void => out.value('objects')
   for (const options of [{}, {}, { state }, { full: true }, {}]) {
-    // V8's threads may be at work.
+    // V8's threads may be busy.
     for (;;) {
       const code = await history.take(archive, options).catch((error: { code: string }) => error.code)
       if (code !== 'ERR_STILLFRAME_BUSY') break
@@ -84,7 +89,8 @@ describe.each([
           expect(problems.length).toBe(ok ? 0 : 1)
           if (!ok) expect(problems[0]).toMatchObject({ path: key, reason: expect.any(String) })
         }
-        // Whether restore() says the same. Of other damage it asks several times, with pauses.
+        // restore() must agree. Only for absent objects, since it retries other damage several
+        // times, with pauses.
         for (const { id, number: one } of what === 'its absence' ? frames : []) {
           const outcome = await reader.restore({ id }).then(
             (restored) => restored.close() ?? 'restored',

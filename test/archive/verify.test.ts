@@ -1,6 +1,7 @@
 /**
- * Promise: verify() finds every flipped, cut and missing byte of an archive, says which frames cannot be restored for it, and goes on
- * to the next; restore() never hands any of it out. Proved by damaging each file of an archive in several ways.
+ * Promise: verify() finds every flipped, cut and missing byte of an archive, reports the frames
+ * that cannot be restored because of it, and continues with the next; restore() never returns any
+ * damaged bytes. Proved by damaging each file of an archive in several ways.
  */
 
 import { readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
@@ -26,7 +27,7 @@ const damages: Record<string, (path: string) => void> = {
   'its absence': (path) => rmSync(path),
 }
 
-/** Frames that cannot be restored when this file is damaged: 1 and 4 are full, and 4 is built on by 5. */
+/** Frames that cannot be restored if this file is damaged: 1 and 4 are full, and 5 builds on 4. */
 const affected: Record<string, number[]> = {
   '0000000001.sf': [1, 2, 3],
   '0000000002.sf': [2, 3],
@@ -48,7 +49,7 @@ test.each(Object.keys(affected))('%s', async (file) => {
     expect(await archive.verify()).toMatchObject({ ok: true })
     const frames = await listOf(archive)
     damage(join(place, file))
-    // A reader, who knows nothing by heart.
+    // A reader, which has nothing cached.
     await using reader = await openArchive(place, { readOnly: true })
     const report = await reader.verify()
     const broken = affected[file] as number[]
@@ -113,7 +114,7 @@ test('after damage was found the next frame builds on nothing that may be part o
   for (let n = 0; n < 3; n++) await history.take(archive)
   damages['a flipped byte']?.(join(place, '0000000001.sf'))
   const [, , third] = await listOf(archive)
-  // Only the third is known to be damaged now; the second builds on the same file.
+  // Only the third frame is known to be damaged now; the second builds on the same file.
   await rejectionOf(archive.restore({ id: third?.id }))
   const id = await history.take(archive)
   expect((await listOf(archive)).at(-1)).toMatchObject({ id, kind: 'full' })

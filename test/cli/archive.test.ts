@@ -1,6 +1,7 @@
 /**
- * Promise: the commands on an archive show what there is, bring back any time of it, give up what no rule keeps and nothing
- * else, and find damage, without disturbing a service that captures. Proved with an archive whose memory is known at each frame.
+ * Promise: the archive commands show the frames, restore any point in time, prune exactly the
+ * frames that no rule keeps, and find damage, without disturbing a service that is capturing.
+ * Proved with an archive whose memory is known at each frame.
  */
 
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -14,7 +15,7 @@ import { type Json, run, runJson } from './run.js'
 const temporary = useTemporaryDirectory()
 const place = (): string => temporary('archive')
 const output = (): string => temporary('out')
-/** Of frame n, from 1 on: filled with n. */
+/** Memory of the frames: frame n, counted from 1, is filled with n. */
 const memory = Buffer.alloc(20 * 4096)
 let frames: Frame[]
 

@@ -1,6 +1,7 @@
 /**
- * Promise: a wrong command line never does anything, says what is wrong in one line, and exits with 2.
- * Each test runs the built command as a process of its own and looks at exit status, stdout and stderr.
+ * Promise: a wrong command line never has any effect, says what is wrong in one line, and exits
+ * with 2. Each test runs the built command as a process of its own and checks exit status, stdout
+ * and stderr.
  */
 
 import { readFileSync } from 'node:fs'
@@ -56,7 +57,7 @@ describe('help', () => {
     expect(stderr).toBe('')
     expect(stdout.toString()).toMatch(new RegExp(`^Usage: stillframe ${command}`, 'm'))
     expect(stdout.toString()).toMatch(/--json {3}/)
-    // Every line fits a terminal of the usual width and a little more.
+    // Every line fits a terminal slightly wider than usual.
     for (const line of stdout.toString().split('\n')) expect(line.length).toBeLessThanOrEqual(110)
   })
 

@@ -1,6 +1,7 @@
 /**
- * Promise: `compact` makes one full snapshot of a chain, says what it made, and replaces nothing unasked. Proved with real
- * chains, by what other commands say of the new file, and by what is left when it fails.
+ * Promise: `compact` turns a chain into one full snapshot, reports what it made, and replaces
+ * nothing unless asked. Proved with real chains, by running other commands on the new file, and by
+ * checking what is left after a failure.
  */
 
 import {
@@ -23,7 +24,7 @@ import { run, runJson } from './run.js'
 const directory = sharedTemporaryDirectory()
 let chain: ChainFixture
 let newest: string
-/** Where one test writes to. */
+/** Output directory of one test. */
 let place: string
 let tests = 0
 beforeAll(async () => {
@@ -35,7 +36,7 @@ beforeEach(() => {
   mkdirSync(place)
 })
 
-/** The section `'table'` of a file that lies where none of its parents does. */
+/** The section `'table'` of a file that has none of its parents next to it. */
 async function tableOf(path: string): Promise<Buffer> {
   return (await run(['extract', path, 'table'])).stdout
 }
@@ -151,7 +152,7 @@ describe('compact', () => {
     const args = ['compact', big, '-o', join(place, 'out'), '--compress', 'zstd:19']
     const { status, stdout, stderr } = await run(args, {
       meanwhile: (child) => {
-        // As soon as there is a file that could be left behind, which need not have a name yet.
+        // As soon as there is a file that could be left behind; it need not have a name yet.
         let waits = 0
         const timer = setInterval(() => {
           if (!hasOpenIn(child.pid, place) && ++waits < 5000) return
@@ -166,7 +167,7 @@ describe('compact', () => {
   })
 })
 
-/** Whether a process has a file of this directory open, with a name or without. */
+/** True if a process has a file in this directory open, named or not. */
 function hasOpenIn(pid: number | undefined, place: string): boolean {
   return readdirSync(`/proc/${pid}/fd`).some((fd) => {
     try {

@@ -1,6 +1,7 @@
 /**
- * Promise: the demo's figures are measured and its files proved on every engine this machine has, and it
- * leaves nothing behind but the page of its archive. The tests run it on little memory in a directory of their own.
+ * Promise: the demo's figures are measured and its files verified with every engine that this
+ * machine has, and it leaves nothing behind except the page of its archive. The tests run it with
+ * little memory in a directory of their own.
  */
 
 import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs'
@@ -16,7 +17,7 @@ const available = Object.entries(capabilities().engines).flatMap(([name, probe])
   probe.available ? [name] : [],
 )
 
-/** All that stays: the page of the archive, beside what has been removed. */
+/** Checks and removes the page of the archive, which is all that remains. */
 function removePage(path: string): void {
   expect(readFileSync(path, 'utf8')).toMatch(
     /^<!doctype html>[\s\S]*Every byte of every frame was read and checked/,
@@ -38,7 +39,7 @@ describe('demo', () => {
       expect(way['pauseMs']).toBeGreaterThan(0)
       expect(way['durationMs']).toBeGreaterThanOrEqual(way['pauseMs'] ?? Number.NaN)
       expect(way['firstReadMs']).toBeGreaterThan(0)
-      // The longest delay of the event loop cannot be shorter than the pause, which is one.
+      // The pause is itself a delay of the event loop, so the longest delay cannot be shorter.
       expect(way['service']?.['eventLoopMaxMs']).toBeGreaterThanOrEqual(way['pauseMs'] ?? Number.NaN)
       const reopenings = (way['comparisons'] as unknown as Json[]).map(({ reopening }) => reopening)
       expect(reopenings).toEqual(way['engine'] === undefined ? ['read'] : ['map', 'copy'])
@@ -50,7 +51,8 @@ describe('demo', () => {
   })
 
   it('prints a table for people, without colours or a progress bar into a pipe', async () => {
-    // Without --dir: what goes away lies in the temporary directory, and the page where the user is.
+    // Without --dir, temporary files are in the temporary directory, and the page is in the user's
+    // current directory.
     const { status, stdout, stderr } = await run(
       ['demo', '--size', '32MiB', '--engine', available[0] ?? ''],
       { cwd: directory },

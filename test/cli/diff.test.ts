@@ -1,6 +1,7 @@
 /**
- * Promise: `diff` says which pages of two frames differ, and where, and its exit status says whether any does. Proved with
- * frames whose differences are known, with and without a terminal's width, and with files that cannot be compared.
+ * Promise: `diff` reports which pages of two frames differ, and where, and its exit status tells
+ * whether any do. Proved with frames whose differences are known, with and without a terminal
+ * width, and with files that cannot be compared.
  */
 
 import { copyFileSync, mkdirSync, statSync, writeFileSync } from 'node:fs'
@@ -65,7 +66,7 @@ describe('frames that differ', () => {
     expect(text).toMatch(/table +4,194,400 +4,194,400 +258 +25\.2 %/)
     expect(text).toMatch(/small +5,000 +5,000 +0 +0 %/)
     expect(text).toContain('258 of 1,027 pages differ (pages of 4 KiB, ')
-    // 1025 pages in pieces of 2 pages, 3 of them for each of 64 characters in 3 lines.
+    // 1025 pages in pieces of 2 pages; 3 pieces per character, 64 characters per line, 3 lines.
     expect(text).toContain(', 24 KiB a character')
     const map = text.split('\n').filter((line) => /^ +0x/.test(line))
     expect(map).toEqual([
@@ -172,7 +173,7 @@ describe('frames that cannot be compared', () => {
     writeFileSync(at('text'), 'no snapshot'.repeat(10_000))
     mkdirSync(at('damaged'))
     copyFileSync(chain.paths[0], at('damaged/0.sf'))
-    // The sums of the pages lie at the end, in front of names, records and trailer.
+    // The page sums are at the end, before names, records and trailer.
     flipByte(at('damaged/0.sf'), statSync(at('damaged/0.sf')).size - 4096 - 3000)
     for (const [bad, code] of [
       [at('absent'), 'ERR_STILLFRAME_IO'],
@@ -234,7 +235,7 @@ describe('a map', () => {
   it('is dense where much differs', () => {
     const pieces = [0, 1, 2, 0]
     expect(draw(80, pieces).lines).toEqual(['   0x0 ·▓█· 0x8000'])
-    // 4 pieces of 2 pages a character: 1, 2, 3 and 8 of 8 pages.
+    // 4 pieces of 2 pages per character: 1, 2, 3 and 8 of 8 pages.
     const many = Array.from({ length: 1024 }, (_, piece) => {
       const [character, part] = [Math.floor(piece / 4), piece % 4]
       if (character === 3) return 2

@@ -1,6 +1,7 @@
 /**
- * Promise: `doctor` says for every engine whether it can be used here, and why not. The tests compare what
- * the command prints with what the library's `capabilities()` finds in this process.
+ * Promise: `doctor` reports for every engine whether it can be used here, and if not, why. The
+ * tests compare the output of the command with what the library's `capabilities()` finds in this
+ * process.
  */
 
 import { join } from 'node:path'
@@ -19,7 +20,7 @@ describe('doctor', () => {
     expect(stderr).toBe('')
     for (const [name, { available, reason }] of Object.entries(capabilities().engines)) {
       expect(text).toContain(available ? `✓ ${name}` : `✗ ${name}`)
-      // The first letter may have become a capital.
+      // The first letter may have been capitalized.
       if (!available) expect(text).toContain(reason.slice(1).replace(/\.$/, ''))
     }
   })

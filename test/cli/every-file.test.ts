@@ -1,6 +1,7 @@
 /**
- * Promise: every command takes every kind of file that there is, and refuses what is none in a sentence. Proved by running each
- * on each, and looking at status, output, and what a terminal would be told.
+ * Promise: every command accepts every kind of snapshot file, and refuses any other file with a
+ * one-sentence message. Proved by running each command on each kind and checking status, output,
+ * and what a terminal would receive.
  */
 
 import { copyFileSync, mkdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs'
@@ -16,7 +17,7 @@ import { run } from './run.js'
 const directory = sharedTemporaryDirectory()
 const at = (name: string): string => join(directory, name)
 
-/** The first section of every sound snapshot. */
+/** The first section of every intact snapshot. */
 const main = Buffer.alloc(300_000, 'memory ')
 const manySections = Object.fromEntries(
   Array.from({ length: 300 }, (_, index) => [index === 0 ? 'main' : `part ${index}`, main.subarray(0, 1000)]),
@@ -25,7 +26,7 @@ const manySections = Object.fromEntries(
 /** ESC, CSI, RIGHT-TO-LEFT OVERRIDE, a line separator, and an invisible character beyond U+FFFF. */
 const evil = '\u001b]0;owned\u0007\u009b31m\u202edrow\u2028\u{e0041}'
 const evilEscaped = '\\u001b]0;owned\\u0007\\u009b31m\\u202edrow\\u2028\\udb40\\udc41'
-/** What none of the commands may print. */
+/** True for characters that no command may print. */
 function isRaw(character: string): boolean {
   const code = character.codePointAt(0) ?? 0
   const control = (code < 0x20 && character !== '\n') || (code >= 0x7f && code <= 0x9f)
@@ -63,7 +64,10 @@ beforeAll(async () => {
   mkdirSync(at('directory'))
 })
 
-/** Exit status and a word of the answer, of inspect, verify, extract, compact, and diff with itself. */
+/**
+ * Exit status and a pattern in the output, for inspect, verify, extract, compact, and diff of the
+ * file with itself.
+ */
 type Expected = [status: number, says: RegExp]
 const sound = (says: RegExp): Expected[] => [
   [0, says],
@@ -99,7 +103,7 @@ const expected: Record<string, Expected[]> = {
     [1, /main .*checksum/],
     [1, /ERR_STILLFRAME_CORRUPT/],
     [1, /ERR_STILLFRAME_CORRUPT/],
-    // It reads no pages.
+    // diff reads no pages.
     [0, /no page differs/],
   ],
   'cut short': [
@@ -146,7 +150,7 @@ describe.each(Object.entries(expected))(
         expect({ said, status: outcome.status }).toEqual({ said, status })
         if (!json) expect(said).toMatch(says)
         else expect(JSON.parse(outcome.stdout.toString())).toBeTypeOf('object')
-        // No stack: nothing that was not foreseen.
+        // A stack trace would mean an unforeseen error.
         expect(said).not.toMatch(/\n\s+at .*:\d+:\d+/)
       }
       if (args[0] === 'extract' && status === 0) {

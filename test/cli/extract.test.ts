@@ -1,6 +1,7 @@
 /**
- * Promise: `extract` hands out exactly the bytes of one section, after checking them, and never leaves a
- * part of them under any name. Each test compares what arrives in a file or a pipe with the memory saved.
+ * Promise: `extract` outputs exactly the bytes of one section, after verifying them, and never
+ * leaves a partial file under any name. Each test compares the bytes that arrive in a file or a
+ * pipe with the saved memory.
  */
 
 import { execFileSync, spawnSync } from 'node:child_process'
@@ -24,7 +25,7 @@ import { type Json, mainPath, run, runJson } from './run.js'
 
 const directory = sharedTemporaryDirectory()
 const path = join(directory, 'fixture.stillframe')
-/** Where one test extracts to: whatever is found there afterwards, extract has made. */
+/** Output directory of one test; extract made every file in it. */
 let place: string
 let tests = 0
 beforeAll(() => writeFixture(path))
@@ -127,7 +128,7 @@ describe('extract to a file', () => {
   })
 
   it('leaves no file behind when the disk is full', () => {
-    // A limit on file sizes stands for the full disk: the write is refused half-way.
+    // A limit on file sizes simulates a full disk: the write is refused halfway.
     const out = join(place, 'out')
     const command = `trap '' XFSZ; ulimit -f 2048; exec "$0" "$@"`
     const args = ['-c', command, process.execPath, mainPath, 'extract', path, 'orders', '-o', out]

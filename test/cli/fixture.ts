@@ -1,9 +1,9 @@
-/** Small snapshots for the tests to look at. */
+/** Small snapshots for the tests to inspect. */
 
 import { join } from 'node:path'
 import { Region, type SnapshotResult, snapshot } from '../../lib/index.js'
 
-/** Contents of the section `'orders'`: no two pages are alike, and the last one is not whole. */
+/** Contents of the section `'orders'`: no two pages are equal, and the last page is partial. */
 export const orders = Buffer.alloc(3 * 2 ** 20 + 1234)
 for (let offset = 0; offset + 4 <= orders.length; offset += 4)
   orders.writeUInt32LE((offset * 2654435761) >>> 0, offset)
@@ -14,20 +14,21 @@ export const counters = Buffer.alloc(8192, 'counter ')
 /** Metadata of the snapshot; the escape character must not reach a terminal. */
 export const metadata = { service: 'orders', revision: 42, note: '\u001b[31mred\u009b' }
 
-/** A chain of three frames, and the memory of the newest one. */
+/** A chain of three frames, and the memory of the newest frame. */
 export interface ChainFixture {
-  /** From the full one on. */
+  /** Starts with the full frame. */
   paths: [string, string, string]
   ids: [string, string, string]
   table: Buffer
 }
 
-/** Pages of the section `'table'` of {@link writeChain}; the last one is not whole. */
+/** Pages of the section `'table'` of {@link writeChain}; the last page is partial. */
 export const tablePages = 1025
 
 /**
- * Saves a full frame and two deltas into `directory`. The first delta changes pages 0 and 1 and pages 512 to 767 of the
- * section `'table'`, the second one page 0; all have the section `'small'`, which never changes.
+ * Saves a full frame and two deltas into `directory`. The first delta changes pages 0 and 1 and
+ * pages 512 to 767 of the section `'table'`, the second changes page 0. All frames have the section
+ * `'small'`, which never changes.
  */
 export async function writeChain(directory: string): Promise<ChainFixture> {
   const table = Buffer.alloc(tablePages * 4096 - 4000)

@@ -1,6 +1,7 @@
 /**
- * Promise: `stillframe heap summary` and `heap diff` say what fills a heap in tables that fit a terminal, or as one JSON
- * document, and harmlessly. Each test runs the built command on files made by hand.
+ * Promise: `stillframe heap summary` and `heap diff` show what fills a heap in tables that fit a
+ * terminal, or as one JSON document, and print nothing harmful. Each test runs the built command on
+ * handmade files.
  */
 
 import { spawnSync } from 'node:child_process'
@@ -17,7 +18,7 @@ const at = (name: string): string => join(directory, name)
 
 /** ESC, CSI, RIGHT-TO-LEFT OVERRIDE. */
 const evil = 'Evil\u001b]0;owned\u0007\u009b31m\u202edrow'
-/** What no terminal may get. */
+/** True for characters that no terminal may receive. */
 function isRaw(character: string): boolean {
   const code = character.codePointAt(0) ?? 0
   return (code < 0x20 && character !== '\n') || (code >= 0x7f && code <= 0x9f) || code === 0x202e
@@ -139,7 +140,7 @@ describe('heap summary', () => {
 
 describe('in a container', () => {
   it('leaves out what is retained where it would not fit, and is not killed', (context) => {
-    // 144 MB for the graph, and Node itself needs 60.
+    // 144 MB for the graph; Node itself needs 60 MB.
     const nodes = 3_000_000
     const group = memoryCgroup(context, 180 * 2 ** 20)
     const meta = {

@@ -1,6 +1,7 @@
 /**
- * Promise: `inspect` shows what a snapshot file says about itself, and refuses what is no snapshot file.
- * Each test writes a small snapshot with the library and compares what the command prints with it.
+ * Promise: `inspect` shows what a snapshot file declares about itself, and refuses any other file.
+ * Each test writes a small snapshot with the library and compares the output of the command with
+ * it.
  */
 
 import { writeFileSync } from 'node:fs'

@@ -1,6 +1,7 @@
 /**
- * Promise: every command that reads a snapshot reads deltas too, finds what they build on beside them or where `--parents`
- * says, and says what is missing in one line. Proved with a chain whose files lie apart.
+ * Promise: every command that reads a snapshot reads deltas too, finds their parents in the same
+ * directory or where `--parents` says, and reports in one line what is missing. Proved with a chain
+ * whose files are in different directories.
  */
 
 import { copyFileSync, mkdirSync, readFileSync, renameSync } from 'node:fs'
@@ -14,14 +15,14 @@ import { run, runJson } from './run.js'
 const directory = sharedTemporaryDirectory()
 const at = (name: string): string => join(directory, name)
 let chain: ChainFixture
-/** The newest frame, with its parents elsewhere. */
+/** The newest frame, whose parents are in other directories. */
 const orphan = at('alone/2.sf')
 
 beforeAll(async () => {
   chain = await writeChain(directory)
   for (const name of ['alone', 'older', 'empty', 'damaged']) mkdirSync(at(name))
   copyFileSync(chain.paths[2], orphan)
-  // Its grandparent is in another place than its parent, under another name.
+  // Its grandparent is in a different directory from its parent, under another name.
   copyFileSync(chain.paths[0], at('older/full frame'))
   for (const path of chain.paths) copyFileSync(path, path.replace(directory, at('damaged')))
   flipByte(at('damaged/0.sf'), 65_536 + 200 * 4096)

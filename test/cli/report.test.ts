@@ -1,6 +1,7 @@
 /**
- * Promise: `report` makes one page of a directory or a chain, says which frames are damaged, in words, as JSON and by its exit
- * status, and never leaves half a page. Proved with frames that are whole and damaged; test/report looks at the page itself.
+ * Promise: `report` makes one page of a directory or a chain, reports damaged frames in words, as
+ * JSON and by its exit status, and never leaves a partial page. Proved with intact and damaged
+ * frames; test/report checks the page itself.
  */
 
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'

@@ -1,4 +1,7 @@
-/** Runs the built command line as a user does: a process of its own, with pipes for stdout and stderr. */
+/**
+ * Runs the built command line as a user does: as a process of its own, with pipes for stdout and
+ * stderr.
+ */
 
 import { type ChildProcess, spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
@@ -9,9 +12,9 @@ export const mainPath = fileURLToPath(new URL('../../dist/cli/main.js', import.m
 
 if (!existsSync(mainPath)) throw new Error(`${mainPath} is missing: run 'npm run build:ts' first`)
 
-/** What became of a process. */
+/** Result of a process. */
 export interface Outcome {
-  /** Exit status; null when a signal ended the process. */
+  /** Exit status; null if a signal ended the process. */
   status: number | null
   signal: NodeJS.Signals | null
   stdout: Buffer
@@ -26,7 +29,7 @@ export interface RunOptions {
   meanwhile?: (child: ChildProcess) => void
 }
 
-/** Runs `stillframe ...args` to its end. */
+/** Runs `stillframe ...args` until it exits. */
 export function run(args: readonly string[], options: RunOptions = {}): Promise<Outcome> {
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, [mainPath, ...args], {
@@ -46,7 +49,7 @@ export function run(args: readonly string[], options: RunOptions = {}): Promise<
   })
 }
 
-/** Runs a command with `--json`, and reads the one document that stdout must hold. */
+/** Runs a command with `--json` and parses stdout, which must be exactly one document. */
 export async function runJson(
   args: readonly string[],
   options: RunOptions = {},
@@ -55,7 +58,7 @@ export async function runJson(
   return { ...outcome, json: JSON.parse(outcome.stdout.toString()) as Json }
 }
 
-/** A parsed document, looked into by tests. */
+/** A parsed document whose members tests access freely. */
 export interface Json {
   [key: string]: JsonMember
 }

@@ -1,8 +1,10 @@
 /**
- * Promise: the commands on archives take stores as well: they list, bring back, check and report what is there, sealed or not, end no
- * service that captures unless they are told to, and say what is missing where something is.
+ * Promise: the archive commands accept stores as well: they list, restore, verify and report what
+ * is there, sealed or not, do not end a service that is capturing unless told to, and name what is
+ * missing if anything is.
  *
- * Proved with archives whose memory is known at each frame, in a directoryStore() and, where Ceph is, in a bucket.
+ * Proved with archives whose memory is known at each frame, in a directoryStore() and, where Ceph
+ * is installed, in a bucket.
  */
 
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -18,7 +20,7 @@ const temporary = useTemporaryDirectory()
 const place = (): string => `store:${temporary('store')}`
 const output = (): string => temporary('out')
 const key = Buffer.alloc(32, 7)
-/** Of frame n, from 1 on: filled with n. */
+/** Memory of the frames: frame n, counted from 1, is filled with n. */
 const memory = Buffer.alloc(20 * 4096)
 let frames: Frame[]
 

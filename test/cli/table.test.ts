@@ -1,6 +1,7 @@
 /**
- * Promise: a table fits the terminal, and says more where there is more room. Proved by rendering the long names and big numbers
- * that `inspect` may have for terminals of 80 and of 120 columns, and for a pipe.
+ * Promise: a table fits the terminal, and shows more where there is more room. Proved by rendering
+ * long names and large numbers, as `inspect` may have them, for terminals of 80 and of 120 columns,
+ * and for a pipe.
  */
 
 import { stripVTControlCharacters } from 'node:util'

@@ -1,6 +1,7 @@
 /**
- * Promise: what is meant for a terminal stays on terminals, and a reader that goes away is no crash.
- * The tests run the command with pipes that they close, and in a pseudo-terminal made by `script`.
+ * Promise: output meant for a terminal goes only to terminals, and a reader that goes away causes
+ * no crash. The tests run the command with pipes that they close, and in a pseudo-terminal made by
+ * `script`.
  */
 
 import { spawnSync } from 'node:child_process'
@@ -59,7 +60,7 @@ describe('a pipe', () => {
         child.stdout?.once('data', () => {
           child.stdout?.pause()
           setTimeout(() => child.kill('SIGINT'), 300)
-          // Nothing more is read until the process has gone.
+          // Reads nothing more until the process has exited.
           child.once('exit', () => child.stdout?.resume())
         })
       },
@@ -71,17 +72,19 @@ describe('a pipe', () => {
 describe('a terminal', () => {
   beforeEach((context) => {
     needsTools(context, 'script')
-    // Not in every container: it takes a mounted /dev/pts.
+    // Not available in every container: it needs a mounted /dev/pts.
     const { status, stderr } = spawnSync('script', ['-qec', 'true', '/dev/null'], { encoding: 'utf8' })
     if (status !== 0) context.skip(`needs a pseudo-terminal: ${stderr.trim()}`)
   })
 
-  /** Runs the command line in a pseudo-terminal and returns what the terminal would show. */
+  /**
+   * Runs the command line in a pseudo-terminal and returns the output that the terminal would show.
+   */
   function inTerminal(command: string): { status: number | null; screen: string } {
     const log = join(directory, 'typescript')
     writeFileSync(log, '')
     const { status } = spawnSync('script', ['-qefc', command, log], {
-      // The terminal of a person, wherever the test runs: CI alone turns colours off.
+      // Simulates a person's terminal wherever the test runs; CI alone would turn colors off.
       env: {
         ...process.env,
         TERM: 'xterm-256color',
@@ -97,7 +100,7 @@ describe('a terminal', () => {
     const { status, screen } = inTerminal(`'${process.execPath}' '${mainPath}' verify '${bigPath}'`)
     expect(status).toBe(0)
     expect(screen).toContain('verifying')
-    // The cursor is hidden while the bar is drawn; the last word is to show it.
+    // The cursor is hidden while the bar is drawn, and must be visible at the end.
     expect(screen.lastIndexOf('\u001b[?25h')).toBeGreaterThan(screen.lastIndexOf('\u001b[?25l'))
     expect(screen).toContain('every byte is as it was written')
   })

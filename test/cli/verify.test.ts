@@ -1,6 +1,6 @@
 /**
- * Promise: `verify` exits with 0 for a sound file only, and names section and offset of any damage.
- * Each test damages a copy of a small snapshot in one place and runs the command on it.
+ * Promise: `verify` exits with 0 only for an intact file, and names section and offset of any
+ * damage. Each test damages a copy of a small snapshot in one place and runs the command on it.
  */
 
 import { copyFileSync, statSync, truncateSync } from 'node:fs'

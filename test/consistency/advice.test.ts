@@ -1,6 +1,7 @@
-// Promise I7: after a capture the kernel's advice on every mapping is as before: Regions and memory that V8
-// keeps out of child processes are kept out again, malloc's memory never is. Proved by reading the flag "dc"
-// (MADV_DONTFORK) of /proc/self/smaps during and after captures that succeed, fail and are aborted.
+// Promise I7: after a capture, the kernel's advice on every mapping is as before: Regions and
+// memory that V8 excludes from child processes are excluded again, and malloc's memory never is.
+// Proved by reading the flag "dc" (MADV_DONTFORK) of /proc/self/smaps during and after captures
+// that succeed, fail and are aborted.
 
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
@@ -13,7 +14,8 @@ import { kindOf } from './sources.js'
 
 const directory = sharedTemporaryDirectory()
 const path = join(directory, 'advice.snap')
-// Large enough that malloc gives it mappings of its own: marks of a neighbour cannot be taken for its own.
+// Large enough for malloc to give it mappings of its own, so that the marks of a neighbor cannot be
+// mistaken for its own.
 const byteLength = 5 << 20
 
 interface Memory {

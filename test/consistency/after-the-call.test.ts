@@ -1,5 +1,6 @@
-// Promise I1: after the call has returned, nothing that happens to the memory reaches the file: not only writes,
-// but also transfer, resizing, growth and collection. Proved by doing that to memory while its forked copy is held.
+// Promise I1: after the call has returned, nothing that happens to the memory reaches the file: not
+// only writes, but also transfer, resizing, growth and collection. Proved by doing each to memory
+// while its forked copy is held.
 
 import { join } from 'node:path'
 import { Region, restore, type Source, snapshot } from 'stillframe'
@@ -17,16 +18,19 @@ const byteLength = 9 << 20
 interface Story {
   source: Source
   bytes: Uint8Array
-  /** What happens to the memory after the call. */
+  /** Changes the memory after the call. */
   meddle(): void
 }
 
-/** The same memory under a new buffer. From Node 22 on only `transfer()` does that to the buffer of a Region. */
+/**
+ * Moves memory to a new buffer. From Node 22 on, only `transfer()` does this for the buffer of a
+ * Region.
+ */
 function transferred(buffer: ArrayBuffer & { transfer?: () => ArrayBuffer }): ArrayBuffer {
   return buffer.transfer?.() ?? structuredClone(buffer, { transfer: [buffer] })
 }
 
-/** Lets memory that was given up be used by somebody else. */
+/** Makes other buffers reuse memory that was released. */
 function reuseMemory(): void {
   for (let i = 0; i < 8; i++) new Uint8Array(new ArrayBuffer(byteLength)).fill(0x99)
 }

@@ -1,5 +1,6 @@
-// Promise I9: restore(snapshot(x)) = x at every border of pages, blocks and chunks, and for memory that is zero
-// in part or in whole. Proved with each border size, each pattern of zeros, several sections in one file.
+// Promise I9: restore(snapshot(x)) = x at every border of pages, blocks and chunks, and for memory
+// that is partly or entirely zero. Proved with each border size, each pattern of zeros, and several
+// sections in one file.
 
 import { closeSync, openSync, readSync } from 'node:fs'
 import { join } from 'node:path'
@@ -24,7 +25,7 @@ const sizes = [
   chunk + block + 99,
 ]
 
-/** Fills memory that is zero so far. */
+/** Patterns written to memory that is zero so far. */
 const patterns: Readonly<Record<string, (bytes: Uint8Array) => void>> = {
   'never touched': () => {},
   'all zero, written': (bytes) => bytes.fill(0),
@@ -118,7 +119,7 @@ describe('what comes back of a file with many sections is what was there', () =>
 describe('memory is neither stored nor shown beyond its end', () => {
   it('the rest of a last page is zero in the file, also behind a chunk full of other bytes', async () => {
     for (const byteLength of [1, page - 1, block + 1, chunk + 1, chunk + 5 * page + 100]) {
-      // The bytes behind the source are there in memory: a canary that must not get out.
+      // The source is followed by other bytes in memory: a canary that must not leak.
       const owner = new Uint8Array(byteLength + 2 * page).fill(0xcc)
       await snapshot(owner.subarray(0, byteLength), path, { durable: false }).done
       const { sections } = await inspect(path)

@@ -1,5 +1,6 @@
-// Promise I9: names and metadata come back as they were given, whatever JSON and whatever Unicode they hold.
-// Proved with generated names and JSON values of every shape, read by inspect() and by restore().
+// Promise I9: names and metadata are restored as they were given, whatever JSON and Unicode they
+// contain. Proved with generated names and JSON values of every shape, read by inspect() and by
+// restore().
 
 import { join } from 'node:path'
 import { toUSVString } from 'node:util'
@@ -80,11 +81,12 @@ describe('sections come back under their names', () => {
 
   async function expectNames(names: readonly string[]): Promise<void> {
     const parts = names.map((_, index) => new Uint8Array([index, index >> 8, 7]))
-    // By definition of properties: `__proto__` in a literal would be no name.
+    // Has no prototype, so `__proto__` is a name like any other, which it would not be in a
+    // literal.
     const sources = Object.create(null) as Record<string, Uint8Array>
     for (const [index, key] of names.entries()) sources[key] = parts[index] as Uint8Array
     await snapshot(sources, path, { durable: false }).done
-    // Objects put keys that look like numbers first.
+    // Objects list integer-like keys first.
     const order = Object.keys(sources)
     expect((await inspect(path)).sections.map((section) => section.name)).toEqual(order)
     using restored = await restore(path, { mode: 'copy' })

@@ -1,6 +1,6 @@
-// Promise I1: all sources of one call are frozen at one instant, also against other threads. Proved with worker
-// threads that count up cells of several shared memories in a fixed order: in every snapshot each cell is
-// equal to its predecessor in order, or one behind.
+// Promise I1: all sources of one call are frozen at one instant, even while other threads write.
+// Proved with worker threads that increment cells of several shared memories in a fixed order: in
+// every snapshot, each cell is equal to its predecessor in that order, or one behind.
 
 import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'
@@ -13,7 +13,7 @@ const directory = sharedTemporaryDirectory()
 const captures = 80 * Number(process.env['STILLFRAME_RUNS'] ?? 1)
 const byteLength = 1 << 20
 
-// In the order in which the writers count.
+// In the order in which the writers increment.
 const memories: Record<string, Source> = {
   first: new SharedArrayBuffer(byteLength),
   second: wasmMemory(byteLength / 65536, 4096, true) as Source,
@@ -22,7 +22,7 @@ const memories: Record<string, Source> = {
 }
 const names = Object.keys(memories)
 
-// One cell a page, and each writer its own, so that a cell has one order of writes.
+// One cell per page, each for one writer only, so that the writes to a cell have one order.
 const cellsOfWriter = [0, 1].map((writer) =>
   Array.from({ length: byteLength / 8192 }, (_, index) => (index * 8192 + writer * 4096) / 4),
 )
@@ -50,7 +50,7 @@ async function countersOf(path: string): Promise<Record<string, Int32Array>> {
   return Object.fromEntries(names.map((name) => [name, new Int32Array(counters[name] as ArrayBuffer)]))
 }
 
-/** Cells that no instant can have shown. */
+/** Cells with values that cannot have existed at any one instant. */
 function tornCells(counters: Record<string, Int32Array>): string[] {
   return cellsOfWriter.flat().flatMap((cell) => {
     const values = names.map((name) => counters[name]?.[cell] as number)
@@ -74,7 +74,7 @@ describe('all sources are frozen at one instant, while other threads write', () 
       if (now > before) moved++
       before = now
     }
-    // The writers did write in between.
+    // The writers did write between the captures.
     expect(moved).toBeGreaterThan(captures / 2)
   })
 

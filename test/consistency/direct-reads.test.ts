@@ -1,7 +1,8 @@
 /**
- * Promise: the file holds every write before the call and none after it (I1), also while the kernel reads straight into the
- * memory, past its page table. Proved by direct reads in flight at the freeze, and by asking which engine is taken, and which is
- * refused, while such reads are possible.
+ * Promise: the file contains every write before the call and none after it (I1), even while the
+ * kernel reads directly into the memory, bypassing its page table. Proved with direct reads in
+ * flight at the freeze, and by checking which engine is chosen, and which is refused, while such
+ * reads are possible.
  */
 
 import { closeSync, constants, existsSync, openSync, read, writeFileSync } from 'node:fs'
@@ -18,7 +19,7 @@ afterEach(() => {
   for (const fd of open.splice(0)) closeSync(fd)
 })
 
-/** Opens a file of these bytes; skips the test where the filesystem does not take the flags. */
+/** Opens a file of 0xbb bytes; skips the test if the filesystem does not accept the flags. */
 function openFile(context: TestContext, flags: number, byteLength = 4096): number {
   const path = inDirectory('source')
   if (!existsSync(path)) writeFileSync(path, Buffer.alloc(byteLength, 0xbb))
@@ -45,7 +46,7 @@ test('pages that a direct read fills after the freeze are not in the file', asyn
   }
   const shot = snapshot(region, inDirectory('file'))
   expect(shot.engine).toBe('fork')
-  // What is still unread now was unread at the freeze.
+  // Pages that are still unread now were unread at the freeze.
   const unread: number[] = []
   for (let at = 0; at < byteLength; at += 4096) if (bytes[at] === 0xaa) unread.push(at)
   await Promise.all(reads)

@@ -1,6 +1,7 @@
-// Promise I1 and I9: a file holds memory exactly as it was at the call, whatever kind of memory it is and
-// whatever was written before, during and after. Proved with random histories of writes over every kind of
-// source; the oracle is a copy made at the call, compared with each way of restoring.
+// Promise I1 and I9: a file contains the memory exactly as it was at the call, whatever kind of
+// memory it is and whatever was written before, during and after. Proved with random histories of
+// writes to every kind of source. The oracle is a copy made at the call, compared with each way of
+// restoring.
 
 import { join } from 'node:path'
 import fc from 'fast-check'
@@ -16,7 +17,7 @@ import { type Kind, kinds, type Specimen, sizeFor } from './sources.js'
 const directory = sharedTemporaryDirectory()
 const chunk = 4 << 20
 
-/** Sizes, with a liking for the borders at which the code changes its mind. */
+/** Sizes, biased towards the borders at which the code takes another path. */
 const lengths = fc.oneof(
   fc.integer({ min: 1, max: 3 * 4096 }),
   fc.integer({ min: 1, max: 2 * chunk + 4096 }),
@@ -27,7 +28,10 @@ const lengths = fc.oneof(
 const offsets = fc.oneof(fc.constantFrom(0, 1, 8, 4095, 4096, 4097), fc.integer({ min: 0, max: 9000 }))
 const seeds = fc.integer({ min: 0, max: 2 ** 32 - 1 })
 
-/** A capture of `specimens` under writes; returns where the restored bytes differ from the oracle, in words. */
+/**
+ * Captures `specimens` while writing to them; returns a description of where the restored bytes
+ * differ from the oracle.
+ */
 async function captureUnderWrites(
   specimens: Readonly<Record<string, Specimen>>,
   seed: number,
@@ -43,7 +47,7 @@ async function captureUnderWrites(
   const expected = Object.fromEntries(names.map(([name, { bytes }]) => [name, new Uint8Array(bytes)]))
   const sources = Object.fromEntries(names.map(([name, { source }]) => [name, source]))
 
-  // The one engine that takes every kind; test/engines/history.test.ts asks the others.
+  // The only engine that accepts every kind; test/engines/history.test.ts covers the others.
   const running = hold(() => snapshot(loneOrNamed(sources), path, { engine: 'fork', durable: false }))
   try {
     for (const { bytes } of all) {

@@ -1,5 +1,6 @@
-// Promise I9: sources of one call that share bytes are each restored in full. Proved with the same memory given
-// twice, with views that lie in, across and beside each other, in both orders.
+// Promise I9: sources of one call that share bytes are each restored in full. Proved with the same
+// memory given twice, and with views that are inside, across and next to each other, in both
+// orders.
 
 import { join } from 'node:path'
 import { Region, type Source, snapshot } from 'stillframe'

@@ -1,8 +1,8 @@
 /**
- * Promise I1: every engine freezes shared Regions at one instant, while Workers write to them by Atomics. Proved with two
- * Workers that each count up cells in distant pages of two Regions in a fixed order, and a third that writes down what
- * it has seen of the first: in every snapshot each cell is equal to the one before it or one behind, and nothing was
- * seen that is not there.
+ * Promise I1: every engine freezes shared Regions at one instant, while Workers write to them with
+ * Atomics. Proved with two Workers that each increment cells in distant pages of two Regions in a
+ * fixed order, and a third that records what it has seen of the first. In every snapshot, each cell
+ * is equal to the one before it or one behind, and every recorded value had been written.
  */
 
 import { setTimeout as pause } from 'node:timers/promises'
@@ -26,7 +26,8 @@ const regions = {
 }
 type Place = readonly [section: keyof typeof regions, byteOffset: number]
 
-// Of each counting Worker: from the end of what is frozen to its beginning and back, across both Regions.
+// For each counting Worker: from the end of the frozen memory to its beginning and back, across
+// both Regions.
 const placesOf: readonly (readonly Place[])[] = [0, 1].map((writer) => [
   ['second', secondBytes - 123 - (1 + writer) * page],
   ['first', writer * page],
@@ -83,10 +84,10 @@ async function cutOf(path: string): Promise<Cut> {
   return cutIn(Object.fromEntries(buffers))
 }
 
-/** By how much one counter is ahead of another. They begin anew at 2^32. */
+/** How far one counter is ahead of another. Counters wrap at 2^32. */
 const ahead = (one = 0, other = 0): number => (one - other) | 0
 
-/** What of a cut no instant can have shown. */
+/** Values of a cut that cannot have existed at any one instant. */
 function tornIn({ counters, led, followed }: Cut): string[] {
   const torn = counters
     .filter((values) => {
@@ -97,7 +98,7 @@ function tornIn({ counters, led, followed }: Cut): string[] {
   return ahead(led, followed) >= 0 ? torn : [...torn, `saw ${followed} of ${led}`]
 }
 
-/** Takes frames while the Workers write; how often there was something new in them. */
+/** Takes frames while the Workers write; returns how many differed from the frame before. */
 async function judge(count: number, optionsFor: (index: number) => SnapshotOptions): Promise<number> {
   const random = seededRandom(testSeed)
   let before: number | undefined

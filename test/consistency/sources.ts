@@ -5,11 +5,11 @@ import { growableBuffer, resizableBuffer, wasmMemory } from '../support/memory-k
 
 /** Memory under test. */
 export interface Specimen {
-  /** What is handed to `snapshot()`. */
+  /** The argument for `snapshot()`. */
   readonly source: Source
-  /** Exactly the bytes of the source; for writing, and for comparing. */
+  /** Exactly the bytes of the source, for writing and comparing. */
   readonly bytes: Uint8Array
-  /** Gives the memory up, where there is a way to. */
+  /** Releases the memory, if there is a way to. */
   close(): void
 }
 
@@ -35,7 +35,10 @@ function ofRegion(name: string, hugePages: boolean): Kind {
   }
 }
 
-/** A kind whose source is made from a buffer that holds `byteOffset` bytes before and some after the source. */
+/**
+ * A kind whose source is made from a buffer with `byteOffset` bytes before the source and some
+ * after it.
+ */
 function ofView(
   name: string,
   allocate: (byteLength: number) => { buffer: ArrayBufferLike; close?: () => void },
@@ -74,7 +77,7 @@ const uint8 = (buffer: ArrayBufferLike, byteOffset: number, byteLength: number) 
   return new Uint8Array(buffer, byteOffset, byteLength)
 }
 
-/** A buffer as the source, whole. */
+/** A kind whose source is a whole buffer. */
 function ofBuffer(name: string, allocate: (byteLength: number) => ArrayBuffer | SharedArrayBuffer): Kind {
   return {
     name,
@@ -133,14 +136,14 @@ export const kinds: readonly Kind[] = [
   ofMemory('the buffer of a shared WebAssembly.Memory', true, ({ buffer }) => buffer),
 ]
 
-/** The kind of that name. */
+/** The kind with that name. */
 export function kindOf(name: string): Kind {
   const kind = kinds.find((candidate) => candidate.name === name)
   if (kind === undefined) throw new Error(`no kind of memory is called '${name}'`)
   return kind
 }
 
-/** The nearest size, not smaller, that memory of a kind can have. */
+/** The smallest size for memory of a kind that is at least `byteLength`. */
 export function sizeFor(kind: Kind, byteLength: number): number {
   return Math.ceil(byteLength / kind.granularity) * kind.granularity
 }

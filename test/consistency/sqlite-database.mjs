@@ -1,9 +1,10 @@
-// What sqlite.test.ts and its child program sqlite-reopen.mjs share: SQLite in WebAssembly, and its rows as a digest.
+// Shared by sqlite.test.ts and its child program sqlite-reopen.mjs: SQLite in WebAssembly, and its
+// rows as a digest.
 
 import { createHash } from 'node:crypto'
 import sqlite3InitModule from '@sqlite.org/sqlite-wasm'
 
-/** Starts an SQLite of its own; `wasmMemory` is the memory to live in, if not a fresh one. */
+/** Starts a separate SQLite in `wasmMemory`, or in new memory if that is not given. */
 export function startSqlite(wasmMemory) {
   return sqlite3InitModule({
     ...(wasmMemory && { wasmMemory }),
@@ -12,7 +13,10 @@ export function startSqlite(wasmMemory) {
   })
 }
 
-/** All rows of the table, in order, as one hash; by way of JavaScript, which SQLite cannot fool. */
+/**
+ * All rows of the table, in order, as one hash. It is computed in JavaScript, which SQLite cannot
+ * mislead.
+ */
 export function digestOf(db) {
   const hash = createHash('sha256')
   let rows = 0
@@ -27,7 +31,7 @@ export function digestOf(db) {
   return `${rows} rows ${hash.digest('hex')}`
 }
 
-/** 'ok', or what is wrong with the database. */
+/** 'ok', or a description of what is wrong with the database. */
 export function integrityOf(db) {
   return db.selectValue('PRAGMA integrity_check')
 }

@@ -1,7 +1,7 @@
 /**
- * Promise I1 and I15 on examples/sqlite-wasm.mjs: a database in WebAssembly goes back to each frame of its archive, and is
- * brought back from the newest one in a new process, also after a SIGKILL while a frame was being captured. Proved by
- * running it again and again, and comparing what SQLite says of itself.
+ * Promise I1 and I15 for examples/sqlite-wasm.mjs: a database in WebAssembly returns to each frame
+ * of its archive, and is restored from the newest frame in a new process, even after a SIGKILL
+ * during a capture. Proved by running it repeatedly and comparing what SQLite reports about itself.
  */
 
 import { spawn } from 'node:child_process'
@@ -16,7 +16,10 @@ import { useTemporaryDirectory } from '../support/temporary-directory.js'
 const inDirectory = useTemporaryDirectory()
 const program = fileURLToPath(new URL('../../examples/sqlite-wasm.mjs', import.meta.url))
 
-/** What it says, by what it says it of. Ends it by SIGKILL after the line that begins with `killAfter`. */
+/**
+ * Runs the program and returns its output by label. Sends SIGKILL after the line that begins with
+ * `killAfter`.
+ */
 async function run(place: string, killAfter?: string): Promise<Record<string, string>> {
   const child = spawn(process.execPath, [program, place, '8'], { stdio: ['ignore', 'pipe', 'inherit'] })
   onTestFinished(() => void child.kill('SIGKILL'))
@@ -42,7 +45,8 @@ test('it goes back to each frame, and comes back from the newest one', async () 
   expect(first['second frame']).not.toBe(first['first frame'])
   expect(first['after writing']).not.toBe(first['second frame'])
 
-  // Killed as soon as its second frame was being captured: that one is there as a whole or not at all.
+  // Killed as soon as the capture of its second frame had begun: that frame is there as a whole or
+  // not at all.
   const killed = await run(place, 'second frame')
   expect(killed['at the start']).toBe(first['second frame'])
 

@@ -1,5 +1,5 @@
-// A child program of sqlite.test.ts: brings the database of a snapshot back to life in a new process, and says
-// what it finds there. Usage: node sqlite-reopen.mjs FILE
+// A child program of sqlite.test.ts: restores the database of a snapshot in a new process and
+// reports what it finds there. Usage: node sqlite-reopen.mjs FILE
 
 import process from 'node:process'
 import { inspect, restore } from 'stillframe'

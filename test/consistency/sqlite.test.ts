@@ -1,6 +1,7 @@
-// Promise I1 and I9 on memory that nobody here laid out: SQLite in WebAssembly, with an in-memory database of
-// more than 100 MB that is written to all the time. Proved by restoring into the same instance and into a new
-// process: SQLite finds its database intact, and the rows are those of the instant of the call.
+// Promise I1 and I9 for memory whose layout is not ours: SQLite in WebAssembly, with an in-memory
+// database of more than 100 MB that is written to constantly. Proved by restoring into the same
+// instance and into a new process: SQLite finds its database intact, and the rows are those of the
+// instant of the call.
 
 import { execFile } from 'node:child_process'
 import { join } from 'node:path'
@@ -18,7 +19,7 @@ const path = join(directory, 'database.snap')
 const bytesAtLeast = 100 * 1024 * 1024
 const rowBytes = 1000
 
-/** What is used of the database object of SQLite. */
+/** The parts of SQLite's database object that are used here. */
 interface Database {
   readonly pointer: number
   exec(sql: string, options?: { bind: unknown[] }): unknown
@@ -28,7 +29,7 @@ interface Database {
 let db: Database
 let memory: WebAssemblyMemory
 
-/** As a service writes: inserts, updates that make rows longer and shorter, and deletions. */
+/** Writes as a service does: inserts, updates that make rows longer and shorter, and deletions. */
 function write(random: Random, count: number): void {
   for (let i = 0; i < count; i++) {
     const id = random.below(120_000)
@@ -42,14 +43,14 @@ function write(random: Random, count: number): void {
   }
 }
 
-/** Lets go of the event loop and writes, until the snapshot is complete. */
+/** Writes, yielding to the event loop, until the snapshot is complete. */
 async function writeUntilDone(random: Random, done: Promise<SnapshotResult>): Promise<number> {
   let running = true
   const settled = done.finally(() => {
     running = false
   })
   let batches = 0
-  // Bounded, should the capture never end: `done` then runs into the time-out of the test.
+  // Bounded in case the capture never ends; `done` then runs into the timeout of the test.
   for (; running && batches < 100_000; batches++) {
     write(random, 50)
     await new Promise(setImmediate)
@@ -58,16 +59,16 @@ async function writeUntilDone(random: Random, done: Promise<SnapshotResult>): Pr
   return batches
 }
 
-/** Back to a snapshot, in the instance that lives now. */
+/** Restores a snapshot into the running instance. */
 async function goBack(from = path): Promise<void> {
   const { info } = await restore(from, { into: { main: memory } })
-  // What has been added since was never there: fresh WebAssembly memory is zero.
+  // Memory added since then did not exist: fresh WebAssembly memory is zero.
   new Uint8Array(memory.buffer, info.byteLength).fill(0)
 }
 
 beforeAll(async () => {
   const sqlite3 = await startSqlite()
-  // Missing from its types.
+  // Missing from SQLite's types.
   memory = (sqlite3.wasm as unknown as { memory: WebAssemblyMemory }).memory
   db = new sqlite3.oo1.DB(':memory:') as unknown as Database
   db.exec('CREATE TABLE items (id INTEGER PRIMARY KEY, version INTEGER NOT NULL, body BLOB NOT NULL)')
@@ -89,7 +90,8 @@ describe('a live SQLite database of more than 100 MB', () => {
 
     const running = snapshot(memory, path, { metadata: { pointer: db.pointer } })
     expect(await writeUntilDone(random, running.done)).toBeGreaterThan(0)
-    // Until the memory has grown, so that the snapshot is smaller than what it is restored into.
+    // Until the memory has grown, so that the snapshot is smaller than the memory that it is
+    // restored into.
     for (let i = 0; memory.buffer.byteLength === lengthThen && i < 500; i++) {
       db.exec(`INSERT INTO items (version, body) VALUES (0, randomblob(${1 << 20}))`)
     }
@@ -99,7 +101,7 @@ describe('a live SQLite database of more than 100 MB', () => {
     await goBack()
     expect(integrityOf(db)).toBe('ok')
     expect(digestOf(db)).toBe(oracle)
-    // And it is not only to be looked at.
+    // The database can be written to as well.
     write(random, 2000)
     expect(integrityOf(db)).toBe('ok')
     await goBack()
@@ -154,7 +156,7 @@ describe('a live SQLite database of more than 100 MB', () => {
     expect(frames.map(({ kind }) => kind)).toEqual(['full', ...Array(count - 1).fill('delta')])
     expect(new Set(frames.map(({ oracle }) => oracle)).size).toBe(frames.length)
 
-    // In any order.
+    // In random order.
     frames.sort(() => random.below(3) - 1)
     for (const { frame, oracle } of frames) {
       await goBack(frame)

@@ -1,6 +1,7 @@
-// Promise I1, I2 and I15 in a whole service: examples/vector-service answers requests while it takes frames of itself, and
-// after a SIGKILL in the middle of a frame it starts again from the last complete one. Proved over a real socket: a
-// journal of all writes says what every slot must hold at the sequence number in each frame's memory.
+// Promise I1, I2 and I15 in a whole service: examples/vector-service answers requests while it
+// takes frames of itself, and after a SIGKILL in the middle of a frame it restarts from the last
+// complete one. Proved over a real socket: a journal of all writes determines the contents of every
+// slot at the sequence number in each frame's memory.
 
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -31,7 +32,7 @@ async function start(environment: Record<string, string>): Promise<Service> {
   return service
 }
 
-/** Writes into the first half of the slots until it is stopped, or the service has gone. */
+/** Writes to the first half of the slots until it is stopped or the service is gone. */
 function keepWriting(service: Service, journal: Journal, random: Random, capacity: number) {
   let running = true
   const finished = (async () => {
@@ -45,7 +46,10 @@ function keepWriting(service: Service, journal: Journal, random: Random, capacit
   }
 }
 
-/** Searches for vectors of the second half, which nobody writes to; returns how many searches were answered. */
+/**
+ * Searches for vectors of the second half, which is not written to; returns how many searches were
+ * answered.
+ */
 function keepSearching(service: Service, journal: Journal, random: Random, capacity: number) {
   const { versions } = journal.stateAt(journal.answeredSequence, capacity)
   let running = true
@@ -72,7 +76,10 @@ function keepSearching(service: Service, journal: Journal, random: Random, capac
   }
 }
 
-/** Waits for a write that was answered while one and the same frame was being captured, before and after it. */
+/**
+ * Waits for a write that was answered during one capture: the same frame was in progress before and
+ * after it.
+ */
 async function untilWrittenDuringCapture(service: Service): Promise<void> {
   let before: Status | undefined
   await service.until((status) => {
@@ -83,7 +90,10 @@ async function untilWrittenDuringCapture(service: Service): Promise<void> {
   })
 }
 
-/** The sequence number of a frame's memory, and the first slot that is not as in the journal, in words. */
+/**
+ * The sequence number of a frame's memory, and a description of the first slot that differs from
+ * the journal.
+ */
 async function comparedWithJournal(
   archive: Archive,
   { id }: Frame,
@@ -110,10 +120,10 @@ async function comparedWithJournal(
 }
 
 /**
- * Looks through all that a service that has ended has left: no more than frames, each as it was at its instant.
+ * Checks everything that a service left when it ended: only frames, each as it was at its instant.
  *
- * @param told - sequence numbers by id, of the frames that the service has told of.
- * @returns the newest one, and the sequence number of its memory.
+ * @param told - sequence numbers by id, of the frames that the service has reported.
+ * @returns the newest frame, and the sequence number of its memory.
  */
 async function soundNewestOf(
   place: string,
@@ -121,7 +131,7 @@ async function soundNewestOf(
   capacity: number,
   told: ReadonlyMap<string, number>,
 ): Promise<{ id: string; sequence: number }> {
-  // As a writer: the lock of the one that was killed is free, and what it left half-made goes.
+  // As a writer: the lock of the killed service is free, and its unfinished files are removed.
   await using archive = await openArchive(place)
   expect(strayFilesOf(place)).toEqual([])
   let newest: { id: string; sequence: number } | undefined
@@ -136,7 +146,7 @@ async function soundNewestOf(
   return newest
 }
 
-/** Asks for some slots, and compares with the journal. */
+/** Requests some slots and compares them with the journal. */
 async function wrongAnswer(
   service: Service,
   journal: Journal,
@@ -203,7 +213,7 @@ describe.each([
       expect(frames.failed).toBe(0)
 
       const { id, sequence } = await soundNewestOf(place, journal, capacity, told)
-      // Unless the running one was completed after all, between the answer and the signal.
+      // Unless the frame in progress was completed after all, between the answer and the signal.
       if (id === frames.last?.id) {
         inTheMiddle++
         expect(sequence).toBe(frames.last.sequence)
@@ -217,7 +227,7 @@ describe.each([
     }
     expect(inTheMiddle).toBeGreaterThan(0)
 
-    // Asked politely, it ends with a frame of all that was written.
+    // On SIGTERM, it ends with a frame of everything that was written.
     await journal.write(service, 0, 3)
     expect(await service.end('SIGTERM')).toBe(0)
     const { sequence } = await soundNewestOf(place, journal, capacity, told)

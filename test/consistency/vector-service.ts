@@ -1,4 +1,4 @@
-/** The example service as a process of its own, and a client that remembers what it has written. */
+/** The example service as a process of its own, and a client that remembers its writes. */
 
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -31,7 +31,7 @@ export class Service {
     this.#origin = origin
   }
 
-  /** Starts it, and waits until it listens: a minute at most. */
+  /** Starts a service and waits until it listens, for a minute at most. */
   static async start(environment: Record<string, string>): Promise<Service> {
     const child = spawn(process.execPath, [program], {
       env: { ...process.env, ...environment, PORT: '0' },
@@ -50,7 +50,7 @@ export class Service {
     }
   }
 
-  /** Ends it, and waits for the end. Returns its exit status, null when the signal ended it. */
+  /** Ends the service and waits for it. Returns the exit status; null if the signal ended it. */
   async end(signal: 'SIGKILL' | 'SIGTERM'): Promise<number | null> {
     if (this.#process.exitCode !== null || this.#process.signalCode !== null) return this.#process.exitCode
     const exit = once(this.#process, 'exit') as Promise<[number | null]>
@@ -70,7 +70,7 @@ export class Service {
     return this.request('GET', '/status') as Promise<Status>
   }
 
-  /** Looks at the status again and again until it is as wished; fails after a minute. */
+  /** Polls the status until `wish` accepts it; fails after a minute. */
   async until(wish: (status: Status) => boolean): Promise<Status> {
     const deadline = Date.now() + 60_000
     for (;;) {
@@ -82,14 +82,14 @@ export class Service {
   }
 }
 
-/** Contents of a slot in a version: no two are alike, and floats hold them exactly. */
+/** Contents of a version of a slot: no two are equal, and floats represent them exactly. */
 export function fillVector(vector: Float32Array, slot: number, version: number): void {
   vector[0] = slot
   vector[1] = version
   for (let i = 2; i < vector.length; i++) vector[i] = (slot * 31 + version * 17 + i * i) % 65521
 }
 
-/** One write of consecutive slots. Writes have no version but their place in the journal. */
+/** One write to consecutive slots. Its version is its index in the journal. */
 interface Entry {
   readonly first: number
   readonly count: number
@@ -98,8 +98,8 @@ interface Entry {
 }
 
 /**
- * All that was ever written to a service, and what follows from it. Made for one write at a time: then the
- * sequence numbers are known even of a write that got no answer.
+ * All writes to a service, and the state that follows from them. Only one write may be in progress
+ * at a time, so that the sequence numbers are known even for a write that got no answer.
  */
 export class Journal {
   readonly #dimensions: number
@@ -110,12 +110,15 @@ export class Journal {
     this.#dimensions = dimensions
   }
 
-  /** Of the last write that was answered. */
+  /** Sequence number of the last write that was answered. */
   get answeredSequence(): number {
     return this.#answered
   }
 
-  /** Writes new contents into slots. Throws when the service has gone; the write may have happened then. */
+  /**
+   * Writes new contents to slots. Throws if the service is gone; the write may have been applied in
+   * this case.
+   */
   async write(service: Service, first: number, count: number): Promise<void> {
     const version = this.#entries.length
     const sequence = (this.#entries.at(-1)?.sequence ?? 0) + count
@@ -130,13 +133,19 @@ export class Journal {
     this.#answered = sequence
   }
 
-  /** The service has been killed, and goes on from this write: what came later never happened. */
+  /**
+   * Forgets later writes: the service was killed and restarted from this write, so they never
+   * happened.
+   */
   forgetAfter(sequence: number): void {
     this.#entries = this.#entries.filter((entry) => entry.sequence <= sequence)
     this.#answered = sequence
   }
 
-  /** For each slot, its version after the write with this sequence number (-1: none), and that write's number. */
+  /**
+   * For each slot after the write with this sequence number: its version (-1 if none), and the
+   * sequence number that wrote it.
+   */
   stateAt(sequence: number, capacity: number): { versions: Int32Array; sequences: Float64Array } {
     const versions = new Int32Array(capacity).fill(-1)
     const sequences = new Float64Array(capacity)

@@ -1,6 +1,7 @@
 /**
- * Promise: a disk or a limit that is too small gives ERR_STILLFRAME_NO_SPACE and leaves the older file as it was (T4).
- * Proved on real file systems of every size up to what the snapshot needs, and under limits on the size of files.
+ * Promise: a disk or a file size limit that is too small gives ERR_STILLFRAME_NO_SPACE and leaves
+ * the older file unchanged (T4). Proved on real filesystems of every size up to what the snapshot
+ * needs, and under limits on the size of files.
  */
 
 import { spawnSync } from 'node:child_process'
@@ -20,7 +21,7 @@ const inDirectory = useTemporaryDirectory()
 const page = 4096
 
 async function outcomeOfSnapshot(memory: Uint8Array, path: string): Promise<{ ok: boolean; code?: string }> {
-  // The call itself may throw: creating a file takes space as well.
+  // The call itself may throw, since creating a file takes space as well.
   return await outcomeOf((async () => await snapshot(memory, path).done)())
 }
 
@@ -30,7 +31,7 @@ for (const kind of ['full of data', 'with holes'] as const) {
     const disk = inDirectory('disk')
     mountTmpfs(disk, 1 << 20)
     const memory = fillPattern(new Uint8Array(150_001), 1)
-    // Whole blocks of zeros are holes: the file is longer than what it takes of the disk.
+    // Whole blocks of zeros are holes, so the file is longer than the space it takes on disk.
     const sparse = new Uint8Array(2 << 20)
     sparse.set(memory.subarray(0, 70_000), 800_000)
     const source = kind === 'with holes' ? sparse : memory
@@ -55,7 +56,7 @@ for (const kind of ['full of data', 'with holes'] as const) {
       } else {
         expect(outcome, what).toMatchObject({ name: 'StillframeError', code: 'ERR_STILLFRAME_NO_SPACE' })
       }
-      // A new id each time, but otherwise the same file.
+      // After a success, the same contents have a new id each time.
       if (!outcomes.includes(true)) expect(readFileSync(`${disk}/file`).equals(old), what).toBe(true)
       expect(readdirSync(disk), what).toEqual(['file'])
     }
@@ -77,7 +78,7 @@ test('a filesystem that does not say how much is free is written to until it ref
   for (const variant of allVariants) {
     const options = optionsOf[variant]
     if (!capabilities().engines[options.engine].available) continue
-    // Slow enough that the space would have been counted long before the end.
+    // Slow enough that the space would have been checked long before the end.
     await snapshot(region, `${disk}/file`, { ...options, maxBytesPerSecond: 32 * MiB }).done
     expect(await verify(`${disk}/file`), variant).toMatchObject({ ok: true })
   }

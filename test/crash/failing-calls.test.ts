@@ -1,7 +1,8 @@
 /**
- * Promise: whichever system call fails, the snapshot succeeds or fails with a typed error, and then the old file, the
- * memory and the process are as before. Proved by letting each call that a capture makes fail, the first, the second
- * and so on, with each error that it may give, in the service and in its child.
+ * Promise: whichever system call fails, the snapshot succeeds or fails with a typed error, and then
+ * the old file, the memory and the process are as before. Proved by making each call of a capture
+ * fail, the first, the second and so on, with each error that it may return, in the service and in
+ * its child.
  */
 
 import { beforeEach, describe, expect, test } from 'vitest'
@@ -12,7 +13,8 @@ import { useTemporaryDirectory } from '../support/temporary-directory.js'
 import { mountTmpfs } from '../support/tmpfs.js'
 
 const inDirectory = useTemporaryDirectory()
-// Thousands of snapshots: in memory where that can be had, to spare the disk, and once more on the disk.
+// Thousands of snapshots: in memory where that is possible, to spare the disk, and once more on
+// disk.
 let directory = ''
 const inMemory = (): void => {
   directory = inDirectory()
@@ -26,7 +28,10 @@ const onDisk = (): void => {
 
 const failingCall = new URL('fixtures/failing-call.mjs', import.meta.url)
 
-/** A call, the errors it may give, those of them that CI leaves out, and whether a capture can do without it. */
+/**
+ * A call, the errors to inject, the errors that CI leaves out, and whether a capture succeeds
+ * without the call.
+ */
 interface FailingCall {
   call: string
   errors: string[]
@@ -34,7 +39,7 @@ interface FailingCall {
   harmless?: boolean
 }
 
-/** Of the freezer and the child. */
+/** Calls of the freezer and the child. */
 const freezing: FailingCall[] = [
   { call: 'clone3', errors: ['ENOMEM', 'ENOSYS'], also: ['EAGAIN', 'EPERM', 'EINVAL'] },
   { call: 'clone', errors: ['EAGAIN'], also: ['ENOMEM', 'EPERM'] },
@@ -52,14 +57,14 @@ const freezing: FailingCall[] = [
   { call: 'read', errors: ['EIO'], also: ['EACCES'], harmless: true },
   { call: 'rt_sigaction', errors: ['EINVAL'], harmless: true },
   { call: 'setpgid', errors: ['EPERM'], harmless: true },
-  // ECHILD: the host has taken the status; then the control block tells how the copy ended.
+  // ECHILD: the host has reaped the child, and the control block tells how the copy ended.
   { call: 'waitid', errors: ['EINVAL', 'ECHILD', 'EINTR'], harmless: true },
   { call: 'write', errors: ['EACCES'], also: ['EIO'], harmless: true },
 ]
 
-/** Of the writer and the publisher. */
+/** Calls of the writer and the publisher. */
 const writing: FailingCall[] = [
-  // EPERM: a filesystem without modes, which is as good if its files are as private.
+  // EPERM: a filesystem without modes, which is acceptable if its files are equally private.
   { call: 'fchmod', errors: ['EIO', 'EPERM'], also: ['EROFS'] },
   { call: 'fcntl', errors: ['EINVAL'], also: ['EPERM'], harmless: true },
   { call: 'flock', errors: ['ENOLCK'], also: ['EWOULDBLOCK', 'EINTR'], harmless: true },
@@ -88,14 +93,14 @@ const publishing = writing.filter(
 
 function series(calls: FailingCall[], target: 'fresh' | 'replace', disabled = ''): void {
   for (const { call, errors, also = [], harmless } of calls) {
-    // Without a file of its name there is nothing to exchange with, and without O_TMPFILE no name to get rid of.
-    // A file that has a temporary name gets its own without links as well.
+    // Without an existing file there is nothing to exchange names with. Without O_TMPFILE, the file
+    // has a temporary name from the start, and gets its final name without links.
     const neverReached =
       (target === 'fresh' && call === 'renameat2') || (disabled === 'o_tmpfile' && call === 'linkat')
     test(`${call} fails`, async () => {
-      // There the file has a name from the beginning, too.
+      // On such a filesystem, the file has a name from the start, too.
       const named = call === 'linkat' && !hasNamelessFiles(directory)
-      // The first series has tried the others.
+      // The first series covers the other errors.
       const few = target === 'replace' && disabled === '' ? errors : errors.slice(0, 1)
       const all = longMode ? [...errors, ...also] : few
       const fixture = startFixture(failingCall, [directory, call, all.join(','), target], {

@@ -1,6 +1,7 @@
 /**
- * Promise: when the disk refuses to take the data or the name (T7), the snapshot fails, publishes nothing, and does
- * not ask a second time. Proved by letting the first and the second fsync fail, for each way of giving the name.
+ * Promise: if the disk refuses the data or the name (T7), the snapshot fails, publishes nothing,
+ * and does not try again. Proved by making the first and the second fsync fail, for each way of
+ * publishing.
  */
 
 import { readdirSync, readFileSync } from 'node:fs'

@@ -1,7 +1,8 @@
 /**
- * Promise: on a filesystem that is full, a snapshot ends with ERR_STILLFRAME_NO_SPACE, leaves the older file as it was and
- * nothing else, and the next one works when there is space again. Proved on a real one of the kind that is being tested, which
- * scripts/test-filesystems.sh mounts for it; it may say late that it is full, when the file is synced.
+ * Promise: on a full filesystem, a snapshot ends with ERR_STILLFRAME_NO_SPACE, leaves the older
+ * file unchanged and nothing else, and the next one succeeds when there is space again. Proved on a
+ * real filesystem of the kind under test, which scripts/test-filesystems.sh mounts; it may report
+ * only when the file is synced that it is full.
  */
 
 import {
@@ -22,7 +23,7 @@ import { Random } from '../support/random.mjs'
 import { namesIn } from '../support/temporary-directory.js'
 
 const MiB = 2 ** 20
-/** More than the small filesystem has. What takes so much has no end. */
+/** More than the small filesystem has. A filesystem that accepts this much counts as unlimited. */
 const most = 1024 * MiB
 
 test('a filesystem that is full', async (context) => {
@@ -38,7 +39,7 @@ test('a filesystem that is full', async (context) => {
   try {
     const { taken, said } = fill(ballast)
     if (said === undefined) context.skip(`needs a filesystem with an end: it took ${taken / MiB} MiB`)
-    // Some over a network have no word for it.
+    // Some network filesystems have no error for a full disk.
     const codes = ['ERR_STILLFRAME_NO_SPACE', ...(said === 'ENOSPC' ? [] : ['ERR_STILLFRAME_IO'])]
     for (const free of [0, 1, 4, 12]) {
       cutTo(ballast, taken - free * MiB)
@@ -62,7 +63,7 @@ function needsSmallDisk(context: TestContext): string {
   return disk as string
 }
 
-/** Writes a file until there is no space, and tells what was said then. */
+/** Writes a file until there is no space, and returns the error code. */
 function fill(path: string): { taken: number; said?: string } {
   const piece = new Uint8Array(MiB)
   new Random(2).fill(piece)
@@ -80,7 +81,7 @@ function fill(path: string): { taken: number; said?: string } {
     while (taken < most) taken += writeSync(file, piece, 0, MiB, taken)
     fsyncSync(file)
   })
-  // What has been put off may fail once more.
+  // Deferred writes may fail here as well.
   note(() => closeSync(file))
   return { taken: Math.min(taken, statSync(path).size), ...(said !== undefined && { said }) }
 }

@@ -1,7 +1,7 @@
 /**
- * Promise: a disk that stops answering while a file is synced or named ends the capture at the time-out or the abort,
- * and what was given up is not published, then or later (I3, I4). Proved with strace, which keeps the service in the
- * one call for longer than anybody waits.
+ * Promise: if a disk stops responding while a file is synced or named, the capture ends at the
+ * timeout or the abort, and what was given up is not published, then or later (I3, I4). Proved with
+ * strace, which keeps the service in that one call for longer than anything waits.
  */
 
 import { readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
@@ -13,12 +13,15 @@ import { useTemporaryDirectory } from '../support/temporary-directory.js'
 const inDirectory = useTemporaryDirectory()
 const hungPublish = new URL('fixtures/hung-publish.mjs', import.meta.url)
 
-/** Longer than the time-out and the grace after it, and short enough to wait for. */
+/** Longer than the timeout and the grace period after it, but short enough to wait for. */
 const longMs = 3500
-/** A copy of the heap that a busy machine keeps waiting must not be taken for stuck, and made again, before the disk hangs. */
+/**
+ * Longer still, since a copy of the heap that a busy machine delays must not be considered stuck
+ * and retried before the disk hangs.
+ */
 const longMsOfState = 6500
 
-/** Which call hangs: before it has any effect, or when it has had it. */
+/** The call that hangs: on entry, before it has any effect, or on exit, after its effect. */
 const hangs = [
   { call: 'fsync', when: 1, at: 'enter', doing: 'bringing the file to the disk' },
   { call: 'linkat', when: 1, at: 'enter', doing: 'giving the file its name' },
@@ -31,7 +34,7 @@ const ways = [
   { way: 'fork', disabled: '', of: hangs, ends: both },
   { way: 'mprotect', disabled: '', of: hangs.slice(0, 1), ends: ['stall'] },
   { way: 'fork', disabled: 'o_tmpfile', of: hangs.slice(1, 3), ends: ['stall'] },
-  // Nothing could be put back there.
+  // Nothing could be put back in this case.
   { way: 'fork', disabled: 'o_tmpfile,link,exchange', of: hangs.slice(2, 3), ends: ['stall'] },
   { way: 'state', disabled: '', of: hangs.slice(1, 3), ends: ['stall'] },
 ]
@@ -42,11 +45,11 @@ for (const { way, disabled, of, ends } of ways) {
       for (const end of ends) {
         test(`${call} ${when} hangs: ${end}`, async (context) => {
           needsStrace(context)
-          // Its name has been given by then.
+          // The file already has its name by then.
           if (call === 'fsync' && when === 2) await needsOldFileBack(context, inDirectory())
           writeFileSync(inDirectory('file'), 'old')
           const service = startFixture(hungPublish, [inDirectory('file'), way, end], {
-            // V8's threads are waited for, so that a busy machine does not refuse the copy.
+            // Waits for V8's threads, so that a busy machine does not refuse the copy.
             env: { STILLFRAME_DISABLE: way === 'state' ? 'bounded_park' : disabled },
             wrapper: [
               ...['strace', '-f', '-qq', '-o', inDirectory('trace'), '-e', `trace=${call}`],
@@ -60,10 +63,10 @@ for (const { way, disabled, of, ends } of ways) {
           if (end === 'abort') expect(outcome).toMatchObject({ ok: false, name: 'AbortError' })
           else expect(outcome).toMatchObject({ ok: false, code: 'ERR_STILLFRAME_STALLED' })
           if (end === 'stall' && way !== 'state') expect(outcome['message']).toContain(doing)
-          // The disk answers: whatever was given up is taken back.
+          // The disk responds: everything that was given up is undone.
           expect(await service.report()).toEqual({ ended: true })
           await service.end
-          // Another copy would come to the same disk.
+          // There was no retry, since another copy would use the same disk.
           expect(readFileSync(inDirectory('trace'), 'utf8').split('(DELAYED)')).toHaveLength(2)
           expect(readdirSync(inDirectory()).sort()).toEqual(['file', 'trace'])
           expect(readFileSync(inDirectory('file'), 'utf8')).toBe('old')

@@ -1,7 +1,8 @@
 /**
- * Promise: killed at any system call that writes or publishes, in the child or in the service, the published name is
- * the complete older or the complete new snapshot (T5), and the next one removes what was left. Proved with strace,
- * which kills whoever makes the N-th call: of an engine that saves in the service, that is the service.
+ * Promise: after a kill at any system call that writes or publishes, in the child or in the
+ * service, the published name is the complete older or the complete new snapshot (T5), and the next
+ * snapshot removes the leftovers. Proved with strace, which kills the process that makes the N-th
+ * call; with an engine that saves in the service, that is the service.
  */
 
 import { readdirSync } from 'node:fs'
@@ -17,7 +18,7 @@ import { inProcessVariants, optionsOf, type Variant } from '../support/variants.
 const inDirectory = useTemporaryDirectory()
 const oneSnapshot = new URL('fixtures/one-snapshot.mjs', import.meta.url)
 
-/** strace counts the calls of each thread by itself, and several savers would share them out. */
+/** strace counts calls per thread, and several savers would split the count. */
 const oneSaver = 'helpers'
 
 interface Moment {
@@ -27,7 +28,10 @@ interface Moment {
   content: 'data' | 'zeros'
 }
 
-/** Calls that Node does not make itself, so that the N-th is ours. Killed before it has any effect. */
+/**
+ * Calls that Node itself does not make, so that the N-th is ours. The kill precedes any effect of
+ * the call.
+ */
 const ending: Moment[] = [
   { call: 'pwrite64', times: 2, who: 'the service', content: 'zeros' },
   { call: 'fsync', times: 2, who: 'the service', content: 'data' },
@@ -46,7 +50,7 @@ const savedHere = (times: number): Moment => ({
   content: 'data',
 })
 
-/** Each way to save, and the ways to the name to try with it. */
+/** Each way of saving, with the steps of publishing to disable for it. */
 const ways: { variant: Variant; options?: object; moments: Moment[]; disabled: string[] }[] = [
   {
     variant: 'fork',
@@ -61,7 +65,7 @@ const ways: { variant: Variant; options?: object; moments: Moment[]; disabled: s
   {
     variant: 'mprotect',
     options: { compression: 'zstd' },
-    // Compressed, all of it is less than a saver writes at once.
+    // Compressed, all of the data is less than a saver writes at once.
     moments: [savedHere(1), ...ending],
     disabled: ['', 'o_tmpfile,exchange'],
   },
@@ -79,7 +83,8 @@ for (const { variant, options = {}, moments, disabled } of ways) {
           for (let nth = 1; nth <= times; nth++) {
             if (await isKilledAt(moment, nth, { ...optionsOf[variant], ...options }, steps)) killed++
           }
-          // Not every way to the name makes each call; those for the data are always made.
+          // Not every way of publishing makes each call, but the calls for the data are always
+          // made.
           if (['close_range', 'pwrite64', 'fsync'].includes(call)) expect(killed).toBe(times)
         })
       }
@@ -92,7 +97,7 @@ function needsToKill(context: TestContext, variant: Variant): void {
   needsVariant(context, variant)
 }
 
-/** Takes a snapshot over an older one, and looks at what is left; false when there was no such call. */
+/** Takes a snapshot over an older one and checks what is left; false if there was no such call. */
 async function isKilledAt(
   { call, who, content }: Moment,
   nth: number,
@@ -113,7 +118,7 @@ async function isKilledAt(
   const end = await fixture.end
   await waitUntil(() => runningInSession(fixture.pid).length === 0, `the child is gone (${what})`)
 
-  // What the service has been told is what is in the file.
+  // The file must contain what was reported to the service.
   const { metadata } = await inspect(inDirectory('file'))
   if (outcome === undefined) {
     expect(end, what).toMatchObject({ signal: 'SIGKILL' })

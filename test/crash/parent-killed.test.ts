@@ -1,7 +1,8 @@
 /**
- * Promise: whenever the service is killed, the published name is a complete snapshot, the child is gone within a
- * second, and the next start leaves no temporary file. Proved by killing a service that takes snapshot after
- * snapshot at random moments, and letting its successor check and clean up what is there.
+ * Promise: whenever the service is killed, the published name is a complete snapshot, the child is
+ * gone within a second, and the next start leaves no temporary file. Proved by killing a service
+ * that takes one snapshot after another at random moments, and letting its successor check and
+ * clean up what is left.
  */
 
 import { spawnSync } from 'node:child_process'
@@ -30,13 +31,16 @@ import { inProcessVariants, optionsOf, type Variant } from '../support/variants.
 const inDirectory = useTemporaryDirectory()
 const generations = new URL('fixtures/generations.mjs', import.meta.url)
 
-/** The ways to the published name: a nameless file, a temporary name, and a file system that cannot exchange. */
+/**
+ * Ways of publishing: with a nameless file, with a temporary name, and on a filesystem that cannot
+ * exchange names.
+ */
 const ways: { variant: Variant; disabled: string }[] = [
   ...['', ...(longMode ? ['o_tmpfile', 'exchange'] : []), 'o_tmpfile,exchange'].map((disabled) => ({
     variant: 'fork' as const,
     disabled,
   })),
-  // What is killed is also who saves.
+  // The killed process is also the one that saves.
   ...inProcessVariants.flatMap((variant) =>
     ['', 'o_tmpfile,exchange'].map((disabled) => ({ variant, disabled })),
   ),
@@ -64,7 +68,8 @@ for (const [index, { variant, disabled }] of ways.entries()) {
 test('killed before the child could ask to be told, which then finds out by itself', async (context) => {
   needsStrace(context)
   needsNamelessFiles(context, inDirectory())
-  // The child waits in its first call until the service is gone; were it to save pages, that would take 8 s.
+  // The child waits in its first call until the service is gone. If it saved pages, that would take
+  // 8 s.
   const service = startFixture(
     new URL('fixtures/reports-child.mjs', import.meta.url),
     [inDirectory('file')],
@@ -83,7 +88,7 @@ test('killed before the child could ask to be told, which then finds out by itse
   expect(readdirSync(inDirectory())).toEqual([])
 })
 
-/** FAT and some of FUSE have no symbolic links. */
+/** FAT and some FUSE filesystems have no symbolic links. */
 function linkIfPossible(target: string, path: string): void {
   try {
     symlinkSync(target, path)
@@ -92,7 +97,10 @@ function linkIfPossible(target: string, path: string): void {
   }
 }
 
-/** FAT and its like have one owner for all files: some refuse another one, some pass over it. */
+/**
+ * FAT and similar filesystems have one owner for all files: some refuse to change it, some ignore
+ * the change.
+ */
 function isGivenAway(path: string): boolean {
   const nobody = 65534
   try {
@@ -124,7 +132,7 @@ describe('what a dead service has left under a temporary name', () => {
     mkdirSync(inDirectory(temporaryName('c')))
     const fifo = inDirectory(temporaryName('d'))
     spawnSync('mkfifo', [fifo])
-    // Filesystems without any may make a file of it.
+    // Filesystems without FIFOs may create a regular file instead.
     if (lstatSync(fifo, { throwIfNoEntry: false })?.isFile()) rmSync(fifo)
     const before = readdirSync(inDirectory()).sort()
     await snapshot(new Uint8Array(10), inDirectory('precious.snapshot')).done

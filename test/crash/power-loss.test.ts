@@ -1,10 +1,11 @@
 /**
- * Promise: after a loss of power at any moment, the name stands for the complete older or the complete new snapshot,
- * and for the new one once `done` has resolved (T6).
+ * Promise: after a power loss at any moment, the name refers to the complete older or the complete
+ * new snapshot, and to the new one once `done` has resolved (T6).
  *
- * Proved by recording the calls that write and publish, and by making every state that a disk may be left in at each
- * of them: what was written, cut or named since the last fsync of the file, or of its directory, may be there or not,
- * in any order. Each state is opened as a user would. That bad states are found is seen with `durable: false`.
+ * Proved by recording the calls that write and publish, and by constructing every state that a disk
+ * may be left in at each of them: anything written, truncated or renamed since the last fsync of
+ * the file, or of its directory, may or may not be there, in any order. Each state is opened as a
+ * user would. Runs with `durable: false` show that bad states are detected.
  */
 
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
@@ -59,11 +60,11 @@ for (const { way, options, disabled } of ways) {
 
 type Generation = 'none' | 'damaged' | 1 | 2
 
-/** What a disk may hold under the snapshot's name. */
+/** Possible contents of a disk under the snapshot's name. */
 interface State {
-  /** The call that the power was lost after. */
+  /** The call after which the power is lost. */
   moment: string
-  /** The content under the name; undefined when there is no such name. */
+  /** The content under the name; undefined if the name does not exist. */
   image: Buffer | undefined
   mayHold: Generation[]
 }
@@ -79,28 +80,30 @@ async function generationIn(way: string, image: Buffer | undefined): Promise<Gen
     }
     let generation: unknown
     for await (const value of readValues(path)) generation ??= value
-    // Nothing at all is a sound file of values, and none of these.
+    // An empty file is a valid file of values, but neither generation.
     return (generation ?? 'damaged') as Generation
   } catch {
     return 'damaged'
   }
 }
 
-/** A write to a file, or an ftruncate, which gives it its length. */
+/** A write to a file, or an ftruncate, which sets its length. */
 interface Change {
   call: 'pwrite64' | 'ftruncate'
   offset: number
   length: number
 }
 
-/** A file of the trace: its length at its last fsync, and what has changed since. */
+/** A file of the trace: its length at its last fsync, and the changes since. */
 interface TracedFile {
   generation: 1 | 2
   synced: number
   unsynced: Change[]
 }
 
-/** What a file holds of which only `changes` have reached the disk; `whole` is what it was to become. */
+/**
+ * Contents of a file of which only `changes` have reached the disk; `whole` is the complete file.
+ */
 function imageAfter(changes: readonly Change[], synced: number, whole: Buffer): Buffer {
   const ends = changes.map(({ offset, length }) => offset + length)
   const image = Buffer.alloc(Math.max(synced, ...ends))
@@ -108,7 +111,7 @@ function imageAfter(changes: readonly Change[], synced: number, whole: Buffer): 
   let now = synced
   for (const { call, offset, length } of changes) {
     if (call === 'pwrite64') whole.copy(image, offset, offset, offset + length)
-    // What is cut off does not come back with the next byte behind it.
+    // Truncated data does not reappear when a later byte is written.
     else image.fill(0, length)
     now = call === 'pwrite64' ? Math.max(now, offset + length) : length
   }
@@ -142,7 +145,10 @@ async function statesAfterPowerLoss(context: TestContext, way: string, options: 
 
   const kept = { 1: readFileSync(inDirectory('kept-1')), 2: readFileSync(inDirectory('kept-2')) }
   const states = new Map<string, State>()
-  /** What each name stands for in the running system, and what it may stand for on the disk. */
+  /**
+   * The file behind each name in the running system, and the files that the name may refer to on
+   * disk.
+   */
   const names = new Map<string, Contents>()
   let onDisk = new Map<string, Set<Contents>>()
   let file: TracedFile | undefined
@@ -164,7 +170,8 @@ async function statesAfterPowerLoss(context: TestContext, way: string, options: 
     const on = /^\d+<(.*?)>/.exec(args)?.[1] ?? ''
     const isFile = on.startsWith(`${directory}/`)
     if (syscall === 'openat' && opened.includes(`<${directory}/`) && /O_TMPFILE|O_EXCL/.test(args)) {
-      // Not by the number of files: a busy machine makes a job of JavaScript state try again, with a file of its own.
+      // Determined without counting files: on a busy machine, a job of JavaScript state is retried
+      // with a new file.
       file = { generation: saved === 0 ? 1 : 2, synced: 0, unsynced: [] }
       if (!args.includes('O_TMPFILE')) setName(quoted[0] as string, file)
     } else if (syscall === 'openat' && opened.includes(`<${inDirectory('kept')}-`)) {

@@ -1,9 +1,9 @@
 /**
- * Promise: nothing is lost, wrong or left behind however long a service goes on taking snapshots, whatever happens
- * meanwhile (T24). Proved by rounds of random captures, with random writes while they run, of which some are aborted
- * and in some of which a system call fails; each file is restored in a random way and compared with the memory at the
- * call. Descriptors, threads, children, mappings and memory must stay as they are. Part of `npm test` for some
- * seconds; for longer:
+ * Promise: nothing is lost, wrong or left behind however long a service keeps taking snapshots,
+ * whatever happens meanwhile (T24). Proved by rounds of random captures, with random writes during
+ * each. Some are aborted, and in some a system call fails. Each file is restored in a random way
+ * and compared with the memory at the call. Descriptors, threads, children, mappings and memory
+ * must not grow. Part of `npm test` for some seconds; for longer:
  *
  *   node test/crash/soak.mjs --minutes 60 [--seed N] [--directory DIR]
  */
@@ -44,7 +44,7 @@ const collectGarbage = runInNewContext('gc')
 const directory = mkdtempSync(join(asked.directory, 'stillframe-soak-'))
 process.on('exit', () => rmSync(directory, { recursive: true, force: true }))
 
-/** Calls that may fail without something being left behind by the failure itself. */
+/** Calls that may fail without the failure itself leaving anything behind. */
 const faults = [
   ...[
     'fsync EIO',
@@ -78,9 +78,9 @@ const variants = allVariants
   .filter((variant) => whyNot(variant) === undefined)
   .map((variant) => optionsOf[variant])
 
-/** What must not grow at all. */
+/** Resources that must not grow at all. */
 const held = /** @type {const} */ (['descriptors', 'threads', 'children'])
-/** By file, what it holds: hashes by section; undefined: there is none. */
+/** Contents of each file, as hashes by section; undefined if the file does not exist. */
 /** @type {Map<string, Record<string, string> | undefined>} */
 const files = new Map(['a', 'b', 'c'].map((name) => [name, undefined]))
 /** @type {Record<string, number>} */
@@ -92,7 +92,7 @@ function bytesOf(source) {
   return new Uint8Array(memory.buffer ?? memory)
 }
 
-/** What all memory must hold: every write is made here too. */
+/** Expected contents of all memory: every write is made here too. */
 const shadows = new Map(
   [...regions, ...others].map((source) => [/** @type {unknown} */ (source), bytesOf(source).slice()]),
 )
@@ -263,8 +263,8 @@ console.log(`seed ${seed}, ${asked.minutes} minutes, in ${directory}`)
 /** @type {ReturnType<typeof measured>[]} */
 const measurements = []
 let rounds = 0
-await stat(directory) // starts the threads of libuv, which stay
-// What else is made once, by V8, comes in the first rounds.
+await stat(directory) // starts libuv's threads, which remain
+// Everything else that is allocated only once, by V8, comes in the first rounds.
 while (performance.now() < endsAt || rounds < 40) {
   await round()
   rounds++
@@ -280,15 +280,16 @@ while (performance.now() < endsAt || rounds < 40) {
 }
 
 const leftover = readdirSync(directory).filter((name) => name.startsWith('.'))
-await snapshot(new Uint8Array(1), join(directory, 'last')).done // sweeps what a failed unlink has left
+await snapshot(new Uint8Array(1), join(directory, 'last')).done // removes what a failed unlink has left
 assert.deepEqual(
   readdirSync(directory).filter((name) => name.startsWith('.')),
   [],
   `swept: ${leftover}`,
 )
 
-// What V8 and malloc keep goes up and down by tens of MiB, and on a busy machine there are four measurements in all. What
-// leaks stays: not even the least of the second half is near the most of the first then.
+// Memory kept by V8 and malloc fluctuates by tens of MiB, and on a busy machine there are only four
+// measurements. Leaked memory remains: even the minimum of the second half would then be far above
+// the maximum of the first.
 const half = measurements.length >> 1
 for (const [key, slack] of /** @type {const} */ ([
   ['mappings', 100],

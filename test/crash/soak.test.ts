@@ -1,6 +1,7 @@
 /**
- * Promise: nothing is lost, wrong or left behind however long a service goes on taking snapshots, whatever happens
- * meanwhile (T24). soak.mjs proves it, for some seconds here, and for as long as one likes on the command line.
+ * Promise: nothing is lost, wrong or left behind however long a service keeps taking snapshots,
+ * whatever happens meanwhile (T24). Proved by soak.mjs, for some seconds here, and for any time on
+ * the command line.
  */
 
 import { expect, test } from 'vitest'

@@ -1,6 +1,7 @@
 /**
- * Promise: a child that is stuck is killed and reported while the service goes on, and what is not stuck is not
- * called so. Proved by stopping the child, the service or both, and by freezing the file system under the child.
+ * Promise: a stuck child is killed and reported while the service continues, and a child that is
+ * not stuck is not reported as such. Proved by stopping the child, the service or both, and by
+ * freezing the filesystem under the child.
  */
 
 import { spawn, spawnSync } from 'node:child_process'
@@ -22,7 +23,7 @@ import { startTicking } from '../support/ticking.js'
 const inDirectory = useTemporaryDirectory()
 const stopGroup = new URL('fixtures/stop-group.mjs', import.meta.url)
 
-/** Stops the child as soon as it exists, before it has begun to shut itself off. */
+/** Stops the child as soon as it exists, before it has begun to detach itself. */
 function stopAtOnce(...args: Parameters<typeof startSnapshot>): ReturnType<typeof startSnapshot> {
   const started = startSnapshot(...args)
   process.kill(started.pid, 'SIGSTOP')
@@ -81,13 +82,15 @@ describe('a service that is stopped for longer than the watchdog waits', () => {
   test('together with its child, is not stalled when it goes on', async () => {
     const service = startFixture(stopGroup, [inDirectory('file'), String(stallTimeoutMs)], { detached: true })
     const { pid } = await service.report()
-    // So that it has seen all that the child did before: new progress would hide a wrong count of time.
+    // Lets the service see everything that the child has done: new progress would hide a wrong
+    // measurement of time.
     await new Promise((resolve) => setTimeout(resolve, 200))
     process.kill(-service.pid, 'SIGSTOP')
     await waitUntil(() => stateOf(service.pid) === 'T', 'the service is stopped')
     await new Promise((resolve) => setTimeout(resolve, stopMs))
     expect(stateOf(pid)).toBe('T')
-    // The service first: it must not take its own sleep for a silence of the child, which follows in time.
+    // The service continues first: it must not mistake its own stop for silence of the child, which
+    // continues in time.
     process.kill(service.pid, 'SIGCONT')
     await new Promise((resolve) => setTimeout(resolve, 200))
     process.kill(pid, 'SIGCONT')
@@ -164,7 +167,7 @@ describe('a file system that hangs', () => {
     }
     await taken.done.catch(() => {})
     expect(error).toMatchObject({ code: 'ERR_STILLFRAME_STALLED' })
-    // To freeze it may have taken so long that all was over by then.
+    // Freezing may have taken so long that everything was over by then.
     expect(ticked).toBeGreaterThan(Math.min(5, Math.floor(waitedMs / 50) - 1))
     await waitUntil(() => isGone(pid), 'the child is gone')
     expect(readdirSync(mount)).toEqual(['lost+found'])

@@ -1,7 +1,8 @@
 /**
- * Promise: a frame that builds on another one holds only what differs from it, whatever engine froze it and whatever
- * memory it is of, and every frame of a chain restores to what was frozen. Proved with seeded histories over all engines and
- * kinds of memory, against copies made at the call, with captures that were aborted or failed in between.
+ * Promise: a frame that builds on another contains only the differences, whatever engine froze it
+ * and whatever kind of memory it is of, and every frame of a chain restores to the frozen contents.
+ * Proved with seeded histories over all engines and kinds of memory, against copies made at the
+ * call, with aborted and failed captures in between.
  */
 
 import { join } from 'node:path'
@@ -19,7 +20,10 @@ const directory = sharedTemporaryDirectory()
 const MiB = 2 ** 20
 const pageBytes = 4096
 
-/** Where the memory of the regions differs from what is expected; undefined: nowhere. */
+/**
+ * Describes where the memory of the regions differs from the expected contents; undefined if
+ * nowhere.
+ */
 async function difference(
   path: string,
   expected: Readonly<Record<string, Uint8Array>>,
@@ -89,7 +93,7 @@ test('every frame of a history comes back, whatever engine froze it and what fai
   for (let frame = 0; frame < 200; frame++) {
     const variant = variants[random.below(variants.length)] as Variant
     const path = join(directory, `history ${frame}`)
-    // A chain of at most 25.
+    // Chains have at most 25 frames.
     if (frame % 25 === 0) parent = undefined
     const options = {
       ...optionsOf[variant],
@@ -104,7 +108,7 @@ test('every frame of a history comes back, whatever engine froze it and what fai
       running.abort()
       await running.done.catch(() => {})
     }
-    // What was aborted too late is there.
+    // A frame that was aborted too late exists.
     const result = await running.done.catch(() => undefined)
     if (result !== undefined) {
       frames.push({ path, expected })
@@ -132,7 +136,7 @@ test('every kind of memory is compared with its parent, also beside memory that 
   for (const { bytes } of specimens.values()) random.fill(bytes)
   let parent: SnapshotResult | undefined
   for (let frame = 0; frame < 8; frame++) {
-    // One of them is left out, another one each time.
+    // Leaves out every seventh source, others in each frame.
     const names = [...specimens.keys()].filter((_, index) => index % 7 !== frame % 7)
     const sources: Record<string, Source> = {}
     const expected: Record<string, Uint8Array> = {}

@@ -1,7 +1,8 @@
 /**
- * Promise: compact() makes one full file that stands for the same memory at the same instant as the chain it is made of, or
- * makes none and leaves the chain as it was. Proved with chains of real frames, by restoring from both, and with wrong
- * targets, damage, an abort and wrong arguments.
+ * Promise: compact() makes one full file that represents the same memory at the same instant as the
+ * chain that it is made from, or makes none and leaves the chain unchanged. Proved with chains of
+ * real frames, by restoring from both, and with wrong targets, damage, an abort and wrong
+ * arguments.
  */
 
 import {
@@ -42,15 +43,18 @@ const pageBytes = 4096
 const metadata = { epoch: 4, words: ['a', 'ä'] }
 
 interface Chain {
-  /** From the full one on. */
+  /** Starts with the full frame. */
   paths: string[]
   newest: SnapshotResult
   frozenAt: Date
-  /** What the newest frame holds, by section. */
+  /** Contents of the newest frame, by section. */
   contents: Record<string, Uint8Array>
 }
 
-/** A full frame, compressed or not, and deltas of both kinds: pages that changed, became zero, and came anew. */
+/**
+ * Takes a full frame, compressed or not, and deltas of both kinds, with pages that changed, became
+ * zero, or were zero before.
+ */
 async function takeChain(compression: 'none' | 'zstd' = 'none'): Promise<Chain> {
   using table = Region.allocate(3 * MiB + 4097)
   const bytes = new Uint8Array(table.buffer)
@@ -79,7 +83,7 @@ async function takeChain(compression: 'none' | 'zstd' = 'none'): Promise<Chain> 
   return { paths, newest, frozenAt, contents: { table: new Uint8Array(bytes), small: new Uint8Array(small) } }
 }
 
-/** Restores a file in every way that it can be restored, and compares it with the memory. */
+/** Restores a file in every possible way and compares it with the memory. */
 async function expectContents(path: string, contents: Chain['contents']): Promise<void> {
   const { layout } = await inspect(path)
   for (const mode of layout === 'flat' ? (['copy', 'map'] as const) : (['copy'] as const)) {
@@ -93,7 +97,7 @@ async function expectContents(path: string, contents: Chain['contents']): Promis
   expect((await verify(path)).problems).toEqual([])
 }
 
-/** All files of the directory and what is in them. */
+/** All files of the directory with their contents. */
 function filesBelow(directory: string): Map<string, string> {
   return new Map(
     readdirSync(directory).map((name) => [name, readFileSync(join(directory, name)).toString('latin1')]),
@@ -132,7 +136,7 @@ describe.each(['none', 'zstd'] as const)('a chain with compression %s', (compres
     expect(info).toMatchObject({ id: result.id, layout, metadata, frozenAt: chain.frozenAt })
     expect(info).not.toHaveProperty('parentId')
     expect(result.id).toBe(chain.newest.id)
-    // Alone in its directory: it needs none of the others.
+    // It is alone in its directory, since it needs no other file.
     await expectContents(out, chain.contents)
   })
 })
@@ -168,7 +172,8 @@ test('it is the same frame: what builds on it is read with either file, from the
   const full = inDirectory('elsewhere/full.sf')
   await compact(newestOf(chain), full, quick)
   await expectContents(after.path, contents)
-  // The chain that it was made of is damaged in what the frame needs: only the full file can give it.
+  // Damages data of the original chain that the frame needs, so that only the full file can provide
+  // it.
   flipByte(
     chain.paths[0] ?? '',
     ((await inspect(chain.paths[0] ?? '')).sections[0]?.fileOffset ?? 0) + 2 * MiB - pageBytes,
@@ -180,7 +185,7 @@ test('it is the same frame: what builds on it is read with either file, from the
       Buffer.compare(Buffer.from(restored.regions['table']?.buffer ?? new ArrayBuffer(0)), contents.table),
     ).toBe(0)
   }
-  // In the place of the old one, with all that it was made of gone.
+  // Replaces the old file, with all other files that it was made from gone.
   renameSync(full, newestOf(chain))
   for (const path of chain.paths.slice(0, -1)) rmSync(path)
   await expectContents(after.path, contents)
@@ -198,7 +203,7 @@ test('what builds on the old file goes on building on it, and new frames build o
   const next = await snapshot({ table }, inDirectory('6.sf'), { ...options, parent: full }).done
   expect(next).toMatchObject({ kind: 'delta', parentId: full.id, changedBytes: pageBytes })
   await expectContents(next.path, contents)
-  // And a frame that builds on a compacted one can be compacted again.
+  // A frame that builds on a compacted frame can be compacted in turn.
   await compact(next.path, inDirectory('again.sf'), quick)
   await expectContents(inDirectory('again.sf'), contents)
 })
@@ -259,7 +264,7 @@ describe('an abort', () => {
     const running = compact(newestOf(chain), inDirectory('out'), {
       ...quick,
       signal: abortion.signal,
-      // Longer than the test may take.
+      // So slow that it would exceed the time limit of the test.
       maxBytesPerSecond: 1000,
       onProgress: () => abortion.abort(reason),
     })
@@ -284,7 +289,7 @@ describe('an abort', () => {
 describe('damage', () => {
   test('in a file of the chain is found, named, and makes no file', async () => {
     const { paths } = await takeChain()
-    // The end of its random bytes, which no later frame has changed.
+    // The end of the random bytes, which no later frame has changed.
     const { sections } = await inspect(paths[0] ?? '')
     flipByte(paths[0] ?? '', (sections[0]?.fileOffset ?? 0) + 2 * MiB - pageBytes)
     const before = filesBelow(inDirectory())

@@ -1,7 +1,7 @@
 /**
- * Promise: of a region that is a mapping of a frame, a delta by fork reads only what was written since, with no record of
- * the writes, and restores to exactly what was frozen, whatever frame it builds on. Proved by what was read, and against
- * copies made at the call.
+ * Promise: for a region that is a mapping of a frame, a delta by fork reads only what was written
+ * since, without a record of the writes, and restores to exactly the frozen contents, whatever
+ * frame it builds on. Proved by the amount that was read, and against copies made at the call.
  */
 
 import { openSync, readFileSync, readSync, writeFileSync } from 'node:fs'
@@ -52,7 +52,7 @@ async function expectHolds(path: string, expected: Readonly<Record<string, Uint8
 
 const regionOf = (restored: Restored, name = 'main'): Region => restored.regions[name] as Region
 
-/** A full frame of random bytes with zeros in between, whose last block is not whole. */
+/** A full frame of random bytes with zeros in between, whose last block is partial. */
 async function fullFrame(seed = 1, byteLength = 8 * MiB + 5 * pageBytes + 100) {
   using region = Region.allocate(byteLength)
   const bytes = bytesOf(region)
@@ -69,11 +69,11 @@ test('only blocks that were written since are read, by whomever', async () => {
   const nothing = await take({ main: region }, { parent: full.path })
   expect(nothing.result).toMatchObject({ scannedBytes: 0, changedBytes: 0 })
   await expectHolds(nothing.path, nothing.expected)
-  // Reading makes no difference.
+  // Reading the memory makes no difference.
   expect(bytes.reduce((sum, byte) => sum + byte, 0)).toBeGreaterThan(0)
   bytes[5] = (bytes[5] ?? 0) ^ 1
   bytes[MiB] = 1
-  // By the kernel, and at the end, in a block that is not whole.
+  // A write by the kernel, at the end, in a partial block.
   const file = newPath()
   writeFileSync(file, 'from a file')
   readSync(openSync(file, 'r'), bytes, bytes.length - 11, 11, 0)
@@ -83,7 +83,7 @@ test('only blocks that were written since are read, by whomever', async () => {
     changedBytes: 3 * pageBytes,
   })
   await expectHolds(some.path, some.expected)
-  // What was written as it was before is read, and is no change.
+  // Blocks that were written but equal the parent are read, and are no changes.
   const again = await take({ main: region }, { parent: some.path })
   expect(again.result).toMatchObject({ changedBytes: 0, scannedBytes: some.result.scannedBytes })
   await expectHolds(again.path, again.expected)
@@ -101,7 +101,7 @@ test('a region that was mapped from a chain is read where newer files have pages
   const next = await take({ main: regionOf(restored) }, { parent: delta.path })
   expect(next.result).toMatchObject({ scannedBytes: 2 * blockBytes, changedBytes: pageBytes })
   await expectHolds(next.path, next.expected)
-  // Of an older frame it is not known how it differs from the one that was restored.
+  // It is not known how an older frame differs from the restored one.
   const older = await take({ main: regionOf(restored) }, { parent: full.path })
   expect(older.result).toMatchObject({ scannedBytes: older.result.byteLength, changedBytes: 2 * pageBytes })
   await expectHolds(older.path, older.expected)
@@ -114,7 +114,7 @@ test('long runs of newer files are mapped from them, and are not read until they
   bytes.set(full.expected['main'] as Uint8Array)
   const random = new Random(2)
   const paths = [full.path]
-  // Runs that newer ones cover in part, hide, and cut in two; pages by themselves; zeros; the end.
+  // Runs that newer runs cover in part, hide, and cut in two; single pages; zeros; the end.
   for (const runs of [
     [
       [MiB, 3 * MiB],
@@ -139,17 +139,17 @@ test('long runs of newer files are mapped from them, and are not read until they
   using restored = await restore(paths.at(-1) as string, { mode: 'map' })
   expect(Buffer.compare(bytesOf(regionOf(restored)), bytes)).toBe(0)
   const mappings = readFileSync('/proc/self/smaps', 'utf8').split(/^(?=[0-9a-f]+-[0-9a-f]+ )/m)
-  // Where pages are larger than those of a file, newer ones may begin anywhere, and are copied.
+  // If memory pages are larger than those of a file, newer runs may begin anywhere, and are copied.
   const mappable = capabilities().pageSize === pageBytes
   for (const path of mappable ? paths : paths.slice(0, 1)) {
     const ofFile = mappings.filter((mapping) => mapping.includes(` ${path}\n`))
     expect(ofFile.length, path).toBeGreaterThan(0)
-    // Neither in child processes nor in core dumps.
+    // Excluded from child processes and from core dumps.
     for (const mapping of ofFile) expect(mapping).toMatch(/^VmFlags:(?=.* dc\b).* dd\b/m)
   }
   const next = await take({ main: regionOf(restored) }, { parent: paths.at(-1) as string })
   expect(next.result.changedBytes).toBe(0)
-  // The blocks that have pages which were copied: zeros, one page, and the end.
+  // The blocks with copied pages: zeros, one page, and the end.
   if (mappable) expect(next.result.scannedBytes).toBeLessThanOrEqual(5 * blockBytes)
   const written = bytesOf(regionOf(restored))
   written[MiB + 5] = (written[MiB + 5] ?? 0) ^ 1
@@ -157,7 +157,7 @@ test('long runs of newer files are mapped from them, and are not read until they
   const changed = await take({ main: regionOf(restored) }, { parent: next.path })
   expect(changed.result.changedBytes).toBe(2 * pageBytes)
   await expectHolds(changed.path, changed.expected)
-  // Writes have not reached the files.
+  // The writes have not reached the files.
   await expectHolds(paths.at(-1) as string, { main: bytes })
 })
 

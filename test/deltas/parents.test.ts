@@ -1,6 +1,7 @@
 /**
- * Promise: a frame is never read with, or built on, any other file than the recorded one: what is missing or has changed is
- * ERR_STILLFRAME_PARENT, with the places that were looked at, and nothing is lost by it.
+ * Promise: a frame is never read with, or built on, any file other than the recorded one: a missing
+ * or changed parent is ERR_STILLFRAME_PARENT, with the places that were searched, and nothing is
+ * lost by it.
  */
 
 import { copyFileSync, existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
@@ -14,7 +15,7 @@ const inDirectory = useTemporaryDirectory()
 const options = { engine: 'fork', durable: false } as const
 const parentError = { code: 'ERR_STILLFRAME_PARENT' }
 
-/** Frames that were taken side by side, and then moved to these places. */
+/** Frames that were taken in one directory, and then moved to these places. */
 async function takeChain(places: readonly string[]): Promise<{ paths: string[]; bytes: Uint8Array }> {
   using region = Region.allocate(300_000)
   const bytes = new Uint8Array(region.buffer)
@@ -55,7 +56,7 @@ test('parents are found by their id, beside the file or where the caller says', 
   await expectReadable(third, bytes, [first, second])
   await expectRefused(third, a)
   await expectRefused(third, [b, inDirectory('nowhere')])
-  // Beside it, under other names.
+  // In the same directory, under other names.
   copyFileSync(first, inDirectory('c/x'))
   copyFileSync(second, inDirectory('c/y'))
   writeFileSync(inDirectory('c/z'), 'no snapshot')
@@ -79,7 +80,7 @@ test('a file that has taken the place of the parent is refused', async () => {
   using region = Region.allocate(300_000)
   await snapshot(region, first, options).done
   await expectRefused(second)
-  // The same id, and damaged.
+  // The same id, but damaged.
   bytes[70_000] = (bytes[70_000] ?? 0) ^ 1
   writeFileSync(first, bytes)
   await expect(restore(second)).rejects.toMatchObject({ code: 'ERR_STILLFRAME_CORRUPT' })
@@ -105,7 +106,7 @@ test('a capture whose parent is gone, is another one or is no snapshot fails, an
   renameSync(`${first}.gone`, inDirectory('away/0'))
   await expect(take(third)).rejects.toMatchObject(parentError)
   expect(existsSync(target)).toBe(false)
-  // The memory is free, and the next one goes well.
+  // The memory is free, and the next capture succeeds.
   renameSync(inDirectory('away/0'), first)
   expect(await take(third)).toMatchObject({ kind: 'delta' })
 })

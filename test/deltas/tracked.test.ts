@@ -1,7 +1,8 @@
 /**
- * Promise: with `trackChanges` a frame reads only what was written since the frame that the record begins with, and still
- * restores to exactly what was frozen, whoever wrote, whatever failed in between and whatever engine took other frames.
- * Proved against copies made at the call, by what was read, and with a seeded history over several regions.
+ * Promise: with `trackChanges`, a frame reads only what was written since the frame with which the
+ * record begins, and still restores to exactly the frozen contents, whoever wrote, whatever failed
+ * in between, and whichever engine took other frames. Proved against copies made at the call, by
+ * the amount that was read, and with a seeded history over several regions.
  */
 
 import { spawnSync } from 'node:child_process'
@@ -46,7 +47,7 @@ const start = (sources: Sources, options?: Options) =>
     ...options,
   })
 
-/** A frame, and what the memory was at the call. */
+/** Takes a frame; returns its result and a copy of the memory at the call. */
 async function take(sources: Sources, options?: Options) {
   const expected = copyOf(sources)
   const result = await start(sources, options).done
@@ -68,7 +69,7 @@ async function expectHolds(path: string, expected: Readonly<Record<string, Uint8
   }
 }
 
-/** A region in which no two pages are alike. */
+/** A region in which no two pages are equal. */
 function filled(byteLength: number, seed = 1): { region: Region; bytes: Uint8Array } {
   const region = Region.allocate(byteLength)
   const bytes = new Uint8Array(region.buffer)
@@ -114,7 +115,7 @@ test('a frame reads only the units that were written since its parent', async (c
 
 test('zero pages are counted and restored, whether they were read or not', async (context) => {
   needsVariant(context, 'userfaultfd thread')
-  // Half of it was never touched.
+  // Half of the region has never been touched.
   const region = Region.allocate(8 * MiB)
   const bytes = new Uint8Array(region.buffer)
   new Random(1).fill(bytes.subarray(0, 4 * MiB))
@@ -165,7 +166,7 @@ test('a write during a capture is in the next frame, and not in this one', async
   const random = new Random(3)
   for (let frame = 0; frame < 20; frame++) {
     const expected = copyOf({ region })
-    // Now and then it is read slowly, so that the writes find pages in every state.
+    // Some captures are slow, so that the writes find pages in every state.
     const running = start({ region }, { parent, ...(frame % 4 === 0 && { maxBytesPerSecond: 4 * MiB }) })
     for (let write = 0; write < 50; write++) increment(bytes, random.below(bytes.length))
     region.prepareWrite(random.below(8 * MiB), 10_000)
@@ -210,7 +211,7 @@ test('a freeze that is refused loses nothing', async (context) => {
   const { region, bytes } = filled(16 * MiB)
   const { result: parent } = await take({ region })
   for (const unit of [1, 3, 5]) increment(bytes, unit * unitBytes)
-  // The first of three is protected, the second is not.
+  // Protection succeeds for the first of the three units, and fails for the second.
   injectFault('ioctl', 2, 'ENOMEM')
   expect(() => start({ region }, { parent })).toThrow(expect.objectContaining({ code: 'ERR_STILLFRAME_IO' }))
   clearFaults()
@@ -232,7 +233,7 @@ test('where faults can no longer be handled the record ends, and writes go on', 
   const second = await take({ region }, { parent: first.result })
   expect(second.result).toMatchObject({ scannedBytes: bytes.length, changedBytes: 2 * pageBytes })
   await expectHolds(second.result.path, second.expected)
-  // It has begun anew.
+  // The record has started over.
   increment(bytes, 0)
   const third = await take({ region }, { parent: second.result })
   expect(third.result.scannedBytes).toBe(unitBytes)
@@ -253,7 +254,7 @@ test('not given, the record goes on from the frame that it began with; false end
   const last = await take({ region }, { parent: base, trackChanges: false })
   expect(last.result.scannedBytes).toBe(3 * unitBytes)
   await expectHolds(last.result.path, last.expected)
-  // The memory is free for every engine again.
+  // Every engine can capture the memory again.
   for (const variant of allVariants.filter((each) => whyNot(each) === undefined)) {
     const { result, expected } = await take(
       { region },
@@ -276,12 +277,12 @@ test('with another parent than the base, everything is read', async (context) =>
   expect(third.result).toMatchObject({ scannedBytes: bytes.length, changedBytes: 2 * pageBytes })
   await expectHolds(third.result.path, third.expected)
   await expectHolds(second.result.path, second.expected)
-  // By its path alone the parent is found, too.
+  // The parent is recognized by its path alone, too.
   increment(bytes, 2 * unitBytes)
   const fourth = await take({ region }, { parent: third.result.path })
   expect(fourth.result.scannedBytes).toBe(unitBytes)
   await expectHolds(fourth.result.path, fourth.expected)
-  // A compaction is the same frame, so that the record goes on from it.
+  // A compaction is the same frame, so the record continues from it.
   const full = await compact(fourth.result.path, join(directory, 'compacted'), { durable: false })
   const fifth = await take({ region }, { parent: full })
   expect(fifth.result).toMatchObject({ scannedBytes: 0, changedBytes: 0 })
@@ -315,12 +316,12 @@ test('regions may come and go, and be used by a part of the frames', async (cont
   const second = await take({ one: one.region }, { parent: first })
   expect(second.result.scannedBytes).toBe(unitBytes)
   await expectHolds(second.result.path, second.expected)
-  // Where the closed one was there may be the new one.
+  // The new region may be at the address of the closed one.
   two = filled(4 * MiB, 3)
   const third = await take({ one: one.region, two: two.region }, { parent: second.result })
   expect(third.result).toMatchObject({ scannedBytes: 4 * MiB, changedBytes: 4 * MiB })
   await expectHolds(third.result.path, third.expected)
-  // One that is not tracked beside one that is.
+  // An untracked region next to a tracked one.
   const other = filled(3 * MiB, 4)
   const fourth = await take(
     { one: one.region, other: other.region },
@@ -367,7 +368,7 @@ test('a fork that runs beside a tracked capture disturbs neither', async (contex
   const beside = copyOf({ region })
   const forked = start({ region }, { ...slow, trackChanges: undefined })
   expect(forked.engine).toBe('fork')
-  // Of what is read last nothing has been read yet.
+  // The part that is read last has not been read yet.
   increment(bytes, 15 * MiB)
   const [result, other] = await Promise.all([tracked.done, forked.done])
   expect(result.scannedBytes).toBe(16 * MiB)
@@ -391,7 +392,7 @@ test('what cannot be tracked is compared by content, without a word', async (con
   increment(bytes, 0)
   const second = await snapshot(mixed, at('1'), { ...options, parent: first }).done
   expect(second).toMatchObject({ scannedBytes: 5 * MiB, changedBytes: pageBytes })
-  // Mapped from a file.
+  // A region that is mapped from a file cannot be tracked either.
   using restored = await restore(first.path, { mode: 'map' })
   const mapped = await snapshot(restored.regions['region'] as Region, at('2'), options).done
   expect(mapped.engine).toBe('fork')
@@ -414,7 +415,7 @@ test('it is taken for memory that the kernel does not write to as well', async (
   region.close()
 })
 
-/** A descriptor that direct reads can come from. */
+/** Opens a descriptor through which direct reads are possible. */
 function openDirect(context: TestContext): number {
   const path = join(directory, 'direct')
   writeFileSync(path, new Uint8Array(pageBytes))
@@ -440,7 +441,8 @@ test('no record begins while direct reads may pass it by, and one that has begun
   expect(next.result).toMatchObject({ engine: 'userfaultfd', scannedBytes: 2 * unitBytes })
   await expectHolds(next.result.path, next.expected)
 
-  // The caller says that nothing is read during the capture, which tells nothing of later.
+  // The caller promises that nothing is read into the memory during the capture, which says nothing
+  // about later.
   fd = openDirect(context)
   const quiet = await take({ region }, { parent: next.result, kernelWrites: false })
   expect(quiet.result).toMatchObject({ engine: 'userfaultfd', scannedBytes: bytes.length })
@@ -502,7 +504,7 @@ test('every frame of a history comes back, whatever was written, aborted and tak
     for (const name of names()) {
       if (random.below(3) === 0) continue
       const bytes = bytesOf(name)
-      // Here and there in a part of it, so that units stay as they are.
+      // Writes are limited to a part, so that some units stay unchanged.
       const from = random.below(bytes.length)
       writeRandomly(bytes.subarray(from, from + random.below(3 * MiB)), random, 10)
     }
@@ -537,7 +539,7 @@ test('every frame of a history comes back, whatever was written, aborted and tak
     if (result !== undefined) {
       taken.push({ path: result.path, expected })
       if (result.kind === 'delta') saved += result.byteLength - result.scannedBytes
-      // Now and then a frame is built on by nobody.
+      // Some frames are not built on.
       if (random.below(6) > 0) parent = result
     }
     if (random.below(3) > 0) write()

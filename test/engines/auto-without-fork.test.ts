@@ -1,6 +1,7 @@
 /**
- * Promise: where fork cannot be used, `'auto'` does not take it, neither first nor as a way out, and says what is missing
- * before anything happens (I4, I11). Proved on a machine whose probe of fork fails.
+ * Promise: if fork cannot be used, `'auto'` uses it neither as its first choice nor as a fallback,
+ * and reports what is missing before anything happens (I4, I11). Proved on a machine whose probe of
+ * fork fails.
  */
 
 import { readdirSync } from 'node:fs'
@@ -13,7 +14,7 @@ import { useTemporaryDirectory } from '../support/temporary-directory.js'
 
 const inDirectory = useTemporaryDirectory()
 
-// As behind a filter of system calls that is older than the call. The first capture asks, once.
+// Simulates a seccomp filter that is older than the call. The first capture probes fork, once.
 beforeAll(() => {
   injectFault('pidfd_send_signal', 1, 'ENOSYS', true)
   thrownBy(() => snapshot(new Uint8Array(1), inDirectory('file')))
@@ -39,7 +40,7 @@ test('a region in another capture is BUSY for every engine that is left, and the
     thrownBy(() => snapshot(region, inDirectory('second'), { engine, kernelWrites: false }))
   for (const engine of ['mprotect', 'userfaultfd', 'auto'] as const) {
     const { code, message } = second(engine)
-    // No userfaultfd on this machine is an answer, too.
+    // On a machine without userfaultfd, that is an acceptable answer as well.
     if (engine === 'userfaultfd' && code === 'ERR_STILLFRAME_ENGINE_UNAVAILABLE') continue
     expect([engine, code]).toEqual([engine, 'ERR_STILLFRAME_BUSY'])
     expect(message).toMatch(/is being captured by write protection already/)

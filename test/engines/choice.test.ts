@@ -1,7 +1,8 @@
 /**
- * Promise: 'auto' takes the best engine that works here for these sources and these wishes, an engine by name is used or
- * refused with the reason, and whichever it is the snapshot is exact. Proved by asking for each in every way, with and
- * without userfaultfd, with and without privileges, behind a filter of system calls.
+ * Promise: 'auto' chooses the best engine that works here for the given sources and options, an
+ * engine requested by name is used or refused with the reason, and the snapshot is exact with each.
+ * Proved by requesting each engine in every way, with and without userfaultfd, with and without
+ * privileges, behind a seccomp filter.
  */
 
 import { chmodSync, mkdirSync, readFileSync } from 'node:fs'
@@ -21,7 +22,7 @@ beforeAll(() => {
 type Answers = Record<string, string>
 
 async function answersOf(options: Parameters<typeof startProgram>[2] = {}): Promise<Answers> {
-  // Also for a user who owns nothing here.
+  // Writable for a user who owns nothing here.
   mkdirSync(inDirectory('open'))
   chmodSync(inDirectory('open'), 0o777)
   const program = startProgram('choice', [inDirectory('open')], options)
@@ -30,13 +31,13 @@ async function answersOf(options: Parameters<typeof startProgram>[2] = {}): Prom
   return answers
 }
 
-/** What can be had. */
+/** The available variants of userfaultfd. */
 interface Machine {
   thread: boolean
   signal: boolean
 }
 
-/** What is expected of a region, by engine and kernelWrites. */
+/** Expected answers for a region, by engine and kernelWrites. */
 function expectedOf({ thread, signal }: Machine): Record<string, RegExp> {
   const refused = /^ENGINE_UNAVAILABLE: /
   const byThread = thread ? /^userfaultfd thread$/ : undefined
@@ -51,7 +52,7 @@ function expectedOf({ thread, signal }: Machine): Record<string, RegExp> {
     'region mprotect undefined': /^mprotect signal$/,
     'region mprotect true': /^ENGINE_UNAVAILABLE: .*fs\.read/,
     'region mprotect false': /^mprotect signal$/,
-    // A file below: userfaultfd does not take it.
+    // A mapping of a file, which userfaultfd does not accept.
     'mapped auto undefined': /^fork kernel$/,
     'mapped auto true': /^fork kernel$/,
     'mapped auto false': /^mprotect signal$/,

@@ -1,7 +1,7 @@
 /**
- * Promise: while a region is frozen Node's own APIs can write into it, or fail with EFAULT where that is documented and
- * work once prepareWrite() has announced them. Proved with every page frozen, for files, sockets and what writes from
- * user space.
+ * Promise: while a region is frozen, Node's own APIs can write into it, or fail with EFAULT where
+ * that is documented and succeed once prepareWrite() has announced the write. Proved with every
+ * page frozen, for files, sockets and APIs that write from user space.
  */
 
 import { writeFileSync } from 'node:fs'
@@ -37,7 +37,7 @@ describe.each(allVariants)('%s', (variant) => {
       expect({ api, ...found[api] }).toEqual({ api, ...unannounced })
       expect({ api, ...found[`${api} after prepareWrite()`] }).toEqual({ api, ...works })
     }
-    // The kernel gives what it could write before the frozen page.
+    // The kernel reports what it could write before the frozen page.
     expect(found['crossing']).toEqual(bySignal ? { result: pageSize, right: false } : works)
     expect(found['crossing after prepareWrite()']).toEqual(works)
     expect(found['unaligned after prepareWrite()']).toEqual({ result: pageSize + 2, right: true })

@@ -1,7 +1,7 @@
 /**
- * Promise: the crash reporter that people install from npm (segfault-handler) is not called for our faults, gets those
- * that are not ours, and the process dies as it would without us. Proved with that package, loaded before and after our
- * handler.
+ * Promise: the crash reporter that is commonly installed from npm (segfault-handler) is not called
+ * for our faults, receives all others, and the process dies as it would without us. Proved with
+ * that package, loaded before and after our handler.
  */
 
 import { readFileSync } from 'node:fs'
@@ -17,7 +17,7 @@ const inDirectory = useTemporaryDirectory()
 const home = 'build-aside/segfault-handler'
 const module = fileURLToPath(new URL(`../../${home}/node_modules/segfault-handler`, import.meta.url))
 
-/** It is compiled for one version of Node and must not stand in the way of `npm ci` on another. */
+/** The package is compiled for one version of Node, and must not break `npm ci` on another. */
 function needsReporter(context: TestContext): void {
   try {
     createRequire(import.meta.url)(module)

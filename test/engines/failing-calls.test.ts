@@ -1,7 +1,8 @@
 /**
- * Promise: whichever system call of the freezer, the fault handler or the saver fails, the capture succeeds or fails
- * with a typed error, the memory is exact and writable, and the next capture works. Proved by letting the first, the
- * second, the third ... such call fail until a capture has no more of them.
+ * Promise: whichever system call of the freezer, the fault handler or the saver fails, the capture
+ * succeeds or fails with a typed error, the memory is exact and writable, and the next capture
+ * works. Proved by making the first, the second, the third ... such call fail until a capture makes
+ * no more of them.
  */
 
 import { describe, expect, test } from 'vitest'
@@ -18,9 +19,9 @@ const inDirectory = useTemporaryDirectory()
 interface FailingCall {
   call: string
   errors: readonly string[]
-  /** Also tried with every later call failing too. For mprotect refused-lift.test.ts does so. */
+  /** Also tests a permanent failure. For mprotect, refused-lift.test.ts does so. */
   forever?: boolean
-  /** The least number of captures that must have failed for it; 0 where a capture can do without the call. */
+  /** Minimum number of captures that must fail; 0 if a capture can do without the call. */
   fails?: number
 }
 
@@ -48,7 +49,7 @@ const calls: Record<Exclude<Variant, 'fork'> | 'all', readonly FailingCall[]> = 
   ],
 }
 
-/** CI looks at what all have in common with the one that has most threads. */
+/** CI tests the calls common to all variants only with the variant that has the most threads. */
 const inAll = 'userfaultfd thread'
 const cases = inProcessVariants.flatMap((variant) =>
   [...calls[variant], ...(longMode || variant === inAll ? calls.all : [])].flatMap(
@@ -76,7 +77,7 @@ describe.each(inProcessVariants)('%s', (variant) => {
   )
 })
 
-/** The next report; a process that hangs or dies is a failure that says at which call. */
+/** The next report. If the process hangs or dies, the error names the call. */
 async function stepOf(program: ReturnType<typeof startProgram>, last: Report): Promise<Report> {
   try {
     return await program.report()

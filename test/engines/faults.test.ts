@@ -1,6 +1,7 @@
 /**
- * Promise: faults that are not ours end as they would without us, and handlers of others get them: before, during and
- * after a capture. Proved by programs that make such faults in each phase, and once without this package beside them.
+ * Promise: faults that are not ours end as they would without us, and other handlers receive them:
+ * before, during and after a capture. Proved by programs that cause such faults in each phase, and
+ * once without this package for comparison.
  */
 
 import { constants } from 'node:os'
@@ -14,7 +15,8 @@ import { startProgram, useTools } from './programs.js'
 useTools()
 const inDirectory = useTemporaryDirectory()
 const phases = ['before', 'during', 'after'] as const
-// Before a capture nothing of ours is there yet: CI looks at it once, by WebAssembly.
+// Before a capture, our handler is not installed yet, so CI checks that phase only once, with
+// WebAssembly.
 const tried = longMode ? phases : (['during', 'after'] as const)
 const everywhere = inProcessVariants.flatMap((variant) => phases.map((phase) => ({ variant, phase })))
 const bySignal = signalVariants.flatMap((variant) => tried.map((phase) => ({ variant, phase })))
@@ -23,7 +25,7 @@ function start(variant: string, phase: string, name: string) {
   return startProgram('faults', [variant, inDirectory('file'), phase, name])
 }
 
-/** How the program ends when it dies of this in this phase. */
+/** How the program ends when this case kills it in this phase. */
 async function endOf(variant: string, phase: string, name: string, signal?: NodeJS.Signals) {
   const program = start(variant, phase, name)
   await program.report()
@@ -32,7 +34,7 @@ async function endOf(variant: string, phase: string, name: string, signal?: Node
   return { status, diedOf }
 }
 
-/** How it ends without us; found out once. */
+/** How the program ends without us; determined once. */
 const usualEnds = new Map<string, ReturnType<typeof endOf>>()
 function usualEnd(name: string, signal?: NodeJS.Signals): ReturnType<typeof endOf> {
   const key = `${name} ${signal}`
@@ -41,7 +43,7 @@ function usualEnd(name: string, signal?: NodeJS.Signals): ReturnType<typeof endO
   return known
 }
 
-/** The end, or a failure: a fault that is repeated for ever would otherwise be waited for. */
+/** The end of the program; fails if there is none, since a fault may repeat forever. */
 async function bounded(program: ReturnType<typeof start>) {
   const timer = setTimeout(() => program.child.kill('SIGKILL'), 280_000)
   const end = await program.end
@@ -84,7 +86,7 @@ describe.each(signalVariants)('%s and the handlers of others', (variant) => {
   test('one that was there first gets the faults that are not ours', async () => {
     const program = start(variant, 'after', 'handlerWasThere')
     await program.report()
-    // Every one of the 300 accesses out of bounds, and none of our thousands.
+    // Each of the 300 accesses out of bounds, and none of our thousands.
     expect(await program.report()).toMatchObject({ found: { right: true }, calls: 300 })
     expect(await program.report()).toMatchObject({ again: true, calls: 300, afterwards: { right: true } })
     expect(await bounded(program)).toMatchObject({ status: 0 })

@@ -1,6 +1,7 @@
 /**
- * Promise: capabilities() and preflight() name what is risky in the state of the process (I11): mappings that run out, threads
- * in which a fault signal is blocked. Proved in processes that are in such a state, and in one that is not.
+ * Promise: capabilities() and preflight() report risks in the state of the process (I11): mappings
+ * that run out, and threads that block a fault signal. Proved in processes in such a state, and in
+ * one that is not.
  */
 
 import { readFileSync } from 'node:fs'

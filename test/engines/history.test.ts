@@ -1,7 +1,8 @@
 /**
- * Promises I1 and I9 for the engines that freeze memory in the process itself: the files hold regions exactly as they were
- * at the call, whatever was written before, during and after, and no write is lost. Proved with random histories of
- * writes over one or several regions of all sizes; the oracle is a copy made at the call.
+ * Promises I1 and I9 for the engines that freeze memory in the process itself: the files contain
+ * regions exactly as they were at the call, whatever was written before, during and after, and no
+ * write is lost. Proved with random histories of writes over one or several regions of all sizes.
+ * The oracle is a copy made at the call.
  */
 
 import { join } from 'node:path'
@@ -18,7 +19,10 @@ import { inProcessVariants, optionsOf } from '../support/variants.mjs'
 const directory = sharedTemporaryDirectory()
 const chunk = 4 << 20
 
-/** Sizes around the borders of pages, blocks, huge pages and chunks, and large ones, of which much is frozen for long. */
+/**
+ * Sizes around the borders of pages, blocks, huge pages and chunks, and large sizes, much of which
+ * is frozen for long.
+ */
 const lengths = fc.oneof(
   fc.integer({ min: 1, max: 3 * 4096 }),
   fc.integer({ min: 2 * chunk, max: 4 * chunk }),
@@ -29,7 +33,7 @@ const lengths = fc.oneof(
 const histories = fc.record({
   byteLengths: fc.array(lengths, { minLength: 1, maxLength: 4 }),
   hugePages: fc.boolean(),
-  // From two pages, where most writes wait for the saver, to more than there are.
+  // From two pages, where most writes wait for the saver, to more than all pages.
   memoryLimit: fc.constantFrom(8192, 1 << 20, 1 << 30),
   touched: fc.boolean(),
   seed: fc.integer({ min: 0, max: 2 ** 32 - 1 }),
@@ -53,7 +57,7 @@ describe.each(inProcessVariants)('%s', (variant) => {
 
         const path = join(directory, 'history.snap')
         const { done } = snapshot(sources, path, { ...optionsOf[variant], memoryLimit, durable: false })
-        // From behind, since the saver comes from the front.
+        // Backwards, since the saver starts at the front.
         for (const bytes of memory.toReversed()) {
           writeRandomly(bytes, random, 200)
           touchAllPages(bytes)

@@ -1,7 +1,7 @@
 /**
- * Promise: a capture outlives what JavaScript does to its memory, ends cleanly with whatever ends, gets on with others
- * beside it, and leaves nothing. Proved for each engine by a program for each of these things, with the saver stopped
- * in the middle where the moment matters.
+ * Promise: a capture survives everything that JavaScript does to its memory, ends cleanly with its
+ * thread or process, coexists with other captures, and leaves nothing behind. Proved for each
+ * engine with one program per event, with the saver stopped halfway where the moment matters.
  */
 
 import { existsSync, readdirSync } from 'node:fs'
@@ -24,7 +24,7 @@ describe.each(inProcessVariants)('%s', (variant) => {
     return { report, end }
   }
 
-  /** The report of a program that ends well. */
+  /** The report of a program that ends successfully. */
   async function factsOf(name: string, count = 0) {
     const { report, end } = await play(name, count)
     expect(end).toEqual({ status: 0, signal: null, stderr: '' })
@@ -116,7 +116,8 @@ describe.each(inProcessVariants)('%s', (variant) => {
       const { mappings: mappingsBefore, ...counted } = before
       const { mappings: mappingsAfter, ...countedAfter } = after
       expect(countedAfter).toEqual(counted)
-      // V8's young generation grows with what is thrown away, by some dozens; a leak would be one for each capture.
+      // V8's young generation grows with the garbage, by some dozens of mappings; a leak would add
+      // one per capture.
       expect(mappingsAfter - mappingsBefore).toBeLessThan(captures / 2)
     },
     longMode ? 300_000 : undefined,

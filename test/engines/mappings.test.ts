@@ -1,7 +1,8 @@
 /**
- * Promise: scattered writes never run a process out of mappings, do not fail a capture by mprotect, and leave as many
- * mappings as there were. Proved by writing to every second page of 512 MiB while the saver stands still, and by the
- * same in a process that has hardly any mappings left.
+ * Promise: scattered writes never use up the mappings of a process, do not make a capture by
+ * mprotect fail, and leave as many mappings as before. Proved by writing to every second page of
+ * 512 MiB while the saver is stopped, and by the same in a process that has hardly any mappings
+ * left.
  */
 
 import { describe, expect, test } from 'vitest'
@@ -10,7 +11,7 @@ import { startProgram, useTools } from './programs.js'
 
 useTools()
 const inDirectory = useTemporaryDirectory()
-/** V8 makes and drops a few of its own; collecting garbage may put some of them together. */
+/** V8 adds and drops a few mappings of its own; collecting garbage may merge some of them. */
 const slack = 60
 
 async function write(mib: number, huge: boolean, onLimit: string, left: number) {
@@ -33,7 +34,7 @@ describe.each([true, false])('huge pages: %s', (huge) => {
       0,
     )
     expect({ done, saved, lost }).toEqual({ done: { ok: true }, saved: expected, lost: 0 })
-    // It has been tight, and room was left for others.
+    // Mappings were scarce, and room was left for others.
     expect(peak - baseline).toBeGreaterThan(8_000)
     expect(maxMappings - peak).toBeGreaterThan(8_000)
     expect(ofRegion).toBe(1)

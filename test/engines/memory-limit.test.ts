@@ -1,7 +1,8 @@
 /**
- * Promise: copy-on-write takes no more than memoryLimit while every page of the memory is rewritten in random order,
- * no write is lost, and the file is of the instant. Proved from outside, by adding up the memory of the process and its
- * children while it writes, and by comparing file and memory with what they should be.
+ * Promise: copy-on-write takes no more than memoryLimit while every page of the memory is rewritten
+ * in random order, no write is lost, and the file is of the instant of the call. Proved from
+ * outside, by adding up the memory of the process and its children during the writes, and by
+ * comparing file and memory with the expected contents.
  */
 
 import { readFileSync } from 'node:fs'
@@ -17,11 +18,14 @@ import { startProgram, useTools } from './programs.js'
 useTools()
 const inDirectory = useTemporaryDirectory()
 const MiB = 2 ** 20
-/** What a capture may take beyond the limit: a bounce buffer, tables, threads, the heap of JavaScript. */
+/**
+ * Memory that a capture may take beyond the limit: a bounce buffer, tables, threads, the JavaScript
+ * heap.
+ */
 const allowance = 16 * MiB
 const patienceMs = longMode ? 300_000 : 240_000
 
-/** Bytes of memory that a process and its children have for themselves, shared pages counted once in all. */
+/** Memory of a process and its children, in bytes; shared pages are counted once in all. */
 function memoryOf(pid: number): number {
   let bytes = 0
   for (const each of [pid, ...childrenOf(pid)]) {
@@ -33,7 +37,7 @@ function memoryOf(pid: number): number {
   return bytes
 }
 
-/** The next report, and the most memory until then. */
+/** The next report, and the peak of the memory until then. */
 async function peakUntilReport(fixture: Fixture): Promise<{ peak: number; report: Report }> {
   let peak = 0
   const timer = setInterval(() => {
@@ -54,7 +58,7 @@ interface Rewrite {
   holdMs?: number
 }
 
-/** What came of rewriting a region during its capture. */
+/** Result of rewriting a region during its capture. */
 interface Rewritten {
   extra: number
   ended: Report
@@ -68,7 +72,8 @@ async function rewrite(variant: Variant, how: Rewrite): Promise<Rewritten> {
   await fixture.report(patienceMs)
   const baseline = memoryOf(fixture.pid)
   fixture.tell('go')
-  // Until then a program is started, which runs in this process's memory for an instant and would count it twice.
+  // Before that, a program is started, which shares this process's memory for an instant and would
+  // count it twice.
   expect(await fixture.report(patienceMs)).toEqual({ begins: true })
   const { peak, report } = await peakUntilReport(fixture)
   fixture.tell('go')
@@ -92,9 +97,9 @@ describe('with every page rewritten during the capture', () => {
       needsVariant(context, variant)
       const { extra, ended, facts } = await rewrite(variant, {
         ...size,
-        // fork cannot keep such a limit: it is shown beside the others.
+        // fork cannot keep such a limit; it is shown for comparison.
         limitMiB: variant === 'fork' ? size.regionMiB * 2 : size.limitMiB,
-        // The saver begins late: by then the writer has run into the limit.
+        // The saver starts late, when the writer has already reached the limit.
         holdMs: variant === 'fork' ? 0 : 1000,
       })
       const figures = `${size.regionMiB} MiB rewritten, limit ${size.limitMiB} MiB: ${(extra / MiB).toFixed(1)} MiB extra`
@@ -123,7 +128,7 @@ describe.each(inProcessVariants)('%s at the limit', (variant) => {
     "'abort' ends the capture, not the writer (huge pages: %s)",
     async (huge, context) => {
       needsVariant(context, variant)
-      // The writer does not wait here: the saver is let go as soon as all is written.
+      // The writer does not wait here, so the saver is released as soon as everything is written.
       const how = { regionMiB: 32, limitMiB: 1, huge, onLimit: 'abort', holdMs: 20_000 } as const
       const { ended, facts } = await rewrite(variant, how)
       expect(ended['done']).toMatchObject({ ok: false, code: 'ERR_STILLFRAME_MEMORY_LIMIT' })

@@ -1,7 +1,8 @@
 /**
- * Promise: what is restored equals what was captured (I9), or the capture is refused: also for memory that a fork does not carry
- * over as it is (MADV_WIPEONFORK, MADV_DONTFORK), whose advice is left alone. Proved with such memory of another addon, whole
- * and in part, on a page border and not.
+ * Promise: restored memory equals the captured memory (I9), or the capture is refused. This
+ * includes memory that a fork does not carry over unchanged (MADV_WIPEONFORK, MADV_DONTFORK), whose
+ * advice is not changed. Proved with such memory of another addon, in whole and in part, aligned to
+ * pages and not.
  */
 
 import { existsSync } from 'node:fs'
@@ -12,7 +13,7 @@ import { startProgram, useTools } from './programs.js'
 useTools()
 const inDirectory = useTemporaryDirectory()
 
-// Of madvise(2).
+// Constants of madvise(2).
 const dontFork = 10
 const wipeOnFork = 18
 

@@ -1,6 +1,6 @@
 /**
- * Promise: an engine that is refused for a reason that passes, such as a lack of descriptors, is used again as soon as
- * it can be (I11). Proved by letting the first probe of the process fail.
+ * Promise: an engine that is refused for a temporary reason, such as a lack of descriptors, is used
+ * again as soon as possible (I11). Proved by making the first probe of the process fail.
  */
 
 import { Region, snapshot } from 'stillframe'
@@ -12,7 +12,7 @@ import { useTemporaryDirectory } from '../support/temporary-directory.js'
 const inDirectory = useTemporaryDirectory()
 
 test('userfaultfd, after a moment without descriptors', async (context) => {
-  // Whom the kernel may write for needs the fault thread.
+  // Memory that the kernel may write to needs the fault thread.
   needsVariant(context, 'userfaultfd thread')
   using region = Region.allocate(1 << 20)
   injectFault('userfaultfd', 1, 'EMFILE', true)

@@ -1,4 +1,7 @@
-/** Starts the programs of these tests, each with one case and one engine, where the machine has that engine. */
+/**
+ * Starts the programs of these tests, each with one case and one engine, if the machine has that
+ * engine.
+ */
 
 import { chmodSync } from 'node:fs'
 import { join } from 'node:path'
@@ -9,7 +12,7 @@ import { sharedTemporaryDirectory } from '../support/temporary-directory.js'
 
 let tools = ''
 
-/** Compiles what the programs use, before the tests of the file. */
+/** Compiles the tools of the programs before the tests of the file. */
 export function useTools(): void {
   tools = sharedTemporaryDirectory()
   chmodSync(tools, 0o755)
@@ -20,7 +23,7 @@ export function useTools(): void {
   })
 }
 
-/** A tool that {@link useTools} has made. */
+/** Path of a tool that {@link useTools} has compiled. */
 export function toolPath(name: string): string {
   return join(tools, name)
 }

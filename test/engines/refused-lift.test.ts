@@ -1,7 +1,8 @@
 /**
- * Promise: when the kernel refuses to make memory writable again, writes go on or the capture fails; nothing waits for
- * ever. Proved by letting every call that lifts a protection fail from the freeze on: for a while, for as long as nobody
- * writes, and for good; and under a limit that makes the kernel itself refuse.
+ * Promise: if the kernel refuses to make memory writable again, writes continue, the capture fails,
+ * or the process ends and says why; nothing waits forever. Proved by making every call that lifts a
+ * protection fail from the freeze on: for a while, as long as nothing is written, and permanently;
+ * and under a limit that makes the kernel itself refuse.
  */
 
 import { describe, expect, test } from 'vitest'

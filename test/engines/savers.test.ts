@@ -1,7 +1,8 @@
 /**
- * Promise: those who save come second. They stand back for the service, write no faster than they may, end at once
- * when the capture is aborted, and are several where that helps. Proved with a rate limit that makes captures last, and
- * by looking at the threads from outside.
+ * Promise: savers have a lower priority than the service. They run at the requested niceness, write
+ * no faster than allowed, end at once when the capture is aborted, and run in parallel where that
+ * helps. Proved with a rate limit that makes captures long, and by inspecting the threads from
+ * outside.
  */
 
 import { readdirSync, readFileSync, statSync } from 'node:fs'
@@ -23,7 +24,7 @@ interface SaverThread {
   nice: number
 }
 
-/** A thread may end between its name and its file. */
+/** A thread may end before its file is read. */
 function readIfThere(path: string): string {
   try {
     return readFileSync(path, 'latin1')
@@ -32,7 +33,7 @@ function readIfThere(path: string): string {
   }
 }
 
-/** The threads that save: of the forked copy when there is one, else of this process. */
+/** The saver threads: those of the forked copy if there is one, otherwise those of this process. */
 function saverThreads(childrenBefore: Set<number>): SaverThread[] {
   const child = childrenOf(process.pid).find((pid) => !childrenBefore.has(pid))
   const pid = child ?? process.pid
@@ -77,7 +78,7 @@ describe.each(allVariants)('%s', (variant) => {
       )
       expect(threads.length).toBeGreaterThanOrEqual(2)
       expect(new Set(threads.map((thread) => thread.nice))).toEqual(new Set([nice]))
-      // Longer than the stall timeout: waiting as asked for is not standing still.
+      // Longer than the stall timeout: waiting for the rate limit does not count as being stuck.
       await new Promise((resolve) => setTimeout(resolve, 4000))
       expect(getPriority()).toBe(priority)
       taken.abort()
@@ -95,7 +96,8 @@ describe.each(allVariants)('%s', (variant) => {
     const taken = snapshot(region, path, { ...options, maxBytesPerSecond: 10 * chunk })
     new Uint8Array(region.buffer).fill(7)
     const { durationMs } = await taken.done
-    // The third of three writes begins when two have had their time, whatever the machine does.
+    // The third of three writes starts when the time of the first two is up, however fast the
+    // machine.
     expect(durationMs).toBeGreaterThanOrEqual(200)
     const restored = await restore(path)
     expect(hashOf((restored.regions['main'] as Region).buffer)).toBe(expected)

@@ -1,7 +1,8 @@
 /**
- * Promise: the memory of a shared Region is captured and restored as that of any other, whatever Workers do with it, and is
- * there for as long as any thread can reach it. Proved by a program for each of these things, with Workers that write, end
- * and take captures themselves, and with the saver stopped in the middle where the moment matters.
+ * Promise: the memory of a shared Region is captured and restored like that of any other, whatever
+ * Workers do with it, and exists as long as any thread can reach it. Proved with one program per
+ * case, with Workers that write, end and take captures themselves, and with the saver stopped
+ * halfway where the moment matters.
  */
 
 import { describe, expect, test } from 'vitest'
@@ -14,7 +15,7 @@ import { startProgram, useTools } from './programs.js'
 useTools()
 const inDirectory = useTemporaryDirectory()
 
-/** The report of a program that ends well. */
+/** The report of a program that ends successfully. */
 async function factsOf(name: string, variant: Variant = 'fork', count = 0, env: Record<string, string> = {}) {
   const program = startProgram('shared', [variant, inDirectory(), name, count], { env })
   const report = await program.report()
@@ -121,7 +122,7 @@ test('memory is given back after many of them, without anybody asking for it', a
   const facts = await factsOf('churn', 'fork', longMode ? 5000 : 300)
   console.log(facts)
   expect(facts['flat']).toBe(true)
-  // 4 MiB each: what is closed weighs on the garbage collector until it is gone.
+  // 4 MiB each: closed regions put pressure on the garbage collector until they are freed.
   expect(facts['peak']).toBeLessThan(300)
 })
 

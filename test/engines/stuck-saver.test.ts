@@ -1,7 +1,8 @@
 /**
- * Promise: a saver that does not come on keeps no writer waiting: when it counts as stuck, all protection is lifted.
- * The service answers before and after that, and `done` tells it without waiting for the saver (T13). Proved by a
- * saver that is stopped for longer than the time-out, and a writer that needs far more than the memory limit.
+ * Promise: a saver that makes no progress does not keep writers waiting: when it counts as stuck,
+ * all protection is lifted. The service answers before and after that, and `done` reports it
+ * without waiting for the saver (T13). Proved with a saver that is stopped for longer than the
+ * timeout, and a writer that needs far more than the memory limit.
  */
 
 import { expect, test } from 'vitest'

@@ -1,6 +1,7 @@
 /**
- * Promise: where a forked copy could not be ended or could not be waited for, none is made, and everybody is told why (I4,
- * I5, I11). Proved behind filters of the system calls that end it and wait for it, and by calls that fail only later.
+ * Promise: if a forked copy could not be killed or could not be waited for, none is made, and every
+ * caller is told why (I4, I5, I11). Proved behind filters of the system calls that kill it and wait
+ * for it, and with calls that fail only later.
  */
 
 import { readdirSync } from 'node:fs'

@@ -1,8 +1,11 @@
-/** What lies in the directory of an archive. */
+/** Stray files in the directory of an archive. */
 
 import { readdirSync } from 'node:fs'
 
-/** Names that belong to no frame. To be asked when a writer has opened the archive and nothing is being captured. */
+/**
+ * Names of files that belong to no frame. Call it while a writer has the archive open and no
+ * capture is running.
+ */
 export function strayFilesOf(directory: string): string[] {
   const names = readdirSync(directory)
   return names.filter((name) => {

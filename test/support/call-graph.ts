@@ -1,4 +1,4 @@
-/** Which functions call which, as the compiled object files tell: for promises about what code can reach. */
+/** Call graph of compiled object files, for tests of promises about which code is reachable. */
 
 import { spawnSync } from 'node:child_process'
 import { readdirSync } from 'node:fs'
@@ -10,14 +10,17 @@ export function objectFiles(directory: string): string[] {
   return names.filter((name) => name.endsWith('.o')).map((name) => join(directory, name))
 }
 
-/** One function: the mangled names that its code refers to. */
+/** For each function, the mangled names that its code refers to. */
 type Calls = Map<string, Set<string>>
 
-/** The functions of the objects, with what each refers to: functions, and data, which has no entry of its own. */
+/**
+ * Functions of the objects, each with the names it refers to: functions, and data, which has no
+ * entry of its own.
+ */
 export function callGraph(objects: readonly string[]): Calls {
   const calls: Calls = new Map()
   for (const object of objects) addObject(calls, object)
-  // The compiler splits off what it thinks is rarely run.
+  // The compiler splits off code that it considers rarely executed.
   for (const name of [...calls.keys()]) {
     const whole = /^(.*)\.cold(\.\d+)?$/.exec(name)?.[1]
     if (whole !== undefined) calls.get(whole)?.add(name)
@@ -54,7 +57,8 @@ function addObject(calls: Calls, object: string): void {
     if (relocation?.[1] !== undefined) {
       const [, symbol, sign, digits = '0'] = relocation
       if (!symbol.startsWith('.text')) refer(symbol)
-      // A function of this file only, by its place; relative ones on x64 count from behind their four bytes.
+      // A file-local function, given by its offset; on x64, PC-relative offsets count from the end
+      // of their four bytes.
       else {
         const addend = Number.parseInt(digits, 16) * (sign === '-' ? -1 : 1)
         pending.push({
@@ -74,7 +78,7 @@ function addObject(calls: Calls, object: string): void {
   }
 }
 
-/** Everything that can be reached from the roots, each with one way that leads there. */
+/** Everything reachable from the roots, each with one path that leads to it. */
 export function reachable(calls: Calls, roots: readonly string[]): Map<string, string[]> {
   const ways = new Map(roots.map((root) => [root, [root]]))
   const queue = [...roots]
@@ -88,7 +92,7 @@ export function reachable(calls: Calls, roots: readonly string[]): Map<string, s
   return ways
 }
 
-/** The symbols that none of the objects defines: they come from libc and its like. */
+/** Symbols that none of the objects defines: those of libc and other libraries. */
 export function foreignSymbols(objects: readonly string[]): Set<string> {
   const listed = (which: string): string[] => {
     const { stdout } = spawnSync('nm', ['--format=just-symbols', which, ...objects], { encoding: 'utf8' })
@@ -98,7 +102,7 @@ export function foreignSymbols(objects: readonly string[]): Set<string> {
   return new Set(listed('--undefined-only').filter((name) => !defined.has(name)))
 }
 
-/** Names as they stand in the source. */
+/** Demangles names to their form in the source. */
 export function demangle(names: readonly string[]): string[] {
   return spawnSync('c++filt', { input: names.join('\n'), encoding: 'utf8' }).stdout.split('\n')
 }

@@ -1,4 +1,7 @@
-/** What fixtures need in C: libraries to preload, which stand for what other native code does in a host, and programs. */
+/**
+ * Compiles C code for fixtures: programs, and preloaded libraries that simulate other native code
+ * in a host.
+ */
 
 import { spawnSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'

@@ -1,4 +1,6 @@
-/** Whether memory is kept from forked children: MADV_DONTFORK, the flag `dc` in smaps. */
+/**
+ * Tells whether memory is excluded from forked children (MADV_DONTFORK, the flag `dc` in smaps).
+ */
 
 import { closeSync, openSync, readSync } from 'node:fs'
 import { loadAddon } from '../../dist/addon/load.js'
@@ -9,18 +11,18 @@ import { Random } from './random.mjs'
  * Asks the addon.
  *
  * @param {ArrayBufferLike} buffer
- * @returns {boolean} of the mapping of the first byte.
+ * @returns {boolean} the state of the mapping that contains the first byte.
  */
 export function dontForkOf(buffer) {
   return loadAddon().isDontFork(new Uint8Array(buffer, 0, 1), 1)
 }
 
 /**
- * Asks the kernel: nothing of the package takes part, so that it cannot fool the test.
+ * Asks the kernel. No code of the package takes part, so it cannot mislead the test.
  *
  * @param {number} address - of the memory, see {@link addressOf}.
  * @param {number} byteLength
- * @returns {boolean[]} of each mapping under the memory; without repetitions.
+ * @returns {boolean[]} the distinct states of the mappings under the memory.
  */
 export function dontForkMarks(address, byteLength) {
   const under = flaggedMappings().filter(({ start, end }) => start < address + byteLength && address < end)
@@ -29,8 +31,9 @@ export function dontForkMarks(address, byteLength) {
 }
 
 /**
- * Where in the address space memory lies: JavaScript cannot say, so it is searched for through /proc/self/mem by
- * its first bytes, which are overwritten. Looks at mappings of at least the size of the memory.
+ * Address of memory. JavaScript has no way to get it, so this overwrites the first bytes with a
+ * mark and searches for the mark through /proc/self/mem, in mappings of at least the size of the
+ * memory.
  *
  * @param {Uint8Array} bytes
  */
@@ -43,7 +46,7 @@ export function addressOf(bytes) {
     const found = flaggedMappings()
       .filter(({ flags, start, end }) => isWritable(flags) && end - start >= bytes.length)
       .flatMap((mapping) => search(memory, mapping, mark))
-    // Copies (such as the buffer that was just read into) do not follow when the original changes.
+    // Copies (such as the buffer that the search just read into) do not change with the original.
     random.fill(mark)
     const originals = found.filter((at) => read(memory, at, mark.length).equals(mark))
     if (originals.length !== 1) throw new Error(`found the memory at ${originals.length} places`)
@@ -67,7 +70,7 @@ function search(memory, { start, end }, mark) {
   const window = 1 << 20
   const found = []
   for (let at = start; at < end; at += window) {
-    // With a tail, for marks across the border of two windows.
+    // Windows overlap, so that a mark across a border is found.
     const bytes = read(memory, at, Math.min(window + mark.length - 1, end - at))
     for (let i = bytes.indexOf(mark); i >= 0; i = bytes.indexOf(mark, i + 1)) found.push(at + i)
   }
@@ -84,6 +87,6 @@ function read(memory, at, length) {
   try {
     return bytes.subarray(0, readSync(memory, bytes, 0, length, at))
   } catch {
-    return bytes.subarray(0, 0) // unmapped in between
+    return bytes.subarray(0, 0) // unmapped since smaps was read
   }
 }

@@ -6,7 +6,8 @@ import { isGone } from './processes.mjs'
 /**
  * @param {'snapshot' | 'job'} what
  * @param {string} path
- * @param {string} way - `exit`, `throw` or `terminate`, or `return`: the Worker has nothing left to do, and the work goes on.
+ * @param {string} way - `exit`, `throw`, `terminate` or `return`; `return` leaves the Worker with
+ *   nothing to do while the work goes on.
  */
 export async function runEndingWorker(what, path, way) {
   const entry = new URL('fixtures/ending-worker.mjs', import.meta.url)

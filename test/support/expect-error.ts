@@ -1,9 +1,9 @@
-/** What an operation threw or rejected with, so that a test can look at all of it. */
+/** Catches what an operation throws or rejects with, so that a test can inspect all of it. */
 
 /** An error with the properties that Node and this package put on errors. */
 export type CodedError = Error & { code?: string; path?: string; errno?: number; syscall?: string }
 
-/** The error that `operation` throws; fails when it does not throw. */
+/** Returns the error that `operation` throws; fails if it does not throw. */
 export function thrownBy(operation: () => unknown): CodedError {
   try {
     operation()
@@ -13,7 +13,7 @@ export function thrownBy(operation: () => unknown): CodedError {
   throw new Error('nothing was thrown')
 }
 
-/** The reason that a promise is rejected with; fails when it is fulfilled. */
+/** Returns the reason for which a promise is rejected; fails if it is fulfilled. */
 export async function rejectionOf(promise: Promise<unknown>): Promise<CodedError> {
   let value: unknown
   try {

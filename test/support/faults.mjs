@@ -1,4 +1,6 @@
-/** Makes system calls of the addon fail: the addon counts its calls by name, see native/base/sys.h. */
+/**
+ * Makes system calls of the addon fail. The addon counts its calls by name, see native/base/sys.h.
+ */
 
 import { constants } from 'node:os'
 import { loadAddon } from '../../dist/addon/load.js'
@@ -6,10 +8,10 @@ import { longMode } from './long-mode.mjs'
 
 /**
  * @param {string} call - such as `'pwrite'`.
- * @param {number} nth - from 1, counted from now.
- * @param {string} error - such as `'EIO'`; `'NOTHING'`: the call answers 0 and does nothing.
- * @param {boolean} [forever] - all later ones too.
- * @param {Pick<ReturnType<typeof loadAddon>, 'injectFault'>} [addon] - whose calls.
+ * @param {number} nth - which call fails, counted from 1 starting now.
+ * @param {string} error - such as `'EIO'`. With `'NOTHING'`, the call returns 0 and does nothing.
+ * @param {boolean} [forever] - later calls fail too.
+ * @param {Pick<ReturnType<typeof loadAddon>, 'injectFault'>} [addon] - the addon whose calls fail.
  */
 export function injectFault(call, nth, error, forever = false, addon = loadAddon()) {
   const number = { ...constants.errno, NOTHING: -1 }[error]
@@ -18,11 +20,13 @@ export function injectFault(call, nth, error, forever = false, addon = loadAddon
 }
 
 /**
- * Which call is to fail after the nth one: each, or in CI the first ones and then ever fewer.
+ * The call to fail after the nth one: every call in long mode; in CI the first few, and then ever
+ * fewer.
  *
  * @param {number} nth
- * @param {boolean} forever - whether all later ones fail, too: then fewer tell something new.
- * @param {number} step - how far it goes on at least.
+ * @param {boolean} forever - true if all later calls fail too, in which case fewer runs reveal
+ *   anything new.
+ * @param {number} step - the minimum distance to the next call.
  */
 export function nextToFail(nth, forever, step) {
   if (longMode || (nth < 6 && !forever)) return nth + step
@@ -30,7 +34,7 @@ export function nextToFail(nth, forever, step) {
 }
 
 /**
- * Ends all faults.
+ * Removes all faults.
  *
  * @param {Pick<ReturnType<typeof loadAddon>, 'clearFaults'>} [addon]
  * @returns {Record<string, number>} how often this process (not its child) reached each call.

@@ -1,4 +1,4 @@
-/** What the filesystem of a directory can do, of that which tests ask for. */
+/** Probes for filesystem features that tests depend on. */
 
 import { closeSync, constants, linkSync, openSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -21,12 +21,12 @@ export function hasLinks(directory) {
 }
 
 /**
- * Files without a name (`O_TMPFILE`), which a crash does not leave.
+ * True if the filesystem supports unnamed files (`O_TMPFILE`), which a crash does not leave behind.
  *
  * @param {string} directory
  */
 export function hasNamelessFiles(directory) {
-  // Node has no name for it.
+  // Node has no constant for O_TMPFILE.
   const flag = 0o20000000 | constants.O_DIRECTORY
   try {
     closeSync(openSync(directory, flag | constants.O_WRONLY))
@@ -37,8 +37,8 @@ export function hasNamelessFiles(directory) {
 }
 
 /**
- * Whether an older file can be put back when the new one has its name already: by an exchange of names, or by a second name of the
- * older one. Not in a test that counts calls.
+ * True if an older file can be put back after the new one has taken its name: by exchanging the
+ * names, or through a second name of the older file. Do not use it in a test that counts calls.
  *
  * @param {string} directory
  */
@@ -50,12 +50,14 @@ export async function putsBack(directory) {
   await snapshot(new Uint8Array(1), file, { durable: false }).done
   const { linkat } = clearFaults()
   rmSync(file)
-  // The new file asks for a link first. The old one does only where they could not be exchanged.
+  // The new file tries a link first. The old file needs one only if the names could not be
+  // exchanged.
   return linkat === 1
 }
 
 /**
- * The mode that a file has which is made for its owner only: on FAT and its like all files have that of the mount.
+ * Mode of a file that is created for its owner only. On FAT and similar filesystems, all files have
+ * the mode of the mount.
  *
  * @param {string} directory
  */

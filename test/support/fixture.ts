@@ -1,4 +1,4 @@
-/** A program of a test that runs in a process of its own and reports in lines of JSON on stdout. */
+/** Programs of tests that run in processes of their own and report in lines of JSON on stdout. */
 
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -6,9 +6,9 @@ import { fileURLToPath } from 'node:url'
 import { onTestFinished } from 'vitest'
 import { childrenOf } from './processes.mjs'
 
-/** What became of a fixture. */
+/** Result of a fixture. */
 export interface FixtureEnd {
-  /** Exit status; null when a signal ended the process. */
+  /** Exit status; null if a signal ended the process. */
   status: number | null
   signal: NodeJS.Signals | null
   stderr: string
@@ -20,13 +20,16 @@ export type Report = Record<string, any>
 /** Options of {@link startFixture}. */
 export interface FixtureOptions {
   env?: Record<string, string>
-  /** A shared library to load first, behind what the tests themselves run under (a sanitizer's runtime). */
+  /**
+   * A shared library to preload, after any that the tests themselves run under (a sanitizer's
+   * runtime).
+   */
   preload?: string
   nodeOptions?: readonly string[]
   cwd?: string
-  /** In front of `node`: a program that runs another, such as `['setpriv', '--reuid=65534']`. */
+  /** Command prefix that runs `node`, such as `['setpriv', '--reuid=65534']`. */
   wrapper?: readonly string[]
-  /** The process leads a process group of its own. */
+  /** Makes the process the leader of a process group of its own. */
   detached?: boolean
 }
 
@@ -70,7 +73,9 @@ export class Fixture {
     return this.child.pid as number
   }
 
-  /** The next report; fails when the fixture ends, or says nothing for so long. */
+  /**
+   * Returns the next report; fails if the fixture ends first or reports nothing within the limit.
+   */
   async report(limitMs = 240_000): Promise<Report> {
     const end = performance.now() + limitMs
     while (this.#reports.length === 0) {
@@ -87,7 +92,7 @@ export class Fixture {
     return this.#reports.shift() as Report
   }
 
-  /** True when a report waits to be taken. */
+  /** True if a report is waiting. */
   get hasReport(): boolean {
     return this.#reports.length > 0
   }
@@ -97,7 +102,10 @@ export class Fixture {
     this.child.stdin?.write(`${line}\n`)
   }
 
-  /** Kills the fixture, should it still run, and the children of it that this leaves; waits until it is gone. */
+  /**
+   * Kills the fixture if it still runs, together with the children it would leave, and waits until
+   * it is gone.
+   */
   async clear(): Promise<void> {
     running.delete(this)
     if (this.#ended) return
@@ -106,7 +114,7 @@ export class Fixture {
     for (const pid of children) {
       try {
         process.kill(pid, 'SIGKILL')
-      } catch {} // it was gone already
+      } catch {} // already gone
     }
     const { exitCode, signalCode } = this.child
     if (this.child.pid !== undefined && exitCode === null && signalCode === null)
@@ -126,7 +134,7 @@ export class Fixture {
   }
 }
 
-/** Starts a fixture; whatever of it is left when the test has finished is killed. */
+/** Starts a fixture and kills what is left of it when the test has finished. */
 export function startFixture(url: URL, args: readonly string[] = [], options: FixtureOptions = {}): Fixture {
   const fixture = new Fixture(url, args, options)
   running.add(fixture)
@@ -136,7 +144,7 @@ export function startFixture(url: URL, args: readonly string[] = [], options: Fi
 
 const running = new Set<Fixture>()
 
-/** The same for all fixtures, before what they write to is removed. */
+/** Kills all fixtures. Call it before removing the files that they write to. */
 export async function clearFixtures(): Promise<void> {
   for (const fixture of running) await fixture.clear()
 }

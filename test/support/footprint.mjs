@@ -1,10 +1,10 @@
-/** What a process holds of the kernel's: it must be the same after a capture as before. */
+/** Kernel resources that a process holds. They must be the same after a capture as before it. */
 
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { setTimeout as pause } from 'node:timers/promises'
 import { childrenOf, threadsNamed } from './processes.mjs'
 
-/** Descriptors of this process and what they lead to; the one that lists them is left out. */
+/** Descriptors of this process and their targets, without the descriptor that lists them. */
 export function openDescriptors() {
   return readdirSync('/proc/self/fd').flatMap((fd) => {
     try {
@@ -15,14 +15,14 @@ export function openDescriptors() {
   })
 }
 
-/** Waits, at most half a minute, for the thread that puts huge pages together after a capture: it ends by itself. */
+/** Waits up to 30 s for the thread that reassembles huge pages after a capture to end by itself. */
 function waitForHugePages() {
   const sleeper = new Int32Array(new SharedArrayBuffer(4))
   const isAtWork = () => threadsNamed('stillframe-huge').length > 0
   for (let i = 0; i < 3000 && isAtWork(); i++) Atomics.wait(sleeper, 0, 0, 10)
 }
 
-/** Numbers that only a leak moves (mappings: also V8, by a few). */
+/** Counts that only a leak changes, except for the mappings, which V8 also changes by a few. */
 export function footprint() {
   waitForHugePages()
   return {
@@ -38,8 +38,9 @@ export function footprint() {
 const counted = ['descriptors', 'threads', 'children']
 
 /**
- * The footprint when what ends by itself has ended: a thread in the background may have a descriptor open, and no name
- * yet. Waits until nothing has changed for a fifth of a second; at most half a minute.
+ * The footprint once everything that ends by itself has ended: a background thread may have a
+ * descriptor open before it has a name. Waits until nothing has changed for 200 ms, for 30 s at
+ * most.
  */
 export async function settledFootprint() {
   let now = footprint()
@@ -53,7 +54,7 @@ export async function settledFootprint() {
 }
 
 /**
- * The footprint as soon as there is no more of anything than before; after half a minute, as it is.
+ * The footprint as soon as no count exceeds the one before, or after 30 s.
  *
  * @param {ReturnType<typeof footprint>} before
  * @param {readonly Counted[]} [kinds]
@@ -68,7 +69,8 @@ export async function footprintAfter(before, kinds = counted) {
 }
 
 /**
- * What there is more of than before, once what ends by itself has ended: {} when there is nothing.
+ * The excess over the earlier footprint, once everything that ends by itself has ended; {} if there
+ * is none.
  *
  * @param {ReturnType<typeof footprint>} before
  * @param {readonly Counted[]} [kinds]
@@ -84,8 +86,9 @@ export async function leftSince(before, kinds = counted) {
 }
 
 /**
- * The footprint before and after many rounds, all of which may leave garbage. What the first ones make once (the thread's
- * cached stack, malloc's arenas, compiled code) belongs to what was there before. Needs --expose-gc.
+ * The footprint before and after many rounds, all of which may leave garbage. One-time costs of the
+ * first rounds (the thread's cached stack, malloc's arenas, compiled code) count as present before.
+ * Needs --expose-gc.
  *
  * @param {number} count
  * @param {(index: number) => Promise<void>} round
@@ -102,14 +105,14 @@ export async function footprintsAround(count, round) {
   return { before, after: await footprintAfter(before) }
 }
 
-/** Masks and dispositions of the signals of this thread, as /proc prints them. */
+/** Signal masks and dispositions of this thread, as /proc prints them. */
 export function signalState() {
   const status = readFileSync('/proc/thread-self/status', 'utf8')
   return status.split('\n').filter((line) => /^(SigBlk|SigIgn|SigCgt|SigPnd|ShdPnd):/.test(line))
 }
 
 /**
- * What /proc/self/smaps tells of each mapping: its addresses and its flags.
+ * The mappings in /proc/self/smaps, with their addresses and flags.
  *
  * @returns {{ start: number, end: number, flags: string[] }[]}
  */
@@ -128,11 +131,13 @@ export function flaggedMappings() {
 }
 
 /**
- * What was kept from forked children (MADV_DONTFORK) before, is still mapped, and is not kept from them any more: bytes.
+ * Bytes that were excluded from forked children (MADV_DONTFORK) before, are still mapped, and are
+ * no longer excluded.
  *
- * Without what V8 itself has given up: it maps inaccessible memory in its place, and advises nothing about that (Node 24,
- * with the end of a Worker, whether it had a job or not). What it reserves bears MAP_NORESERVE, which advice does not
- * change; this does not, and there is nothing in it.
+ * Leaves out memory that V8 itself has released: V8 replaces it with inaccessible memory and gives
+ * no advice about that (Node 24, at the end of a Worker, whether or not it had a job). V8's
+ * reservations carry MAP_NORESERVE, which advice does not change; the replacement does not carry
+ * it, and contains nothing.
  *
  * @param {ReturnType<typeof flaggedMappings>} before
  * @param {ReturnType<typeof flaggedMappings>} after

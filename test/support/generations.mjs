@@ -1,16 +1,17 @@
-/** What a service does that saves its state again and again until it is killed. */
+/** A service that saves its state again and again until it is killed. */
 
 import { readdirSync } from 'node:fs'
 import { basename, dirname } from 'node:path'
 import { report } from './report.mjs'
 
 /**
- * Saves one generation after the other to one path, and tells of each that is there. Of the first it tells what its
- * predecessor left: under the published name, and beside it. Does not return.
+ * Saves one generation after another to one path, and reports each that has been saved. After the
+ * first, it also reports what its predecessor left under the published name and next to it. Does
+ * not return.
  *
  * @param {string} path
- * @param {{ found: boolean, exact?: boolean, generation: number }} before - the whole generation that stood under the
- *   published name; generation 0 when there was none.
+ * @param {{ found: boolean, exact?: boolean, generation: number }} before - the whole generation
+ *   found under the published name; generation 0 if there was none.
  * @param {(generation: number) => Promise<unknown>} save
  */
 export async function saveGenerations(path, before, save) {

@@ -1,10 +1,10 @@
-/** What the reader of Chrome DevTools (packed by heap-snapshot-toolkit) says of a heap snapshot. */
+/** Heap snapshots as read by the reader of Chrome DevTools (packaged as heap-snapshot-toolkit). */
 
 import { createReadStream } from 'node:fs'
 import { parse } from 'heap-snapshot-toolkit'
 
 /**
- * The classes of the objects in a file, the largest first.
+ * The classes of the objects in a file, largest first.
  *
  * @param {string} path
  * @returns {Promise<{ name: string; count: number; bytes: number }[]>} `bytes`: shallow

@@ -1,10 +1,13 @@
-/** Heap snapshots made by hand: the format of V8, with whatever order of fields and whatever damage a test wants. */
+/**
+ * Handmade heap snapshots in V8's format, with any order of fields and any damage that a test
+ * wants.
+ */
 
 export interface MadeNode {
   type: string
   name: string
   size: number
-  /** Default: the index of the node, times two, plus one. */
+  /** Default: twice the index of the node, plus one. */
   id?: number
   detachedness?: number
 }
@@ -13,7 +16,7 @@ export interface MadeEdge {
   from: number
   to: number
   type: string
-  /** A number for elements, a name for others. */
+  /** A number for elements, a string for other types. */
   name: string | number
 }
 
@@ -36,7 +39,7 @@ export interface MakeOptions {
   edit?: (document: any) => void
 }
 
-/** The document of a heap snapshot; edges of a node come in the order that they are given in. */
+/** The document of a heap snapshot. The edges of a node keep the order in which they are given. */
 export function makeHeapSnapshot(made: Made, options: MakeOptions = {}): Record<string, unknown> {
   const { nodeFields = ['type', 'name', 'id', 'self_size', 'edge_count', 'trace_node_id', 'detachedness'] } =
     options
@@ -92,7 +95,9 @@ export function makeHeapSnapshot(made: Made, options: MakeOptions = {}): Record<
   return document
 }
 
-/** The text of a document as V8 lays it out on Node 20: a line break before each record's comma. */
+/**
+ * The text of a document as V8 formats it on Node 20: a line break before the comma of each record.
+ */
 export function likeV8(document: Record<string, unknown>): string {
   return JSON.stringify(document)
     .replaceAll('],"', '],\n"')

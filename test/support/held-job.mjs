@@ -1,4 +1,6 @@
-/** A job of stillframe/heap whose copy waits in the middle, so that a test has all the time it wants. */
+/**
+ * A job of stillframe/heap whose copy waits halfway, so that a test has as much time as it needs.
+ */
 
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -6,13 +8,17 @@ import { join } from 'node:path'
 import { snapshotState } from 'stillframe/heap'
 import { spinUntil } from './processes.mjs'
 
-/** More than the copy keeps in memory: once it has been written, so has been the rest of what begins a copy. */
+/**
+ * More than the copy buffers in memory. Once these bytes are written, so is everything that
+ * precedes them.
+ */
 const firstBytes = 2 << 20
-/** Written behind these. */
+/** Written after the first bytes. */
 export const heldText = 'held'
 
 /**
- * Starts a job, and waits until its copy waits. Each copy of it waits until `release` is called, or for a minute.
+ * Starts a job and waits until its copy is waiting. Each copy waits until `release` is called, for
+ * a minute at most.
  *
  * @param {string} path
  * @param {Parameters<typeof snapshotState>[2]} [options]
@@ -28,7 +34,7 @@ export function holdJob(path, options) {
       for (let slice = 0; slice < 6000 && !existsSync(gate); slice++) Atomics.wait(nothing, 0, 0, 10)
       out.write(heldText)
     },
-    // With the usual niceness it would get no processor for seconds on a busy machine.
+    // At the default niceness it would get no processor for seconds on a busy machine.
     { nice: 0, ...options },
   )
   spinUntil(() => job.progress.bytesWritten >= firstBytes, 'the copy has begun to write')

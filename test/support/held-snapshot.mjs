@@ -1,13 +1,13 @@
-/** A snapshot whose child is stopped in the middle, so that a test has all the time it wants. */
+/** A snapshot whose child is stopped halfway, so that a test has as much time as it needs. */
 
 import { Region, snapshot } from 'stillframe'
 import { fillPattern } from './pattern.mjs'
 import { childrenOf, nameOf, spinUntil, stateOf } from './processes.mjs'
 
-/** Takes the child long enough that it can be stopped in the middle: some 50 ms. */
+/** Takes the child some 50 ms to save, long enough to stop it halfway. */
 export const longEnoughBytes = 64 << 20
 
-/** Memory of that size, none of whose pages is zero. */
+/** Memory of {@link longEnoughBytes} without a zero page. */
 export function bigRegion() {
   const region = Region.allocate(longEnoughBytes)
   fillPattern(region.buffer, 1)
@@ -28,13 +28,14 @@ export function startSnapshot(source, path, options) {
 }
 
 /**
- * Starts a snapshot and stops its child once it has shut itself off from the host and saves pages.
+ * Starts a snapshot and stops its child once the child has detached from the host and is saving
+ * pages.
  *
  * @param {Parameters<typeof snapshot>} args
  */
 export function holdSnapshot(...args) {
   const { taken, pid } = startSnapshot(...args)
-  // It names itself last of all, just before the first page.
+  // The child sets its name last, just before the first page.
   spinUntil(() => nameOf(pid) === 'stillframe' || stateOf(pid) === undefined, 'the child saves pages')
   process.kill(pid, 'SIGSTOP')
   spinUntil(() => stateOf(pid) === 'T' || stateOf(pid) === 'Z', 'the child is stopped')

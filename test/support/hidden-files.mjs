@@ -1,12 +1,12 @@
 /**
- * What FUSE (libfuse) and NFS make of a file that is removed while somebody has it open: it gets another name, and goes when it is
- * closed.
+ * FUSE (libfuse) and NFS rename a file that is removed while a process has it open; it disappears
+ * when it is closed.
  */
 
-/** Whether a name is one of those. @param {string} name */
+/** True if the name belongs to such a file. @param {string} name */
 export function isOfOpenFile(name) {
   return /^\.(fuse_hidden|nfs)[0-9a-f]+$/.test(name)
 }
 
-/** Begins the names of directories in which there is nothing else, until the process of the test has ended. */
+/** Prefix of directories that contain only such files, until the process of the test has ended. */
 export const stillOpenPrefix = 'still-open-'

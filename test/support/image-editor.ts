@@ -1,4 +1,4 @@
-/** Hand-made files: an image whose fields are changed and whose checksums are then all repaired. */
+/** Handmade files: images whose fields are changed and whose checksums are then all repaired. */
 
 import { readFileSync, writeFileSync } from 'node:fs'
 import { XXHash3 } from 'xxhash-addon'
@@ -52,10 +52,13 @@ export const entry = {
   storedLength: 40,
   codec: 44,
 } as const
-/** Bytes of the structs. */
+/** Sizes of the structs, in bytes. */
 export const sizes = { header: 96, entry: 48, sum: 16, section: 64, trailer: 152 } as const
 
-/** An image in memory. Positions are of the file as it was read; the trailer's fields may then say otherwise. */
+/**
+ * An image in memory. Positions are those of the file as read, even if the trailer's fields are
+ * changed later.
+ */
 export class EditableImage {
   readonly bytes: Buffer
   readonly trailerAt: number
@@ -81,22 +84,22 @@ export class EditableImage {
     return Number(this.bytes.readBigUInt64LE(this.trailerAt + field))
   }
 
-  /** Sets a field of eight bytes of the trailer. */
+  /** Sets an eight-byte field of the trailer. */
   setTrailer(field: number, value: bigint): void {
     this.bytes.writeBigUInt64LE(BigInt.asUintN(64, value), this.trailerAt + field)
   }
 
-  /** Sets a field of eight bytes of a section record. */
+  /** Sets an eight-byte field of a section record. */
   setSection(index: number, field: number, value: bigint): void {
     this.bytes.writeBigUInt64LE(BigInt.asUintN(64, value), this.sectionsAt + index * sizes.section + field)
   }
 
-  /** Sets a field of eight bytes of an index entry. */
+  /** Sets an eight-byte field of an index entry. */
   setEntry(index: number, field: number, value: bigint): void {
     this.bytes.writeBigUInt64LE(BigInt.asUintN(64, value), this.indexAt + index * sizes.entry + field)
   }
 
-  /** A field of eight bytes of an index entry. */
+  /** Reads an eight-byte field of an index entry. */
   entryField(index: number, field: number): bigint {
     return this.bytes.readBigUInt64LE(this.indexAt + index * sizes.entry + field)
   }

@@ -1,4 +1,4 @@
-/** Kills a service at random moments, and has its successor look at what it has left. */
+/** Kills a service at random moments and lets its successor report what it left. */
 
 import { expect } from 'vitest'
 import type { Fixture } from './fixture.js'
@@ -8,17 +8,19 @@ import { seededRandom, testSeed } from './random.mjs'
 
 export interface Kills {
   rounds: number
-  /** The longest that a service is left alone once it has saved its first generation. */
+  /** Maximum time that a service keeps running once it has saved its first generation. */
   longestMs: number
-  /** Tells apart the moments of several tests of one seed. */
+  /** Gives each of several tests with one seed its own random moments. */
   index: number
 }
 
 /**
- * Promised in each round: under the published name is a whole generation, none that was confirmed is lost, nothing lies
- * beside it, and the forked copy goes with the service.
+ * Checks in each round that a whole generation is under the published name, that no confirmed
+ * generation is lost, that no other file is next to it, and that the forked copy ends with the
+ * service.
  *
- * @param start - a fixture that calls saveGenerations(), always with the same path. It leads a session of its own.
+ * @param start - a fixture that calls saveGenerations(), always with the same path. It leads a
+ *   session of its own.
  */
 export async function killAtRandomMoments(
   start: () => Fixture,
@@ -32,7 +34,7 @@ export async function killAtRandomMoments(
     const { before, others } = await service.report()
     if (round > 0) expect(before, what).toMatchObject({ found: true, exact: true })
     if (round > 0) expect(before.generation, what).toBeGreaterThanOrEqual(atLeast)
-    // What FUSE still has of a file that was removed goes when the kernel has closed it.
+    // FUSE's remains of a removed file disappear when the kernel has closed it.
     expect(
       others.filter((name: string) => !isOfOpenFile(name)),
       what,
@@ -42,9 +44,9 @@ export async function killAtRandomMoments(
     service.child.kill('SIGKILL')
     const { signal } = await service.end
     expect(signal, what).toBe('SIGKILL')
-    // A second is promised; the rest is for a machine that has other things to do.
+    // One second is promised; the rest of the limit is for a busy machine.
     await waitUntil(() => runningInSession(service.pid).length === 0, `its copy is gone (${what})`)
-    // What `done` has confirmed must not be lost.
+    // Generations that `done` has confirmed must not be lost.
     while (service.hasReport) atLeast = (await service.report())['generation']
   }
 }

@@ -1,3 +1,6 @@
-/** Some promises are proved by numbers that CI has no time for: STILLFRAME_TEST_LONG=1 asks for them. */
+/**
+ * True with STILLFRAME_TEST_LONG=1, which requests the numbers of repetitions that CI has no time
+ * for.
+ */
 
 export const longMode = process.env['STILLFRAME_TEST_LONG'] === '1'

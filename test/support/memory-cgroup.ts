@@ -1,26 +1,26 @@
-/** A control group with little memory, for what the kernel does when it is used up. */
+/** A control group with little memory, for tests of what the kernel does when it is used up. */
 
 import { accessSync, constants, mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs'
 import { onTestFinished, type TestContext } from 'vitest'
 import { waitUntil } from './processes.mjs'
 
-/** Where groups are made, and what their limit is called: version 2 and version 1. */
+/** Root of the hierarchy and names of the limit and usage files: version 2 and version 1. */
 const hierarchies = [
   ['/sys/fs/cgroup', 'memory.max', 'memory.current'],
   ['/sys/fs/cgroup/memory', 'memory.limit_in_bytes', 'memory.usage_in_bytes'],
 ] as const
 
 export interface MemoryCgroup {
-  /** A wrapper for a fixture: what it runs is in the group. */
+  /** A fixture wrapper that runs its command in the group. */
   wrapper: string[]
-  /** Allows so many bytes more than are in use now. */
+  /** Sets the limit to the current usage plus `bytes`. */
   leave(bytes: number): void
 }
 
 /**
- * Makes a group for one test, which is skipped where that is not allowed.
+ * Makes a group for one test, which is skipped if the process may not make one.
  *
- * @returns the group, whose processes have no more than so many bytes.
+ * @returns the group, whose processes are limited to `bytes`.
  */
 export function memoryCgroup(context: TestContext, bytes: number): MemoryCgroup {
   for (const [hierarchy, limit, usage] of hierarchies) {

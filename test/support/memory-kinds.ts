@@ -1,4 +1,4 @@
-/** Memory that TypeScript's es2023 library has no types for. */
+/** Kinds of memory for which TypeScript's es2023 library has no types. */
 
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
@@ -8,7 +8,7 @@ interface WebAssemblyNamespace {
   Memory: new (options: { initial: number; maximum?: number; shared?: boolean }) => WebAssemblyMemory
 }
 
-/** A WebAssembly memory of so many pages of 64 KiB. */
+/** A WebAssembly memory; sizes are in pages of 64 KiB. */
 export function wasmMemory(initial: number, maximum = 16, shared = false): WebAssemblyMemory {
   const { WebAssembly } = globalThis as unknown as { WebAssembly: WebAssemblyNamespace }
   return new WebAssembly.Memory({ initial, maximum, shared })
@@ -34,14 +34,17 @@ export function growableBuffer(byteLength: number, maxByteLength: number): Share
   return new Constructor(byteLength, { maxByteLength })
 }
 
-/** What takes the memory of any buffer over: ArrayBuffer.prototype.transfer(), which Node 20 keeps behind a flag. */
+/**
+ * Moves the memory of any buffer with ArrayBuffer.prototype.transfer(), which is behind a flag on
+ * Node 20.
+ */
 export function transferred(buffer: ArrayBuffer): ArrayBuffer {
   if (!('transfer' in ArrayBuffer.prototype)) setFlagsFromString('--harmony-rab-gsab-transfer')
   const transfer = runInNewContext('ArrayBuffer.prototype.transfer') as (this: ArrayBuffer) => ArrayBuffer
   return transfer.call(buffer)
 }
 
-/** Transfers the memory of a buffer away. */
+/** Detaches a buffer by transferring its memory away. */
 export function detach(buffer: ArrayBuffer): void {
   structuredClone(buffer, { transfer: [buffer] })
 }

@@ -1,8 +1,11 @@
-/** Modes of files, where there are some. */
+/** Modes of files, on filesystems that have them. */
 
 import { chmodSync } from 'node:fs'
 
-/** Lets others in, as far as the filesystem has modes: on FAT and its like all files have that of the mount. */
+/**
+ * Sets the mode if the filesystem has modes; on FAT and similar filesystems, all files have the
+ * mode of the mount.
+ */
 export function openToOthers(path: string, mode: number): void {
   try {
     chmodSync(path, mode)

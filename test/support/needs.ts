@@ -1,4 +1,7 @@
-/** What a test needs of the machine, and the reason that is printed when it is missing. */
+/**
+ * Machine requirements of tests: each helper skips the test and prints the reason if one is not
+ * met.
+ */
 
 import { spawnSync } from 'node:child_process'
 import { accessSync, constants, readFileSync, statfsSync } from 'node:fs'
@@ -13,7 +16,7 @@ export function needsRoot(context: TestContext, why: string): void {
   if (process.getuid?.() !== 0) context.skip(`needs root: ${why}`)
 }
 
-/** Skips the test, with the reason, unless this user may use this engine here. */
+/** Skips the test, with the reason, unless this user can use this engine here. */
 export function needsVariant(context: TestContext, variant: Variant): void {
   const reason = whyNot(variant)
   if (reason !== undefined) context.skip(`needs ${variant}: ${reason}`)
@@ -25,7 +28,7 @@ export function needsTools(context: TestContext, ...tools: string[]): void {
   if (missing.length > 0) context.skip(`needs ${missing.join(', ')}, which is not installed`)
 }
 
-/** Skips the test, with a reason, unless strace is there and may trace. */
+/** Skips the test, with a reason, unless strace is installed and allowed to trace. */
 export function needsStrace(context: TestContext): void {
   needsTools(context, 'strace')
   if (spawnSync('strace', ['-f', 'true']).status !== 0) context.skip('strace is not allowed to trace here')
@@ -38,8 +41,8 @@ function isInstalled(tool: string): boolean {
 }
 
 /**
- * Skips the test, with a reason, unless this process may look into others that have made themselves undumpable, as the copies
- * do (CAP_SYS_PTRACE).
+ * Skips the test, with a reason, unless this process has CAP_SYS_PTRACE and so may inspect
+ * processes that have made themselves undumpable, as the copies do.
  */
 export function needsTracing(context: TestContext): void {
   const [, effective = '0'] = /^CapEff:\s*([0-9a-f]+)/m.exec(readFileSync('/proc/self/status', 'utf8')) ?? []
@@ -51,7 +54,7 @@ export function needsTracing(context: TestContext): void {
   }
 }
 
-/** A directory in memory (tmpfs); skips the test, with a reason, where there is none. */
+/** Returns a directory in memory (tmpfs); skips the test, with a reason, if there is none. */
 export function needsMemoryDirectory(context: TestContext): string {
   const tmpfs = 0x01021994
   const directory = '/dev/shm'
@@ -80,13 +83,16 @@ export function needsReadableCheckout(context: TestContext, asUser: readonly str
   }
 }
 
-/** Skips the test, with a reason, unless files of this directory can be without a name. */
+/** Skips the test, with a reason, unless the filesystem of this directory has unnamed files. */
 export function needsNamelessFiles(context: TestContext, directory: string): void {
   if (!hasNamelessFiles(directory))
     context.skip('needs files without a name (O_TMPFILE), which this filesystem has not')
 }
 
-/** Skips the test, with a reason, unless an older file can be put back there when the new one has its name. */
+/**
+ * Skips the test, with a reason, unless an older file can be put back there once the new one has
+ * its name.
+ */
 export async function needsOldFileBack(context: TestContext, directory: string): Promise<void> {
   if (await putsBack(directory)) return
   context.skip(

@@ -1,9 +1,9 @@
-/** Memory that can be told apart: bytes that follow from a seed, none of whose pages is zero. */
+/** Distinguishable memory: bytes derived from a seed, without a zero page. */
 
 import { createHash } from 'node:crypto'
 
 /**
- * Fills memory with bytes that differ from place to place and from seed to seed, at about 1 GB/s.
+ * Fills memory with bytes that depend on the position and the seed, at about 1 GB/s.
  *
  * @param {ArrayBuffer | Uint8Array} memory
  * @param {number} seed
@@ -28,7 +28,7 @@ export function fillPattern(memory, seed) {
 export function hashOf(memory) {
   const bytes = memory instanceof Uint8Array ? memory : new Uint8Array(memory)
   const hash = createHash('sha1')
-  // A piece of 2 GiB or more is too large for update().
+  // update() does not accept a piece of 2 GiB or more.
   for (let at = 0; at < bytes.length; at += 2 ** 30) hash.update(bytes.subarray(at, at + 2 ** 30))
   return hash.digest('hex')
 }

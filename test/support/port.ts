@@ -1,9 +1,9 @@
-/** Whether a port of the service is free again. */
+/** Checks that a port of the service is free again. */
 
 import { once } from 'node:events'
 import { createServer } from 'node:net'
 
-/** Fails unless the port can be bound at the first try. */
+/** Fails unless the port can be bound on the first attempt. */
 export async function bind(port: number): Promise<void> {
   const server = createServer().listen(port, '127.0.0.1')
   await once(server, 'listening')

@@ -1,6 +1,9 @@
-/** What a disk may hold after a loss of power, for tests that record the calls of a writer with `strace -f`. */
+/**
+ * Possible contents of a disk after a power loss, for tests that record a writer's calls with
+ * `strace -f`.
+ */
 
-/** The calls of a trace, each at the moment when it had returned, without who made it. */
+/** The calls of a trace, in the order in which they returned, without their threads. */
 export function callsOf(trace: string): string[] {
   const begun = new Map<string, string>()
   const calls: string[] = []
@@ -15,7 +18,7 @@ export function callsOf(trace: string): string[] {
   return calls.map((call) => call.replace(/ +=/, ' ='))
 }
 
-/** Of some changes that are not synced: none is lost, all, each alone, all but each one. */
+/** Possible losses among unsynced changes: none, all, each one alone, all but each one. */
 export function lossesOf<Change>(changes: readonly Change[]): Change[][] {
   const butOne = changes.map((one) => changes.filter((other) => other !== one))
   return [[], [...changes], ...changes.map((one) => [one]), ...butOne]

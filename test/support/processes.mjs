@@ -1,9 +1,9 @@
-/** What the kernel says about processes: who is whose child, and in which state. For tests and their fixtures. */
+/** Process information from the kernel (parents, states), for tests and their fixtures. */
 
 import { readdirSync, readFileSync } from 'node:fs'
 
 /**
- * The living children of all threads of a process, zombies included; none when the process is gone.
+ * The living children of all threads of a process, including zombies; none if the process is gone.
  *
  * @param {number} pid
  * @returns {number[]}
@@ -17,7 +17,7 @@ export function childrenOf(pid) {
 }
 
 /**
- * The state letter of ps: R, S, D, T (stopped), Z (zombie); undefined when there is no such process.
+ * The state letter of ps: R, S, D, T (stopped), Z (zombie); undefined if there is no such process.
  *
  * @param {number} pid
  * @returns {string | undefined}
@@ -27,18 +27,19 @@ export function stateOf(pid) {
 }
 
 /**
- * The fields of /proc/<pid>/stat behind the name, from the third of proc(5) on; undefined when there is no such process.
+ * The fields of /proc/<pid>/stat after the name, beginning with the third of proc(5); undefined if
+ * there is no such process.
  *
  * @param {number} pid
  */
 export function statOf(pid) {
   const text = orNone(() => readFileSync(`/proc/${pid}/stat`, 'utf8'))
-  // The name stands in parentheses and may contain any character.
+  // The name is in parentheses and may contain any character.
   return text?.slice(text.lastIndexOf(')') + 2).split(' ')
 }
 
 /**
- * The signals of a mask in /proc/<pid>/status, by number.
+ * The signal numbers in a mask of /proc/<pid>/status.
  *
  * @param {number | 'self'} pid
  * @param {string} field - such as `'SigBlk'`.
@@ -53,7 +54,7 @@ export function signalsIn(pid, field, thread = pid) {
 }
 
 /**
- * True when a process is neither running nor a zombie.
+ * True if a process is neither running nor a zombie.
  *
  * @param {number} pid
  */
@@ -62,7 +63,8 @@ export function isGone(pid) {
 }
 
 /**
- * True when nothing of a process runs any more: it is gone, or waits as a zombie for whoever adopted it.
+ * True if nothing of a process runs any longer: it is gone, or is a zombie that its adoptive parent
+ * has not reaped.
  *
  * @param {number} pid
  */
@@ -72,8 +74,8 @@ export function hasEnded(pid) {
 }
 
 /**
- * Everything that still runs in a session. A fixture started as `detached` leads one of its own, and the children
- * of its captures stay in it whatever happens to the fixture.
+ * All processes that still run in a session. A fixture started as `detached` leads its own session,
+ * and the children of its captures remain in it whatever happens to the fixture.
  *
  * @param {number} leader
  * @returns {number[]}
@@ -89,7 +91,7 @@ export function runningInSession(leader) {
 }
 
 /**
- * The name of a process as in /proc/<pid>/comm.
+ * The name of a process in /proc/<pid>/comm.
  *
  * @param {number} pid
  * @returns {string | undefined}
@@ -99,7 +101,7 @@ export function nameOf(pid) {
 }
 
 /**
- * The ids of the threads of this process that have a name.
+ * The ids of the threads of this process with the given name.
  *
  * @param {string} name
  */
@@ -125,7 +127,7 @@ export async function waitUntil(condition, what, limitMs = 120_000) {
 }
 
 /**
- * The same for code that must not let its event loop turn.
+ * Like waitUntil(), for code that must not let its event loop turn.
  *
  * @param {() => boolean} condition
  * @param {string} what

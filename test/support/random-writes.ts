@@ -1,11 +1,14 @@
-/** Random histories of writes to memory, through views of every width. */
+/** Random sequences of writes to memory, through views of every width. */
 
 import type { Random } from './random.mjs'
 
-/** Values of one byte repeated over a run are what a memset leaves; zero among them makes holes in the file. */
+/** Runs of one repeated byte, as memset leaves them. Runs of zeros make holes in the file. */
 const fills = [0, 0, 0xff, 1]
 
-/** Writes `count` times to random places: single elements of every width, short runs, whole pages. */
+/**
+ * Makes `count` writes at random positions: single elements of every width, short runs, whole
+ * pages.
+ */
 export function writeRandomly(bytes: Uint8Array, random: Random, count: number): void {
   if (bytes.length === 0) return
   for (let i = 0; i < count; i++) writeOnce(bytes, random)
@@ -20,7 +23,7 @@ function writeOnce(bytes: Uint8Array, random: Random): void {
     return
   }
   if (choice === 7) {
-    // A page from the first to the last byte, where memory has whole pages.
+    // A whole page if the memory contains one there.
     const page = at - ((byteOffset + at) % 4096)
     random.fill(bytes.subarray(Math.max(page, 0), page + 4096))
     return
@@ -36,7 +39,7 @@ function writeOnce(bytes: Uint8Array, random: Random): void {
   else view.setUint8(at, value)
 }
 
-/** Every page gets another byte, so that none is as it was. */
+/** Changes one byte of every page, so that no page is as it was. */
 export function touchAllPages(bytes: Uint8Array): void {
   for (let at = 0; at < bytes.length; at += 4096) bytes[at] = (bytes[at] as number) ^ 0x5a
   if (bytes.length > 0) bytes[bytes.length - 1] = (bytes[bytes.length - 1] as number) ^ 0xa5

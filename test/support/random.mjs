@@ -1,9 +1,10 @@
 /**
- * Randomness that can be had again. Each test file draws a seed, which its tests print, by themselves or through fast-check;
+ * Reproducible randomness. Each test file draws a seed, which its tests print, either themselves or
+ * through fast-check. To repeat a run:
  *
  *   STILLFRAME_TEST_SEED=123 npx vitest run test/consistency/history.test.ts
  *
- * repeats it. STILLFRAME_TEST_RUNS multiplies the number of runs of fast-check, for a long night.
+ * STILLFRAME_TEST_RUNS multiplies fast-check's number of runs, for runs over a night.
  */
 
 const { STILLFRAME_TEST_SEED, STILLFRAME_TEST_RUNS = '1' } = process.env
@@ -20,7 +21,10 @@ export function seeded(runs) {
   return { numRuns: runs * Number(STILLFRAME_TEST_RUNS), endOnFailure: true, seed: testSeed }
 }
 
-/** Random numbers from a seed: a Weyl sequence through a 32-bit finalizer, enough to fill memory and to choose moments. */
+/**
+ * Random numbers from a seed: a Weyl sequence through a 32-bit finalizer. Good enough to fill
+ * memory and to choose moments.
+ */
 export class Random {
   #state
 
@@ -50,7 +54,7 @@ export class Random {
   }
 
   /**
-   * Fills memory with bytes of which no two pages are alike.
+   * Fills memory with bytes so that no two pages are equal.
    *
    * @param {Uint8Array} bytes
    */
@@ -67,10 +71,10 @@ export class Random {
 }
 
 /**
- * The same as a function, in the place of Math.random().
+ * The same generator as a function, to use in place of Math.random().
  *
  * @param {number} seed
- * @returns {() => number} from 0 to below 1.
+ * @returns {() => number} numbers in [0, 1).
  */
 export function seededRandom(seed) {
   const random = new Random(seed)

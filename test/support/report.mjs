@@ -1,10 +1,12 @@
-/** A fixture's side of the conversation with its test: a line of JSON on stdout for each report. */
+/**
+ * The fixture's side of the communication with its test: each report is a line of JSON on stdout.
+ */
 
 import { writeSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 
 /**
- * Written at once: a report must be out also when the process is about to be killed.
+ * Writes a report synchronously, so that it is out even if the process is about to be killed.
  *
  * @param {Record<string, unknown>} fields
  */
@@ -13,7 +15,7 @@ export function report(fields) {
 }
 
 /**
- * What a test wants to know of an error.
+ * The properties of an error that tests check.
  *
  * @param {any} error
  */
@@ -23,7 +25,7 @@ export function describeError(error) {
 }
 
 /**
- * The code of what a call throws.
+ * The code of the error that a call throws.
  *
  * @param {() => unknown} operation
  */
@@ -37,7 +39,7 @@ export function codeThrownBy(operation) {
 }
 
 /**
- * What came of a promise.
+ * The outcome of a promise.
  *
  * @param {Promise<unknown>} promise
  */

@@ -1,14 +1,15 @@
-/** Every way of getting a snapshot back, each compared with what it must be. */
+/** Restores a snapshot in every way and compares each result with the expected contents. */
 
 import { Region, type Restored, restore } from 'stillframe'
 
-/** Bytes that must be found, by section. */
+/** Expected bytes of each section. */
 export type Expected = Readonly<Record<string, Uint8Array>>
 
 /**
  * Restores `path` as a mapping, as a copy, into Regions and into ArrayBuffers.
  *
- * @returns undefined when all of them hold exactly the expected sections; else where they differ, in words.
+ * @returns undefined if all of them hold exactly the expected sections; otherwise a description of
+ *   the difference.
  */
 export async function differenceAfterRestore(path: string, expected: Expected): Promise<string | undefined> {
   return (
@@ -45,7 +46,7 @@ async function differenceAfterFilling(
   expected: Expected,
   kind: 'Region' | 'ArrayBuffer',
 ): Promise<string | undefined> {
-  // Filled with something else before, so that zeros too have to be written.
+  // Filled with another value first, so that zeros have to be written too.
   const lengths = Object.entries(expected).map(([name, { length }]) => [name, length] as const)
   const into = Object.fromEntries(
     lengths.map(([name, length]) => {
@@ -67,7 +68,7 @@ async function differenceAfterFilling(
   }
 }
 
-/** Where two pieces of memory differ, in words; undefined when they are equal. */
+/** Describes where two pieces of memory differ; undefined if they are equal. */
 export function differenceOf(actual: Uint8Array, expected: Uint8Array): string | undefined {
   if (actual.length !== expected.length) return `${actual.length} bytes instead of ${expected.length}`
   if (Buffer.compare(actual, expected) === 0) return undefined
@@ -77,9 +78,10 @@ export function differenceOf(actual: Uint8Array, expected: Uint8Array): string |
   return `${count} of ${actual.length} bytes differ, the first at ${at}: ${actual[at]} instead of ${expected[at]}`
 }
 
-/** Whether all bytes have one value. */
+/** True if all bytes have the given value. */
 export function isFilledWith(bytes: Uint8Array, value: number): boolean {
   if (bytes.length === 0) return true
-  // Equal to itself moved by one: memcmp is a hundred times faster than a loop here.
+  // Compares the memory with itself shifted by one byte: memcmp is a hundred times faster than a
+  // loop here.
   return bytes[0] === value && Buffer.compare(bytes.subarray(1), bytes.subarray(0, -1)) === 0
 }

@@ -1,6 +1,6 @@
 /**
- * A real S3 server (`scripts/s3-server.sh`), one for the whole run of the suite: the first test that needs it starts it, and
- * it ends with the suite.
+ * A real S3 server (`scripts/s3-server.sh`), shared by the whole run of the suite. The first test
+ * that needs it starts it; it stops with the suite.
  */
 
 import { execFile } from 'node:child_process'
@@ -14,7 +14,7 @@ import { s3ServerDirectory } from './suite-directory.js'
 
 const script = fileURLToPath(new URL('../../scripts/s3-server.sh', import.meta.url))
 
-/** How the server is reached. */
+/** Connection parameters of the server. */
 export interface S3Server {
   readonly endpoint: string
   readonly region: string
@@ -22,7 +22,7 @@ export interface S3Server {
   readonly secretAccessKey: string
 }
 
-/** What the script needs. */
+/** Programs that the script needs. */
 export const s3Tools = [
   'radosgw',
   'radosgw-admin',
@@ -35,7 +35,7 @@ export const s3Tools = [
 
 let running: Promise<S3Server> | undefined
 
-/** Skips the test, with the reason, where Ceph is not installed. */
+/** Starts the server if needed; skips the test, with the reason, if Ceph is not installed. */
 export async function needsS3Server(context: TestContext): Promise<S3Server> {
   needsTools(context, ...s3Tools)
   running ??= start()
@@ -47,7 +47,7 @@ async function start(): Promise<S3Server> {
   return JSON.parse(stdout) as S3Server
 }
 
-/** A client for it as a service would make one for a server that is not Amazon's. */
+/** A client configured as a service would configure one for a server other than Amazon's. */
 export function clientOf(server: S3Server, config: S3ClientConfig = {}): S3Client {
   const { endpoint, region, accessKeyId, secretAccessKey } = server
   return new S3Client({
@@ -61,7 +61,7 @@ export function clientOf(server: S3Server, config: S3ClientConfig = {}): S3Clien
   })
 }
 
-/** Makes a bucket with a name that no other test has. */
+/** Makes a bucket with a unique name. */
 export async function newBucket(client: S3Client): Promise<string> {
   const Bucket = `test-${randomUUID()}`
   await client.send(new CreateBucketCommand({ Bucket }))

@@ -1,4 +1,4 @@
-/** What a snapshot holds, as hashes. */
+/** Hashes of the contents of a snapshot. */
 
 import { restore } from 'stillframe'
 import { hashOf } from './pattern.mjs'

@@ -1,4 +1,7 @@
-/** Says at the end which tests were skipped here, and why: vitest itself names those of failed files only. */
+/**
+ * Reports at the end which tests were skipped on this machine, and why. Vitest itself lists only
+ * those of failed files.
+ */
 
 import type { Reporter, TestModule } from 'vitest/node'
 
@@ -8,7 +11,7 @@ export class SkippedReporter implements Reporter {
     for (const module of modules) {
       for (const test of module.children.allTests('skipped')) {
         const outcome = test.result()
-        // Without a reason: not asked for, by the filter of the command line.
+        // Without a reason: excluded by the filter of the command line.
         if (outcome.state !== 'skipped' || outcome.note === undefined) continue
         const names = byReason.get(outcome.note) ?? []
         byReason.set(outcome.note, [...names, `${module.relativeModuleId} > ${test.fullName}`])

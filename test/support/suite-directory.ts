@@ -1,6 +1,6 @@
 /**
- * The temporary directory of a whole run of the suite. What is left in it at the end is a fault of a test: it is named, and
- * the run fails.
+ * The temporary directory of a whole run of the suite. A file left in it at the end is a test's
+ * fault: it is reported, and the run fails.
  */
 
 import { spawnSync } from 'node:child_process'
@@ -11,17 +11,17 @@ import { fileURLToPath } from 'node:url'
 import { stillOpenPrefix } from './hidden-files.mjs'
 import { openToOthers } from './modes.js'
 
-/** Of vitest: called before the first test; what it returns, after the last. */
+/** Vitest calls it before the first test, and the returned function after the last. */
 export default function setup(): () => void {
   const directory = mkdtempSync(join(tmpdir(), 'stillframe-suite-'))
-  // Some tests become another user.
+  // Some tests switch to another user.
   openToOthers(directory, 0o755)
   process.env['TMPDIR'] = directory
-  // Tests change the other one for themselves.
+  // Unlike TMPDIR, which tests change for themselves.
   process.env['STILLFRAME_SUITE_DIRECTORY'] = directory
   return () => {
     stopS3Server()
-    // npm, on newer versions of Node, keeps there what it has compiled.
+    // On newer versions of Node, npm keeps compiled code there.
     rmSync(join(directory, 'node-compile-cache'), { recursive: true, force: true })
     for (const name of readdirSync(directory)) {
       if (name.startsWith(stillOpenPrefix)) rmSync(join(directory, name), { recursive: true, force: true })
@@ -30,12 +30,12 @@ export default function setup(): () => void {
     rmSync(directory, { recursive: true, force: true })
     if (left.length === 0) return
     console.error(`FAILED: left in the temporary directory by a test: ${left.join(', ')}`)
-    // An exception would be shown, and the run be green.
+    // Vitest would print an exception, but the run would still pass.
     process.exitCode = 1
   }
 }
 
-/** Of the server that tests share, once one has needed it. */
+/** Directory of the server that tests share; exists once a test has needed the server. */
 export function s3ServerDirectory(): string {
   const directory = process.env['STILLFRAME_SUITE_DIRECTORY']
   if (directory === undefined) throw new Error('the suite has no directory')

@@ -1,4 +1,4 @@
-/** Directories for the files of tests, gone afterwards. */
+/** Directories for the files of tests, removed afterwards. */
 
 import { spawnSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs'
@@ -10,10 +10,12 @@ import { isOfOpenFile, stillOpenPrefix } from './hidden-files.mjs'
 import { openToOthers } from './modes.js'
 
 /**
- * Makes a directory before each test of the file, and removes it afterwards with what was mounted in it. What the test and
- * its fixtures put into the system's temporary directory goes with it: fixtures are killed, and cannot clean up.
+ * Makes a directory before each test of the file, and unmounts and removes its contents afterwards.
+ * This includes everything that the test and its fixtures put into the system's temporary
+ * directory, since fixtures are killed and cannot clean up.
  *
- * @returns the path of `name` in the directory of the test that is running; of the directory without one.
+ * @returns the path of `name` in the directory of the running test; without a name, the directory
+ *   itself.
  */
 export function useTemporaryDirectory(): (name?: string) => string {
   let outer = ''
@@ -36,7 +38,10 @@ export function useTemporaryDirectory(): (name?: string) => string {
   return (name = '') => join(outer, 'files', name)
 }
 
-/** A directory for all tests of the file: for what one of them, or a hook before them, makes for the others. */
+/**
+ * A directory shared by all tests of the file, for files that one of them, or a hook before them,
+ * makes.
+ */
 export function sharedTemporaryDirectory(): string {
   const directory = mkdtempSync(join(tmpdir(), 'stillframe-test-'))
   afterAll(() => removeDirectory(directory))
@@ -45,7 +50,7 @@ export function sharedTemporaryDirectory(): string {
 
 function removeDirectory(directory: string): void {
   try {
-    // A copy whose fixture a failed test has killed may still be writing.
+    // A copy whose fixture was killed by a failed test may still be writing.
     rmSync(directory, { recursive: true, force: true, maxRetries: 5 })
   } catch (error) {
     const left = readdirSync(directory, { recursive: true, withFileTypes: true })
@@ -54,14 +59,17 @@ function removeDirectory(directory: string): void {
   }
 }
 
-/** What is in a directory, as a user sees it: without the files that are not there any more but for those who have them open. */
+/**
+ * The names in a directory as a user sees them, without files that are removed but still open in a
+ * process.
+ */
 export function namesIn(directory: string): string[] {
   return readdirSync(directory)
     .filter((name) => !isOfOpenFile(name))
     .sort()
 }
 
-/** The temporary files of captures in a directory, under the names that are documented for them. */
+/** The temporary files of captures in a directory, recognized by their documented names. */
 export function temporaryFilesIn(directory: string): string[] {
   return readdirSync(directory).filter((name) => /^\.stillframe-.*\.tmp$/.test(name))
 }

@@ -1,8 +1,8 @@
-/** Counts how often the event loop has turned: the service must answer whatever its copies do. */
+/** Counts turns of the event loop: the service must stay responsive whatever its copies do. */
 
 import { onTestFinished } from 'vitest'
 
-/** @returns how many times 10 ms have been noticed since. */
+/** @returns the number of 10 ms ticks that the event loop has run since the start. */
 export function startTicking(): () => number {
   let ticks = 0
   const timer = setInterval(() => ticks++, 10)

@@ -1,9 +1,12 @@
-/** File systems in memory, of a chosen size. Mounted below a test's temporary directory, they go with it. */
+/**
+ * In-memory filesystems of a chosen size. Mounted below a test's temporary directory, they are
+ * removed with it.
+ */
 
 import { spawnSync } from 'node:child_process'
 import { mkdirSync } from 'node:fs'
 
-/** Mounts a tmpfs at `path`, which is made unless it is there. Needs root. */
+/** Mounts a tmpfs at `path`, creating the directory if necessary. Needs root. */
 export function mountTmpfs(path: string, bytes: number): void {
   mkdirSync(path, { recursive: true })
   run('mount', '-t', 'tmpfs', '-o', `size=${bytes},mode=755`, 'stillframe-test', path)

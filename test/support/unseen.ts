@@ -1,8 +1,10 @@
-/** What the process hears of promises and errors that nobody looks at, in the place of the test runner. */
+/**
+ * Catches unhandled rejections and uncaught exceptions of the process in place of the test runner.
+ */
 
 import { afterEach, beforeEach } from 'vitest'
 
-/** Lists that are emptied before each test. */
+/** Returns lists that are emptied before each test. */
 export function catchUnseen(): { unhandled: unknown[]; uncaught: unknown[] } {
   const unhandled: unknown[] = []
   const uncaught: unknown[] = []
@@ -11,7 +13,7 @@ export function catchUnseen(): { unhandled: unknown[]; uncaught: unknown[] } {
   beforeEach(() => {
     unhandled.length = 0
     uncaught.length = 0
-    // The test runner listens too, and would call the very thing that is tested a failure.
+    // The test runner listens too, and would report the tested behavior as a failure.
     for (const event of ['unhandledRejection', 'uncaughtException'] as const) {
       saved[event] = process.listeners(event as 'uncaughtException')
       process.removeAllListeners(event)

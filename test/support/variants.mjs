@@ -1,4 +1,7 @@
-/** Every engine, with each way of handling faults: the options that ask for it, and what a snapshot then says. */
+/**
+ * Every engine with each way of handling faults: the options that request it, and the variant that
+ * a snapshot then reports.
+ */
 
 import { capabilities } from 'stillframe'
 
@@ -15,7 +18,7 @@ export const optionsOf = {
 }
 
 /**
- * Why this machine, or this user, cannot use a variant; undefined where it can.
+ * The reason for which this machine, or this user, cannot use a variant; undefined if it can.
  *
  * @param {Variant} variant
  * @returns {string | undefined}

@@ -1,6 +1,6 @@
 /**
- * What a service has a forked copy do: a `snapshot` of memory, or a `job` of stillframe/heap. Fixtures that do the same with
- * both are told which.
+ * Work that a forked copy does for a service: a `snapshot` of memory, or a `job` of
+ * stillframe/heap. Fixtures that behave alike with both get the kind as an argument.
  */
 
 import { readFileSync } from 'node:fs'
@@ -12,16 +12,18 @@ import { waitUntil } from './processes.mjs'
  * @property {number} pid - of the copy.
  * @property {Promise<unknown>} done
  * @property {() => void} release
- * @property {() => Promise<void>} kill - ends the copy, and the one that is made in its place if there is one.
+ * @property {() => Promise<void>} kill - kills the copy, and the copy that replaces it, if any.
  *
  * @typedef {object} Work
- * @property {(path: string, options?: { durable?: boolean }) => Promise<unknown>} run - saves something small, to the end.
- * @property {(path: string) => HeldWork} hold - waits in the middle until it is released.
- * @property {(path: string) => Promise<boolean>} isIntact - whether the file holds what `run` saves, and that is as it was.
+ * @property {(path: string, options?: { durable?: boolean }) => Promise<unknown>} run - saves
+ *   something small and finishes.
+ * @property {(path: string) => HeldWork} hold - waits halfway until it is released.
+ * @property {(path: string) => Promise<boolean>} isIntact - true if the file holds what `run`
+ *   saves, unchanged.
  */
 
 /**
- * Loads the one addon that is needed.
+ * Loads only the addon that the work needs.
  *
  * @param {string | undefined} what - `snapshot` or `job`.
  * @returns {Promise<Work>}

@@ -1,4 +1,6 @@
-/** A small service with a past: an archive of twenty frames, and the page that shows it. */
+/**
+ * A small service with a history: an archive of twenty frames, and the report page that shows it.
+ */
 
 import { writeFile } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -9,33 +11,33 @@ import { renderPage } from '../../report/page.js'
 import type { Io } from '../io.js'
 import { pageBytes, Random } from './memory.js'
 
-/** How often it is captured. */
+/** Number of captures. */
 export const frameCount = 20
-/** Enough for a map in which something can be seen, and saved in no time. */
+/** Large enough for a map that shows something, small enough to be saved almost instantly. */
 const tableBytes = 2 ** 25
 const indexBytes = 2 ** 22
-/** Between two frames, so that the page has a time line. */
+/** Delay between two frames, so that the page has a timeline. */
 const pauseMs = 50
 
-/** What has become of it. */
+/** The archive and the page that were made. */
 export interface ShownArchive {
   /** Path of the page. */
   page: string
   frames: number
-  /** Of all frames together. */
+  /** Sum over all frames. */
   byteLength: number
-  /** On the disk. */
+  /** Size on disk, in bytes. */
   fileSize: number
-  /** The longest of all frames. */
+  /** Longest pause of any frame. */
   pauseMs: number
 }
 
 /**
- * Captures a service that appends to a table, changes a hot range of it and of an index, and rests
- * now and then.
+ * Captures a service that appends to a table, changes a hot range of the table and of an index, and
+ * is idle now and then.
  *
- * @param directory - of the archive; made anew.
- * @param page - path of the page to write; that of an earlier demo is replaced.
+ * @param directory - directory of the archive, which is created.
+ * @param page - path of the page to write; replaces the page of an earlier demo.
  */
 export async function showArchive(
   directory: string,
@@ -47,7 +49,7 @@ export async function showArchive(
   using index = Region.allocate(indexBytes, { name: 'index' })
   const random = new Random(seed)
   await using archive = await openArchive(directory)
-  // What it had before.
+  // Data from before the first capture.
   for (let word = 0; word < table.buffer.byteLength / 20; word += 16) {
     new Uint32Array(table.buffer)[word] = random.next()
   }
@@ -69,7 +71,7 @@ export async function showArchive(
   }
 }
 
-/** What the service does between two frames. */
+/** The service's work between two frames. */
 function work(table: Uint32Array, index: Uint32Array, frame: number, random: Random): void {
   const wordsPerPage = pageBytes / 4
   const pages = table.length / wordsPerPage
@@ -79,7 +81,7 @@ function work(table: Uint32Array, index: Uint32Array, frame: number, random: Ran
   }
   const end = pages * (0.2 + (0.7 * frame) / frameCount)
   for (let page = end; page < end + pages / 40; page++) write(table, page)
-  // It rests for a while.
+  // The service is idle for a while.
   if (frame % 8 > 5) return
   for (let count = 0; count < 120; count++) write(table, pages * (0.05 + (0.06 * random.next()) / 2 ** 32))
   for (let count = 0; count < 40; count++) write(table, (end * random.next()) / 2 ** 32)

@@ -1,9 +1,9 @@
-/** The stillframe ways: one for each engine that this machine can use. */
+/** The methods that use stillframe: one for each engine that this machine supports. */
 
 import { type EngineName, type Region, type RestoreOptions, restore, snapshot } from '../../index.js'
 import type { Reopened, Way } from './way.js'
 
-/** The way that saves `region` with `engine`. */
+/** The method that saves `region` with `engine`. */
 export function snapshotWith(engine: EngineName, region: Region): Way {
   return {
     name: engine,
@@ -23,7 +23,7 @@ export function snapshotWith(engine: EngineName, region: Region): Way {
       }
     },
     reopenings: [
-      // Instant only without a check of every byte; the demo compares every byte itself.
+      // Instant only if bytes are not verified; the demo compares every byte itself.
       {
         name: 'map',
         open: (path, signal) => reopen(path, { mode: 'map', verify: false, signal }),

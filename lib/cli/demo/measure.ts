@@ -1,4 +1,4 @@
-/** Runs one way of saving under load, reads the file back, and compares it with the truth. */
+/** Runs one method under load, reads the file back, and compares it with the oracle. */
 
 import { performance } from 'node:perf_hooks'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -8,15 +8,15 @@ import { copyAll, firstDifference } from './memory.js'
 import type { Service, ServiceReport } from './service.js'
 import type { Reopened, Reopening, Way } from './way.js'
 
-/** How long the service runs before the freeze, so that it is in full swing by then. */
+/** Time that the service runs before the freeze, to reach its steady state. */
 const runUpMs = 200
-/** How long the service alone is measured, for comparison. */
+/** Time for which the service is measured alone, for comparison. */
 const aloneMs = 1000
 
-/** The stage that every way performs on: the same memory, the same load, the same truth. */
+/** The conditions shared by all methods: the same memory, load and oracle. */
 export interface Stage {
   region: Region
-  /** Receives the truth: a copy made at the call. */
+  /** Receives the expected contents: a copy made at the call. */
   oracle: Region
   service: Service
   io: Io
@@ -24,16 +24,16 @@ export interface Stage {
 
 /** A file read back and compared. */
 export interface Comparison {
-  /** How the file was read back: `'map'`, `'copy'`, `'read'`. */
+  /** The method of reading: `'map'`, `'copy'`, `'read'`. */
   reopening: string
-  /** From the call to the first byte read. */
+  /** Time from the call to the first byte read. */
   firstReadMs: number
   equal: boolean
-  /** Where the first wrong byte is; undefined when there is none. */
+  /** Offset of the first wrong byte; undefined if there is none. */
   firstDifference: number | undefined
 }
 
-/** What one way cost, and whether its file is right. */
+/** The cost of one method, and whether its file is correct. */
 export interface Measurement {
   way: string
   engine: string | undefined
@@ -48,7 +48,7 @@ export interface Measurement {
   verified: boolean
 }
 
-/** Measures the service with nothing else going on. */
+/** Measures the service while nothing else is running. */
 export async function measureAlone({ service, io }: Stage): Promise<ServiceReport> {
   service.start()
   try {
@@ -61,7 +61,10 @@ export async function measureAlone({ service, io }: Stage): Promise<ServiceRepor
   }
 }
 
-/** Saves the memory in one way to `path` while the service runs on, then proves the file. */
+/**
+ * Saves the memory to `path` with one method while the service keeps running, then verifies the
+ * file.
+ */
 export async function measure(way: Way, path: string, stage: Stage): Promise<Measurement> {
   const { region, oracle, service, io } = stage
   const bar = io.progress(`${way.name}: saving`, region.byteLength)
@@ -73,8 +76,9 @@ export async function measure(way: Way, path: string, stage: Stage): Promise<Mea
   try {
     await sleep(runUpMs, undefined, { signal: io.signal })
     await way.beforeCall?.()
-    // From here to the end of save() no other code runs, so the oracle is the memory at the call.
-    // Making it is the demo's business and belongs to no pause: the clocks start behind it.
+    // From here to the end of save() no other code runs, so the oracle equals the memory at the
+    // call. Making the oracle is the demo's own work and not part of the pause: the clocks start
+    // after it.
     copyAll(region.buffer, oracle.buffer)
     service.beginMeasuring()
     const begunMs = performance.now()
@@ -103,8 +107,8 @@ export async function measure(way: Way, path: string, stage: Stage): Promise<Mea
 }
 
 /**
- * Reads the file back in every way it can be, one after the other: there is memory for one copy
- * only.
+ * Reads the file back with every reopening method, one after the other, since there is memory for
+ * only one copy.
  */
 async function compareAll(way: Way, path: string, stage: Stage): Promise<Comparison[]> {
   const comparisons: Comparison[] = []
@@ -120,7 +124,7 @@ async function compare(way: Way, { name, open }: Reopening, path: string, stage:
   try {
     const begunMs = performance.now()
     reopened = await open(path, io.signal, (bytesDone) => readingBar.update(bytesDone))
-    // Somewhere in the middle: mapped memory is read from the file at this moment.
+    // A byte in the middle, which a mapping reads from the file only now.
     touch(reopened.buffer, Math.floor(reopened.buffer.byteLength / 2))
     firstReadMs = performance.now() - begunMs
   } finally {
@@ -138,7 +142,7 @@ async function compare(way: Way, { name, open }: Reopening, path: string, stage:
   }
 }
 
-/** Reads one byte; a byte outside the buffer would mean that the file lost its end. */
+/** Reads one byte. If the file lost its end, the byte is outside the buffer and is not read. */
 function touch(buffer: ArrayBuffer, offset: number): void {
   if (offset < buffer.byteLength) new Uint8Array(buffer, offset, 1).at(0)
 }

@@ -1,20 +1,16 @@
 /**
- * The demo's memory: seeded contents, copies and comparisons, all in windows that any Node can
- * address.
+ * The demo's memory: seeded contents, copies and comparisons, all in windows that any version of
+ * Node can address.
  */
 
 import { Buffer } from 'node:buffer'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 
-/**
- * What the demo's service writes and what the demo counts: one page of the machine's smallest size.
- */
+/** Unit of the service's writes and of the demo's counts: the smallest page size of any machine. */
 export const pageBytes = 4096
-/** Contents vary in runs of this size, as tables and arenas do; one run in eight is left zero. */
+/** Contents vary in runs of this size, as tables and arenas do; one run in eight stays zero. */
 const runBytes = 2 ** 21
-/**
- * Comparisons and copies go in such windows: far below the 4 GiB where Node 20's typed arrays end.
- */
+/** Window of comparisons and copies: far below 4 GiB, the limit of typed arrays on Node 20. */
 const windowBytes = 2 ** 24
 
 /** A small generator of pseudo-random 32-bit numbers (Marsaglia's xorshift, shifts 13, 17, 5). */
@@ -22,7 +18,7 @@ export class Random {
   #state: number
 
   constructor(seed: number) {
-    // The generator never leaves the state 0, so it must not start there.
+    // From state 0 the generator would never leave it.
     this.#state = scramble(seed) || 1
   }
 
@@ -37,9 +33,7 @@ export class Random {
   }
 }
 
-/**
- * Spreads the bits of a small number over 32, so that neighbouring seeds give unrelated streams.
- */
+/** Spreads the bits of a small number over 32, so that neighboring seeds give unrelated streams. */
 function scramble(value: number): number {
   let bits = Math.imul(value ^ 0x9e3779b9, 0x85ebca6b)
   bits = Math.imul(bits ^ (bits >>> 13), 0xc2b2ae35)
@@ -47,9 +41,9 @@ function scramble(value: number): number {
 }
 
 /**
- * Fills a whole buffer from `seed`. One run in eight stays as the kernel handed it out, all zero
- * and not touched until the service writes to it here and there: real memory has such stretches,
- * and a snapshot must get them right, too.
+ * Fills a whole buffer from `seed`. One run in eight stays as the kernel provided it: all zero, and
+ * untouched until the service happens to write to it. Real memory has such ranges, and a snapshot
+ * must get them right, too.
  */
 export async function fillSeeded(
   buffer: ArrayBuffer,
@@ -70,14 +64,14 @@ export async function fillSeeded(
   }
 }
 
-/** Copies all of `from` to `to` in one go, on this thread. */
+/** Copies all of `from` to `to` at once, on this thread. */
 export function copyAll(from: ArrayBuffer, to: ArrayBuffer): void {
   for (const { offset, length } of windowsOf(from)) {
     new Uint8Array(to, offset, length).set(new Uint8Array(from, offset, length))
   }
 }
 
-/** Copies all of `from` to `to`, letting others run in between. */
+/** Copies all of `from` to `to`, yielding to the event loop between windows. */
 export async function copyInTurns(
   from: ArrayBuffer,
   to: ArrayBuffer,
@@ -92,9 +86,7 @@ export async function copyInTurns(
   }
 }
 
-/**
- * Offset of the first byte in which the two differ, or undefined when they are equal in every byte.
- */
+/** Offset of the first byte that differs, or undefined if all bytes are equal. */
 export async function firstDifference(
   one: ArrayBuffer,
   other: ArrayBuffer,
@@ -113,7 +105,7 @@ export async function firstDifference(
   return undefined
 }
 
-/** The windows that a buffer of any size is walked in. */
+/** Splits a buffer of any size into windows. */
 export function* windowsOf(buffer: ArrayBuffer): Generator<{ offset: number; length: number }> {
   for (let offset = 0; offset < buffer.byteLength; offset += windowBytes) {
     yield { offset, length: Math.min(windowBytes, buffer.byteLength - offset) }

@@ -1,7 +1,7 @@
 /**
- * The way that needs no library: copy everything, then write the copy with node:fs. The copy goes
- * into a fresh region, that is, onto huge pages, since that is the quickest copy Node can make and
- * its memory can be given back at once; `buffer.slice()` would pause longer.
+ * The method that needs no library: copy everything, then write the copy with node:fs. The copy
+ * goes into a fresh region, which means huge pages: this is the fastest copy that Node can make,
+ * and its memory can be freed immediately. `buffer.slice()` would pause longer.
  */
 
 import { type FileHandle, open, rename, stat } from 'node:fs/promises'
@@ -10,15 +10,15 @@ import { Region } from '../../index.js'
 import { copyAll, windowsOf } from './memory.js'
 import type { OnBytes, Reopened, Way } from './way.js'
 
-/** Long enough for finalizers, far too short for a host to take idle memory back. */
+/** Long enough for finalizers, far too short for a host to reclaim idle memory. */
 const settleMs = 20
 
 /**
- * The naive way for the memory of `region`.
+ * The naive method for the memory of `region`.
  *
- * @param warm - memory of the same size, closed shortly before the copy is made: a virtual machine
- *   gets memory from its host at the first touch, and the copy should not pay for that. The pages
- *   that this kernel gets back now are those that it hands out next.
+ * @param warm - memory of the same size, closed shortly before the copy is made. A virtual machine
+ *   gets memory from its host at the first touch, and the copy should not pay for that. The kernel
+ *   hands out next the pages that it gets back now.
  */
 export function copyThenWrite(region: Region, warm: Region): Way {
   return {
@@ -26,8 +26,8 @@ export function copyThenWrite(region: Region, warm: Region): Way {
     engine: undefined,
     async beforeCall() {
       warm.close()
-      // The memory goes back to the kernel with the buffer's finalizer, in a later turn of the
-      // event loop.
+      // The memory returns to the kernel with the buffer's finalizer, in a later turn of the event
+      // loop.
       await sleep(settleMs)
     },
     save(path, signal, onProgress) {

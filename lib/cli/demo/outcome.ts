@@ -1,4 +1,4 @@
-/** What the demo says: before it begins, and when all has been measured. */
+/** The demo's output: the setting, printed before it begins, and the results. */
 
 import { availableParallelism } from 'node:os'
 import { printable } from '../../base/printable.js'
@@ -12,27 +12,27 @@ import { figuresTable, footnotes, ratiosTable, ratiosTo } from './report.js'
 import type { Room } from './room.js'
 import { type ServiceReport, targetWritesPerSecond } from './service.js'
 
-/** What is demonstrated, and where. */
+/** The subject of the demo, and where it runs. */
 export interface Setting {
   wantedBytes: number
   room: Room
   seed: number
   directory: string
   disk: FileSystem
-  /** Of the last minute, before the demo began: how many threads wanted a core. */
+  /** Average of the last minute before the demo began: number of threads that wanted a core. */
   loadAverage: number
   kept: boolean
 }
 
-/** All that was measured. */
+/** All measurements. */
 export interface Measured {
   alone: ServiceReport
-  /** The naive way first. */
+  /** The naive method comes first. */
   ways: readonly Measurement[]
   archive: ShownArchive
 }
 
-/** What is about to be done, and where: said before it is done. */
+/** Describes the demo before it starts. */
 export function describeSetting(setting: Setting, io: Io): string[] {
   const { wantedBytes, room, seed, disk, loadAverage } = setting
   const { bold, warn } = io.style
@@ -57,7 +57,7 @@ export function describeSetting(setting: Setting, io: Io): string[] {
   ]
 }
 
-/** The outcome as lines for people. */
+/** The results as lines for people. */
 export function describeOutcome(setting: Setting, { alone, ways, archive }: Measured, io: Io): string[] {
   const [naive, ...others] = ways
   return [
@@ -86,7 +86,7 @@ function describeArchive(
   ]
 }
 
-/** The outcome as a document. */
+/** The results as a document. */
 export function outcomeDocument(
   setting: Setting,
   { alone, ways, archive }: Measured,
@@ -113,7 +113,7 @@ export function outcomeDocument(
   }
 }
 
-/** True when every file was found to be what the memory was. */
+/** True if every file equals the memory at the call. */
 export function isRight(ways: readonly Measurement[]): boolean {
   return ways.every(({ verified }) => verified)
 }

@@ -1,4 +1,4 @@
-/** The demo's outcome, as a table for people. */
+/** The demo's results, as tables for people. */
 
 import type { Io } from '../io.js'
 import { type Column, renderTable, wrap } from '../table.js'
@@ -7,8 +7,7 @@ import type { Measurement } from './measure.js'
 import type { ServiceReport } from './service.js'
 
 /**
- * How many times better than the naive way: above 1 is better, undefined when nothing can be
- * divided.
+ * Factors by which a method beats the naive one: above 1 is better, undefined if the divisor is 0.
  */
 export interface Ratios {
   pause: number | undefined
@@ -18,7 +17,7 @@ export interface Ratios {
   firstRead: number | undefined
 }
 
-/** Divides the naive way's figures by those of `way`. */
+/** Divides the naive method's figures by those of `way`. */
 export function ratiosTo(naive: Measurement, way: Measurement): Ratios {
   const divide = (theirs: number, ours: number): number | undefined => (ours > 0 ? theirs / ours : undefined)
   return {
@@ -42,7 +41,7 @@ const columns: readonly Column[] = [
   { title: '\nverified', align: 'left' },
 ]
 
-/** The table of all ways, the service alone first. */
+/** The table of all methods, with the service alone first. */
 export function figuresTable(
   alone: ServiceReport,
   measurements: readonly Measurement[],
@@ -73,7 +72,7 @@ export function figuresTable(
   )
 }
 
-/** The ratios of all ways to the naive one. */
+/** The ratios of all methods to the naive one. */
 export function ratiosTable(
   naive: Measurement,
   ways: readonly Measurement[],
@@ -112,7 +111,7 @@ function formatRatio(ratio: number): string {
   return ratio >= 10 ? formatCount(ratio) : ratio.toFixed(1)
 }
 
-/** What the figures mean: without it, no figure is worth much. */
+/** Explains the figures, which mean little without it. */
 export function footnotes(measurements: readonly Measurement[], io: Io): string[] {
   const rates = measurements
     .map(({ way, service }) => {

@@ -1,4 +1,4 @@
-/** How much memory the demo can take here: memory and disk must have room for it. */
+/** Chooses the amount of memory for the demo, within the memory and the disk space available. */
 
 import { join } from 'node:path'
 import { preflight, Region } from '../../index.js'
@@ -8,29 +8,29 @@ import { formatBytes } from '../units.js'
 import { pageBytes } from './memory.js'
 
 /**
- * Smaller memory is saved too quickly for any figure to mean much, and every machine has this much.
+ * Less memory would be saved too quickly for meaningful figures, and every machine has this much.
  */
 export const smallestBytes = 2 ** 20
 /**
- * The region, the oracle and one more: the naive copy, a restored copy, or copy-on-write at its
- * worst.
+ * The region, the oracle and one more: the naive copy, a restored copy, or the worst case of
+ * copy-on-write.
  */
 export const copiesInMemory = 3
-/** Left to Node, the kernel and everybody else. */
+/** Left to Node, the kernel and other processes. */
 const spareBytes = 2 ** 28
 
-/** How much memory is saved, and why it is less than asked for. */
+/** The amount of memory to save, and why it is less than requested. */
 export interface Room {
   bytes: number
-  /** Undefined when there is room for all that was asked for. */
+  /** Undefined if there is room for the full request. */
   shortage: string | undefined
 }
 
 /**
- * As much as is wanted, or as much as there is room for.
+ * The requested amount, or as much as there is room for.
  *
- * @param files - how many files of that size lie on `disk` at the same time.
- * @throws CommandError when there is room for next to nothing.
+ * @param files - number of files of that size that exist on `disk` at the same time.
+ * @throws CommandError if there is room for next to nothing.
  */
 export async function findRoom(
   wantedBytes: number,
@@ -40,7 +40,7 @@ export async function findRoom(
 ): Promise<Room> {
   using probe = Region.allocate(pageBytes)
   const { availableBytes, freeDiskBytes } = await preflight(probe, join(directory, 'probe'))
-  // Files on a filesystem in memory take what the copies need.
+  // Files on a filesystem in memory compete with the copies.
   const copies = copiesInMemory + (disk.inMemory ? files : 0)
   const byMemory = Math.max(0, availableBytes - spareBytes) / copies
   const byDisk = Math.max(0, freeDiskBytes - spareBytes) / files
@@ -61,7 +61,7 @@ export async function findRoom(
   return { bytes, shortage }
 }
 
-/** The demo's service changes whole pages only. */
+/** The demo's service changes only whole pages. */
 function wholePages(bytes: number): number {
   return Math.floor(bytes / pageBytes) * pageBytes
 }

@@ -1,43 +1,38 @@
 /**
- * The service whose memory is saved: it lives on the event loop of the main thread (a region's
- * buffer belongs to one isolate) and changes random pages the whole time, as requests would. It
- * also is the stopwatch for what saving does to such requests.
+ * The service whose memory is saved. It runs on the event loop of the main thread (a region's
+ * buffer belongs to one isolate) and keeps changing random pages, as requests would. It also
+ * measures how saving affects such requests.
  */
 
 import { type IntervalHistogram, monitorEventLoopDelay, performance } from 'node:perf_hooks'
 import { clearTimeout, setTimeout } from 'node:timers'
 import { pageBytes, Random } from './memory.js'
 
-/** Pages changed a second: with pages of 4 KiB, 82 MB/s of memory made dirty, a busy service. */
+/** Pages changed per second. With pages of 4 KiB this dirties 82 MB/s, a busy service. */
 export const targetWritesPerSecond = 20_000
-/**
- * After a stall the service does not make up for what it missed: at most so many writes in one
- * turn.
- */
+/** Limit of writes in one turn: after a stall the service does not catch up. */
 const maxWritesPerTurn = 100
-/**
- * Typed arrays end at 4 GiB on Node 20, regions do not: the memory is seen through such windows.
- */
+/** Size of the views of the memory: typed arrays end at 4 GiB on Node 20, regions do not. */
 const viewBytes = 2 ** 30
 
-/** What the service went through while it was measured. */
+/** Measurements of the service. */
 export interface ServiceReport {
-  /** 99th percentile of the event loop's delay, as node:perf_hooks samples it every millisecond. */
+  /** 99th percentile of the event loop's delay, which node:perf_hooks samples every millisecond. */
   eventLoopP99Ms: number
-  /** Longest time between two turns of the service, which asks for one every millisecond. */
+  /** Longest time between two turns of the service, which requests one every millisecond. */
   eventLoopMaxMs: number
   writes: number
   writesPerSecond: number
-  /** How many different pages were changed. */
+  /** Number of distinct pages changed. */
   pagesChanged: number
 }
 
-/** Changes random pages of a buffer from `start` to `stop`. */
+/** Changes random pages of a buffer, from `start` to `stop`. */
 export class Service {
   readonly #views: Uint32Array[] = []
   readonly #random: Random
   readonly #pages: number
-  /** One byte a page: changed since `beginMeasuring`. */
+  /** One byte per page: 1 if changed since `beginMeasuring`. */
   readonly #changed: Uint8Array
   #timer: NodeJS.Timeout | undefined
   #histogram: IntervalHistogram | undefined
@@ -70,7 +65,7 @@ export class Service {
     this.#histogram = undefined
   }
 
-  /** Forgets what was measured so far. The clock starts with the return. */
+  /** Discards earlier measurements. The clock starts when this returns. */
   beginMeasuring(): void {
     this.#changed.fill(0)
     this.#pagesChanged = 0
@@ -84,7 +79,7 @@ export class Service {
 
   endMeasuring(): ServiceReport {
     const nowMs = performance.now()
-    // The turn that is under way counts: it may be the one that waits.
+    // The current turn counts, since it may be the delayed one.
     this.#longestTurnMs = Math.max(this.#longestTurnMs, nowMs - this.#lastTurnMs)
     const eventLoopP99Ms = (this.#histogram?.percentile(99) ?? 0) / 1e6
     this.#histogram?.disable()
@@ -98,7 +93,7 @@ export class Service {
     }
   }
 
-  /** One turn: the writes that have come due since the last one. */
+  /** One turn: performs the writes that have become due since the last one. */
   readonly #turn = (): void => {
     const nowMs = performance.now()
     const elapsedMs = nowMs - this.#lastTurnMs
@@ -114,7 +109,7 @@ export class Service {
     const byteOffset = page * pageBytes
     const view = this.#views[Math.floor(byteOffset / viewBytes)]
     const word = (byteOffset % viewBytes) / 4 + (this.#random.next() % (pageBytes / 4))
-    // An odd number, never 0: the word is a different one afterwards.
+    // An odd number is never 0, so the word always changes.
     if (view !== undefined) view[word] = (view[word] ?? 0) ^ (this.#random.next() | 1)
     this.#writes += 1
     this.#pagesChanged += 1 - (this.#changed[page] ?? 0)

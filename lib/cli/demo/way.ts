@@ -1,6 +1,6 @@
-/** The ways of saving memory that the demo sets side by side. */
+/** The methods of saving memory that the demo compares. */
 
-/** Told how far something has come. */
+/** Receives the number of bytes done so far. */
 export type OnBytes = (bytesDone: number) => void
 
 /** A file being saved. */
@@ -9,32 +9,32 @@ export interface Saving {
   done: Promise<{ extraBytes: number; fileSize: number }>
 }
 
-/** A saved file, in memory again. */
+/** A saved file that was read back into memory. */
 export interface Reopened {
   buffer: ArrayBuffer
   close(): Promise<void> | void
 }
 
-/** One way of getting memory back from a saved file. */
+/** One method of reading a saved file back into memory. */
 export interface Reopening {
   /** `'map'`, `'copy'`, `'read'`. */
   name: string
   open(path: string, signal: AbortSignal, onProgress: OnBytes): Promise<Reopened>
 }
 
-/** One way of saving memory. */
+/** One method of saving memory. */
 export interface Way {
-  /** Names the row. */
+  /** Label of the row. */
   name: string
-  /** The engine; undefined for what needs no stillframe. */
+  /** The engine; undefined for a method that does not use stillframe. */
   engine: string | undefined
-  /** What must happen shortly before the call and is no part of it. */
+  /** Preparation shortly before the call, which is not measured. */
   beforeCall?(): Promise<void>
   /**
-   * Starts to save the memory as it is at the call. How long this call takes is the pause: nothing
-   * else of the service runs until it returns.
+   * Starts to save the memory as it is at the call. The duration of this call is the pause: nothing
+   * else in the service runs until it returns.
    */
   save(path: string, signal: AbortSignal, onProgress: OnBytes): Saving
-  /** The first one is the quickest; the time to its first read is measured. */
+  /** The first one is the fastest; the time to its first read is measured. */
   reopenings: readonly Reopening[]
 }

@@ -1,11 +1,11 @@
-/** Memory on its way into a file or a pipe: what the commands have in common that write a section. */
+/** Copies memory into a file or a pipe, for all commands that write a section. */
 
 import process from 'node:process'
 import { type Arguments, type OptionSpec, UsageError } from '../command.js'
 import type { Io } from '../io.js'
 import type { ByteSink } from './sink.js'
 
-/** Written in such pieces: typed arrays end at 4 GiB on Node 20, sections do not. */
+/** Size of one write: typed arrays end at 4 GiB on Node 20, sections do not. */
 const windowBytes = 2 ** 22
 
 export const outputOptions: Readonly<Record<'output' | 'force', OptionSpec>> = {
@@ -19,9 +19,9 @@ export const outputOptions: Readonly<Record<'output' | 'force', OptionSpec>> = {
 }
 
 /**
- * Where the bytes go: a path, or undefined for stdout.
+ * Destination of the bytes: a path, or undefined for stdout.
  *
- * @param usage - of the command, with -o, for the hint.
+ * @param usage - the command's usage with -o, for the hint.
  * @throws UsageError.
  */
 export function readOutput(args: Arguments, io: Io, usage: string): string | undefined {

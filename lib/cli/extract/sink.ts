@@ -1,4 +1,4 @@
-/** Where extracted bytes go: a file that appears whole or not at all, or stdout. */
+/** Destinations of extracted bytes: a file that appears completely or not at all, or stdout. */
 
 import { randomBytes } from 'node:crypto'
 import { fstatSync, rmSync, write as writeFd } from 'node:fs'
@@ -9,27 +9,26 @@ import { promisify } from 'node:util'
 import { printable } from '../../base/printable.js'
 import { CommandError } from '../command.js'
 
-/** Takes bytes in order. Disposed of before `commit`, a file sink leaves no trace. */
+/** Takes bytes in order. A file sink that is disposed of before `commit` leaves no trace. */
 export interface ByteSink extends AsyncDisposable {
-  /** Resolves when all of `bytes` is out; the caller may then unmap them. */
+  /** Resolves when all of `bytes` has been written; the caller may then unmap them. */
   write(bytes: Uint8Array): Promise<void>
-  /** All bytes have been written: makes them lasting, and visible under the file's name. */
+  /** Called after all writes: makes the bytes durable, and visible under the file's name. */
   commit(): Promise<void>
 }
 
 /**
  * A sink that becomes the file `output`.
  *
- * @throws CommandError when `output` exists and `replace` is false, or when it is not a regular
- *   file.
+ * @throws CommandError if `output` exists and `replace` is false, or if it is not a regular file.
  */
 export async function openFileSink(output: string, replace: boolean): Promise<ByteSink> {
   await checkTarget(output, replace)
   const path = resolve(output)
-  // In the same directory, since a name can only be moved atomically within one filesystem.
+  // In the same directory, since rename(2) is atomic only within one filesystem.
   const temporary = join(dirname(path), `.stillframe-${randomBytes(8).toString('hex')}.sf.tmp`)
   const removeNow = (): void => rmSync(temporary, { force: true })
-  // For process.exit() in the middle, which runs no finally.
+  // process.exit() runs no finally blocks.
   process.once('exit', removeNow)
   let file: FileHandle
   try {
@@ -40,7 +39,7 @@ export async function openFileSink(output: string, replace: boolean): Promise<By
   }
   return {
     async write(bytes) {
-      // A full disk takes part of a write before it refuses the rest.
+      // A full disk accepts part of a write before it refuses the rest.
       for (let written = 0; written < bytes.length; ) {
         written += someOf((await file.write(bytes, written)).bytesWritten)
       }
@@ -61,22 +60,22 @@ export async function openFileSink(output: string, replace: boolean): Promise<By
 }
 
 /**
- * Gives the file its name unless somebody else has taken it in the meantime: link(2) never
- * replaces.
+ * Gives the file its name unless another process has taken it in the meantime: link(2) never
+ * replaces a file.
  */
 async function publishNew(temporary: string, path: string): Promise<void> {
   try {
     await link(temporary, path)
   } catch (error) {
     if (codeOf(error) === 'EEXIST') throw alreadyExists(path)
-    // FAT and many of FUSE have no links, and say so in many ways. Nobody's file is replaced there
-    // either: only the empty one that is made here.
+    // FAT and many FUSE filesystems have no links, and report it with various errors. There, too,
+    // no other file is replaced: only the empty placeholder that is created here.
     if (meantErrors.includes(codeOf(error))) throw error
     await renameOverPlaceholder(temporary, path)
   }
 }
 
-/** Answers to link(2) that have nothing to do with what the filesystem can do. */
+/** Errors of link(2) that do not mean that the filesystem lacks links. */
 const meantErrors = ['ENOENT', 'ENOSPC', 'EDQUOT', 'EROFS', 'EACCES', 'ENOMEM', 'EBUSY']
 
 async function renameOverPlaceholder(temporary: string, path: string): Promise<void> {
@@ -99,7 +98,7 @@ async function checkTarget(output: string, replace: boolean): Promise<void> {
     throw new CommandError(`${printable(output)} cannot be written: ${messageOf(error)}`)
   })
   if (stats === undefined) return
-  // rename(2) would put a file in the place of /dev/null as readily as of any other name.
+  // rename(2) would replace /dev/null as readily as any other file.
   if (stats.isDirectory()) throw new CommandError(`${printable(output)} is a directory`)
   if (!stats.isFile())
     throw new CommandError(`${printable(output)} is not a regular file and is not replaced`)
@@ -111,7 +110,7 @@ function alreadyExists(output: string): CommandError {
 }
 
 async function syncDirectory(path: string): Promise<void> {
-  // Windows opens no directories.
+  // Windows cannot open directories.
   if (process.platform === 'win32') return
   const directory = await open(path)
   try {
@@ -134,8 +133,8 @@ export function openStdoutSink(signal: AbortSignal): ByteSink {
 const writeDescriptor = promisify(writeFd)
 
 /**
- * process.stdout takes a short write to a file for a whole one: on a full disk the end would be
- * lost.
+ * process.stdout mistakes a short write to a file for a complete one, which on a full disk would
+ * lose the end.
  */
 async function writeToFile(bytes: Uint8Array): Promise<void> {
   for (let written = 0; written < bytes.length; ) {
@@ -143,18 +142,18 @@ async function writeToFile(bytes: Uint8Array): Promise<void> {
   }
 }
 
-/** A write that takes nothing would be tried for ever. */
+/** Fails on a write of zero bytes, which would otherwise be retried forever. */
 function someOf(bytesWritten: number): number {
   if (bytesWritten === 0) throw new CommandError('a write wrote nothing: the filesystem may be full')
   return bytesWritten
 }
 
-/** Waits for the reader, but not beyond an abort. */
+/** Waits for the reader, but not after an abort. */
 function writeToStream(bytes: Uint8Array, signal: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
     const onAbort = (): void => reject(signal.reason as Error)
     signal.addEventListener('abort', onAbort, { once: true })
-    // A copy: after an abort the stream still holds the bytes, and the mapping goes away.
+    // A copy: after an abort the stream still holds the bytes while the mapping goes away.
     process.stdout.write(Uint8Array.from(bytes), (error) => {
       signal.removeEventListener('abort', onAbort)
       if (error) reject(error)

@@ -1,4 +1,4 @@
-/** One number of each frame as a bar, such as its size; a second one as a line across it. */
+/** Shows one number per frame, such as its size, as bars, and optionally a second one as a line. */
 
 import { element } from './dom.js'
 import type { Frame } from './frames.js'
@@ -8,10 +8,10 @@ import type { Theme } from './theme.js'
 const height = 118
 const top = 10
 const bottom = 4
-/** Above this, the small ones would be too low to be seen on a linear axis. */
+/** Maximum ratio of a linear axis: beyond it, the smallest bars would be too low to see. */
 const widestLinear = 12
 
-/** What the bars are of. */
+/** The data of a bar chart, and how to show it. */
 export interface Bars {
   title: string
   label: string
@@ -20,9 +20,9 @@ export interface Bars {
   /** The second number. */
   line?: ((frame: Frame) => number | null) | undefined
   format(value: number): string
-  /** 1024 for bytes, so that ticks are round. */
+  /** 1024 for bytes, so that ticks are round numbers. */
   base: 10 | 1024
-  /** What the colours mean, by the class of the key. */
+  /** Meaning of each color, by CSS class of the legend key. */
   legend?: Readonly<Record<string, string>>
 }
 
@@ -104,7 +104,7 @@ function linear(most: number, base: 10 | 1024): Scale {
   return { ticks: ticks.slice(1), part: (value) => value / top }
 }
 
-/** From a power below the least number to the greatest. */
+/** From the nearest power below the smallest number to the largest number. */
 function logarithmic(least: number, most: number, base: 10 | 1024): Scale {
   const step = base === 10 ? 10 : 2 ** 5
   const first = Math.floor(Math.log(least) / Math.log(step) - 1e-9)

@@ -1,4 +1,7 @@
-/** What builds on what: each frame as high as the number of files that restoring it reads. */
+/**
+ * Shows how frames build on one another: the height of a frame is the number of files that
+ * restoring it reads.
+ */
 
 import { element } from './dom.js'
 import { chainOf, type Frame } from './frames.js'
@@ -43,7 +46,7 @@ function drawLinks(drawing: Drawing, y: (depth: number) => number): void {
   context.beginPath()
   const inSight = framesInSight(drawing)
   for (const frame of inSight) {
-    // A frame in sight may build on one far away, and one far away may build on it.
+    // A visible frame may build on a distant one, and a distant one may build on it.
     for (const child of [frame, ...frame.children]) {
       if (child.parent === undefined) continue
       context.moveTo(x(view.positionOf(child.parent)), y(child.parent.depth))
@@ -64,7 +67,7 @@ function drawLinks(drawing: Drawing, y: (depth: number) => number): void {
   context.setLineDash([])
 }
 
-/** The chain of the frame that is looked at. */
+/** Highlights the chain of the hovered or selected frame. */
 function drawChain(
   { context, theme, x, view, selected, hovered }: Drawing,
   y: (depth: number) => number,

@@ -1,10 +1,10 @@
-/** A frame in words. */
+/** Describes a frame in words. */
 
 import { count, formatBytes, formatDuration, formatMs } from '../../base/units.js'
 import { chainOf, type Frame } from './frames.js'
 import { formatInstant, formatShort } from './times.js'
 
-/** What is said of a frame in one line. */
+/** Describes a frame in one line. */
 export function describeFrame(frame: Frame): string {
   const state = frame.damage === undefined ? '' : `, cannot be restored: ${frame.damage}`
   return `${frame.name}, ${formatShort(frame.at)} UTC, ${kindOf(frame)}, ${sizeOf(frame)}${state}`
@@ -18,7 +18,7 @@ export function sizeOf({ fileSize, pauseMs }: Frame): string {
   return `${formatBytes(fileSize)} on the disk${pauseMs === null ? '' : `, pause ${formatMs(pauseMs)} ms`}`
 }
 
-/** All that is known of a frame: pairs of a label and a text. */
+/** Everything known about a frame: pairs of a label and a text. */
 export function factsOf(frame: Frame): [label: string, text: string][] {
   const facts: [string, string | undefined | false][] = [
     ['Frozen at', formatInstant(frame.at)],

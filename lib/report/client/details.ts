@@ -1,4 +1,4 @@
-/** All that is known of the chosen frame, beside the charts or below them. */
+/** All facts about the selected frame, next to the charts or below them. */
 
 import { formatBytes } from '../../base/units.js'
 import { factsOf, kindOf } from './describe.js'

@@ -1,8 +1,8 @@
-/** Making elements. Text is only ever set as text. */
+/** Creates elements. Text is always set as text, never as HTML. */
 
 type Child = Node | string | undefined | false
 
-/** An element with attributes and children. */
+/** Creates an element with attributes and children. */
 export function element<Name extends keyof HTMLElementTagNameMap>(
   name: Name,
   attributes: Readonly<Record<string, string | number | boolean | undefined>> = {},
@@ -16,17 +16,17 @@ export function element<Name extends keyof HTMLElementTagNameMap>(
   return made
 }
 
-/** Appends what is not left out. */
+/** Appends the children, skipping undefined and false. */
 export function append(to: Element, ...children: readonly Child[]): void {
   for (const child of children) if (child !== undefined && child !== false) to.append(child)
 }
 
-/** Text of others: its direction of writing stays its own. */
+/** Isolates foreign text, so that its writing direction does not affect the text around it. */
 export function quoted(text: string): HTMLElement {
   return element('bdi', {}, text)
 }
 
-/** A button; `label` is what it is called where `text` is only a sign. */
+/** A button. `label` is its accessible name and title, for use where `text` is only a symbol. */
 export function button(text: string, label: string, onClick: () => void): HTMLButtonElement {
   const made = element('button', { type: 'button', 'aria-label': label, title: label }, text)
   made.addEventListener('click', onClick)

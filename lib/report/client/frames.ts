@@ -1,22 +1,22 @@
-/** The frames of the page, as the charts look at them. */
+/** The frames of the page, in the form that the charts use. */
 
 import { decodeLevels, elsewhere, nameOf, none, type PageData } from '../page-data.js'
 
-/** One frame. Sizes are in bytes; null is unknown. */
+/** One frame. Sizes are in bytes; null means unknown. */
 export interface Frame {
   index: number
   number: number
   name: string
   id: string
-  /** Milliseconds since 1970. */
+  /** Freeze time, in milliseconds since 1970. */
   at: number
   isDelta: boolean
   parent: Frame | undefined
-  /** It builds on a frame that is not in the page. */
+  /** True if it builds on a frame that is not in the page. */
   isOrphan: boolean
-  /** Frames that build on it. */
+  /** Frames that build directly on it. */
   children: Frame[]
-  /** Files to be read for it, its own included, as far as they are known. */
+  /** Number of files to read for it, including its own, as far as known. */
   depth: number
   byteLength: number | null
   changedBytes: number | null
@@ -30,7 +30,7 @@ export interface Frame {
   /** The nearest damaged frame that it builds on. */
   damagedParent: Frame | undefined
   sections: { name: string; byteLength: number }[]
-  /** Sections that are not named. */
+  /** Number of further sections, which are not named. */
   moreSections: number
 }
 
@@ -40,11 +40,11 @@ export interface HeatSection {
   byteLength: number
   pieceBytes: number
   pieces: number
-  /** Levels by frame; undefined where it was not compared. */
+  /** Levels by frame; undefined for frames that were not compared. */
   columns: (number[] | undefined)[]
 }
 
-/** Reads the frames of a page. */
+/** Decodes the frames of a page. */
 export function readFrames(data: PageData): Frame[] {
   let at = 0
   const frames = data.number.map((number, index): Frame => {
@@ -82,7 +82,7 @@ export function readFrames(data: PageData): Frame[] {
   return frames
 }
 
-/** Reads the heat map of a page. */
+/** Decodes the heat map of a page. */
 export function readHeat(data: PageData): HeatSection[] {
   return data.heat.map((section) => ({
     ...section,
@@ -90,7 +90,7 @@ export function readHeat(data: PageData): HeatSection[] {
   }))
 }
 
-/** The frame and all that it builds on, as far as they are known. */
+/** The frame and the frames that it builds on, as far as known. */
 export function chainOf(frame: Frame): Frame[] {
   const chain = [frame]
   for (let next = frame.parent; next !== undefined && !chain.includes(next); next = next.parent)
@@ -103,7 +103,7 @@ function link(frames: readonly Frame[], parents: readonly number[]): void {
     frame.parent = frames[parents[frame.index] ?? none]
     frame.parent?.children.push(frame)
   }
-  // From the roots down: what files say of their parents may go round in circles, and those are not reached.
+  // From the roots down: parent ids in files may form cycles, which are never reached this way.
   const waiting = frames.filter(({ parent }) => parent === undefined)
   for (let frame = waiting.pop(); frame !== undefined; frame = waiting.pop()) {
     for (const child of frame.children) {

@@ -1,23 +1,23 @@
-/** Mouse, fingers and keys on the charts. */
+/** Mouse, touch and keyboard input on the charts. */
 
 import { plotLeft, plotRight } from './plot.js'
 import type { View } from './view.js'
 
-/** A wheel's notch. */
+/** Zoom factor per pixel of wheel movement. */
 const wheelStep = 1.0018
-/** Less than this, in pixels, is a click. */
+/** A shorter drag, in pixels, counts as a click. */
 const clickSlop = 5
 
-/** What the gestures are for. */
+/** Callbacks of the gestures. */
 export interface Handlers {
   point(position: number, event: PointerEvent): void
   leave(): void
   choose(position: number): void
-  /** A range that is being drawn, as positions of the view; undefined: no longer. */
+  /** The range being drawn, as positions of the view; undefined when drawing has ended. */
   mark(range: { from: number; to: number } | undefined): void
 }
 
-/** Listens to pointers and wheels on the charts. */
+/** Listens to pointers and the wheel on the charts. */
 export function listenToPointers(root: HTMLElement, view: View, handlers: Handlers): void {
   const pointers = new Map<number, PointerEvent>()
   let begin: PointerEvent | undefined
@@ -75,8 +75,8 @@ export function listenToPointers(root: HTMLElement, view: View, handlers: Handle
 }
 
 /**
- * A wheel zooms with Ctrl (as two fingers on a touch pad do), or without where no key is needed;
- * otherwise it goes on scrolling the page, and sideways it moves the view.
+ * The wheel zooms with Ctrl (which touch pads report for a pinch), or without it if no key is
+ * required. Otherwise it keeps scrolling the page, and sideways movement pans the view.
  */
 export function listenToWheel(root: HTMLElement, view: View, needsKey: boolean): void {
   root.addEventListener(
@@ -86,7 +86,7 @@ export function listenToWheel(root: HTMLElement, view: View, needsKey: boolean):
       const sideways = event.shiftKey && event.deltaX === 0 ? event.deltaY : event.deltaX
       if (event.ctrlKey || event.metaKey || (!needsKey && Math.abs(event.deltaY) > Math.abs(sideways))) {
         event.preventDefault()
-        // A pinch comes in small steps.
+        // A pinch arrives in small steps.
         const speed = event.ctrlKey && Math.abs(event.deltaY) < 20 ? 6 : 1
         view.zoom(wheelStep ** (event.deltaY * unit * speed), positionOn(root, view, event.clientX))
       } else if (Math.abs(sideways) > Math.abs(event.deltaY) || event.shiftKey) {
@@ -98,7 +98,7 @@ export function listenToWheel(root: HTMLElement, view: View, needsKey: boolean):
   )
 }
 
-/** Keys on the slider that stands for the frames. */
+/** Listens to keys on the slider that represents the frames. */
 export function listenToKeys(
   slider: HTMLElement,
   view: View,
@@ -130,7 +130,7 @@ export function listenToKeys(
   })
 }
 
-/** The position of the view that lies at a place on the screen. */
+/** The position of the view at a screen coordinate. */
 function positionOn(root: HTMLElement, { range }: View, clientX: number): number {
   const { begin, width } = plotOf(root)
   return range.from + ((clientX - begin) / width) * (range.to - range.from)

@@ -1,4 +1,7 @@
-/** Which part of a section changed when: frames from left to right, memory from top to bottom. */
+/**
+ * Shows which parts of a section changed when: frames from left to right, memory from top to
+ * bottom.
+ */
 
 import { formatBytes } from '../../base/units.js'
 import { shareOf, topLevel } from '../page-data.js'
@@ -7,11 +10,11 @@ import type { HeatSection } from './frames.js'
 import { type Chart, clipped, type Drawing, drawLabel, pixelDensity } from './plot.js'
 import { css, readTheme } from './theme.js'
 
-/** Pixels that a map should have at least, and one piece at most. */
+/** Minimum height of a map and maximum height of one piece, in pixels. */
 const [lowest, tallestPiece] = [96, 12]
 
 export function heatChart(section: HeatSection, title: HTMLElement): Chart {
-  // Whole pixels: all pieces are equally high.
+  // Whole pixels, so that all pieces have the same height.
   const height = section.pieces * Math.min(tallestPiece, Math.ceil(lowest / section.pieces))
   const pieceAt = (y: number): number =>
     Math.min(section.pieces - 1, Math.max(0, Math.floor((y / height) * section.pieces)))
@@ -47,8 +50,8 @@ function describeLevel(level: number): string {
 }
 
 /**
- * Every pixel shows the most that any frame under it changed: what happened is not lost where there
- * are more frames than pixels.
+ * Each pixel shows the largest change of any frame under it, so that nothing is lost if there are
+ * more frames than pixels.
  */
 function drawCells(drawing: Drawing, section: HeatSection): void {
   const { context, view, theme, left, width, height, x } = drawing
@@ -83,11 +86,11 @@ function drawCells(drawing: Drawing, section: HeatSection): void {
   drawChosen(drawing)
 }
 
-/** What a column stands for: on the scale of time the time since the frame before. */
+/** The extent of a column. On the time scale, this is the time since the preceding frame. */
 function spanOf({ view }: Drawing, index: number): [from: number, to: number] {
   if (view.scale === 'frame') return [index - 0.5, index + 0.5]
   const at = view.frames[index]?.at ?? 0
-  // Of the first frame nobody knows since when.
+  // The first frame has no known start.
   return [view.frames[index - 1]?.at ?? Math.max(view.range.from, at - 1), at]
 }
 
@@ -105,7 +108,7 @@ function drawChosen(drawing: Drawing): void {
   }
 }
 
-/** What the colours mean; drawn anew when the theme changes. */
+/** The meaning of the colors. Redrawn when the theme changes. */
 export class HeatLegend {
   readonly root: HTMLElement
   readonly #canvas: HTMLCanvasElement

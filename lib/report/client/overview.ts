@@ -1,6 +1,6 @@
 /**
- * All frames in one line, the part of them that the charts show, and the axis of that part. The part
- * can be moved, drawn anew, and made longer and shorter at its ends.
+ * Shows all frames in one row, the range that the charts show, and the axis of that range. The
+ * range can be moved, redrawn, and resized at its ends.
  */
 
 import { element } from './dom.js'
@@ -9,7 +9,7 @@ import type { View } from './view.js'
 
 const mapHeight = 34
 const axisHeight = 34
-/** How near to an end of the part a pointer takes hold of it, in pixels. */
+/** Distance from an end of the range within which a pointer grabs that end, in pixels. */
 const grip = 12
 
 type Hold =
@@ -38,7 +38,7 @@ export class Overview {
     drawOn(this.#axis, axisHeight, stage, drawAxis)
   }
 
-  /** From a place on the map to a position of the view. */
+  /** Converts a screen coordinate on the map to a position of the view. */
   #positionAt(clientX: number): number {
     const { left, width } = this.#map.getBoundingClientRect()
     const { from, to } = this.#view.whole
@@ -136,7 +136,7 @@ function drawAxis(drawing: Drawing): void {
     context.fillStyle = theme.line
     context.fillRect(Math.round(where), 0, 1, 5)
     const half = Math.max(context.measureText(text).width, context.measureText(below).width) / 2
-    // Labels at the ends stay whole.
+    // Labels at the ends are not cut off.
     const middle = Math.min(Math.max(where, left - 40 + half), left + width + plotRight - half)
     context.textAlign = 'center'
     context.fillStyle = theme.ink

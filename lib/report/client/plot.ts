@@ -1,4 +1,4 @@
-/** A chart: a canvas with a title, whose x axis is the view that all charts share. */
+/** A chart: a canvas with a title. All charts share one view as their x axis. */
 
 import { element } from './dom.js'
 import type { Frame } from './frames.js'
@@ -6,7 +6,7 @@ import type { Theme } from './theme.js'
 import { formatTick, stepOf } from './times.js'
 import type { View } from './view.js'
 
-/** What a chart needs to draw. */
+/** The state that a chart needs to draw. */
 export interface Stage {
   view: View
   theme: Theme
@@ -14,29 +14,29 @@ export interface Stage {
   hovered: Frame | undefined
 }
 
-/** One drawing: everything in CSS pixels. */
+/** One drawing. All coordinates are CSS pixels. */
 export interface Drawing extends Stage {
   context: CanvasRenderingContext2D
-  /** Where the plot begins: on its left are the labels of the y axis. */
+  /** Left edge of the plot; the labels of the y axis are to the left of it. */
   left: number
   width: number
   height: number
-  /** From a position of the view to a place on the canvas. */
+  /** Converts a position of the view to a coordinate on the canvas. */
   x(position: number): number
 }
 
-/** What is different from chart to chart. */
+/** The properties that differ between charts. */
 export interface Chart {
   title: string
-  /** Beside the title: what colours and shapes mean. */
+  /** Next to the title: the meaning of colors and shapes. */
   legend?: HTMLElement | undefined
-  /** For those who do not see it. */
+  /** Description for screen readers. */
   label: string
   height: number
-  /** Draws the lines at the ticks of the x axis before anything else. */
+  /** True to draw the vertical grid lines, at the ticks of the x axis, first. */
   grid?: boolean
   draw(drawing: Drawing): void
-  /** What lies at a height of the chart, for the frame that is pointed at. */
+  /** Describes what is at a height of the chart, for the hovered frame. */
   describe?(frame: Frame, y: number): string | undefined
 }
 
@@ -71,10 +71,10 @@ export function plotLeft(width: number): number {
   return width < 520 ? 52 : 92
 }
 
-/** Free on the right, so that marks at the end are whole. */
+/** Margin on the right, so that marks at the end are not cut off. */
 export const plotRight = 14
 
-/** Prepares the canvas for the screen's pixels, and has it drawn on. */
+/** Sizes the canvas for the screen's pixel density, and draws on it. */
 export function drawOn(
   canvas: HTMLCanvasElement,
   height: number,
@@ -96,31 +96,31 @@ export function drawOn(
   draw({ ...stage, context, left, width, height, x })
 }
 
-/** Paper has finer ones than screens. */
+/** Paper has a higher resolution than screens. */
 export function pixelDensity(): number {
   const isPrinting = document.documentElement.dataset['theme'] === 'print'
   return Math.max(window.devicePixelRatio || 1, isPrinting ? 3 : 1)
 }
 
-/** Keeps what is drawn inside the plot. */
+/** Clips a drawing to the plot. */
 export function clipped({ context, left, width, height }: Drawing, draw: () => void): void {
   context.save()
   context.beginPath()
-  // Marks at the very ends are whole.
+  // Marks at either end are not cut off.
   context.rect(left - 8, 0, width + 8 + plotRight, height)
   context.clip()
   draw()
   context.restore()
 }
 
-/** A tick of the x axis: where it is, and its two lines of text. */
+/** A tick of the x axis: its position and its two lines of text. */
 export interface Tick {
   at: number
   text: string
   below: string
 }
 
-/** Ticks that are so far apart that their texts are. */
+/** Ticks, spaced far enough apart for their labels. */
 export function ticksOf({ view, width }: Pick<Drawing, 'view' | 'width'>): Tick[] {
   const room = width < 480 ? 68 : 96
   const { from, to } = view.range
@@ -154,7 +154,7 @@ export function ticksOf({ view, width }: Pick<Drawing, 'view' | 'width'>): Tick[
   return withoutRepeats(ticks)
 }
 
-/** A day is told where it begins. */
+/** Shows each day only where it begins. */
 function withoutRepeats(ticks: Tick[]): Tick[] {
   return ticks.map((tick, index) => (tick.below === ticks[index - 1]?.below ? { ...tick, below: '' } : tick))
 }
@@ -182,7 +182,7 @@ function drawGrid(drawing: Drawing): void {
   context.stroke()
 }
 
-/** A label of the y axis, cut to its room. */
+/** Draws a label of the y axis, cut to the room available. */
 export function drawLabel(
   { context, left, theme }: Drawing,
   text: string,
@@ -199,7 +199,7 @@ export function drawLabel(
   context.fillText(fitting, left - 8, y)
 }
 
-/** A horizontal line of the grid with its label. */
+/** Draws a horizontal grid line with its label. */
 export function drawLevel(drawing: Drawing, text: string, y: number): void {
   const { context, theme, left, width } = drawing
   context.strokeStyle = theme.line
@@ -211,7 +211,7 @@ export function drawLevel(drawing: Drawing, text: string, y: number): void {
   drawLabel(drawing, text, y)
 }
 
-/** Pixels from frame to frame, where they are nearest. */
+/** Smallest distance between two neighboring frames, in pixels. */
 export function roomOf({ view, x, width }: Drawing): number {
   const [first, end] = view.visible()
   if (view.scale === 'frame') return x(1) - x(0)
@@ -223,7 +223,7 @@ export function roomOf({ view, x, width }: Drawing): number {
   return least
 }
 
-/** Frames in sight, and one beyond each end, whose lines come from outside. */
+/** The visible frames and one beyond each end, whose lines reach into view. */
 export function framesInSight({ view }: Pick<Drawing, 'view'>): readonly Frame[] {
   const [first, end] = view.visible()
   return view.frames.slice(Math.max(0, first - 1), end + 1)

@@ -1,11 +1,11 @@
-/** Why each frame is kept: a line for each rule. */
+/** Shows why each frame is kept, with a line for each rule. */
 
 import type { Frame } from './frames.js'
 import { type Chart, clipped, type Drawing, drawLabel, framesInSight, roomOf } from './plot.js'
 
 const rowHeight = 20
 const mostRules = 12
-/** As they are written down in options; others follow. */
+/** The order of the options; other reasons come after these. */
 const order = [
   'newest',
   'newest whole',
@@ -17,7 +17,7 @@ const order = [
   'weekly',
 ]
 
-/** Undefined where no frame has a reason. */
+/** Returns undefined if no frame has a reason. */
 export function retentionChart(frames: readonly Frame[]): Chart | undefined {
   const rules = [...new Set(frames.flatMap(({ keptBecause }) => keptBecause.map(ruleOf)))]
     .sort((a, b) => rank(a) - rank(b))
@@ -41,7 +41,7 @@ export function retentionChart(frames: readonly Frame[]): Chart | undefined {
   }
 }
 
-/** `daily 2026-11-30` is kept by the rule `daily`; behind a comma stands more about it. */
+/** The rule of a reason: `daily` for `daily 2026-11-30`. Details may also follow after a comma. */
 function ruleOf(reason: string): string {
   return reason.replace(/(?:\s+\d|,).*$/, '')
 }

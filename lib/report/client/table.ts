@@ -1,4 +1,4 @@
-/** All frames as a table: for those who do not see the charts, and for those who look for a number. */
+/** All frames as a table, for screen readers and for looking up a number. */
 
 import { formatBytes, formatMs } from '../../base/units.js'
 import { kindOf } from './describe.js'
@@ -6,7 +6,7 @@ import { element, quoted } from './dom.js'
 import type { Frame } from './frames.js'
 import { formatShort } from './times.js'
 
-/** Made when it is opened for the first time: thousands of rows take their time. */
+/** The rows are created when the table is first opened, since thousands of them take time. */
 export function frameTable(frames: readonly Frame[], choose: (frame: Frame) => void): HTMLElement {
   const root = element(
     'details',

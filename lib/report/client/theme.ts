@@ -1,8 +1,8 @@
-/** Colours of the charts: those of the style sheet, in the light or the dark. */
+/** Colors of the charts, taken from the style sheet, light or dark. */
 
 import { topLevel } from '../page-data.js'
 
-/** Read anew whenever the style may have changed. */
+/** Read again whenever the style may have changed. */
 export interface Theme {
   ink: string
   muted: string
@@ -17,7 +17,7 @@ export interface Theme {
   font: string
   /** By level, as red, green and blue. */
   heat: Rgb[]
-  /** Of what was not compared. */
+  /** The color of pieces that were not compared. */
   unknown: Rgb
 }
 
@@ -39,7 +39,7 @@ export function readTheme(): Theme {
     bad: value('bad'),
     kept: value('kept'),
     font: style.fontFamily,
-    // The first stop is for nothing at all, and stands apart from the rest.
+    // The first stop means no change at all, and is distinct from the rest.
     heat: Array.from({ length: topLevel + 1 }, (_, level) =>
       level === 0 ? (stops[0] ?? [0, 0, 0]) : between(stops.slice(1), (level - 1) / (topLevel - 1)),
     ),

@@ -1,15 +1,15 @@
-/** What is pointed at, beside the pointer. */
+/** A box next to the pointer that describes the hovered frame. */
 
 import { kindOf, sizeOf } from './describe.js'
 import { element, quoted } from './dom.js'
 import type { Frame } from './frames.js'
 import { formatShort } from './times.js'
 
-/** From the pointer to the box, in pixels. */
+/** Distance from the pointer to the box, in pixels. */
 const gap = 16
 
 export class Tip {
-  // What it says is said by the slider and the details as well.
+  // Hidden from screen readers: the slider and the details have the same text.
   readonly root = element('div', { class: 'tip', 'aria-hidden': 'true' })
 
   show(frame: Frame, more: string | undefined, clientX: number, clientY: number): void {

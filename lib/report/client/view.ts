@@ -1,8 +1,8 @@
-/** Which part of the frames is shown, and where each of them lies. */
+/** Which range of frames is shown, and the position of each frame. */
 
 import type { Frame } from './frames.js'
 
-/** `'frame'`: all frames have the same room. `'time'`: they lie where their instants are. */
+/** `'frame'`: frames are equally spaced. `'time'`: frames are placed by their freeze times. */
 export type Scale = 'frame' | 'time'
 
 /** In units of the scale: frames, or milliseconds. */
@@ -11,12 +11,12 @@ export interface Range {
   to: number
 }
 
-/** Frames that are still told apart when the view is as near as it goes. */
+/** Number of frames shown at the highest zoom. */
 const fewestFrames = 3
-/** A second's worth of time scale: captures are not nearer to each other in any service. */
+/** Shortest range of the time scale, in milliseconds: no service captures more often. */
 const shortestMs = 20
 
-/** The view that all charts share. */
+/** The view shared by all charts. */
 export class View {
   readonly frames: readonly Frame[]
   scale: Scale
@@ -47,12 +47,12 @@ export class View {
     return this.scale === 'frame' ? frame.index : frame.at
   }
 
-  /** Indexes of the first frame that is in the range and of the one behind the last. */
+  /** Indexes of the first frame in the range and of the first one after it. */
   visible(): [first: number, end: number] {
     return [this.#indexAt(this.range.from), this.#indexAt(this.range.to)]
   }
 
-  /** The frame that is nearest to a position. */
+  /** The frame nearest to a position. */
   nearest(position: number): Frame | undefined {
     const index = this.#indexAt(position)
     const [before, after] = [this.frames[index - 1], this.frames[index]]
@@ -60,7 +60,7 @@ export class View {
     return position - this.positionOf(before) <= this.positionOf(after) - position ? before : after
   }
 
-  /** Shows this range, or as much of it as there is. */
+  /** Shows this range, limited to the existing frames. */
   show({ from, to }: Range): void {
     const whole = this.whole
     const shortest = Math.min(this.scale === 'frame' ? fewestFrames : shortestMs, whole.to - whole.from)
@@ -72,17 +72,17 @@ export class View {
     this.onChange()
   }
 
-  /** Makes the range `factor` times as long; `position` stays where it is. */
+  /** Multiplies the length of the range by `factor`; `position` stays in place. */
   zoom(factor: number, position: number): void {
     const { from, to } = this.range
     this.show({ from: position + (from - position) * factor, to: position + (to - position) * factor })
   }
 
-  /** Moves by a part of what is shown. */
+  /** Moves by a fraction of the visible range. */
   pan(part: number): void {
     const { from, to } = this.range
     const by = part * (to - from)
-    // Kept at its length at both ends.
+    // At either end, the range keeps its length.
     const { from: first, to: last } = this.whole
     const moved = Math.min(Math.max(by, first - from), last - to)
     this.show({ from: from + moved, to: to + moved })
@@ -92,7 +92,7 @@ export class View {
     this.show(this.whole)
   }
 
-  /** Moves as little as needed to have the frame in sight. */
+  /** Moves as little as needed to make the frame visible. */
   reveal(frame: Frame): void {
     const { from, to } = this.range
     const position = this.positionOf(frame)
@@ -101,7 +101,7 @@ export class View {
     else if (position > to) this.pan((position + margin - to) / (to - from))
   }
 
-  /** Changes the scale; the same frames stay in sight. */
+  /** Changes the scale and keeps the same frames visible. */
   setScale(scale: Scale): void {
     if (scale === this.scale) return
     const isWhole = this.isWhole
@@ -117,7 +117,7 @@ export class View {
     this.show({ from: from - room, to: to + room })
   }
 
-  /** Of the first frame that is not before the position. */
+  /** Index of the first frame that is not before the position. */
   #indexAt(position: number): number {
     let [low, high] = [0, this.frames.length]
     while (low < high) {
@@ -130,7 +130,7 @@ export class View {
   }
 }
 
-/** Frames of a regular service: the time scale wastes no room on them. */
+/** True if the frames are regularly spaced, so that the time scale wastes no room. */
 function isEven(frames: readonly Frame[]): boolean {
   const gaps = frames.slice(1).map(({ at }, index) => at - (frames[index]?.at ?? at))
   gaps.sort((a, b) => a - b)

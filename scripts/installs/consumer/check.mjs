@@ -1,5 +1,6 @@
-// What scripts/check-installs.mjs has an installed package do, in processes and test runners of every kind: memory and
-// objects of one instant, and a region that a Worker writes to. Each function throws if it does not work.
+// The actions of an installed package under scripts/check-installs.mjs, in processes and test
+// runners of every kind: memory and objects as of one instant, and a region that a Worker writes
+// to. Each function throws if it does not work.
 
 import assert from 'node:assert/strict'
 import { mkdtempSync, rmSync } from 'node:fs'
@@ -10,7 +11,7 @@ import { Worker } from 'node:worker_threads'
 import { capabilities, Region, restore, snapshot } from 'stillframe'
 import { readValues, snapshotState } from 'stillframe/heap'
 
-/** With each engine that there is, of a region that is shared or not. */
+/** With each available engine, for a region that is shared and one that is not. */
 export async function memoryKeepsItsInstant() {
   const engines = Object.entries(capabilities().engines).filter(([, { available }]) => available)
   assert(engines.length > 0)
@@ -40,7 +41,8 @@ export async function objectsKeepTheirInstant() {
     await job.done
     const values = []
     for await (const value of readValues(file)) values.push([...value])
-    // As text: in a context of V8's, as some test runners have them, the Map is of another context's class.
+    // As text: some test runners use a V8 context in which the Map belongs to another context's
+    // class.
     assert.equal(JSON.stringify(values), '[[["count",1]]]')
   })
 }
@@ -54,7 +56,7 @@ export async function workersWriteSharedRegions() {
   region.close()
 }
 
-/** On a busy machine V8 may not be at rest at once. */
+/** On a busy machine V8 may not be at rest immediately. */
 async function whenAtRest(start) {
   const end = Date.now() + 60_000
   for (;;) {
