@@ -1,6 +1,7 @@
 // What do single calls cost, and what does compression gain for its time?
 //
-// The calls are measured with tinybench; each task has its own region and runs for a while. Then
+// First the pieces of a snapshot (freeze, fault, encode, hash, codec), each beside what this machine can
+// do at best. The calls are measured with tinybench; each task has its own region and runs for a while. Then
 // real kinds of data are saved and restored at several compression levels, if this build supports
 // any.
 import { createReadStream, readdirSync, readFileSync, rmSync } from 'node:fs'
@@ -13,6 +14,7 @@ import { runIfMain } from './support/alone.mjs'
 import { whyNoCompression } from './support/compression.mjs'
 import { dropCache } from './support/disk.mjs'
 import { engineOptions, usableEngines } from './support/engines.mjs'
+import { measurePieces, whyNoPieces } from './support/native-pieces.mjs'
 import { MIB, PAGE, touchedRegion } from './support/pages.mjs'
 import { quiet } from './support/quiet.mjs'
 import { randomIntegers } from './support/random.mjs'
@@ -216,21 +218,28 @@ export const scenarios = {
 const measureCalls = async (settings, { directory, note, skipped }) => {
   const engines = await usableEngines(directory, skipped)
   const rows = []
-  const run = async (what, name, more) => {
+  const run = async (what, name, { limit, ...more }) => {
     note(`micro: ${what}`)
     const options = { ...settings, ...more, directory }
     const ms = await tryScenario(skipped, what, import.meta.url, name, options)
-    if (ms !== undefined) rows.push({ what, ms })
+    if (ms !== undefined) rows.push({ what, ms, limit })
   }
   const region = size(settings.byteLength)
   for (const engine of engines)
-    await run(`freeze and abort ${region}, ${engine}`, 'freezeAndAbort', { engine })
-  await run('prepareWrite of a page, nothing frozen', 'prepareUnfrozen')
+    await run(`freeze and abort ${region}, ${engine}`, 'freezeAndAbort', {
+      engine,
+      limit: `${engine.split(' ')[0]} of all`,
+    })
+  await run('prepareWrite of a page, nothing frozen', 'prepareUnfrozen', {})
   for (const engine of engines.filter((each) => each !== 'fork'))
-    await run(`prepareWrite of a frozen page, ${engine}`, 'prepareFrozen', { engine })
-  await run(`restore ${size(SMALL)}, map, verify false`, 'restoreMap')
-  await run(`restore ${size(SMALL)}, map, verify true`, 'restoreVerified')
-  await run(`inspect ${size(SMALL)}`, 'inspect')
+    await run(`prepareWrite of a frozen page, ${engine}`, 'prepareFrozen', {
+      engine,
+      limit: 'copy-on-write of a page after fork',
+    })
+  const mapped = 'open, read two pages, map, close'
+  await run(`restore ${size(SMALL)}, map, verify false`, 'restoreMap', { limit: mapped })
+  await run(`restore ${size(SMALL)}, map, verify true`, 'restoreVerified', { limit: mapped })
+  await run(`inspect ${size(SMALL)}`, 'inspect', { limit: 'open, read two pages, close' })
   return rows
 }
 
@@ -256,20 +265,71 @@ const measure = async (settings, context) => {
   const reason = whyNoRoom(context.directory, { memory, disk: memory })
   if (reason !== undefined) {
     context.skipped.push({ what: 'micro', reason })
-    return { calls: [], data: [] }
+    return { pieces: [], calls: [], data: [] }
   }
-  return { calls: await measureCalls(settings, context), data: await measureData(settings, context) }
+  return {
+    pieces: await measureBestCase(settings, context),
+    calls: await measureCalls(settings, context),
+    data: await measureData(settings, context),
+  }
 }
 
-const callsTable = (calls) => ({
+const measureBestCase = async ({ byteLength }, { directory, note, skipped }) => {
+  const reason = await whyNoPieces()
+  if (reason !== undefined) {
+    skipped.push({ what: 'the pieces beside what the machine can do', reason })
+    return []
+  }
+  note('micro: what the machine can do')
+  return [...(await measurePieces(byteLength, directory))].map(([what, rest]) => ({ what, ...rest }))
+}
+
+/** What each piece is limited by: nobody can do it faster than this. */
+const limitsOfPieces = {
+  'sums of pages': 'read',
+  'checksums of blocks': 'read',
+  'zero test of zeros': 'read',
+  'encode flat': 'copy',
+  'zstd 1, encode': 'copy',
+  'zstd 1, decode': 'copy',
+  'signal and mprotect of a page': 'copy-on-write of a page after fork',
+}
+
+const piecesTable = (pieces) => ({
+  title: 'Pieces of a snapshot beside the speed of this machine',
+  columns: ['what', 'unit', 'measured', 'limit', 'to the limit'],
+  rows: pieces.map(({ what, unit, value }) => {
+    const limit = pieces.find((each) => each.what === limitsOfPieces[what])
+    return [
+      what,
+      unit === 'us' ? 'µs' : unit,
+      number(value),
+      limit === undefined ? '-' : limit.what,
+      limit === undefined ? '-' : ratio(value, limit.value),
+    ]
+  }),
+  note:
+    'One thread, memory in huge pages. GB/s: more is better, µs: less is better. Rows without a limit are limits themselves: ' +
+    'the bare speed of memory, or a bare system call. Encode flat is what a saver does with a byte before it writes it: copy, zero ' +
+    'test, sum of the page, checksum of the block.',
+})
+
+const callsTable = (calls, pieces) => ({
   title: 'Single calls, in µs',
-  columns: ['call', 'calls', 'min', 'p50', 'p99', 'max'],
-  rows: calls.map(({ what, ms }) => [
-    what,
-    String(ms.count),
-    ...[ms.min, ms.p50, ms.p99, ms.max].map((each) => number(each * 1000)),
-  ]),
-  note: 'Freeze and abort: until the aborted capture has ended. Restore: until it has been closed again.',
+  columns: ['call', 'calls', 'min', 'p50', 'p99', 'max', 'limit', 'limit µs'],
+  rows: calls.map(({ what, ms, limit }) => {
+    const least = pieces.find((each) => each.what === limit)
+    return [
+      what,
+      String(ms.count),
+      ...[ms.min, ms.p50, ms.p99, ms.max].map((each) => number(each * 1000)),
+      least === undefined ? '-' : limit,
+      least === undefined ? '-' : number(least.value),
+    ]
+  }),
+  note:
+    'Freeze and abort: until the aborted capture has ended. Restore: until it has been closed again. The limit is the bare ' +
+    'system call, or what the kernel takes for the same: no call can be faster.',
 })
 
 const speed = ({ byteLength }, ms) => byteLength / 1000 / ms
@@ -326,7 +386,8 @@ export const bench = {
   },
   measure,
   tables: ({ rows }) => [
-    ...(rows.calls.length === 0 ? [] : [callsTable(rows.calls)]),
+    ...(rows.pieces.length === 0 ? [] : [piecesTable(rows.pieces)]),
+    ...(rows.calls.length === 0 ? [] : [callsTable(rows.calls, rows.pieces)]),
     ...(rows.data.length === 0 ? [] : [dataTable(rows.data)]),
   ],
   plots: () => [],

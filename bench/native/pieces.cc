@@ -266,7 +266,7 @@ void MeasureFaults() {
 }
 
 void MeasureFile(const std::string& directory) {
-  const std::string path = directory + "/pieces";
+  const std::string path = directory + "/pieces.file";
   const int fd = open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
   if (fd < 0 || ftruncate(fd, 1 << 20) != 0) {
     perror(path.c_str());
