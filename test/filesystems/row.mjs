@@ -1,7 +1,8 @@
 /**
- * Prints a row of the table of filesystems in docs/PLATFORMS.md: row.mjs [--head] DIRECTORY NAME. What stands in it was seen to
- * happen in the directory, or else the program fails: how a snapshot got its name and replaced an older one (from the calls that
- * it made, by strace), what a killed service left, what a restore and an archive did.
+ * Prints a row of the table of filesystems in docs/PLATFORMS.md: row.mjs [--head] DIRECTORY NAME.
+ * The program observes each cell in the directory, or fails: how a snapshot got its name and
+ * replaced an older file (from its system calls, shown by strace), what a killed service left
+ * behind, and how a restore and an archive behaved.
  */
 
 import { spawn, spawnSync } from 'node:child_process'
@@ -57,7 +58,7 @@ function must(holds, what) {
   if (!holds) throw new Error(`${name}: ${what}`)
 }
 
-/** The lines of strace, each when the call had returned. @param {string} trace */
+/** The calls in a trace of strace, each at the point where it returned. @param {string} trace */
 function callsOf(trace) {
   const begun = new Map()
   return trace.split('\n').flatMap((line) => {
@@ -70,7 +71,9 @@ function callsOf(trace) {
   })
 }
 
-/** How a first snapshot (which must not overwrite) and a second one (which does) came to their name. */
+/**
+ * How a first snapshot (which must not overwrite) and a second one (which does) got their names.
+ */
 function named() {
   const trace = join(directory, 'trace')
   const path = join(directory, 'named')
@@ -99,7 +102,7 @@ function named() {
   must(exchanged || succeeded(again, /^renameat2\(.*"named", 0/), 'no way to replace is known')
   const asked = fresh.some((call) => /F_SETFL, .*O_DIRECT/.test(call) && / = 0/.test(call))
   const taken = asked && !fresh.some((call) => /^pwrite64\(.*= -1 EINVAL/.test(call))
-  // By the directory that -y shows: its path without a file's name behind.
+  // The path shown by -y is that of the directory itself, with no file name after it.
   const syncs = (/** @type {boolean} */ ofDirectory) =>
     [...fresh, ...again].filter(
       (call) => call.startsWith('fsync(') && call.includes(`${directory}>`) === ofDirectory,
@@ -120,7 +123,10 @@ function named() {
   ]
 }
 
-/** Of a snapshot over an older one, killed when it was about to sync. */
+/**
+ * Kills a snapshot that replaces an older one just before it syncs, and describes the files that
+ * are left.
+ */
 async function leftByKill() {
   const inner = join(directory, 'killed')
   mkdirSync(inner)

@@ -1,4 +1,4 @@
-/** Uses stillframe/heap, then stillframe, and tells what came of it. */
+/** Uses stillframe/heap, then stillframe, and prints both outcomes. */
 
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'

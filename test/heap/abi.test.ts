@@ -1,7 +1,7 @@
 /**
- * Promise: the heap addon runs in the version of Node that it was built for and refuses any other with a typed error,
- * while all else in stillframe works. Proved by loading builds for other versions, where there are any, and a file that
- * is no heap addon.
+ * Promise: the heap addon runs in the version of Node for which it was built and refuses any other
+ * with a typed error, while the rest of stillframe works. Proved by loading builds for other
+ * versions, if there are any, and a file that is not a heap addon.
  */
 
 import { spawnSync } from 'node:child_process'
@@ -14,7 +14,9 @@ const root = fileURLToPath(new URL('../..', import.meta.url))
 const program = fileURLToPath(new URL('abi-program.mjs', import.meta.url))
 const major = process.versions.node.split('.')[0]
 
-/** What scripts/test-node-versions.sh has built: build-aside/node-24 and the like, by major version. */
+/**
+ * The builds of scripts/test-node-versions.sh (build-aside/node-24 and so on), by major version.
+ */
 function buildsOfOthers(): [major: string, file: string][] {
   const aside = join(root, 'build-aside')
   if (!existsSync(aside)) return []
@@ -26,7 +28,10 @@ function buildsOfOthers(): [major: string, file: string][] {
     .filter(([builtFor, file]) => builtFor !== '' && builtFor !== major && existsSync(file))
 }
 
-/** Loads the file in a process of its own: nobody knows what V8 makes of another V8's objects. */
+/**
+ * Loads the file in a separate process: how V8 reacts to objects of another version of V8 is
+ * undefined.
+ */
 function useIn(file: string) {
   const env = { ...process.env, STILLFRAME_HEAP_ADDON: file }
   const { status, signal, stdout, stderr } = spawnSync(process.execPath, [program], { env, encoding: 'utf8' })

@@ -1,7 +1,7 @@
 /**
- * Promise: V8's threads being busy never keeps the service from its work: the call returns, and the job is of a later
- * instant, or of none when it was told not to be. Proved with a thread that stays busy until the program, having
- * returned from the call, lets it go.
+ * Promise: busy V8 threads never block the service. The call returns, and the job freezes at a
+ * later instant, or not at all if the caller has disabled retries. Proved with a thread that stays
+ * busy until the program, back from the call, releases it.
  */
 
 import { expect, test } from 'vitest'

@@ -1,7 +1,8 @@
 /**
- * Promise: a service that keeps frames of its JavaScript objects is, after a SIGKILL in the middle of a frame, as it was at
- * the instant of its last complete one, with memory and objects of that instant. Proved on examples/cache-service over a real
- * socket: a journal of all writes says what each entry must be at the sequence number that the restarted service tells.
+ * Promise: after a SIGKILL in the middle of a frame, a service that keeps frames of its JavaScript
+ * objects recovers the state of its last complete frame, with memory and objects of the same
+ * instant. Proved on examples/cache-service over a real socket: a journal of all writes gives the
+ * expected entries at the sequence number that the restarted service reports.
  */
 
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
@@ -22,7 +23,7 @@ afterEach(async () => {
   for (const child of children.splice(0)) await ended(child, 'SIGKILL')
 })
 const server = fileURLToPath(new URL('../../examples/cache-service/server.mjs', import.meta.url))
-/** The last batch of a frame is not whole. */
+/** Not a multiple of the batch size, so that the last batch of a frame is incomplete. */
 const objects = 20_500
 
 interface Status {
@@ -87,12 +88,12 @@ class Service {
     }
   }
 
-  /** Stops a copy in the middle of a frame, writing until there is one to stop. */
+  /** Stops a copy in the middle of a frame, and keeps writing until there is a copy to stop. */
   async holdCapture(write: () => Promise<void>): Promise<number> {
     const end = performance.now() + 30_000
     while (performance.now() < end) {
       await write()
-      // By this name a copy calls itself when it is about to run the callback.
+      // A copy takes this name when it is about to run the callback.
       const copy = childrenOf(this.pid).find((pid) => nameOf(pid) === 'stillframe')
       if (copy === undefined) continue
       process.kill(copy, 'SIGSTOP')
@@ -114,12 +115,15 @@ async function ended(child: ChildProcess, signal: NodeJS.Signals): Promise<void>
   await exit
 }
 
-/** All writes, each with the sequence number that the service gave it; undefined stands for a deletion. */
+/**
+ * All writes, each with the sequence number that the service gave it. A deletion has the value
+ * undefined.
+ */
 class Journal {
   #writes: { key: string; value: unknown; sequence: number }[] = []
   #next = 0
 
-  /** Goes over the entries, deletes each eleventh, and adds new ones. */
+  /** Writes to one entry after the other, deletes every eleventh, and adds new ones. */
   async write(service: Service): Promise<void> {
     const n = this.#next++
     const key = n % 3 === 0 ? `new-${n}` : `product-${(n * 7919) % objects}`
@@ -134,12 +138,12 @@ class Journal {
     return this.#writes.at(-1)?.sequence ?? objects
   }
 
-  /** The service has lost what came later. */
+  /** Forgets the later writes, which the service has lost. */
   forgetAfter(sequence: number): void {
     this.#writes = this.#writes.filter((write) => write.sequence <= sequence)
   }
 
-  /** What the written entries were after write `sequence`. */
+  /** The state of the written entries after write `sequence`. */
   stateAt(sequence: number): Map<string, { value: unknown; sequence: number } | undefined> {
     const state = new Map()
     for (const { key } of this.#writes) state.set(key, original(key))
@@ -152,7 +156,7 @@ class Journal {
   }
 }
 
-/** As the example fills its cache. */
+/** The entry with which the example fills its cache, if it has one for this key. */
 function original(key: string): { value: unknown; sequence: number } | undefined {
   const id = Number(/^product-(\d+)$/.exec(key)?.[1] ?? -1)
   if (id < 0) return undefined
@@ -160,7 +164,7 @@ function original(key: string): { value: unknown; sequence: number } | undefined
   return { value, sequence: id + 1 }
 }
 
-/** The first entry that differs from the journal, in words. */
+/** Describes the first entry that differs from the journal. */
 async function wrongEntry(service: Service, journal: Journal, sequence: number): Promise<string | undefined> {
   const wanted = journal.stateAt(sequence)
   for (const id of [0, 1, objects - 501, objects - 1]) {
@@ -176,9 +180,9 @@ async function wrongEntry(service: Service, journal: Journal, sequence: number):
   return undefined
 }
 
-/** Looks at all that a service that has ended has left: no more than frames. Returns their numbers. */
+/** Checks that a service that has ended has left nothing but frames, and returns their numbers. */
 async function numbersOfFrames(): Promise<number[]> {
-  // As a writer: the lock of the one that was killed is free, and what it left half-made goes.
+  // Opens as a writer: the lock of the killed writer is free, and its unfinished files are removed.
   await using archive = await openArchive(inDirectory('frames'))
   expect(strayFilesOf(inDirectory('frames'))).toEqual([])
   const { ok, frames } = await archive.verify()
@@ -231,7 +235,7 @@ test('after SIGTERM it is as it was at the end', async () => {
 })
 
 test('it does not start with memory and objects of two instants', async () => {
-  // As the example writes it, but for the number in memory.
+  // The state as the example writes it; only the number in memory differs.
   const archive = await openArchive(inDirectory('frames'))
   const counter = Region.allocate(8)
   new Float64Array(counter.buffer)[0] = 2

@@ -1,7 +1,8 @@
 /**
- * Promise: the callback of snapshotState() computes in a copy that nobody hears of: what it throws comes back as an
- * error, what cannot work there is refused in words, and nothing that it does changes the service. Proved with
- * callbacks that do all of that, and by looking at the service afterwards.
+ * Promise: the callback of snapshotState() runs in an isolated copy. An exception that it throws is
+ * returned as an error, operations that cannot work there are refused with an explanation, and its
+ * side effects never reach the service. Proved with callbacks that do all of that, and by
+ * inspecting the service afterwards.
  */
 
 import { once } from 'node:events'
@@ -17,13 +18,16 @@ import { valuesOf } from './values-of.js'
 
 const inDirectory = useTemporaryDirectory()
 
-/** Of WebAssembly, what is used here: it is in no library of the compiler's but the browser's. */
+/**
+ * The parts of WebAssembly used here. Of TypeScript's libraries, only the one for browsers declares
+ * them.
+ */
 const { Instance, Module } = Reflect.get(globalThis, 'WebAssembly') as {
   Module: new (program: Uint8Array) => object
   Instance: new (module: object) => { exports: { f: () => number } }
 }
 
-/** What becomes of a snapshot whose callback does this. */
+/** Returns the error of a snapshot with this callback. */
 async function failureOf(callback: () => unknown): Promise<Error & { code?: string }> {
   const job = snapshotState(inDirectory('file'), callback as () => void)
   const error = await rejectionOf(job.done)
@@ -128,7 +132,7 @@ describe('what the callback throws is the cause', () => {
   })
 
   test('a trap of WebAssembly, as everywhere else', async () => {
-    // One function that reads far outside of a memory of one page.
+    // One function that reads far beyond a memory of one page.
     const program = [
       '0061736d01000000',
       '01050160',
@@ -220,7 +224,7 @@ describe('what cannot work in the copy is refused', () => {
       out.value(process.listenerCount('SIGHUP'))
     }).done
     expect(await valuesOf(inDirectory('file'))).toEqual([1])
-    // In the service they still reach libuv.
+    // In the service, signals still reach libuv.
     const arrived = once(process, 'SIGHUP')
     process.kill(process.pid, 'SIGHUP')
     await arrived
@@ -256,7 +260,7 @@ describe('what cannot work in the copy is refused', () => {
       'timers.setTimeout',
       'timers.setImmediate',
       'timers.setInterval',
-      // By functions that were taken out of the module before.
+      // Called as functions that were taken from the module earlier.
       'child_process.spawn',
       'child_process.spawn',
       'child_process.spawn',
@@ -327,7 +331,7 @@ describe('the service', () => {
     expect(status).toBe(0)
     expect(stderr).toBe('')
     expect(output.split('\n').filter((line) => line !== '')).toHaveLength(1)
-    // Once by the service itself: 'exit', a timer, a microtask, process.nextTick().
+    // One of each by the service itself: 'exit', a timer, a microtask, process.nextTick().
     const marks = readFileSync(mark, 'utf8').trimEnd().split('\n').sort()
     expect(marks).toEqual(['exit', 'microtask', 'nextTick', 'timer'].map((what) => `${what} of the service`))
   })
@@ -344,7 +348,7 @@ describe('the memory of a Region', () => {
     const before = virtualBytes()
     await snapshotState(inDirectory('file'), (out) => out.value(virtualBytes())).done
     const [inCopy] = (await valuesOf(inDirectory('file'))) as [number]
-    // The copy has got some memory of its own.
+    // The copy has mapped some memory of its own.
     expect(before - inCopy).toBeGreaterThan(0.9 * GiB)
     expect(region.buffer.byteLength).toBe(GiB)
   })
@@ -372,7 +376,8 @@ describe('the memory of a Region', () => {
       const end = performance.now() + 30_000
       while (performance.now() < end);
     })
-    // One more try is made: of the copy that died, nobody knows why. Each is killed once it has begun.
+    // The library makes one more attempt, since the reason for a copy's death is unknown. Each copy
+    // is killed once it has begun.
     const pids = new Set<number>()
     const poll = setInterval(() => {
       if (pids.has(job.pid) || job.progress.bytesWritten === 0) return

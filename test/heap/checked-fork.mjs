@@ -1,9 +1,10 @@
 /**
- * Forks whose file is checked: it must be complete, and of one instant between the call and its return.
+ * Forks with a check of the resulting file: it must be complete, and show one instant between the
+ * call and its return.
  *
- * The state is rewritten as a whole in every turn, by new objects: a file that shows two turns is torn. Beside it each
- * thread increments two shared counters on pages of their own, the first before the second: a cut that a second
- * increment is in and its first is not, is torn as well.
+ * Every turn rewrites the whole state with new objects, so a file that shows two turns is torn. In
+ * addition, each thread increments two shared counters on separate pages, the first before the
+ * second. A file that contains a second increment without the first is torn as well.
  */
 
 import assert from 'node:assert/strict'
@@ -14,39 +15,39 @@ import { GCProfiler } from 'node:v8'
 import { ForkJob, readValues, snapshotState, writeHeapSnapshot } from 'stillframe/heap'
 import { wasmModule } from './wasm-module.mjs'
 
-/** What a copy can be asked for. */
+/** The kinds of output to request from a copy. */
 export const kinds = /** @type {const} */ (['json', 'values', 'heap'])
 /** @typedef {typeof kinds[number]} Kind */
 
 const cells = 500
-/** Shared counters: one page for each. */
+/** Distance between shared counters, in elements: one page each. */
 const stride = 4096 / Int32Array.BYTES_PER_ELEMENT
 
-/** Memory for the counters of so many threads. @param {number} threads */
+/** Allocates the counters for this number of threads. @param {number} threads */
 export function sharedCounters(threads) {
   return new Int32Array(new SharedArrayBuffer(threads * 2 * stride * Int32Array.BYTES_PER_ELEMENT))
 }
 
-/** What the first attempts of this thread died of, as long as nobody has taken it. @type {string[]} */
+/** Failures of first attempts in this thread, until they are taken from here. @type {string[]} */
 const failedAttempts = []
 watchAttempts()
 
-/** Everything of a thread that its files show. */
+/** All state of a thread that its files show. */
 export class CheckedState {
   #turn = 0
   /** @type {{ turn: number, text: string }[]} */
   #cells = []
   /** @type {Map<string, { turn: number }>} */
   #map = new Map()
-  /** Found by their names in heap snapshots. @type {Record<string, boolean>} */
+  /** Marks to find by name in heap snapshots. @type {Record<string, boolean>} */
   marks = {}
   #ballast
   #counters
   #thread
 
   /**
-   * @param {Int32Array} counters - of {@link sharedCounters}.
-   * @param {number} thread - from 0.
+   * @param {Int32Array} counters - made by {@link sharedCounters}.
+   * @param {number} thread - index of the thread, from 0.
    */
   constructor(counters, thread) {
     this.#counters = counters
@@ -55,7 +56,7 @@ export class CheckedState {
     this.advance()
   }
 
-  /** The next turn. */
+  /** Advances to the next turn. */
   advance() {
     const turn = ++this.#turn
     Atomics.add(this.#counters, this.#thread * 2 * stride, 1)
@@ -87,7 +88,7 @@ export class CheckedState {
     onStart?.(job)
     const result = await job.done
     const died = failedAttempts.splice(0)
-    // A second attempt is of a later instant.
+    // A second attempt shows a later instant.
     const range = { from: turn, to: result.attempts === 1 ? turn : this.#turn }
     const seen =
       kind === 'heap' ? checkHeap(file, turn, result.attempts) : await this.#check(kind, file, range)
@@ -96,7 +97,7 @@ export class CheckedState {
   }
 
   /**
-   * In the copy.
+   * Runs in the copy.
    *
    * @param {Kind} kind
    * @param {import('stillframe/heap').StateWriter} out
@@ -112,7 +113,8 @@ export class CheckedState {
         Atomics.load(this.#counters, i * stride),
       ),
     }
-    // Garbage, new functions and a module: what a copy without V8's threads may wait for in vain.
+    // Garbage, new functions and a module: work for which a copy without V8's threads could wait
+    // forever.
     const kept = []
     for (let i = 0; i < 4; i++) kept.push(JSON.parse(JSON.stringify(this.#ballast)))
     for (let i = 0; i < 300_000; i++) kept[4 + (i % 5000)] = { i, half: i / 2, last: [i] }
@@ -121,7 +123,7 @@ export class CheckedState {
       const hot = new Function('n', `/* ${this.#turn} ${i} */ let x = 0; while (n--) x += n % 7; return x`)
       for (let j = 0; j < 20; j++) hot(2000)
     }
-    // Not there without a compiler.
+    // WebAssembly is missing when V8 runs without a compiler.
     if (typeof WebAssembly !== 'undefined') {
       const module = new WebAssembly.Module(wasmModule(Math.random, { functions: 10, operations: 50 }))
       const { run0 } = new WebAssembly.Instance(module).exports
@@ -177,7 +179,7 @@ function checkHeap(file, turn, attempts) {
   return { gcs: /** @type {string[]} */ ([]) }
 }
 
-/** Makes the addon tell of attempts that failed, also of those that were followed by another one. */
+/** Makes the addon report failed attempts, including those followed by another attempt. */
 function watchAttempts() {
   const { cache } = createRequire(import.meta.url)
   const exports = Object.values(cache).find((module) => module?.exports?.ForkJob !== undefined)?.exports

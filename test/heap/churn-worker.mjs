@@ -1,4 +1,7 @@
-/** A busy worker thread: loads of its own, messages, and a fork now and then. Ends when it is told to stop. */
+/**
+ * A busy worker thread with its own loads, messages and an occasional fork. It ends when told to
+ * stop.
+ */
 
 import { parentPort, workerData } from 'node:worker_threads'
 import { seededRandom } from '../support/random.mjs'

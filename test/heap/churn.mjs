@@ -1,4 +1,7 @@
-/** What a busy service does to V8 and to the process, on purpose all at once: the background of forks. */
+/**
+ * Loads that keep V8 and the process busy in all the ways of a busy service at once, as a
+ * background for forks.
+ */
 
 import { pbkdf2 } from 'node:crypto'
 import { readFile } from 'node:fs'
@@ -9,7 +12,7 @@ import { wasmModule } from './wasm-module.mjs'
 /** Kinds of load. */
 export const loads = /** @type {const} */ (['young', 'old', 'large', 'jit', 'wasm', 'pool', 'timers'])
 
-/** The event loop is left to others after so long. */
+/** Maximum time until a load yields to the event loop. */
 const sliceMs = 4
 const keptObjects = 20_000
 const keptLarge = 4
@@ -18,10 +21,10 @@ const keptFunctions = 30
 /**
  * Starts loads on this thread.
  *
- * @param {readonly string[]} kinds - of {@link loads}.
+ * @param {readonly string[]} kinds - a subset of {@link loads}.
  * @param {() => number} random
- * @param {() => void} afterSlice - called between any two slices, on this thread.
- * @returns {() => void} stops them.
+ * @param {() => void} afterSlice - called between two slices, on this thread.
+ * @returns {() => void} stops the loads.
  */
 export function startChurn(kinds, random, afterSlice) {
   let running = true
@@ -51,7 +54,7 @@ export function startChurn(kinds, random, afterSlice) {
       }
     },
     large() {
-      // An object beyond V8's limit for ordinary pages, and memory outside its heap.
+      // An array beyond V8's limit for ordinary pages, and memory outside its heap.
       large[below(keptLarge)] = new Array(40_000 + below(100_000)).fill(serial)
       large[keptLarge + below(keptLarge)] = new Uint8Array(100_000 + below(1_000_000)).fill(serial)
     },
@@ -59,7 +62,8 @@ export function startChurn(kinds, random, afterSlice) {
       const source = `let x = n; for (let i = 0; i < 3000; i++) x = (x * ${below(1000)} + i) | 0; return [x, { x }]`
       const made = /** @type {(n: number) => unknown} */ (new Function('n', `/* ${serial++} */ ${source}`))
       functions[below(keptFunctions)] = made
-      // Hot enough for each tier; then of another type, which throws the optimised code away.
+      // Hot enough for each compiler tier. Then another type, which makes V8 discard the optimized
+      // code.
       for (let i = 0; i < 8; i++) for (const each of functions) each?.(i)
       if (below(4) === 0) functions[below(keptFunctions)]?.(0.5 + serial)
     },
@@ -82,7 +86,7 @@ export function startChurn(kinds, random, afterSlice) {
       )
       const { exports } = await WebAssembly.instantiate(module)
       const runs = /** @type {((n: number) => number)[]} */ (Object.values(exports))
-      // Until they are compiled a second time, by the optimising compiler.
+      // Until the optimizing compiler has compiled them a second time.
       for (let i = 0; i < 40; i++) for (const run of runs) run(i)
       await new Promise((resolve) => setTimeout(resolve, 5))
     }

@@ -1,6 +1,7 @@
 /**
- * Promise: the copy is expendable and keeps to itself (I5, I8): first victim of the OOM killer, no core, none of the
- * host's descriptors, handlers or output, and its file is private. Proved by looking at a copy that waits in its callback.
+ * Promise: the copy is expendable and isolated (I5, I8): it is the first victim of the OOM killer,
+ * leaves no core, has none of the host's descriptors, handlers or output, and its file is private.
+ * Proved by inspecting a copy that waits in its callback.
  */
 
 import {
@@ -62,7 +63,7 @@ test('a copy has no core dump, and its memory cannot be read by other processes 
   })
   const { pid } = await service.report()
   expect(statSync(`/proc/${service.pid}/mem`).uid).toBe(65534)
-  // What belongs to a process that is not dumpable is root's.
+  // The files of a process that is not dumpable belong to root.
   expect(statSync(`/proc/${pid}/mem`).uid).toBe(0)
   service.tell('release')
   expect(await service.report()).toEqual({ ok: true })
@@ -76,7 +77,8 @@ test('a copy has the file and the pipe to its parent open, and otherwise what le
   expect(open.filter((path) => path.startsWith('pipe:'))).toHaveLength(1)
   expect(open.filter((path) => path.startsWith(inDirectory()))).toHaveLength(1)
   expect(open.filter((path) => path !== '/dev/null')).toHaveLength(2)
-  // Where console writes to: a file that the callback opens must not come there.
+  // The descriptors that console writes to: a file opened by the callback must not get one of these
+  // numbers.
   expect(open.slice(0, 3)).toEqual(['/dev/null', '/dev/null', '/dev/null'])
   release()
   await job.done
@@ -87,7 +89,7 @@ test('a copy meets no handler of the host: all are at their default, but SIGPIPE
   process.on('SIGUSR2', handler)
   onTestFinished(() => void process.off('SIGUSR2', handler))
   const { job, pid, release } = holdJob(inDirectory('file'))
-  // Its own: for faults of the callback, and to look whether it waits for ever.
+  // The copy's own handlers: for faults of the callback, and to check whether it waits forever.
   const { SIGSEGV, SIGALRM, SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR2, SIGTSTP } = constants.signals
   expect(signalsIn(pid, 'SigCgt').filter((signal) => ![SIGSEGV, SIGALRM].includes(signal))).toEqual([])
   const blocked = signalsIn(pid, 'SigBlk')
@@ -115,7 +117,7 @@ test('a copy runs no exit handler and no destructor of the host', async (context
 })
 
 test('what a callback prints reaches nobody, and not the file, also when the host has closed its own output', async () => {
-  // With O_DIRECT most of what is printed would be refused there.
+  // With O_DIRECT the kernel would refuse most of the printed text.
   const env = { STILLFRAME_DISABLE: 'o_direct' }
   const prints = new URL('fixtures/prints-to-closed.mjs', import.meta.url)
   for (const closed of ['', '0', '1', '0,1', '0,1,2']) {

@@ -1,7 +1,8 @@
 /**
- * Promise: whenever the service is killed, or its disk is full, the published name is a complete file, the copy is gone
- * within a second, and the next start leaves no temporary file (I2, I3, I5). Proved by killing a service that saves its
- * state again and again at random moments, and on file systems that are too small.
+ * Promise: whenever the service is killed, or its disk is full, the published name is a complete
+ * file, the copy is gone within a second, and the next start leaves no temporary file (I2, I3, I5).
+ * Proved by killing, at random moments, a service that saves its state again and again, and on file
+ * systems that are too small.
  */
 
 import { readdirSync, readFileSync } from 'node:fs'
@@ -19,7 +20,10 @@ import { mountTmpfs, resizeTmpfs } from '../support/tmpfs.js'
 const inDirectory = useTemporaryDirectory()
 const generations = new URL('fixtures/generations.mjs', import.meta.url)
 
-/** The ways to the published name: a nameless file, and a temporary name that cannot be exchanged. */
+/**
+ * The two ways to publish: from a nameless file, and from a temporary name without an atomic
+ * exchange.
+ */
 const ways = ['', 'o_tmpfile,exchange']
 const roundsOfEach = longMode ? 100 : 10
 /** Long enough for several jobs of the service. */

@@ -1,6 +1,6 @@
 /**
- * Promise: files of values are as docs/HEAP.md says. Proved by reading the worked example that stands there, and by
- * writing the same values.
+ * Promise: files of values match the description in docs/HEAP.md. Proved by reading its worked
+ * example, and by writing the same values.
  */
 
 import { readFileSync, writeFileSync } from 'node:fs'
@@ -27,7 +27,7 @@ test('the documented example is read as the values that it stands for', async ()
 })
 
 test('writing these values makes the documented bytes', async (context) => {
-  // Its second byte is the version of V8's own format.
+  // The second byte is the version of V8's own format.
   if (serialize(0)[1] !== 0x0f) context.skip('this Node serializes in a newer format of V8')
   await snapshotState(inDirectory('example'), (out) => {
     for (const value of values) out.value(value)

@@ -1,6 +1,7 @@
 /**
- * Promise: a service that starts as root and drops it can use all of this package: the kernel then shows it nothing of its
- * children, as of any process that is not dumpable. Proved by such a service.
+ * Promise: a service that starts as root and drops its privileges can use the whole package,
+ * although the kernel then hides the details of its children from it, as those of any process that
+ * is not dumpable. Proved with such a service.
  */
 
 import { chmodSync } from 'node:fs'

@@ -1,15 +1,19 @@
 #!/usr/bin/env node
-// Services that die of a leak, again and again: each has to leave a heap snapshot that is complete, and to end as it
-// does without us. Every tenth file, and the first of each kind, is read by the reader of Chrome DevTools, which takes
-// minutes for large ones; the others are read to their end by our own.
+// Runs services that die of a leak, again and again. Each must leave a complete heap snapshot, and
+// end as it does without stillframe. Every tenth file, and the first of each kind, is read by the
+// reader of Chrome DevTools, which takes minutes for large files. The others are read completely by
+// our own reader.
 //
-//   npm run test:dying                                  50 runs with a heap of 128 MiB, and some with more
+//   npm run test:dying                           50 runs with a heap of 128 MiB, and some with more
 //   npm run test:dying -- --runs 10 --only objects,buffers
-//   npm run test:dying -- --only cgroup                 as root: 20 runs in a real control group
+//   npm run test:dying -- --only cgroup          as root: 20 runs in a real control group
 //
-// A Worker has a small limit, since with larger ones Node 22 and 24 end the whole process without us too.
-// --only: objects, closures, buffers (above a limit of RSS), worker (with a limit of its own), ends (the leak ends in
-// time), larger (heaps of 256 to 1,024 MiB), cgroup. --at-once N: so many services at the same time.
+// A Worker has a small limit, since with larger limits Node 22 and 24 end the whole process even
+// without stillframe.
+//
+//   --only LIST     objects, closures, buffers (above a limit of RSS), worker (with its own limit),
+//                   ends (the leak ends in time), larger (heaps of 256 to 1,024 MiB), cgroup
+//   --at-once N     number of services that run at the same time
 import { spawn } from 'node:child_process'
 import {
   existsSync,
@@ -32,7 +36,7 @@ import { classesIn as byDevTools } from '../support/heap-classes.mjs'
 const service = fileURLToPath(new URL('fixtures/watched.mjs', import.meta.url))
 const MiB = 2 ** 20
 const longestMs = 300_000
-// Of version 2, and of version 1.
+// Control groups of version 2, or of version 1.
 const isUnified = existsSync('/sys/fs/cgroup/cgroup.controllers')
 const groupPath = `/sys/fs/cgroup/${isUnified ? '' : 'memory/'}stillframe-test-${process.pid}`
 const limitFile = isUnified ? 'memory.max' : 'memory.limit_in_bytes'
@@ -47,7 +51,7 @@ const { values } = parseArgs({
 const runs = Number(values.runs)
 const some = Math.max(1, Math.round(runs / 5))
 
-/** How they end: as without us. */
+/** Expected ends of the services, the same as without stillframe. */
 const aborted = { signal: 'SIGABRT', text: 'JavaScript heap out of memory' }
 const alive = { signal: 'SIGKILL', text: '' }
 
@@ -71,7 +75,7 @@ const cases = {
       runs: some,
       heapMiB: 128,
       plan: { leak: 'objects', most: 900_000 },
-      // What 128 MiB of old space make a limit of the heap differs: 176 MiB on Node 22, 320 on 24.
+      // 128 MiB of old space give different heap limits: 176 MiB on Node 22, 320 MiB on 24.
       options: { heapUsedBytes: 40 * MiB },
       largest: 'PlantedLeak',
       end: alive,
@@ -99,7 +103,7 @@ const cases = {
   })),
 }
 
-/** Runs a service to its end, and says what is wrong; undefined if nothing is. */
+/** Runs a service to its end. Returns a description of the fault, or undefined if there is none. */
 async function die({ heapMiB, plan, options = {}, largest, end, kind = 'snapshot', groupMiB }, watch) {
   const directory = mkdtempSync(join(tmpdir(), 'stillframe-dying-'))
   const given = [JSON.stringify({ directory, everyMs: 20, ...options }), JSON.stringify({ ...plan, watch })]
@@ -151,7 +155,7 @@ async function examine(directory, { largest, kind, until }) {
   const isAlone = () => readdirSync(directory).length === published().length
   while ((published().length === 0 || !isAlone()) && Date.now() < until) {
     if (kind === 'snapshot' && published().length === 0 && !copyRuns(directory)) {
-      // Between its fork and the moment at which it has a name of its own it cannot be seen.
+      // A copy cannot be recognized between its fork and the moment at which it sets its own name.
       await sleep(5000)
       if (published().length === 0 && !copyRuns(directory))
         return `no snapshot, but ${readdirSync(directory)}`
@@ -162,12 +166,15 @@ async function examine(directory, { largest, kind, until }) {
   if (name === undefined) return `no ${kind}, but ${readdirSync(directory)}`
   const path = join(directory, name)
   const classes = await classesIn(path, kind)
-  // What the program's objects keep, it keeps in arrays and strings.
+  // The program's objects keep their contents in arrays and strings.
   const first = classes.find((one) => one === largest || (!/^[(]|^system/.test(one) && one !== 'Array'))
   return first === largest ? undefined : `the largest class is ${first}`
 }
 
-/** A copy has no file that tells whose it is; but nobody else's has this directory open. */
+/**
+ * No file names the owner of a copy, but only a copy of this service has this directory in its
+ * command line.
+ */
 function copyRuns(directory) {
   for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
     try {
@@ -187,7 +194,7 @@ async function classesIn(path, kind) {
   return (await byDevTools(path)).map(({ name }) => name)
 }
 
-/** Processes that were killed leave it a little later. */
+/** Killed processes leave the group slightly later. */
 async function removeGroup() {
   for (let attempts = 100; ; attempts--) {
     try {
@@ -223,7 +230,7 @@ for (const name of values.only.split(',')) {
           else console.log(`${what}: ${wrong}`)
         }
       }
-      // In a control group one at a time, since they would share it.
+      // Services in a control group run one at a time, since they would share its limit.
       const atOnce = one.groupMiB === undefined ? Number(values['at-once']) : 1
       await Promise.all(Array.from({ length: atOnce }, worker))
       const left = watch ? `left a ${one.kind ?? 'snapshot'} and ` : ''

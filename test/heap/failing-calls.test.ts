@@ -1,7 +1,7 @@
 /**
- * Promise: whichever system call fails, a job succeeds or fails with a typed error, and then the old file and the process
- * are as before (I3, I4, I7). Proved by letting each call that a job makes fail, the first, the second and so on, in the
- * service and in its copy.
+ * Promise: whichever system call fails, a job succeeds or fails with a typed error, and the old
+ * file and the process are then as before (I3, I4, I7). Proved by making every call of a job fail,
+ * the first, the second and so on, in the service and in its copy.
  */
 
 import { expect, test } from 'vitest'
@@ -12,7 +12,10 @@ import { useTemporaryDirectory } from '../support/temporary-directory.js'
 const inDirectory = useTemporaryDirectory()
 const failingCall = new URL('fixtures/failing-call.mjs', import.meta.url)
 
-/** A call, the errors it may give, those of them that CI leaves out, and whether a job can do without it. */
+/**
+ * A system call, its errors, further errors that only long mode tries, and true if a job works
+ * without the call.
+ */
 interface FailingCall {
   call: string
   errors: string[]

@@ -1,6 +1,7 @@
 /**
- * Promise: a job in a frozen copy tells how it goes and how it ends, can be ended at any moment without a trace, and
- * works wherever the package can be loaded. Proved with real copies, which a callback keeps busy for as long as it takes.
+ * Promise: a job in a forked copy reports its progress and its outcome, can be aborted at any
+ * moment without a trace, and works wherever the package can be loaded. Proved with real copies,
+ * which a callback keeps busy for as long as needed.
  */
 
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
@@ -15,10 +16,10 @@ import { valuesOf } from './values-of.js'
 
 const inDirectory = useTemporaryDirectory()
 
-/** Writes a little more than the buffer takes, then computes for as long as a test may last. */
+/** Writes slightly more than the buffer holds, then computes for longer than any test may take. */
 function writeAndLinger(out: { write(chunk: Uint8Array): void }): void {
   out.write(new Uint8Array((1 << 20) + 1))
-  // Longer than a test may take: whatever ends it, it is not its own end.
+  // Longer than a test may take, so that the job never ends by itself.
   const end = performance.now() + 300_000
   while (performance.now() < end);
 }
@@ -121,7 +122,7 @@ describe('ended early', () => {
 })
 
 describe('progress', () => {
-  /** Three pieces, with time between them for somebody to look. */
+  /** Writes three pieces, with time between them for the test to look. */
   function writeSlowly(out: { write(chunk: Uint8Array): void }): void {
     for (let piece = 0; piece < 3; piece++) {
       out.write(new Uint8Array(1 << 20))

@@ -1,19 +1,19 @@
-// Promise: forks end well, whatever V8, libuv and other threads are at when they happen. Proved by many of them
-// under all loads at once, each file checked to be complete and of the instant of its call. Not part of `npm test`,
-// which does few of them:
+// Promise: forks end well, whatever V8, libuv and other threads are doing at that moment. Proved by
+// many forks under all loads at once, each with a check that the file is complete and shows the
+// instant of its call. Not part of `npm test`, which does only a few of them:
 //
 //   node test/heap/forks.mjs --count 500
 //   node test/heap/forks.mjs --kinds json,values --loads jit,wasm,workers --seed 7
 //
-//   --count N              forks in all, of the main thread and of worker threads (100)
+//   --count N              total number of forks, in the main thread and worker threads (100)
 //   --kinds LIST           json, values, heap: in this order, again and again
 //   --loads LIST           young, old, large, jit, wasm, pool, timers, workers; none
-//   --seed N               of the loads; moments are never the same
-//   --stall-timeout-ms N   after which a copy counts as hung (5000)
+//   --seed N               seed of the loads; the moments of forks always differ
+//   --stall-timeout-ms N   time after which a copy counts as hung (5000)
 //   --json                 one line of JSON instead of the table
 //
-// A fork that hangs or dies is retried by the library, one that found V8's threads busy is retried here; both are
-// counted. Exit status 0: all ended well in the end.
+// The library retries a fork that hangs or dies. This script retries one that found V8's threads
+// busy. Both are counted. Exit status 0: in the end, all forks ended well.
 
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -41,7 +41,7 @@ const kinds = values.kinds.split(',')
 const loads = values.loads.split(',')
 const workerCount = loads.includes('workers') ? 2 : 0
 const options = { stallTimeoutMs: Number(values['stall-timeout-ms']), nice: 0, durable: false }
-/** A fork whose threads are busy so often has failed. */
+/** A fork that finds the threads busy more often than this has failed. */
 const maxBusy = 5
 
 const directory = mkdtempSync(path.join(tmpdir(), 'stillframe-forks-'))
@@ -53,7 +53,7 @@ const total = {
   busy: 0,
   /** @type {object[]} */
   failed: [],
-  /** @type {Record<string, number>} what became of attempts that were followed by another one */
+  /** @type {Record<string, number>} outcomes of attempts that were followed by another attempt */
   died: {},
   /** @type {Record<string, number>} kinds of garbage collections in the copies */
   gcs: {},
@@ -104,7 +104,7 @@ const started = performance.now()
 for (let i = 0; total.endedWell + total.failed.length < count; i++) {
   const kind = /** @type {import('./checked-fork.mjs').Kind} */ (kinds[i % kinds.length])
   for (let busy = 0; ; busy++) {
-    // At any point of what the loads are at.
+    // At a random point of the loads' work.
     await new Promise((resolve) => setTimeout(resolve, random() * 20))
     const calledAt = performance.now()
     try {
@@ -162,7 +162,7 @@ function describe(list) {
   return { count: list.length, p50: at(0.5), p90: at(0.9), p99: at(0.99), max: at(1) }
 }
 
-/** Whoever looks for the reason wants to look at the copy. @param {import('stillframe/heap').ForkJob} job */
+/** Names the slow copy, for debugging. @param {import('stillframe/heap').ForkJob} job */
 function sayWhenSlow(job) {
   const timer = setTimeout(() => console.error(`the copy ${job.pid} takes long`), 4000)
   job.done.then(

@@ -1,7 +1,7 @@
 /**
- * Promise: a fork ends well whatever V8 and other threads are at, and a copy that cannot go on is replaced by another
- * one. Proved by forks under all loads at once (test/heap/forks.mjs does many more), and by copies that wait for what
- * no thread there can give.
+ * Promise: a fork ends well whatever V8 and other threads are doing, and a copy that cannot
+ * continue is replaced by another. Proved by forks under all loads at once (test/heap/forks.mjs
+ * does many more), and by copies that wait for something that no thread there can provide.
  */
 
 import { execFile } from 'node:child_process'
@@ -18,10 +18,10 @@ import { temporaryFilesIn, useTemporaryDirectory } from '../support/temporary-di
 
 const inDirectory = useTemporaryDirectory()
 const script = fileURLToPath(new URL('forks.mjs', import.meta.url))
-/** Far beyond the time that a test may take: nothing here is ended by it. */
+/** Far beyond the time that a test may take, so that this timeout ends nothing here. */
 const stallTimeoutMs = 600_000
 
-/** What the script counted. It fails when a fork did. */
+/** Returns the counts of the script, which fails if a fork fails. */
 async function manyForks(...args: string[]) {
   const { stdout } = await promisify(execFile)(process.execPath, [script, '--json', ...args])
   const counted = JSON.parse(stdout)
@@ -29,7 +29,7 @@ async function manyForks(...args: string[]) {
   return counted as { endedWell: number; retried: number; failed: object[]; leftBehind: string[] }
 }
 
-/** Waits for ever on the one thread that the copy has. */
+/** Waits forever on the only thread of the copy. */
 const sleepForEver = (): unknown => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0)
 
 describe('many forks', () => {
@@ -44,7 +44,7 @@ describe('many forks', () => {
     const loads = 'young,old,large,jit,wasm,pool,timers'
     const { endedWell, retried } = await manyForks('--count', '20', '--kinds', 'json', '--loads', loads)
     expect(endedWell).toBe(20)
-    // Nothing but worker_threads holds locks of V8 for any time.
+    // Only worker_threads hold V8's locks for any considerable time.
     expect(retried).toBeLessThanOrEqual(1)
   })
 })
@@ -80,7 +80,8 @@ describe('a copy that waits for what no thread there can give', () => {
     const error = await rejectionOf(job.done)
     expect(error).toMatchObject({ name: 'StillframeError', code: 'ERR_STILLFRAME_CHILD_DIED' })
     expect(error.message).toContain('a lock that another thread of the process held')
-    // Which lock is held changes by the moment: more attempts than for what may be wrong with the callback.
+    // The held lock differs from moment to moment, so there are more attempts than for possible
+    // faults of the callback.
     expect(readFileSync(log, 'utf8')).toBe('attempt\n'.repeat(6))
     expect(existsSync(inDirectory('state'))).toBe(false)
     expect(temporaryFilesIn(inDirectory())).toEqual([])
@@ -107,7 +108,7 @@ describe('a copy that waits for what no thread there can give', () => {
 
 test('a heap snapshot leaves alone what a Worker compiles in the pause, of which the copy has only a part', async (context) => {
   needsTools(context, 'cc')
-  // The pause is drawn out, or it would happen once in a hundred times.
+  // Without a longer pause, this would happen once in a hundred runs.
   const library = inDirectory('slow_fork.so')
   compileLibrary(new URL('fixtures/slow_fork.c', import.meta.url), library)
   const fixture = startFixture(

@@ -1,6 +1,7 @@
 /**
- * Promise: files of values that were ever written can be read, by every later version of the package and of Node.
- * Proved on golden files, made once by scripts/make-golden-values.mjs and compared with what they must hold.
+ * Promise: every later version of the package and of Node can read every file of values that was
+ * ever written. Proved on golden files, made once by scripts/make-golden-values.mjs and compared
+ * with their known values.
  */
 
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'

@@ -1,6 +1,7 @@
 /**
- * Promise: the readers of JSON that `stillframe heap` is made of say the same as JSON.parse, wherever the bytes are cut.
- * Each document is read whole, byte by byte, and cut at every place, and compared; what JSON.parse refuses is refused.
+ * Promise: the JSON readers behind `stillframe heap` agree with JSON.parse, wherever the bytes are
+ * cut. Proved by reading each document whole, byte by byte, and cut at every position, and
+ * comparing the results. Whatever JSON.parse refuses is refused.
  */
 
 import fc from 'fast-check'
@@ -13,18 +14,18 @@ import { NumberArray } from '../../lib/heap-file/number-array.js'
 import { decodeString, StringArray } from '../../lib/heap-file/string-array.js'
 import { seeded } from '../support/random.mjs'
 
-/** The chunks of a text that is cut at `cuts`. */
+/** The chunks of a text, cut at the offsets in `cuts`. */
 function chunksOf(text: string, cuts: readonly number[]): { bytes: Buffer; offset: number }[] {
   const bytes = Buffer.from(text)
   const borders = [0, ...cuts, bytes.length]
   return borders.slice(1).map((end, index) => {
     const offset = borders[index] ?? 0
-    // A chunk's memory is used again: what is still needed of it must have been copied.
+    // The memory of a chunk is reused, so the reader must copy whatever it still needs.
     return { bytes: Buffer.from(bytes.subarray(offset, end)), offset }
   })
 }
 
-/** Every single cut, no cut, and a cut behind each byte. */
+/** No cut, a single cut at each position, and a cut after each byte. */
 function waysToCut(text: string): number[][] {
   const length = Buffer.byteLength(text)
   const places = Array.from({ length: Math.max(0, length - 1) }, (_, index) => index + 1)
@@ -57,7 +58,7 @@ function stringsOf(text: string, cuts: readonly number[]): { strings: string[]; 
 }
 
 const blanks = fc.stringMatching(/^[ \n\r\t]{0,2}$/)
-/** An array with blanks where there may be some. */
+/** An array with blanks wherever JSON allows them. */
 const arrayOf = (item: fc.Arbitrary<unknown>, maxLength: number): fc.Arbitrary<string> =>
   fc.tuple(fc.array(fc.tuple(blanks, item, blanks), { maxLength }), blanks).map(([items, blank]) => {
     return `[${blank}${items.map(([a, value, b]) => `${a}${String(value)}${b}`).join(',')}]`
@@ -85,7 +86,7 @@ describe('arrays of numbers', () => {
         const text = JSON.stringify(numbers).replaceAll(/((?:\d+,){6}\d+),/g, '$1\n,')
         const seen: number[] = []
         const array = new NumberArray(7, (values, count, next) => {
-          // What begins there is the rest.
+          // The rest of the text begins at `next`.
           const rest = `[${text.slice(next)}`
           seen.push(...values.subarray(0, count))
           if (seen.length < numbers.length) expect(JSON.parse(rest)).toEqual(numbers.slice(seen.length))
@@ -121,7 +122,8 @@ describe('arrays of numbers', () => {
 })
 
 describe('arrays of strings', () => {
-  // With everything that JSON escapes: quotes, backslashes, control characters, surrogates with and without their half.
+  // With everything that JSON escapes: quotes, backslashes, control characters, and paired and
+  // unpaired surrogates.
   const unit = fc.oneof(
     fc.constantFrom('"', '\\', '\n', '\u0000', '\ud800', '\udc00', '😀', 'é', '/'),
     fc.string(),
@@ -129,7 +131,7 @@ describe('arrays of strings', () => {
   const texts = fc.array(unit, { maxLength: 3 }).map((parts) => parts.join(''))
   const literal = fc.tuple(texts, fc.boolean()).map(([text, ascii]) => {
     const json = JSON.stringify(text)
-    // V8 escapes whatever is not ASCII.
+    // V8 escapes every character that is not ASCII.
     const escaped = (unit: string): string => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`
     return ascii ? json.replaceAll(/[^\x20-\x7e]/g, escaped) : json
   })

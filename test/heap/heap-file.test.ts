@@ -1,7 +1,8 @@
 /**
- * Promise: a heap snapshot is read right, or refused in a sentence: sizes and retained sizes are those of DevTools, whatever
- * the order of fields, and nothing in the file is believed. Proved against DevTools' own reader (packed by
- * heap-snapshot-toolkit), against a computation on small random heaps that follows the definition, and with bad files.
+ * Promise: a heap snapshot is read correctly, or refused with an explanation: sizes and retained
+ * sizes equal those of DevTools, whatever the order of fields, and no number in the file is
+ * trusted. Proved against DevTools' own reader (packed by heap-snapshot-toolkit), against a
+ * computation on small random heaps that follows the definition, and with bad files.
  */
 
 import { createReadStream, readFileSync, truncateSync, writeFileSync } from 'node:fs'
@@ -36,7 +37,7 @@ function write(made: Made, options?: MakeOptions): string {
   return path
 }
 
-/** A root, a global object, and a list with three members, of which two are also known to a cache. */
+/** A root, a global object, and a list of three members, two of which are also in a cache. */
 const small: Made = {
   nodes: [
     { type: 'synthetic', name: '', size: 0 },
@@ -63,7 +64,7 @@ const small: Made = {
   ],
 }
 
-/** What must be said of it. */
+/** Checks the summary of `small`. */
 function expectSmall(summary: HeapSummary): void {
   const byName = Object.fromEntries(
     summary.classes.map(({ name, count, shallowBytes, retainedBytes }) => [
@@ -93,7 +94,7 @@ describe('a heap made by hand', () => {
       shallowBytes: 117,
     })
     expect(summary.largestStrings).toEqual([{ id: 17, shallowBytes: 300, text: 'a long text' }])
-    // The global object is but a way to the list, and the elements are a part of it.
+    // The global object only leads to the list, and the elements are part of the list.
     expect(summary.objects?.map(({ name, retainedBytes }) => [name, retainedBytes])).toEqual([
       ['List', 1313],
       ['a long text', 300],
@@ -148,7 +149,7 @@ describe('a heap made by hand', () => {
   })
 
   it('too large for the memory has the same classes, and says so', async () => {
-    // 9 nodes of 48 bytes and 10 edges of 8 are what the documentation says.
+    // According to the documentation: 9 nodes of 48 bytes and 10 edges of 8 bytes.
     expectSmall(await summarize(write(small), { availableBytes: 9 * 48 + 10 * 8 }))
     const { classes, shallowOnly } = await summarize(write(small), { availableBytes: 9 * 48 + 10 * 8 - 1 })
     expect(shallowOnly).toEqual({ reason: 'memory', neededBytes: 512, availableBytes: 511 })
@@ -220,7 +221,10 @@ describe('a heap made by hand', () => {
   })
 })
 
-/** Who is retained by whom, by the definition: what cannot be reached any more without it. */
+/**
+ * Computes retained sizes by definition: a node retains all nodes that become unreachable without
+ * it.
+ */
 function retainedByDefinition({ nodes, edges }: Made): { byClass: Map<string, number>; of: number[] } {
   const strong = edges.filter(({ type }) => type !== 'weak')
   const reach = (from: number[], along: typeof edges, without = -1): Set<number> => {
@@ -328,7 +332,7 @@ test('a chain of 200,000 objects that all know the first, is no matter of hours 
 })
 
 describe('a file of V8', () => {
-  /** A process with a leak that nothing else is as large as. */
+  /** Writes a snapshot of a process with a leak larger than anything else in it. */
   async function leaky(): Promise<string> {
     const path = inDirectory('leaky.heapsnapshot')
     const fixture = startFixture(new URL('fixtures/leaky.mjs', import.meta.url), [path])
@@ -352,12 +356,12 @@ describe('a file of V8', () => {
     for (const { id, name, retainedBytes } of ours.objects ?? []) {
       expect([name, retainedBytes]).toEqual([name, heap.retainedSizes[nodeAt.get(id) ?? -1]])
     }
-    // DevTools gives inner parts of an object to the object, groups plain ones by their properties, and calls detached what
-    // belongs to a detached native object.
+    // DevTools attributes inner parts of an object to the object, groups plain objects by their
+    // properties, and calls all objects detached that belong to a detached native object.
     const inner = /^\((array|system)\)$|^Object$|^Detached |ExternalStringData/
     const byName = new Map<string, [count: number, retained: number] | undefined>()
     for (const { name, count, maxRet } of Object.values(heap.aggregatesWithFilter({})) as never[]) {
-      // Constructors of the same name are told apart there, by their place in the source.
+      // DevTools distinguishes constructors of the same name by their position in the source.
       byName.set(name, byName.has(name) ? undefined : [count, maxRet])
     }
     let compared = 0
@@ -368,7 +372,7 @@ describe('a file of V8', () => {
       expect([name, count, retainedBytes]).toEqual([name, ...other])
     }
     expect(compared).toBeGreaterThan(50)
-    // The leak is what is found first, below the global object and what holds that.
+    // The first object found is the leak, below the global object and its holder.
     expect(ours.classes.filter(({ name }) => name === 'Planted')).toEqual([
       expect.objectContaining({ count: 20_000, retainedBytes: expect.any(Number) }),
     ])
@@ -389,7 +393,7 @@ test('files of a process that goes on tell new objects by lasting ids, and only 
   expect(await compare('stable-before', 'stable-after')).toEqual([true, expect.objectContaining(replaced)])
   expect(await compare('v8-before', 'v8-after')).toEqual([true, expect.objectContaining(replaced)])
   expect(await compare('stable-before', 'v8-after')).toEqual([true, expect.objectContaining(replaced)])
-  // As many as before: there is nothing to tell.
+  // The number of sessions is the same, so there is nothing to report.
   expect(await compare('own-before', 'own-after')).toEqual([false, undefined])
   expect(await compare('v8-before', 'own-after')).toEqual([false, undefined])
 })

@@ -1,7 +1,8 @@
 /**
- * Promise: a file of writeHeapSnapshot() is a heap snapshot like V8's own, of the instant of the call. Proved with the
- * reader of Chrome DevTools, which nobody here wrote (packed by heap-snapshot-toolkit): it is given files of ours and
- * of v8.writeHeapSnapshot() of the same idle process.
+ * Promise: a file of writeHeapSnapshot() is a heap snapshot like V8's own, of the instant of the
+ * call. Proved with the reader of Chrome DevTools (packed by heap-snapshot-toolkit), which is
+ * independent of this project: it reads files of ours and of v8.writeHeapSnapshot() from the same
+ * idle process.
  */
 
 import { createReadStream, readFileSync } from 'node:fs'
@@ -12,12 +13,12 @@ import { useTemporaryDirectory } from '../support/temporary-directory.js'
 
 const inDirectory = useTemporaryDirectory()
 
-/** What DevTools says of a file. */
+/** The contents of a file according to DevTools. */
 interface Reading {
   nodes: number
   edges: number
   bytes: number
-  /** Objects by the name of their class. */
+  /** Number of objects by the name of their class. */
   classes: Map<string, number>
 }
 
@@ -46,8 +47,9 @@ test('it has the objects of V8’s own file of the same idle process', async () 
   const own: Reading[] = []
   for (const path of ours) own.push(await read(path))
 
-  // What two files of V8's own differ by, and what exists because of the call: the job, its options, its stack
-  // (measured on Node 20: 105 to 125 nodes of 53,000, 730 to 840 edges of 236,000; V8's own differ by up to 157 and 700).
+  // The differences between two files of V8's own, and the objects that exist because of the call:
+  // the job, its options, its stack (measured on Node 20: 105 to 125 nodes of 53,000, 730 to 840
+  // edges of 236,000; V8's own differ by up to 157 and 700).
   const limits = { nodes: 400, edges: 2400, bytes: 64 << 10 }
   for (const what of ['nodes', 'edges', 'bytes'] as const) {
     const drift = distance(theirs.map((reading) => reading[what]))
@@ -58,12 +60,12 @@ test('it has the objects of V8’s own file of the same idle process', async () 
     expect(drift / (theirs[0]?.[what] ?? 1), `${what} of V8's own: not idle?`).toBeLessThan(0.01)
   }
 
-  // Of the program's own classes each and every one.
+  // All objects of the program's own classes.
   for (const reading of [...theirs, ...own]) {
     expect(reading.classes.get('Account')).toBe(1000)
     expect(reading.classes.get('Owner')).toBe(500)
   }
-  // And of the others there is none that only one of the two knows, but for those of the call.
+  // No other class is in only one of the two files, except those of the call.
   const names = (reading: Reading | undefined): Set<string> => new Set(reading?.classes.keys())
   const missing = [...names(theirs[0])].filter((name) => !names(own[0]).has(name))
   const more = [...names(own[0])].filter((name) => !names(theirs[0]).has(name))
@@ -80,7 +82,7 @@ test('it is of the instant of the call', async () => {
   const atTheCall = (await read(ours)).classes
   expect(atTheCall.get('DroppedMarker')).toBe(1000)
   expect(atTheCall.get('LateMarker')).toBeUndefined()
-  // The same reader on the same process, once it has gone on.
+  // The same reader on a later state of the same process.
   const afterwards = (await read(later)).classes
   expect(afterwards.get('DroppedMarker')).toBeUndefined()
   expect(afterwards.get('LateMarker')).toBe(1000)

@@ -1,7 +1,8 @@
 /**
- * Promise: whatever becomes of a copy, the service goes on, is told, and has its signals, children, sockets and
- * descriptors as before (I4, I5, I7). Proved by stopping, killing and starving copies, by hosts that ignore SIGCHLD or wait
- * for any child, and by counting what many jobs leave.
+ * Promise: whatever happens to a copy, the service continues, is notified, and keeps its signals,
+ * children, sockets and descriptors (I4, I5, I7). Proved by stopping, killing and starving copies,
+ * by hosts that ignore SIGCHLD or wait for any child, and by counting the resources that many jobs
+ * leave.
  */
 
 import { AsyncLocalStorage } from 'node:async_hooks'
@@ -29,13 +30,16 @@ const inDirectory = useTemporaryDirectory()
 const someWork = new URL('../support/fixtures/some-work.mjs', import.meta.url)
 const sockets = new URL('../support/fixtures/sockets.mjs', import.meta.url)
 
-/** Waits for the copy that a job makes when its first one was lost. */
+/** Waits for the copy that a job makes after it has lost the first one. */
 async function secondCopyOf(job: ForkJob, first: number): Promise<number> {
   await waitUntil(() => job.pid !== first, 'there is another copy')
   return job.pid
 }
 
-/** Makes a file, and fails unless it is as it was at the end of the test's promise. */
+/**
+ * Writes an old file, and returns a check that it is unchanged and that no other file and no child
+ * is left.
+ */
 function oldFile(): () => void {
   writeFileSync(inDirectory('file'), 'old')
   return () => {
@@ -175,13 +179,14 @@ describe('a copy that is stuck', () => {
     const spin = (): void => {
       for (;;);
     }
-    // On a busy machine a copy may have to wait for the processor for some 100 ms, and for seconds with its usual niceness.
+    // On a busy machine a copy may wait for the processor for some 100 ms, and for seconds at its
+    // usual niceness.
     const options = { stallTimeoutMs: 1500, timeoutMs: 4000, nice: 0 }
     const job = snapshotState(inDirectory('file'), spin, options)
     const { pid } = job
     const error = await rejectionOf(job.done)
     expect(error).toMatchObject({ code: 'ERR_STILLFRAME_STALLED' })
-    // Not by the other one: what uses the processor is not stuck. And not tried again.
+    // Not stallTimeoutMs: a copy that uses the processor is not stuck. There is no second attempt.
     expect(error.message).toContain('(timeoutMs)')
     expect(job.pid).toBe(pid)
     expect(isGone(pid)).toBe(true)
@@ -330,7 +335,7 @@ describe('the children of the service', () => {
     const { outcomes, killed, ended, children } = await fixture.report()
     expect(outcomes).toEqual(Array.from({ length: 5 }, () => ({ ok: true })))
     expect(killed).toMatchObject({ ok: false, code: 'ERR_STILLFRAME_CHILD_DIED' })
-    // Five copies and two that were killed; signals that are pending already are not counted twice.
+    // Five copies and two killed ones. A signal that is already pending is not counted twice.
     expect(ended).toBeGreaterThan(0)
     expect(ended).toBeLessThanOrEqual(7)
     expect(children).toBe(0)

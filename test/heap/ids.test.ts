@@ -1,7 +1,8 @@
 /**
- * Promise: in heap snapshots with `stableIds` an object has one id in all of them, also when it has been moved, and V8's own
- * files know the same; without, no id of one file is in another. In neither does an id stand for two objects. Proved by
- * reading the ids of objects that can be told by their texts.
+ * Promise: with `stableIds`, an object has the same id in all heap snapshots, even after it has
+ * moved, and V8's own files use the same ids. Without it, no id of one file appears in another. In
+ * both cases an id never denotes two objects. Proved by reading the ids of objects that are
+ * recognizable by their texts.
  */
 
 import { readFileSync } from 'node:fs'
@@ -12,9 +13,9 @@ import { useTemporaryDirectory } from '../support/temporary-directory.js'
 const inDirectory = useTemporaryDirectory()
 
 interface Ids {
-  /** Of all nodes. */
+  /** The ids of all nodes. */
   all: Set<number>
-  /** Of the objects with a text, by it. */
+  /** The ids of the marked objects, by their text. */
   byText: Map<string, number>
 }
 
@@ -70,7 +71,7 @@ test('no id is in two files without', async () => {
   const files = await snapshotsOf('fresh,fresh,stable,fresh,v8')
   const seen = new Set<number>()
   for (const [index, { all }] of files.entries()) {
-    // V8's own and those with stable ids may know the same objects.
+    // V8's own files and those with stable ids may contain the same objects.
     if (index === 2 || index === 4) continue
     expect([...all].filter((id) => seen.has(id))).toEqual([])
     for (const id of all) seen.add(id)

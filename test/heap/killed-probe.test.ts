@@ -1,6 +1,7 @@
 /**
- * Promise: whatever kills the short-lived children that a heap job makes, the service can still start processes of its
- * own. Proved by killing all of them as soon as they are seen, until some have died before they had served.
+ * Promise: whatever kills the short-lived children that a heap job makes, the service can still
+ * start its own processes. Proved by killing each child as soon as it appears, until some have died
+ * before they had done their work.
  */
 
 import { expect, test } from 'vitest'
@@ -17,9 +18,9 @@ test('children that are killed at once leave nothing of the service unforkable',
     for (const pid of childrenOf(fixture.pid)) {
       try {
         process.kill(pid, 'SIGKILL')
-      } catch {} // it was gone already
+      } catch {} // it had already ended
     }
-    // The fixture's reports come in by the event loop.
+    // The fixture's reports arrive through the event loop.
     if (look % 100 === 0) await new Promise(setImmediate)
   }
   const { outcomes } = await fixture.report()

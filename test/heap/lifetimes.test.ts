@@ -1,6 +1,7 @@
 /**
- * Promise: a job ends cleanly with whatever ends: its Worker or the process, at every phase and in each way; and the
- * import alone changes nothing about how a process ends (I4, I10). Proved by ending them.
+ * Promise: a job ends cleanly when its Worker or the process ends, in every phase and in every way,
+ * and the import alone does not change how a process ends (I4, I10). Proved by ending Workers and
+ * processes.
  */
 
 import { readdirSync, readFileSync } from 'node:fs'
@@ -110,7 +111,8 @@ const workers = new URL('fixtures/workers.mjs', import.meta.url)
 
 test('several Workers and the main thread run jobs at once', async () => {
   const jobs = longMode ? 100 : 10
-  // As many threads of V8 as jobs: two that parked them at a time would each get some, and wait for the rest.
+  // There are as many V8 threads as jobs. If two jobs parked threads at once, each would get some
+  // of them and wait for the rest.
   const fixture = startFixture(workers, [inDirectory(), String(jobs)], { nodeOptions: ['--v8-pool-size=4'] })
   const { exact, children } = await fixture.report()
   expect(exact).toEqual([jobs, jobs, jobs, jobs])

@@ -1,7 +1,8 @@
 /**
- * Promise: a service that is about to die for want of memory leaves a complete heap snapshot of its leak, and dies as
- * it would have without us; one that lives on lives on. The file is whole or not there, whatever ends the service
- * while the copy is at work. Proved on services of their own with real leaks, limits and deaths.
+ * Promise: a service that is about to run out of memory leaves a complete heap snapshot of its
+ * leak, and dies as it would without stillframe; a service that survives continues. The file is
+ * complete or absent, whatever ends the service while the copy is working. Proved on separate
+ * services with real leaks, limits and deaths.
  */
 
 import { spawnSync } from 'node:child_process'
@@ -42,7 +43,7 @@ function start(
   { wrapper = [] as string[], heapMiB = 20 } = {},
 ): Fixture {
   const directory = inDirectory()
-  // A Worker would have that limit too, whatever its own.
+  // A Worker would inherit this limit, whatever its own.
   const nodeOptions = plan.worker === undefined ? [`--max-old-space-size=${heapMiB}`] : []
   const given = [JSON.stringify({ directory, everyMs: 20, ...options }), JSON.stringify(plan)]
   return startFixture(program, given, { nodeOptions, wrapper })
@@ -57,7 +58,10 @@ async function reportWith(service: Fixture, key: string): Promise<Record<string,
 const files = (): string[] => readdirSync(inDirectory())
 const snapshots = (): string[] => files().filter((name) => name.endsWith('.heapsnapshot'))
 
-/** Stops the copy, once it is no longer in the way of whoever waits for the service's end. */
+/**
+ * Stops the copy once it has closed the service's pipes, which would otherwise delay the service's
+ * `end`.
+ */
 async function holdCopyOf(service: Fixture, reached = (): boolean => true): Promise<number> {
   let copy = 0
   service.child.stderr?.on('data', (chunk) => {
@@ -71,7 +75,7 @@ async function holdCopyOf(service: Fixture, reached = (): boolean => true): Prom
 const summaries = (): string[] => files().filter((name) => name.endsWith('.heapsummary.json'))
 
 async function theFile(): Promise<string> {
-  // The copy removes its summary once the snapshot is there.
+  // The copy removes its summary once the snapshot is published.
   await waitUntil(() => snapshots().length > 0 && summaries().length === 0, 'there is a file')
   expect(files()).toEqual(snapshots())
   return inDirectory(snapshots()[0])
@@ -98,7 +102,7 @@ describe('near the heap limit', () => {
     async (how) => {
       const service = start({ leak: 'objects', loop: how === 'in a loop' })
       const { status, signal, stderr } = await service.end
-      // V8 aborts; a shell in between would tell it as 134.
+      // V8 aborts. A shell in between would report this as status 134.
       expect({ status, signal }).toEqual({ status: null, signal: 'SIGABRT' })
       expect(stderr).toContain('JavaScript heap out of memory')
       expect(stderr).toMatch(
@@ -113,7 +117,7 @@ describe('near the heap limit', () => {
     await service.end
     const classes = await classesIn(await theFile())
     const closures = classes.find(({ name }) => name === '(closure)' || name === 'Function')
-    // A function with its context: from 80,000 on, by the version of V8.
+    // A function with its context. There are 80,000 or more, depending on the version of V8.
     expect(closures?.count).toBeGreaterThan(50_000)
   })
 
@@ -140,7 +144,7 @@ describe('near the heap limit', () => {
     await reportWith(service, 'capture')
     service.tell('well?')
     expect(await reportWith(service, 'lives')).toEqual({ lives: 'well?' })
-    // What was leaked is let go, and a leak without end begins.
+    // The service drops the leaked objects, and starts an endless leak.
     service.tell('again')
     expect(await service.end).toMatchObject({ signal: 'SIGABRT' })
     await waitUntil(() => snapshots().length >= 2, 'there is a second file')
@@ -218,11 +222,11 @@ async function expectWhole(path: string): Promise<void> {
   expect((await classesIn(path)).some(({ name }) => name === 'PlantedLeak')).toBe(true)
 }
 
-/** As if a thread of the service had held a lock that the copy needs: it waits for what nobody will wake. */
+/** Makes the copy wait forever, as for a lock that a thread of the service held at the fork. */
 function makeWaitForEver(copy: number): void {
   const futex = process.arch === 'arm64' ? 98 : 202
   const wait = `(long)syscall(${futex}, $sp, 128, *(int*)$sp, 0)` // FUTEX_WAIT, private
-  // The copy was stopped, and has to go on in the call.
+  // SIGSTOP stopped the copy, and it must resume inside the call.
   const commands = ['handle SIGSTOP nostop noprint nopass', `print ${wait}`].flatMap((one) => ['-ex', one])
   const { stdout } = spawnSync('gdb', ['-batch', '-p', String(copy), ...commands], {
     encoding: 'utf8',
@@ -232,7 +236,10 @@ function makeWaitForEver(copy: number): void {
 }
 
 describe('a copy that waits for a lock of another thread', () => {
-  /** Makes so many copies wait, one after the other; what the service has said. */
+  /**
+   * Makes this number of copies wait, one after another. Returns the service, and a function for
+   * its stderr.
+   */
   async function makeCopiesWait(context: TestContext, count: number): Promise<[Fixture, () => string]> {
     needsRoot(context, 'to make the copy wait, with gdb')
     needsTools(context, 'gdb')
@@ -358,7 +365,10 @@ describe('other triggers', () => {
 describe('in a container', () => {
   const entry = fileURLToPath(new URL('../../examples/container-entry.sh', import.meta.url))
 
-  /** Runs a dying service as the first process of a PID namespace, or below one that waits for the copy. */
+  /**
+   * Runs a dying service as the first process of a PID namespace, or below a process that waits for
+   * the copy.
+   */
   async function runContainer(context: TestContext, first: readonly string[]): Promise<FixtureEnd> {
     needsRoot(context, 'to make a PID namespace')
     needsTools(context, 'unshare')

@@ -1,6 +1,6 @@
 /**
- * Promise: the heap of a Worker can be written from the main thread, whatever the Worker is at; where it cannot be
- * reached, `done` says so, and nothing is left behind.
+ * Promise: the main thread can write the heap of a Worker, whatever the Worker is doing. If the
+ * Worker cannot be reached, `done` reports that, and nothing is left behind.
  */
 
 import { readdirSync, readFileSync } from 'node:fs'

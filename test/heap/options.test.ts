@@ -1,6 +1,7 @@
 /**
- * Promise: a wrong argument of stillframe/heap throws a TypeError or RangeError with Node's code that names it, before
- * anything happens. Proved by calling with each kind of mistake where no native addon can be loaded at all.
+ * Promise: a wrong argument of stillframe/heap throws a TypeError or RangeError that has Node's
+ * code and names the argument, before anything else happens. Proved by calls with each kind of
+ * mistake where no native addon can be loaded.
  */
 
 import { join, resolve } from 'node:path'
@@ -10,7 +11,7 @@ import type { ForkPlan } from '../../lib/addon/heap-addon.js'
 import { type ForkOptions, snapshotState, writeHeapSnapshot } from '../../lib/heap/index.js'
 import { thrownBy } from '../support/expect-error.js'
 
-/** Reaching the addon is how a call shows that it found nothing wrong with its arguments. */
+/** Thrown by the fake addon. A call that reaches the addon has accepted its arguments. */
 class Reached extends Error {
   constructor(readonly plan: ForkPlan) {
     super('reached')

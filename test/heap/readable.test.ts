@@ -1,7 +1,7 @@
 /**
- * Promise: a value that out.value() has taken can be read, and is what structuredClone() would make of it; anything else is
- * refused with an error that names it, and the file from before stays. Proved by writing values of every kind, up to every limit,
- * and reading them back.
+ * Promise: every value accepted by out.value() can be read back, and equals its structuredClone().
+ * Any other value is refused with an error that names it, and the previous file remains. Proved by
+ * writing values of every kind, up to every limit, and reading them back.
  */
 
 import { EventEmitter } from 'node:events'
@@ -25,7 +25,7 @@ const { Memory, Module } = Reflect.get(globalThis, 'WebAssembly') as {
 }
 const wasmModule = new Module(Buffer.from('0061736d01000000', 'hex'))
 
-/** What comes back of a value; writing and reading need no copy of the process. */
+/** Writes and reads a value in this process, without a forked copy. */
 function through<T>(value: T, limit?: number): T {
   const payload = serializeValue(loadHeapAddon(), value, limit)
   if (typeof payload === 'string') throw new Error(payload)
@@ -58,7 +58,7 @@ const wraps: [string, (inner: unknown) => unknown][] = [
 describe('nesting', () => {
   test.each(wraps)('1,000 %s can be read, with two thirds of the stack that a program has', (_, wrap) => {
     const payload = Buffer.from(serializeValue(loadHeapAddon(), nested(1000, wrap)) as Uint8Array)
-    /** So many calls that are still open; a program may have 7,000 and more. */
+    /** Deserializes below this number of open calls. A program may have 7,000 and more. */
     const below = (calls: number): unknown => (calls === 0 ? deserializeValue(payload) : below(calls - 1))
     expect(below(1500)).toBeTypeOf('object')
   })
@@ -111,7 +111,7 @@ describe('what is refused', () => {
     ['a WeakMap', new WeakMap(), /WeakMap.* could not be cloned/],
     ['a proxy', new Proxy({}, {}), /could not be cloned/],
     ['a WebAssembly.Module', [wasmModule, 5], /^cannot be cloned: a WebAssembly.Module/],
-    // V8 writes nothing for it, so that the next word of the error would be taken for the cause.
+    // V8 writes nothing for the cause, and would read the next field of the error as its value.
     ['one as a cause', new Error('e', { cause: wasmModule }), /^cannot be cloned: a WebAssembly.Module/],
     ['a WebAssembly.Memory', new Memory({ initial: 1 }), /Memory.* could not be cloned/],
     ['a SharedArrayBuffer', new SharedArrayBuffer(8), /^cannot be cloned: a SharedArrayBuffer/],

@@ -1,7 +1,8 @@
 /**
- * Promise: with `redact` no content of a string is in the file, names are, and everything else is as without. Proved by
- * secrets in all places where a service has text: each is found in a file without `redact`, of the same process, and in no
- * form in the file with it, which Chrome DevTools' reader opens.
+ * Promise: with `redact` the file has names, but no content of any string, and is otherwise
+ * unchanged. Proved by secrets in all places where a service has text: each is found in a file
+ * without `redact` of the same process, and in no form in the redacted file, which Chrome DevTools'
+ * reader opens.
  */
 
 import { execFile } from 'node:child_process'
@@ -17,19 +18,19 @@ const directory = sharedTemporaryDirectory()
 const program = new URL('fixtures/secrets.mjs', import.meta.url)
 const seed = Math.random().toString(36)
 
-/** In V8's format, with what is needed of it. */
+/** The parts of a heap snapshot that these tests need. */
 interface HeapFile {
   bytes: Buffer
   strings: string[]
   nodes: { type: string; name: string; id: number; size: number; edges: Edge[] }[]
   edges: Edge[]
-  /** Of the strings and the nodes that are referred to: the least and the greatest. */
+  /** Lowest and highest index of the strings and nodes that are referred to. */
   indexes: Record<'strings' | 'nodes', [number, number]>
 }
 
 interface Edge {
   type: string
-  /** Or an index. */
+  /** The name, or the index of an element. */
   name: string | number
   to: number
 }
@@ -82,7 +83,10 @@ function read(path: string): HeapFile {
   }
 }
 
-/** Whether the text is anywhere in the file, as it is or in a form that a reader would make it of. */
+/**
+ * True if the text is anywhere in the file, literally or in a form from which a reader would
+ * restore it.
+ */
 function has({ bytes, strings }: HeapFile, text: string): boolean {
   const escapes = [...text].map((c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`).join('')
   const upper = escapes.replace(/[0-9a-f]{4}/g, (digits) => digits.toUpperCase())
@@ -103,14 +107,17 @@ beforeAll(async () => {
   redacted = read(paths.redacted)
 }, 300_000)
 
-/** What the fixture plants. */
+/** The secrets that the fixture plants. */
 const kinds = [
   ...readFileSync(fileURLToPath(program), 'utf8').matchAll(/\b(secret|greek)\('([^']+)'\)/g),
 ].map(([, form, kind]) => [kind, form] as [string, string])
 const textOf = (kind: string, form: string): string => (form === 'greek' ? greekOf : secretOf)(seed, kind)
 
 const names = ['class name', 'property name', 'function name', 'variable', 'private name', 'accessor']
-/** Memory of a Buffer is not in V8's heap; and what nobody has called has no result. */
+/**
+ * Secrets that are not in the heap: Buffer memory is outside V8's heap, and a function that is
+ * never called has no result.
+ */
 const nowhere = ['buffer', 'nowhere']
 const secrets: [string, string][] = [
   ...kinds.filter(([kind]) => !names.includes(kind) && !nowhere.includes(kind)),
@@ -174,7 +181,7 @@ describe('names stay', () => {
 })
 
 describe('the rest is as without', () => {
-  /** What there is below the planted object, with all that redact must leave. */
+  /** The structure below the planted object, including everything that redact must keep. */
   function shapeOf(file: HeapFile): string[] {
     const root = file.nodes.findIndex(
       ({ type, name }) => type === 'object' && name === secretOf(seed, 'class name'),
@@ -210,7 +217,7 @@ describe('the rest is as without', () => {
       const [before, after] = [counts(plain[what]), counts(redacted[what])]
       expect(Object.keys(after).sort()).toEqual(Object.keys(before).sort())
       for (const [type, count] of Object.entries(before)) {
-        // The process went on: the first job, its file.
+        // The process continued: the first job and its file add objects.
         expect(Math.abs((after[type] ?? 0) - count), `${what}: ${type}`).toBeLessThanOrEqual(400 + count / 50)
       }
     }
@@ -224,7 +231,7 @@ describe('the rest is as without', () => {
   })
 
   test('ids in the names of references are those of their nodes', () => {
-    // DevTools tells by them which references come from a WeakMap.
+    // DevTools recognizes references from a WeakMap by these ids.
     const form = /^\d+ \/ part of key \(.* @(\d+)\) -> value \(.* @(\d+)\) pair in WeakMap \(table @(\d+)\)$/
     for (const file of [plain, redacted]) {
       const ids = new Set(file.nodes.map(({ id }) => id))
@@ -250,7 +257,8 @@ describe('the rest is as without', () => {
     expect(after.get('(string)')?.count).toBeGreaterThan((before.get('(string)')?.count ?? 0) * 0.95)
     // A key of a WeakMap retains its value of 1000 objects.
     for (const file of [before, after]) expect(file.get('KeyOfWeakMap')?.maxRet).toBeGreaterThan(20_000)
-    // The reader calls some by their properties, which may be symbols; and the process went on.
+    // The reader names some classes by their properties, which may be symbols. Also, the process
+    // continued.
     const known = [...before].filter(([name, { count }]) => !name.startsWith('{') && count >= 10)
     expect(known.length).toBeGreaterThan(30)
     expect(known.filter(([name]) => !after.has(name))).toEqual([])

@@ -1,7 +1,7 @@
 /**
- * Promise: with `--import stillframe/heap/signal` a running service writes a heap snapshot of itself at a signal, and
- * nothing that goes wrong with it harms the service. Proved on a service of its own that knows nothing of it, which
- * gets real signals and answers over a real socket.
+ * Promise: with `--import stillframe/heap/signal` a running service writes a heap snapshot of
+ * itself on a signal, and no failure of that snapshot harms the service. Proved on a separate
+ * service without any knowledge of it, which gets real signals and answers over a real socket.
  */
 
 import { chmodSync, chownSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
@@ -19,10 +19,10 @@ const root = new URL('../..', import.meta.url)
 interface Service {
   readonly fixture: Fixture
   readonly pid: number
-  /** All that it has written to stdout and stderr so far. */
+  /** All output so far. */
   stdout(): string
   stderr(): string
-  /** Waits for so many lines with this text. */
+  /** Waits until this text has appeared on `times` lines. */
   says(text: string, times?: number): Promise<void>
   answers(): Promise<void>
 }
@@ -33,7 +33,7 @@ async function startService(
   options: FixtureOptions = {},
 ): Promise<Service> {
   const fixture = startFixture(program, wishes, {
-    // A name of the package is looked up from the working directory.
+    // Node resolves a package name relative to the working directory.
     cwd: inDirectory(),
     nodeOptions: ['--import', pathToFileURL(new URL('dist/heap/signal.js', root).pathname).href],
     ...options,
@@ -70,7 +70,7 @@ const saved = 'MiB after'
 const snapshots = (directory = inDirectory()): string[] =>
   readdirSync(directory).filter((name) => name.endsWith('.heapsnapshot'))
 
-/** Stops the copy that the service has just made, so that it is at work for as long as a test needs. */
+/** Requests a snapshot and stops its copy, which then stays at work as long as the test needs. */
 async function holdCopyOf(service: Service): Promise<number> {
   process.kill(service.pid, 'SIGUSR2')
   await service.says('writing a heap snapshot')
@@ -159,14 +159,14 @@ describe('a signal', () => {
 describe('files', () => {
   test('of this process are kept up to the number that was set, the latest ones; others stay', async () => {
     const service = await startService({ STILLFRAME_HEAP_KEEP: '2' })
-    // As an earlier process with the same id would have left it.
+    // Names as left by an earlier process with the same id.
     const others = [`heap-${service.pid}-2020-01-01T00-00-00.000Z.heapsnapshot`, 'heap-1-x.heapsnapshot']
     for (const name of others) writeFileSync(inDirectory(name), '')
     const seen: string[] = []
     for (let time = 1; time <= 4; time++) {
       process.kill(service.pid, 'SIGUSR2')
       await service.says(saved, time)
-      // The line comes before the removal.
+      // The line is printed before the removal.
       await service.answers()
       seen.push(...snapshots().filter((name) => !others.includes(name) && !seen.includes(name)))
     }
@@ -228,7 +228,7 @@ describe('the service goes on', () => {
     const service = await startService()
     const first = await holdCopyOf(service)
     process.kill(first, 'SIGKILL')
-    // The second attempt.
+    // The copy of the second attempt.
     const later = (): number[] => childrenOf(service.pid).filter((pid) => pid !== first)
     while (!service.stderr().includes('no heap snapshot: ')) {
       for (const pid of later()) process.kill(pid, 'SIGKILL')

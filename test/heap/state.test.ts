@@ -1,7 +1,7 @@
 /**
- * Promise: a file of snapshotState() holds what the callback handed over, to the byte and in its order, of the state
- * as it was at the call. Proved by changing all of the state right after the call and comparing the file with a copy
- * that was made before it.
+ * Promise: a file of snapshotState() contains exactly the bytes that the callback writes, in order,
+ * for the state at the call. Proved by changing the whole state right after the call and comparing
+ * the file with a copy made before it.
  */
 
 import { readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
@@ -129,7 +129,8 @@ describe('out.value()', () => {
     await snapshotState(inDirectory('file'), (out) => out.value(new Uint8Array([1, 2, 3, 4]))).done
     const [bytes] = (await valuesOf(inDirectory('file'))) as [Uint8Array]
     expect([...bytes]).toEqual([1, 2, 3, 4])
-    // Those of small Buffers are cut from one of 8 KiB, which holds whatever the process has read last.
+    // Small Buffers are slices of an 8 KiB pool, which also contains whatever the process read
+    // last.
     expect(bytes.buffer.byteLength).toBeLessThan(200)
   })
 })
@@ -145,7 +146,7 @@ describe('out.write()', () => {
       out.write(new Uint8Array(0))
       out.write(Buffer.from('and a Buffer'))
       out.write(shared)
-      // No character: there is no UTF-8 for it.
+      // A lone surrogate is not a character, and has no UTF-8 encoding.
       out.write('\ud800')
     }).done
     const expected = Buffer.concat([
@@ -158,7 +159,8 @@ describe('out.write()', () => {
     expect(readFileSync(inDirectory('file')).equals(expected)).toBe(true)
   })
 
-  // The buffer that output goes through has 1 MiB. Disks take whole blocks only, memory takes anything.
+  // The output buffer has 1 MiB. Writes to a disk must be whole blocks, writes to memory can have
+  // any length.
   const MiB = 1 << 20
   const sizes: [string, number[]][] = [
     ['nothing', []],

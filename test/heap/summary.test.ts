@@ -1,6 +1,7 @@
 /**
- * Promise: a heap summary tells what is on the heap as V8's own heap snapshot does, in a small part of its memory, and
- * is JSON and readable whatever the service's names and strings are. Proved by both of the same state of one process.
+ * Promise: a heap summary agrees with V8's own heap snapshot about the contents of the heap, needs
+ * only a small part of its memory, and is valid and readable JSON whatever names and strings the
+ * service has. Proved by comparing both for the same state of one process.
  */
 
 import { execFile } from 'node:child_process'
@@ -21,7 +22,9 @@ interface Counted {
   bytes: number
 }
 
-/** Of the snapshot and of the summary: objects by class for those of JavaScript, by type for V8's. */
+/**
+ * Objects in the snapshot and in the summary: JavaScript objects by class, V8's objects by type.
+ */
 let byV8: Map<string, Counted>
 let ours: Map<string, Counted>
 let summary: HeapSummary
@@ -36,7 +39,7 @@ function add(to: Map<string, Counted>, key: string, count: number, bytes: number
   to.set(key, { count: so.count + count, bytes: so.bytes + bytes })
 }
 
-/** The nodes of a file of V8's; it is small enough to be parsed at once. */
+/** Counts the nodes in V8's file, which is small enough to parse in one piece. */
 function readSnapshot(path: string): Map<string, Counted> {
   const { snapshot, nodes, strings } = JSON.parse(readFileSync(path, 'utf8'))
   const { node_fields: fields, node_types: types } = snapshot.meta
@@ -49,7 +52,7 @@ function readSnapshot(path: string): Map<string, Counted> {
   return counted
 }
 
-/** What the program reports at its end. */
+/** Runs a program and returns its report. */
 async function run(program: string, ...args: string[]): Promise<Report> {
   const path = fileURLToPath(new URL(`fixtures/${program}`, import.meta.url))
   const { stdout } = await promisify(execFile)(process.execPath, ['--expose-gc', path, ...args])
@@ -117,7 +120,7 @@ test('it counts the objects of each class as V8 does', () => {
 
 test('it counts what is V8’s own by type', () => {
   near(':closure', 0.02, 100)
-  // Newer versions of V8 add what strings have outside of the heap.
+  // Newer versions of V8 also count the memory of strings outside the heap.
   near(':string', 0.03, 1_000, ['count'])
   near(':concatenated string', 0.02, 300)
   near(':sliced string', 0.02, 50)
@@ -170,7 +173,7 @@ test('a Worker’s summary is of its own heap', () => {
 
 test('the table fits into 80 columns, and holds nothing that a terminal obeys', () => {
   const lines = renderHeapSummary(summary, 15)
-  // A name that would clear the screen, turn the text round, or fill the page.
+  // A name that would clear the screen, reverse the text, or fill the page.
   expect(summary.classes?.some(({ name }) => name.startsWith('\x1b[2J"\u202e\u009b\ufffdNN'))).toBe(true)
   for (const line of lines) {
     expect(line.length, line).toBeLessThanOrEqual(80)
@@ -180,7 +183,7 @@ test('the table fits into 80 columns, and holds nothing that a terminal obeys', 
 })
 
 test('the copy takes little memory beside the heap', async () => {
-  // Where the kernel shows nothing of the copy's pages, this is smaller still.
+  // The value is lower still if the kernel hides the copy's pages.
   expect(copiedBytesPeak).toBeLessThan(32 * 2 ** 20)
   const path = join(directory, 'big')
   const report = await run('big-heap.mjs', path, '256')

@@ -1,6 +1,7 @@
 /**
- * Promise: a heap snapshot can go to a stream as well as to a file, whole, and at the speed of the stream; when it
- * fails, or the stream does, `done` rejects, the stream is destroyed, and nothing is left behind.
+ * Promise: a heap snapshot can be written to a stream as well as to a file, completely and at the
+ * speed of the stream. If the snapshot or the stream fails, `done` rejects, the stream is
+ * destroyed, and nothing is left behind.
  */
 
 import { readFileSync, statSync } from 'node:fs'

@@ -1,6 +1,6 @@
 /**
- * Promise: the types of stillframe/heap accept what works and reject what does not. Proved by the type checker, which
- * runs over this file with the rest; hardly anything here needs to run.
+ * Promise: the types of stillframe/heap accept correct calls and reject incorrect ones. Proved by
+ * the type checker, which checks this file with the rest; hardly anything here needs to run.
  */
 
 import { Readable } from 'node:stream'
@@ -74,7 +74,7 @@ test('a callback whose work would be done later is refused', () => {
     })
     // @ts-expect-error: a function of functions
     snapshotState('x', (out) => () => out.value(1))
-    // Whatever else it returns does no harm.
+    // Any other return value is harmless.
     snapshotState('x', (out) => cache.forEach(out.value))
     snapshotState('x', () => cache.set('a', 1))
     snapshotState('x', () => cache.size > 1 || undefined)

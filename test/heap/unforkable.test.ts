@@ -1,7 +1,7 @@
 /**
- * Promise: a job lets V8's memory into its copy, and afterwards the children of the service have exactly the memory that
- * they had before: all of the service's own, and none of V8's (I4, I7). Proved by the flags of all mappings, while other
- * threads unmap and map memory in the middle of the freeze.
+ * Promise: a job lets V8's memory into its copy, and afterwards children of the service inherit
+ * exactly the same memory as before: all of the service's own, and none of V8's (I4, I7). Proved by
+ * the flags of all mappings, while other threads unmap and map memory in the middle of the freeze.
  */
 
 import { readFileSync, writeFileSync } from 'node:fs'
@@ -15,7 +15,9 @@ import { useTemporaryDirectory } from '../support/temporary-directory.js'
 const inDirectory = useTemporaryDirectory()
 const remaps = new URL('fixtures/remaps.mjs', import.meta.url)
 
-/** Runs `count` jobs while a thread of the host does what `armed` says; see remapper.c. */
+/**
+ * Runs `count` jobs while a thread of the host remaps memory in the mode `armed`; see remapper.c.
+ */
 function startRemapping(armed: 1 | 2, count: number): ReturnType<typeof startFixture> {
   const library = inDirectory('remapper.so')
   compileLibrary(new URL('fixtures/remapper.c', import.meta.url), library)

@@ -1,4 +1,4 @@
-/** All that readValues() gives for a file. */
+/** Collects the values of a file. */
 
 import { readValues } from 'stillframe/heap'
 

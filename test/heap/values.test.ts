@@ -1,6 +1,7 @@
 /**
- * Promise: a value of a file of values is either what was written or an error that says where the damage is, whatever
- * has become of the file. Proved by damaging small files in every place, and with files that are something else.
+ * Promise: whatever has happened to a file of values, reading yields each value as it was written
+ * or an error that locates the damage. Proved by damaging small files at every position, and with
+ * files of other kinds.
  */
 
 import { spawnSync } from 'node:child_process'
@@ -22,7 +23,7 @@ const values = [{ a: 1 }, 'text', [new Uint8Array([1, 2, 3])], null]
 
 let path = ''
 let whole = Buffer.alloc(0)
-/** Where the values begin, the record behind them, and the end of the file. */
+/** Offsets of the values, of the end record, and of the end of the file. */
 let starts: number[] = []
 beforeEach(async () => {
   path = inDirectory('file')
@@ -35,7 +36,7 @@ beforeEach(async () => {
   starts.push((starts.at(-1) ?? 0) + 16)
 })
 
-/** What comes out of a file: values, and the error that ended the reading. */
+/** Reads a file: the values, and the error that ended the reading. */
 async function reading(bytes?: Uint8Array): Promise<{ read: unknown[]; error: StillframeError | undefined }> {
   if (bytes !== undefined) writeFileSync(path, bytes)
   const read: unknown[] = []
@@ -47,7 +48,7 @@ async function reading(bytes?: Uint8Array): Promise<{ read: unknown[]; error: St
   return { read, error: undefined }
 }
 
-/** The values before the damage, and an error that names the value with it. */
+/** Expects the values before the damage, and an error that names the damaged value. */
 function expectDamage({ read, error }: Awaited<ReturnType<typeof reading>>, index: number, at: string): void {
   expect(read, at).toEqual(values.slice(0, index))
   expect(error, at).toBeInstanceOf(StillframeError)
@@ -71,7 +72,7 @@ const end = (count: number): Buffer => {
   return bytes
 }
 
-/** The file without the record that ends it. */
+/** The file without its end record. */
 const unended = (): Buffer => whole.subarray(0, starts[values.length])
 
 describe('damage', () => {
@@ -97,7 +98,7 @@ describe('damage', () => {
     for (let length = 0; length < whole.length; length++) {
       const result = await reading(whole.subarray(0, length))
       const index = starts.findLastIndex((start) => start <= length)
-      // An empty file is one without values.
+      // An empty file is valid and has no values.
       if (length === 0) expect(result).toEqual({ read: [], error: undefined })
       else expectDamage(result, index, `${length} bytes`)
     }
@@ -147,15 +148,16 @@ describe('damage', () => {
       [0],
       [0xff],
       [0xff, 0x0f],
-      // A format version from the future.
+      // A future format version.
       [0xff, 0x7f, 0x6f],
-      // An array that says it has 2^28 elements; an object of the host with an unknown type.
+      // An array that claims 2^28 elements; a host object of unknown type.
       [0xff, 0x0f, 0x41, 0x80, 0x80, 0x80, 0x80, 0x01],
       [0xff, 0x0f, 0x5c, 0x63],
-      // A string, a typed array that are longer than the payload.
+      // A string and a typed array that are longer than the payload.
       [0xff, 0x0f, 0x22, 0xff, 0xff, 0xff, 0x7f],
       [0xff, 0x0f, 0x5c, 0x01, 0xff, 0xff, 0xff, 0x7f],
-      // Views: of no known kind, with half an element, without their buffer, outside of it, and of a view.
+      // Views: of unknown kind, with half an element, without a buffer, outside the buffer, and of
+      // a view.
       [0xff, 0x0f, 0x5c, 0x0e, 0x00],
       [0xff, 0x0f, 0x5c, 0x5d, 0x00],
       [0xff, 0x0f, 0x5c, 0x05, 0x03, 1, 2, 3],
@@ -164,7 +166,7 @@ describe('damage', () => {
       [0xff, 0x0f, 0x5c, 0x25, 0x00, 0x03, 0x42, 0x04, 1, 2, 3, 4],
       [0xff, 0x0f, 0x5c, 0x21, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01, 0x01, 0x42, 0x01, 1],
       [0xff, 0x0f, 0x5c, 0x21, 0x00, 0x00, 0x5c, 0x01, 0x00],
-      // Nested without end: objects, arrays, views of views.
+      // Endless nesting: objects, arrays, views of views.
       [0xff, 0x0f, ...Array.from({ length: 50_000 }, () => [0x6f, 0x22, 0x01, 0x61]).flat()],
       [0xff, 0x0f, ...Array.from({ length: 50_000 }, () => [0x41, 0x01]).flat()],
       [0xff, 0x0f, ...Array.from({ length: 50_000 }, () => [0x5c, 0x21, 0x00, 0x00]).flat()],
@@ -216,7 +218,7 @@ describe('something else', () => {
     })
   })
 
-  // A directory may be of any size: some filesystems say 0.
+  // A directory may have any size; some filesystems report 0.
   test.for(['on a disk', 'in memory', '/proc'])('a directory: %s', async (which, context) => {
     let directory = which
     if (which === 'on a disk') directory = inDirectory()

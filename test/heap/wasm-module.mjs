@@ -1,4 +1,4 @@
-/** WebAssembly modules that no cache knows: so many functions of so many operations, different for each seed. */
+/** WebAssembly modules of a given size, different for each seed, so that no cache contains them. */
 
 const i32 = 0x7f
 const opcode = { end: 0x0b, localGet: 0x20, i32Const: 0x41 }
@@ -20,7 +20,7 @@ const section = (id, content) => [id, ...unsigned(content.length), ...content]
 const vector = (items) => [...unsigned(items.length), ...items.flat()]
 
 /**
- * A module that exports `run0`, `run1`, …: (i32) -> i32.
+ * Returns a module that exports `run0`, `run1`, …: (i32) -> i32.
  *
  * @param {() => number} random
  * @param {{ functions: number, operations: number }} size

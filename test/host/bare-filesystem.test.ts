@@ -1,7 +1,7 @@
 /**
- * Promise: a filesystem that can do next to nothing is used as far as it goes, and what cannot be had there is refused before
- * anything is frozen (I2, I8). Proved on one of FUSE that has no links, no exchange of names, no files without a name, no statfs,
- * and, as FAT, one mode for all files.
+ * Promise: on a filesystem with hardly any features, stillframe uses the features that exist, and
+ * refuses the rest before anything is frozen (I2, I8). Proved on a FUSE filesystem without links,
+ * exchange of names, nameless files and statfs, and with one mode for all files, as on FAT.
  */
 
 import { spawn, spawnSync } from 'node:child_process'
@@ -46,7 +46,7 @@ test('where all files can be read by others, one that should not be is refused',
   const frame = (async () => await archive.capture(new Uint8Array(10)).done)()
   expect(await rejectionOf(frame)).toMatchObject({ syscall: 'fchmod' })
   await archive.close()
-  // Whoever says that others may read it is believed.
+  // A mode that explicitly lets others read the file is accepted.
   await snapshot(new Uint8Array(10), path, { mode: 0o755 }).done
   expect(await verify(path)).toMatchObject({ ok: true })
 })
@@ -63,7 +63,9 @@ test('where all files are for their owner only, snapshots and archives are writt
   back.close()
 })
 
-/** Unmounted with the directory of the test, when it ends by itself. */
+/**
+ * Mounts the filesystem. Its server ends when the mount disappears with the directory of the test.
+ */
 async function mountBare(context: TestContext, options: string): Promise<string> {
   needsRoot(context, 'to mount a filesystem')
   needsTools(context, 'cc', 'pkg-config')

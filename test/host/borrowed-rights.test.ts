@@ -1,6 +1,7 @@
 /**
- * Promise: a process that has more rights than who started it loads no native code that its environment names. Proved with a
- * Node that has a capability by its file, started by somebody who has none.
+ * Promise: a process with more rights than the user who started it loads no native code named by
+ * its environment. Proved with a Node binary that has a file capability, started by a user without
+ * any.
  */
 
 import { spawnSync } from 'node:child_process'
@@ -13,7 +14,7 @@ const inDirectory = useTemporaryDirectory()
 const asNobody = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups']
 const privileges = new URL('../../dist/addon/privileges.js', import.meta.url).href
 
-/** What a Node of nobody's sees of the variable. */
+/** The value of the variable in a Node process of the user nobody. */
 function seenBy(node: string): string {
   writeFileSync(
     inDirectory('ask.mjs'),

@@ -1,6 +1,7 @@
 /**
- * Promise: what runs in the forked child can reach nothing that may lock, allocate, throw or run at exit. Proved by
- * following all calls from its entry through the object files, and comparing what leads out of them with a list.
+ * Promise: code in the forked child cannot reach any function that may lock, allocate, throw or run
+ * at exit. Proved by following all calls from its entry point through the object files, and
+ * comparing the external symbols with a list.
  */
 
 import { existsSync } from 'node:fs'
@@ -11,7 +12,7 @@ import { needsTools } from '../support/needs.js'
 
 const objectDirectory = fileURLToPath(new URL('../../build/Release/obj.target', import.meta.url))
 
-/** Of libc and the compiler: these look at memory and nothing else. */
+/** Functions of libc and the compiler that only access memory. */
 const allowed = new Set([
   'memcmp',
   'memcpy',
@@ -19,7 +20,7 @@ const allowed = new Set([
   'memset',
   'strcmp',
   '__popcountdi2',
-  // The system call with a new stack, in assembler.
+  // The system call with a new stack, in assembly.
   'clone',
   '_GLOBAL_OFFSET_TABLE_',
 ])
@@ -28,12 +29,13 @@ test('all that the child calls makes system calls or works on memory', (context)
   needsTools(context, 'objdump', 'nm', 'c++filt')
   if (!existsSync(objectDirectory))
     context.skip('needs the object files of a source build (build/Release/obj.target)')
-  // The addon's own files know Node; the child must not get there, and they define nothing that it uses.
+  // The addon's own files use Node. The child must not get there, and these files define nothing
+  // that it uses.
   const objects = objectFiles(objectDirectory).filter((path) => !path.includes('/addon/'))
   const calls = callGraph(objects)
   const names = [...calls.keys()]
   const plain = demangle(names)
-  // The entry, and the pages and the file, which the saver calls through their interfaces.
+  // The entry point, and the functions of pages and file that the saver calls through interfaces.
   const roots = names.filter((_, index) =>
     /^stillframe::(RunChild|(.*::)?ForkedPages::(CopyFrozen|Release)|FileSink::(Write|Extend))\(/.test(
       plain[index] ?? '',
@@ -43,7 +45,7 @@ test('all that the child calls makes system calls or works on memory', (context)
 
   const ways = reachable(calls, roots)
   const reached = demangle([...ways.keys()])
-  // A graph that ends too early would find nothing: these are known to be in it.
+  // A graph that ends too early would report nothing. These functions are known to be in it.
   for (const known of ['SaveChunks(', 'Checksum(', 'sys::Pwrite(', 'sys::Madvise(', 'sys::ExitGroup(']) {
     expect(
       reached.some((name) => name.startsWith(`stillframe::${known}`)),

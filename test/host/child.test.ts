@@ -1,7 +1,7 @@
 /**
- * Promise: the child of a capture is expendable (I5): the first to go when memory is short, and gone without a trace of
- * the host's code having run in it. Proved by looking at a child that is held, and by a host whose native code leaves
- * a mark whenever a process ends in order.
+ * Promise: the child of a capture is expendable (I5): it is the first victim when memory is short,
+ * and ends without having run any code of the host. Proved by inspecting a held child, and with a
+ * host whose native code leaves a mark whenever a process exits normally.
  */
 
 import { readFileSync } from 'node:fs'

@@ -1,7 +1,7 @@
 /**
- * Promise: captures at the same time follow one rule: a file is written by one of them, memory may be captured by
- * many; and a capture can be aborted at any moment (I10). Proved by starting second captures in the middle of held
- * ones, and by aborting at random moments.
+ * Promise: simultaneous captures follow one rule: only one of them may write a file, and many may
+ * capture the same memory. A capture can be aborted at any moment (I10). Proved by starting second
+ * captures during held ones, and by aborting at random moments.
  */
 
 import { mkdirSync, readdirSync, readFileSync, symlinkSync } from 'node:fs'
@@ -73,7 +73,7 @@ describe('two captures at once', () => {
 
 describe('an abort', () => {
   test('ends a child that is stopped', async () => {
-    // Nothing else would end it in the time of a test.
+    // Nothing else would end it within the time of a test.
     const { taken, pid } = holdSnapshot(bigRegion(), inDirectory('file'), { stallTimeoutMs: 600_000 })
     taken.abort('enough')
     await expect(taken.done).rejects.toBe('enough')
@@ -101,7 +101,7 @@ describe('an abort', () => {
         if (moment < 0) abort()
         else setTimeout(abort, moment)
         const result = await taken.done.catch((error: unknown) => error)
-        // No matter how it ended: the end is the end.
+        // However the capture ended, the child is gone.
         expect(isGone(pid), what).toBe(true)
         if (result instanceof Error) {
           expect(result, what).toBe(reason)

@@ -1,6 +1,7 @@
 /**
- * Promise: what is in a region is in no core dump of the service, neither from the region itself nor from what a capture
- * or a restore makes of it. Proved by services that die in the midst, and by what is found in their core.
+ * Promise: the contents of a region are in no core dump of the service, neither from the region
+ * itself nor from data that a capture or a restore derives from it. Proved by searching the cores
+ * of services that die in the middle.
  */
 
 import { spawnSync } from 'node:child_process'
@@ -13,16 +14,19 @@ import { allVariants } from '../support/variants.mjs'
 
 const inDirectory = useTemporaryDirectory()
 
-/** Written so that the tests and the services do not hold it themselves: each letter is one too high. */
+/** Each letter is one too high, so that tests and services do not contain the marker themselves. */
 const disguised = 'TFDSFUPGBSFHJPO'
 const marker = Buffer.from(disguised).map((letter) => letter - 1)
 
-/** A core also has the registers of each thread, which hold what the thread has looked at last. */
+/**
+ * Limit for copies in registers: a core contains the registers of each thread, with the data that
+ * it accessed last.
+ */
 const inRegisters = 20
 
-/** Ends the service by a signal that dumps its core, and returns what was dumped. */
+/** Ends the service with a signal that dumps core, and returns the core. */
 async function coreOf(context: TestContext, args: readonly string[]): Promise<Buffer> {
-  // A pattern that is a mere name: the kernel writes into the working directory of the service.
+  // If the pattern is a plain name, the kernel writes into the working directory of the service.
   const byKernel = /^[\w%.-]+$/.test(readFileSync('/proc/sys/kernel/core_pattern', 'utf8').trim())
   if (!byKernel) needsTools(context, 'gdb')
   const fixture = startFixture(new URL('fixtures/holds-secret.mjs', import.meta.url), [disguised, ...args], {

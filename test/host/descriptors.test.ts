@@ -1,7 +1,8 @@
 /**
- * Promise: captures leave the descriptors, sockets and ports of the service alone, survive the want of them, and
- * keep none. Proved by services whose child is stopped in the middle while they close things, by limits on
- * descriptors, and by counting what hundreds of snapshots leave.
+ * Promise: captures do not affect the descriptors, sockets and ports of the service, survive a
+ * shortage of descriptors, and keep none. Proved by services that close things while their child is
+ * stopped, by limits on descriptors, and by counting the resources that hundreds of snapshots
+ * leave.
  */
 
 import { readdirSync, readlinkSync } from 'node:fs'
@@ -17,7 +18,7 @@ import { useTemporaryDirectory } from '../support/temporary-directory.js'
 const inDirectory = useTemporaryDirectory()
 const sockets = new URL('../support/fixtures/sockets.mjs', import.meta.url)
 
-// The fallback closes one descriptor after the other, as before Linux 5.9.
+// The fallback closes one descriptor after another, as before Linux 5.9.
 for (const disabled of ['', 'close_range']) {
   describe(
     disabled === '' ? 'while a child runs' : `while a child runs that had to do without ${disabled}`,
@@ -97,7 +98,8 @@ test('without free descriptors a snapshot fails with a typed error and leaves no
     seen.push(free)
     if (outcome.ok) break
   }
-  // A capture needs a handful: a test in which the first one succeeds would prove nothing.
+  // A capture needs several descriptors. If the first attempt succeeded, the test would prove
+  // nothing.
   expect(seen.length).toBeGreaterThan(4)
   expect(await fixture.end).toMatchObject({ status: 0 })
 })
@@ -113,7 +115,8 @@ test(
     )
     const { before, after, verified } = await fixture.report(longMode ? 1_700_000 : undefined)
     expect({ ...after, mappings: 0 }).toEqual({ ...before, mappings: 0 })
-    // V8's own heap moves by some; one that is left behind by each tenth snapshot would be seen.
+    // V8's own heap causes some variation. One leaked mapping per ten snapshots would exceed the
+    // limit.
     expect(after.mappings - before.mappings).toBeLessThan(30)
     expect(verified).toBe(true)
     expect(readdirSync(inDirectory())).toEqual(['file'])

@@ -1,7 +1,7 @@
 /**
- * Promise: a capture outlives what JavaScript does to its memory, and ends cleanly with whatever ends: its Worker or
- * the process. Proved by collecting, closing, moving and growing the sources in the middle of captures, and by ending
- * Workers and processes in each way and at each phase.
+ * Promise: a capture survives whatever JavaScript does to its memory, and ends cleanly when its
+ * Worker or the process ends. Proved by collecting, closing, moving and growing the sources in the
+ * middle of captures, and by ending Workers and processes in every way and in every phase.
  */
 
 import { readdirSync } from 'node:fs'
@@ -52,7 +52,7 @@ describe('a capture outlives', () => {
     region.close()
   })
 
-  /** What may happen to memory of JavaScript between the call and the end. */
+  /** Events that can affect JavaScript memory between the call and the end. */
   const changes: Record<string, { source: () => Source; change: (source: never) => unknown }> = {
     'a transfer of its ArrayBuffer by structuredClone': {
       source: () => new ArrayBuffer(1 << 20),
@@ -196,7 +196,7 @@ test('several Workers capture at once, memory of their own and memory that they 
   const { exact, children, dontForkBefore, dontForkAfter } = await fixture.report()
   expect(exact).toEqual([rounds, rounds, rounds, rounds, rounds])
   expect(children).toEqual([])
-  // V8 keeps its WebAssembly memories from children, and so it must be afterwards.
+  // V8 excludes its WebAssembly memories from children, and they must be excluded again afterwards.
   expect(dontForkBefore).toBe(true)
   expect(dontForkAfter).toBe(true)
   expect(await fixture.end).toEqual({ status: 0, signal: null, stderr: '' })

@@ -1,7 +1,7 @@
 /**
- * Promise: when memory runs out during a capture the kernel takes the forked copy and not the service, which goes on and
- * is told why (I5). Proved by a service that rewrites its memory in a control group with room for three quarters of the
- * copies.
+ * Promise: when memory runs out during a capture, the kernel kills the forked copy and not the
+ * service, which continues and gets the reason (I5). Proved by a service that rewrites its memory
+ * in a control group with room for three quarters of the copies.
  */
 
 import { readdirSync } from 'node:fs'
@@ -15,8 +15,9 @@ const inDirectory = useTemporaryDirectory()
 const outgrowsMemory = new URL('fixtures/outgrows-memory.mjs', import.meta.url)
 const rounds = 20
 /**
- * The kernel may look for the next victim when the last 38 MiB of a killed process are unmapped and not yet free. So what was
- * free before must be enough for the rest of the copies.
+ * The kernel may look for the next victim while the last 38 MiB of a killed process are unmapped
+ * but not yet free. The memory that was free before must therefore suffice for the rest of the
+ * copies.
  */
 const byteLength = 128 << 20
 const roomForCopies = 96 << 20

@@ -1,6 +1,7 @@
 /**
- * Promise: under Node's permission model nothing is read or written where Node's own functions would not read or
- * write, although the addon could. Proved by trying each function inside and outside of what is allowed.
+ * Promise: under Node's permission model stillframe reads and writes nothing that Node's own
+ * functions would not, although the addon could. Proved by trying each function inside and outside
+ * the permitted directories.
  */
 
 import { mkdirSync, readdirSync } from 'node:fs'

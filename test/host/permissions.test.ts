@@ -1,7 +1,7 @@
 /**
- * Promise: a snapshot is private by default, and only ever replaces the regular file that its path named at the
- * call. Proved by hostile targets and directories before and during a capture, and by looking into the finished
- * file and, as another user, into the child.
+ * Promise: a snapshot is private by default, and only ever replaces the regular file at its path at
+ * the time of the call. Proved by hostile targets and directories before and during a capture, and
+ * by inspecting the finished file and, as another user, the child.
  */
 
 import { spawnSync } from 'node:child_process'
@@ -32,7 +32,7 @@ import { temporaryFilesIn, useTemporaryDirectory } from '../support/temporary-di
 
 const inDirectory = useTemporaryDirectory()
 const { errno } = constants
-/** The user and group that own nothing, on every Linux. */
+/** The user and group that own nothing on any Linux system. */
 const nobody = 65534
 const asNobody = ['setpriv', `--reuid=${nobody}`, `--regid=${nobody}`, '--clear-groups']
 const held = new URL('../support/fixtures/held.mjs', import.meta.url)
@@ -121,7 +121,7 @@ describe('the directory of the target', () => {
     unlinkSync(inDirectory('current'))
     symlinkSync('wrong', inDirectory('current'))
     release()
-    // Nobody would find it under its path.
+    // The file would not be found under its path.
     expect(await rejectionOf(taken.done)).toMatchObject({ code: 'ERR_STILLFRAME_IO' })
     expect(readdirSync(inDirectory('right'))).toEqual([])
     expect(readdirSync(inDirectory('wrong'))).toEqual([])
@@ -180,10 +180,10 @@ describe('the directory of the target', () => {
   })
 })
 
-/** Makes each kind of thing that is no regular file. */
+/** Creates files of each kind that is not a regular file. */
 const kinds: Record<string, (path: string) => void> = {
   'a FIFO': (path) => spawnSync('mkfifo', [path]),
-  // The null device: whoever overwrote it would break the machine.
+  // The null device: overwriting it would break the machine.
   'a device': (path) => spawnSync('mknod', [path, 'c', '1', '3']),
   'a directory': (path) => mkdirSync(path),
   'a socket': (path) => {
@@ -256,7 +256,7 @@ describe('the file holds the sources and nothing else', () => {
   })
 
   test('zeros behind the last byte of each section, also where longer sections went before', async () => {
-    // The first leaves the buffer that the child writes from full of bytes that are not zero.
+    // The first section leaves nonzero bytes in the child's whole write buffer.
     const lengths = [9 << 20, 1, 4095, 4096, 4097, 65_537, (4 << 20) + 1, 3]
     const sources = Object.fromEntries(
       lengths.map((length, index) => [`s${index}`, new Uint8Array(length).fill(0xff)]),
@@ -288,7 +288,7 @@ describe('the child', () => {
     chownSync(inDirectory(), nobody, nobody)
     const fixture = startFixture(held, ['snapshot', inDirectory('file')], { wrapper: asNobody })
     const { pid } = await fixture.report()
-    // The kernel gives the files in /proc/<pid> of a process that is not dumpable to root.
+    // The files in /proc/<pid> of a process that is not dumpable belong to root.
     expect(statSync(`/proc/${fixture.pid}/mem`).uid).toBe(nobody)
     expect(statSync(`/proc/${pid}/mem`).uid).toBe(0)
     const peek = spawnSync(asNobody[0] as string, [...asNobody.slice(1), 'cat', `/proc/${pid}/environ`])

@@ -1,7 +1,8 @@
 /**
- * Promise: what is not given as an option has its default, whatever another package has been tricked into writing to
- * `Object.prototype` (I8). Proved by planting every option there, and what native code is handed and hands back, and
- * comparing what comes of it with a sound process.
+ * Promise: an option that is not given has its default, whatever another package has been tricked
+ * into writing to `Object.prototype` (I8). Proved by planting every option there, and everything
+ * that is passed to native code and returned by it, and comparing the results with those of an
+ * unpolluted process.
  */
 
 import { mkdirSync } from 'node:fs'

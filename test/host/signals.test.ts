@@ -1,7 +1,8 @@
 /**
- * Promise: captures change nothing about the signals and the children of the service, what is meant for the service does not
- * end them, and a child that is killed is reported by the signal's name. Proved by signals to the child and to the whole
- * process group, by a thousand processes that are started meanwhile, and by hosts that ignore SIGCHLD or wait for any child.
+ * Promise: captures do not change the signals and the children of the service, signals meant for
+ * the service do not end captures, and the error for a killed child names the signal. Proved by
+ * signals to the child and to the whole process group, by a thousand processes started meanwhile,
+ * and by hosts that ignore SIGCHLD or wait for any child.
  */
 
 import { readdirSync } from 'node:fs'
@@ -21,7 +22,7 @@ const inDirectory = useTemporaryDirectory()
 const signalsFixture = new URL('fixtures/signals.mjs', import.meta.url)
 const someWork = new URL('../support/fixtures/some-work.mjs', import.meta.url)
 
-/** What a process brings on itself, and what the kernel tells it of its children. */
+/** The signals that a process causes itself, and the kernel's notification about its children. */
 const { SIGILL, SIGTRAP, SIGBUS, SIGFPE, SIGSEGV, SIGSYS, SIGCHLD, SIGKILL, SIGSTOP } = constants.signals
 const own = [SIGILL, SIGTRAP, SIGBUS, SIGFPE, SIGSEGV, SIGSYS, SIGCHLD]
 const allSignals = Array.from({ length: 64 }, (_, index) => index + 1)
@@ -70,7 +71,8 @@ describe('a signal to the child', () => {
     await taken.done
   })
 
-  // SIGSTOP cannot be blocked. Not a session of its own: `nice` would count for nothing where the kernel groups by session.
+  // SIGSTOP cannot be blocked. The child does not get its own session: where the kernel groups by
+  // session, `nice` would have no effect.
   test('that stops the process group of the service does not stop it: it has one of its own, in the same session', async () => {
     const { taken, pid, release } = holdSnapshot(bigRegion(), inDirectory('file'))
     const [service, child] = [process.pid, pid].map((each) => {
@@ -129,11 +131,12 @@ describe('the signals of the service', () => {
 
   test('are all blocked in the thread that watches over the child, but for its own faults', async () => {
     const { taken, release } = holdSnapshot(bigRegion(), inDirectory('file'))
-    // A thread has the name of the one that has started it until it gives itself its own.
+    // A thread has the name of its creator until it sets its own.
     await waitUntil(() => threadsNamed('stillframe').length === 1, 'the other threads have their names')
     const ours = threadsNamed('stillframe')
     expect(ours).toHaveLength(1)
-    // The two that cannot be blocked, those that a thread brings on itself, and two that glibc keeps for itself.
+    // The two that cannot be blocked, those that a thread causes itself, and two that glibc
+    // reserves.
     const free = [SIGKILL, SIGSTOP, SIGILL, SIGBUS, SIGFPE, SIGSEGV, 32, 33]
     const blocked = signalsIn('self', 'SigBlk', ours[0])
     expect(allSignals.filter((number) => !blocked.includes(number))).toEqual(
@@ -194,7 +197,7 @@ describe('the children of the service', () => {
       expect(killed).toMatchObject({ ok: false, code: 'ERR_STILLFRAME_CHILD_DIED' })
       expect(killed.message).toContain('SIGKILL')
       expect(children).toBe(0)
-      // The waiter's own child shows that it was at work.
+      // The waiter's own child proves that the waiter was working.
       expect((await fixture.end).stderr).toBe('took own 7\n')
     })
   }

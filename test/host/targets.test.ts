@@ -1,7 +1,8 @@
 /**
- * Promise: `done` resolves only when the file stands under its path, and what can never stand there is refused before
- * anything is captured (I3, I11). Proved by moving the directory, flipping a link and mounting over it while a capture
- * runs, and with a target that is mounted by itself; for snapshots and for JavaScript state.
+ * Promise: `done` resolves only when the file is at its path, and a target where the file could
+ * never appear is refused before anything is captured (I3, I11). Proved by moving the directory,
+ * changing a link and mounting over the directory while a capture runs, and with a target that is
+ * itself a mount point; for snapshots and for JavaScript state.
  */
 
 import { spawnSync } from 'node:child_process'
@@ -34,7 +35,7 @@ interface Held {
   done: Promise<unknown>
   release: () => void
 }
-/** Captures that stand still, so that the change is made before anything is published. */
+/** Held captures, so that the change happens before anything is published. */
 const ways: Record<string, (path: string) => Held> = {
   'a snapshot'(path) {
     const { taken, release } = holdSnapshot(new Uint8Array(longEnoughBytes).fill(1), path)

@@ -1,6 +1,7 @@
 /**
- * Promise: where `/proc` or `/sys` is not mounted, and where Node loads no addon, it is said what is missing and what to do, and
- * nothing is claimed that cannot be known (I11). Proved by taking each away.
+ * Promise: without `/proc` or `/sys`, and in a Node that loads no addon, messages say what is
+ * missing and how to fix it, and claim nothing that cannot be known (I11). Proved by removing each
+ * of them.
  */
 
 import { spawnSync } from 'node:child_process'

@@ -1,6 +1,7 @@
-// Promise I6: a file that claims what cannot be is refused, without anything read and without memory taken for its
-// claims. Proved with hand-made files, one a rule, all of their checksums in order. (Every rule of the format,
-// under a limit of the address space: native/test/image_rules_test.cc.)
+// Promise I6: a file with impossible claims is refused, before any data is read and without
+// allocating memory for its claims. Proved with hand-made files, one per rule, with valid
+// checksums. (Every rule of the format, under a limit of the address space:
+// native/test/image_rules_test.cc.)
 
 import { closeSync, ftruncateSync, openSync } from 'node:fs'
 import { inspect, restore, StillframeError, verify } from 'stillframe'
@@ -19,9 +20,12 @@ beforeEach(async () => {
 })
 
 const huge = 2n ** 64n - 1n
-/** Above what the process needs meanwhile for itself, and below what a file claims whose claims can be met. */
+/**
+ * More than the process itself needs meanwhile, and less than the smallest claim that could be
+ * satisfied.
+ */
 const spareBytes = 32 * 2 ** 20
-/** Each of the ways to open a file reads its few pages a few times. */
+/** Each way to open a file reads its few pages a few times. */
 const readBytes = 2 ** 18
 
 const bombs: [string, (image: EditableImage) => void][] = [
@@ -71,7 +75,7 @@ const bombs: [string, (image: EditableImage) => void][] = [
   ['a compressed block', (image) => image.bytes.writeUInt16LE(1, image.indexAt + entry.codec)],
 ]
 
-/** Opens the file in every way, and sees what it takes of the process to refuse it. */
+/** Opens the file in every way, and checks the cost of refusing it. */
 async function refusedCheaply(): Promise<Refusal> {
   let refusal: Refusal | undefined
   const { memory, read } = await costOf(async () => {
@@ -99,7 +103,7 @@ describe.each(bombs)('%s', (_, arm) => {
 
 it('a hole of 2^43 bytes behind a good header is refused, and not read', async () => {
   const file = openSync(path, 'r+')
-  // As long as a file can be here.
+  // The largest file size that is possible here.
   for (const exponent of [43, 40]) {
     try {
       ftruncateSync(file, 2 ** exponent)

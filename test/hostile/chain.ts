@@ -1,10 +1,10 @@
-/** A full file and two deltas on it, for tests to damage. */
+/** A full file and a chain of two deltas, for tests to damage. */
 
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { snapshot } from 'stillframe'
 
-/** Pages that differ, but for those that are zero. */
+/** Pages that all differ, except `zeroPages`, which are zero. */
 function paged(length: number, mark: number, ...zeroPages: number[]): Uint8Array {
   const bytes = new Uint8Array(length).map((_, i) => 1 + (((i >>> 12) * 3 + mark) % 255))
   for (const page of zeroPages) bytes.fill(0, page * 4096, (page + 1) * 4096)

@@ -1,6 +1,6 @@
-// Promise I6: a file that is changed while it is read leads to an error, or has no effect; never to a signal, and
-// never to bytes that were not in a snapshot. Proved in a process of its own, by truncating, overwriting and
-// replacing the file at random moments of a restore and of a verify.
+// Promise I6: changing a file while it is read leads to an error, or has no effect; never to a
+// signal, and never to bytes that were not in a snapshot. Proved in a separate process, by
+// truncating, overwriting and replacing the file at random moments of a restore and of a verify.
 
 import { readdirSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
@@ -14,11 +14,12 @@ const mapFixture = new URL('fixtures/truncated-under-map.mjs', import.meta.url)
 const rounds = longMode ? 200 : 5
 const limitMs = 300_000
 
-// A change before the file is opened, or cut down to nothing, is one of its format; later it is damage.
+// A change before the file is opened, or a truncation to nothing, is a format error. Later it is
+// damage.
 const refusals = ['ERR_STILLFRAME_CORRUPT', 'ERR_STILLFRAME_FORMAT', 'reported']
 const harmless = ['original', 'whole']
 
-/** How the rounds of each change ended. */
+/** The outcomes of all rounds, for each change. */
 async function outcomesOf(reader: string, ...changes: string[]): Promise<[string, string[]][]> {
   const process = startFixture(fixture, [inDirectory(), reader, String(rounds), '1', ...changes])
   const report: Record<string, Record<string, number>> = await process.report(limitMs)
@@ -32,7 +33,7 @@ describe.each(readers)('%s', (reader) => {
   it(
     'while the file is damaged: an error or no effect',
     async () => {
-      // Without verification only what is missing is noticed.
+      // Without verification only missing data is noticed.
       const changes = reader.includes('unverified')
         ? ['truncate', 'empty']
         : ['truncate', 'empty', 'grow', 'overwrite', 'rewrite']
@@ -64,8 +65,8 @@ describe('memory that is a mapping of the file', () => {
     },
   )
 
-  // Whoever truncates a file takes its pages from all who have mapped it; the kernel offers no protection that
-  // does not also need the file's owner to cooperate. mode: 'copy' is not affected.
+  // Truncating a file removes its pages from all mappings. Every protection that the kernel offers
+  // also needs the cooperation of the file's owner. mode: 'copy' is not affected.
   it('known limit: is gone, and with it the process, when the file is truncated in place', async () => {
     const process = startFixture(mapFixture, [inDirectory('mapped'), 'truncated'])
     expect(await process.end).toMatchObject({ status: null, signal: 'SIGBUS' })

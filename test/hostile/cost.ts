@@ -1,16 +1,18 @@
-/** What a piece of work takes of this process, in bytes: a clock would count the load of the machine too. */
+/**
+ * Measures the cost of an operation in bytes. A clock would also measure the load of the machine.
+ */
 
 import { readFileSync, writeFileSync } from 'node:fs'
 
 export interface Cost {
-  /** Memory, at its highest, above what was there before. */
+  /** Peak memory above the memory in use before. */
   memory: number
-  /** What was read, from files that have it and from holes of files. */
+  /** Bytes read, both from data and from holes of files. */
   read: number
 }
 
 export async function costOf(work: () => Promise<void>): Promise<Cost> {
-  // Begins to look for the highest anew.
+  // Resets the peak.
   writeFileSync('/proc/self/clear_refs', '5')
   const [memory, read] = [status('VmRSS'), bytesRead()]
   await work()

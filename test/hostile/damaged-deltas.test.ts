@@ -1,6 +1,7 @@
-// Promise I6, for deltas: damage to any file of a chain is found before a byte that depends on it is handed out, and the
-// file is named. Proved by damaging each field of each struct, and bytes of each other part, of a delta, of the delta
-// that it builds on and of the full file below, and looking at every way of reading.
+// Promise I6, for deltas: damage to any file of a chain is found before a dependent byte is handed
+// out, and the error names the file. Proved by damaging each field of each struct, and bytes of
+// each other part, of a delta, of its parent delta and of the full file below, and by reading in
+// every way.
 
 import { writeFileSync } from 'node:fs'
 import { inspect, restore, verify } from 'stillframe'
@@ -23,8 +24,8 @@ beforeEach(() => {
 })
 
 /**
- * What notices that a byte is another one: whoever opens the file, whoever reads the pages too, or only who checks
- * every byte.
+ * The operation that detects a changed byte: opening the file, reading its pages as well, or only a
+ * check of every byte.
  */
 type Noticed = 'opened' | 'restored' | 'verified'
 type Part = (file: Buffer) => { noticed: Noticed; bytes: number[] }
@@ -39,7 +40,10 @@ const bytesOf = (...parts: Struct[]): number[] =>
       offset + bytes.length - 1,
     ]),
   )
-/** The stored blocks. What the full file has of 'cleared' is zero in the next one. */
+/**
+ * The stored blocks. The content of 'cleared' in the full file is replaced by zeros in the next
+ * file.
+ */
 const blocksOf = (file: Buffer): { start: number; end: number; isReplaced: boolean }[] => {
   const { entries, sections } = image(file)
   return entries
@@ -118,13 +122,16 @@ describe.each(cases)('$name: a damaged byte in $part', ({ name, places }) => {
   })
 })
 
-/** What each way of reading the newest file says of one damaged byte in one of the chain. */
+/**
+ * Checks the result of each way of reading the newest file, with one damaged byte in one file of
+ * the chain.
+ */
 async function expectNoticed(
   path: string,
   { name, noticed, byte }: { name: Name; noticed: Noticed; byte: number },
 ): Promise<void> {
   const where = `byte ${byte} of ${name}`
-  // The magic is what tells a snapshot from anything else; a parent that cannot be opened is none.
+  // Without its magic, a file is not a snapshot. A parent that cannot be opened counts as missing.
   const own = byte < 8 ? 'ERR_STILLFRAME_FORMAT' : 'ERR_STILLFRAME_CORRUPT'
   const code = name !== 'newest' && noticed === 'opened' ? 'ERR_STILLFRAME_PARENT' : own
   const inThisFile = name === 'newest' ? '' : inDirectory(name)
@@ -143,7 +150,7 @@ async function expectNoticed(
   expect(touched, where).toBe(false)
   for (const error of errors) {
     expect(error, where).toMatchObject({ code, path })
-    // Without its magic or its id nothing tells that the file is the parent.
+    // Without its magic or its id, the file cannot be recognized as the parent.
     const isNamed = byte >= 8 && (byte < 16 || byte >= 32)
     if (isNamed) expect(error.message, where).toContain(inThisFile)
   }

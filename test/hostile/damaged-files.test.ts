@@ -1,6 +1,6 @@
-// Promise I6: a damaged byte is found before any memory is handed out, and the error names section and place.
-// Proved through restore(), inspect() and verify() on bytes from each part of a small file. (Every byte of it:
-// native/test/damaged_image_test.cc.)
+// Promise I6: a damaged byte is found before any memory is handed out, and the error names the
+// section and the offset. Proved through restore(), inspect() and verify() on bytes from each part
+// of a small file. (Every byte of it: native/test/damaged_image_test.cc.)
 
 import { readFileSync, writeFileSync } from 'node:fs'
 import { inspect, restore, snapshot, verify } from 'stillframe'
@@ -27,10 +27,10 @@ interface Place {
   part: string
   /** Bytes to damage, one at a time. */
   at: () => number[]
-  /** Where the report points; undefined: to the byte itself. */
+  /** The offset in the report, if it differs from the offset of the damaged byte. */
   offset?: (at: number) => number
   section?: string
-  /** Found by inspect() too: it is not in the pages nor between them. */
+  /** True if inspect() finds the damage too, since it is neither in the pages nor between them. */
   inspected: boolean
 }
 
@@ -103,7 +103,7 @@ describe.each(places)('a damaged byte in $part', ({ at, offset, section, inspect
       for (const error of errors) {
         expect(error, `byte ${byte}`).toMatchObject({ code: 'ERR_STILLFRAME_CORRUPT', path, ...place })
         expect(Object.hasOwn(error, 'section')).toBe(
-          // An entry that cannot be right is one of a section.
+          // An impossible index entry is reported with a section too.
           section !== undefined || (error as { section?: string }).section !== undefined,
         )
       }

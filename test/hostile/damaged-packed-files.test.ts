@@ -1,6 +1,7 @@
-// Promise I6, for packed files: a damaged byte is found before any memory is handed out, and the error names section
-// and place. Proved through every way of reading on each part of a small packed file, and with files whose checksums
-// were all repaired behind the damage. (Every byte, every rule: native/test/packed_image_test.cc.)
+// Promise I6, for packed files: a damaged byte is found before any memory is handed out, and the
+// error names the section and the offset. Proved by every way of reading on each part of a small
+// packed file, and with files whose checksums were all repaired after the damage. (Every byte,
+// every rule: native/test/packed_image_test.cc.)
 
 import { readFileSync, truncateSync, writeFileSync } from 'node:fs'
 import { inspect, type RestoreOptions, restore, snapshot, verify } from 'stillframe'
@@ -14,7 +15,7 @@ import { useTemporaryDirectory } from '../support/temporary-directory.js'
 const inDirectory = useTemporaryDirectory()
 const huge = 2n ** 64n - 1n
 
-/** One block that shrinks, with a zero page; a block of zeros and a page behind it. */
+/** One compressible block with a zero page; then a block of zeros followed by a page. */
 const contents = {
   text: new Uint8Array(262_144).map((_, i) => (i >>> 12 === 5 ? 0 : 'packed '.charCodeAt(i % 7))),
   'zero then some': new Uint8Array(262_144 + 300).fill(5, 262_144),
@@ -33,7 +34,7 @@ const placeOf = (index: number): { start: number; length: number } => ({
   length: image.bytes.readUInt32LE(image.indexAt + index * sizes.entry + entry.storedLength),
 })
 
-/** The errors of each way of reading, and whether memory that was to be filled has changed. */
+/** The errors of each way of reading, and whether the memory to be filled has changed. */
 async function refusals(options: RestoreOptions = {}) {
   const into = Object.fromEntries(
     Object.entries(contents).map(([name, bytes]) => [name, new Uint8Array(bytes.length).fill(0xaa)]),
@@ -64,7 +65,7 @@ describe.each<[string, () => number, number, string | undefined]>([
     for (const error of errors)
       expect(error).toMatchObject({ code: 'ERR_STILLFRAME_CORRUPT', path, ...place })
     expect(await verify(path)).toMatchObject({ ok: false, problems: [place] })
-    // Not in what inspect() reads.
+    // inspect() does not read the damaged part.
     expect(await inspect(path)).toMatchObject({ layout: 'packed', metadata: { epoch: 7 } })
     flipByte(path, byte)
     expect(await verify(path)).toMatchObject({ ok: true, problems: [] })
@@ -81,7 +82,7 @@ it('verify() reports damage to several blocks in the order of the sections', asy
 })
 
 it('verify: false does not hand out the content of a damaged frame', async () => {
-  // The last bytes are the frame's own checksum: nothing else could tell.
+  // The last bytes are the frame's own checksum. Nothing else could reveal the damage.
   for (const back of [1, 4]) {
     const byte = placeOf(0).start + placeOf(0).length - back
     flipByte(path, byte)
@@ -128,7 +129,8 @@ const bombs: [string, (image: EditableImage) => void][] = [
     'a frame that says it holds 2^60 bytes',
     (image) => {
       const { start, length } = placeOf(0)
-      // One segment, a length of eight bytes, then a run of one byte as long as it can be, and room for a checksum.
+      // One segment, an eight-byte length, then a one-byte run of maximum length, and space for a
+      // checksum.
       const frame = Buffer.from('28b52ffde40000000000000010030010' + '07' + '00000000', 'hex')
       image.bytes.fill(0, start, start + length)
       frame.copy(image.bytes, start)

@@ -1,6 +1,7 @@
 /**
- * Promise: a file takes no more of the process that reads it than the process is ready to give (I6). Proved with files
- * that are sound and ask for much: sections, mappings, metadata of many values and of deep nesting.
+ * Promise: a file never takes more resources of the process that reads it than the process permits
+ * (I6). Proved with valid files that require many: sections, mappings, and metadata with many
+ * values and deep nesting.
  */
 
 import { inspect, type ReadLimits, Region, restore, snapshot, verify } from 'stillframe'
@@ -13,7 +14,7 @@ const inDirectory = useTemporaryDirectory()
 const memory = new Uint8Array(70_000).fill(1)
 const tooMuch = { code: 'ERR_OUT_OF_RANGE', name: 'RangeError' }
 
-/** What each function says of the file. */
+/** The errors of each function for the file. */
 async function refusals(path: string, limits?: ReadLimits) {
   const options = limits && { limits }
   const into = { into: { main: new ArrayBuffer(memory.length) } }
@@ -26,7 +27,8 @@ async function refusals(path: string, limits?: ReadLimits) {
 }
 
 describe('sections', () => {
-  // Zeros but for one: tens of thousands of single pages in a file take some filesystems minutes to remove.
+  // All zero except one byte: some filesystems take minutes to remove a file with tens of thousands
+  // of single pages.
   const zeros = new Uint8Array(65_536)
   const sourcesOf = (count: number) => {
     const sources = Array.from({ length: count }, (_, n) => [`s${n}`, zeros.subarray(n, n + 1)] as const)
@@ -41,7 +43,7 @@ describe('sections', () => {
       expect(error).toMatchObject(tooMuch)
       expect(error.message).toContain('vm.max_map_count')
     }
-    // In other ways all of them are to be had.
+    // Other ways of reading give access to all of them.
     expect((await verify(path)).ok).toBe(true)
     using some = await restore(path, { sections: ['s0', 's65534'] })
     expect(Object.keys(some.regions)).toEqual(['s0', 's65534'])
@@ -62,7 +64,7 @@ describe('sections', () => {
       using restored = await restore(path, { mode, limits: { mappings: 10 } })
       expect(Object.keys(restored.regions)).toHaveLength(10)
     }
-    // What goes into existing memory takes none.
+    // Restoring into existing memory needs no mapping.
     await restore(path, { into: { s3: Region.allocate(1) }, limits: { mappings: 0 } })
   })
 
@@ -80,7 +82,7 @@ describe('sections', () => {
 describe('metadata', () => {
   const path = () => inDirectory('metadata')
 
-  /** A file whose metadata is this text, which snapshot() itself would not write. */
+  /** Writes a file with this text as its metadata, which snapshot() itself would not write. */
   async function writeMetadata(text: string): Promise<void> {
     await snapshot(memory, path(), { metadata: 'x'.repeat(text.length - 2) }).done
     const image = new EditableImage(path())
@@ -116,7 +118,7 @@ describe('metadata', () => {
   test('and what is beyond them is not written', () => {
     const values = JSON.parse(valuesOf(250_001)) as string
     const deep = JSON.parse(deepOf(1001)) as string
-    // With its quotation marks a byte more than 64 MiB.
+    // With its quotation marks, the string is one byte longer than 64 MiB.
     for (const metadata of [values, deep, 'x'.repeat(2 ** 26 - 1)]) {
       const error = thrownBy(() => snapshot(memory, path(), { metadata }))
       expect(error).toMatchObject({ code: 'ERR_INVALID_ARG_VALUE' })

@@ -1,5 +1,6 @@
-// Promise I6: whatever a path leads to, the caller learns what is wrong with it, and each case has an error of
-// its own. Proved with restore(), inspect() and verify() on everything that is not a good snapshot file.
+// Promise I6: whatever a path leads to, the caller learns what is wrong with it, and each case has
+// a distinct error. Proved with restore(), inspect() and verify() on everything that is not a good
+// snapshot file.
 
 import { spawnSync } from 'node:child_process'
 import {
@@ -27,7 +28,7 @@ beforeEach(() => {
   path = inDirectory('file')
 })
 
-/** Makes the sample, changed in one place, with its checksums repaired. */
+/** Writes the sample, changed in one place, with its checksums repaired. */
 async function edited(edit: (image: EditableImage) => void): Promise<void> {
   await writeSample(path)
   const image = new EditableImage(path)
@@ -169,7 +170,7 @@ describe.each(cases)('$what', ({ make, code, message, errno }) => {
       expect(error.errno).toBe(errno === undefined ? undefined : -constants.errno[errno])
     }
     expect(touched).toBe(false)
-    // Damage is what verify() reports; what it cannot judge is an error there too.
+    // verify() reports damage; for a file that it cannot judge, it rejects.
     if (code === 'FORMAT' || code === 'CORRUPT') {
       expect(report).toMatchObject({ ok: false, problems: [{ reason: expect.stringMatching(/\w/) }] })
     } else {
@@ -184,7 +185,8 @@ it('no two kinds of trouble are told in the same words', async () => {
     path = inDirectory(`file of ${what}`)
     await make()
     const message = ((await refusalOf(path)).errors[0]?.message ?? '').replace(path, '')
-    // By kind: the two texts and the two files that are no regular ones are each one kind.
+    // By kind: the two texts are one kind, and so are the two paths that do not lead to regular
+    // files.
     words.set(message, what)
   }
   expect(words.size).toBeGreaterThanOrEqual(cases.length - 2)

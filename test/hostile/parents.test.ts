@@ -1,6 +1,6 @@
-// Promise I6, for chains: a delta is read with the files that it was made with, or not at all, whatever lies in their
-// places. Proved by taking away, renaming, swapping and forging the files of a chain, and with deltas that claim what
-// no writer would, all of their checksums in order.
+// Promise I6, for chains: a delta is read with exactly the files from which it was made, or not at
+// all, whatever is in their places. Proved by removing, renaming, swapping and forging the files of
+// a chain, and with deltas whose claims no writer would make, with valid checksums.
 
 import { mkdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { type RestoreOptions, restore, snapshot, verify } from 'stillframe'
@@ -26,7 +26,7 @@ beforeEach(() => {
   path = inDirectory('newest')
 })
 
-/** Restores a file in every way, to what it has to hold. */
+/** Restores a file in every way and compares the result with the expected sections. */
 async function expectRead(
   options: Pick<RestoreOptions, 'parents'> = {},
   file = path,
@@ -46,7 +46,7 @@ async function expectRead(
   }
 }
 
-/** Reads it in every way; each refuses for the same reason. */
+/** Reads the file in every way. Each must refuse it for the same reason. */
 async function expectRefused(
   code: 'PARENT' | 'CORRUPT',
   message: RegExp,
@@ -58,7 +58,7 @@ async function expectRefused(
     expect(error.message).toMatch(message)
   }
   expect(touched).toBe(false)
-  // What is not there is no damage to report.
+  // A missing parent is not damage that a report could contain.
   if (code === 'PARENT') expect(report).toMatchObject({ code: 'ERR_STILLFRAME_PARENT' })
   else expect(report).toMatchObject({ ok: false, problems: [{ reason: expect.stringMatching(message) }] })
 }
@@ -112,7 +112,7 @@ describe('the files of a chain', () => {
   })
 })
 
-/** Another sound snapshot of the same sections, with the id of a file of the chain. */
+/** Writes another valid snapshot of the same sections, with the id of a file of the chain. */
 async function forge(name: Name, target: string): Promise<void> {
   const other = { ...middle, kept: new Uint8Array(middle.kept.length).fill(66) }
   await snapshot(other, target).done
@@ -133,14 +133,14 @@ describe.each(['middle', 'full'] as const)('another snapshot with the id of %s',
   })
 
   it('does not hide it', async () => {
-    // Before and behind it, in whatever order a directory is read.
+    // Names that sort before and after it, whatever the order of the directory.
     for (const other of ['a', 'z']) await forge(name, inDirectory(other))
     await expectRead()
   })
 })
 
 it('files that build on each other are refused', async () => {
-  // The trailer does not depend on the header, so that each can name the other.
+  // The trailer does not depend on the header, so each file can name the other.
   for (const [name, other] of [
     ['newest', 'middle'],
     ['middle', 'newest'],
@@ -157,8 +157,9 @@ it('files that build on each other are refused', async () => {
 })
 
 /**
- * Entry 0 of the middle file is of 'pages': it has pages 1 and 3, and page 2 is zero. 1 and 2 are the blocks of
- * 'grown', and 3 is of 'cleared', which has become zero. Entry 1 of the newest is of 'pages', of which it has page 1.
+ * Entry 0 of the middle file belongs to 'pages': it has pages 1 and 3, and page 2 is zero. Entries
+ * 1 and 2 are the blocks of 'grown', and entry 3 belongs to 'cleared', which has become zero. Entry
+ * 1 of the newest file belongs to 'pages', and has page 1.
  */
 const says = {
   parent: /names a parent that it cannot have/,
@@ -281,7 +282,9 @@ describe.each(rules)('%s', (_, name, message, break_) => {
   })
 })
 
-/** Sound deltas, all of their checksums in order, that restore to other memory than was frozen. */
+/**
+ * Valid deltas with valid checksums, which restore to memory that differs from the frozen memory.
+ */
 const lies: [string, (image: EditableImage) => void][] = [
   ['a page that became zero, left as it was in the parent', (image) => image.setEntry(0, entry.zero, 0n)],
   [
@@ -291,7 +294,7 @@ const lies: [string, (image: EditableImage) => void][] = [
   [
     'another page than was frozen, with its checksum and its sum',
     (image) => {
-      // Two pages have changed places, and so have their sums.
+      // Two pages are swapped, and so are their sums.
       const at = Number(image.entryField(0, entry.fileOffset))
       const length = 4096 * [...pagesOf(image, 0).toString(2)].filter((bit) => bit === '1').length
       const { bytes, sumsAt } = image
@@ -334,7 +337,7 @@ it('sums that are not those of the pages are reported', async () => {
 it('a page that is neither in a delta nor in its parent is not handed out', async () => {
   path = inDirectory('middle')
   const image = new EditableImage(path)
-  // A page longer, in the same block.
+  // The section becomes one page longer, within the same block.
   image.setSection(1, section.byteLength, 82_000n)
   image.save(path)
   for (const mode of ['map', 'copy'] as const) {

@@ -1,9 +1,9 @@
-/** A small snapshot for tests to damage, and what reading it in every way leads to. */
+/** A small snapshot for tests to damage, and the errors from reading it in every way. */
 
 import { inspect, type RestoreOptions, restore, snapshot, type VerifyReport, verify } from 'stillframe'
 import { type CodedError, rejectionOf } from '../support/expect-error.js'
 
-/** What the sample holds: two pages, then a block of zeros and a page, then one byte. */
+/** Contents of the sample: two pages, then a block of zeros and a page, then one byte. */
 export const contents = {
   first: new Uint8Array(5000).fill(3),
   'zero then some': new Uint8Array(262_144 + 300).fill(5, 262_144),
@@ -22,14 +22,16 @@ function marked(sections: Record<string, Uint8Array>): Record<string, Uint8Array
   )
 }
 
-/** How a file was refused: by each function, and whether any memory was touched before. */
+/**
+ * How a file was refused: the error of each function, and whether any memory was changed before.
+ */
 export interface Refusal {
   errors: CodedError[]
   report: VerifyReport | CodedError
   touched: boolean
 }
 
-/** Opens a file of these sections in every way there is; all of them must reject. */
+/** Opens a file with these sections in every way. Each must reject. */
 export async function refusalOf(path: string, inspects = true, sections = sample): Promise<Refusal> {
   const into = marked(sections)
   const ways: RestoreOptions[] = [{ mode: 'map' }, { mode: 'copy' }, { into }]

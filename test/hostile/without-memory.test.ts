@@ -1,6 +1,7 @@
 /**
- * Promise: a file that asks for more memory than there is ends in an error, and not the service (I4). Proved by reading
- * files with the largest metadata, and with most sections, in processes whose address space is limited.
+ * Promise: a file that requires more memory than is available causes an error, and does not end the
+ * service (I4). Proved by reading files with the largest metadata, and with almost the maximum
+ * number of sections, in processes with a limited address space.
  */
 
 import { snapshot } from 'stillframe'
@@ -10,7 +11,7 @@ import { needsTools } from '../support/needs.js'
 import { useTemporaryDirectory } from '../support/temporary-directory.js'
 
 const inDirectory = useTemporaryDirectory()
-// Zeros: tens of thousands of single pages in a file take some filesystems minutes to remove.
+// Zeros: some filesystems take minutes to remove a file with tens of thousands of single pages.
 const memory = new Uint8Array(40_000)
 const fixture = new URL('fixtures/reader-without-memory.mjs', import.meta.url)
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env node
-// Reads a heap snapshot in which everything lies beyond 4 GiB, and checks what is said of it: sizes, names and ways.
+// Reads a heap snapshot whose nodes, edges and strings are all beyond 4 GiB, and checks the
+// reported sizes, names and paths.
 //
 //   npm run test:large:heap-file        takes 5 GB of disk in the temporary directory, and a minute
 
@@ -44,7 +45,10 @@ try {
   rmSync(directory, { recursive: true, force: true })
 }
 
-/** A global object with a list of a million members, behind a member that nobody knows. */
+/**
+ * A global object that holds a list of a million members, preceded by a field that readers do not
+ * know.
+ */
 async function write() {
   const file = await open(path, 'w')
   const meta = {

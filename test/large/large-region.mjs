@@ -1,11 +1,13 @@
-// Promise I9 beyond 4 GiB, where offsets leave 32 bits: snapshot and restore of a Region of 5 GiB and a bit, in
-// full, and of one of 16 GiB that is hardly touched. Proved by comparing every word with what its place says it
-// must be, and by looking closely around the border. Not part of `npm test`:
+// Promise I9 beyond 4 GiB, where offsets exceed 32 bits: snapshot and restore of a Region slightly
+// larger than 5 GiB, in full, and of a 16 GiB Region that is almost untouched. Proved by comparing
+// every word with the value derived from its offset, and by close checks around the 4 GiB border.
+// Not part of `npm test`:
 //
-//   npm run test:large                                             every engine, in the temporary directory
-//   npm run test:large -- --engine fork --engine mprotect /data    these only, and there
+//   npm run test:large                                           every engine, temporary directory
+//   npm run test:large -- --engine fork --engine mprotect /data  only these, in /data
 //
-// Needs 12 GB of memory, and 11 GB of disk in the directory. An engine that this machine does not have is named.
+// Needs 12 GB of memory, and 11 GB of disk in the directory. It prints each engine that this
+// machine lacks.
 
 import assert from 'node:assert/strict'
 import { mkdtempSync, rmSync } from 'node:fs'
@@ -30,18 +32,18 @@ const { values, positionals } = parseArgs({
 const directory = mkdtempSync(path.join(positionals[0] ?? tmpdir(), 'stillframe-large-'))
 const started = performance.now()
 
-/** Says what has been proved. */
+/** Prints the result of a check. */
 function say(text) {
   const seconds = ((performance.now() - started) / 1000).toFixed(1).padStart(6)
   console.log(`${seconds} s  ${text}`)
 }
 
-/** The windows of a buffer; on Node 20 a typed array ends at 4 GiB. */
+/** The windows of a buffer. On Node 20 a typed array cannot extend beyond 4 GiB. */
 function* windowsOf(buffer, from = 0, to = buffer.byteLength) {
   for (let at = from; at < to; at += windowBytes) yield [at, Math.min(windowBytes, to - at)]
 }
 
-/** What the word at this offset must be in this generation; also differs from the word 4 GiB away. */
+/** The expected word at this offset in this generation. It differs from the word 4 GiB away. */
 function wordAt(offset, generation) {
   const high = Math.floor(offset / border)
   return (Math.imul((offset / 4) | 0, 0x9e3779b1) + Math.imul(high + 1, 0x85ebca6b) + generation) | 0
@@ -56,7 +58,7 @@ function write(buffer, generation, from = 0, to = buffer.byteLength) {
   }
 }
 
-/** Compares `buffer` with what was written from `origin` on. */
+/** Compares `buffer` with the words written from offset `origin` on. */
 function check(buffer, generation, origin = 0) {
   for (const [at, length] of windowsOf(buffer)) {
     const words = new Int32Array(buffer, at, length >>> 2)
@@ -71,7 +73,7 @@ function check(buffer, generation, origin = 0) {
   }
 }
 
-/** @param {object} options - choose the engine. */
+/** @param {object} options - chooses the engine. */
 async function whole(options) {
   const file = path.join(directory, 'whole.snap')
   const region = Region.allocate(byteLength)
@@ -85,7 +87,7 @@ async function whole(options) {
   // The other engines capture whole regions only.
   const views = options.engine === 'fork' ? { across, beyond } : {}
   const running = snapshot({ region, ...views }, file, { ...options, metadata: { generation: 1 } })
-  // Around the border, at both ends, and enough in between: all before the saver can have come there.
+  // Around the border and at both ends, all before the saver can have arrived there.
   write(region.buffer, 2, border - 64 * MiB, border + 64 * MiB)
   write(region.buffer, 2, 5 * GiB - 8 * MiB)
   write(region.buffer, 2, 0, 8 * MiB)
@@ -121,7 +123,8 @@ async function whole(options) {
   say('restored into the Region that it came from: every word is right')
 
   if ('across' in views) {
-    // Through a view that is no whole Region, chunk by chunk on the thread of JavaScript.
+    // Into a view that is not a whole Region, which is restored chunk by chunk on the JavaScript
+    // thread.
     write(region.buffer, 3, border - 4 * MiB, border + 4 * MiB)
     await restore(file, { into: { across }, verify: false })
     check(across.slice().buffer, 1, border - MiB - 4)
@@ -148,7 +151,7 @@ async function whole(options) {
   say("restored with mode 'copy', saved and restored once more: every word is right")
 }
 
-/** @param {object} options - choose the engine. */
+/** @param {object} options - chooses the engine. */
 async function sparse(options) {
   const file = path.join(directory, 'sparse.snap')
   const region = Region.allocate(16 * GiB, { hugePages: false })

@@ -1,9 +1,10 @@
-// Promise I9 for values of JavaScript where lengths leave 32 bits: the largest value that may be written is read back
-// whole, with what lies behind it beyond 4 GiB of the file; one that is larger is refused, and the file from before
-// stays. Proved at the real size by values of each kind that can be so large. Not part of `npm test`:
+// Promise I9 for JavaScript values where lengths exceed 32 bits: the largest permitted value is
+// read back whole, as is the value after it, beyond 4 GiB in the file. A larger value is refused,
+// and the previous file remains. Proved at the real size with each kind of value that can be that
+// large. Not part of `npm test`:
 //
 //   npm run test:large:values                        in the temporary directory
-//   npm run test:large:values -- /data               there
+//   npm run test:large:values -- /data               in /data
 //
 // Needs 14 GB of memory, and 9 GB of disk in the directory.
 
@@ -22,7 +23,7 @@ const file = path.join(directory, 'values')
 const options = { memoryLimit: 13 * GiB, durable: false, stallTimeoutMs: 600_000 }
 const started = performance.now()
 
-/** Says what has been proved. */
+/** Prints the result of a check. */
 function say(text) {
   const seconds = ((performance.now() - started) / 1000).toFixed(1).padStart(6)
   console.log(`${seconds} s  ${text}`)
@@ -43,7 +44,7 @@ async function valuesOfFile() {
 
 console.log(`Node ${process.version}, ${(freemem() / GiB).toFixed(1)} GiB free, in ${directory}`)
 
-// The payload has some bytes more than the array.
+// The payload is a few bytes longer than the array.
 const largest = new Uint8Array(4 * GiB - 4096)
 for (let at = 0; at < largest.length; at += 4096) largest[at] = at / 4096
 largest[largest.length - 1] = 7
@@ -68,7 +69,7 @@ const beyond = {
   'nine strings of 511 MiB': () =>
     new Array(9).fill('x'.repeat(Math.min(511 * 2 ** 20, constants.MAX_STRING_LENGTH))),
   'the largest array and 4096 bytes': () => [largest, new Uint8Array(4096)],
-  // On Node 20 there is none.
+  // Node 20 cannot create an array of this size.
   ...(constants.MAX_LENGTH > 4 * GiB
     ? { 'one array of 4 GiB and 64 bytes': () => new Uint8Array(4 * GiB + 64) }
     : {}),

@@ -1,12 +1,14 @@
 #!/usr/bin/env node
-// What works under this kernel, on this processor, for this user: one row of the table in docs/PLATFORMS.md. Each cell is
-// tried, and each refusal has to be one that is said beforehand.
+// Prints one row of the table in docs/PLATFORMS.md: which variants work under this kernel, on this
+// processor, for this user. Each cell is tried, and each refusal must match the reason reported in
+// advance.
 //
-//   node test/machine/table.mjs WHO        WHO is what the row says of the user
+//   node test/machine/table.mjs WHO        WHO describes the user in the row
 //
-// It runs in the checkout as it is, with the package in dist/. Below the row it prints why what does not work is refused.
-// Exit status 1 if a variant that is said to work does not, if one that is said not to work is taken or refused for another
-// reason, or if 'auto' does not take the best of what works.
+// It runs in the checkout as it is, with the package in dist/. Below the row it prints the reason
+// for each refusal. Exit status 1 if a variant reported as working does not work, if a variant
+// reported as unavailable works or is refused for another reason, or if 'auto' does not choose the
+// best working variant.
 
 import assert from 'node:assert/strict'
 import { closeSync, mkdtempSync, openSync, readSync, rmSync, writeFileSync } from 'node:fs'
@@ -18,7 +20,7 @@ import { readValues, snapshotState } from 'stillframe/heap'
 import { allVariants, optionsOf, whyNot } from '../support/variants.mjs'
 
 const [who = 'this user'] = process.argv.slice(2)
-const pages = 600 // more than a unit of 2 MiB, with pages of 4 KiB
+const pages = 600 // more than a unit of 2 MiB if pages are 4 KiB
 const { kernel, pageSize, features, heap } = capabilities()
 const directory = mkdtempSync(path.join(os.tmpdir(), 'stillframe-table-'))
 
@@ -50,8 +52,8 @@ try {
 
 /**
  * @param {string} name
- * @param {string | undefined} reason why it should not work, as it is said beforehand
- * @param {() => Promise<string>} attempt resolves with the cell
+ * @param {string | undefined} reason - why it should not work, as reported in advance.
+ * @param {() => Promise<string>} attempt - resolves with the cell.
  */
 async function cell(name, reason, attempt) {
   try {
@@ -76,7 +78,7 @@ function reasonOf(feature) {
   return available ? undefined : reason
 }
 
-/** A region and what is in it: pages that were written, and some that never were. */
+/** A region and its content: pages that were written, followed by pages that never were. */
 function filledRegion() {
   const region = Region.allocate(pages * pageSize)
   const bytes = new Uint8Array(region.buffer)
@@ -86,8 +88,8 @@ function filledRegion() {
 }
 
 /**
- * The bytes of the call's instant, while all of them are overwritten: by JavaScript and, where the options allow for it, by
- * the kernel.
+ * Checks that the snapshot has the bytes of the instant of the call, while all of them are
+ * overwritten by JavaScript and, where the options allow for it, by the kernel.
  *
  * @param {string} name
  * @param {import('stillframe').SnapshotOptions} options
@@ -103,7 +105,7 @@ async function kept(name, options) {
     bytes.fill(0xee, 0, bytes.length / 2)
     if (options.kernelWrites !== false) {
       assert.equal(readSync(descriptor, bytes, bytes.length / 2, 64 * pageSize, 0), 64 * pageSize)
-      // Pages that were never touched.
+      // Pages that have never been touched.
       assert.equal(readSync(descriptor, bytes, (pages - 4) * pageSize, pageSize, 0), pageSize)
     }
     bytes.fill(0xee, bytes.length / 2)
@@ -139,7 +141,8 @@ async function sameBytes(file, expected) {
 }
 
 /**
- * The engine that 'auto' takes, which has to be the first in the order of docs/ENGINES.md that works here.
+ * Returns the engine that 'auto' chooses. It must be the first in the order of docs/ENGINES.md that
+ * works here.
  *
  * @param {boolean} kernelWrites
  */
@@ -153,7 +156,7 @@ async function automatic(kernelWrites) {
   return taken
 }
 
-/** A second frame that looks for changes in little more than what was written, since that is known. */
+/** Takes a second frame, which must scan little more than the recorded writes. */
 async function recorded() {
   const { region, bytes } = filledRegion()
   try {
@@ -175,7 +178,12 @@ async function recorded() {
   }
 }
 
-/** Without a record all is read again: that is no error, and the reason is the engine's. @param {string} reason */
+/**
+ * Without a record of writes all memory is read again. That is not an error; the engine gives the
+ * reason.
+ *
+ * @param {string} reason
+ */
 function unavailable(reason) {
   return Object.assign(new Error(`all memory is compared: ${reason}`), {
     code: 'ERR_STILLFRAME_ENGINE_UNAVAILABLE',
@@ -189,7 +197,7 @@ async function lazilyRestored() {
   region.close()
   const restored = await restore(file, { mode: 'lazy' })
   const memory = new Uint8Array(restored.regions['main']?.buffer ?? new ArrayBuffer(0))
-  // The last byte that is not zero first, while nothing has been filled but in the background.
+  // Reads the last nonzero byte first, while memory has been filled only in the background.
   const last = (pages - 8) * pageSize - 1
   assert.equal(memory[last], expected[last])
   assert(Buffer.from(memory).equals(expected), 'all bytes of the frame')

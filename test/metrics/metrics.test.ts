@@ -1,7 +1,8 @@
 /**
- * Promise: what happens to snapshots is what Prometheus scrapes, with the names, units and labels of the document, and
- * metrics harm neither the service nor its register. Proved with the real library and the real prom-client, by scrapes over
- * HTTP after successes, injected failures and aborts; what only an archive tells is told by its channels.
+ * Promise: Prometheus scrapes all operations on snapshots with the names, units and labels of the
+ * document, and metrics harm neither the service nor its register. Proved with the real library and
+ * the real prom-client, by scrapes over HTTP after successes, injected failures and aborts. Events
+ * that only an archive emits are published on its channels by the test.
  */
 
 import { channel } from 'node:diagnostics_channel'
@@ -32,13 +33,13 @@ afterEach(() => {
   clearFaults()
 })
 
-/** Samples of one scrape, without the buckets of the histograms. */
+/** Samples of one scrape, except the buckets of histograms. */
 async function scraped(): Promise<Record<string, number>> {
   const { samples } = await scrape(register)
   return Object.fromEntries([...samples].filter(([key]) => !key.includes('_bucket{')))
 }
 
-/** Names of the metrics, as in the document. */
+/** Names of the metrics in the document. */
 const names = [
   'stillframe_archive_bytes',
   'stillframe_archive_frames',
@@ -135,7 +136,7 @@ describe('after', () => {
       'stillframe_failures_total{code="ERR_STILLFRAME_CALLBACK",operation="snapshotState"}': 1,
     })
     expect(all['stillframe_duration_seconds_sum{engine="none",operation="restore"}']).toBeGreaterThan(0)
-    // A compaction freezes nothing, and finds no changes.
+    // A compaction freezes nothing and finds no changes.
     const ofCompaction = Object.keys(all).filter((key) => key.includes('operation="compact"'))
     expect(ofCompaction.filter((key) => /pause|changed|extra/.test(key))).toEqual([])
     for (const operation of ['snapshot', 'restore', 'compact', 'snapshotState'])

@@ -1,6 +1,7 @@
 /**
- * Promise: the example for OpenTelemetry makes a span and metrics of every operation, below the caller's span, by listening
- * alone. Proved with the real library and the real SDK, whose exporters keep what they get.
+ * Promise: the example for OpenTelemetry turns every operation into a span below the caller's span,
+ * and into metrics, only by listening. Proved with the real library and the real SDK, whose
+ * exporters keep the data they receive.
  */
 
 import { spawnSync } from 'node:child_process'
@@ -60,7 +61,10 @@ function theSpan(): ReadableSpan {
   return ended[0] as ReadableSpan
 }
 
-/** The values since the last test, by name and attributes; of histograms the sums. */
+/**
+ * The values recorded since the last test, by name and attributes. A histogram is represented by
+ * its sum.
+ */
 async function recorded(): Promise<Record<string, unknown>> {
   await meters.forceFlush()
   const found: Record<string, unknown> = {}

@@ -1,19 +1,19 @@
-/** Fetches metrics as Prometheus does: over HTTP, from loopback, as exposition text. */
+/** Fetches metrics as Prometheus does: over HTTP, from loopback, in text exposition format. */
 
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { Register } from 'stillframe/metrics'
 
-/** One scrape. */
+/** Result of one scrape. */
 export interface Scrape {
-  /** By name and labels, as `name{a="1",b="2"}` with the labels in order of their names. */
+  /** Values by name and labels, as `name{a="1",b="2"}`, with the labels sorted by name. */
   readonly samples: Map<string, number>
   /** `counter`, `gauge` or `histogram`, by name. */
   readonly types: Map<string, string>
   readonly helps: Map<string, string>
 }
 
-/** Serves a register, asks for it once, and parses every line of the answer. */
+/** Serves a register, requests it once, and parses every line of the response. */
 export async function scrape(register: Register): Promise<Scrape> {
   const server = createServer((_request, response) => {
     register.metrics().then(

@@ -1,7 +1,7 @@
 /**
- * Promise: a binary of a release that would not load where the package says it does, or that holds what does not belong
- * there, is refused when it is packed. Proved by damaging and by misdescribing binaries, which scripts/check-binaries.mjs
- * has to find, as a module and by its exit status.
+ * Promise: packing refuses a release binary that would not load where the package says it does, or
+ * that contains something foreign. Proved with damaged and wrongly declared binaries, which
+ * scripts/check-binaries.mjs must detect, both as a module and by its exit status.
  */
 
 import { spawnSync } from 'node:child_process'
@@ -31,7 +31,7 @@ const inDirectory = useTemporaryDirectory()
 const entryPoints = 'void napi_register_module_v1(void) {} void node_api_module_get_api_version_v1(void) {}\n'
 const linkedSafely = ['-Wl,-z,now', '-Wl,-z,nodelete', '-Wl,-z,max-page-size=65536', '-s']
 
-/** An addon that does nothing, of this source and these options. */
+/** Compiles an addon that does nothing, from this source with these options. */
 function addonOf(source: string, options = linkedSafely, name = 'addon.node'): string {
   const file = inDirectory(name)
   writeFileSync(inDirectory('addon.c'), `${entryPoints}${source}\n`)
@@ -61,7 +61,7 @@ describe.skipIf(!hasTools)('a binary', () => {
     expect(faultsOf(file, { target: `${arch}-musl` }).join()).toContain('it needs libc.so.6')
   })
 
-  // musl gives such memory only to what is there when the process starts.
+  // musl provides such memory only to modules that are loaded at process start.
   test('for musl whose thread-local memory has to be there from the start is refused', () => {
     const file = addonOf(
       '#define OWN __attribute__((visibility("hidden")))\n' +
@@ -73,7 +73,7 @@ describe.skipIf(!hasTools)('a binary', () => {
   })
 
   test('that takes a younger symbol of glibc is refused', () => {
-    // Of glibc 2.99, by its name.
+    // Renames the version so that the symbol appears to be from glibc 2.99.
     const file = addonOf(
       'int getpid(void); __attribute__((visibility("hidden"))) int used(void) { return getpid(); }',
     )
@@ -95,7 +95,7 @@ describe.skipIf(!hasTools)('a binary', () => {
 
   test.each(['now', 'nodelete'])('that was linked without -z %s is refused', (flag) => {
     const options = linkedSafely.filter((option) => option !== `-Wl,-z,${flag}`)
-    // Some compilers ask for -z now by themselves.
+    // Some compilers pass -z now by default.
     const file = addonOf('', flag === 'now' ? [...options, '-Wl,-z,lazy'] : options)
     expect(faultsOf(file, { target: here })).toContain(`it was linked without -z ${flag}`)
   })

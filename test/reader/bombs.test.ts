@@ -1,7 +1,8 @@
 /**
- * Promise: a file that claims what cannot be is refused by the reader without an addon for what it really has, and not for its
- * claims; and its frames of zstd are taken or refused as the native reader does. Proved with hand-made files whose checksums
- * are in order, by what they cost the process, and by comparing both readers.
+ * Promise: the reader without an addon refuses a file with impossible claims at the cost of its
+ * real contents, not of its claims, and it accepts or refuses zstd frames as the native reader
+ * does. Proved with hand-made files with valid checksums, by measuring the cost for the process,
+ * and by comparing both readers.
  */
 
 import { closeSync, ftruncateSync, openSync, readFileSync, writeFileSync, writeSync } from 'node:fs'
@@ -19,7 +20,7 @@ const inDirectory = useTemporaryDirectory()
 let path = ''
 const block = 262_144
 
-/** Above what the process needs for itself meanwhile. */
+/** More than the process itself needs meanwhile. */
 const spareBytes = 48 * 2 ** 20
 
 async function expectRefusedCheaply(readBytes: number, reason: RegExp): Promise<void> {
@@ -45,7 +46,7 @@ beforeEach(async () => {
 
 test('a hole of 2^43 bytes behind a good header', async () => {
   const file = openSync(path, 'r+')
-  // As long as a file can be here.
+  // The largest file size that is possible here.
   for (const exponent of [43, 40]) {
     try {
       ftruncateSync(file, 2 ** exponent)
@@ -56,7 +57,10 @@ test('a hole of 2^43 bytes behind a good header', async () => {
   await expectRefusedCheaply(2 ** 18, /no trailer at the end/)
 })
 
-/** A file with one section of this length, whose pages and index are a hole, and all of whose checksums are in order. */
+/**
+ * Writes a file with one section of this length, whose pages and index are a hole, with valid
+ * checksums.
+ */
 function writeHollow(byteLength: number): void {
   const good = new EditableImage(path)
   const blocks = byteLength / block
@@ -90,7 +94,7 @@ function writeHollow(byteLength: number): void {
 
 test('an index that is a hole, of a section of a TiB', async () => {
   writeHollow(2 ** 40)
-  // A window of the index is all that is read of it, by each of the ways.
+  // Each way of reading reads only one window of the index.
   await expectRefusedCheaply(2 ** 23, /is not one a writer would make/)
 })
 
@@ -105,7 +109,7 @@ test('a section of zeros is handed out only as far as is allowed', async () => {
     for await (const piece of open.chunks('zeros')) expect(piece.length).toBe(2 ** 22)
     expect(await verify(path)).toMatchObject({ ok: true })
   })
-  // Pieces of 4 MiB are garbage when the next one comes.
+  // Each piece of 4 MiB is garbage once the next one arrives.
   expect(memory).toBeLessThan(2 ** 27)
 })
 
@@ -114,7 +118,7 @@ describe('a frame of zstd', () => {
     told?: number
     runs?: number[]
     descriptor?: number
-    /** Between the descriptor and the length. */
+    /** Bytes between the descriptor and the length. */
     between?: number[]
     before?: number[]
     behind?: number[]
@@ -122,7 +126,7 @@ describe('a frame of zstd', () => {
     type?: number
   }
 
-  /** A frame of runs of sevens, with its length in four bytes and a checksum. */
+  /** Builds a frame of runs of sevens, with a four-byte length and a checksum. */
   function frameOf(wanted: Frame): Buffer {
     const { told = block, runs = [131_072, 131_072], descriptor = 0xa4, between = [] } = wanted
     const { before = [], behind = [], checksum = 'right', type = 1 } = wanted

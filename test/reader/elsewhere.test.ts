@@ -1,7 +1,8 @@
 /**
- * Promise: on a machine that has no addon of ours, importing the package works and snapshots are read, by the library and by
- * the commands, and all that cannot work says what does. Proved in processes that run a copy of the package without a native
- * file, that were told to load none, and that take themselves for macOS or Windows.
+ * Promise: on a machine for which no addon exists, importing the package works, the library and the
+ * commands read snapshots, and every function that cannot work names the alternative. Proved in
+ * processes that run a copy of the package without native files, that are told not to load addons,
+ * and that pretend to run on macOS or Windows.
  */
 
 import { spawnSync } from 'node:child_process'
@@ -24,7 +25,8 @@ const sections = { main: new Uint8Array(300_000).fill(7, 5000, 9000).fill(3, 0, 
 const changed = { ...sections, main: sections.main.slice().fill(8, 280_000) }
 
 beforeAll(async () => {
-  // What npm installs there: the package, of whose addons none is for this platform, and what it depends on.
+  // The files that npm installs there: the package, without an addon for this platform, and its
+  // dependencies.
   mkdirSync(installed, { recursive: true })
   for (const name of ['dist', 'package.json'])
     cpSync(join(root, name), join(installed, name), { recursive: true })
@@ -59,7 +61,7 @@ describe.each([
     mkdirSync(at('empty'), { recursive: true })
     const { status, stdout, stderr } = node([program, ...args])
     expect({ status, stderr }).toEqual({ status: 0, stderr: '' })
-    // What was refused has left nothing.
+    // Refused calls have left nothing.
     expect(existsSync(at('nowhere'))).toBe(false)
     expect(readdirSync(at('empty'))).toEqual([])
     const { refused, read, found, isTheirError } = JSON.parse(stdout)
@@ -105,7 +107,7 @@ describe.each([
   })
 
   test('and say of damage what it is, and write nothing', () => {
-    // In a directory of its own, since it would be taken for a parent.
+    // In a separate directory, since the file would be taken for a parent.
     const damaged = join(directory, 'damaged/file')
     mkdirSync(dirname(damaged), { recursive: true })
     cpSync(at('full'), damaged)

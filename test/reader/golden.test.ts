@@ -1,6 +1,7 @@
 /**
- * Promise: the reader without an addon reads every file that was ever written, byte for byte. Proved on all golden files, of
- * snapshots and of values, against what they must hold and against what the native reader gives.
+ * Promise: the reader without an addon reads every file that was ever written, byte for byte.
+ * Proved on all golden files, of snapshots and of values, by comparison with their known contents
+ * and with the native reader.
  */
 
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'

@@ -1,6 +1,7 @@
 /**
- * Promise: whoever asks the reader for something wrong hears what would be right, whoever gives up is left alone at once, and
- * nothing stays open. Proved call by call, with sources that misbehave, and by counting descriptors.
+ * Promise: the reader answers a wrong call with an error that describes a correct one, stops at
+ * once when it is aborted, and leaves nothing open. Proved call by call, with sources that
+ * misbehave, and by counting descriptors.
  */
 
 import { Blob } from 'node:buffer'
@@ -166,7 +167,7 @@ test('a part of a delta is read only if all of it adds up to what was frozen', a
 
 test('pages of a delta are those of its sums, in whichever file they lie', async () => {
   const image = new EditableImage(path)
-  // A page changes places with the next one, and the checksum of the block goes with it.
+  // Two neighboring pages are swapped, and the checksum of the block is updated.
   const at = Number(image.entryField(1, entry.fileOffset))
   const pages = Buffer.from(image.bytes.subarray(at, at + 8192))
   pages.copy(image.bytes, at, 4096)
@@ -183,7 +184,7 @@ test('pages of a delta are those of its sums, in whichever file they lie', async
 
 test('limits hold, and what they refuse is named', async () => {
   const image = new EditableImage(path)
-  // 128 TiB in a file of a few pages.
+  // A claim of 128 TiB in a file of a few pages.
   image.setSection(0, section.byteLength, 2n ** 47n)
   image.save(inDirectory('large'))
   for (const open of Object.values(ways)) {
@@ -208,7 +209,7 @@ test('an abort ends the work with its reason', async () => {
   ]
   for (const use of uses) expect(await rejectionOf(use())).toBe(reason)
 
-  // In the middle of the work.
+  // Aborts in the middle of the work.
   const controller = new AbortController()
   const bytes = readFileSync(path)
   let reads = 0

@@ -1,6 +1,7 @@
 /**
- * Promise: what only a look into names and pages can tell, the reader without an addon finds out as the native one does. Proved
- * with hand-made files, one a rule, all of their checksums in order, of which both have to say the same.
+ * Promise: violations that are visible only in names and pages are found by the reader without an
+ * addon as by the native one. Proved with hand-made files, one per rule, with valid checksums, for
+ * which both must give the same verdict.
  */
 
 import { snapshot } from 'stillframe'
@@ -16,12 +17,12 @@ const packed = (): string => inDirectory('packed')
 
 beforeEach(async () => {
   await snapshot({ main1: new Uint8Array(5000).fill(3), main2: Uint8Array.of(7) }, flat()).done
-  // A delta stores its pages as they are, and they are few.
+  // A delta stores its pages uncompressed, and has only a few.
   const noise = new Uint8Array(9000).map((_, i) => (i * 2_654_435_761) >>> (i % 13))
   await snapshot({ main1: noise, main2: Uint8Array.of(7) }, packed(), { parent: flat() }).done
 })
 
-/** Changes a byte of a page of a block, with the checksum of the block. */
+/** Changes bytes of a block, and updates the checksum of the block. */
 function setByte(image: EditableImage, index: number, at: number, ...values: number[]): void {
   const start = Number(image.entryField(index, entry.fileOffset))
   const length = image.bytes.readUInt32LE(image.indexAt + index * 48 + entry.storedLength)

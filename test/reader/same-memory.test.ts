@@ -1,7 +1,8 @@
 /**
- * Promise: the reader without an addon gives the memory that was frozen, whole and in any part, from whatever the bytes come.
- * Proved with random histories of random sections, written in every layout and as chains, read from paths, blobs and sources
- * that hand out a few bytes at a time, and compared with the native reader.
+ * Promise: the reader without an addon returns the frozen memory, whole and in any part, from any
+ * kind of source. Proved with random histories of random sections, written in every layout and as
+ * chains, read from paths, blobs and sources that return a few bytes at a time, and compared with
+ * the native reader.
  */
 
 import { Blob } from 'node:buffer'
@@ -26,13 +27,13 @@ const random = new Random(testSeed)
 const block = 262_144
 type Sections = Record<string, Uint8Array>
 
-/** Lengths around the borders of pages, blocks and chunks, and others. */
+/** Returns a length at or next to the borders of pages, blocks and chunks, or another one. */
 function someLength(): number {
   const borders = [0, 1, 4095, 4096, 4097, block - 1, block, block + 1, 16 * block, 16 * block + 4097]
   return random.below(3) > 0 ? (borders[random.below(borders.length)] as number) : random.below(3 * block)
 }
 
-/** Noise, zeros, and pages that repeat themselves. */
+/** Fills random ranges with noise, zeros or a repeated byte. */
 function change(bytes: Uint8Array): void {
   for (let i = random.below(6); i > 0 && bytes.length > 0; i--) {
     const start = random.below(bytes.length)
@@ -53,7 +54,7 @@ function someSections(): Sections {
   return sections
 }
 
-/** Sections that come, go, grow and shrink. */
+/** Drops, grows, shrinks and adds sections. */
 function later(before: Sections): Sections {
   const sections = Object.create(null) as Sections
   for (const [name, bytes] of Object.entries(before)) {
@@ -69,7 +70,7 @@ function later(before: Sections): Sections {
 const isSame = (found: ArrayBuffer | Uint8Array | undefined, bytes: Uint8Array): boolean =>
   found !== undefined && Buffer.compare(Buffer.from(found as ArrayBuffer), bytes) === 0
 
-/** As a store would have it: few bytes at a time. */
+/** Returns few bytes at a time, as a store might. */
 function inParts(bytes: Uint8Array, most = 50_000): RandomAccess {
   return {
     size: bytes.length,
@@ -126,7 +127,7 @@ describe.each(['none', 'zstd'] as const)('with compression %s', (compression) =>
         expect(isSame(theirs.regions[name]?.buffer, bytes)).toBe(true)
       }
     }
-    // Bytes that lie in no file, with the parents as other such bytes, as blobs, and in a directory.
+    // Bytes that are not in a file, with parents of the same kind, as blobs, and in a directory.
     const bytes = paths.map((path) => readFileSync(path))
     const newest = contents.at(-1) as Sections
     const others = bytes.slice(0, -1).reverse()

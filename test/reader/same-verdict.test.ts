@@ -1,7 +1,8 @@
 /**
- * Promise: the reader without an addon makes every check that the native one makes, and tells the same of a file that is
- * not whole. Proved by damaging small files of each kind, byte by byte and field by field with all checksums in order,
- * and by cutting them off: both have to say the same to the letter, place and words.
+ * Promise: the reader without an addon makes every check of the native one, and gives the same
+ * verdict on a damaged file. Proved by damaging small files of each kind, byte by byte and field by
+ * field with valid checksums, and by truncating them. Both readers must return identical offsets
+ * and messages.
  */
 
 import { readFileSync, truncateSync, writeFileSync } from 'node:fs'
@@ -60,18 +61,19 @@ beforeEach(() => {
   for (const name of names) writeFileSync(inDirectory(name), files[name])
 })
 
-/** Whether anybody noticed. */
+/** True unless verify() found the file valid. */
 const isRefused = ({ verified }: Verdict): boolean => (verified as { ok?: boolean }).ok !== true
 
 /**
- * One of ten, others in each run: with STILLFRAME_TEST_RUNS=10 nearly all of them, which takes minutes.
+ * Chooses one in ten, different ones in each run. With STILLFRAME_TEST_RUNS=10 it chooses nearly
+ * all, which takes minutes.
  */
 function some<Value>(values: readonly Value[]): Value[] {
   const runs = Number(process.env['STILLFRAME_TEST_RUNS'] ?? 1)
   return values.filter(() => random.below(10) < runs)
 }
 
-/** Each byte of what is not pages, the bytes around each border of a page, and some of all others. */
+/** Each byte outside the pages, the bytes around each page border, and some of all others. */
 function bytesToFlip(file: Buffer): number[] {
   const { trailer: at } = parseImage(file)
   const places = new Set<number>()
@@ -90,7 +92,7 @@ test.each(names)('%s: as it was written', async (name) => {
   expect(isRefused(await expectSameVerdict(inDirectory(name), name))).toBe(false)
 })
 
-// Of a delta the full file counts as well: damage there is that of a parent.
+// A delta is also tested with damage to the full file, which is its parent.
 test.each([
   ['flat', 'flat'],
   ['packed', 'packed'],
@@ -104,7 +106,7 @@ test.each([
     file.writeUInt8(kept ^ (1 << random.below(8)), byte)
     writeFileSync(inDirectory(damaged), file)
     const verdict = await expectSameVerdict(path, `byte ${byte} of ${damaged}, seed ${testSeed}`)
-    // The first bytes of the parent tell that it is one, and its id that it is this one.
+    // A parent is recognized as a snapshot by its first bytes, and as this parent by its id.
     expect(isRefused(verdict), `byte ${byte} of ${damaged}`).toBe(true)
     file.writeUInt8(kept, byte)
   }
@@ -131,7 +133,7 @@ test.each(names)('%s: longer than it was', async (name) => {
   }
 })
 
-/** What fields are set to: what is near, what is at the borders of types and limits, and anything. */
+/** New values for a field: neighbors of its value, borders of types and limits, and random ones. */
 function valuesFor(value: bigint, bits: number): bigint[] {
   const near = [0n, 1n, value + 1n, value - 1n, value * 2n, value ^ (1n << BigInt(random.below(bits)))]
   const borders = [4096n, 65_536n, 262_144n, 2n ** 16n - 1n, 2n ** 31n, 2n ** 32n - 1n]

@@ -1,4 +1,4 @@
-/** What a reader says of a file, so that what two of them say can be compared. */
+/** The verdicts of both readers on a file, in a form that can be compared. */
 
 import { createHash } from 'node:crypto'
 import * as native from 'stillframe'
@@ -6,7 +6,7 @@ import * as portable from 'stillframe/reader'
 import { expect } from 'vitest'
 import type { CodedError } from '../support/expect-error.js'
 
-/** An error, as far as it is the same for all readers. */
+/** The parts of an error that are the same for all readers. */
 function toldBy(error: unknown): object {
   const { name, code, message, path, errno, syscall, ...more } = error as CodedError & {
     section?: string
@@ -20,7 +20,7 @@ const hashOf = (memory: ArrayBuffer): string =>
 
 const outcomeOf = (work: Promise<unknown>): Promise<unknown> => work.catch(toldBy)
 
-/** What one reader says: to inspect(), to verify() and to restore(). */
+/** Results of one reader for inspect(), verify() and restore(). */
 export interface Verdict {
   inspected: unknown
   verified: unknown
@@ -52,7 +52,7 @@ export async function portableVerdict(path: string, limits?: native.ReadLimits):
   }
 }
 
-/** Both say the same of a file, to the letter. */
+/** Expects both readers to give exactly the same verdict. */
 export async function expectSameVerdict(
   path: string,
   why: string,

@@ -1,6 +1,7 @@
 /**
- * Promise: a report draws, zooms, names each frame, can be read by everybody on every screen and on paper, and speaks to
- * nobody. Proved with a real browser, with mouse, fingers and keys, and with axe's rules of accessibility.
+ * Promise: a report draws, zooms, names each frame, is readable for everybody on every screen and
+ * on paper, and contacts no server. Proved with a real browser, with mouse, fingers and keys, and
+ * with axe's accessibility rules.
  */
 
 import { readFileSync, writeFileSync } from 'node:fs'
@@ -40,18 +41,20 @@ beforeEach(needsBrowser)
 const open = (name: keyof typeof pages, options: Parameters<typeof openPage>[2] = desk): Promise<Opened> =>
   openPage(browser, join(directory, `${name}.html`), options)
 
-/** The table is made when it is opened. */
+/** The page builds the table when it is opened. */
 async function openTable(page: Page): Promise<void> {
   await page.locator('details.frames > summary').click()
   await page.locator('tbody tr').first().waitFor()
 }
 
-/** What the page says is in sight, such as `120 frames` or `frames 3 – 40 of 120`. */
+/**
+ * The page's own description of the visible frames, such as `120 frames` or `frames 3 – 40 of 120`.
+ */
 const inSight = (page: Page): Promise<string | null> => page.locator('.state').textContent()
 
-/** How many frames are in sight. */
+/** The number of visible frames. */
 async function framesInSight(page: Page): Promise<number> {
-  // Charts are drawn with the next picture of the screen.
+  // Charts are drawn in the next animation frame.
   await page.evaluate(
     () => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))),
   )
@@ -61,7 +64,7 @@ async function framesInSight(page: Page): Promise<number> {
   return first === undefined ? number(/([\d,]+) frame/.exec(text)?.[1]) : number(last) - number(first) + 1
 }
 
-/** Canvases on which nothing is drawn: all of their pixels are alike. */
+/** Canvases without a drawing: all of their pixels are equal. */
 const emptyCharts = (page: Page): Promise<string[]> =>
   page.evaluate(() =>
     [...document.querySelectorAll('canvas')].flatMap((canvas) => {
@@ -74,7 +77,10 @@ const emptyCharts = (page: Page): Promise<string[]> =>
     }),
   )
 
-/** Text that is hard to read: less contrast to what is behind it than WCAG asks for (4.5 to 1). */
+/**
+ * Text that is hard to read: its contrast to the background is below the minimum of WCAG (4.5 to
+ * 1).
+ */
 const faintText = (page: Page): Promise<string[]> =>
   page.evaluate(() => {
     const parse = (colour: string): number[] => (colour.match(/[\d.]+/g) ?? []).map(Number)
@@ -289,7 +295,7 @@ describe('zooming', () => {
     await page.keyboard.press('Shift+ArrowLeft')
     await framesInSight(page)
     expect(await inSight(page)).not.toContain('– 120 of')
-    // The chosen frame is brought into sight.
+    // The page scrolls to the chosen frame.
     await page.keyboard.press('Home')
     await framesInSight(page)
     expect(await inSight(page)).toContain('frames 1 –')

@@ -6,10 +6,10 @@ import { pathToFileURL } from 'node:url'
 import { type Browser, type BrowserContextOptions, chromium, type Page } from 'playwright-core'
 import type { TestContext } from 'vitest'
 
-/** As distributions call it. */
+/** Names of the program in the distributions. */
 const programs = ['chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable']
 
-/** Undefined where there is none. */
+/** Path of the browser, or undefined if there is none. */
 export function findBrowser(): string | undefined {
   const places = (process.env['PATH'] ?? '').split(delimiter)
   return programs.flatMap((program) => places.map((place) => join(place, program))).find(isExecutable)
@@ -24,25 +24,25 @@ function isExecutable(path: string): boolean {
   }
 }
 
-/** Skips the test, with a reason, unless there is a browser. */
+/** Skips the test, with a reason, if there is no browser. */
 export function needsBrowser(context: TestContext): void {
   if (findBrowser() === undefined) context.skip('needs chromium, which is not installed')
 }
 
-/** Undefined where there is none. */
+/** Starts the browser, or returns undefined if there is none. */
 export async function launchBrowser(): Promise<Browser | undefined> {
   const executablePath = findBrowser()
   if (executablePath === undefined) return undefined
-  // Its sandbox is refused to root, and in most containers; /dev/shm may be small there.
+  // Chromium's sandbox is refused to root, and in most containers; /dev/shm may be small there.
   return await chromium.launch({ executablePath, args: ['--no-sandbox', '--disable-dev-shm-usage'] })
 }
 
-/** A page, and what it did that no report does. */
+/** A page, and any activity that a report must not have. */
 export interface Opened extends AsyncDisposable {
   page: Page
-  /** Addresses that it asked for, but for its own. */
+  /** Addresses that it requested, except its own. */
   requests: string[]
-  /** Errors, and whatever else it wrote to the console. */
+  /** Errors and other console output. */
   said: string[]
 }
 

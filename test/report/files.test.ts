@@ -1,6 +1,7 @@
 /**
- * Promise: a report of plain files shows each snapshot that is there, which changed where since the one before, and which
- * cannot be read and why. Proved with frames whose changes are known, and with files that are missing and damaged.
+ * Promise: a report of plain files shows each existing snapshot, where each differs from the one
+ * before, and which cannot be read and why. Proved with frames whose changes are known, and with
+ * missing and damaged files.
  */
 
 import { cpSync, mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
@@ -21,8 +22,8 @@ const frames = sharedTemporaryDirectory()
 let results: SnapshotResult[]
 
 /**
- * Five frames, of which the first and the fourth are full, of 256 pages; the nth one changes the nth 16 pages, and the last one
- * grows by 256 pages of zeros.
+ * Five frames of 256 pages, of which the first and the fourth are full. Frame n changes the nth 16
+ * pages, and the last frame grows by 256 zero pages.
  */
 beforeAll(async () => {
   const table = Buffer.alloc(256 * page, 'before ')
@@ -43,7 +44,7 @@ beforeAll(async () => {
 
 const temporary = useTemporaryDirectory()
 
-/** A directory of its own with the frames, to be damaged. */
+/** Copies the frames to a separate directory, where a test may damage them. */
 function copyOfFrames(): string {
   cpSync(frames, temporary('frames'), { recursive: true })
   return temporary('frames')
@@ -74,7 +75,7 @@ describe('a directory', () => {
 
   it('says what changed since the frame before, whether it is the parent or not', async () => {
     const data = await reportDirectory(frames, options)
-    // Of 256 pages, and then of 512, in pieces of 4.
+    // The section has 256 pages, and later 512. Pieces have 4 pages.
     expect(data.frames.map(({ changedBytes }) => changedBytes)).toEqual([
       undefined,
       ...new Array(4).fill(16 * page),
@@ -165,7 +166,7 @@ describe('damage', () => {
       ['4.sf', undefined],
     ])
     expect(data.frames[0]).toMatchObject({ id: results[1]?.id, parentId: results[0]?.id, kind: 'delta' })
-    // 3.sf has no frame before it that it could be compared with.
+    // 3.sf has no earlier frame with which it could be compared.
     expect(data.heat.sections[0]?.columns.map((column) => column !== undefined)).toEqual([
       false,
       false,
@@ -176,7 +177,7 @@ describe('damage', () => {
 
   it('of the sums is found without reading a page, and that of a page with --verify', async () => {
     const directory = copyOfFrames()
-    // The sums of the pages lie in front of the names, the metadata and the trailer.
+    // The sums of the pages are before the names, the metadata and the trailer.
     flipByte(join(directory, '1.sf'), statSync(join(directory, '1.sf')).size - 4096 - 200)
     flipByte(join(directory, '3.sf'), 65536 + 10)
     const opened = await reportDirectory(directory, options)
@@ -197,10 +198,10 @@ describe('damage', () => {
 
 describe('pieces of the map', () => {
   it('are those of the section at its longest', () => {
-    // Pieces of 2 pages when it had 6, of 4 pages when it has 10.
+    // Pieces of 2 pages when the section had 6 pages, of 4 pages when it has 10.
     expect(shares({ pagesPerPiece: 2, pieces: [2, 0, 1] }, 4, 10)).toEqual([0.5, 0.25, 0])
     expect(shares({ pagesPerPiece: 4, pieces: [0, 4, 2] }, 4, 10)).toEqual([0, 1, 1])
-    // Pieces of 3 pages lie across those of 4.
+    // Pieces of 3 pages overlap pieces of 4.
     expect(shares({ pagesPerPiece: 3, pieces: [0, 3] }, 4, 8)).toEqual([0.25, 0.5])
   })
 })

@@ -1,4 +1,4 @@
-/** A report in which everything that others can choose is chosen to harm. */
+/** A report in which every text under the control of others is an attack. */
 
 import type { ReportData } from '../../lib/report/data.js'
 import { sampleReport } from './sample.js'
@@ -19,7 +19,7 @@ const attacks = [
   '\ud800',
 ]
 
-/** Each text in it is one of {@link attacks}, and its frames build on one another in a circle. */
+/** Each text in it is one of {@link attacks}, and its frames form a cycle of parents. */
 export function hostileReport(): ReportData {
   const attack = (index: number): string => attacks[index % attacks.length] ?? ''
   const sample = sampleReport(40)

@@ -1,6 +1,7 @@
 /**
- * Promise: a report is one small file that loads nothing, says the truth about its data, and does nothing that a name in
- * these data would have it do. Proved on pages of places that never were, read as text; browser.test.ts looks at them.
+ * Promise: a report is one small file that loads nothing, shows its data truthfully, and executes
+ * nothing that a name in the data contains. Proved on pages of invented places, read as text;
+ * browser.test.ts opens them in a browser.
  */
 
 import { createHash } from 'node:crypto'
@@ -45,7 +46,7 @@ const report = (frames: readonly ReportFrame[], more: Partial<ReportData> = {}):
   ...more,
 })
 
-/** What the page's own script reads. */
+/** The data for the page's own script. */
 function dataOf(page: string): PageData {
   const [, json = ''] = /<script type="application\/json" id="data">(.*?)<\/script>/s.exec(page) ?? []
   return JSON.parse(json) as PageData
@@ -66,7 +67,7 @@ describe('the page', () => {
       "base-uri 'none'",
       "form-action 'none'",
     ])
-    // Before anything that it is about.
+    // The policy must come before everything that it restricts.
     expect(page.indexOf(policy)).toBeLessThan(page.indexOf('<style>'))
     expect(page.match(/<script/g)).toHaveLength(2)
     expect(page).not.toMatch(/(?:src|href)="(?!data:)/)

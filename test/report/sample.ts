@@ -1,4 +1,4 @@
-/** Reports of places that never were, for the page. */
+/** Reports of invented places, for the page. */
 
 import type { ReportData, ReportFrame } from '../../lib/report/data.js'
 
@@ -11,14 +11,14 @@ function chance(...parts: number[]): number {
   return (mixed >>> 0) / 2 ** 32
 }
 
-/** An id that looks like one. */
+/** A plausible id. */
 export function idOf(number: number): string {
   return `00000000-0000-4000-8000-${number.toString(16).padStart(12, '0')}`
 }
 
 /**
- * An archive of a service that appends to a table, has a hot range, and rests at times; every 16th frame is full. Two of its
- * frames are damaged, if it has so many.
+ * An archive of a service that appends to a table, has a hot range, and is idle at times. Every
+ * 16th frame is full. Two frames are damaged, if there are enough of them.
  */
 export function sampleReport(count: number, { everyMs = 15 * 60_000 } = {}): ReportData {
   const frames = Array.from({ length: count }, (_, index): ReportFrame => {

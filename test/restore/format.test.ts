@@ -1,6 +1,6 @@
-// Promise I9: the file format is what docs/FORMAT.md says, so that others can read it and we still can in ten
-// years. Proved with a second reader, written from the document alone (scripts/dump-image.mjs), on golden
-// files and on fresh snapshots, full ones and deltas.
+// Promise I9: the file format matches docs/FORMAT.md, so that others can read it, and we can still
+// read it in ten years. Proved with a second reader, written from the document alone
+// (scripts/dump-image.mjs), on golden files and on fresh snapshots, both full ones and deltas.
 
 import { readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
@@ -25,7 +25,10 @@ function hash(bytes: Uint8Array, bits: number): bigint {
   return BigInt(`0x${digest.toString('hex')}`)
 }
 
-/** A fresh snapshot, as bytes; one with a parent builds on a fresh snapshot of that. */
+/**
+ * Bytes of a fresh snapshot. A state with a parent is saved as a delta on a fresh snapshot of that
+ * parent.
+ */
 async function snapshotOf(
   { sections, metadata, parent }: State,
   compression: Compression = 'none',
@@ -38,7 +41,7 @@ async function snapshotOf(
   return readFileSync(path)
 }
 
-/** What a file holds, and what the one holds that it builds on. */
+/** Contents of a file and of its parent. */
 interface State {
   sections: Record<string, Uint8Array>
   metadata: JsonValue
@@ -53,7 +56,10 @@ const fresh: State = {
   },
   metadata: ['m'],
 }
-/** Of its first block a page has changed and one is zero, the second has a byte, the third is gone; so is a section. */
+/**
+ * In the first block one page has changed and one has become zero, in the second one byte has
+ * changed, the third is gone, and so is one section.
+ */
 const changed: State = {
   sections: {
     new: new Uint8Array(300_000).fill(4, 290_000),
@@ -67,7 +73,7 @@ const chain = golden['chain-1.0']
 const onChain: State = { ...golden['delta-none-1.0'], parent: chain }
 const onDelta: State = { ...golden['delta-zstd-1.0'], metadata: '', parent: onChain }
 
-/** Reads the files of a chain, the full one first. */
+/** Parses the files of a chain, starting with the full one. */
 const parseChain = (files: Buffer[]): Image =>
   files.reduce<Image | undefined>((parent, file) => parseImage(file, parent), undefined) as Image
 type Image = ReturnType<typeof parseImage>
@@ -131,7 +137,7 @@ describe.each<[string, () => Promise<Buffer[]> | Buffer[], State]>([
       if (packed) expect(values.data_offset).toBe(0)
       else used.fill(1, values.data_offset, values.data_offset + values.byte_length)
     }
-    // Each byte of a packed file belongs to one block at most.
+    // Each byte of a packed file belongs to at most one block.
     for (const { values } of entries) {
       if (!packed || values.present === 0n) continue
       const end = values.file_offset + values.stored_length
@@ -163,11 +169,11 @@ describe.each<[string, () => Promise<Buffer[]> | Buffer[], State]>([
   })
 })
 
-/** What an entry has to say of a block. */
+/** The expected page masks in the index entry of a block. */
 function pagesOf(block: number, memory: Uint8Array, before: Uint8Array | undefined) {
   const pageAt = (bytes: Uint8Array, page: number): Buffer => {
     const start = block * 262_144 + page * 4096
-    // With the zeros behind the end.
+    // Includes the zeros after the end.
     return Buffer.concat([bytes.subarray(start, start + 4096), Buffer.alloc(4096)]).subarray(0, 4096)
   }
   const countOf = (bytes: Uint8Array) =>

@@ -1,6 +1,7 @@
-// Promise I9: files of every format version that was ever written can be read, byte for byte. Proved on golden
-// files, one a version and option, made once by scripts/make-golden.mjs and compared with what they must hold.
-// The reader that was written from docs/FORMAT.md alone must find every checksum in order too.
+// Promise I9: files of every format version that was ever written can be read, byte for byte.
+// Proved on golden files, one per version and option, made once by scripts/make-golden.mjs and
+// compared with their known contents. The reader that was written from docs/FORMAT.md alone must
+// also find every checksum valid.
 
 import { spawnSync } from 'node:child_process'
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
@@ -25,7 +26,7 @@ interface Golden {
 }
 const entries: [string, Golden][] = Object.entries(golden)
 
-/** A golden file and all that it builds on, down to the full one. */
+/** A golden file and all of its ancestors, down to the full one. */
 function chainOf(name: string): [string, Golden][] {
   const [entry] = entries.filter(([other]) => other === name)
   if (entry === undefined) throw new Error(`there is no golden file ${name}`)
@@ -33,7 +34,9 @@ function chainOf(name: string): [string, Golden][] {
   return [entry, ...(parent === undefined ? [] : chainOf(parent))]
 }
 
-/** Unpacks a file and, beside it, all that it builds on; their paths in this order. */
+/**
+ * Unpacks a file and all of its ancestors into one directory. Returns their paths in this order.
+ */
 function unpack(name: string): [path: string, ...parents: string[]] {
   const paths = chainOf(name).map(([file]) => {
     const path = inDirectory(file)
@@ -67,7 +70,7 @@ describe.each(entries)('the golden file %s', (name, { version, layout, parent, s
     expect(status).toBe(0)
   })
 
-  // A delta on a flat file is mapped too: the full file, with newer pages in their places.
+  // A delta on a flat file is mapped too: the full file, with newer pages in place.
   const modes = chainOf(name).at(-1)?.[1].layout === 'flat' ? (['map', 'copy'] as const) : (['copy'] as const)
   it.each(modes)("is restored with mode '%s', byte for byte", async (mode) => {
     using restored = await restore(unpack(name)[0], { mode })

@@ -1,5 +1,6 @@
-// Promise I9 and I6: `restore({ into })` fills exactly the bytes of the section, or leaves the memory alone and
-// says why. Proved with targets that are larger, smaller, detached, shrunk, busy, and with damaged files.
+// Promise I9 and I6: `restore({ into })` fills exactly the bytes of the section, or leaves the
+// memory unchanged and gives the reason. Proved with targets that are larger, smaller, detached,
+// shrunk and busy, and with damaged files.
 
 import { copyFileSync } from 'node:fs'
 import { syncBuiltinESMExports } from 'node:module'
@@ -16,20 +17,20 @@ import { sharedTemporaryDirectory } from '../support/temporary-directory.js'
 
 const directory = sharedTemporaryDirectory()
 const path = join(directory, 'original.snap')
-// Many chunks, and a last page in part.
+// Many chunks, and a partial last page.
 const contents = new Uint8Array((25 << 20) + 1234)
 const small = new Uint8Array(777)
 
 beforeAll(async () => {
   new Random(1).fill(contents)
-  contents.fill(0, 5 << 20, 17 << 20) // whole chunks of zeros: the memory they go to is not zero
+  contents.fill(0, 5 << 20, 17 << 20) // whole chunks of zeros, while the target memory is not zero
   new Random(2).fill(small)
   await snapshot({ large: contents, small }, path, { metadata: { revision: 7 } }).done
 })
 
 const padding = 10_000
 
-/** Targets with room behind the section, each with a view of all of its bytes. */
+/** Targets with space after the section, each with a view of all of its bytes. */
 const targets: Readonly<
   Record<string, (byteLength: number) => { target: RestoreTarget; bytes: Uint8Array }>
 > = {
@@ -82,7 +83,8 @@ describe.each(Object.entries(targets))('restored into %s', (_name, make) => {
     const restored = await restore(path, { into: { large: target } })
     expect(differenceOf(bytes.subarray(0, contents.length), contents)).toBeUndefined()
     expect(isFilledWith(bytes.subarray(contents.length), 0xab)).toBe(true)
-    // What went into the caller's memory is no region of the result, and close() leaves it alone.
+    // A section restored into the caller's memory is not a region of the result, and close() does
+    // not touch it.
     expect(Object.keys(restored.regions)).toEqual([])
     expect(restored.metadata).toEqual({ revision: 7 })
     restored.close()
@@ -155,13 +157,15 @@ describe('memory that goes away while it is being filled ends the restore with a
     syncBuiltinESMExports()
   })
 
-  /** Runs `meddle` as soon as the second chunk has been filled, before the next one is asked for. */
+  /**
+   * Runs `meddle` as soon as the second chunk has been filled, before the next one is requested.
+   */
   function afterSecondChunk(meddle: () => void): void {
     const { setImmediate: later } = timers
     let chunks = 0
     vi.spyOn(timers, 'setImmediate').mockImplementation(((done: () => void, ...rest: []) =>
       later(() => {
-        // The turn between two chunks, which a function of native code ends.
+        // The turn between two chunks has a native function as its callback.
         if (String(done).includes('[native code]') && ++chunks === 2) meddle()
         done(...rest)
       })) as typeof setImmediate)
@@ -226,11 +230,11 @@ describe('memory that goes away while it is being filled ends the restore with a
       const controller = new AbortController()
       const { signal } = controller
       const rejection = rejectionOf(restore(path, { into: { large: target }, verify: false, signal }))
-      // By then the first chunk waits for its turn on this thread.
+      // After this wait, the first chunk is queued for this thread.
       Atomics.wait(sleeper, 0, 0, 100)
       controller.abort()
       target.fill(0x55)
-      // And by then the thread that has read it is gone, with its memory.
+      // After this wait, the thread that read the chunk has ended, and its memory is gone.
       Atomics.wait(sleeper, 0, 0, 20)
       expect(await rejection).toMatchObject({ name: 'AbortError' })
       expect(isFilledWith(target, 0x55)).toBe(true)

@@ -1,6 +1,7 @@
 /**
- * Promise I6, I9: memory that is handed out before it is read is the memory that was frozen, whoever touches what first; damage is
- * an error at `ready` and is never seen; and the host may do with it what it does with any memory once it is there.
+ * Promise I6, I9: memory that is handed out before it is read equals the frozen memory, whoever
+ * accesses which part first. Damage is an error of `ready` and is never visible. Once the memory is
+ * complete, the host may use it like any other memory.
  *
  * Proved on files of every kind, against copies of the memory.
  */
@@ -25,7 +26,7 @@ import { useTemporaryDirectory } from '../support/temporary-directory.js'
 const inDirectory = useTemporaryDirectory()
 beforeEach(needsLazyRestore)
 
-/** Of several sections, among them zeros and lengths that end within a page. */
+/** Several sections, including zeros and lengths that end within a page. */
 function contents(): Record<string, Uint8Array> {
   const made = {
     vectors: new Uint8Array((6 << 20) + 77),
@@ -82,7 +83,8 @@ describe.each([
     const restored = await restore(path, { mode: 'lazy' })
     const error = await rejectionOf(restored.ready)
     expect(error).toMatchObject({ code: 'ERR_STILLFRAME_CORRUPT', section: 'vectors', path })
-    // A system call says what a read would end the process for. What it gives is right.
+    // A system call returns an error where a direct read would end the process. All bytes that it
+    // returns are correct.
     const file = openSync(inDirectory('out'), 'w+')
     const vectors = bytesOf(restored, 'vectors')
     const refused: unknown[] = []
@@ -152,7 +154,7 @@ it('threads of the pool may touch what is not there, all of them at once', async
 })
 
 describe('while pages are still to come', () => {
-  /** Large enough to be at work for a while. */
+  /** Restores a file that is large enough to take a while. */
   async function restoreLarge(options: Parameters<typeof restore>[1] = {}): Promise<Restored> {
     const region = Region.allocate(96 << 20)
     new Random(1).fill(new Uint8Array(region.buffer))
@@ -286,7 +288,7 @@ it('wrong options are refused', async () => {
   using one = await restore(path, { mode: 'lazy', sections: ['small'] })
   await one.ready
   expect(Object.keys(one.regions)).toEqual(['small'])
-  // Other modes are ready at once.
+  // Restores in other modes are ready at once.
   using copy = await restore(path, { mode: 'copy' })
   expect(copy.firstUses).toEqual([])
   await Promise.race([copy.ready, sleep(0).then(() => expect.fail('it is not ready'))])

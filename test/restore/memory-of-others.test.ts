@@ -1,6 +1,7 @@
 /**
- * Promise: a restore into memory that cannot be written ends in an error, and not the service (I4). Proved with buffers of
- * another addon, read-only ones and a mapping of a file that has been cut short, in a process of their own.
+ * Promise: a restore into memory that cannot be written causes an error, and does not end the
+ * service (I4). Proved in a separate process with buffers of another addon: read-only ones, and a
+ * mapping of a truncated file.
  */
 
 import { snapshot } from 'stillframe'
@@ -14,7 +15,7 @@ const inDirectory = useTemporaryDirectory()
 describe.each(['none', 'zstd'] as const)('from a file, compression %s', (compression) => {
   test.each([
     ['readOnly', 7],
-    // What could be written has been.
+    // The writable part has been filled.
     ['cutShort', 3],
   ])('into memory that is %s', async (kind, first) => {
     const addon = inDirectory('memory_of_others.node')

@@ -1,6 +1,7 @@
 /**
- * Promise: a compressed snapshot restores byte for byte, with every engine, level and way of restoring, and says clearly
- * what cannot be done with it. Proved with sections of all kinds of content, against copies made at the call.
+ * Promise: a compressed snapshot restores byte for byte, with every engine, level and way of
+ * restoring, and errors clearly explain unsupported uses. Proved with sections of all kinds of
+ * content, against copies made at the call.
  */
 
 import { statSync } from 'node:fs'
@@ -14,7 +15,10 @@ import { allVariants, optionsOf } from '../support/variants.mjs'
 const inDirectory = useTemporaryDirectory()
 const MiB = 2 ** 20
 
-/** One region of each kind of content; no length is a whole number of pages but the zeros'. */
+/**
+ * One region for each kind of content. No length is a whole number of pages except that of the
+ * zeros.
+ */
 function makeRegions(): Record<string, Region> {
   const random = seededRandom(7)
   const contents: Record<string, [number, (bytes: Uint8Array) => void]> = {

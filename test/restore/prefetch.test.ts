@@ -1,6 +1,6 @@
 /**
- * Promise: prefetch reads the pages of a mapped region before anybody touches them, without being able to hurt. Proved by
- * what the kernel says is mapped, and by a file that is cut off meanwhile.
+ * Promise: prefetch reads the pages of a mapped region before they are accessed, and can do no
+ * harm. Proved by the kernel's counts of mapped pages, and with a file that is truncated meanwhile.
  */
 
 import { readFileSync, truncateSync } from 'node:fs'
@@ -22,7 +22,7 @@ async function snapshotFile(): Promise<string> {
   return path
 }
 
-/** Bytes of the file's mappings that have a page. */
+/** Bytes of the file's mappings that are resident. */
 function mappedBytes(path: string): number {
   const [, ...mappings] = readFileSync('/proc/self/smaps', 'latin1').split(/^(?=[0-9a-f]+-[0-9a-f]+ )/m)
   const ofFile = mappings.filter((mapping) => mapping.split('\n')[0]?.includes(path))

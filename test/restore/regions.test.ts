@@ -1,5 +1,6 @@
-// Promise I9: restored regions are memory like any other: writable, private to the process, and good for the
-// next snapshot. Proved by writing to them, capturing them again, and comparing the file byte for byte.
+// Promise I9: restored regions are memory like any other: writable, private to the process, and
+// usable for the next snapshot. Proved by writing to them, capturing them again, and comparing the
+// file byte for byte.
 
 import { createHash } from 'node:crypto'
 import { readFileSync, statSync } from 'node:fs'
@@ -83,7 +84,7 @@ describe.each(['map', 'copy'] as const)("regions restored with mode '%s'", (mode
     bytesOf(restored, 'vectors').fill(0x11, 0, 5000)
     const expected = new Uint8Array(bytesOf(restored, 'vectors'))
     await snapshot(restored.regions, own).done
-    // The mapping still shows the file that was replaced.
+    // The mapping still shows the replaced file.
     expect(differenceOf(bytesOf(restored, 'vectors'), expected)).toBeUndefined()
     expect(differenceOf(bytesOf(restored, 'sparse'), contents['sparse'] as Uint8Array)).toBeUndefined()
     using again = await restore(own, { mode })

@@ -1,4 +1,4 @@
-/** What every object store promises (`lib/store/store.ts`), as tests that each store runs. */
+/** The contract of every object store (`lib/store/store.ts`), as tests that run for each store. */
 
 import { createHash, randomBytes } from 'node:crypto'
 import { expect, type TestContext, test } from 'vitest'
@@ -10,7 +10,7 @@ export function testContract(open: (context: TestContext) => Promise<ObjectStore
   test('what is put is got, with its size, its etag and its time', async (context) => {
     const store = await open(context)
     const body = randomBytes(100_000)
-    // A view into something larger.
+    // A view into a larger buffer.
     const { etag } = await store.put('data/a.b_c-1/X', body.subarray(1_000, 90_000))
     const got = await store.get('data/a.b_c-1/X')
     expect(digest(got.body)).toBe(digest(body.subarray(1_000, 90_000)))
@@ -102,7 +102,7 @@ export function testContract(open: (context: TestContext) => Promise<ObjectStore
 
   test('a list has the keys that begin so, in their order, with size and time', async (context) => {
     const store = await open(context)
-    // By bytes: '-' and '.' come before '/', and capital letters before small ones.
+    // Sorted by bytes: '-' and '.' come before '/', and capital letters before small ones.
     const keys = [
       'a-b/c',
       'a.b',
@@ -124,7 +124,7 @@ export function testContract(open: (context: TestContext) => Promise<ObjectStore
     for await (const listed of store.list('a')) {
       expect(listed.size).toBe(listed.key.length)
       const { lastModified } = (await store.head(listed.key)) ?? {}
-      // Some tell it to the second in one place.
+      // Some stores report only whole seconds in one of the two places.
       expect(Math.abs(listed.lastModified.getTime() - (lastModified?.getTime() ?? 0))).toBeLessThan(1_000)
     }
   })
@@ -149,7 +149,7 @@ export function testContract(open: (context: TestContext) => Promise<ObjectStore
       const got = await store.get('a/b')
       expect(digest(got.body)).toBe(digest(body))
       expect(got.etag).toBe(etag)
-      // The same with its size told, over what is there.
+      // Again with the size given, over the existing object.
       const again = randomBytes(size)
       await store.upload('a/b', pieces(again, 3 * MiB), { size })
       expect(digest((await store.get('a/b')).body)).toBe(digest(again))
@@ -334,7 +334,10 @@ export function testContract(open: (context: TestContext) => Promise<ObjectStore
 
 const MiB = 2 ** 20
 
-/** Eight at once; all but one are told that there is one already. */
+/**
+ * Makes eight puts at once and returns the winner. All others must be refused because the object
+ * exists.
+ */
 async function winnerOf(put: (name: string) => Promise<unknown>): Promise<string> {
   const names = ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h']
   const outcomes = await Promise.allSettled(names.map(put))
@@ -359,7 +362,7 @@ export function text({ body }: { body: Uint8Array }): string {
   return new TextDecoder().decode(body)
 }
 
-/** A stream of these. */
+/** A stream of these chunks. */
 export async function* chunks(...those: Uint8Array[]): AsyncGenerator<Uint8Array, void, undefined> {
   yield* those
 }
@@ -369,7 +372,7 @@ export async function* pieces(body: Uint8Array, length: number): AsyncGenerator<
   for (let at = 0; at < body.length; at += length) yield body.subarray(at, at + length)
 }
 
-/** Short enough to be shown when it is another. */
+/** A digest, which is short enough for the message of a failed comparison. */
 export function digest(body: Uint8Array): string {
   return createHash('sha256').update(body).digest('hex')
 }

@@ -1,9 +1,10 @@
 /**
- * Promise: a directory is an object store as others are; what has been put there is on the disk, writers that are killed leave
- * nothing that lasts, and nothing outside the directory is read or written by way of symbolic links.
+ * Promise: a directory is an object store like any other. Objects that were put there are on disk,
+ * killed writers leave nothing permanent, and nothing outside the directory is read or written
+ * through symbolic links.
  *
- * Proved by the tests that all stores run, by the order of calls that strace sees, by killing a writer, and by links and other
- * things in the way.
+ * Proved by the tests that all stores run, by the order of system calls in a trace of strace, by
+ * killing a writer, and by links and other obstacles.
  */
 
 import { mkdirSync, readdirSync, readFileSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs'
@@ -98,7 +99,7 @@ test('symbolic links below the directory are not followed', async () => {
     const { code, message } = await rejectionOf(operation())
     expect([code, message.includes('symbolic link')]).toEqual(['ERR_STILLFRAME_IO', true])
   }
-  // The name is replaced, and not what it stands for.
+  // The link itself is replaced, not its target.
   await store.put('link', bytes('x'))
   expect(text(await store.get('link'))).toBe('x')
   expect(readFileSync(inDirectory('outside/secret'), 'utf8')).toBe('secret')

@@ -1,8 +1,9 @@
 /**
- * Promise: nobody who has been told that a lease is held loses an object of it, whatever the writer does between any two of its
- * steps, and however slow the store is (I15, I17).
+ * Promise: a reader that has been granted a lease loses no object of it while it is held, whatever
+ * the writer does between any two of the reader's steps, and however slow the store is (I15, I17).
  *
- * Proved by letting a writer give up, collect and forget exactly there, with clocks that the test moves.
+ * Proved by letting a writer drop and collect frames exactly there, with clocks that the test
+ * advances.
  */
 
 import { expect, test } from 'vitest'
@@ -17,7 +18,7 @@ const graceMs = 20_000
 const settleMs = 60_000
 const leaseMs = 600_000
 
-/** A store whose time the test moves, and an archive with one frame in it. */
+/** A store whose clock the test advances, and an archive with one frame in it. */
 class Scene {
   nowMs = 1_700_000_000_000
   readonly store = new MemoryStore({ now: () => this.nowMs })
@@ -46,7 +47,7 @@ class Scene {
     await this.writer.commit((frames) => [...frames, frame])
   }
 
-  /** Wakes up who has slept long enough, in steps that are shorter than any period. */
+  /** Advances the clock in steps shorter than any period, and wakes every sleeper that is due. */
   async pass(ms: number): Promise<void> {
     const endMs = this.nowMs + ms
     while (this.nowMs < endMs) {
@@ -59,7 +60,7 @@ class Scene {
     }
   }
 
-  /** Another frame takes the place of all, and everything that has had its time is removed. */
+  /** Replaces all frames by a new one, and collects until every expired object has been removed. */
   async replaceAll(number: number): Promise<void> {
     await this.add(number)
     await this.writer.commit((frames) => frames.slice(-1))
@@ -72,7 +73,7 @@ class Scene {
 
 const keyOf = (number: number) => `data/f${number}/n/m000000`
 
-/** The same store, for one who is slow: before a call something else happens. */
+/** The same store for a slow client: `before` runs before each call. */
 function slow(store: MemoryStore, before: (method: string, key: string) => Promise<void>): ObjectStore {
   return {
     async put(key, body, options) {
@@ -202,13 +203,14 @@ test('a renewal that is answered too late does not count, and one counts from wh
   let isFirst = true
   const store = slow(scene.store, async (method, key) => {
     if (method !== 'put' || !key.startsWith('lease/')) return
-    // Others pass the time meanwhile.
+    // Others advance the clock meanwhile.
     const dueMs = scene.nowMs + (isFirst ? 0 : leaseMs / 2)
     isFirst = false
     while (scene.nowMs < dueMs) await new Promise(setImmediate)
   })
   const lease = await (await openForReading(store, scene)).lease(leaseMs)
-  // Sent after 0.25 and answered after 0.75: it lasts until 1.25. The next one is sent at 1, and answered at 1.5.
+  // In units of leaseMs: the renewal is sent at 0.25 and answered at 0.75, so the lease lasts until
+  // 1.25. The next renewal is sent at 1, and answered at 1.5.
   await scene.pass(leaseMs * 1.25 - 10_000)
   expect(lease.isHeld).toBe(true)
   await scene.pass(10_000)

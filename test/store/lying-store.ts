@@ -1,7 +1,8 @@
 /**
- * A store that lies as real ones do, around one that is exact. What becomes of each call is drawn from a seed: replies that
- * are lost after success, requests that are lost, refused, made twice, or arrive long after their sender has given up; bodies that
- * are cut; lists that lag. Each process has one of its own, around the same store.
+ * A store with the faults of real stores, on top of an exact store. The fate of each call is drawn
+ * from a seed: replies that are lost after success; requests that are lost, refused, made twice, or
+ * arrive long after their sender has given up; truncated bodies; lists that lag. Each process has
+ * its own lying store around the same exact store.
  */
 
 import {
@@ -19,14 +20,14 @@ import type { Actor, VirtualWorld } from './virtual-world.js'
 type Entry = { body: Uint8Array; lastModifiedMs: number }
 export type ObserveChange = (key: string, before: Entry | undefined, after: Entry | undefined) => void
 
-/** The exact store, which remembers what a list that lags would have told. */
+/** The exact store, with a history of its changes for lagging lists. */
 export class ExactStore extends MemoryStore {
   readonly #world: VirtualWorld
   readonly #onChange: ObserveChange
-  /** What was changed lately, and what had been there. */
+  /** Recent changes, with the previous entries. */
   #changes: { atMs: number; key: string; before: Entry | undefined }[] = []
 
-  /** @param unitMs - in which it tells times: stores do so in seconds. */
+  /** @param unitMs - resolution of the times that it reports. Stores report whole seconds. */
   constructor(world: VirtualWorld, unitMs: number, onChange: ObserveChange) {
     super({ now: () => Math.floor(world.nowMs / unitMs) * unitMs })
     this.#world = world
@@ -34,7 +35,7 @@ export class ExactStore extends MemoryStore {
   }
 
   override put(key: string, body: Uint8Array, options?: PutOptions): Promise<{ etag: string }> {
-    // The store does what it does at the call.
+    // The store acts at the time of the call.
     return this.#noting(key, () => super.put(key, body, options))
   }
 
@@ -42,7 +43,7 @@ export class ExactStore extends MemoryStore {
     return this.#noting(key, () => super.delete(key))
   }
 
-  /** What there was some time ago. */
+  /** The list as it was `lagMs` ago. */
   listed(prefix: string, lagMs: number): ListedObject[] {
     const objects = new Map(this.objects)
     for (const { atMs, key, before } of [...this.#changes].reverse()) {
@@ -72,9 +73,9 @@ export class ExactStore extends MemoryStore {
 }
 
 export interface Lies {
-  /** Of a hundred calls, so many do not go well. */
+  /** Percentage of calls that do not succeed normally. */
   percent: number
-  /** How far lists lag at most. */
+  /** Maximum lag of lists, in milliseconds. */
   lagMs: number
 }
 
@@ -89,10 +90,13 @@ const fates = [
   'slow',
   'cut',
 ] as const
-/** What comes late is worse here than elsewhere. */
+/** A delete that arrives late is worse than any other late call. */
 const fatesOfDelete = ['late', 'made again later', 'reply lost', 'request lost', 'slow'] as const
 
-/** Of the answers to so many requests for one object, not two are cut: that would be damage. */
+/**
+ * Minimum number of requests for one object from one corrupted answer to the next. More would look
+ * like damage.
+ */
 const patience = 12
 type Fate = (typeof fates)[number] | 'well'
 
@@ -102,11 +106,11 @@ export class LyingStore implements ObjectStore {
   readonly #actor: Actor
   readonly #network: Actor
   readonly #lies: Lies
-  /** How often each key was asked for since its body was cut. */
+  /** Number of requests for each key since its last corrupted body. */
   readonly #sinceCut = new Map<string, number>()
   #outage = 0
 
-  /** @param network - whose requests go on when their sender has given up. */
+  /** @param network - performs requests whose sender has given up. */
   constructor(exact: ExactStore, world: VirtualWorld, actor: Actor, network: Actor, lies: Lies) {
     this.#exact = exact
     this.#world = world
@@ -163,7 +167,7 @@ export class LyingStore implements ObjectStore {
         world.oneOf(['409 ConditionalRequestConflict', '503 SlowDown', '500 InternalError']),
       )
     }
-    // Of what the first answer would have been, nobody hears.
+    // Nobody receives the answer to the first request.
     if (fate === 'made twice') await apply().catch(() => {})
     if (fate === 'made again later') this.#later(what, apply)
     const outcome = apply().then(
@@ -188,7 +192,7 @@ export class LyingStore implements ObjectStore {
     return fate === 'cut' && !isCut ? 'well' : fate
   }
 
-  /** For a while hardly any answer comes through. */
+  /** True during an outage, when hardly any answer gets through. */
   #isOut(): boolean {
     if (this.#outage > 0) this.#outage--
     else if (this.#world.chance(this.#lies.percent / 20)) this.#outage = 5 + this.#world.random.below(20)
@@ -213,7 +217,7 @@ function lost(key: string, message: string): Error {
   return storeFailure(key, message, Object.assign(new Error(message), { code: 'ECONNRESET' }))
 }
 
-/** Fewer bytes than there are, or the last of them wrong; and nothing is said of it. */
+/** Silently removes bytes from the end of a body, or changes its last byte. */
 function cut<Result>(result: Result, world: VirtualWorld): Result {
   const { body } = (result ?? {}) as { body?: Uint8Array }
   if (body === undefined || body.length === 0) return result

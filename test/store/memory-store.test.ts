@@ -1,5 +1,5 @@
 /**
- * Promise: the store in memory that other tests are built upon does what `ObjectStore` says.
+ * Promise: the memory store on which other tests are built implements `ObjectStore`.
  *
  * Proved by the tests that all stores run.
  */

@@ -1,6 +1,6 @@
 /**
- * An object store in memory that does exactly what `ObjectStore` says, at once, and nothing else: what other stores are
- * compared with, and what stores that lie are built upon.
+ * An object store in memory that implements exactly `ObjectStore`, without delays: the reference
+ * for other stores, and the basis of lying stores.
  */
 
 import { createHash } from 'node:crypto'
@@ -31,7 +31,7 @@ export interface MemoryStoreOptions {
 }
 
 export class MemoryStore implements ObjectStore {
-  /** For tests that look behind the store, or damage what is in it. */
+  /** For tests that inspect or damage the contents of the store. */
   readonly objects = new Map<string, { body: Uint8Array; lastModifiedMs: number }>()
   readonly #now: () => number
 
@@ -114,7 +114,7 @@ export class MemoryStore implements ObjectStore {
   }
 }
 
-/** As that of S3: the same content has the same. */
+/** The same ETag for the same content, as in S3. */
 function etagOf(body: Uint8Array | undefined): string | undefined {
   return body === undefined ? undefined : createHash('md5').update(body).digest('hex')
 }

@@ -1,6 +1,7 @@
 /**
- * Looks at every change of the exact store, and at what actors are told, and knows what must hold. It sees what no
- * actor does: which manifest was the first at its version, and is the commit.
+ * Checks all invariants on every change of the exact store, and on everything that actors are told.
+ * Unlike any actor, it sees which manifest was the first at its version, and therefore is the
+ * commit.
  */
 
 import { crc32 } from 'node:zlib'
@@ -18,7 +19,7 @@ import type { VirtualWorld } from './virtual-world.js'
 
 type Entry = { body: Uint8Array; lastModifiedMs: number }
 
-/** What the memory of a frame is. */
+/** The memory of a frame. */
 export function bytesOfFrame(id: string): Uint8Array {
   const random = new Random(crc32(id))
   const bytes = new Uint8Array(1 + random.below(12))
@@ -30,18 +31,18 @@ export class Oracle {
   readonly #world: VirtualWorld
   readonly #objects: () => ReadonlyMap<string, Entry>
   readonly #graceMs: number
-  /** The commits, by version, from 1 on without a gap. */
+  /** The commits by version, without gaps, from 1. */
   readonly #commits = new Map<number, RemoteState>()
   #newest = 0
   readonly #everCommitted = new Set<string>()
-  /** What writers meant to give up, as `epoch:id`. */
+  /** Frames that writers intended to drop, as `epoch:id`. */
   readonly #given = new Set<string>()
-  /** The greatest version that anybody was told. */
+  /** The highest version that any actor was told. */
   #toldVersion = 0
   readonly #leases = new Set<Lease>()
   readonly #views: { keys: ReadonlySet<string>; sinceMs: number }[] = []
   #boundary = 0
-  /** Objects below `data/`. */
+  /** Number of objects removed below `data/`. */
   removed = 0
 
   constructor(world: VirtualWorld, objects: () => ReadonlyMap<string, Entry>, graceMs: number) {
@@ -63,18 +64,18 @@ export class Oracle {
     this.#given.add(`${epoch}:${id}`)
   }
 
-  /** The writer was told that this frame is committed; it may have given it up since. */
+  /** A writer was told that this frame is committed. It may have dropped the frame since. */
   toldCommitted(writer: RemoteWriter, id: string): void {
     this.toldOf(writer)
     this.#demand(this.#everCommitted.has(id), `${id} is told committed, and never was`)
   }
 
-  /** Whether the frame has ever been in force. */
+  /** True if the frame has ever been part of a commit. */
   wasCommitted(id: string): boolean {
     return this.#everCommitted.has(id)
   }
 
-  /** What a writer believes must be a commit, and its own. */
+  /** Checks that the version of a writer is a commit, and the writer's own. */
   toldOf({ version, epoch, frames }: RemoteWriter): void {
     this.#told(version, frames, `a writer of epoch ${epoch}`)
     this.#demand(this.#commits.get(version)?.epoch === epoch, `version ${version} is of another writer`)
@@ -105,7 +106,7 @@ export class Oracle {
     this.#leases.delete(lease)
   }
 
-  /** Somebody reads without a lease, and has the grace for it. */
+  /** A reader without a lease begins to read, and is protected for the grace period. */
   look(frames: readonly RemoteFrame[], sinceMs: number): void {
     this.#views.push({ keys: keysOf(frames), sinceMs })
   }
@@ -154,7 +155,7 @@ export class Oracle {
     for (const frame of frames.values()) this.checkWhole(frame)
   }
 
-  /** All bytes of a frame are there, and its own. */
+  /** Checks that all bytes of a frame are present and correct. */
   checkWhole({ id, objects }: RemoteFrame): void {
     const bytes: number[] = []
     for (const { key } of objects.memory) {
@@ -190,7 +191,7 @@ export class Oracle {
     }
   }
 
-  /** When all is quiet and everything that had its time has had it. */
+  /** Checks at the end, after all periods have expired, that nothing unneeded is left. */
   checkNothingLeft(): void {
     const newest = this.newest
     const needed = keysOf(newest?.frames ?? [])

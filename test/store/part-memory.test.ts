@@ -1,8 +1,8 @@
 /**
- * Promise: all uploads into a store have at most 88 MiB in memory together, however large their parts are, and each gets
- * its turn.
+ * Promise: all uploads into one store together hold at most 88 MiB in memory, however large their
+ * parts are, and each gets its turn.
  *
- * Proved by taking memory until there is none left.
+ * Proved by taking memory until none is left.
  */
 
 import { expect, test } from 'vitest'
@@ -11,7 +11,7 @@ import { PartMemory, type UploadMemory } from '../../lib/s3/part-memory.js'
 const MiB = 2 ** 20
 const { signal } = new AbortController()
 
-/** All that there is, in parts of 8 MiB. */
+/** Takes all memory in parts of 8 MiB. */
 async function takeAll(memory: UploadMemory): Promise<Buffer[]> {
   const taken = []
   for (let n = 0; n < 11; n++) taken.push(await memory.take(8 * MiB, signal))
@@ -36,7 +36,7 @@ test.for([
   const [first] = taken
   memory.give(first as Buffer)
   await waiting
-  // The same memory again.
+  // The same memory is reused.
   expect(more).toBe(first)
 })
 
@@ -61,7 +61,7 @@ test('uploads into one store wait for one another, in their order', async () => 
   const first = all.forUpload()
   const taken = await takeAll(first)
   const order: string[] = []
-  // Large, so that a small one would fit before it does.
+  // Large, so that the small one would fit earlier.
   const second = all.forUpload()
   const large = second.take(16 * MiB, signal).then(() => order.push('large'))
   const small = all
@@ -85,7 +85,7 @@ test('what an upload has not given back at its end counts no more, and nobody el
   failed.end()
   expect(taken.has(await waiting)).toBe(false)
   for (let n = 0; n < 10; n++) expect(taken.has(await other.take(8 * MiB, signal))).toBe(false)
-  // Once more, as an answer that comes late would.
+  // A second time, as a late answer would do.
   for (const part of taken) failed.give(part)
   const isMore = await Promise.race([
     other.take(8 * MiB, signal).then(() => true),

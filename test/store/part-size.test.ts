@@ -1,7 +1,8 @@
 /**
- * Promise: parts of uploads are as S3 allows them, for objects of every size that is accepted, and fit into the memory for parts.
+ * Promise: parts of uploads comply with the rules of S3 for objects of every accepted size, and fit
+ * into the memory for parts.
  *
- * Proved by adding them up.
+ * Proved by adding up the sizes.
  */
 
 import { expect, test } from 'vitest'

@@ -1,6 +1,6 @@
 /**
- * Promise: the parts of an upload are the bytes of its stream, whichever way it is read, and a stream of another length than was told
- * is refused.
+ * Promise: the parts of an upload are the bytes of its stream, however the stream is read, and a
+ * stream of unexpected length is refused.
  *
  * Proved with streams around the length of a part.
  */
@@ -15,7 +15,7 @@ import { Random } from '../support/random.mjs'
 const partBytes = 8 * 2 ** 20
 const { signal } = new AbortController()
 
-/** Gives so many bytes, and tells how large the memory was that it was asked to fill. */
+/** A stream of these bytes, which records the length of each memory that it is asked to fill. */
 class Bytes extends FillingStream {
   readonly asked: number[] = []
   #at = 0
@@ -33,7 +33,7 @@ class Bytes extends FillingStream {
   }
 }
 
-/** The same as any other stream, in pieces that do not end with the parts. */
+/** The same bytes as an ordinary stream, in pieces that do not end at the borders of parts. */
 async function* inPieces(stream: Bytes): AsyncGenerator<Uint8Array> {
   for (let at = 0; at < stream.bytes.length; at += 3_000_001) yield stream.bytes.subarray(at, at + 3_000_001)
 }

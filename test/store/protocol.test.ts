@@ -1,8 +1,9 @@
 /**
- * Promise: an archive in a store is committed to by one writer at a time, answers that leave it open are resolved, a store that
- * cannot do this is refused, and what is damaged is told (I16, I17).
+ * Promise: one writer at a time commits to an archive in a store, answers that leave the outcome
+ * open are resolved, a store without the necessary features is refused, and damage is reported
+ * (I16, I17).
  *
- * Proved by writers and readers over an exact store in memory, of which single answers are changed.
+ * Proved by writers and readers over an exact store in memory, with changes to single answers.
  */
 
 import { afterEach, expect, test, vi } from 'vitest'
@@ -18,12 +19,12 @@ import { MemoryStore } from './memory-store.js'
 
 afterEach(() => vi.restoreAllMocks())
 
-/** Time that only goes on when it is told to. */
+/** A clock that advances only when the test does so. */
 let nowMs = 1_700_000_000_000
 const surroundings: Surroundings = {
   ...realSurroundings,
   monotonicMs: () => nowMs,
-  // Leases are not renewed, since their reader never wakes up; pauses between attempts are over at once.
+  // Leases are not renewed, since their reader never wakes up. Pauses between attempts end at once.
   sleep: async (_ms, { idle = false } = {}) => (idle ? await new Promise(() => {}) : undefined),
 }
 const graceMs = 100_000
@@ -37,7 +38,7 @@ async function open(store: MemoryStore): Promise<RemoteWriter> {
   return await openForWriting(store, { surroundings, graceMs, settleMs })
 }
 
-/** Puts a frame's only object, and tells the frame. */
+/** Puts the only object of a frame, and returns the frame. */
 async function framed(store: MemoryStore, number: number): Promise<RemoteFrame> {
   const key = `data/f${number}/n/m000000`
   await store.put(key, Buffer.from([number]))
@@ -49,7 +50,7 @@ async function add(writer: RemoteWriter, frame: RemoteFrame): Promise<void> {
   await writer.commit((frames) => [...frames, frame])
 }
 
-/** The next put is done, or not, and its reply is lost. */
+/** The next put loses its reply, after it is done or without being done. */
 function losePut(store: MemoryStore, { done }: { done: boolean }): void {
   const put = store.put.bind(store)
   vi.spyOn(store, 'put').mockImplementationOnce(async (key, body, options) => {
@@ -58,7 +59,9 @@ function losePut(store: MemoryStore, { done }: { done: boolean }): void {
   })
 }
 
-/** A commit without an answer to any put. @returns lets the first of them arrive after all. */
+/**
+ * Attempts a commit in which no put is answered. @returns lets the first of these puts arrive late.
+ */
 async function addUnanswered(
   store: MemoryStore,
   writer: RemoteWriter,
@@ -116,7 +119,7 @@ test('a writer that has slept until its version was removed is told so, although
   await second.collect()
   expect(store.objects.has(manifestKey(2))).toBe(false)
   expect(await codeOf(add(sleeper, await framed(store, 9)))).toBe('ERR_STILLFRAME_FENCED')
-  // It is there, and nobody takes it for a commit.
+  // The manifest is there, but does not count as a commit.
   expect(store.objects.has(manifestKey(2))).toBe(true)
   expect(numbersOf(await openForReading(store, { surroundings }))).toEqual([1, 2, 3])
   nowMs += settleMs * 2
@@ -155,7 +158,7 @@ test('a writer that was overtaken after a commit that nobody knows of is told so
   await arrive()
   const later = await open(store)
   expect(numbersOf(later)).toEqual([1])
-  // It takes it for what was left of an upload.
+  // The later writer takes this object for the remains of an upload.
   await store.delete('data/f2/n/m000000')
   expect(await codeOf(add(writer, second))).toBe('ERR_STILLFRAME_FENCED')
 })
@@ -276,7 +279,7 @@ test('under a lease nothing goes, however long it lasts, until it is released or
   expect(store.objects.has('data/f1/n/m000000')).toBe(true)
   await held.release()
   await collectOften()
-  // The other one has been renewed no more, since its clock stood still.
+  // The other lease was no longer renewed, since the clock of its reader stood still.
   expect(dead.isHeld).toBe(false)
   expect([...store.objects.keys()].filter((key) => /^(data|lease)/.test(key))).toEqual([])
 })
@@ -354,7 +357,7 @@ test('uploads that nobody goes on with are taken back after the grace, where the
   expect([...begun.keys()]).toEqual(['data/f1/n/m000000', 'data/f3/n/m000000'])
   upload.end()
   expect(await writer.collect()).toMatchObject({ unfinished: 1 })
-  // A store that may not, or cannot, is no reason to leave the rest.
+  // A store that refuses or cannot do this is no reason to skip the rest.
   store.removeUnfinished = () => Promise.reject(storeFailure('data/', '403'))
   expect(await writer.collect()).toMatchObject({ unfinished: 0 })
 })

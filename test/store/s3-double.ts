@@ -1,6 +1,7 @@
 /**
- * A server on loopback that speaks as much of S3 as `stillframe/s3` needs, and does each request as well as the test lets it:
- * answers that are errors, that are lost, cut or of another request. It is told apart from a real one by nothing else.
+ * A server on loopback that implements as much of S3 as `stillframe/s3` needs, and treats each
+ * request as the test decides: it can return errors, and lose, truncate or mix up answers. Apart
+ * from that it cannot be distinguished from a real server.
  */
 
 import { createHash, randomUUID } from 'node:crypto'
@@ -9,7 +10,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from 'node:net'
 import { S3Client } from '@aws-sdk/client-s3'
 
-/** A request as tests speak of it: `'PUT a?partNumber=1'`. */
+/** A request, written in tests as `'PUT a?partNumber=1'`. */
 export interface DoubleRequest {
   readonly method: string
   readonly key: string
@@ -18,9 +19,11 @@ export interface DoubleRequest {
 }
 
 /**
- * What goes wrong with a request: a status instead of doing it; `lost`: it is done, and nobody is told; `dropped`: it is neither;
- * `hanging`: it is done, and never answered; `cutAt`: only so many bytes of the body arrive; `shifted`: bytes from one later on;
- * `silent`: the length of the body is not told, and it is cut by one byte.
+ * A fault of one request. A status: returned instead of executing the request. `lost`: executed,
+ * but the connection breaks before the answer. `dropped`: neither executed nor answered. `hanging`:
+ * executed, and never answered. `cutAt`: only this many bytes of the body arrive. `shifted`: the
+ * answer claims a range that begins one byte later. `silent`: the answer has no content length, and
+ * its body lacks the last byte.
  */
 export type Fault =
   | { readonly status: number; readonly code: string }
@@ -46,13 +49,16 @@ interface Upload {
 
 export class S3Double {
   readonly objects = new Map<string, Stored>()
-  /** Those that have neither been completed nor aborted. */
+  /** Uploads that have been neither completed nor aborted. */
   readonly uploads = new Map<string, Upload>()
-  /** All requests, as `'PUT a?partNumber=1'`, with `x-id` and the upload's id left out. */
+  /** All requests, as `'PUT a?partNumber=1'`, without `x-id` and the upload's id. */
   readonly requests: string[] = []
-  /** The most requests that were being answered at a time. */
+  /** Maximum number of requests that were being answered at the same time. */
   mostAtOnce = 0
-  /** Decides what goes wrong; undefined: nothing. `count` is how many requests of the same words there were before. */
+  /**
+   * Chooses the fault of a request; undefined for none. `count` is the number of earlier requests
+   * with the same words.
+   */
   fault: (words: string, count: number, request: DoubleRequest) => Fault | undefined | Promise<undefined> =
     () => undefined
   readonly #server: Server
@@ -81,7 +87,7 @@ export class S3Double {
     await once(this.#server, 'close')
   }
 
-  /** A client that repeats nothing by itself, unless told to. */
+  /** A client that by default does not retry. */
   client(maxAttempts = 1): S3Client {
     const { port } = this.#server.address() as AddressInfo
     const client = new S3Client({
@@ -216,7 +222,7 @@ function send(
   response.end(body)
 }
 
-/** As a cache answers that has mixed up two requests. */
+/** Headers as from a cache that has mixed up two requests. */
 function shifted(headers: Record<string, string>): Record<string, string> {
   const [, from, to, size] = /^bytes (\d+)-(\d+)\/(\d+)$/.exec(headers['content-range'] ?? '') ?? []
   return { ...headers, 'content-range': `bytes ${Number(from) + 1}-${Number(to) + 1}/${size}` }

@@ -1,9 +1,10 @@
 /**
- * Promise: whatever a server or the network does to a request, `stillframe/s3` ends with what was asked for or with the right
- * error, never with other bytes or fewer, after a bounded number of tries, and with no upload left on the server.
+ * Promise: whatever a server or the network does to a request, `stillframe/s3` ends with the
+ * requested result or with the right error, never with wrong or missing bytes, after a limited
+ * number of attempts, and leaves no upload on the server.
  *
- * Proved with the official client against a server that does wrong what the test wants: errors, lost answers, bodies that are
- * cut short, other ranges.
+ * Proved with the official client against a server with the faults that a test chooses: errors,
+ * lost answers, truncated bodies, wrong ranges.
  */
 
 import { randomBytes } from 'node:crypto'
@@ -28,7 +29,7 @@ afterEach(() => double.stop())
 /** The key in the bucket. */
 const at = (key: string) => `some/where/${key}`
 
-/** Only the first of these requests fails. */
+/** Makes only the first of these requests fail. */
 function failOnce(words: string, fault: Fault): void {
   double.fault = (asked, count) => (asked === words && count === 0 ? fault : undefined)
 }
@@ -107,7 +108,7 @@ test('a put whose answer is lost is EXISTS when it is asked again, and its own c
   const error = await rejectionOf(store.put('a', bytes('mine'), { ifAbsent: true }))
   expect(error.code).toBe('ERR_STILLFRAME_EXISTS')
   expect(text(await store.get('a'))).toBe('mine')
-  // The same by the client's own repetition, and with the other condition.
+  // The same with the client's own retries, and with the other condition.
   const repeating = s3({ client: double.client(3), bucket: 'bucket', prefix: 'some/where/' })
   const etag = (await store.head('a'))?.etag
   double.requests.length = 0
@@ -157,7 +158,7 @@ test.for([
 ])('%s bytes than were told are an error, whatever carries them', async ([, lengths]) => {
   await store.put('a', body)
   const client = double.client()
-  // As a request handler of the user's own may do it, which does not count.
+  // Like a user's own request handler that does not count bytes.
   client.middlewareStack.add(
     (next) => async (args) => {
       const answer = await next(args)
@@ -228,7 +229,7 @@ test.for<[string, Fault]>([
   const got = await store.get('a')
   expect(digest(got.body)).toBe(digest(large))
   expect(got.etag).toBe(etag)
-  // The answer to the beginning was lost: nobody knows of that upload.
+  // The answer to the beginning was lost, so the client does not know of that upload.
   expect(double.uploads.size).toBe(fault === 'lost' ? 1 : 0)
 })
 
@@ -271,7 +272,7 @@ test.for(['PUT a?partNumber=2', 'POST a', 'POST a?uploads='])(
     double.fault = (words) => {
       if (words !== waiting) return undefined
       setImmediate(() => abort.abort('enough'))
-      // Late, when it is answered at all.
+      // Answers late, if at all.
       return new Promise((resolve) => setTimeout(() => resolve(undefined), 100))
     }
     await expect(store.upload('a', stream(), { signal: abort.signal })).rejects.toBe('enough')

@@ -1,8 +1,9 @@
 /**
- * Promise: `stillframe/s3` makes an object store of a bucket on a real server, and leaves no half of an upload there.
+ * Promise: `stillframe/s3` turns a bucket on a real server into an object store, and leaves no
+ * partial upload there.
  *
- * Proved by the tests that all stores run, by the official client against the RADOS gateway of Ceph, and by asking that server
- * what it holds.
+ * Proved by the tests that all stores run, by the official client against the RADOS gateway of
+ * Ceph, and by asking that server for its contents.
  */
 
 import { randomBytes } from 'node:crypto'
@@ -43,7 +44,7 @@ async function open(context: TestContext): Promise<Opened> {
   return { client, bucket, store: s3({ client, bucket, prefix: 'backups/orders' }) }
 }
 
-/** Keys of objects, and of uploads that have neither been completed nor aborted. */
+/** Keys of objects, and of uploads that have been neither completed nor aborted. */
 async function contentOf({ client, bucket }: Opened): Promise<{ objects: string[]; uploads: string[] }> {
   const { Contents = [] } = await client.send(new ListObjectsV2Command({ Bucket: bucket }))
   const { Uploads = [] } = await client.send(new ListMultipartUploadsCommand({ Bucket: bucket }))
@@ -108,7 +109,7 @@ test('uploads that fail or are aborted leave nothing on the server', async (cont
   }
   await expect(store.upload('aborted', aborting(), { signal: abort.signal })).rejects.toBe('enough')
   expect(await contentOf(opened)).toEqual({ objects: [], uploads: [] })
-  // That one can see an upload which is not aborted.
+  // Shows that an upload is visible while it is not aborted.
   let go = () => {}
   const gate = new Promise<void>((resolve) => {
     go = resolve

@@ -1,6 +1,7 @@
 /**
- * Promise: a store that lacks something can be told by what it does, without its name and its version: one without conditional
- * writes does not refuse a `put` that it should, one that has no order is told when it lists, and no range is another one.
+ * Promise: a store with a missing feature is recognized by its behavior, without its name and
+ * version: a store without conditional writes does not refuse a `put` that it should refuse, an
+ * unordered list is reported, and no range is mistaken for another.
  *
  * Proved with s3rver, which is such a store.
  */
@@ -36,7 +37,10 @@ afterEach(async () => {
   server = undefined
 })
 
-/** It brings a hundred packages, and so it is no dependency of ours. */
+/**
+ * Opens a bucket of s3rver, which is not a dependency of this package since it brings a hundred
+ * packages.
+ */
 async function open(context: TestContext): Promise<ObjectStore> {
   const Server = serverOf(context)
   mkdirSync(inDirectory('buckets'))

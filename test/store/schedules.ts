@@ -1,6 +1,7 @@
 /**
- * One schedule: two writers, which upload, commit, give up and collect, die and come back; a reader with leases, and one without;
- * over a store that lies. All that happens, and in which order, comes from the seed.
+ * One schedule: two writers, which upload, commit, drop frames, collect, die and come back; a
+ * reader with leases, and a reader without; over a lying store. The seed determines all events and
+ * their order.
  */
 
 import { downloadParts } from '../../lib/archive/remote/download.js'
@@ -14,18 +15,18 @@ import { bytesOfFrame, Oracle } from './oracle.js'
 import { type Actor, VirtualWorld } from './virtual-world.js'
 
 const settleMs = 60_000
-/** Less than what is allowed for. */
+/** Less than settleMs, the lag for which the protocol allows. */
 const longestLagMs = 50_000
 const partSize = 4
 
-/** What has come to pass: whether schedules are about anything is seen by the sums. */
+/** Counts of events. The sums show whether the schedules exercise anything. */
 export type Tally = Map<string, number>
 
-/** @throws Error with the end of what happened. */
+/** @throws Error with the end of the trace. */
 export async function runSchedule(seed: number, tally: Tally = new Map()): Promise<void> {
   const schedule = new Schedule(seed, tally)
   const { now } = Date
-  // Nobody may ask it.
+  // No code may use the wall clock, so it is off by 12 hours in either direction.
   Date.now = () => {
     return schedule.world.nowMs + schedule.world.random.below(2) * 86_400_000 - 43_200_000
   }
@@ -40,7 +41,7 @@ export async function runSchedule(seed: number, tally: Tally = new Map()): Promi
   }
 }
 
-/** A frame on the disk that is not known to be in the store; the parts are its journal. */
+/** A frame on disk that is not known to be in the store. Its parts are its upload journal. */
 interface LocalFrame {
   readonly id: string
   parts: StoredPart[]
@@ -55,10 +56,10 @@ class Schedule {
   readonly #lies: Lies
   readonly #graceMs: number
   readonly #leaseMs: number
-  /** What both writers see: as if one were started anew on the machine of the other. */
+  /** Frames that both writers see, as if one had been restarted on the machine of the other. */
   readonly #disk: LocalFrame[] = []
   #frames = 0
-  /** How long anybody waits between two things, at most. */
+  /** Maximum pause of an actor between two actions, in milliseconds. */
   readonly #longestPauseMs: number
 
   constructor(seed: number, tally: Tally) {
@@ -105,7 +106,7 @@ class Schedule {
     }
   }
 
-  /** Lives of one writer, each a process of its own. */
+  /** Starts one life of a writer. Each life is a separate process. */
   #startWriter(name: string, life = 1): void {
     const { world } = this
     const actor = world.actor(`${name}${life}`)
@@ -165,7 +166,7 @@ class Schedule {
     }
   }
 
-  /** Brings a frame into the store: a new one, or one that another process has begun with. */
+  /** Copies a frame into the store: a new one, or one that another process has begun to copy. */
   async #copy(actor: Actor, writer: RemoteWriter, store: LyingStore): Promise<void> {
     const { world } = this
     const open = this.#disk.filter(({ id }) => !writer.frames.some((frame) => frame.id === id))
@@ -300,7 +301,7 @@ class Schedule {
     }
   }
 
-  /** There may never be anything. */
+  /** Waits for a frame to read. Gives up after some time, since there may never be one. */
   async #somethingToRead(actor: Actor): Promise<void> {
     const { world } = this
     for (let looks = 0; looks < 40 && (this.#oracle.newest?.frames ?? []).length === 0; looks++) {
@@ -308,7 +309,7 @@ class Schedule {
     }
   }
 
-  /** @param isPromised - whether the frame has to be there still. */
+  /** @param isPromised - returns true if the frame must still be there. */
   async #read(actor: Actor, store: LyingStore, frame: RemoteFrame, isPromised: () => boolean): Promise<void> {
     const expected = bytesOfFrame(frame.id)
     const found = new Uint8Array(expected.length)
@@ -337,7 +338,7 @@ class Schedule {
     this.#count('read')
   }
 
-  /** Undefined: it failed as it may. */
+  /** Returns undefined if the action fails with an expected error. */
   async #expectFailures<Value>(action: () => Promise<Value>): Promise<Value | undefined> {
     try {
       return await action()
@@ -350,7 +351,7 @@ class Schedule {
     }
   }
 
-  /** The store is honest again, and the last writer cleans up. */
+  /** Makes the store honest again, and lets a last writer clean up. */
   async #endInPeace(): Promise<void> {
     const { world } = this
     this.#lies.percent = 0
@@ -361,7 +362,7 @@ class Schedule {
       const surroundings = world.surroundingsOf(actor)
       const writer = await openForWriting(store, { surroundings, graceMs: this.#graceMs, settleMs })
       for (let round = 0; round < 4; round++) {
-        // An hour for probes.
+        // Includes an hour for probes.
         world.nowMs += this.#graceMs + this.#leaseMs + 3_700_000
         await writer.collect()
       }

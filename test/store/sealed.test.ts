@@ -1,8 +1,10 @@
 /**
- * Promise: of what is sealed nothing but lengths, times and names leaves the process, and what comes back is what was sealed, or an
- * error: bytes that were changed, moved, cut off or added are found, and so is a wrong key (I18, T31).
+ * Promise: sealing lets nothing but lengths, times and names leave the process, and opening returns
+ * the sealed bytes or an error: bytes that were changed, moved, cut off or added are detected, and
+ * so is a wrong key (I18, T31).
  *
- * Proved on objects around the borders of blocks: every byte flipped, every end cut, every two blocks and objects swapped.
+ * Proved on objects around the borders of blocks: every byte flipped, every end cut, every two
+ * blocks and objects swapped.
  */
 
 import { createSecretKey, randomBytes } from 'node:crypto'
@@ -21,7 +23,7 @@ function seal(store: MemoryStore, given: unknown = { key }): SealedStore {
   return new SealedStore(store, checkEncryption(given))
 }
 
-/** What the store has. */
+/** The bytes in the store. */
 function bodyOf(store: MemoryStore, key: string): Buffer {
   return Buffer.from(store.objects.get(key)?.body ?? Buffer.alloc(0))
 }
@@ -32,7 +34,7 @@ function bytesOf(size: number, seed = 1): Buffer {
   return bytes
 }
 
-/** In pieces of unequal lengths, of memory that is used again. */
+/** Pieces of unequal lengths, in memory that is reused. */
 async function* pieces(bytes: Buffer, seed: number): AsyncGenerator<Uint8Array> {
   const random = new Random(seed)
   const memory = Buffer.alloc(100_000)
@@ -107,7 +109,7 @@ test('every byte that is changed is found, also by reading a range', async () =>
       const changed = Buffer.from(sealed)
       changed[at] = (changed[at] ?? 0) ^ bit
       await inner.put('a', changed)
-      // The head also has the id of the key, which may have become another one.
+      // The header also contains the id of the key, and the changed byte may be in that id.
       const expected = expect.stringMatching(/^ERR_STILLFRAME_(CORRUPT|KEY)$/)
       expect(await rejectionOf(seal(inner).get('a')), `byte ${at}`).toMatchObject({ code: expected })
       expect(await rejectionOf(seal(inner).get('a', { range: [3, 5] })), `byte ${at}`).toMatchObject({
@@ -186,7 +188,7 @@ describe('keys', () => {
       code: 'ERR_STILLFRAME_KEY',
       message: expect.stringMatching(/'a' is sealed with key '[0-9a-f]{16}'/),
     })
-    // The same key, however it is given.
+    // The same key, in another representation.
     expect((await seal(inner, { key: createSecretKey(key) }).get('a')).size).toBe(5)
     await inner.put('a', bytesOf(200))
     expect(await rejectionOf(seal(inner).get('a'))).toMatchObject({ code: 'ERR_STILLFRAME_CORRUPT' })

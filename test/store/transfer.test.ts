@@ -1,8 +1,8 @@
 /**
- * Promise: a file of a frame comes back from a store byte for byte or not at all, an upload goes on where it was, and neither takes
- * more memory than was said (I17).
+ * Promise: a file of a frame comes back from a store byte for byte or not at all, an upload resumes
+ * where it stopped, and neither takes more memory than its limit (I17).
  *
- * Proved with files and a store in memory, of which single answers are changed.
+ * Proved with files and a store in memory, with changes to single answers.
  */
 
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
@@ -57,7 +57,7 @@ async function download(store: MemoryStore, parts: readonly StoredPart[]): Promi
   return readFileSync(path)
 }
 
-/** Changes the answer to the n-th get from now on; always, if n is not given. */
+/** Changes the answer to the nth get from now on, or all answers if n is not given. */
 function changeAnswers(store: MemoryStore, change: (body: Uint8Array) => Uint8Array, n?: number): void {
   const get = store.get.bind(store)
   let times = 0
@@ -209,7 +209,10 @@ test('what fails is uploaded again under another key, a few times', async () => 
   expect((await rejectionOf(upload(store))).code).toBe('ERR_STILLFRAME_IO')
 })
 
-/** Answers come when they are let: what was taken of the stream, and a way to answer, for each upload. */
+/**
+ * Uploads that wait until the test answers them. Each has the number of bytes taken from its
+ * stream.
+ */
 function heldUploads(store: MemoryStore) {
   const held: { taken: number; hasEnded: boolean; answer: () => void }[] = []
   vi.spyOn(store, 'upload').mockImplementation(async (key, stream, { signal } = {}) => {
@@ -281,7 +284,7 @@ test('a store that takes less than there is, and says that all is well, is not b
     for await (const piece of stream) return { ...(await store.put(key, piece.subarray(1))), size: partSize }
     throw new Error('unreachable')
   })
-  // Of what was put nothing can be seen here, but of what was taken.
+  // Only the bytes taken from the stream can be checked here, not the bytes that were put.
   madeFile(3 * 2 ** 20)
   expect((await rejectionOf(upload(store, { partSize: 2 ** 21 }))).code).toBe('ERR_STILLFRAME_IO')
 })

@@ -1,33 +1,37 @@
 /**
- * A world in which nothing happens by itself: calls, replies and timers wait until a seeded scheduler lets one of them go on. Time
- * is virtual. What runs in it is real code; it must not wait for anything else.
+ * A world in which nothing happens by itself: calls, replies and timers wait until a seeded
+ * scheduler lets one of them proceed. Time is virtual. The code that runs in it is real; it must
+ * not wait for anything else.
  */
 
 import type { Surroundings } from '../../lib/archive/remote/surroundings.js'
 import { Random } from '../support/random.mjs'
 
-/** Something that one of the actors waits for. */
+/** An event that an actor waits for. */
 interface Pending {
   readonly actor: Actor
   readonly what: string
   readonly dueMs: number
-  /** Part of the way through the network, which goes on without whoever asked. */
+  /** True for a step through the network, which proceeds even without its sender. */
   readonly isNetwork: boolean
   go(): void
 }
 
-/** A process, as the scheduler sees it. */
+/** A process as the scheduler sees it. */
 export interface Actor {
   readonly name: string
-  /** How often it is let go on, beside the others: redrawn again and again, so that some sleep for long. */
+  /**
+   * Share of the turns, relative to other actors. It is redrawn again and again, so that some
+   * actors sleep for long.
+   */
   weight: number
   killed: boolean
-  /** After so many turns it is killed. */
+  /** The actor is killed after this number of turns. */
   turnsLeft: number
   onKilled(): void
 }
 
-/** More than any schedule takes; what takes more goes round in circles. */
+/** More than any schedule needs. A schedule that takes more is in an endless loop. */
 const maxSteps = 30_000
 
 const startMs = 1_700_000_000_000
@@ -47,7 +51,7 @@ export class VirtualWorld {
     this.random = new Random(seed)
   }
 
-  /** True so often of a hundred times. */
+  /** True in `percent` of 100 calls. */
   chance(percent: number): boolean {
     return this.random.below(1000) < percent * 10
   }
@@ -62,7 +66,7 @@ export class VirtualWorld {
     return actor
   }
 
-  /** Begins what an actor does. If it rejects, the schedule has failed. */
+  /** Starts the work of an actor. If it rejects, the schedule has failed. */
   start(work: () => Promise<void>): void {
     this.#running++
     work().then(
@@ -74,12 +78,12 @@ export class VirtualWorld {
     )
   }
 
-  /** The first failure is the one that is told. */
+  /** Only the first failure is reported. */
   fail(error: unknown): void {
     this.#failure ??= error
   }
 
-  /** It does nothing more; what it has sent may still arrive. */
+  /** Stops the actor. Requests that it has sent may still arrive. */
   #kill(actor: Actor): void {
     this.note(`${actor.name} is killed`)
     actor.killed = true
@@ -93,13 +97,13 @@ export class VirtualWorld {
     if (this.#trace.length > 4000) this.#trace.splice(0, 2000)
   }
 
-  /** The last things that happened. */
+  /** The last events. */
   traceOf(count: number): string {
     const lines = this.#trace.slice(-count)
     return lines.map(([ms, text]) => `${((ms - startMs) / 1000).toFixed(1)} s  ${text}`).join('\n')
   }
 
-  /** Waits until it is let go on. */
+  /** Waits until the scheduler lets the actor proceed. */
   turn(
     actor: Actor,
     what: string,
@@ -130,7 +134,7 @@ export class VirtualWorld {
     }
   }
 
-  /** Until all that was started has come to its end. What then is still on its way stays there. */
+  /** Runs until all started work has ended. Requests that are still on their way remain there. */
   async run(): Promise<void> {
     for (;;) {
       await quiet()
@@ -142,7 +146,7 @@ export class VirtualWorld {
     }
   }
 
-  /** Lets arrive all that is still on its way. */
+  /** Delivers all requests that are still on their way. */
   async flush(): Promise<void> {
     for (;;) {
       await quiet()
@@ -156,7 +160,7 @@ export class VirtualWorld {
     if (this.chance(3)) {
       for (const actor of this.#actors) actor.weight = this.oneOf([0, 1, 1, 5, 20])
     }
-    // Sleep takes its time, as a rule.
+    // Normally a sleeper sleeps for its whole time.
     const due = this.#pending.filter(({ dueMs }) => dueMs <= this.nowMs)
     const next = due.length > 0 && !this.chance(2) ? this.#draw(due) : this.#soonest()
     this.nowMs = Math.max(this.nowMs + this.random.below(100), next.dueMs)
@@ -174,7 +178,7 @@ export class VirtualWorld {
     throw new Error('unreachable')
   }
 
-  /** What sleeps the shortest; now and then another one, as if the others were very slow. */
+  /** The event that is due first; occasionally another one, as if the others were very slow. */
   #soonest(): Pending {
     const later = this.#pending.filter(({ dueMs }) => dueMs > this.nowMs)
     if (later.length === 0 || this.chance(10)) return this.oneOf(this.#pending)
@@ -185,7 +189,8 @@ export class VirtualWorld {
     const [pending] = this.#pending.splice(index, 1)
     if (pending === undefined) return
     if (--pending.actor.turnsLeft === 0) this.#kill(pending.actor)
-    // A request that has left goes on without its sender, unless it was lost with it.
+    // A request that has been sent proceeds without its sender, unless it was lost together with
+    // it.
     if (pending.actor.killed && !(pending.isNetwork && this.chance(50))) return
     this.note(`${pending.actor.name} ${pending.what}`)
     pending.go()
@@ -198,7 +203,7 @@ interface TurnOptions {
   readonly signal?: AbortSignal | undefined
 }
 
-/** Until all promises that can be settled are. */
+/** Waits until all promises that can be settled are settled. */
 function quiet(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve))
 }

@@ -1,4 +1,4 @@
-/** What the golden files of values hold, one entry a file: name of the file -> its values, in order. */
+/** The values in the golden files, in order, by the name of the file. */
 
 import { Buffer } from 'node:buffer'
 
@@ -39,7 +39,7 @@ export const golden = {
     Buffer.from('bytes'),
     cyclic,
   ],
-  // Longer than any buffer on the way.
+  // Longer than any buffer on the path of the data.
   long: ['x'.repeat(2 ** 21), new Uint8Array(2 ** 21).fill(7), 'the end'],
   empty: [],
 }

@@ -1,30 +1,34 @@
 /**
- * What the golden files hold. Fixed for ever: a file that was written years ago is compared with it. A format
- * that can hold something new gets a new entry here, and a file of its own.
+ * Contents of the golden files. They never change, since files that were written years ago are
+ * compared with them. When the format gains a new feature, it gets a new entry here, and a new
+ * file.
  */
 
-/** So many bytes, none of them zero, no two pages alike. */
+/** `length` bytes, none of them zero, no two pages alike. */
 function pattern(length) {
   const bytes = new Uint8Array(length)
   for (let i = 0; i < length; i++) bytes[i] = ((i * 31 + (i >>> 8) * 7) & 255) | 1
   return bytes
 }
 
-/** Zeros, with a one at these offsets. */
+/** Zeros, with ones at these offsets. */
 function sparse(length, ...offsets) {
   const bytes = new Uint8Array(length)
   for (const offset of offsets) bytes[offset] = 1
   return bytes
 }
 
-/** Text that shrinks to almost nothing, and to other bytes in each block of 256 KiB. */
+/** Text that compresses to almost nothing, and to different bytes in each block of 256 KiB. */
 function numbered(length) {
   const bytes = new Uint8Array(length)
   for (let i = 0; i < length; i++) bytes[i] = (i & 15) === 0 ? 1 + (i >>> 18) : 97 + (i % 7)
   return bytes
 }
 
-/** So many bytes that no codec makes fewer of: the last ones of its last page too, or zeros would shrink. */
+/**
+ * At least `length` incompressible bytes, which also fill the last page, since zeros there would
+ * compress.
+ */
 function noise(length) {
   const bytes = new Uint8Array(Math.ceil(length / 4096) * 4096 - 1)
   let state = 88_172_645
@@ -37,14 +41,14 @@ function noise(length) {
   return bytes
 }
 
-/** So many bytes of pages that differ from each other, of which some are zero. */
+/** `length` bytes of pages that differ from each other, except `zeroPages`, which are zero. */
 function paged(length, mark, ...zeroPages) {
   const bytes = new Uint8Array(length).map((_, i) => 1 + (((i >>> 12) + mark) % 255))
   for (const page of zeroPages) bytes.fill(0, page * 4096, (page + 1) * 4096)
   return bytes
 }
 
-/** Copies with single bytes changed. */
+/** A copy with single bytes changed. */
 function changed(bytes, ...offsets) {
   const copy = bytes.slice()
   for (const offset of offsets) copy[offset] ^= 255
@@ -58,13 +62,16 @@ function grown(bytes, length) {
   return copy
 }
 
-/** Three states of one memory, of which each is a file of the golden chain. */
+/** Three states of one memory, one for each file of the golden chain. */
 const before = paged(270_000, 0, 3, 4)
 const between = changed(paged(270_000, 0, 2, 4), 4096, 269_999)
 const after = changed(paged(270_000, 0, 3), 4097, 65_536)
 
 export const golden = {
-  /** Format 1.0, flat: a partial page, blocks of zeros, zero pages within a block, an empty section, UTF-8. */
+  /**
+   * Format 1.0, flat: a partial page, blocks of zeros, zero pages within a block, an empty section,
+   * UTF-8.
+   */
   'flat-1.0': {
     version: { major: 1, minor: 0 },
     layout: 'flat',
@@ -76,7 +83,10 @@ export const golden = {
     },
     metadata: { epoch: 7, list: [null, true, 1.5, 'é'] },
   },
-  /** Format 1.0, packed: what shrinks and what does not, zero pages and blocks, a partial page, an empty section. */
+  /**
+   * Format 1.0, packed: compressible and incompressible data, zero pages and blocks, a partial
+   * page, an empty section.
+   */
   'packed-1.0': {
     version: { major: 1, minor: 0 },
     layout: 'packed',
@@ -89,7 +99,10 @@ export const golden = {
     },
     metadata: { epoch: 8 },
   },
-  /** Format 1.0, packed: sections of several chunks, each of them a piece of its own; a chunk of zeros between two. */
+  /**
+   * Format 1.0, packed: sections of several chunks, each stored as a separate piece; a chunk of
+   * zeros between two.
+   */
   'packed-chunks-1.0': {
     version: { major: 1, minor: 0 },
     layout: 'packed',
@@ -100,7 +113,7 @@ export const golden = {
     },
     metadata: { epoch: 9 },
   },
-  /** Format 1.0, flat: what the deltas below build on. */
+  /** Format 1.0, flat: the parent of the deltas below. */
   'chain-1.0': {
     version: { major: 1, minor: 0 },
     layout: 'flat',
@@ -114,9 +127,10 @@ export const golden = {
     metadata: { epoch: 10 },
   },
   /**
-   * Format 1.0, a delta without a codec: pages that have changed, have become zero and have become data; a section that
-   * has grown within its last block and by a block of zeros and one of data, one that has shrunk, one that is gone, one
-   * that is new and stands before the others, and one without any change.
+   * Format 1.0, a delta without a codec: pages that have changed, that have become zero and that
+   * have become data; a section that has grown within its last block and by a block of zeros and
+   * one of data, one that has shrunk, one that is gone, a new one before the others, and one
+   * without any change.
    */
   'delta-none-1.0': {
     version: { major: 1, minor: 0 },
@@ -131,7 +145,10 @@ export const golden = {
     },
     metadata: { epoch: 11 },
   },
-  /** Format 1.0, a delta on a delta, with zstd: the same again, and a section that the full file has but not the parent. */
+  /**
+   * Format 1.0, a delta on a delta, with zstd: the same cases, and a section that is in the full
+   * file but not in the parent.
+   */
   'delta-zstd-1.0': {
     version: { major: 1, minor: 0 },
     layout: 'packed',
