@@ -59,6 +59,7 @@ export const bench = {
       note: `${captures} captures, with a rest of ${restMs} ms in between. The first runs code that is not compiled yet.`,
     },
   ],
+  plots: () => [],
 }
 
 runIfMain(import.meta.url, bench)

@@ -17,6 +17,7 @@ import { bench as memory } from './memory.mjs'
 import { bench as micro } from './micro.mjs'
 import { bench as nearLimit } from './near-limit.mjs'
 import { bench as onePage } from './one-page.mjs'
+import { bench as pairs } from './pairs.mjs'
 import { bench as scaling } from './scaling.mjs'
 import { bench as secondSnapshot } from './second-snapshot.mjs'
 import { bench as storage } from './storage.mjs'
@@ -32,12 +33,14 @@ import { describeDisk } from './support/disk.mjs'
 import { describeMachine } from './support/machine.mjs'
 import { GIB, MIB } from './support/pages.mjs'
 import { barPlot, linePlot } from './support/plot.mjs'
+import { hasNoHugePages, runAgainWithoutHugePages } from './support/small-pages.mjs'
 import { renderTable } from './support/table.mjs'
 import { withTemporaryDirectory } from './support/temporary.mjs'
 import { bench as versus } from './versus.mjs'
 
 const benches = [
   versus,
+  pairs,
   scaling,
   micro,
   freeze,
@@ -67,6 +70,8 @@ Measures the engines and their peers side by side, prints tables, and writes res
 ${commonHelp}
   --only NAME  one of ${names}; may be given more than once
   --out DIR    where results go (default: bench/results/<date>)
+  --without-huge-pages
+               in pages of 4 KiB, as on a host whose transparent huge pages are set to \`never\` (needs gcc)
 
 Benchmarks:
 ${benches.map(({ name, about }) => `  ${name.padEnd(16)} ${about}`).join('\n')}
@@ -77,6 +82,7 @@ const options = {
   ...commonOptions,
   only: { type: 'string', multiple: true, default: [] },
   out: { type: 'string' },
+  'without-huge-pages': { type: 'boolean', default: false },
 }
 
 const chosenBenches = (only) => {
@@ -114,6 +120,10 @@ const main = async () => {
   if (values.help) return console.log(help)
   const common = checkCommon(values)
   const chosen = chosenBenches(values.only)
+  if (values['without-huge-pages'] && !hasNoHugePages()) {
+    process.exitCode = await runAgainWithoutHugePages(values.dir)
+    return
+  }
   const startedAt = new Date()
   const out = resolve(values.out ?? defaultOut(startedAt))
   mkdirSync(out, { recursive: true })

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs'
 import os from 'node:os'
 import { capabilities } from 'stillframe'
 import { availableMemory } from './room.mjs'
+import { hasNoHugePages } from './small-pages.mjs'
 import { size } from './table.mjs'
 
 const textOf = (path) => {
@@ -42,7 +43,9 @@ export const describeMachine = (directory) => {
     kernel,
     memory: `${size(os.totalmem())}, ${size(availableMemory())} available at the start`,
     swap: `${/^SwapTotal:\s+(.*)$/m.exec(textOf('/proc/meminfo'))?.[1] ?? 'unknown'}`,
-    'transparent huge pages': `${chosen('enabled')}, defrag ${chosen('defrag')}`,
+    'transparent huge pages': hasNoHugePages()
+      ? 'none in this run'
+      : `${chosen('enabled')}, defrag ${chosen('defrag')}`,
     'vm.overcommit_memory': textOf('/proc/sys/vm/overcommit_memory'),
     'vm.max_map_count': textOf('/proc/sys/vm/max_map_count'),
     'vm.unprivileged_userfaultfd': textOf('/proc/sys/vm/unprivileged_userfaultfd'),
