@@ -2,8 +2,10 @@
 // Checks (or fixes) the form of everything in the repository.
 //
 //   npm run lint                 biome, clang-format, clang-tidy, that every mutant still applies,
-//                                and that includes and imports point down
-//   npm run lint -- clang-tidy   only these: biome | clang-format | clang-tidy | mutants | layers
+//                                that includes and imports point down, and that prose is at most
+//                                100 columns wide
+//   npm run lint -- clang-tidy   only these: biome | clang-format | clang-tidy | mutants | layers |
+//                                widths
 //   npm run format               fixes what can be fixed: biome and clang-format
 //
 // biome is a development dependency. clang-format and clang-tidy are Debian packages of the same
@@ -27,6 +29,7 @@ const checks = {
   'clang-tidy': () => (fix ? true : withTool('clang-tidy', clangTidy)),
   mutants: () => (fix ? true : run('node', ['scripts/mutants.mjs', '--check'])),
   layers: () => (fix ? true : run('node', ['scripts/check-layers.mjs'])),
+  widths: () => (fix ? true : run('node', ['scripts/check-widths.mjs'])),
 }
 
 let failed = false
@@ -42,7 +45,7 @@ for (const [name, check] of Object.entries(checks)) {
 process.exit(failed ? 1 : 0)
 
 function parseArguments(args) {
-  const known = ['biome', 'clang-format', 'clang-tidy', 'mutants', 'layers']
+  const known = ['biome', 'clang-format', 'clang-tidy', 'mutants', 'layers', 'widths']
   const wanted = args.filter((arg) => arg !== '--fix')
   const unknown = wanted.filter((arg) => !known.includes(arg))
   if (unknown.length > 0) {
@@ -65,9 +68,13 @@ function withTool(tool, check) {
 
 /** C++ files that git knows or would add, so that no build directory is searched. */
 function nativeFiles() {
-  const listing = spawnSync('git', ['ls-files', '-co', '--exclude-standard', '--', 'native'], {
-    encoding: 'utf8',
-  })
+  const listing = spawnSync(
+    'git',
+    ['ls-files', '-co', '--exclude-standard', '--', 'native', 'bench/native'],
+    {
+      encoding: 'utf8',
+    },
+  )
   const files = listing.stdout.split('\n').filter((file) => /\.(cc|h)$/.test(file) && existsSync(file))
   if (files.length === 0) throw new Error('no C++ files found below native/')
   return files
@@ -127,8 +134,9 @@ function tidyOne(file) {
   })
 }
 
+/** Tests and benchmarks. */
 function isTest(file) {
-  return file.startsWith('native/test/')
+  return file.startsWith('native/test/') || file.startsWith('bench/')
 }
 
 function compilerFlags(file) {

@@ -1,10 +1,11 @@
-// What the pieces of a snapshot cost on this machine, each beside the least that anybody could pay
-// for it: the machine's memory speed for work on bytes, the bare system call for the rest.
+// Cost of the pieces of a snapshot on this machine, each next to its lower bound: the speed of the
+// memory for work on bytes, the bare system call for everything else.
 //
-//   pieces BYTES DIRECTORY     prints one JSON object a line: {"what": …, "unit": "GB/s" | "us", "value": …}
+//   pieces BYTES DIRECTORY
 //
-// Linked with the objects of the addon, so that it measures the code that the addon runs. Every figure is the
-// median of several rounds.
+// Prints one JSON object per line: {"what": …, "unit": "GB/s" | "us", "value": …}. The program is
+// linked with the objects of the addon, so it measures the code that the addon runs. Every value is
+// the median of several rounds.
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
 #include <sys/ioctl.h>
@@ -76,7 +77,7 @@ std::byte* Map(uint64_t bytes) {
   return reinterpret_cast<std::byte*>(at);
 }
 
-// Half of every 256 bytes is random and half repeats, so that it shrinks to about a half.
+// Half of every 256 bytes is random and half repeats, so the data shrinks to about half.
 void FillHalfRandom(std::byte* memory, uint64_t bytes) {
   uint64_t state = 88172645463325252U;
   for (uint64_t at = 0; at < bytes; at += sizeof state) {
@@ -141,7 +142,7 @@ void MeasureBytes(std::byte* memory, uint64_t bytes) {
   munmap(zeros, bytes);
 }
 
-// One thread, a piece of the memory: it takes long.
+// Compresses only a part of the memory, since it takes long.
 void MeasureCodec(const std::byte* memory, uint64_t bytes) {
   const uint64_t part = std::min(bytes, uint64_t{64} << 20);
   std::vector<std::byte> workspace(BlockCompressor::WorkspaceBytes(kLevel));
@@ -187,7 +188,7 @@ bool WriteProtect(int fd, std::byte* at, uint64_t bytes, bool on) {
   return ioctl(fd, UFFDIO_WRITEPROTECT, &range) == 0;
 }
 
-// The memory is whole huge pages each time, as a capture's is.
+// The memory is in intact huge pages each time, as for a capture.
 void MeasureFreezes(std::byte* memory, uint64_t bytes) {
   Print("mprotect of all", "us", 1e6 * Median([&] {
                                    const double seconds =
@@ -226,8 +227,8 @@ void LiftOnePage(int /*signal*/, siginfo_t* info, void* /*context*/) {
   mprotect(reinterpret_cast<void*>(at), kPageSize, PROT_READ | PROT_WRITE);
 }
 
-// What a first write costs at least: the kernel's own copy-on-write, and a fault signal whose handler
-// lifts the protection of one page, without a copy.
+// Lower bounds of a first write: the kernel's own copy-on-write, and a fault signal whose handler
+// lifts the protection of one page without copying it.
 void MeasureFaults() {
   constexpr uint64_t kPages = 4096;
   g_frozen = Map(kPages * kPageSize);

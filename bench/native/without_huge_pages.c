@@ -1,5 +1,5 @@
-// Runs a program that gets no transparent huge pages, and neither do its children: what a host has
-// whose /sys/kernel/mm/transparent_hugepage/enabled is `never`.
+// Runs a program without transparent huge pages for it and its children, as on a host where
+// /sys/kernel/mm/transparent_hugepage/enabled is `never`.
 //
 //   without_huge_pages PROGRAM ARGUMENT...
 #include <stdio.h>

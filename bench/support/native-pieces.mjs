@@ -1,5 +1,4 @@
-// What this machine can do at best, and the pieces of a snapshot beside it: bench/native/pieces.cc, compiled
-// with the objects of the addon in build/.
+// Runs bench/native/pieces.cc, which is compiled with the objects of the addon in build/.
 import { execFile } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { createRequire } from 'node:module'
@@ -14,7 +13,7 @@ const libraries = ['stillframe_core.a', 'stillframe_zstd.a'].map((name) =>
   join(root, 'build/Release/obj.target', name),
 )
 
-/** Why the pieces cannot be measured here; undefined when they can. */
+/** The reason why the pieces cannot be measured here; undefined if they can. */
 export const whyNoPieces = async () => {
   if (!libraries.every((file) => existsSync(file)))
     return 'the objects of the addon are missing: npm run build:native'
@@ -26,7 +25,7 @@ export const whyNoPieces = async () => {
   return undefined
 }
 
-/** A map from what was measured to `{ unit, value }`; GB/s are 10^9 bytes a second. */
+/** A map from the name of a piece to `{ unit, value }`. GB/s are 10^9 bytes per second. */
 export const measurePieces = async (byteLength, directory) => {
   const program = join(directory, 'pieces')
   const headers = [

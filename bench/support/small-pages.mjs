@@ -1,4 +1,4 @@
-// Benchmarks on a machine with huge pages as they are on one without.
+// Runs benchmarks without huge pages on a machine that has them.
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
@@ -8,10 +8,10 @@ import { withTemporaryDirectory } from './temporary.mjs'
 
 const source = fileURLToPath(new URL('../native/without_huge_pages.c', import.meta.url))
 
-/** True if the kernel gives this process no huge pages, whatever the machine's setting is. */
+/** True if the kernel gives this process no huge pages, regardless of the machine's setting. */
 export const hasNoHugePages = () => /^THP_enabled:\s+0$/m.test(readFileSync('/proc/self/status', 'latin1'))
 
-/** Runs this program once more, with the same arguments and without huge pages. Returns its exit status. */
+/** Runs this program again, with the same arguments but without huge pages. Returns its status. */
 export const runAgainWithoutHugePages = (directory) =>
   withTemporaryDirectory(directory, async (temporary) => {
     const wrapper = join(temporary, 'without-huge-pages')
