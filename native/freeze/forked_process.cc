@@ -23,8 +23,10 @@
 namespace stillframe {
 namespace {
 
-// A killed process ends much faster, unless the kernel cannot let go of it.
+// An idle machine ends a killed process much faster, unless it is stuck in the kernel. On a busy
+// machine the kernel may take seconds to free its memory.
 constexpr timespec kKillGrace{1, 0};
+constexpr int kMostGraces = 20;
 // Stands for an unknown status. No process ends with it.
 constexpr int kStatusUnknown = -1;
 
@@ -120,12 +122,6 @@ std::optional<uint64_t> ForkedProcess::AnonymousBytes() const {
   return statm ? std::optional(statm->anonymous()) : std::nullopt;
 }
 
-Result<uint64_t> ForkedProcess::Grown() const {
-  const auto now = AnonymousBytes();
-  if (now) return *now - std::min(*now, anonymous_before_);
-  return Fail(FailureCode::kIo, "cannot read the memory of the forked copy");
-}
-
 bool ForkedProcess::HasMemory() const {
   char path[64];
   snprintf(path, sizeof path, "/proc/%d/statm", pid_);
@@ -133,8 +129,7 @@ bool ForkedProcess::HasMemory() const {
   return pages && strtoull(pages->c_str(), nullptr, 10) > 0;
 }
 
-Result<uint64_t> ForkedProcess::OwnBytes() {
-  if (!smaps_rollup_.valid()) return Grown();
+Result<uint64_t> ForkedProcess::OwnBytes() const {
   const auto text = smaps_rollup_.valid() ? ReadSmallFile(smaps_rollup_.get()) : std::nullopt;
   const auto dirty = text ? NumberAfter(*text, "Private_Dirty:") : std::nullopt;
   const auto clean = text ? NumberAfter(*text, "Private_Clean:") : std::nullopt;
@@ -142,6 +137,13 @@ Result<uint64_t> ForkedProcess::OwnBytes() {
     return Fail(FailureCode::kIo, "cannot read the memory of the forked copy");
   }
   return (*dirty + *clean) * 1024;
+}
+
+Result<uint64_t> ForkedProcess::AllocatedBytes() const {
+  if (smaps_rollup_.valid()) return OwnBytes();
+  const auto now = AnonymousBytes();
+  if (now) return *now - std::min(*now, anonymous_before_);
+  return Fail(FailureCode::kIo, "cannot read the memory of the forked copy");
 }
 
 void ForkedProcess::Peek(const std::byte* address, uint64_t length, std::byte* out) const {
@@ -203,13 +205,26 @@ Failure ForkedProcess::HowItDied(int code, int status) {
   return failure;
 }
 
+bool ForkedProcess::Runs() const {
+  char path[64];
+  snprintf(path, sizeof path, "/proc/%d/stat", pid_);
+  const auto text = ReadSmallFile(path);
+  const size_t name_end = text ? text->rfind(')') : std::string::npos;
+  if (name_end == std::string::npos || name_end + 2 >= text->size()) return false;
+  const char state = (*text)[name_end + 2];
+  return state == 'R' || state == 'Z';  // Z: its other threads have not ended yet
+}
+
 bool ForkedProcess::EndsInTime() {
   pollfd watch{pidfd_.get(), POLLIN, 0};
-  int ready = 0;
-  do {
-    ready = sys::Ppoll(&watch, 1, &kKillGrace);
-  } while (ready == -EINTR);
-  if (ready != 0) return true;
+  for (int grace = 0; grace < kMostGraces; grace++) {
+    int ready = 0;
+    do {
+      ready = sys::Ppoll(&watch, 1, &kKillGrace);
+    } while (ready == -EINTR);
+    if (ready != 0) return true;
+    if (!Runs()) break;
+  }
   // The child is in uninterruptible sleep: a frozen filesystem, or a network disk without its
   // server. SIGKILL is pending.
   auto pidfd = std::make_shared<UniqueFd>(std::move(pidfd_));

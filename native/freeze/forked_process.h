@@ -42,8 +42,11 @@ class ForkedProcess {
   int wait_fd() const { return pidfd_.get(); }
   pid_t pid() const { return pid_; }
   // Bytes of memory that no other process maps: memory that the child has allocated, and pages that
-  // the service has copied since.
-  Result<uint64_t> OwnBytes();
+  // the service has copied since. Fails if the child's smaps_rollup may not be read, as in a service
+  // that has dropped root.
+  Result<uint64_t> OwnBytes() const;
+  // The same, or at least the memory that the child has allocated since Open().
+  Result<uint64_t> AllocatedBytes() const;
   // Reads the child's memory. Bytes that it does not have, or that we may not see,
   // come back as zeros.
   void Peek(const std::byte* address, uint64_t length, std::byte* out) const;
@@ -55,12 +58,12 @@ class ForkedProcess {
   bool HasEnded() const;
   // Waits until the child has ended, and fills `info` with how. Returns 0 or -errno.
   int Reap(siginfo_t* info);
-  // Used if smaps_rollup may not be read, as in a service that has dropped root: the memory that
-  // the child has allocated since Attach, without the pages that the service has copied since.
-  Result<uint64_t> Grown() const;
   std::optional<uint64_t> AnonymousBytes() const;
   // True if the killed child ends within the grace period. Otherwise a detached thread reaps it.
   bool EndsInTime();
+  // True if the child is on its way out, although it may have to wait for a processor. False if it
+  // sleeps in the kernel, is traced, or cannot be examined.
+  bool Runs() const;
   Failure HowItDied(int code, int status);
 
   ControlHeader* control_ = nullptr;

@@ -252,7 +252,7 @@ Status ForkJob::Look() {
   // Measured in processor time and not in wall time: on a busy machine we may wait for a processor,
   // and a longer interval would let the copy take gigabytes until the next look.
   const int64_t used_ns = ThreadCpuNanoseconds();
-  const Result<uint64_t> bytes = process_.OwnBytes();
+  const Result<uint64_t> bytes = process_.AllocatedBytes();
   const int64_t took_ns = ThreadCpuNanoseconds() - used_ns;
   next_look_ns_ = started_ns + std::max(kLookNs, took_ns * kLookShare);
   if (!bytes.ok()) return Success{};

@@ -50,7 +50,7 @@ class Saver {
   void Fail(int error_number);
   void Enter(SaveStep step, uint64_t offset);
   void Beat() { control_->heartbeat.fetch_add(1, std::memory_order_relaxed); }
-  // All three return 0 or an errno.
+  // All three return 0 or an errno: ECANCELED if the save has been ended by others.
   int SaveChunk(uint64_t chunk);
   int SaveFlat(const SaveSection& section, uint64_t start, uint64_t length);
   int SavePacked(const SaveSection& section, uint64_t start, uint64_t length);
@@ -138,6 +138,8 @@ int Saver::WriteAll(const std::byte* bytes, uint64_t length, uint64_t offset) {
       Pace(count);
       paid = done + count;
     }
+    // Under a rate limit the rest may consist of a thousand small writes.
+    if (EndedByOthers()) return ECANCELED;
     const int64_t wrote = plan_.sink->Write(bytes + done, count, offset + done);
     if (wrote < 0) return static_cast<int>(-wrote);
     // After a short write, continue at a page boundary, as O_DIRECT requires. The next
@@ -286,6 +288,8 @@ int Saver::SavePacked(const SaveSection& section, uint64_t start, uint64_t lengt
   uint64_t packed = 0;
   uint64_t unchanged = 0;  // mask of the unchanged blocks of this piece
   for (uint64_t at = 0; at < length; at += kBlockSize) {
+    // At a high level, compressing a whole chunk takes seconds.
+    if (EndedByOthers()) return ECANCELED;
     if (at % kCopySize == 0) {
       unchanged = UnchangedBlocks(section, start + at, std::min(kCopySize, length - at));
     }
@@ -371,6 +375,7 @@ SaveEnd Saver::Run() {
     const uint64_t chunk = plan_.pages->NextChunk(control_, plan_.chunk_count);
     if (chunk >= plan_.chunk_count) return SaveEnd::kComplete;
     if (const int error = SaveChunk(chunk)) {
+      if (const std::optional<SaveEnd> end = EndedByOthers()) return *end;
       Fail(error);
       return SaveEnd::kFailed;
     }

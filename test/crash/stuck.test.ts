@@ -135,6 +135,25 @@ test.for(['snapshot', 'state'])(
   },
 )
 
+test('a copy that gets hardly any processor time to die in is waited for', async (context) => {
+  needsTools(context, 'taskset', 'chrt')
+  const { taken, pid } = holdSnapshot(bigRegion(), inDirectory('file'))
+  // On one processor, where others always come first.
+  const processor = ['taskset', '-a', '-c', '-p', '0', String(pid)] as const
+  const last = ['chrt', '--idle', '-a', '-p', '0', String(pid)] as const
+  for (const [tool, ...options] of [processor, last]) {
+    const { status, stderr } = spawnSync(tool, options, { encoding: 'utf8' })
+    if (status !== 0) context.skip(`${tool}: ${stderr}`)
+  }
+  for (let i = 0; i < 3; i++) {
+    const busy = spawn('taskset', ['-c', '0', 'sh', '-c', 'while :; do :; done'], { stdio: 'ignore' })
+    onTestFinished(() => void busy.kill('SIGKILL'))
+  }
+  taken.abort()
+  expect(await rejectionOf(taken.done)).toMatchObject({ name: 'AbortError' })
+  expect(isGone(pid)).toBe(true)
+})
+
 describe('a file system that hangs', () => {
   test('is reported as stalled while it hangs, and the child is gone once it goes on', async (context) => {
     needsRoot(context, 'to mount and freeze a file system')

@@ -24,6 +24,7 @@ test('a service that has dropped root takes jobs and snapshots, within their mem
     state: { ok: true },
     heap: { ok: true },
     fork: { ok: true },
+    overwritten: expect.objectContaining({ code: 'ERR_STILLFRAME_MEMORY_LIMIT' }),
     beyondLimit: expect.objectContaining({ code: 'ERR_STILLFRAME_MEMORY_LIMIT' }),
   })
   expect(await fixture.end).toMatchObject({ status: 0, stderr: '' })
