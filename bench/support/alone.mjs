@@ -17,7 +17,7 @@ export const commonOptions = {
 
 export const commonHelp = `  --quick      small regions and few rounds: a glance, not a measurement
   --seed N     of the random page order (default 1)
-  --largest N  GiB of the largest region of \`freeze\`, \`scaling\` and \`storage\` (default 8, 12 and 2; quick: 1 or less)
+  --largest N  GiB of the largest region of \`freeze\`, \`scaling\`, \`pairs\` and \`storage\` (default 8, 12, 4 and 2; quick: 1 or less)
   --dir DIR    where snapshots are written, and deleted again (default: ${tmpdir()})`
 
 const checkInteger = (name, text, min, max) => {

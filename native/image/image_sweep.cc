@@ -20,7 +20,6 @@ size_t ReaderCount(uint64_t bytes, size_t at_once) {
   constexpr size_t kMaxReaders = 8;
   cpu_set_t processors;
   const bool known = sched_getaffinity(0, sizeof processors, &processors) == 0;
-  if (getenv("READERS")) return atoi(getenv("READERS"));
   const size_t wanted = std::max<size_t>({known ? CPU_COUNT(&processors) : 0UL, 2, at_once});
   return std::min<size_t>({wanted, kMaxReaders, 1 + bytes / kWorthAThread});
 }
