@@ -72,8 +72,8 @@ const read = async ({ compression, byteLength, pairs, seed, directory }) => {
   const found = []
   for (let pair = -1; pair < pairs; pair++) {
     await dropCache(path)
-    await warmMemory(2 * byteLength)
     const ddMs = await ddRead(plain)
+    await warmMemory(2 * byteLength)
     let restored
     const taken = await timed(async () => {
       restored = await restore(path, { mode: 'copy' })

@@ -1,14 +1,18 @@
-// A hypervisor may reclaim free memory, and the next user of that memory pays for getting it back.
+// A hypervisor may take back memory that has been free for a while. Getting it again is not the work
+// of whatever is measured, but would be paid by it: up to seconds per GiB.
 import { runProgram } from './disk.mjs'
-import { MIB } from './pages.mjs'
 
-const PIECE = 64 * MIB
+const library = new URL('../../dist/index.js', import.meta.url).href
+const fill = `
+const { Region } = await import('${library}')
+const region = Region.allocate(Number(process.argv[1]))
+for (let at = 0; at < region.byteLength; at += 2 ** 30) {
+  new Uint8Array(region.buffer, at, Math.min(2 ** 30, region.byteLength - at)).fill(1)
+}`
 
 /**
- * Uses that much memory for a moment. A hypervisor may have reclaimed free memory, and the first
- * user pays for getting it back: up to seconds per GiB, which no measurement should include.
+ * Uses this much memory for a moment, in huge pages, since free memory that was used in small ones is
+ * not what the next huge page is made of.
  */
-export const warmMemory = (byteLength) => {
-  const touch = `Array.from({ length: ${Math.ceil(byteLength / PIECE)} }, () => Buffer.alloc(${PIECE}, 1))`
-  return runProgram(process.execPath, ['--eval', touch])
-}
+export const warmMemory = (byteLength) =>
+  runProgram(process.execPath, ['--input-type=module', '--eval', fill, String(byteLength)])
