@@ -293,6 +293,7 @@ const limitsOfPieces = {
   'zstd 1, encode': 'copy',
   'zstd 1, decode': 'copy',
   'signal and mprotect of a page': 'copy-on-write of a page after fork',
+  'signal and userfaultfd lift of a page': 'copy-on-write of a page after fork',
 }
 
 const piecesTable = (pieces) => ({

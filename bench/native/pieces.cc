@@ -173,12 +173,19 @@ void MeasureCodec(const std::byte* memory, uint64_t bytes) {
         }));
 }
 
-int OpenUserfaultfd() {
+// Registers the memory for write protection. Returns -1 if this kernel or user cannot do it.
+int OpenUserfaultfd(std::byte* memory, uint64_t bytes, uint64_t features) {
   const auto fd = static_cast<int>(syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY));
   if (fd < 0) return -1;
   uffdio_api api{};
   api.api = UFFD_API;
-  return ioctl(fd, UFFDIO_API, &api) == 0 ? fd : -1;
+  api.features = features;
+  uffdio_register registration{};
+  registration.range = {reinterpret_cast<uint64_t>(memory), bytes};
+  registration.mode = UFFDIO_REGISTER_MODE_WP;
+  if (ioctl(fd, UFFDIO_API, &api) == 0 && ioctl(fd, UFFDIO_REGISTER, &registration) == 0) return fd;
+  close(fd);
+  return -1;
 }
 
 bool WriteProtect(int fd, std::byte* at, uint64_t bytes, bool on) {
@@ -205,11 +212,8 @@ void MeasureFreezes(std::byte* memory, uint64_t bytes) {
                                waitpid(child, nullptr, 0);
                                return seconds;
                              }));
-  const int fd = OpenUserfaultfd();
-  uffdio_register registration{};
-  registration.range = {reinterpret_cast<uint64_t>(memory), bytes};
-  registration.mode = UFFDIO_REGISTER_MODE_WP;
-  if (fd < 0 || ioctl(fd, UFFDIO_REGISTER, &registration) != 0) return;
+  const int fd = OpenUserfaultfd(memory, bytes, 0);
+  if (fd < 0) return;
   bool protects = true;
   const double seconds = Median([&] {
     const double each = SecondsOf([&] { protects &= WriteProtect(fd, memory, bytes, true); });
@@ -221,6 +225,12 @@ void MeasureFreezes(std::byte* memory, uint64_t bytes) {
 }
 
 std::byte* g_frozen;
+int g_userfaultfd = -1;
+
+void LiftOnePageOfUserfaultfd(int /*signal*/, siginfo_t* info, void* /*context*/) {
+  const auto at = reinterpret_cast<uintptr_t>(info->si_addr) & ~(kPageSize - 1);
+  WriteProtect(g_userfaultfd, reinterpret_cast<std::byte*>(at), kPageSize, false);
+}
 
 void LiftOnePage(int /*signal*/, siginfo_t* info, void* /*context*/) {
   const auto at = reinterpret_cast<uintptr_t>(info->si_addr) & ~(kPageSize - 1);
@@ -264,6 +274,17 @@ void MeasureFaults() {
                                                  return each();
                                                }));
   sigaction(SIGSEGV, &before, nullptr);
+  g_userfaultfd = OpenUserfaultfd(g_frozen, kPages * kPageSize, UFFD_FEATURE_SIGBUS);
+  if (g_userfaultfd < 0) return;
+  action.sa_sigaction = LiftOnePageOfUserfaultfd;
+  sigaction(SIGBUS, &action, &before);
+  const double seconds = Median([&] {
+    WriteProtect(g_userfaultfd, g_frozen, kPages * kPageSize, true);
+    return each();
+  });
+  Print("signal and userfaultfd lift of a page", "us", 1e6 * seconds);
+  sigaction(SIGBUS, &before, nullptr);
+  close(g_userfaultfd);
 }
 
 void MeasureFile(const std::string& directory) {
