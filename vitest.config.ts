@@ -14,7 +14,8 @@ export default defineConfig({
     // Tests stop and kill processes at chosen moments. On a shared machine, one in hundreds may be
     // missed. A test that fails twice has failed.
     retry: process.env['CI'] ? 1 : 0,
-    // Most tests need a copy of the very instant of the call. Tests about busy V8 threads clear this.
+    // Most tests need a copy of the very instant of the call. Tests about busy V8 threads clear
+    // this.
     env: { STILLFRAME_DISABLE: process.env['STILLFRAME_DISABLE'] ?? 'bounded_park' },
     // Only for tests that hang: a busy machine takes ten times as long as an idle one.
     testTimeout: 300_000,

@@ -1,9 +1,9 @@
 // What do single calls cost, and what does compression gain for its time?
 //
-// First the pieces of a snapshot (freeze, fault, encode, hash, codec) are compared with the best that
-// this machine can do. Then single calls are measured with tinybench; each task has its own region
-// and runs for a while. Finally, real kinds of data are saved and restored at several compression
-// levels, if this build supports any.
+// First the pieces of a snapshot (freeze, fault, encode, hash, codec) are compared with the best
+// that this machine can do. Then single calls are measured with tinybench; each task has its own
+// region and runs for a while. Finally, real kinds of data are saved and restored at several
+// compression levels, if this build supports any.
 import { createReadStream, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'

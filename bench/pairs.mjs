@@ -1,7 +1,7 @@
 // How close do writing and restoring come to the disk, and how much processor time do they take?
 //
-// Each capture and each restore is measured right after dd has moved as many bytes, so that both see
-// the machine in the same state. The result is the median of the ratios of these pairs.
+// Each capture and each restore is measured right after dd has moved as many bytes, so that both
+// see the machine in the same state. The result is the median of the ratios of these pairs.
 import { rmSync } from 'node:fs'
 import { Region, restore, snapshot } from 'stillframe'
 import { runIfMain } from './support/alone.mjs'

@@ -1,5 +1,5 @@
-// A hypervisor may take back memory that has been free for a while. Getting it again is not the work
-// of whatever is measured, but would be paid by it: up to seconds per GiB.
+// A hypervisor may reclaim memory that has been free for a while. Getting it back, which can take
+// seconds per GiB, is not part of what is measured, but would be included.
 import { runProgram } from './disk.mjs'
 
 const library = new URL('../../dist/index.js', import.meta.url).href
@@ -11,8 +11,8 @@ for (let at = 0; at < region.byteLength; at += 2 ** 30) {
 }`
 
 /**
- * Uses this much memory for a moment, in huge pages, since free memory that was used in small ones is
- * not what the next huge page is made of.
+ * Uses this much memory for a moment. In huge pages: the kernel does not build the next huge page
+ * from free memory that was last used in small pages.
  */
 export const warmMemory = (byteLength) =>
   runProgram(process.execPath, ['--input-type=module', '--eval', fill, String(byteLength)])

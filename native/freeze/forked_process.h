@@ -42,8 +42,8 @@ class ForkedProcess {
   int wait_fd() const { return pidfd_.get(); }
   pid_t pid() const { return pid_; }
   // Bytes of memory that no other process maps: memory that the child has allocated, and pages that
-  // the service has copied since. Fails if the child's smaps_rollup may not be read, as in a service
-  // that has dropped root.
+  // the service has copied since. Fails if the child's smaps_rollup may not be read, as in a
+  // service that has dropped root.
   Result<uint64_t> OwnBytes() const;
   // The same, or at least the memory that the child has allocated since Open().
   Result<uint64_t> AllocatedBytes() const;

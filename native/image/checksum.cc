@@ -3,8 +3,8 @@
 #include <new>
 
 #if defined(__x86_64__)
-// AVX-512 was not faster than AVX2 where it was measured, and some processors lower their clock for it, which
-// would slow down the rest of the service.
+// AVX-512 was not faster than AVX2 where it was measured, and some processors lower their clock for
+// it, which would slow down the rest of the service.
 #define XXH_DISPATCH_AVX512 0
 #include <xxh_x86dispatch.c>  // NOLINT(bugprone-suspicious-include)
 #define STILLFRAME_FASTEST(function) function##_dispatch

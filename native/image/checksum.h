@@ -1,7 +1,8 @@
 // The hash functions of the format: XXH3 with seed 0, of 64 and of 128 bits.
 //
-// They use AVX2 where the processor has it, in 0.4 of the time that SSE2 takes. This is decided when the addon is
-// loaded, so that no call allocates or takes a lock: they are also used in the forked child.
+// Where the processor has AVX2 they use it, which takes 0.4 of the time of SSE2. The decision is
+// made when the addon is loaded. No call allocates or takes a lock, so the forked child can use
+// them.
 #pragma once
 
 #include <cstddef>
