@@ -286,6 +286,7 @@ const measureBestCase = async ({ byteLength }, { directory, note, skipped }) => 
 
 /** What each piece is limited by: nobody can do it faster than this. */
 const limitsOfPieces = {
+  'fork beside a JS heap of 1 GiB': 'fork of all',
   'sums of pages': 'read',
   'checksums of blocks': 'read',
   'zero test of zeros': 'read',
@@ -312,7 +313,7 @@ const piecesTable = (pieces) => ({
   note:
     'One thread, memory in huge pages. GB/s: more is better, µs: less is better. Rows without a limit are limits themselves: ' +
     'the bare speed of memory, or a bare system call. Encode flat is what a saver does with a byte before it writes it: copy, zero ' +
-    'test, sum of the page, checksum of the block.',
+    'test, sum of the page, checksum of the block. The fork beside a JS heap is a bare one too: the ratio is what the heap adds.',
 })
 
 const callsTable = (calls, pieces) => ({
