@@ -38,7 +38,7 @@ export function traceStillframe() {
   })
   const written = meter.createCounter('stillframe.written', {
     unit: 'By',
-    description: 'Bytes that the published files take on the disk',
+    description: 'Bytes that the published files take on disk',
   })
 
   /** Operations in progress, by the context object that all events of one operation share. */

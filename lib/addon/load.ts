@@ -54,7 +54,8 @@ export function checkPlatform(): void {
     throw new StillframeError(
       'ERR_STILLFRAME_UNSUPPORTED_PLATFORM',
       `stillframe works on Linux (${architectures.join(', ')}), this is ${platform} ${arch}. ` +
-        'Run the service there, or call stillframe only on that platform; snapshots are read here by stillframe/reader.',
+        'Run the service there, or call stillframe only on that platform; stillframe/reader can read ' +
+        'snapshots here.',
     )
   }
 }
@@ -69,8 +70,9 @@ function refuseWithoutAddons(error: unknown): void {
   if ((error as NodeJS.ErrnoException).code !== 'ERR_DLOPEN_DISABLED') return
   throw new StillframeError(
     'ERR_STILLFRAME_ABI',
-    'the native addon cannot be loaded, since Node was told to load none. Start it with --allow-addons beside ' +
-      '--permission, and without --no-addons. Snapshots can be read without it by stillframe/reader.',
+    'the native addon cannot be loaded, because Node does not allow addons. Start it with --allow-addons ' +
+      'in addition to --permission, and without --no-addons. stillframe/reader can read snapshots without ' +
+      'the addon.',
     { cause: error },
   )
 }
@@ -96,8 +98,8 @@ function load(): Addon {
   throw cannotLoad(
     attempts,
     `${whatThereIs(root)}Install the package again, or build it from source: run "npx node-gyp rebuild" in ` +
-      `${sourceRoot(root)} (needs Python, make and a C++20 compiler). A binary elsewhere can be named with ` +
-      'STILLFRAME_ADDON=/path/to/stillframe.node. Snapshots can be read without it by stillframe/reader.',
+      `${sourceRoot(root)} (needs Python, make and a C++20 compiler). If the addon is elsewhere, set ` +
+      'STILLFRAME_ADDON=/path/to/stillframe.node. stillframe/reader can read snapshots without the addon.',
   )
 }
 
@@ -153,7 +155,7 @@ export function whatThereIs(root: string): string {
   if (/\.zip[/\\]/.test(root)) return `${root} is inside an archive: tell Yarn to unplug stillframe. `
   const platforms = existsSync(directory) ? readdirSync(directory) : []
   if (platforms.length === 0)
-    return `There are no binaries in ${directory}, though the package comes with some. `
+    return `There are no binaries in ${directory}, although the package comes with some. `
   return `The package has binaries for ${platforms.join(', ')}. `
 }
 

@@ -48,8 +48,8 @@ function bundled(here: string | undefined): StillframeError {
     'ERR_STILLFRAME_ABI',
     'the code of stillframe has been bundled into another program, and its native addon cannot be found from there ' +
       `(import.meta.url is ${here}). Leave 'stillframe' out of the bundle and install it where the program runs: esbuild --external:stillframe, webpack ` +
-      'externals, Rollup external, Vite ssr.external, Next.js serverExternalPackages (docs/BUNDLERS.md shows each). An ' +
-      'addon elsewhere can be named with STILLFRAME_ADDON=/path/to/stillframe.node, and with ' +
-      'STILLFRAME_HEAP_ADDON that of stillframe/heap.',
+      'externals, Rollup external, Vite ssr.external, Next.js serverExternalPackages (docs/BUNDLERS.md shows ' +
+      'each). If the addon is elsewhere, set STILLFRAME_ADDON=/path/to/stillframe.node, and ' +
+      'STILLFRAME_HEAP_ADDON for that of stillframe/heap.',
   )
 }

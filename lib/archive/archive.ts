@@ -270,9 +270,9 @@ export class Archive {
   ): Schedule {
     const given = checkOptions(options, [...frameOptionNames, ...scheduleOptionNames])
     const { everyMs, orChangedBytes, onFrame, onError, signal, onProgress, ...rest } = given
-    if (onProgress !== undefined) throw invalidArgValue('options.onProgress is not for schedules')
+    if (onProgress !== undefined) throw invalidArgValue('options.onProgress cannot be used with schedules')
     if (rest.set !== undefined)
-      throw invalidArgValue('options.set is not for schedules: each set has a name of its own')
+      throw invalidArgValue('options.set cannot be used with schedules: each set has its own name')
     if (orChangedBytes !== undefined && rest.trackChanges === false) {
       throw invalidArgValue(
         'options.orChangedBytes needs a record of writes, which trackChanges: false rules out',
@@ -293,7 +293,8 @@ export class Archive {
     if (this.#schedule !== undefined) {
       throw new StillframeError(
         'ERR_STILLFRAME_BUSY',
-        `${this.#name}: there is a schedule already. Stop it first: frames build on one another, and one has all that is needed`,
+        `${this.#name}: a schedule is already running. Stop it first: frames build on one another, and one ` +
+          'schedule is enough',
         { path: this.directory },
       )
     }
@@ -610,7 +611,7 @@ const wishNames = ['at', 'id', 'onDamage'] as const satisfies readonly (keyof Ar
 function checkWish(at: unknown, id: unknown): RestoreWish {
   if (id !== undefined) {
     if (typeof id !== 'string') throw invalidArgType('options.id', 'a string', id)
-    if (at !== undefined) throw invalidArgValue('options.id and options.at cannot be given both')
+    if (at !== undefined) throw invalidArgValue('options.id and options.at cannot both be given')
     return { id }
   }
   if (at === undefined || at === 'latest') return { latest: true }

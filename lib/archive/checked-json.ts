@@ -17,7 +17,7 @@ export function encodeChecked(value: object): string {
  */
 export function decodeChecked(text: string): unknown {
   const [sealed, sum] = seal.exec(text) ?? []
-  if (sealed === undefined) throw new Error('it does not end as a manifest does')
+  if (sealed === undefined) throw new Error('it does not end with its checksum')
   if (checksumOf(text.slice(0, -sealed.length)) !== sum) throw new Error('its checksum is wrong')
   const { crc32: _, ...value } = JSON.parse(text) as Record<string, unknown>
   return value

@@ -48,7 +48,7 @@ function notThere(error: unknown, directory: string): unknown {
   if ((error as NodeJS.ErrnoException).code !== 'ENOENT') return fromFile(error, directory)
   return new StillframeError(
     'ERR_STILLFRAME_NOT_FOUND',
-    `${directory}: there is no such directory. Check the path, or let a writer make it`,
+    `${directory}: there is no such directory. Check the path, or let a writer create it`,
     { path: directory, cause: error },
   )
 }

@@ -59,7 +59,8 @@ export async function lockForReading(path: string): Promise<FileHandle | 'not th
     if (performance.now() > end) {
       throw new StillframeError(
         'ERR_STILLFRAME_BUSY',
-        `${path}: the writer of the archive has been holding this file for ${patienceMs} ms. Look what it waits for`,
+        `${path}: the writer of the archive has held this file for ${patienceMs} ms. Check what it is ` +
+          'waiting for',
         { path },
       )
     }

@@ -99,13 +99,13 @@ export function encodeManifest(manifest: Manifest): string {
  */
 export function decodeManifest(text: string, number: number): Manifest {
   const { format: written, ...manifest } = decodeChecked(text) as Manifest & { format: unknown }
-  if (written !== format) throw new Error(`it is of format ${written}, which this version cannot read`)
+  if (written !== format) throw new Error(`it has format ${written}, which this version cannot read`)
   if (manifest.number !== number) throw new Error(`it is the manifest of frame ${manifest.number}`)
   if (
     typeof manifest.id !== 'string' ||
     !Number.isFinite(manifest.frozenAtMs) ||
     !Array.isArray(manifest.sections)
   )
-    throw new Error('it lacks what every manifest has')
+    throw new Error('it lacks required fields')
   return manifest
 }

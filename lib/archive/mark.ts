@@ -38,13 +38,14 @@ export async function readMark(directory: string): Promise<Mark | undefined> {
   if (typeof found === 'number' && found > version) {
     throw new StillframeError(
       'ERR_STILLFRAME_VERSION',
-      `${path}: an archive of version ${found}, and this version of stillframe knows ${version}. Use a newer one`,
+      `${path}: the archive has version ${found}, and this version of stillframe supports ${version}. Use ` +
+        'a newer stillframe',
       { path },
     )
   }
   throw new StillframeError(
     'ERR_STILLFRAME_FORMAT',
-    `${path}: this is not the mark of an archive. Check the path`,
+    `${path}: this file does not mark an archive. Check the path`,
     { path },
   )
 }

@@ -89,8 +89,8 @@ function refuseForeign(directory: string, { highest }: Listing): void {
   if (highest === 0) return
   throw new StillframeError(
     'ERR_STILLFRAME_FORMAT',
-    `${directory}: there are files with names of frames, but no ${markName}, which every archive has. Choose another ` +
-      `directory, or write {"stillframeArchive":1} to ${markName} if this is an archive`,
+    `${directory}: there are files that are named like frames, but no ${markName}, which every archive ` +
+      `has. Choose another directory, or write {"stillframeArchive":1} to ${markName} if this is an archive`,
     { path: directory },
   )
 }

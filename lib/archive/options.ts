@@ -108,7 +108,8 @@ export function checkArchiveOptions(options: unknown, place: ObjectStore | undef
   for (const name of ['store', 'storeRetention'] as const) {
     if (place !== undefined && given[name] !== undefined) {
       throw invalidArgValue(
-        `options.${name} is for archives in a directory; here the store is the archive, and retention its rules`,
+        `options.${name} is for archives in a directory; this archive is in the store, and ` +
+          'options.retention has its rules',
       )
     }
   }
@@ -150,14 +151,15 @@ export function checkRetention(value: unknown, name: string): RetentionRules {
   }
   if (Object.keys(rules).length === 0) {
     throw invalidArgValue(
-      `${name} must have at least one of ${[...counts, 'within'].join(', ')}: without any, all but the newest frame would be given up`,
+      `${name} must have at least one of ${[...counts, 'within'].join(', ')}: without any of them, all ` +
+        'frames but the newest would be pruned',
     )
   }
   return rules
 }
 
 const unitMs = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000, w: 604_800_000 } as const
-const durationWords = "milliseconds as a number > 0, or a text such as '30m', '12h', '7d' or '2w'"
+const durationWords = "a number of milliseconds > 0, or a string such as '30m', '12h', '7d' or '2w'"
 
 /** @returns milliseconds. @throws TypeError, RangeError. */
 export function checkDuration(value: unknown, name: string): number {

@@ -180,7 +180,8 @@ export class Replica {
   async close(): Promise<void> {
     const closed = new StillframeError(
       'ERR_STILLFRAME_CLOSED',
-      `${this.#request.name}: the archive was closed before all frames were in the store. The others are copied when it is open again`,
+      `${this.#request.name}: the archive was closed before all frames were in the store. The remaining ` +
+        'frames will be copied when it is open again',
     )
     this.#closing.abort(closed)
     this.#wake()
@@ -329,7 +330,7 @@ export class Replica {
   }
 
   #warn(error: unknown): void {
-    warn(error, `${this.#request.name}: frames are not copied to the store`)
+    warn(error, `${this.#request.name}: frames are not being copied to the store`)
   }
 
   #end(reason: unknown): void {

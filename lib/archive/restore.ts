@@ -204,7 +204,7 @@ export function isDamage(error: unknown): error is StillframeError {
 }
 
 export function nothingYet({ directory }: RestoreRequest): StillframeError {
-  return new StillframeError('ERR_STILLFRAME_NOT_FOUND', `${directory}: there is no frame yet`, {
+  return new StillframeError('ERR_STILLFRAME_NOT_FOUND', `${directory}: there are no frames yet`, {
     path: directory,
   })
 }
@@ -220,8 +220,8 @@ export function nothingThere(
   }
   const when = 'atMs' in wish ? ` at or before ${new Date(wish.atMs).toISOString()}` : ''
   const reasons = skipped.map(({ number, reason }) => `\n  frame ${number}: ${reason}`).join('')
-  const but = reasons === '' ? '' : `. These are damaged:${reasons}`
-  return new StillframeError('ERR_STILLFRAME_GAP', `${directory}: there is no whole frame${when}${but}`, {
+  const but = reasons === '' ? '' : `. These frames are damaged:${reasons}`
+  return new StillframeError('ERR_STILLFRAME_GAP', `${directory}: there is no intact frame${when}${but}`, {
     path: directory,
   })
 }

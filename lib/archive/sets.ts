@@ -201,9 +201,9 @@ async function checkMember(place: SetStore, name: string, { shard, frameId }: Se
     throw refuse("is not in the store. Wait for its capture, and for 'archive.copied()'")
   }
   if (found.manifest.set !== name) throw refuse(`was not captured with { set: '${name}' }`)
-  if (table.chainOf(found).missing !== undefined) throw refuse('builds on a frame that is not there')
+  if (table.chainOf(found).missing !== undefined) throw refuse('builds on a missing frame')
   if (Date.now() - found.manifest.frozenAtMs > committableMs) {
-    throw refuse('is older than half a day: it may have been given up. Capture the set anew')
+    throw refuse('is older than half a day and may have been pruned. Capture the set again')
   }
 }
 
@@ -229,12 +229,13 @@ async function putSet(place: SetStore, name: string, members: readonly SetMember
     if (isDeepStrictEqual(there.members, members)) return
     throw new StillframeError(
       'ERR_STILLFRAME_EXISTS',
-      `There is a set '${name}' already, of other frames. Give each set a name of its own`,
+      `There is already a set '${name}' of other frames. Give each set its own name`,
     )
   }
   throw new StillframeError(
     'ERR_STILLFRAME_IO',
-    `It is not known whether set '${name}' is committed: ${messageOf(failure)}. Commit it again, with the same members`,
+    `It is unknown whether set '${name}' is committed: ${messageOf(failure)}. Commit it again, with the ` +
+      'same members',
     { cause: failure },
   )
 }
@@ -272,7 +273,7 @@ async function readSets(place: SetStore): Promise<FrameSet[]> {
 async function readSet(place: SetStore, name: string): Promise<FrameSet | undefined> {
   const found = await readChecked(place.sets, setPrefix + name, (body) => {
     const { format: written, members } = decodeMembers(body)
-    if (written !== format) throw new Error(`it is of format ${written}, which this version cannot read`)
+    if (written !== format) throw new Error(`it has format ${written}, which this version cannot read`)
     return checkMembers(members)
   })
   return found && { name, members: found.value, committedAt: new Date(found.putMs) }
@@ -282,7 +283,9 @@ async function readSet(place: SetStore, name: string): Promise<FrameSet | undefi
 export function checkName(value: unknown, name: string): string {
   if (isSetName(value)) return value
   if (typeof value !== 'string') throw invalidArgType(name, 'a string', value)
-  throw invalidArgValue(`${name} must be 1 to 100 letters, digits, '_', '-' and '.', which is not the first`)
+  throw invalidArgValue(
+    `${name} must be 1 to 100 letters, digits, '_', '-' and '.', and must not begin with '.'`,
+  )
 }
 
 function checkMembers(members: unknown): SetMember[] {
@@ -296,7 +299,7 @@ function checkMembers(members: unknown): SetMember[] {
     return { shard: checkName(shard, `members[${index}].shard`), frameId }
   })
   if (new Set(checked.map(({ shard }) => shard)).size < checked.length) {
-    throw invalidArgValue('members must have each shard once')
+    throw invalidArgValue('members must contain each shard only once')
   }
   return checked
 }

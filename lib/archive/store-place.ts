@@ -135,7 +135,7 @@ export class StorePlace {
     if (missing !== undefined) {
       throw new StillframeError(
         'ERR_STILLFRAME_PARENT',
-        `Frame ${entry.number} of ${storeName} builds on frame ${missing}, which is not there`,
+        `Frame ${entry.number} of ${storeName} builds on frame ${missing}, which is missing`,
       )
     }
     if (needsNoFiles(options)) {

@@ -64,7 +64,7 @@ export async function verifyStore(
       signal?.throwIfAborted()
     }
   } finally {
-    failed.abort(new Error('nobody wants to know any more'))
+    failed.abort(new Error('the verification has ended'))
     await Promise.allSettled(verdicts.values())
   }
   return frames
@@ -78,7 +78,7 @@ async function problemsOf(
   const { entries, missing } = table.chainOf(entry)
   const problems: ArchiveProblem[] = []
   if (missing !== undefined)
-    problems.push({ path: keyOf(entry), reason: `the frame that it builds on, ${missing}, is not there` })
+    problems.push({ path: keyOf(entry), reason: `the frame that it builds on, ${missing}, is missing` })
   const parts: StoredPart[] = []
   for (const one of entries) {
     const { memory, state } = objectsOf(one)
@@ -106,7 +106,7 @@ function sizeOf(parts: readonly StoredPart[]): number {
 function wrongSize(entry: KnownEntry, parts: readonly StoredPart[], expected: number): ArchiveProblem {
   return {
     path: keyOf(entry),
-    reason: `the objects of a file have ${sizeOf(parts)} bytes in all, and the file ${expected}`,
+    reason: `the objects of a file have ${sizeOf(parts)} bytes in total, but the file has ${expected}`,
   }
 }
 
@@ -129,7 +129,7 @@ async function problemOf(
   try {
     const found = await store.head(path, { signal })
     if (found === undefined) return { path, reason: 'the object is missing' }
-    if (found.size !== size) return { path, reason: `it has ${found.size} bytes, and not ${size}` }
+    if (found.size !== size) return { path, reason: `it has ${found.size} bytes instead of ${size}` }
     const target = { write: async (): Promise<void> => {} }
     await downloadParts({ store, parts: [part], target, maxBytesInFlight: bytesInFlight, signal })
     return undefined

@@ -138,7 +138,7 @@ const advice: Partial<Record<StillframeErrorCode, string>> = {
   ERR_STILLFRAME_EXISTS: 'Choose another path, or pass overwrite: true to replace the file.',
   ERR_STILLFRAME_MEMORY_LIMIT: 'Raise the limit, or try again when less is being written.',
   ERR_STILLFRAME_STALLED:
-    'Check what it waits for (the disk, the callback), or raise the timeout that is named if it is merely slow.',
+    'Check what it is waiting for (the disk, the callback), or raise the named timeout if it is merely slow.',
   ERR_STILLFRAME_CHILD_DIED: 'Nothing was published; take the snapshot again.',
   ERR_STILLFRAME_CHILD_OOM: 'Free memory or set a smaller memoryLimit, then take the snapshot again.',
   ERR_STILLFRAME_BUSY: 'Wait for the running capture or restore to end, or abort it.',
@@ -214,7 +214,7 @@ function describeCall({ errno, errnoName, syscall }: NativeFailure): string {
 /** Explains a failure to name an unnamed file, which is done through /proc, if /proc is missing. */
 function whatIsMissing({ errnoName, syscall }: NativeFailure): string {
   if (syscall !== 'linkat' || errnoName !== 'ENOENT' || existsSync('/proc/self/fd')) return ''
-  return '. /proc is not mounted, and a snapshot gets its name by way of it: mount -t proc proc /proc'
+  return '. /proc is not mounted, and publishing a snapshot requires it: mount -t proc proc /proc'
 }
 
 /** Location of the damage, for the message about a damaged file. */

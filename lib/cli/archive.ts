@@ -15,11 +15,23 @@ export const keepOptions: Readonly<Record<string, OptionSpec>> = {
   'keep-within': {
     type: 'string',
     placeholder: 'TIME',
-    help: "keep what is younger than that: '30m', '12h', '7d', '2w'",
+    help: "keep frames younger than this: '30m', '12h', '7d', '2w'",
   },
-  'keep-hourly': { type: 'string', placeholder: 'N', help: 'keep the newest of each of the last N hours' },
-  'keep-daily': { type: 'string', placeholder: 'N', help: 'the same of days (UTC)' },
-  'keep-weekly': { type: 'string', placeholder: 'N', help: 'the same of weeks, from Monday on' },
+  'keep-hourly': {
+    type: 'string',
+    placeholder: 'N',
+    help: 'keep the newest frame of each of the last N hours',
+  },
+  'keep-daily': {
+    type: 'string',
+    placeholder: 'N',
+    help: 'keep the newest frame of each of the last N days (UTC)',
+  },
+  'keep-weekly': {
+    type: 'string',
+    placeholder: 'N',
+    help: 'keep the newest frame of each of the last N weeks (UTC, from Monday)',
+  },
 }
 
 /** Returns undefined if no rule is given. @throws UsageError. */
@@ -29,7 +41,7 @@ export function readRetention(args: Arguments): Retention | undefined {
     const text = args.value(`keep-${rule}`)
     if (text === undefined) continue
     if (!/^[1-9]\d{0,8}$/.test(text)) {
-      throw new UsageError(`--keep-${rule} must be a whole number from 1 on, not '${text}'`)
+      throw new UsageError(`--keep-${rule} must be a whole number of at least 1, not '${text}'`)
     }
     retention[rule] = Number(text)
   }
@@ -97,8 +109,8 @@ export async function openToWrite(place: Place): Promise<Archive> {
   } catch (error) {
     if (isStillframeError(error, 'BUSY')) {
       throw new CommandError(
-        `${printable(name)} has a writer: the service that captures into it. It applies its own retention and ` +
-          'compacts by itself; ask it, or stop it first',
+        `${printable(name)} is open for writing in the service that captures into it. That service applies ` +
+          'its own retention and compacts by itself; do this in the service, or stop it first',
       )
     }
     throw error
@@ -125,7 +137,7 @@ export function readInstant(text: string, option: string): Date {
   if (Number.isNaN(instant.getTime())) {
     throw new UsageError(
       `${option} must be a time, not '${text}'`,
-      "Write it like '2026-11-30T09:30' or '2026-11-30T09:30:00.250+01:00'; without a zone it is UTC.",
+      "Write it as '2026-11-30T09:30' or '2026-11-30T09:30:00.250+01:00'; without a zone, it is UTC.",
     )
   }
   return instant

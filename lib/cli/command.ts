@@ -89,7 +89,7 @@ export function isStillframeError(error: unknown, code: string): error is Stillf
 
 /** Options that every command has. */
 export const commonOptions: Readonly<Record<string, OptionSpec>> = {
-  json: { type: 'boolean', help: 'print one JSON document on stdout, and nothing else there' },
+  json: { type: 'boolean', help: 'print one JSON document, and nothing else, on stdout' },
   help: { type: 'boolean', short: 'h', help: 'print this text' },
 }
 
@@ -134,7 +134,7 @@ export function parseArguments(command: Command, argv: readonly string[]): Argum
     }
     const known = values.get(token.name) ?? []
     if (known.length > 0 && spec.type === 'string' && !spec.multiple) {
-      throw new UsageError(`option '${token.rawName}' is given twice`, hint)
+      throw new UsageError(`option '${token.rawName}' was given twice`, hint)
     }
     values.set(token.name, [...known, token.value ?? true])
   }

@@ -15,7 +15,7 @@ import { explainValues } from './values.js'
 
 export const compact: Command = {
   name: 'compact',
-  summary: 'make one full snapshot of a delta and all that it builds on',
+  summary: 'make one full snapshot from a delta and everything it builds on',
   positionals: ['FILE'],
   optional: 'OUT',
   options: {
@@ -34,17 +34,19 @@ export const compact: Command = {
     parents: parentsOption,
   },
   details: `
-FILE may be an archive, whose newest frame is made full in its place, without OUT.
+FILE may be an archive: then its newest frame is made full in place, and OUT is omitted.
 
-OUT is the same frame in one piece: with its id, its instant and its metadata. Every byte is checked
-while it is read, and the whole of it before OUT appears. OUT may be none of the files that it is made
-of; those stay, and what builds on FILE can be read with either of both. A full FILE is copied.`,
+OUT is the same frame in one file: it keeps the id, the instant and the metadata. Every byte is checked
+as it is read, and so is the resulting memory before OUT appears. OUT must not be one of the files that
+it is made from. Those files remain, and what builds on FILE can be read with either FILE or OUT. A FILE
+that is already full is copied.`,
 
   async run(args, io) {
     const path = args.positional(0)
     if (isStore(path)) {
       throw new CommandError(
-        `${printable(path)} is a store: what is there is made full by the service that captures into it (fullEvery)`,
+        `${printable(path)} is a store: its frames are made full by the service that captures into it ` +
+          '(fullEvery)',
       )
     }
     if (await isDirectory(path)) return await compactArchive(path, args, io)
@@ -77,15 +79,17 @@ async function compactArchive(place: string, args: Arguments, io: Io): Promise<n
   const surplus = args.positionals[1] === undefined ? given && `--${given}` : 'OUT'
   if (surplus !== undefined) {
     throw new CommandError(
-      `${printable(place)} is a directory: an archive is compacted in its place, without ${surplus}; else name a file`,
+      `${printable(place)} is a directory: an archive is compacted in place, without ${surplus}; otherwise ` +
+        'name a file',
     )
   }
   await using archive = await openToWrite({ name: place, at: place, encryption: undefined })
   const frame = await archive.compact({ signal: io.signal })
   await io.report({ place, frame: frame ?? null }, [
     frame === undefined
-      ? `${printable(place)}: nothing to compact, the newest frame is a full one`
-      : `${io.style.good('✓')} ${printable(place)}: frame ${frame.number} is full now, ${formatBytes(frame.allocatedBytes)} on the disk`,
+      ? `${printable(place)}: nothing to compact, since the newest frame is already full`
+      : `${io.style.good('✓')} ${printable(place)}: frame ${frame.number} is now full, ` +
+        `${formatBytes(frame.allocatedBytes)} on disk`,
   ])
   return 0
 }
@@ -95,8 +99,8 @@ function readOutput(args: Arguments): string {
   const hint = "Try 'stillframe compact FILE OUT'."
   if (output === undefined) throw new UsageError('OUT is missing', hint)
   if (args.positionals[1] !== undefined && args.flag('output'))
-    throw new UsageError('OUT is given twice', hint)
-  if (output === '-') throw new UsageError('a snapshot is not written to stdout', hint)
+    throw new UsageError('OUT was given twice', hint)
+  if (output === '-') throw new UsageError('a snapshot cannot be written to stdout', hint)
   return output
 }
 

@@ -27,7 +27,7 @@ const pageName = 'stillframe-demo.html'
 
 export const demo: Command = {
   name: 'demo',
-  summary: 'save live memory in every way this machine can, and compare',
+  summary: 'save live memory in every way this machine supports, and compare',
   positionals: [],
   options: {
     size: { type: 'string', placeholder: 'BYTES', help: 'memory to save, such as 512MiB (default 1GiB)' },
@@ -35,23 +35,24 @@ export const demo: Command = {
       type: 'string',
       placeholder: 'NAME',
       multiple: true,
-      help: 'only this engine; may be given more than once (default: all available)',
+      help: 'use only this engine; repeatable (default: all available)',
     },
     dir: {
       type: 'string',
       placeholder: 'DIR',
-      help: 'where the files go (default: the temporary directory, or /var/tmp)',
+      help: 'directory for the files (default: the temporary directory, or /var/tmp)',
     },
-    keep: { type: 'boolean', help: 'keep the files and say where they are' },
-    seed: { type: 'string', placeholder: 'N', help: 'seed of the contents and of the writes (default 1)' },
+    keep: { type: 'boolean', help: 'keep the files and print where they are' },
+    seed: { type: 'string', placeholder: 'N', help: 'seed for the contents and the writes (default 1)' },
   },
   details: `
-A service changes random pages the whole time, ${formatCount(targetWritesPerSecond)} a second, on the event
+A service changes random pages all the time, ${formatCount(targetWritesPerSecond)} a second, on the event
 loop that is measured. Its memory is saved by each engine, and once by copying all of it and writing
 the copy: in one run, under the same load. Every file is read back and compared byte for byte with the
-memory as it was at the call. Needs ${copiesInMemory} times the size in memory, and takes less where
-memory or disk is short. At last a small service is captured ${frameCount} times into an archive, and a page is made
-of it, which stays: ${pageName} in the directory of --dir, or in the current one.`,
+memory as it was at the call. The demo needs ${copiesInMemory} times the size in memory, and reduces the
+size if memory or disk space is short. Finally, a small service is captured ${frameCount} times into an
+archive. A report page of that archive is made and kept: ${pageName} in the directory
+given with --dir, or in the current one.`,
 
   async run(args, io) {
     const request = readRequest(args)
@@ -97,7 +98,7 @@ interface DemoRequest {
 function readRequest(args: Arguments): DemoRequest {
   const size = args.value('size')
   const bytes = size === undefined ? defaultBytes : parseBytes(size)
-  if (bytes === undefined) throw new UsageError(`'${size}' is no size`, "Write it like '512MiB' or '2G'.")
+  if (bytes === undefined) throw new UsageError(`'${size}' is not a size`, "Write it as '512MiB' or '2G'.")
   if (bytes < smallestBytes) throw new UsageError(`--size must be at least ${formatBytes(smallestBytes)}`)
   const seed = Number(args.value('seed') ?? 1)
   if (!Number.isInteger(seed) || seed < 0 || seed >= 2 ** 32) {

@@ -31,10 +31,10 @@ export const diff: Command = {
   options: { parents: parentsOption },
   details: `
 Compares sections of the same name by the sums of their pages, 1/256 of the memory; the pages themselves
-are not read ('stillframe verify' does that). Of each section that differs a map shows where. A page
+are not read ('stillframe verify' does that). For each section that differs, a map shows where. A page
 beyond the end of a section counts as zero. Metadata is not compared. A and B may be full snapshots or
-deltas, in any order, and need not build on one another. Exit status 0 when nothing differs, 1 when
-something does or when they cannot be compared. With --json, 'pieces' has the number of pages that
+deltas, in any order, and neither has to build on the other. Exit status 0 if nothing differs, 1 if
+something does or if they cannot be compared. With --json, 'pieces' has the number of pages that
 differ for each piece of 'pagesPerPiece' pages.`,
 
   async run(args, io) {
@@ -94,7 +94,7 @@ function differs({ fromBytes, toBytes, changedPages }: Section): boolean {
 
 function verdict(same: boolean, changedPages: number, pages: number, style: Style): string {
   if (same) return `${style.good('✓')} no page differs`
-  if (changedPages === 0) return 'no page differs, but the sections have other lengths or names'
+  if (changedPages === 0) return 'no page differs, but the sections differ in length or name'
   return `${formatCount(changedPages)} of ${count(pages, 'page')} ${changedPages === 1 ? 'differs' : 'differ'}`
 }
 

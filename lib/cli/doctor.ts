@@ -21,15 +21,19 @@ import { formatBytes } from './units.js'
 
 export const doctor: Command = {
   name: 'doctor',
-  summary: 'tell what this machine can do, and what is risky about it',
+  summary: 'show what this machine can do, and what is risky about it',
   positionals: [],
   options: {
-    dir: { type: 'string', placeholder: 'DIR', help: 'where snapshots will go (default: here)' },
+    dir: {
+      type: 'string',
+      placeholder: 'DIR',
+      help: 'directory for the snapshots (default: the current one)',
+    },
   },
   details: `
-Engines, kernel features and stillframe/heap are found out by trying them, memory and disk by asking
-the kernel, the limits of the container included. Hazards are risks of this machine and not errors.
-Exit status 0 when at least one engine can be used, 1 otherwise.`,
+Engines, kernel features and stillframe/heap are probed by trying them, memory and disk by asking
+the kernel, including the limits of the container. Hazards are risks of this machine, not errors.
+Exit status 0 if at least one engine can be used, 1 otherwise.`,
 
   async run(args, io) {
     const directory = resolve(args.value('dir') ?? '.')
@@ -122,7 +126,7 @@ function describeFeatures({ kernel, pageSize, features }: Capabilities, io: Io):
 
 /** Some filesystems do not report their free space: Infinity. */
 function describeFree(bytes: number): string {
-  return Number.isFinite(bytes) ? `${formatBytes(bytes)} free` : 'an unknown size free'
+  return Number.isFinite(bytes) ? `${formatBytes(bytes)} free` : 'an unknown amount free'
 }
 
 function describeRoom(
@@ -138,7 +142,7 @@ function describeRoom(
     ...(disk.inMemory
       ? hang(
           `${io.style.warn('!')} `,
-          `${disk.type} is memory: a snapshot there takes room from what it saves`,
+          `${disk.type} is in memory: a snapshot there uses up memory that the service needs`,
           io,
         )
       : []),

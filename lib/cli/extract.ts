@@ -25,9 +25,9 @@ export const extract: Command = {
     parents: parentsOption,
   },
   details: `
-The section is checked against its checksums first; nothing is written when it is damaged. OUT appears
-with its whole contents or not at all, and with permissions 0600. Without -o, stdout must be a pipe or
-a file; --json needs -o OUT, since stdout then carries the document.`,
+The section is checked against its checksums first, and nothing is written if it is damaged. OUT appears
+with its complete contents or not at all, and with permissions 0600. Without -o, stdout must be a pipe
+or a file; --json needs -o OUT, since stdout then carries the document.`,
 
   async run(args, io) {
     const output = readOutput(args, io, 'stillframe extract FILE SECTION -o OUT')

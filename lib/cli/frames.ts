@@ -14,19 +14,19 @@ export const frames: Command = {
   summary: 'list the frames of an archive',
   positionals: ['PLACE'],
   options: {
-    from: { type: 'string', placeholder: 'TIME', help: 'only frames of then or later' },
-    to: { type: 'string', placeholder: 'TIME', help: 'only frames of then or earlier' },
+    from: { type: 'string', placeholder: 'TIME', help: 'only frames frozen at this time or later' },
+    to: { type: 'string', placeholder: 'TIME', help: 'only frames frozen at this time or earlier' },
     ...keepOptions,
     ...placeOptions,
   },
   details: `
 ${aboutPlaces.trim()}
 
-Lists what can be restored, from the oldest to the newest, and by which rule of its service each is
-kept; a service that captures is not disturbed. With --keep-last and its kin other rules are tried: frames
-that none of them keeps would be given up by 'stillframe prune' with the same options. TIME is like
-2026-11-30T09:30, in UTC if no zone is given. Rules of a service whose archive is in a store are not known
-here. Exit status 1 if a frame is known to be damaged; 'stillframe verify PLACE' finds out.`,
+Lists what can be restored, from the oldest frame to the newest, and which rule of its service keeps
+each one; a service that captures is not disturbed. --keep-last and the other --keep options try other
+rules: 'stillframe prune' with the same options would prune the frames that none of them keeps. TIME is
+like 2026-11-30T09:30, in UTC if no zone is given. The rules of a service whose archive is in a store are
+not known here. Exit status 1 if a frame is known to be damaged; 'stillframe verify PLACE' finds out.`,
 
   async run(args, io) {
     const place = await placeOf(args.positional(0), args)
@@ -53,7 +53,8 @@ function describe({ name: place, at }: Place, found: readonly Frame[], hasRules:
     '',
     ...framesTable(found, hasRules, io),
     '',
-    `${count(found.length, 'frame')}, ${formatBytes(stored)} ${typeof at === 'string' ? 'on the disk' : 'in the store'}`,
+    `${count(found.length, 'frame')}, ${formatBytes(stored)} ` +
+      (typeof at === 'string' ? 'on disk' : 'in the store'),
     ...damaged.map(({ number, damage = '' }) => style.bad(`✗ frame ${number}: ${printable(damage)}`)),
   ]
 }

@@ -11,14 +11,15 @@ import { count, formatBytes, formatCount } from './units.js'
 
 export const heapDiff: Command = {
   name: 'heap diff',
-  summary: 'what has grown from one .heapsnapshot to a later one',
+  summary: 'show what has grown between one .heapsnapshot and a later one',
   positionals: ['A', 'B'],
   options: { top: topOption },
   details: `
 Compares two heap snapshots of the same program by class: how many objects there were and are, and
-their shallow bytes; those that have grown most come first. If objects have the same ids in both files
-(two of v8.writeHeapSnapshot() of one process, or with stableIds), it also counts the objects of B that
-A did not have, even if as many have gone. It takes 8 bytes of memory for each node of both files.`,
+their shallow bytes; the classes that have grown most come first. If objects have the same ids in both
+files (two files of v8.writeHeapSnapshot() in one process, or with stableIds), it also counts the objects
+of B that A did not have, even if as many have disappeared. It needs 8 bytes of memory for each node of
+both files.`,
 
   async run(args, io) {
     const [before, after] = [args.positional(0), args.positional(1)]
@@ -68,8 +69,9 @@ function describe(
   const ids = idsAreLasting
     ? `${formatCount(newObjects ?? 0)} objects of B are not in A.`
     : classesOnly === 'memory'
-      ? 'Only classes are compared: there is no memory for the ids of the objects, 8 bytes for each.'
-      : 'Only classes are compared: an object has not the same id in both files (docs/HEAP.md, stableIds), so that new ones cannot be told from others.'
+      ? 'Only classes are compared: there is not enough memory for the ids of the objects, 8 bytes for each.'
+      : 'Only classes are compared: objects do not have the same ids in both files (docs/HEAP.md, ' +
+        'stableIds), so new ones cannot be told from old ones.'
   return [
     line('A', before, 0),
     line('B', after, 1),
@@ -78,7 +80,12 @@ function describe(
     '',
     ...(classes.length === 0 ? ['  No class has changed.'] : describeClasses(classes, idsAreLasting, io)),
     ...(all.length > classes.length
-      ? [style.dim(`  and ${formatCount(all.length - classes.length)} more with smaller changes: --top`)]
+      ? [
+          style.dim(
+            `  and ${formatCount(all.length - classes.length)} more with smaller changes; ` +
+              'use --top to see them',
+          ),
+        ]
       : []),
     '',
   ]

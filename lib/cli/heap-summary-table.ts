@@ -15,14 +15,14 @@ export function renderHeapSummary(summary: HeapSummary, top: number): string[] {
   const lines = [
     `Heap summary of process ${summary.pid}, thread ${summary.thread}, ${summary.time}`,
     `Node ${summary.node}, V8 ${summary.v8}; written because of: ${shown(summary.trigger, 40)}`,
-    ...(summary.complete ? [] : wrap(`Not complete: ${printable(summary.reason ?? '')}`, width, '')),
+    ...(summary.complete ? [] : wrap(`Incomplete: ${printable(summary.reason ?? '')}`, width, '')),
     '',
     `  ${formatBytes(heap.usedBytes)} used of ${formatBytes(heap.limitBytes)}, ` +
-      `${formatBytes(heap.externalBytes)} outside of the heap (Buffers and the like)`,
+      `${formatBytes(heap.externalBytes)} outside the heap (Buffers and the like)`,
     `  ${count(contexts.native, 'context')}, ${formatCount(contexts.detached)} of them detached`,
     '',
     ...renderTable(
-      [{ title: 'space', align: 'left' }, number('used'), number('in all')],
+      [{ title: 'space', align: 'left' }, number('used'), number('in total')],
       summary.spaces
         .filter((space) => space.totalBytes > 0)
         .map((space) => [shown(space.name), formatBytes(space.usedBytes), formatBytes(space.totalBytes)]),
@@ -81,7 +81,7 @@ export function renderHeapSummary(summary: HeapSummary, top: number): string[] {
     lines.push(
       '',
       ...wrap(
-        `${count(buffers.count, 'ArrayBuffer')} of ${formatBytes(buffers.bytes)} in all; the largest: ` +
+        `${count(buffers.count, 'ArrayBuffer')} of ${formatBytes(buffers.bytes)} in total; the largest: ` +
           largest.join(', '),
         width,
         '  ',

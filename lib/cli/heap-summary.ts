@@ -18,7 +18,7 @@ const largestTop = 1000
 export const topOption = {
   type: 'string',
   placeholder: 'N',
-  help: `lines of each table (default ${defaultTop})`,
+  help: `lines per table (default ${defaultTop})`,
 } as const
 
 /** @throws UsageError */
@@ -32,20 +32,20 @@ export function readTop(text: string | undefined): number {
 
 export const heapSummary: Command = {
   name: 'heap summary',
-  summary: 'what fills the heap of a .heapsnapshot, of any size',
+  summary: 'show what fills the heap in a .heapsnapshot of any size',
   positionals: ['FILE'],
   options: {
     top: topOption,
-    shallow: { type: 'boolean', help: 'leave out what is retained, which takes the most memory and time' },
+    shallow: { type: 'boolean', help: 'leave out retained sizes, which take the most memory and time' },
   },
   details: `
-Reads a heap snapshot of Node or Chrome: memory by type and by class, the objects where memory gathers
-with the way to each from the root, and the largest strings. Classes are grouped, and retained sizes
-counted, as in DevTools: what would be freed with these objects. The file is never in memory as a
-whole. Retained sizes take 48 bytes for each node and 8 for each edge of the file (about as much as
-the file has), beside 100 MB for Node itself; --shallow does with that. Where there is less memory, they
-are left out, and the report says so. A .heapsummary.json that a service has written is shown as a
-table. Names and beginnings of strings come from the heap: they may be secret.`,
+Reads a heap snapshot of Node or Chrome: memory by type and by class, the objects in which memory
+accumulates, with the path to each from the root, and the largest strings. Classes are grouped, and
+retained sizes counted, as in DevTools: what would be freed with these objects. The file is never in
+memory as a whole. Retained sizes take 48 bytes for each node and 8 for each edge of the file (about as
+much as the file), in addition to 100 MB for Node itself; --shallow needs only the latter. If there is
+less memory, they are left out, and the report says so. A .heapsummary.json that a service has written
+is shown as a table. Names and beginnings of strings come from the heap: they may be secret.`,
 
   async run(args, io) {
     const path = args.positional(0)
@@ -102,7 +102,8 @@ function whyShallow({
 }: NonNullable<HeapSummary['shallowOnly']>): string {
   return reason === 'asked'
     ? `Retained sizes were left out; they would take ${formatBytes(neededBytes)} of memory.`
-    : `Retained sizes are left out: they take ${formatBytes(neededBytes)} of memory, and ${formatBytes(Math.max(0, availableBytes))} are available.`
+    : `Retained sizes are left out: they take ${formatBytes(neededBytes)} of memory, and only ` +
+        `${formatBytes(Math.max(0, availableBytes))} is available.`
 }
 
 function describeTypes({ types, shallowBytes }: HeapSummary, { style, tableWidth }: Io): string[] {
@@ -111,7 +112,7 @@ function describeTypes({ types, shallowBytes }: HeapSummary, { style, tableWidth
       { title: 'type of node', align: 'left' },
       { title: 'count', align: 'right' },
       { title: 'shallow', align: 'right' },
-      { title: 'of all', align: 'right' },
+      { title: 'share', align: 'right' },
     ],
     types.map(({ type, count, shallowBytes: bytes }) => [
       printable(type),
@@ -134,7 +135,7 @@ function describeClasses({ classes, classCount, shallowBytes }: HeapSummary, io:
         { title: 'count', align: 'right' },
         { title: 'shallow', align: 'right' },
         ...(isRetained ? [{ title: 'retained', align: 'right' } as const] : []),
-        { title: 'of all', align: 'right', optional: 1 },
+        { title: 'share', align: 'right', optional: 1 },
       ],
       classes.map(({ name, count, shallowBytes: bytes, retainedBytes }) => [
         clip(printable(name), nameWidth(io)),
@@ -146,7 +147,7 @@ function describeClasses({ classes, classCount, shallowBytes }: HeapSummary, io:
       io.style.dim,
       io.tableWidth,
     ),
-    ...(more > 0 ? [io.style.dim(`  and ${formatCount(more)} more: --top`)] : []),
+    ...(more > 0 ? [io.style.dim(`  and ${formatCount(more)} more; use --top to see them`)] : []),
   ]
 }
 
@@ -154,8 +155,8 @@ function describeObjects(objects: readonly ObjectSummary[], all: number, io: Io)
   return renderTable(
     [
       { title: 'retained', align: 'right' },
-      { title: 'of all', align: 'right', optional: 1 },
-      { title: 'where memory gathers, and the way there', align: 'left' },
+      { title: 'share', align: 'right', optional: 1 },
+      { title: 'where memory accumulates, and the path to it', align: 'left' },
     ],
     objects.map((object) => [
       formatBytes(object.retainedBytes),

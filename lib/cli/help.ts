@@ -12,14 +12,14 @@ export function globalHelp(commands: readonly Command[], version: string): strin
     '',
     'Commands:',
     ...commands.map((command) => `  ${synopsis(command).padEnd(width)}   ${command.summary}`),
-    `  ${'help [COMMAND]'.padEnd(width)}   print this text, or that of one command`,
+    `  ${'help [COMMAND]'.padEnd(width)}   print this text, or the help of one command`,
     '',
     'Options:',
-    `  ${'-h, --help'.padEnd(width)}   print this text, or that of one command: stillframe help COMMAND`,
+    `  ${'-h, --help'.padEnd(width)}   print this text, or the help of one command: stillframe help COMMAND`,
     `  ${'    --version'.padEnd(width)}   print the version`,
     '',
     'Every command takes --json. Exit status: 0 success, 1 the operation failed or the file is bad,',
-    '2 the command line is wrong, 128 + N ended by signal N (130 for Ctrl-C).',
+    '2 the command line is wrong, 128 + N terminated by signal N (130 for Ctrl-C).',
     '',
   ].join('\n')
 }

@@ -17,8 +17,8 @@ export const inspect: Command = {
   options: { parents: parentsOption },
   details: `
 Reads and checks the header, the list of sections and the metadata. It reads no page data, so it is
-quick for any size: 'stillframe verify' is what checks every byte. Of a delta it says on which snapshot
-it builds, which has to be there. Of a file of values (snapshotState) it says how many there are.`,
+quick for any size; 'stillframe verify' checks every byte. For a delta, it shows which snapshot the delta
+builds on, which must be available. For a file of values (snapshotState), it shows how many there are.`,
 
   async run(args, io) {
     const path = args.positional(0)
@@ -36,7 +36,8 @@ it builds, which has to be there. Of a file of values (snapshotState) it says ho
 }
 
 function describeValues(path: string, { fileSize, values }: ValuesInfo, style: Style): string[] {
-  const many = values === undefined ? 'damaged or cut short: verify says where' : count(values, 'value')
+  const many =
+    values === undefined ? "damaged or truncated; 'stillframe verify' shows where" : count(values, 'value')
   return [
     style.bold(printable(path)),
     '',
@@ -73,7 +74,7 @@ export function describeInfo(path: string, info: SnapshotInfo, { style, tableWid
         { title: 'bytes', align: 'right', optional: 2 },
         { title: 'size', align: 'right' },
         { title: 'stored', align: 'right' },
-        { title: 'of it', align: 'right', optional: 3 },
+        { title: 'share', align: 'right', optional: 3 },
         { title: 'at offset', align: 'right', optional: 1 },
       ],
       info.sections.map((section) => [
@@ -95,7 +96,7 @@ export function describeInfo(path: string, info: SnapshotInfo, { style, tableWid
 function describeParent({ parentId }: SnapshotInfo): [label: string, value: string][] {
   if (parentId === undefined) return []
   return [
-    ['kind', 'delta: holds only what differs from its parent'],
+    ['kind', 'delta: contains only what differs from its parent'],
     ['parent', parentId],
   ]
 }

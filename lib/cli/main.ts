@@ -78,7 +78,7 @@ async function commandNamed(words: readonly string[]): Promise<Command> {
 function unknownInGroup(first: string, second: string | undefined, group: readonly string[]): UsageError {
   const hint = `Commands: ${group.join(', ')}. Try 'stillframe help ${group[0]}'.`
   if (second === undefined || second.startsWith('-')) {
-    return new UsageError(`'${first}' needs a second word`, hint)
+    return new UsageError(`'${first}' needs a subcommand`, hint)
   }
   const closest = closestOf(`${first} ${second}`, group)
   const suggestion = closest === undefined ? hint : `Did you mean '${closest}'? ${hint}`

@@ -6,7 +6,7 @@ export const parentsOption: OptionSpec = {
   type: 'string',
   placeholder: 'PLACE',
   multiple: true,
-  help: 'where parents are: a file or directory (default: beside each); repeatable',
+  help: 'file or directory with parents (default: next to each file); repeatable',
 }
 
 /** The library's option; without it, parents are looked for next to each file. */

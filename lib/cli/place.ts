@@ -34,14 +34,15 @@ export const placeOptions: Readonly<Record<string, OptionSpec>> = {
     type: 'string',
     placeholder: '[ID=]FILE',
     multiple: true,
-    help: 'the key of an encrypted store: 32 bytes, or hex or base64; repeatable',
+    help: 'key of an encrypted store: 32 bytes, raw or in hex or base64; repeatable',
   },
 }
 
 /** Paragraph for the help texts. */
 export const aboutPlaces = `
-PLACE is the directory of an archive; s3://BUCKET/PREFIX, with the @aws-sdk/client-s3 of the current directory
-and its usual environment (AWS_PROFILE, AWS_REGION, AWS_ENDPOINT_URL, …); or store:PATH, a directoryStore().`
+PLACE is the directory of an archive; s3://BUCKET/PREFIX, which uses the @aws-sdk/client-s3 of the current
+directory and its usual environment (AWS_PROFILE, AWS_REGION, AWS_ENDPOINT_URL, …); or store:PATH, for a
+directoryStore().`
 
 /** True if the place is an object store. */
 export function isStore(place: string): boolean {
@@ -60,17 +61,17 @@ export async function placeOf(name: string, args: Arguments): Promise<Place> {
   return { name, at, encryption }
 }
 
-const placeHint = "Stores are named like 's3://BUCKET/PREFIX' or 'store:PATH'."
+const placeHint = "Write a store as 's3://BUCKET/PREFIX' or 'store:PATH'."
 
 function directoryStoreAt(name: string): ObjectStore {
   const path = name.slice('store:'.length)
-  if (path === '') throw new UsageError(`'${name}' names no directory`, placeHint)
+  if (path === '') throw new UsageError(`'${name}' does not name a directory`, placeHint)
   return directoryStore(path)
 }
 
 async function bucketAt(name: string): Promise<ObjectStore> {
   const [, bucket, prefix = ''] = /^s3:\/\/([A-Za-z0-9][A-Za-z0-9._-]{1,62})(?:\/(.*))?$/.exec(name) ?? []
-  if (bucket === undefined) throw new UsageError(`'${name}' names no bucket`, placeHint)
+  if (bucket === undefined) throw new UsageError(`'${name}' does not name a bucket`, placeHint)
   const { S3Client } = await loadSdk()
   const { s3 } = await import('../s3/index.js').catch(explainMissing)
   const { AWS_REGION, AWS_DEFAULT_REGION, AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_S3 } = process.env
@@ -109,8 +110,8 @@ async function loadSdk(): Promise<Sdk> {
 function explainMissing(error: unknown): never {
   if ((error as NodeJS.ErrnoException).code !== 'ERR_MODULE_NOT_FOUND') throw error
   throw new CommandError(
-    "s3:// needs @aws-sdk/client-s3, which is not installed here: 'npm install stillframe @aws-sdk/client-s3', and call " +
-      "'npx stillframe' in the same directory",
+    "s3:// needs @aws-sdk/client-s3, which is not installed here: run 'npm install stillframe " +
+      "@aws-sdk/client-s3', and call 'npx stillframe' in the same directory",
   )
 }
 
@@ -119,7 +120,7 @@ async function readKeys(files: readonly string[]): Promise<EncryptionOptions> {
   const keys: EncryptionKey[] = []
   for (const text of files) {
     const [, given, path = text] = /^([A-Za-z0-9._-]+)=(.+)$/.exec(text) ?? []
-    if (given !== undefined && !isKeyId(given)) throw new UsageError(`'${given}' is no id of a key`)
+    if (given !== undefined && !isKeyId(given)) throw new UsageError(`'${given}' is not the id of a key`)
     const key = await readKey(path)
     keys.push({ id: given ?? idOf(toSecret(key, '--key-file')), key })
   }
@@ -136,6 +137,6 @@ async function readKey(path: string): Promise<Uint8Array> {
   if (/^[A-Za-z0-9+/]{43}=?$/.test(text)) return Buffer.from(text, 'base64')
   // The content is not shown: it may be a key after all.
   throw new CommandError(
-    `--key-file: ${printable(path)} has neither 32 bytes, nor 64 hexadecimal digits, nor 44 characters of base64`,
+    `--key-file: ${printable(path)} must contain 32 bytes, 64 hexadecimal digits or 44 base64 characters`,
   )
 }

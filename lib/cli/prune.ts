@@ -14,13 +14,13 @@ import { count, formatBytes } from './units.js'
 
 export const prune: Command = {
   name: 'prune',
-  summary: 'give up the frames of an archive that no rule keeps',
+  summary: 'prune the frames of an archive that no rule keeps',
   positionals: ['PLACE'],
   options: {
-    'dry-run': { type: 'boolean', help: 'give nothing up, and say what would be' },
+    'dry-run': { type: 'boolean', help: 'prune nothing, and show what would be pruned' },
     'take-over': {
       type: 'boolean',
-      help: 'of a store: end the service that captures into it, if there is one',
+      help: 'for a store: take it over from any service that captures into it',
     },
     ...keepOptions,
     ...placeOptions,
@@ -28,21 +28,21 @@ export const prune: Command = {
   details: `
 ${aboutPlaces.trim()}
 
-A frame stays if at least one of the rules asks for it. Without an option they are those that the service
-gave its archive, if it did. The newest frame always
-stays, and so do the newest that is whole and those that somebody is reading. Hours, days and weeks
-are those of UTC. A file that a younger frame is read from goes when that one goes, or is compacted.
-While a service captures into PLACE, only --dry-run is possible: the service has rules of its own. Nobody can
-see whether one captures into a store. Whoever opens that for writing ends it: its next frame is refused
-(ERR_STILLFRAME_FENCED). So --take-over must say that this is meant. In a store, objects of frames that were
-given up stay for a day.`,
+A frame stays if at least one rule keeps it. Without options, the rules are those that the service gave its
+archive, if any. The newest frame always stays, and so do the newest intact frame and all frames that are
+being read. Hours, days and weeks are in UTC. If a younger frame is read from the file of a pruned frame,
+that file is removed once the younger frame is pruned or compacted. While a service captures into PLACE,
+only --dry-run is possible: the service has rules of its own. For a store, it cannot be known whether a
+service captures into it. Opening the store for writing takes it over from that service, whose next frame is
+refused (ERR_STILLFRAME_FENCED). --take-over confirms that this is intended. In a store, the objects of
+pruned frames stay for a day.`,
 
   async run(args, io) {
     const place = await placeOf(args.positional(0), args)
     const retention = await rulesFor(args, place)
     if (retention === undefined) {
       throw new UsageError(
-        'no rule is given, and the archive has none',
+        'no rule was given, and the archive has none',
         "Say what to keep: '--keep-last 10', '--keep-within 7d', …",
       )
     }
@@ -52,19 +52,18 @@ given up stay for a day.`,
       throw new UsageError('--take-over is for archives in stores')
     if (!dryRun && typeof place.at !== 'string' && !args.flag('take-over')) {
       throw new UsageError(
-        `pruning ${name} would end the service that captures into it, if there is one`,
-        'Say --take-over if that is meant, or --dry-run; services prune by themselves, with retention or storeRetention.',
+        `pruning ${name} would take it over from the service that captures into it, if there is one`,
+        'Pass --take-over if that is intended, or --dry-run; services prune by themselves, with retention ' +
+          'or storeRetention.',
       )
     }
     const { kept, givenUp, freedBytes } = dryRun
       ? await foresee(place, retention)
       : await giveUp(place, retention)
-    const verb = dryRun ? 'would be given up' : givenUp.length === 1 ? 'was given up' : 'were given up'
+    const verb = dryRun ? 'would be pruned' : givenUp.length === 1 ? 'was pruned' : 'were pruned'
     await io.report({ place: name, dryRun, kept, givenUp, freedBytes }, [
       ...(kept.length === 0 ? [] : [io.style.bold('kept'), '', ...framesTable(kept, true, io), '']),
-      ...(givenUp.length === 0
-        ? []
-        : [io.style.bold('given up'), '', ...framesTable(givenUp, false, io), '']),
+      ...(givenUp.length === 0 ? [] : [io.style.bold('pruned'), '', ...framesTable(givenUp, false, io), '']),
       `${dryRun ? '' : `${io.style.good('✓')} `}${printable(name)}: ${count(givenUp.length, 'frame')} of ` +
         `${kept.length + givenUp.length} ${verb}${describeFreed(freedBytes, dryRun)}`,
     ])
@@ -99,5 +98,5 @@ function isKept({ keptBecause }: Frame): boolean {
 
 function describeFreed(bytes: number, dryRun: boolean): string {
   if (bytes === 0) return ''
-  return `, ${formatBytes(bytes)} of the disk ${dryRun ? 'would be' : 'were'} set free`
+  return `, ${formatBytes(bytes)} ${dryRun ? 'would be' : 'were'} freed on disk`
 }

@@ -29,7 +29,7 @@ export const report: Command = {
   summary: 'make a page that shows frames, and what changed between them',
   positionals: ['PLACE'],
   options: {
-    output: { type: 'string', short: 'o', placeholder: 'OUT', help: 'HTML file to write; needed' },
+    output: { type: 'string', short: 'o', placeholder: 'OUT', help: 'HTML file to write (required)' },
     force: { type: 'boolean', short: 'f', help: 'replace OUT if it exists' },
     last: { type: 'string', placeholder: 'N', help: `show the newest N frames (default ${defaultLast})` },
     verify: { type: 'boolean', help: 'check every byte of each frame' },
@@ -38,13 +38,14 @@ export const report: Command = {
     ...placeOptions,
   },
   details: `
-PLACE is an archive, in a directory or in a store (s3://BUCKET/PREFIX or store:PATH), another directory with
-snapshots, or one snapshot, which is shown with all that it builds on. OUT is one file that loads nothing else:
-it can be mailed, printed, and opened without a network. It shows chains, sizes, pauses and damage, and where
-the memory changed between one frame and the next. For that the sums of the pages are read, 1/256 of the memory
-of each frame. With --keep-last and its kin it shows which frames of an archive these rules keep; without, those
-of its service. Of an archive in a store only the manifest is read, unless --verify is given, and where the memory
-changed is not shown. Exit status 1 if a frame is damaged.`,
+PLACE is an archive in a directory or in a store (s3://BUCKET/PREFIX or store:PATH), another directory with
+snapshots, or one snapshot, which is shown with everything it builds on. OUT is one file that loads nothing
+else: it can be mailed, printed, and opened without a network. It shows chains, sizes, pauses and damage, and
+where the memory changed between one frame and the next. For the latter it reads the sums of the pages,
+1/256 of the memory of each frame. With --keep-last and the other --keep options, it shows which frames of an
+archive these rules keep, otherwise which frames the rules of its service keep. Of an archive in a store,
+only the manifest is read unless --verify is given, and where the memory changed is not shown. Exit status 1
+if a frame is damaged.`,
 
   async run(args, io) {
     const at = await placeOf(args.positional(0), args)
@@ -79,7 +80,7 @@ changed is not shown. Exit status 1 if a frame is damaged.`,
     }
     await io.report(document, [
       `${io.style.good('✓')} ${printable(output)}: ${count(frames.length, 'frame')} ` +
-        io.style.dim(`(${formatBytes(page.length)}; any browser opens it)`),
+        io.style.dim(`(${formatBytes(page.length)}; opens in any browser)`),
       ...damaged.map(({ name, damage = '' }) => io.style.bad(`✗ ${printable(name)}: ${printable(damage)}`)),
     ])
     return damaged.length === 0 ? 0 : 1
@@ -90,7 +91,7 @@ function readOutput(args: Arguments): string {
   const output = args.value('output')
   const hint = "Try 'stillframe report PLACE -o report.html'."
   if (output === undefined) throw new UsageError('-o OUT is missing', hint)
-  if (output === '-') throw new UsageError('a page is not written to stdout', hint)
+  if (output === '-') throw new UsageError('a page cannot be written to stdout', hint)
   return output
 }
 

@@ -13,20 +13,20 @@ import { count, formatBytes, formatDuration } from './units.js'
 
 export const restore: Command = {
   name: 'restore',
-  summary: 'write one section of an archive as it was at some time',
+  summary: 'write one section of an archive as it was at a given time',
   positionals: ['PLACE', 'SECTION'],
   options: {
     at: {
       type: 'string',
       placeholder: 'TIME',
-      help: "the newest frame at or before then (default 'latest')",
+      help: "the newest frame at or before this time (default 'latest')",
     },
     id: { type: 'string', placeholder: 'ID', help: 'the frame with this id' },
     number: { type: 'string', short: 'n', placeholder: 'N', help: 'the frame with this number' },
     'on-damage': {
       type: 'string',
       placeholder: 'WHAT',
-      help: "'older': pass over what is damaged; 'fail' (default: older, with --id and --number fail)",
+      help: "'older': skip damaged frames; or 'fail' (default: older; with --id or --number, fail)",
     },
     ...outputOptions,
     ...placeOptions,
@@ -34,11 +34,12 @@ export const restore: Command = {
   details: `
 ${aboutPlaces.trim()}
 
-Every byte of the section is checked before the first is written, and OUT appears with its whole contents or
-not at all. TIME is like 2026-11-30T09:30, in UTC if no zone is given; never is a frame taken that is younger.
-Frames that are passed over because they are damaged are named on stderr, and in 'skipped' of the JSON
-document. The service that captures is not disturbed, and does not give up the frame meanwhile. From a store
-the frame and all that it builds on are fetched into the temporary directory (TMPDIR), and removed afterwards.`,
+Every byte of the section is checked before the first one is written, and OUT appears with its complete
+contents or not at all. TIME is like 2026-11-30T09:30, in UTC if no zone is given; a frame younger than that
+is never used. Frames that are skipped because they are damaged are named on stderr, and in 'skipped' of the
+JSON document. The service that captures is not disturbed, and does not prune the frame in the meantime. From
+a store, the frame and everything it builds on are fetched into the temporary directory (TMPDIR), and removed
+afterwards.`,
 
   async run(args, io) {
     const at = await placeOf(args.positional(0), args)
@@ -108,7 +109,7 @@ function readWish(args: Arguments): Wish {
   if (id !== undefined) return { id }
   if (number !== undefined) {
     if (!/^[1-9]\d{0,14}$/.test(number))
-      throw new UsageError(`--number must be a number of a frame, not '${number}'`)
+      throw new UsageError(`--number must be the number of a frame, not '${number}'`)
     return { number: Number(number) }
   }
   return { at: at === undefined || at === 'latest' ? 'latest' : readInstant(at, '--at') }
@@ -124,14 +125,14 @@ function readOnDamage(text: string | undefined): 'older' | 'throw' | undefined {
 function warn({ skipped }: ArchiveRestored, io: Io): void {
   if (skipped.length === 0 || io.json) return
   io.remark([
-    `${count(skipped.length, 'frame')} passed over:`,
+    `${count(skipped.length, 'frame')} skipped:`,
     ...skipped.map(({ number, reason }) => `  frame ${number}: ${printable(reason)}`),
   ])
 }
 
 async function explainFailure(place: string, section: string, error: unknown): Promise<never> {
   if (isStillframeError(error, 'NOT_FOUND')) {
-    throw new CommandError(`${printable(error.message)}; 'stillframe frames' lists what there is`)
+    throw new CommandError(`${printable(error.message)}; 'stillframe frames' lists the frames`)
   }
   // The library's message refers to its own option.
   if (error instanceof RangeError || (error as NodeJS.ErrnoException).code === 'ERR_INVALID_ARG_VALUE') {

@@ -27,18 +27,18 @@ export const verify: Command = {
     'max-problems': {
       type: 'string',
       placeholder: 'N',
-      help: `stop after so many problems (default ${defaultMaxProblems})`,
+      help: `stop after this many problems (default ${defaultMaxProblems})`,
     },
     parents: parentsOption,
     ...placeOptions,
   },
   details: `
 Reads the whole file and compares it with its checksums. Problems are listed with the section and the
-offset in the file. Of a delta all that it builds on is checked as well, and that they belong together.
-Of a file of values (snapshotState) every value is read; its first problem is its last, too. FILE may be
-the directory of an archive: then every frame is checked, and a service that captures into it is not
-disturbed. Of an archive in a store (s3://BUCKET/PREFIX or store:PATH) all objects are fetched, compared with
-what was uploaded, and kept nowhere; 'stillframe help frames' says how stores are named. Exit status 0 when
+offset in the file. For a delta, everything it builds on is checked as well, and that the files belong
+together. For a file of values (snapshotState), every value is read; its first problem is also its last. FILE
+may be the directory of an archive: then every frame is checked, and a service that captures into it is not
+disturbed. For an archive in a store (s3://BUCKET/PREFIX or store:PATH), all objects are fetched and compared
+with what was uploaded, but not kept; 'stillframe help frames' explains how to name stores. Exit status 0 if
 there are no problems, 1 otherwise.`,
 
   async run(args, io) {

@@ -61,9 +61,9 @@ export class JsonObject {
       else if (byte === rightBrace && (this.#state === State.Behind || this.#state === State.First)) {
         this.#state = State.Closed
       } else if (this.#state === State.Opening) {
-        throw new NotAHeapSnapshot('it does not begin as one')
+        throw new NotAHeapSnapshot('it does not begin like one')
       } else {
-        const where = this.#state === State.Closed ? 'behind the end' : `behind "${this.#key}"`
+        const where = this.#state === State.Closed ? 'after the end' : `after "${this.#key}"`
         throw new Malformed(`there is ${shown(byte)} ${where}`, offset + at - 1)
       }
     }
@@ -73,7 +73,7 @@ export class JsonObject {
   end(offset: number): void {
     if (this.#state === State.Closed) return
     const where = this.#key === '' ? 'in its first bytes' : `in "${this.#key}"`
-    throw new Malformed(`the file is cut short: it ends ${where}, at byte ${offset}`, offset)
+    throw new Malformed(`the file is truncated: it ends ${where}, at byte ${offset}`, offset)
   }
 
   has(key: string): boolean {
@@ -83,8 +83,8 @@ export class JsonObject {
   #partIsDone(offset: number): void {
     if (this.#state === State.Key) {
       this.#key = parsedKey((this.#part as AnyValue).text, offset)
-      if (this.#seen.has(this.#key)) throw new Malformed(`"${this.#key}" is there twice`, offset)
-      if (this.#seen.size > 1000) throw new Malformed('it has a thousand members', offset)
+      if (this.#seen.has(this.#key)) throw new Malformed(`"${this.#key}" occurs twice`, offset)
+      if (this.#seen.size > 1000) throw new Malformed('it has more than a thousand members', offset)
       this.#seen.add(this.#key)
       this.#state = State.Colon
     } else this.#state = State.Behind

@@ -54,14 +54,14 @@ export class Graph {
     this.bytes[node] = bytes
     if (bytes > 0) this.sized.add(node)
     const next = (this.firstEdge[node] as number) + edges
-    if (next > this.edgeCount) throw new Malformed('its nodes have more edges than there are')
+    if (next > this.edgeCount) throw new Malformed('its nodes have more edges than its header promises')
     this.firstEdge[node + 1] = next
   }
 
   /** Switches from nodes to edges. @throws Malformed */
   endOfNodes(): void {
     if (this.firstEdge[this.nodeCount] !== this.edgeCount) {
-      throw new Malformed('its nodes have fewer edges than there are')
+      throw new Malformed('its nodes have fewer edges than its header promises')
     }
     this.#node = 0
   }

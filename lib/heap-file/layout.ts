@@ -77,7 +77,7 @@ function parsed(text: string): unknown {
   try {
     return JSON.parse(text)
   } catch {
-    throw new NotAHeapSnapshot('its header is no JSON')
+    throw new NotAHeapSnapshot('its header is not JSON')
   }
 }
 
@@ -85,7 +85,7 @@ function objectOf(value: unknown): Record<string, unknown> {
   if (typeof value === 'object' && value !== null && !Array.isArray(value)) {
     return Object.assign(Object.create(null), value) as Record<string, unknown>
   }
-  throw new NotAHeapSnapshot('its header is another one')
+  throw new NotAHeapSnapshot('its header is that of another kind of file')
 }
 
 function elementOf(value: unknown, index: number): unknown {
@@ -98,7 +98,7 @@ function namesOf(value: unknown, what: string, max: number): string[] {
   }
   const names = value.map((name: unknown) => (typeof name === 'string' ? name : ''))
   if (new Set(names).size < names.length || names.includes('')) {
-    throw new Malformed(`a name in ${what} of its header is there twice, or is none`)
+    throw new Malformed(`a name in ${what} of its header occurs twice, or is not a name`)
   }
   return names
 }
@@ -117,7 +117,8 @@ function countOf(value: unknown, what: string, fields: number, fileSize: number)
   // A number takes at least a digit and a comma.
   if (value * fields * 2 > fileSize) {
     throw new Malformed(
-      `its header promises ${value} as ${what}, which a file of ${fileSize} bytes cannot hold: it is cut short or damaged`,
+      `its header promises ${value} as ${what}, which a file of ${fileSize} bytes cannot hold: ` +
+        'it is truncated or damaged',
     )
   }
   return value

@@ -118,7 +118,7 @@ export class NumberArray implements Part {
           this.#takeByte(byte, at)
           break
         }
-        if (this.#value === 0) this.#refuse('behind a leading zero', byte, at)
+        if (this.#value === 0) this.#refuse('after a leading zero', byte, at)
         this.#value = this.#value * 10 + (byte - zero)
         if (this.#value > Number.MAX_SAFE_INTEGER) {
           throw new Malformed('a number is larger than any that a heap snapshot holds', this.#offset + at)
@@ -131,7 +131,7 @@ export class NumberArray implements Part {
         } else if (byte === rightBracket) {
           this.#close(at)
         } else if (!isBlank(byte)) {
-          this.#refuse('behind a whole number', byte, at)
+          this.#refuse('after a whole number', byte, at)
         }
         break
       case State.Closed:

@@ -238,7 +238,7 @@ export class Reading {
   }
 
   #refuseCount(what: string, promised: number): never {
-    throw new Malformed(`its header promises ${promised} ${what}, and there are others`)
+    throw new Malformed(`its header promises ${promised} ${what}, but the file has a different number`)
   }
 
   #refuseIndex(what: string): never {

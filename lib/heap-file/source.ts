@@ -33,7 +33,7 @@ export class Source {
       const stat = await file.stat()
       if (stat.isDirectory()) throw new NotAHeapSnapshot('it is a directory')
       if (!stat.isFile())
-        throw new NotAHeapSnapshot('it is not a regular file, which can be read at any place')
+        throw new NotAHeapSnapshot('it is not a regular file, and only such files can be read at any offset')
       const source = new Source(file, stat.size)
       await source.#refuseOthers()
       return source
@@ -46,8 +46,9 @@ export class Source {
   async #refuseOthers(): Promise<void> {
     if (this.size === 0) {
       throw new NotAHeapSnapshot(
-        'it is empty: Node was ended before it had written anything, as --heapsnapshot-near-heap-limit often is. ' +
-          'Give the process more memory beside its heap, or take the snapshot earlier',
+        'it is empty: Node was terminated before it had written anything, as often happens with ' +
+          '--heapsnapshot-near-heap-limit. Give the process more memory in addition to its heap, or take ' +
+          'the snapshot earlier',
       )
     }
     const { buffer, bytesRead } = await this.#file.read(Buffer.alloc(8), 0, 8, 0)
@@ -88,7 +89,7 @@ export class Source {
     const bytes = Buffer.allocUnsafe(sliceBytes)
     for (let at = offset; !enough() && !part.done; ) {
       const { bytesRead } = await this.#file.read(bytes, 0, sliceBytes, at)
-      if (bytesRead === 0) throw new Malformed('the file has become shorter while it was read', at)
+      if (bytesRead === 0) throw new Malformed('the file was truncated while it was being read', at)
       part.scan(bytes.subarray(0, bytesRead), 0, at)
       at += bytesRead
     }

@@ -226,8 +226,8 @@ export class ForkJob extends CaptureJob<ForkProgress, ForkResult> {
       if (handle.frozenAtMs !== 0) return
       const error = new StillframeError(
         'ERR_STILLFRAME_BUSY',
-        `${this.#name}: the Worker could not be interrupted in ${stallTimeoutMs} ms: it waits in a call of its own, such as ` +
-          'execSync(). Take it again when that has returned',
+        `${this.#name}: the Worker could not be interrupted within ${stallTimeoutMs} ms: it is blocked in a ` +
+          'call such as execSync(). Try again when that call has returned',
         {},
       )
       this.#request.callSite.claim(error)
@@ -242,10 +242,10 @@ export class ForkJob extends CaptureJob<ForkProgress, ForkResult> {
 
   #waitForRest(startedAt: number): void {
     const { retry, limits } = this.#request.options
-    if (!retry) throw this.#busy('in the call, and retry is false')
+    if (!retry) throw this.#busy('during the call, and retry is false')
     const patienceMs = Math.min(limits.stallTimeoutMs, limits.timeoutMs)
     if (this.#waitEnd === 0) this.#waitEnd = startedAt + patienceMs
-    if (performance.now() > this.#waitEnd) throw this.#busy(`in ${patienceMs} ms`)
+    if (performance.now() > this.#waitEnd) throw this.#busy(`within ${patienceMs} ms`)
     this.#waiting = this.#inContext.runInAsyncScope(() =>
       setTimeout(() => this.#freezeLater(), restIntervalMs),
     )
@@ -254,8 +254,8 @@ export class ForkJob extends CaptureJob<ForkProgress, ForkResult> {
   #busy(when: string): StillframeError {
     const error = new StillframeError(
       'ERR_STILLFRAME_BUSY',
-      `${this.#name}: V8's threads, which compile and collect garbage, did not come to rest ${when}; none may be at work ` +
-        'while the process is forked. Take it again when the service has less to do',
+      `${this.#name}: V8's threads, which compile and collect garbage, did not come to rest ${when}; none of ` +
+        'them may be working while the process is forked. Try again when the service is less busy',
       this.path === '' ? {} : { path: this.path },
     )
     this.#request.callSite.claim(error)

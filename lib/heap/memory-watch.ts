@@ -338,7 +338,8 @@ export class MemoryWatch {
       return fromNative(failure, insteadOf || path, this.#callSite) as StillframeError
     const error = new StillframeError(
       'ERR_STILLFRAME_MEMORY_LIMIT',
-      `a heap snapshot would take about ${neededBytes} bytes of memory, and ${availableBytes} may be taken`,
+      `a heap snapshot would take about ${neededBytes} bytes of memory, and only ${availableBytes} ` +
+        'may be used',
       {},
     )
     this.#callSite.claim(error)

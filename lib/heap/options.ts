@@ -166,7 +166,7 @@ export function checkHeapSummaryOptions(options: unknown): CheckedForkOptions {
 export function refuseFileOptions(options: object | undefined): void {
   for (const name of fileOptionNames) {
     if (options !== undefined && (options as FileOptions)[name] !== undefined) {
-      throw invalidArgValue(`options.${name} is for files, and this goes to a stream`)
+      throw invalidArgValue(`options.${name} is for files, and the target is a stream`)
     }
   }
 }

@@ -74,13 +74,14 @@ function readSettings(env: NodeJS.ProcessEnv): Settings {
   const signal = env['STILLFRAME_HEAP_SIGNAL'] || 'SIGUSR2'
   const usable = usableSignals.includes(signal)
   if (!usable) {
-    report(`STILLFRAME_HEAP_SIGNAL: '${signal}' is none of ${usableSignals.join(', ')}; SIGUSR2 is taken`)
+    report(`STILLFRAME_HEAP_SIGNAL: '${signal}' is not one of ${usableSignals.join(', ')}; SIGUSR2 is used`)
   }
   const keep = Number(env['STILLFRAME_HEAP_KEEP'] || defaultKeep)
   const countable = Number.isSafeInteger(keep) && keep >= 1
   if (!countable) {
     report(
-      `STILLFRAME_HEAP_KEEP: '${env['STILLFRAME_HEAP_KEEP']}' is no integer from 1 on; ${defaultKeep} is taken`,
+      `STILLFRAME_HEAP_KEEP: '${env['STILLFRAME_HEAP_KEEP']}' is not an integer of at least 1; ` +
+        `${defaultKeep} is used`,
     )
   }
   return {
@@ -112,7 +113,7 @@ function foretell({ signal, directory }: Settings): void {
     loadHeapAddon()
     accessSync(directory, constants.W_OK | constants.X_OK)
   } catch (error) {
-    say(`as things are, ${signal} will write no heap snapshot: ${messageOf(error)}`)
+    say(`${signal} cannot currently write a heap snapshot: ${messageOf(error)}`)
   }
   if (signal === 'SIGUSR1') say('SIGUSR1 writes a heap snapshot, and does not start the inspector')
 }
@@ -135,7 +136,7 @@ function install(settings: Settings): void {
     say(
       atOnce
         ? `writing a heap snapshot; ${stoodStill(job)}`
-        : "V8's threads are busy; the heap snapshot is taken as soon as they are not",
+        : "V8's threads are busy; the heap snapshot will be taken as soon as they are not",
     )
     const { path, fileSize, durationMs } = await job.done
     const size = `${(fileSize / 2 ** 20).toFixed(1)} MiB after ${(durationMs / 1000).toFixed(1)} s`
@@ -146,7 +147,7 @@ function install(settings: Settings): void {
 
   const onSignal = (): void => {
     if (running) {
-      say('a heap snapshot is being written already; the signal is ignored')
+      say('a heap snapshot is already being written; the signal is ignored')
       return
     }
     running = true
@@ -160,7 +161,7 @@ function install(settings: Settings): void {
 }
 
 function stoodStill({ pauseMs }: ForkJob): string {
-  return `the service stood still for ${pauseMs.toFixed(1)} ms`
+  return `the service was paused for ${pauseMs.toFixed(1)} ms`
 }
 
 function remove(path: string): void {

@@ -46,12 +46,12 @@ function parseOne(part: string): Triggers | string {
   const [name = '', value = ''] = part.split(':', 2)
   const known = Object.hasOwn(names, name) ? names[name] : undefined
   if (known === undefined) {
-    return `'${part}' is none of near-heap-limit, ${Object.keys(names).join(', ')}; it is left out`
+    return `'${part}' is not one of near-heap-limit, ${Object.keys(names).join(', ')}; it is ignored`
   }
   const [, digits, unit = ''] = amount.exec(value) ?? []
   const key = unit === '%' ? known.percent : known.bytes
   const number = unit === '%' ? Number(digits) : Math.floor(Number(digits) * (units[unit] ?? Number.NaN))
   const fits = unit === '%' ? number > 0 && number <= 100 : number >= 1 && number <= Number.MAX_SAFE_INTEGER
-  if (key === undefined || !fits) return `'${part}' is not like ${known.example}; it is left out`
+  if (key === undefined || !fits) return `'${part}' is not of the form ${known.example}; it is ignored`
   return { [key]: number }
 }

@@ -40,7 +40,7 @@ export function serializeValue(
   } catch (error) {
     // The error is V8's, and does not name the value. V8 throws it a little before the stack ends.
     if (!(error instanceof RangeError) || !/call stack/.test(error.message)) throw error
-    return `is nested too deeply to be written: no more than ${maxDepth} levels can be read with certainty`
+    return `is nested too deeply to be written: at most ${maxDepth} levels can be read reliably`
   }
 }
 
@@ -53,8 +53,8 @@ function serializeChecked(addon: HeapAddon, value: unknown, limit: number): Uint
   if (typeof result === 'string') return result
   if (result.depth > maxDepth) {
     return (
-      `is nested ${result.depth} deep, and no more than ${maxDepth} can be read with certainty: the stack of the ` +
-      'reader might be too small. Write it flat (a list as an array), or in parts'
+      `is nested ${result.depth} levels deep, and at most ${maxDepth} can be read reliably: the stack of ` +
+      'the reader might be too small. Write it flat (a list as an array), or in parts'
     )
   }
   return new Uint8Array(result.payload)

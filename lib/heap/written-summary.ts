@@ -17,7 +17,7 @@ export async function readWrittenSummary(path: string): Promise<HeapSummary | un
     throw fromSystem(error, absolute)
   })
   if (summary === undefined || isHeapSummary(summary)) return summary
-  const message = `${absolute}: a damaged heap summary: cut short, changed, or of a later version`
+  const message = `${absolute}: a damaged heap summary: truncated, altered, or written by a later version`
   throw new StillframeError('ERR_STILLFRAME_CORRUPT', message, { path: absolute })
 }
 

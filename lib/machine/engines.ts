@@ -74,10 +74,11 @@ export function fallbackOf(
  * reasons that rule them out.
  */
 export function whyChosen(wish: EngineWish, { engine }: EngineChoice, machine: Machine): string {
-  if (wish.engine !== 'auto') return 'it was asked for by name'
+  if (wish.engine !== 'auto') return 'it was requested by name'
   const better = engineNames.slice(0, engineNames.indexOf(engine))
-  if (better.length === 0) return "it is the best one, which 'auto' takes wherever it can be used"
-  return `'auto' takes it because others cannot be used: ${refusals(better, asAuto(wish), machine)}`
+  if (better.length === 0) return "it is the best engine, which 'auto' uses wherever it can"
+  const why = refusals(better, asAuto(wish), machine)
+  return `'auto' uses it because the better engines cannot be used: ${why}`
 }
 
 /** The first usable engine, in order of preference. */
@@ -130,7 +131,10 @@ function whyNotInProcess({ engine, sources }: EngineWish): string | undefined {
   }
   const part = sources.find(({ extent }) => extent !== undefined)
   if (part !== undefined) {
-    return `section '${part.name}' is a part of a Region, and this engine captures whole ones${other && `. Use ${other}`}`
+    return (
+      `section '${part.name}' is part of a Region, and this engine captures only whole Regions` +
+      `${other && `. Use ${other}`}`
+    )
   }
   const regions = new Set(sources.map(({ region }) => region))
   if (regions.size === sources.length) return undefined
@@ -143,19 +147,22 @@ function whyNotInProcess({ engine, sources }: EngineWish): string | undefined {
  */
 function whyNotWithDirectReads({ kernelWrites }: EngineWish, machine: Machine): string | undefined {
   if (kernelWrites === false) return undefined
-  const only = 'only fork freezes memory that the kernel fills past the page table'
+  const only = 'only fork freezes memory that the kernel fills without going through the page table'
   if (kernelWrites === 'direct') return `kernelWrites is 'direct', and ${only}`
   // This check comes last, since it examines every descriptor.
   const found = machine.directReads()
   if (found === '') return undefined
-  return `${found}, and ${only}. Use engine 'fork' or 'auto', or say kernelWrites: false if no read fills a source meanwhile`
+  return (
+    `${found}, and ${only}. Use engine 'fork' or 'auto', or pass kernelWrites: false if no read fills a ` +
+    'source during the capture'
+  )
 }
 
 function whyNotMprotect({ kernelWrites }: EngineWish): string | undefined {
   if (kernelWrites !== true) return undefined
   return (
     'the kernel cannot write into pages that it protects (fs.read and sockets fail with EFAULT). ' +
-    'Say kernelWrites: false and announce such writes with Region.prepareWrite()'
+    'Pass kernelWrites: false and announce such writes with Region.prepareWrite()'
   )
 }
 
@@ -163,7 +170,7 @@ function whyNotUserfaultfd({ kernelWrites, sources }: EngineWish, machine: Machi
   const mapped = sources.find(({ anonymous }) => !anonymous)
   if (mapped !== undefined) {
     return (
-      `section '${mapped.name}' is a mapping of a file, and userfaultfd takes anonymous memory only. ` +
+      `section '${mapped.name}' is a mapping of a file, and userfaultfd supports only anonymous memory. ` +
       "Restore it with mode 'copy', or use another engine"
     )
   }
@@ -188,7 +195,7 @@ export function isTracking({ trackChanges, sources }: Pick<EngineWish, 'trackCha
 }
 
 function feature(machine: Machine, wanted: string): EngineProbe {
-  return machine.features.find(({ name }) => name === wanted) ?? { available: false, reason: 'not known' }
+  return machine.features.find(({ name }) => name === wanted) ?? { available: false, reason: 'unknown' }
 }
 
 /** Every engine by name, with the findings of native code about it. */

@@ -93,7 +93,8 @@ function checkMetricsOptions(options: unknown): { register: Register; prefix: st
   if (typeof prefix !== 'string') throw invalidArgType('options.prefix', 'a string', prefix)
   if (!/^([a-zA-Z_:][a-zA-Z0-9_:]*)?$/.test(prefix))
     throw invalidArgValue(
-      `options.prefix must be letters, digits, '_' and ':', and begin with no digit, not '${prefix}'`,
+      `options.prefix must begin with a letter, '_' or ':' and consist of letters, digits, '_' and ':', ` +
+        `not '${prefix}'`,
     )
   return { register: register as Registry, prefix }
 }

@@ -65,7 +65,7 @@ export class MetricSet {
       const fullName = `${prefix}${name}`
       if (register.getSingleMetric(fullName) !== undefined) {
         throw invalidArgValue(
-          `the register already has a metric '${fullName}'. Register the metrics once, or with another prefix`,
+          `the registry already has a metric '${fullName}'. Register the metrics once, or with another prefix`,
         )
       }
       const metric = new kind({ name: fullName, help, labelNames, registers: [], buckets })
@@ -93,16 +93,13 @@ export class MetricSet {
       ['operation', 'engine'],
       durationBuckets,
     )
-    this.#writtenBytes = make(
-      Counter,
-      'written_bytes_total',
-      'Bytes that the published files take on the disk',
-      ['operation'],
-    )
+    this.#writtenBytes = make(Counter, 'written_bytes_total', 'Bytes that the published files take on disk', [
+      'operation',
+    ])
     this.#changedBytes = make(
       Counter,
       'changed_bytes_total',
-      'Bytes of the pages that were not as in the parent; without a parent, of all memory',
+      'Bytes of the pages that differ from the parent; without a parent, of all memory',
       ['operation'],
     )
     this.#extraMemoryPeak = make(
@@ -121,13 +118,13 @@ export class MetricSet {
     this.#skippedTicks = make(
       Counter,
       'skipped_ticks_total',
-      'Captures that a schedule left out, since the one before had not ended',
+      'Captures that a schedule skipped because the previous one had not ended',
       ['archive'],
     )
     this.#storeLagFrames = make(
       Gauge,
       'store_lag_frames',
-      'Frames that are complete in the directory and not yet in the store',
+      'Frames that are complete in the directory but not yet in the store',
       ['archive'],
     )
     this.#storeLagBytes = make(Gauge, 'store_lag_bytes', 'Bytes of the files of these frames', ['archive'])

@@ -113,11 +113,11 @@ class ParentSearch {
     const found = inFiles ?? (await this.#findIn(directories, child, tried))
     if (found !== undefined) return found
     const names = [...files, ...directories].map((place) => (typeof place === 'string' ? place : place.name))
-    const where = names.length === 0 ? 'has not been given' : `is not in ${names.join(' ')}`
+    const where = names.length === 0 ? 'was not given' : `is not in ${names.join(' ')}`
     throw new ReadFailure(
       'PARENT',
       `${source.name} holds only what differs from the snapshot ${idFromBytes(header.parentId)}, which ${where}` +
-        `${tried.join('')}. Put it there, or say in \`parents\` where it is`,
+        `${tried.join('')}. Put it there, or name its place in \`parents\``,
     )
   }
 

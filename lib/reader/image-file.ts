@@ -368,9 +368,9 @@ export class ImageFile {
       const isZero = areZero(bytes.subarray(page * pageSize, (page + 1) * pageSize))
       if (!isZero) present |= 1n << BigInt(page)
     }
-    if (present !== entry.present) throw this.#damaged(entry, ' has other zero pages than the index says')
+    if (present !== entry.present) throw this.#damaged(entry, ' has zero pages that do not match the index')
     const used = Math.min(bytes.length, byteLength - entry.block * blockSize)
-    if (!areZero(bytes.subarray(used))) throw this.#damaged(entry, ' goes on behind the end of its section')
+    if (!areZero(bytes.subarray(used))) throw this.#damaged(entry, ' extends beyond the end of its section')
   }
 
   async #readPacked(
@@ -415,14 +415,14 @@ export class ImageFile {
     if (check === 'nothing') return dense
     for (let at = 0; at < denseLength; at += pageSize) {
       if (!areZero(dense.subarray(at, at + pageSize))) continue
-      throw this.#damaged(entry, ' has other zero pages than the index says')
+      throw this.#damaged(entry, ' has zero pages that do not match the index')
     }
     // Only the last page of the section can extend past its end.
     const length = paddedBlockLength(byteLength, entry.block)
     const behind = Math.max(0, length - (byteLength - entry.block * blockSize))
     const hasLastPage = ((entry.present >> BigInt(length / pageSize - 1)) & 1n) !== 0n
     if (!hasLastPage || areZero(dense.subarray(denseLength - behind))) return dense
-    throw this.#damaged(entry, ' goes on behind the end of its section')
+    throw this.#damaged(entry, ' extends beyond the end of its section')
   }
 
   #damaged(entry: BlockEntry, how: string): ReadFailure {
@@ -445,7 +445,7 @@ export class ImageFile {
         if (sum.equals(this.#tools.hashes.sum(bytes))) continue
         const { name } = this.opened.sections[entry.section] as Section
         const place = this.#sumsOffset + this.#firstSumOf(entry) * sumSize
-        throw corrupt(place, name, `block ${entry.block} has pages of other sums`)
+        throw corrupt(place, name, `block ${entry.block} has pages that do not match their sums`)
       }
     }
   }

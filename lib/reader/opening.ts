@@ -107,8 +107,8 @@ async function checkedHeader(source: ByteSource, hashes: Hashes): Promise<Header
     throw new ReadFailure(
       'FORMAT',
       have === 0
-        ? 'the file is empty, so it is no snapshot'
-        : 'this is not a stillframe snapshot (its first bytes are others)',
+        ? 'the file is empty, so it is not a snapshot'
+        : 'this is not a stillframe snapshot (its first bytes differ)',
     )
   }
   if (have < pageSize) throw corrupt(have, '', 'the file ends in its header: it is truncated')
@@ -119,7 +119,9 @@ async function checkedHeader(source: ByteSource, hashes: Hashes): Promise<Header
   }
   if (header.versionMajor > versionMajor) {
     const version = `${header.versionMajor}.${header.versionMinor}`
-    const message = `the file has format version ${version}, this release reads up to ${versionMajor}; update stillframe`
+    const message =
+      `the file has format version ${version}, and this release reads only up to ${versionMajor}; ` +
+      'update stillframe'
     throw new ReadFailure('VERSION', message)
   }
   if (layouts[header.layout] === undefined) {
@@ -226,7 +228,7 @@ function namesOf(records: readonly SectionRecord[], bytes: Buffer, sectionsOffse
       record.nameOffset !== nameOffset ||
       nameLength > bytes.length - nameOffset
     ) {
-      throw corrupt(at, '', "a section's name lies outside of the names")
+      throw corrupt(at, '', "a section's name is outside the table of names")
     }
     const text = bytes.subarray(nameOffset, nameOffset + nameLength)
     nameOffset += nameLength
@@ -274,7 +276,7 @@ function placeSections(file: File, records: readonly SectionRecord[], names: rea
       entryCount > trailer.indexCount - entries
     ) {
       const at = trailer.sectionsOffset + index * recordSize
-      throw corrupt(at, name, 'the section lies where it cannot')
+      throw corrupt(at, name, 'the section is at an impossible offset')
     }
     entries += entryCount
     return { name, byteLength, dataOffset, blockCount, firstEntry, entryCount, storedBytes: 0 }
@@ -333,7 +335,7 @@ async function checkedIndex(
       const entry = index.at(checked)
       if (!isWriters(entry, file, section, number, leastBlock)) {
         const block = file.isDelta ? entry.block : leastBlock
-        const reason = `the index entry of block ${block} is not one a writer would make`
+        const reason = `the index entry of block ${block} is not one that a writer would make`
         throw corrupt(indexOffset + checked * entrySize, section.name, reason)
       }
       leastBlock = entry.block + 1
@@ -385,7 +387,7 @@ function checkPlaces({ index, sections, trailer }: Omit<Opened, 'metadata' | 'fi
   const { indexOffset, indexCount } = trailer
   const refuse = (entry: BlockEntry): never => {
     const name = (sections[entry.section] as Section).name
-    const reason = `block ${entry.block} lies where no writer would put it`
+    const reason = `block ${entry.block} is where no writer would put it`
     throw corrupt(indexOffset + entry.position * entrySize, name, reason)
   }
   const pieces: { start: number; end: number; first: BlockEntry }[] = []
@@ -411,5 +413,5 @@ function checkPlaces({ index, sections, trailer }: Omit<Opened, 'metadata' | 'fi
     at = roundUp(end, pageSize)
   }
   if (roundUp(at, partAlignment) === indexOffset) return
-  throw corrupt(indexOffset, '', 'the index lies where no writer would put it')
+  throw corrupt(indexOffset, '', 'the index is where no writer would put it')
 }

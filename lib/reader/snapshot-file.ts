@@ -144,7 +144,7 @@ export class SnapshotFile<Meta = JsonValue> {
   #refuseIfClosed(): void {
     if (!this.#isClosed) return
     const { path, name } = this.#image.opened.source
-    const message = `${name}: the snapshot was closed. Close it only when nobody reads from it any more.`
+    const message = `${name}: the snapshot was closed. Close it only after the last read from it has ended.`
     throw new StillframeError('ERR_STILLFRAME_CLOSED', message, { path })
   }
 
@@ -214,8 +214,8 @@ export function allocate(byteLength: number, section: string): ArrayBuffer {
     return new ArrayBuffer(byteLength)
   } catch {
     throw rangeError(
-      `section '${printable(section)}': ${byteLength} bytes are more than this Node has in an ArrayBuffer, or than ` +
-        'there is memory. Read it in parts: by start and end, or by chunks()',
+      `section '${printable(section)}': ${byteLength} bytes are more than an ArrayBuffer of this Node can ` +
+        'have, or more than there is memory. Read it in parts: with start and end, or with chunks()',
     )
   }
 }

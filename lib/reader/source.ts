@@ -106,7 +106,8 @@ export async function openFile(path: string): Promise<ByteSource> {
         syscall: 'open',
       })
     }
-    if (!about.isFile()) throw new ReadFailure('FORMAT', 'this is not a regular file, so it is no snapshot')
+    if (!about.isFile())
+      throw new ReadFailure('FORMAT', 'this is not a regular file, so it is not a snapshot')
     return new FileSource(path, handle, about.size, about.blocks * 512)
   } catch (error) {
     await handle.close()

@@ -160,5 +160,5 @@ function detached(name: string): TypeError {
 }
 
 function outside(name: string): TypeError {
-  return invalidArgValue(`${name} lies outside of its buffer, which was shrunk. Make a new view`)
+  return invalidArgValue(`${name} is outside its buffer, which was shrunk. Make a new view`)
 }

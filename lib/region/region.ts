@@ -137,7 +137,7 @@ export class Region<Buffer extends ArrayBufferLike = ArrayBuffer> {
    * @throws StillframeError `ERR_STILLFRAME_CLOSED`.
    */
   get buffer(): Buffer {
-    return openHandle(this, 'it has no buffer any more').buffer() as Buffer
+    return openHandle(this, 'it no longer has a buffer').buffer() as Buffer
   }
 
   /**
@@ -272,6 +272,7 @@ export function fullHandle(region: AnyRegion, consequence: string): RegionHandle
   if (!handle.filling) return handle
   throw new StillframeError(
     'ERR_STILLFRAME_BUSY',
-    `not all of the region '${region.name}' is there yet: ${consequence}. Await 'ready' of what restore() has returned`,
+    `the region '${region.name}' is not completely restored yet: ${consequence}. ` +
+      "Await 'ready' of the result of restore()",
   )
 }

@@ -100,7 +100,7 @@ function resolveSource(value: unknown, name: string, label: string): ResolvedSou
   if (buffer === undefined) return undefined
   const region = regionOfBuffer(buffer)
   if (region !== undefined) return partOfRegion(region, value, name, label)
-  return foreignMemory(value, buffer, name, label, 'memory that is no Region')
+  return foreignMemory(value, buffer, name, label, 'memory that is not a Region')
 }
 
 /** A region or a view of one. */

@@ -16,7 +16,7 @@ export interface ArchiveReportOptions extends Omit<ReportOptions, 'parents'> {
 }
 
 /** Reason shown for a frame that is no longer listed but still needed to read younger ones. */
-const neededByOthers = 'given up, needed by younger frames'
+const neededByOthers = 'pruned, but needed by younger frames'
 
 /**
  * Reports the frames of an archive, including those that were given up but are still needed to read
@@ -59,7 +59,7 @@ export async function reportArchive(directory: string, options: ArchiveReportOpt
           parents: [...parentsOf(directory, table, entry), directory],
           frame: toFrame(entry, reasons.get(entry.number) ?? [], known),
         }
-      : { path, parents: [], frame: unknownFrame(entry.number, before, known ?? 'nothing is known of it') }
+      : { path, parents: [], frame: unknownFrame(entry.number, before, known ?? 'nothing is known about it') }
     before = candidate.frame.frozenAt
     return { ...candidate, isThere: async () => (await readTable(directory)).get(entry.number) !== undefined }
   })

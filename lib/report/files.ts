@@ -96,7 +96,7 @@ async function reportFound(
     remarks: [
       ...leftOut(older, inOrder.length),
       ...remarks,
-      ...unreadable.map((reason) => `Not looked at: ${reason}.`),
+      ...unreadable.map((reason) => `Not examined: ${reason}.`),
       'Snapshot files do not say how long their captures paused the service; an archive does.',
     ],
   }

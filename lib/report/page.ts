@@ -114,10 +114,10 @@ function damage(frames: readonly ReportFrame[]): string {
   const more = causes.length - damageNamed
   return `<section class="panel damage" aria-labelledby="damage-title">
 <h2 id="damage-title">Damage</h2>
-<p class="remark">These frames cannot be restored, and the reason.</p>
+<p class="remark">Frames that cannot be restored, and why.</p>
 <ul>
 ${causes.slice(0, damageNamed).map(describeCause).join('\n')}
-${more > 0 ? `<li>and ${count(more, 'older one')}: the table has all of them.</li>` : ''}
+${more > 0 ? `<li>and ${count(more, 'older one')}: the table lists all of them.</li>` : ''}
 </ul>
 </section>`
 }
@@ -150,6 +150,6 @@ ${newest.map(row).join('\n')}
 }
 
 function remarks({ remarks: sentences, madeAt }: ReportData): string {
-  const all = [...sentences, `Made at ${formatInstant(madeAt)}. All times are UTC.`]
+  const all = [...sentences, `Created at ${formatInstant(madeAt)}. All times are UTC.`]
   return `<footer>${all.map((sentence) => `<p>${escapeHtml(shown(sentence, 400))}</p>`).join('\n')}</footer>`
 }

@@ -80,7 +80,7 @@ function diskFigure(frames: readonly ReportFrame[]): KeyFigure {
   const whole = frames.reduce((sum, { byteLength = 0 }) => sum + byteLength, 0)
   const times = stored === 0 ? 0 : whole / stored
   return {
-    label: 'On the disk',
+    label: 'On disk',
     value: formatBytes(stored),
     remark:
       times >= 1.1

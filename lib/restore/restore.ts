@@ -354,7 +354,7 @@ export function checkRestoreOptions(options: unknown): RestoreWish {
   const given = checkOptions(options, known)
   const destinations = given.into === undefined ? [] : resolveDestinations(given.into)
   if (given.mode === 'lazy' && destinations.length > 0) {
-    throw invalidArgValue("options.into cannot be given with mode 'lazy', which makes regions of its own")
+    throw invalidArgValue("options.into cannot be given with mode 'lazy', which creates its own regions")
   }
   return {
     parents: checkParents(given.parents),

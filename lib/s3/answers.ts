@@ -69,7 +69,7 @@ export function failureOf(key: string, doing: string, error: unknown): unknown {
   if (status === 501 || name === 'NotImplemented') {
     return new StillframeError(
       'ERR_STILLFRAME_UNSUPPORTED_STORE',
-      `Object '${key}': this store cannot ${doing} as it is asked to (${messageOf(error)}). Take another store`,
+      `Object '${key}': this store cannot ${doing} as requested (${messageOf(error)}). Use another store`,
       { cause: error },
     )
   }

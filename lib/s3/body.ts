@@ -47,7 +47,7 @@ function lengths(
   const size = Number(total)
   // S3 shortens a range at the end of the object.
   if (Number(first) === start && size < end && Number(last) === size - 1) {
-    throw storeFailure(key, `it has ${size} bytes, not the ${end} that were asked for`)
+    throw storeFailure(key, `it has ${size} bytes, not the ${end} that were requested`)
   }
   if (Number(first) !== start || Number(last) !== end - 1) {
     throw new BadAnswer(`it is ${ContentRange ?? 'the whole object'}, not bytes ${start}-${end - 1}`)

@@ -94,7 +94,8 @@ class MultipartUpload {
       if (this.#signal.aborted) void begun.then(({ UploadId }) => this.#abort(UploadId)).catch(() => {})
       throw failureOf(key, 'upload', error)
     }
-    if (this.#id === undefined) throw storeFailure(key, 'S3 has begun an upload and not named it')
+    if (this.#id === undefined)
+      throw storeFailure(key, 'S3 has started an upload without returning an id for it')
   }
 
   async send(part: Part): Promise<void> {
@@ -132,7 +133,7 @@ class MultipartUpload {
       const answer = await persistently(ask, signal)
       // Ceph's gateway does not always return it.
       const etag = optionalEtagIn(answer) ?? (await this.#etagOfOurs())
-      if (etag === undefined) throw storeFailure(key, 'S3 does not say which etag it has been given')
+      if (etag === undefined) throw storeFailure(key, 'S3 has not returned the ETag of the object')
       return { etag, size: this.#size }
     } catch (error) {
       if (signal.aborted) throw error

@@ -131,12 +131,12 @@ class S3Store implements ObjectStore {
     try {
       const answer = await persistently(ask, signal)
       const { ContentLength: size } = answer
-      if (size === undefined) throw storeFailure(key, 'S3 does not say how many bytes it has')
+      if (size === undefined) throw storeFailure(key, 'S3 does not report its size')
       return { ...this.#told(key, answer), size }
     } catch (error) {
       if (signal?.aborted) throw signal.reason
       if (isMissing(error)) return undefined
-      throw failureOf(key, 'look at', error)
+      throw failureOf(key, 'examine', error)
     }
   }
 
@@ -163,7 +163,7 @@ class S3Store implements ObjectStore {
       }
       token = page.IsTruncated ? page.NextContinuationToken : undefined
       if (page.IsTruncated && token === undefined) {
-        throw storeFailure(prefix, 'S3 has answered with a part of a list, and no way to go on')
+        throw storeFailure(prefix, 'S3 has returned a part of a list without a way to continue')
       }
     } while (token !== undefined)
   }
@@ -206,7 +206,7 @@ class S3Store implements ObjectStore {
     if (size !== undefined && size > maxObjectBytes) {
       throw storeFailure(
         key,
-        `${size} bytes are too many: at most ${maxObjectBytes} go into one object. Divide it`,
+        `${size} bytes are too many: one object can have at most ${maxObjectBytes}. Divide the data`,
       )
     }
     const { stop, letGo } = stoppedBy(signal)
@@ -270,7 +270,7 @@ class S3Store implements ObjectStore {
     answer: { ETag?: string | undefined; LastModified?: Date | undefined },
   ): Omit<StoredObject, 'size'> {
     const { LastModified: lastModified } = answer
-    if (lastModified === undefined) throw storeFailure(key, 'S3 does not say when it was put')
+    if (lastModified === undefined) throw storeFailure(key, 'S3 does not report when it was written')
     return { key, etag: etagIn(this.#placeOf(key), answer), lastModified }
   }
 }
@@ -283,7 +283,7 @@ async function* following(first: Part, rest: AsyncIterable<Part>): AsyncGenerato
 function outOfOrder(before: string, after: string): StillframeError {
   return new StillframeError(
     'ERR_STILLFRAME_UNSUPPORTED_STORE',
-    `This store lists '${after}' after '${before}', and so not in the order of keys, as directory buckets do. ` +
-      'Use a general purpose bucket',
+    `This store lists '${after}' after '${before}', so not in key order, as directory buckets do. ` +
+      'Use a general-purpose bucket',
   )
 }

@@ -176,8 +176,8 @@ function ownHazards(
     hazards.push({
       code: 'LIMIT_ABORTS',
       message:
-        "onMemoryLimit 'wait' cannot be kept with fork, where the kernel does the copying: at the limit the " +
-        'capture is aborted. Raise memoryLimit if that must not happen',
+        "onMemoryLimit 'wait' is not possible with fork, where the kernel does the copying: at the limit " +
+        'the capture is aborted. Raise memoryLimit if that must not happen',
     })
   }
   return hazards
@@ -194,8 +194,8 @@ function directReadHazards(addon: Addon, engine: EngineName): Hazard[] {
     {
       code: 'DIRECT_READS',
       message:
-        `${found}: a direct read into a source that is under way at the call would put later bytes into the file. ` +
-        "If there may be one, say kernelWrites: 'direct'",
+        `${found}: a direct read into a source that is in progress at the call would put later bytes into ` +
+        "the file. If there may be one, pass kernelWrites: 'direct'",
     },
   ]
 }

@@ -194,7 +194,7 @@ function isRefusal(error: unknown): boolean {
 function withoutFallback(error: unknown, reason: string): unknown {
   const { message } = error as Error
   return Object.assign(error as Error, {
-    message: `${message}; fork, the other way, cannot be used: ${reason}`,
+    message: `${message}; fork, the alternative, cannot be used: ${reason}`,
   })
 }
 

@@ -124,7 +124,7 @@ export class DirectoryStore implements ObjectStore {
       const told = await describe(object)
       const [start, end] = range ?? [0, told.size]
       if (end > told.size) {
-        throw storeFailure(key, `it has ${told.size} bytes, not the ${end} that were asked for`)
+        throw storeFailure(key, `it has ${told.size} bytes, not the ${end} that were requested`)
       }
       return { ...told, body: await readRange(object, start, end, signal) }
     } finally {
@@ -266,7 +266,8 @@ export class DirectoryStore implements ObjectStore {
         if (performance.now() > end) {
           throw storeFailure(
             key,
-            `${path} has been locked for ${patienceMs} ms. Look who holds it, and what it waits for`,
+            `${path} has been locked for ${patienceMs} ms. Find out what holds it, and what that process ` +
+              'is waiting for',
           )
         }
         await setTimeout(intervalMs * (1 + Math.random()))
@@ -423,7 +424,7 @@ async function readRange(
     throwIfAborted(signal)
     const length = Math.min(body.length - at, chunkBytes)
     const { bytesRead } = await onFile(path, file.read(body, at, length, start + at))
-    if (bytesRead === 0) throw storeFailure(key, `its file has been cut short to ${start + at} bytes`)
+    if (bytesRead === 0) throw storeFailure(key, `its file has been truncated to ${start + at} bytes`)
     at += bytesRead
   }
   return body
@@ -467,7 +468,7 @@ function nameFailure(key: string, path: string, error: unknown): unknown {
   if (isCode(error, 'EEXIST', 'EISDIR', 'ENOTDIR', 'ENOTEMPTY')) {
     return storeFailure(
       key,
-      `${path} is in the way. In a directory no key can go on with a slash where another ends`,
+      `${path} is in the way. In a directory, no key can be another key followed by a slash and more`,
       error,
     )
   }
@@ -475,7 +476,10 @@ function nameFailure(key: string, path: string, error: unknown): unknown {
 }
 
 function linked(key: string, path: string): Error {
-  return storeFailure(key, `${path} is a symbolic link, or is reached by one, and these are not followed`)
+  return storeFailure(
+    key,
+    `${path} is a symbolic link, or is reached through one, and symbolic links are not followed`,
+  )
 }
 
 /** Awaits a call on a file, and adds the path to its error. */

@@ -66,7 +66,7 @@ export function toSecret(key: unknown, name: string): KeyObject {
   }
   if (secret.symmetricKeySize !== keyBytes) {
     throw invalidArgValue(
-      `${name} must have ${keyBytes} bytes, as AES-256 asks for, not ${secret.symmetricKeySize}`,
+      `${name} must have ${keyBytes} bytes, as AES-256 requires, not ${secret.symmetricKeySize}`,
     )
   }
   return secret
@@ -97,10 +97,10 @@ async function checkedAnswer(provider: KeyProvider, id: string | undefined): Pro
   if (answer === undefined) return undefined
   const { id: found, key } = checkOptions(answer, ['id', 'key'], 'the answer of keyProvider')
   if (typeof found !== 'string' || !isKeyId(found)) {
-    throw invalidArgValue(`keyProvider must answer with an id of 1 to 32 letters, digits, '.', '_' and '-'`)
+    throw invalidArgValue(`keyProvider must return an id of 1 to 32 letters, digits, '.', '_' and '-'`)
   }
   if (id !== undefined && found !== id) {
-    throw invalidArgValue(`keyProvider was asked for ${asked}, and must not answer with '${found}'`)
+    throw invalidArgValue(`keyProvider was asked for ${asked}, and must not return '${found}'`)
   }
   return { id: found, secret: toSecret(key, 'the key of keyProvider') }
 }
@@ -124,7 +124,7 @@ export class Keys {
     if (key !== undefined) return key
     throw new StillframeError(
       'ERR_STILLFRAME_KEY',
-      'keyProvider has no key to seal with: it must answer undefined with one',
+      'keyProvider has no key to seal with: asked for undefined, it must return one',
     )
   }
 

@@ -58,7 +58,7 @@ export function isSealed(body: Uint8Array): boolean {
 export function keyIdIn(head: Buffer, name: string): string {
   const id = head.subarray(idAt, headBytes).toString('latin1').replace(/\0+$/, '')
   if (head.length !== headBytes || !head.subarray(0, magic.length).equals(magic) || !isKeyId(id)) {
-    throw damaged(name, 'it is not sealed, or its head is damaged')
+    throw damaged(name, 'it is not sealed, or its header is damaged')
   }
   return id
 }
@@ -78,7 +78,7 @@ export function isSealedSize(sealed: number): boolean {
  * Plaintext size of a sealed object of this size. @throws StillframeError `ERR_STILLFRAME_CORRUPT`.
  */
 export function plainSize(sealed: number, name: string): number {
-  if (!isSealedSize(sealed)) throw damaged(name, `it has ${sealed} bytes, as no sealed object has`)
+  if (!isSealedSize(sealed)) throw damaged(name, `it has ${sealed} bytes, which no sealed object can have`)
   return sizeIn(sealed)
 }
 
@@ -134,7 +134,7 @@ export function openBlock(
   try {
     decipher.final()
   } catch (error) {
-    throw damaged(name, `block ${index} is not what was sealed: it was changed, moved or cut off`, error)
+    throw damaged(name, `block ${index} is not what was sealed: it was altered, moved or truncated`, error)
   }
   return plain
 }

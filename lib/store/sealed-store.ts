@@ -115,7 +115,7 @@ export class SealedStore implements ObjectStore {
     signal: AbortSignal | undefined,
   ): Promise<FetchedObject> {
     const { size } = known
-    if (end > size) throw storeFailure(key, `it has ${size} bytes, and was asked for those up to ${end}`)
+    if (end > size) throw storeFailure(key, `it has ${size} bytes, not the ${end} that were requested`)
     const first = Math.floor(start / blockBytes)
     const until = Math.min(blockOffset(Math.ceil(end / blockBytes)), sealedSize(size))
     const fetched = await this.#store.get(key, { range: [blockOffset(first), until], signal })

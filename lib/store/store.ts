@@ -165,9 +165,9 @@ export function checkKey(value: unknown, name = 'key'): string {
   if (typeof value !== 'string') throw invalidArgType(name, 'a string', value)
   if (isKey(value)) return value
   throw invalidArgValue(
-    `${name} must have letters, digits, '.', '_', '-' and single '/', which is neither first nor last, ` +
-      `and no name '.' or '..' or of more than ${maxNameLength} characters, and at most ${maxKeyLength} in all, ` +
-      `not '${value.slice(0, 100)}'`,
+    `${name} must consist of letters, digits, '.', '_', '-' and single '/', must not begin or end with ` +
+      `'/', must have no part '.' or '..' or of more than ${maxNameLength} characters, and at most ` +
+      `${maxKeyLength} characters in total, not '${value.slice(0, 100)}'`,
   )
 }
 
@@ -266,8 +266,8 @@ export function conditionFailed(
   cause?: unknown,
 ): StillframeError {
   const why =
-    ifMatch === undefined ? 'there is one already' : `it has not, or not any more, the etag ${ifMatch}`
-  return new StillframeError('ERR_STILLFRAME_EXISTS', `Object '${key}' was not put: ${why}`, { cause })
+    ifMatch === undefined ? 'it already exists' : `it does not have the etag ${ifMatch}, or no longer has it`
+  return new StillframeError('ERR_STILLFRAME_EXISTS', `Object '${key}' was not written: ${why}`, { cause })
 }
 
 /** @internal Any other failure of a store. @param message - what failed, and what to do. */

@@ -25,7 +25,7 @@ class WaitingDirectory extends DirectoryStore {
       return readNow(join(this.#root, key), key, range)
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') throw notFound(key, error)
-      throw storeFailure(key, 'it cannot be read. Look at the directory of the store', error)
+      throw storeFailure(key, 'it cannot be read. Check the directory of the store', error)
     }
   }
 }
@@ -38,7 +38,7 @@ function readNow(path: string, key: string, range: readonly [number, number] | u
     const body = Buffer.allocUnsafeSlow(end - start)
     for (let done = 0; done < body.length; ) {
       const count = readSync(fd, body, done, body.length - done, start + done)
-      if (count === 0) throw new Error(`it has ${size} bytes, not the ${end} that were asked for`)
+      if (count === 0) throw new Error(`it has ${size} bytes, not the ${end} that were requested`)
       done += count
     }
     return { key, size, etag: `${ino}-${size}-${mtimeMs}`, lastModified: mtime, body }

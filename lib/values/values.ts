@@ -125,7 +125,7 @@ export async function* valuesIn<Value>(
     if (crc32(payload) !== sum) throw corrupt(name, at, 'the checksum of a value is wrong')
     yield decode(name, at, payload) as Value
     at += headLength + length
-    if (at === size) throw corrupt(name, at, 'the file has been cut short after a value')
+    if (at === size) throw corrupt(name, at, 'the file was truncated after a value')
   }
 }
 
@@ -179,7 +179,7 @@ class ReadAhead {
         throw fromSystem(error, this.#path)
       })
       if (bytesRead === 0)
-        throw corrupt(this.#path, at + done, 'the file has become shorter while it was read')
+        throw corrupt(this.#path, at + done, 'the file was truncated while it was being read')
       done += bytesRead
     }
   }
@@ -188,7 +188,7 @@ class ReadAhead {
 function checkEnd(path: string, at: number, end: Buffer, count: number, size: number): void {
   if (!end.equals(encodeEnd(count)))
     throw corrupt(path, at, `the file does not end after ${count} values as it should`)
-  if (at + headLength < size) throw corrupt(path, at + headLength, 'there is something after the last value')
+  if (at + headLength < size) throw corrupt(path, at + headLength, 'there is data after the last value')
 }
 
 function decode(path: string, at: number, payload: Buffer): unknown {

@@ -68,8 +68,8 @@ void RangeRequests::Request::OnAnswer(napi_env env, napi_callback_info info) {
   reader.Check(
       napi_get_typedarray_info(env, arguments[0], nullptr, &length, &bytes, nullptr, nullptr));
   if (!reader.ok() || length != length_) {
-    Answer(Fail(FailureCode::kIo,
-                std::to_string(length) + " bytes came of " + std::to_string(length_)));
+    Answer(Fail(FailureCode::kIo, std::to_string(length) + " bytes were received instead of " +
+                                      std::to_string(length_)));
     return;
   }
   const std::lock_guard lock(shared_->mutex);

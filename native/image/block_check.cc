@@ -19,11 +19,11 @@ Status CheckPages(const ImageFile& image, uint32_t section_index, uint64_t block
   const ImageSection& section = image.sections()[section_index];
   const uint64_t length = PaddedBlockLength(section.byte_length, block);
   if (PresentPages(bytes, length) != image.EntryOf(section, block).present) {
-    return Damaged(image, section_index, block, " has other zero pages than the index says");
+    return Damaged(image, section_index, block, " has zero pages that do not match the index");
   }
   const uint64_t used = std::min(length, section.byte_length - block * kBlockSize);
   if (FirstNotZero(bytes + used, length - used) == length - used) return Success{};
-  return Damaged(image, section_index, block, " goes on behind the end of its section");
+  return Damaged(image, section_index, block, " extends beyond the end of its section");
 }
 
 }  // namespace stillframe

@@ -31,7 +31,7 @@ Result<std::unique_ptr<FileSource>> FileSource::Open(const std::string& path) {
     return SystemFailure("open", EISDIR, "this is a directory, not a snapshot file");
   }
   if (!S_ISREG(about.st_mode)) {
-    return Fail(FailureCode::kFormat, "this is not a regular file, so it is no snapshot");
+    return Fail(FailureCode::kFormat, "this is not a regular file, so it is not a snapshot");
   }
   source->length_ = static_cast<uint64_t>(about.st_size);
   source->allocated_bytes_ = static_cast<uint64_t>(about.st_blocks) * 512;

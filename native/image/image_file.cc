@@ -223,8 +223,9 @@ Status ImageFile::CheckOwnSums(uint32_t section_index, uint64_t first, uint64_t 
     for (uint64_t left = entry.present; left != 0; left &= left - 1) {
       const auto page = static_cast<uint64_t>(std::countr_zero(left));
       if (SumOfPage(block + page * kPageSize) == *next++) continue;
-      return Corrupt(sums_offset() + FirstSumOf(entry) * sizeof(PageSum), section.name,
-                     "block " + std::to_string(entry.block) + " has pages of other sums");
+      return Corrupt(
+          sums_offset() + FirstSumOf(entry) * sizeof(PageSum), section.name,
+          "block " + std::to_string(entry.block) + " has pages that do not match their sums");
     }
   }
   return Success{};

@@ -74,8 +74,8 @@ Status ImageOpener::ReadHeader() {
   if (Status read = source_->Read(page, have, 0, ""); !read.ok()) return read;
   if (have < sizeof kHeaderMagic || memcmp(page, kHeaderMagic, sizeof kHeaderMagic) != 0) {
     return Fail(FailureCode::kFormat,
-                have == 0 ? "the file is empty, so it is no snapshot"
-                          : "this is not a stillframe snapshot (its first bytes are others)");
+                have == 0 ? "the file is empty, so it is not a snapshot"
+                          : "this is not a stillframe snapshot (its first bytes differ)");
   }
   if (have < kPageSize) return Corrupt(have, "", "the file ends in its header: it is truncated");
   memcpy(&header_, page, sizeof header_);
@@ -84,7 +84,7 @@ Status ImageOpener::ReadHeader() {
   if (header_.version_major > kVersionMajor) {
     return Fail(FailureCode::kVersion,
                 "the file has format version " + std::to_string(header_.version_major) + "." +
-                    std::to_string(header_.version_minor) + ", this release reads up to " +
+                    std::to_string(header_.version_minor) + ", and this release reads only up to " +
                     std::to_string(kVersionMajor) + "; update stillframe");
   }
   layout_ = BlockLayout::Of(header_.layout);
@@ -184,7 +184,7 @@ Status ImageOpener::NameSections(const std::vector<SectionRecord>& records,
     if (record.name_length == 0 || record.name_length > kMaxNameLength ||
         record.name_offset != name_offset ||
         record.name_length > trailer_.names_length - name_offset) {
-      return Corrupt(record_at, "", "a section's name lies outside of the names");
+      return Corrupt(record_at, "", "a section's name is outside the table of names");
     }
     std::string name = names.substr(name_offset, record.name_length);
     name_offset += record.name_length;
@@ -221,7 +221,7 @@ Status ImageOpener::PlaceSections(const std::vector<SectionRecord>& records,
     if (record.data_offset != planned.data_offset || record.first_entry != entries || !lists ||
         record.entry_count > trailer_.index_count - entries) {
       return Corrupt(trailer_.sections_offset + i * sizeof record, described[i].name,
-                     "the section lies where it cannot");
+                     "the section is at an impossible offset");
     }
     entries += record.entry_count;
     sections_.push_back({std::move(described[i].name), record.byte_length, record.data_offset,
@@ -321,7 +321,7 @@ Status ImageOpener::CheckEntry(const BlockEntry& entry, uint64_t position, uint3
     return Corrupt(trailer_.index_offset + position * sizeof(BlockEntry), in.name,
                    "the index entry of block " +
                        std::to_string(IsDelta(header_) ? entry.block : least_block) +
-                       " is not one a writer would make");
+                       " is not one that a writer would make");
   };
   const bool placed = entry.section == section && entry.block < in.block_count &&
                       (IsDelta(header_) ? entry.block >= least_block : entry.block == least_block);

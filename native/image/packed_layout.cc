@@ -25,7 +25,7 @@ Status CheckDense(const ImageFile& image, uint32_t section_index, const BlockEnt
   for (uint64_t at = 0; at < dense_length; at += kPageSize) {
     if (IsZeroPage(dense + at)) {
       return Damaged(image, section_index, entry.block,
-                     " has other zero pages than the index says");
+                     " has zero pages that do not match the index");
     }
   }
   // Only the last page of the section can extend beyond its end.
@@ -34,7 +34,7 @@ Status CheckDense(const ImageFile& image, uint32_t section_index, const BlockEnt
   if (used == length || (entry.present >> (length / kPageSize - 1) & 1) == 0) return Success{};
   const uint64_t behind = length - used;
   if (FirstNotZero(dense + dense_length - behind, behind) == behind) return Success{};
-  return Damaged(image, section_index, entry.block, " goes on behind the end of its section");
+  return Damaged(image, section_index, entry.block, " extends beyond the end of its section");
 }
 
 // Unpacks the pages `wanted` of a block that is in the file. The other pages are left untouched.
@@ -106,7 +106,7 @@ Status PackedLayout::CheckPlaces(const ImageFile& image) const {
     return Corrupt(
         index_offset + static_cast<uint64_t>(&entry - image.entries()) * sizeof(BlockEntry),
         image.sections()[entry.section].name,
-        "block " + std::to_string(entry.block) + " lies where no writer would put it");
+        "block " + std::to_string(entry.block) + " is where no writer would put it");
   };
   // Goes through entries instead of chunks, because most chunks of a delta have no entries.
   const BlockEntry* last = nullptr;
@@ -130,7 +130,7 @@ Status PackedLayout::CheckPlaces(const ImageFile& image) const {
     at = RoundUp(piece.end, kPageSize);
   }
   if (RoundUp(at, kPartAlignment) == index_offset) return Success{};
-  return Corrupt(index_offset, "", "the index lies where no writer would put it");
+  return Corrupt(index_offset, "", "the index is where no writer would put it");
 }
 
 Status PackedLayout::ReadBlocks(const ImageFile& image, uint32_t section_index, uint64_t first,

@@ -143,7 +143,7 @@ Result<std::unique_ptr<ImageFile>> ParentSearch::Find(const ImageFile& child,
                         Uuid(child.header().parent_id) + ", which is not in";
   for (const std::string& place : places) message += " " + place;
   return Fail(FailureCode::kParent,
-              message + tried + ". Put it there, or say in `parents` where it is");
+              message + tried + ". Put it there, or name its place in `parents`");
 }
 
 bool IsOfChain(const ImageFile& frame, const std::string& path) {

@@ -116,10 +116,10 @@ constexpr const char* kSizes = "sizes that no version";
 constexpr const char* kLimits = "beyond all limits";
 constexpr const char* kTrailer = "trailer does not describe this file";
 constexpr const char* kFit = "do not fit together";
-constexpr const char* kName = "lies outside of the names";
-constexpr const char* kPlace = "lies where it cannot";
+constexpr const char* kName = "is outside the table of names";
+constexpr const char* kPlace = "is at an impossible offset";
 constexpr const char* kNoParent = "parent that it cannot have";
-constexpr const char* kEntry = "not one a writer would make";
+constexpr const char* kEntry = "not one that a writer would make";
 using I = EditableImage*;
 
 const Rule kHeaderRules[] = {
@@ -188,7 +188,8 @@ const Rule kTrailerRules[] = {
        i->Relayout();
      },
      kCorrupt, "more or fewer sums than pages"},
-    {"OtherSum", [](I i) { i->sums[1].high ^= 1; }, kCorrupt, "pages of other sums", "first"},
+    {"OtherSum", [](I i) { i->sums[1].high ^= 1; }, kCorrupt, "pages that do not match their sums",
+     "first"},
     {"OtherState", [](I i) { i->trailer.state.low ^= 1; }, kCorrupt,
      "does not hold the memory that was frozen"},
     {"IndexInTheHeader", [](I i) { i->trailer.index_offset = 0; }, kCorrupt, kTrailer},
@@ -299,7 +300,7 @@ const Rule kIndexRules[] = {
        memset(&i->data[i->index[0].file_offset], 0, kPageSize);
        i->SealBlock(0);
      },
-     kCorrupt, "other zero pages", "first"},
+     kCorrupt, "zero pages that do not match the index", "first"},
     {"APageCalledZero",
      [](I i) {
        i->index[0].present = 2;
@@ -307,7 +308,7 @@ const Rule kIndexRules[] = {
        i->sums.erase(i->sums.begin());
        i->Relayout();
      },
-     kCorrupt, "other zero pages", "first"},
+     kCorrupt, "zero pages that do not match the index", "first"},
     {"APageOfWhichNothingIsSaid", [](I i) { i->index[0].present = 2; }, kCorrupt, kEntry, "first"},
     {"APageOfWhichTwoThingsAreSaid", [](I i) { i->index[0].zero = 1; }, kCorrupt, kEntry, "first"},
     {"ZeroBeyondTheBlock", [](I i) { i->index[0].zero = uint64_t{1} << 63; }, kCorrupt, kEntry,

@@ -76,8 +76,8 @@ using I = EditableImage*;
 
 void PrintTo(const Rule& rule, std::ostream* out) { *out << rule.name; }
 
-constexpr const char* kPlace = "lies where it cannot";
-constexpr const char* kEntry = "not one a writer would make";
+constexpr const char* kPlace = "is at an impossible offset";
+constexpr const char* kEntry = "not one that a writer would make";
 constexpr const char* kPiece = "no writer would put it";
 constexpr const char* kFrame = "cannot be decompressed";
 constexpr uint64_t kHuge = ~uint64_t{0};
@@ -235,23 +235,23 @@ const Rule kRules[] = {
        Replace(i, 4, OneOf({1, 2, 3}, 3));
      },
      kFrame, "last"},
-    {"AStoredPageOfZeros", [](I i) { Replace(i, 4, Frame(Bytes(kPageSize))); }, "other zero pages",
-     "last"},
+    {"AStoredPageOfZeros", [](I i) { Replace(i, 4, Frame(Bytes(kPageSize))); },
+     "zero pages that do not match the index", "last"},
     {"AStoredPageOfZerosAsItIs",
      [](I i) {
        const auto at = static_cast<int64_t>(i->index[2].file_offset);
        std::fill_n(i->data.begin() + at, kPageSize, std::byte{0});
        i->SealBlock(2);
      },
-     "other zero pages", "noise"},
+     "zero pages that do not match the index", "noise"},
     {"BytesBehindTheSection", [](I i) { Replace(i, 4, Frame(Bytes(kPageSize, std::byte{7}))); },
-     "goes on behind", "last"},
+     "extends beyond", "last"},
     {"BytesBehindTheSectionAsItIs",
      [](I i) {
        i->data[i->index[2].file_offset + 2 * kPageSize - 1] = std::byte{1};
        i->SealBlock(2);
      },
-     "goes on behind", "noise"},
+     "extends beyond", "noise"},
     {"BytesBehindAPiece", [](I i) { i->data[i->index[2].file_offset - 1] = std::byte{1}; },
      "must be zero"},
     {"BytesBeforeTheTail", [](I i) { i->data.back() = std::byte{1}; }, "must be zero"},

@@ -150,8 +150,8 @@ test('preflight says why an engine was chosen', async () => {
   expect(reasonOf(wish(region), machine('userfaultfd'))).toMatch(
     /userfaultfd \(no userfaultfd\), mprotect \(/,
   )
-  expect(reasonOf(wish(new ArrayBuffer(8)), machine())).toMatch(/memory that is no Region/)
-  expect(reasonOf(wish(region, { engine: 'fork' }), machine())).toMatch(/asked for/)
+  expect(reasonOf(wish(new ArrayBuffer(8)), machine())).toMatch(/memory that is not a Region/)
+  expect(reasonOf(wish(region, { engine: 'fork' }), machine())).toMatch(/requested by name/)
   expect((await preflight(region, path)).engineReason).toMatch(/userfaultfd/)
 })
 

@@ -43,7 +43,7 @@ describe('fromNative', () => {
     for (const [failure, advice] of [
       ['NO_SPACE', /disk space/],
       ['EXISTS', /overwrite: true/],
-      ['STALLED', /raise the timeout/],
+      ['STALLED', /raise the named timeout/],
       ['CHILD_OOM', /memoryLimit/],
       ['VERSION', /newer version/],
       ['CORRUPT', /verify\(\)/],

@@ -249,7 +249,7 @@ describe('what is no memory', () => {
     const buffer = resizableBuffer(16, 16)
     const views = [new Uint8Array(buffer, 8, 4), new DataView(buffer, 8, 4)]
     buffer.resize(4)
-    for (const view of views) expect(thrownBy(() => told(view)).message).toMatch(/outside of its buffer/)
+    for (const view of views) expect(thrownBy(() => told(view)).message).toMatch(/is outside its buffer/)
     expect(told(new Uint8Array(buffer, 4))[0]?.byteLength).toBe(0)
   })
 })

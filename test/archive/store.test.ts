@@ -277,7 +277,9 @@ describe('an archive in a store alone', () => {
     store.fails = (what) => what === 'upload'
     expect(await rejectionOf(history.take(archive))).toMatchObject({ code: 'ERR_STILLFRAME_IO' })
     expect(await numbersOf(archive)).toEqual([])
-    expect(warnings).toContainEqual(expect.stringMatching(/not copied to the store: .*could not be uploaded/))
+    expect(warnings).toContainEqual(
+      expect.stringMatching(/not being copied to the store: .*could not be uploaded/),
+    )
     store.fails = () => false
     await history.take(archive)
     expect(await wrongIn(archive, history)).toEqual([])

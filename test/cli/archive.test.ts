@@ -41,7 +41,7 @@ describe('frames', () => {
     const text = stdout.toString()
     for (const { number, frozenAt, kind } of frames)
       expect(text).toMatch(new RegExp(`^ +${number}  ${frozenAt.toISOString()}  ${kind} +80 KiB`, 'm'))
-    expect(text).toMatch(/^4 frames, .* on the disk$/m)
+    expect(text).toMatch(/^4 frames, .* on disk$/m)
     const { json } = await runJson(['frames', place()])
     expect(json['frames']).toMatchObject([
       { number: 1, kind: 'full', id: frames[0]?.id, hasState: false },
@@ -109,7 +109,7 @@ describe('restore', () => {
     damage(4)
     const { status, stderr } = await run(['restore', place(), 'main', '-o', output()])
     expect(status).toBe(0)
-    expect(stderr).toMatch(/^1 frame passed over:\n {2}frame 4: /)
+    expect(stderr).toMatch(/^1 frame skipped:\n {2}frame 4: /)
     expect(readFileSync(output())).toEqual(Buffer.alloc(memory.length, 3))
     const { json } = await runJson(['restore', place(), 'main', '-o', output(), '-f'])
     expect(json).toMatchObject({ byteLength: memory.length, frame: { number: 3 }, skipped: [{ number: 4 }] })
@@ -147,7 +147,7 @@ describe('prune', () => {
     expect([numbersOf(json, 'kept'), numbersOf(json, 'givenUp')]).toEqual([[4], [1, 2, 3]])
     expect(readdirSync(place())).toEqual(before)
     const { stdout } = await run(['prune', place(), '--keep-last', '1', '--dry-run'])
-    expect(stdout.toString()).toMatch(/3 frames of 4 would be given up/)
+    expect(stdout.toString()).toMatch(/3 frames of 4 would be pruned/)
   })
 
   it('gives up what no rule keeps, and nothing else', async () => {
@@ -247,7 +247,10 @@ describe('while a service captures', () => {
       ['prune', place(), '--keep-last', '1'],
       ['compact', place()],
     ])
-      expect(await run(args)).toMatchObject({ status: 1, stderr: expect.stringContaining('has a writer') })
+      expect(await run(args)).toMatchObject({
+        status: 1,
+        stderr: expect.stringContaining('is open for writing'),
+      })
     memory.fill(5)
     expect((await service.capture({ main: memory }).done).kind).toBe('delta')
   })

@@ -104,7 +104,7 @@ describe('a wrong command line', () => {
     [
       'an option given twice',
       ['demo', '--seed', '1', '--seed', '2'],
-      /'--seed' is given twice/,
+      /'--seed' was given twice/,
       /demo --help/,
     ],
   ]

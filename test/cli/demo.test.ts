@@ -66,7 +66,7 @@ describe('demo', () => {
       expect(text).toContain(title)
     }
     expect(text).not.toContain('\u001b')
-    removePage(/Its page is (.*)$/m.exec(text)?.[1] ?? '')
+    removePage(/Its report page: (.*)$/m.exec(text)?.[1] ?? '')
   })
 
   it('keeps the files with --keep and says where they are', async () => {

@@ -135,7 +135,7 @@ describe('frames that differ', () => {
     await save('length 3', { main: new Uint8Array(5000).fill(1, 4999) })
     const { status, stdout } = await run(['diff', at('length 1'), at('length 2')])
     expect(status).toBe(1)
-    expect(stdout.toString()).toContain('no page differs, but the sections have other lengths or names')
+    expect(stdout.toString()).toContain('no page differs, but the sections differ in length or name')
     const { json } = await runJson(['diff', at('length 3'), at('length 1')])
     expect(sectionOf(json, 'main')).toMatchObject({
       fromBytes: 5000,

@@ -121,7 +121,7 @@ const expected: Record<string, Expected[]> = {
     [1, /readValues\(\)/],
   ],
   'cut values': [
-    [0, /cut short/],
+    [0, /truncated/],
     [1, /1 problem/],
     [1, /readValues\(\)/],
     [1, /readValues\(\)/],

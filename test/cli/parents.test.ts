@@ -65,7 +65,7 @@ describe.each(commands)('%s %s', (...command) => {
       expect(stderr.trimEnd().split('\n')).toHaveLength(1)
       expect(stderr).toContain(chain.ids[1])
       expect(stderr).toContain(parents[1] ?? at('alone'))
-      expect(stderr).toMatch(/Put it there, or say .*parents.* \(ERR_STILLFRAME_PARENT\)$/m)
+      expect(stderr).toMatch(/Put it there, or name its place in .*parents.* \(ERR_STILLFRAME_PARENT\)$/m)
     }
     const { json } = await runJson(command)
     expect(json['error']).toMatchObject({ code: 'ERR_STILLFRAME_PARENT', path: orphan })

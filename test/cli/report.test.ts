@@ -24,7 +24,7 @@ describe('a page', () => {
   it('is made of a directory', async () => {
     const { status, stdout, stderr } = await run(['report', place(), '-o', output()])
     expect({ status, stderr }).toEqual({ status: 0, stderr: '' })
-    expect(stdout.toString()).toMatch(/^✓ .*report\.html: 3 frames \(.* KiB; any browser opens it\)\n$/)
+    expect(stdout.toString()).toMatch(/^✓ .*report\.html: 3 frames \(.* KiB; opens in any browser\)\n$/)
     expect(page()).toMatch(/^<!doctype html>[\s\S]*No damage found[\s\S]*<\/html>\n$/)
     for (const id of chain.ids) expect(page()).toContain(id)
   })

@@ -132,7 +132,7 @@ describe('a terminal', () => {
   it('gets no raw bytes', () => {
     const { status, screen } = inTerminal(`'${process.execPath}' '${mainPath}' extract '${path}' counters`)
     expect(status).toBe(2)
-    expect(screen).toContain('not written to a terminal')
+    expect(screen).toContain('cannot be written to a terminal')
     expect(screen).not.toContain('counter counter')
   })
 })

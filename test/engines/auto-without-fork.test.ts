@@ -24,7 +24,7 @@ beforeAll(() => {
 test('memory that only fork can capture is refused, with the reason', () => {
   const error = thrownBy(() => snapshot(new Uint8Array(4096), inDirectory('file')))
   expect(error.code).toBe('ERR_STILLFRAME_ENGINE_UNAVAILABLE')
-  expect(error.message).toMatch(/mprotect \(section 'main' is memory that is no Region.*fork \(.*pidfd/)
+  expect(error.message).toMatch(/mprotect \(section 'main' is memory that is not a Region.*fork \(.*pidfd/)
   expect(readdirSync(inDirectory())).toEqual([])
   expect(childrenOf(process.pid)).toEqual([])
 })
@@ -46,7 +46,7 @@ test('a region in another capture is BUSY for every engine that is left, and the
     expect(message).toMatch(/is being captured by write protection already/)
     expect(message).not.toMatch(/anonymous/)
   }
-  expect(second('auto').message).toMatch(/fork, the other way, cannot be used: .*pidfd/)
+  expect(second('auto').message).toMatch(/fork, the alternative, cannot be used: .*pidfd/)
   expect(readdirSync(inDirectory())).not.toContain('second')
   first.abort()
 })

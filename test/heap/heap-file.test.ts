@@ -406,9 +406,9 @@ describe('a file that is none, or a damaged one', () => {
   }
   const none: [string, () => string | Promise<string>, RegExp][] = [
     ['of 0 bytes', () => withBytes(''), /empty.*before it had written.*near-heap-limit/],
-    ['of text', () => withBytes('hello'), /does not begin as one/],
+    ['of text', () => withBytes('hello'), /does not begin like one/],
     ['of other JSON', () => withBytes('{"nodes":[],"edges":[]}'), /JSON of another kind/],
-    ['that is an array', () => withBytes('[1]'), /does not begin as one/],
+    ['that is an array', () => withBytes('[1]'), /does not begin like one/],
     ['that was packed', () => withBytes(Buffer.from([0x1f, 0x8b, 8, 0])), /gunzip/],
     ['with another header', () => withBytes('{"snapshot":{"meta":1,"node_count":1},"nodes":[]}'), /header/],
     ['that is a directory', () => inDirectory(), /directory/],
@@ -468,7 +468,7 @@ describe('a file that is none, or a damaged one', () => {
     ['a number below 0', ({ nodes }) => (nodes[3] = -8), /'-' where a whole number should begin/],
     ['a number that is none', ({ nodes }) => (nodes[3] = 'x'), /'"' where a whole number should begin/],
     ['no fields', ({ snapshot }) => (snapshot.meta.node_fields = []), /node_fields/],
-    ['a field twice', ({ snapshot }) => (snapshot.meta.node_fields[5] = 'id'), /there twice/],
+    ['a field twice', ({ snapshot }) => (snapshot.meta.node_fields[5] = 'id'), /occurs twice/],
     ['no size', ({ snapshot }) => (snapshot.meta.node_fields[3] = 'weight'), /no 'self_size'/],
     ['no target', ({ snapshot }) => (snapshot.meta.edge_fields[2] = 'to'), /no 'to_node'/],
     ['no types', ({ snapshot }) => (snapshot.meta.node_types = 'none'), /node_types/],
@@ -500,7 +500,7 @@ describe('a file that is none, or a damaged one', () => {
           (reason: Error) => reason,
         )
         expect(error, `cut at ${cut}`).toMatchObject({ code: 'ERR_STILLFRAME_CORRUPT' })
-        expect(error?.message).toMatch(/cut short/)
+        expect(error?.message).toMatch(/truncated/)
         if (!/cannot hold/.test(error?.message ?? '')) expect(error).toMatchObject({ offset: cut })
       }
     }

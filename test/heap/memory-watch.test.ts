@@ -441,7 +441,7 @@ describe('as the environment asks for it', () => {
     )
     const { stderr } = await service.end
     expect(stderr).toContain(
-      "stillframe: STILLFRAME_HEAP_AT: 'cgroup:1' is not like cgroup:85%; it is left out\n",
+      "stillframe: STILLFRAME_HEAP_AT: 'cgroup:1' is not of the form cgroup:85%; it is ignored\n",
     )
     expect(stderr.split("'cgroup:1'")).toHaveLength(2)
     expect(await theFile()).toMatch(inWorker ? /heap-\d+\.\d+-/ : /heap-\d+-/)

@@ -64,7 +64,7 @@ describe('nesting', () => {
   })
 
   test.each(wraps)('of 1,001 %s is refused', (_, wrap) => {
-    expect(refusalOf(nested(1001, wrap))).toMatch(/^is nested 1001 deep, and no more than 1000 can be read/)
+    expect(refusalOf(nested(1001, wrap))).toMatch(/^is nested 1001 levels deep, and at most 1000 can be read/)
   })
 
   test('that is too deep to be written is refused in words too', () => {

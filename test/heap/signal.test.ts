@@ -128,7 +128,7 @@ describe('a signal', () => {
     const service = await startService()
     const copy = await holdCopyOf(service)
     process.kill(service.pid, 'SIGUSR2')
-    await service.says('is being written already')
+    await service.says('is already being written')
     expect(childrenOf(service.pid)).toEqual([copy])
     await service.answers()
     process.kill(copy, 'SIGCONT')
@@ -186,7 +186,7 @@ describe('the service goes on', () => {
   test('without the directory, which is told at the start and at the signal; when it is there, it is used', async () => {
     const absent = inDirectory('absent')
     const service = await startService({ STILLFRAME_HEAP_DIR: absent })
-    await service.says('SIGUSR2 will write no heap snapshot')
+    await service.says('SIGUSR2 cannot currently write a heap snapshot')
     await service.says(absent)
     process.kill(service.pid, 'SIGUSR2')
     await service.says('stillframe: no heap snapshot: ')
@@ -216,7 +216,7 @@ describe('the service goes on', () => {
 
   test('without the addon: told at the start, and the signal does not end it', async () => {
     const service = await startService({ STILLFRAME_HEAP_ADDON: inDirectory('absent.node') })
-    await service.says('SIGUSR2 will write no heap snapshot')
+    await service.says('SIGUSR2 cannot currently write a heap snapshot')
     await service.says('absent.node')
     process.kill(service.pid, 'SIGUSR2')
     await service.says('stillframe: no heap snapshot: ')

@@ -186,7 +186,7 @@ describe('damage', () => {
     writeFileSync(path, '')
     expect(await rejectionOf(iteration.next())).toMatchObject({
       code: 'ERR_STILLFRAME_CORRUPT',
-      message: expect.stringContaining('shorter'),
+      message: expect.stringContaining('was truncated'),
     })
   })
 })

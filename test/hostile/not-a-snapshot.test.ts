@@ -142,7 +142,7 @@ const cases: Case[] = [
     what: 'a newer major version',
     make: () => edited((image) => image.bytes.writeUInt16LE(2, header.versionMajor)),
     code: 'VERSION',
-    message: /format version 2\.0, this release reads up to 1.*newer version of stillframe/,
+    message: /format version 2\.0, and this release reads only up to 1.*newer version of stillframe/,
   },
   {
     what: 'a layout of the future',

@@ -163,8 +163,8 @@ it('files that build on each other are refused', async () => {
  */
 const says = {
   parent: /names a parent that it cannot have/,
-  entry: /is not one a writer would make/,
-  place: /the section lies where it cannot/,
+  entry: /is not one that a writer would make/,
+  place: /the section is at an impossible offset/,
   orphan: /index entries without a section/,
   tail: /the trailer does not describe this file/,
   counts: /counts beyond all limits/,
@@ -330,7 +330,9 @@ it('sums that are not those of the pages are reported', async () => {
   image.save(path)
   expect(await verify(path)).toMatchObject({
     ok: false,
-    problems: [{ offset: image.sumsAt, reason: expect.stringContaining('pages of other sums') }],
+    problems: [
+      { offset: image.sumsAt, reason: expect.stringContaining('pages that do not match their sums') },
+    ],
   })
 })
 

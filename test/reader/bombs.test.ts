@@ -95,7 +95,7 @@ function writeHollow(byteLength: number): void {
 test('an index that is a hole, of a section of a TiB', async () => {
   writeHollow(2 ** 40)
   // Each way of reading reads only one window of the index.
-  await expectRefusedCheaply(2 ** 23, /is not one a writer would make/)
+  await expectRefusedCheaply(2 ** 23, /is not one that a writer would make/)
 })
 
 test('a section of zeros is handed out only as far as is allowed', async () => {

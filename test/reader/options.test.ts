@@ -179,7 +179,9 @@ test('pages of a delta are those of its sums, in whichever file they lie', async
   await using open = await openSnapshot(delta)
   const error = await rejectionOf(open.read('main', { start: 262_144 }))
   expect(error).toMatchObject({ code: 'ERR_STILLFRAME_CORRUPT', section: 'main' })
-  expect(error.message).toContain(`in the parent file ${path}: block 1 has pages of other sums`)
+  expect(error.message).toContain(
+    `in the parent file ${path}: block 1 has pages that do not match their sums`,
+  )
 })
 
 test('limits hold, and what they refuse is named', async () => {

@@ -53,22 +53,27 @@ const rules: [string, () => string, RegExp, (image: EditableImage) => void][] = 
   [
     'bytes behind the end of a section',
     flat,
-    /goes on behind the end/,
+    /extends beyond the end/,
     (image) => setByte(image, 0, 5000, 1),
   ],
   [
     'bytes behind the end of a packed section',
     packed,
-    /goes on behind the end/,
+    /extends beyond the end/,
     (image) => setByte(image, 0, 9000, 1),
   ],
   [
     'a stored page of zeros',
     packed,
-    /has other zero pages/,
+    /has zero pages that do not match the index/,
     (image) => setByte(image, 0, 4096, ...new Uint8Array(4096)),
   ],
-  ['a page of zeros', flat, /has other zero pages/, (image) => setByte(image, 0, 0, ...new Uint8Array(4096))],
+  [
+    'a page of zeros',
+    flat,
+    /has zero pages that do not match the index/,
+    (image) => setByte(image, 0, 0, ...new Uint8Array(4096)),
+  ],
 ]
 
 test.each(rules)('%s', async (name, pathOf, reason, arm) => {

@@ -225,7 +225,7 @@ describe('frames', () => {
     for (let number = 1; number <= 20; number++) {
       expect(await slider.getAttribute('aria-valuenow')).toBe(String(number))
       expect(await slider.getAttribute('aria-valuetext')).toMatch(
-        new RegExp(`^frame ${number}, 2026-11-30 .* on the disk`),
+        new RegExp(`^frame ${number}, 2026-11-30 .* on disk`),
       )
       expect(await page.locator('.details h2').textContent()).toBe(`frame ${number}`)
       await page.keyboard.press('ArrowRight')

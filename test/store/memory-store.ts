@@ -58,7 +58,7 @@ export class MemoryStore implements ObjectStore {
     if (told === undefined || there === undefined) throw notFound(key)
     const [start, end] = range ?? [0, told.size]
     if (end > told.size)
-      throw storeFailure(key, `it has ${told.size} bytes, not the ${end} that were asked for`)
+      throw storeFailure(key, `it has ${told.size} bytes, not the ${end} that were requested`)
     return { ...told, body: there.body.slice(start, end) }
   }
 

@@ -293,7 +293,7 @@ test('a file that becomes shorter while it is uploaded is told', async () => {
   const store = new MemoryStore()
   madeFile()
   const onPart = (): void => writeFileSync(inDirectory('from'), 'short')
-  expect((await rejectionOf(upload(store, { onPart }))).message).toContain('has become shorter')
+  expect((await rejectionOf(upload(store, { onPart }))).message).toContain('was truncated')
 })
 
 test('what is there already is not overwritten by a download', async () => {

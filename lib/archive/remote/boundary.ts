@@ -22,8 +22,8 @@ const attempts = 8
 export async function readBoundary(store: ObjectStore): Promise<Read<number> | undefined> {
   return await readChecked(store, boundaryKey, (body) => {
     const { format: written, oldest } = decodeMembers(body)
-    if (written !== format) throw new Error(`it is of format ${written}, which this version cannot read`)
-    if (!Number.isSafeInteger(oldest) || Number(oldest) < 1) throw new Error('it names no version')
+    if (written !== format) throw new Error(`it has format ${written}, which this version cannot read`)
+    if (!Number.isSafeInteger(oldest) || Number(oldest) < 1) throw new Error('it does not name a version')
     return Number(oldest)
   })
 }

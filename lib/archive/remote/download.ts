@@ -64,8 +64,8 @@ export async function downloadParts(request: DownloadRequest): Promise<void> {
 function damaged({ key }: StoredPart, reason: string): StillframeError {
   return new StillframeError(
     'ERR_STILLFRAME_CORRUPT',
-    `Object '${key}' is damaged: ${reason}. Take another frame, or bring back an earlier version of this object, if the ` +
-      'store keeps them',
+    `Object '${key}' is damaged: ${reason}. Use another frame, or restore an earlier version of this ` +
+      'object if the store keeps versions',
   )
 }
 
@@ -205,9 +205,9 @@ async function fetchPiece(
     signal.throwIfAborted()
     try {
       const { body, size } = await store.get(part.key, { range: [start, end], signal })
-      if (size !== part.size) throw damaged(part, `it has ${size} bytes, and not ${part.size}`)
+      if (size !== part.size) throw damaged(part, `it has ${size} bytes instead of ${part.size}`)
       if (body.byteLength === end - start) return body
-      throw storeFailure(part.key, `${body.byteLength} bytes came of ${end - start}`)
+      throw storeFailure(part.key, `${body.byteLength} bytes were received instead of ${end - start}`)
     } catch (error) {
       signal.throwIfAborted()
       if (isNotFound(error)) throw error
@@ -217,9 +217,9 @@ async function fetchPiece(
   // Requests beyond the end of a truncated object cannot succeed, so compare its size.
   const now = await store.head(part.key, { signal }).catch(() => undefined)
   if (now !== undefined && now.size !== part.size) {
-    throw damaged(part, `it has ${now.size} bytes, and not ${part.size}`)
+    throw damaged(part, `it has ${now.size} bytes instead of ${part.size}`)
   }
-  throw toFailure(failure, part.key, `it could not be fetched in ${attempts} attempts. Look at the network`)
+  throw toFailure(failure, part.key, `it could not be fetched in ${attempts} attempts. Check the network`)
 }
 
 /** @param path - for error messages. */

@@ -64,20 +64,20 @@ export async function takeLease(
         lease.keep()
         return lease
       }
-      failure = storeFailure(leaseKey(''), 'the archive moves on faster than a lease can be put')
+      failure = storeFailure(leaseKey(''), 'the archive advances faster than a lease can be written')
     } catch (error) {
       if (isDamage(error) || isNotFound(error)) throw error
       failure = error
     }
     await lease?.release().catch(() => {})
   }
-  throw toFailure(failure, leaseKey(''), `no lease could be put in ${attempts} attempts`)
+  throw toFailure(failure, leaseKey(''), `no lease could be written in ${attempts} attempts`)
 }
 
 export function noArchive(): StillframeError {
   return new StillframeError(
     'ERR_STILLFRAME_NOT_FOUND',
-    'There is no archive in the store, or none below this prefix',
+    'There is no archive in the store, or none under this prefix',
   )
 }
 
@@ -156,7 +156,8 @@ class HeldLease implements Lease {
     this.#lapsed.abort(
       storeFailure(
         this.#key,
-        `the lease could not be renewed for ${seconds} s, and what it held may be gone. Begin anew`,
+        `the lease could not be renewed for ${seconds} s, and the objects that it protected may be gone. ` +
+          'Start again',
       ),
     )
   }
@@ -189,8 +190,7 @@ export async function readLeases(store: ObjectStore, nowMs: number): Promise<Fou
 
 function decodeLease(body: Uint8Array): { version: number; leaseMs: number } {
   const { format: written, version, leaseMs } = decodeMembers(body)
-  if (written !== format) throw new Error(`it is of format ${written}, which this version cannot read`)
-  if (!Number.isSafeInteger(version) || !Number.isFinite(leaseMs))
-    throw new Error('it lacks what every lease has')
+  if (written !== format) throw new Error(`it has format ${written}, which this version cannot read`)
+  if (!Number.isSafeInteger(version) || !Number.isFinite(leaseMs)) throw new Error('it lacks required fields')
   return { version: Number(version), leaseMs: Number(leaseMs) }
 }

@@ -34,11 +34,11 @@ export async function findNewest(store: ObjectStore, from = 1): Promise<Read<Rem
   if (missing) {
     throw new StillframeError(
       'ERR_STILLFRAME_CORRUPT',
-      `The archive in the store lacks object '${manifestKey(start)}', which somebody has removed. Bring it back, ` +
+      `The archive in the store lacks object '${manifestKey(start)}', which has been removed. Restore it ` +
         'if the store keeps earlier versions of objects',
     )
   }
-  throw storeFailure(manifestKey(start), `the archive has moved on ${rounds} times while it was being read`)
+  throw storeFailure(manifestKey(start), `the archive has changed ${rounds} times while it was being read`)
 }
 
 async function lastFrom(store: ObjectStore, start: number): Promise<Read<RemoteState> | undefined> {

@@ -46,7 +46,8 @@ export async function placeState(
   throw toFailure(
     failure,
     key,
-    `no answer to ${attempts} attempts to commit: it is not known whether it is committed. The next operation finds that out`,
+    `${attempts} attempts to commit got no answer, so it is unknown whether the commit succeeded. The next ` +
+      'operation will find out',
   )
 }
 

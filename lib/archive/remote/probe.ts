@@ -33,7 +33,7 @@ export async function probeStore(store: ObjectStore, surroundings: Surroundings)
   throw toFailure(
     failure,
     probeKey(''),
-    `it could not be tried in ${attempts} attempts what the store can do`,
+    `the features of the store could not be probed in ${attempts} attempts`,
   )
 }
 
@@ -41,17 +41,18 @@ async function whatIsMissing(store: ObjectStore, key: string): Promise<string | 
   // The condition holds. If the store refuses it nevertheless, the request was repeated in transit.
   await isRefused(store.put(key, words.first, { ifAbsent: true }))
   if (!(await isRefused(store.put(key, words.second, { ifAbsent: true })))) {
-    return 'it overwrites what is there (If-None-Match: *)'
+    return 'it overwrites existing objects (If-None-Match: *)'
   }
   const { word, etag } = await readWord(store, key)
-  if (word !== 'first') return 'it says that it does not overwrite what is there, and does (If-None-Match: *)'
+  if (word !== 'first')
+    return 'it reports that it does not overwrite existing objects, but does so (If-None-Match: *)'
   const wrong = '0'.repeat(etag.length - 1) + (etag.endsWith('0') ? '1' : '0')
   if (!(await isRefused(store.put(key, words.second, { ifMatch: wrong })))) {
-    return 'it overwrites another object than the one that is named (If-Match)'
+    return 'it overwrites an object other than the specified one (If-Match)'
   }
   await isRefused(store.put(key, words.third, { ifMatch: etag }))
   const replaced = await readWord(store, key)
-  if (replaced.word !== 'third') return 'it does not overwrite the object that is named (If-Match)'
+  if (replaced.word !== 'third') return 'it does not overwrite the specified object (If-Match)'
   return undefined
 }
 
@@ -63,7 +64,8 @@ const words = { first: Buffer.from('first'), second: Buffer.from('second'), thir
 async function readWord(store: ObjectStore, key: string): Promise<{ word: string; etag: string }> {
   const { body, etag } = await store.get(key)
   const [word] = Object.entries(words).find(([, bytes]) => Buffer.compare(bytes, body) === 0) ?? []
-  if (word === undefined) throw storeFailure(key, 'other bytes came than were put')
+  if (word === undefined)
+    throw storeFailure(key, 'the bytes that were read differ from those that were written')
   return { word, etag }
 }
 
@@ -80,8 +82,8 @@ async function isRefused(put: Promise<unknown>): Promise<boolean> {
 function unsupported(missing: string): StillframeError {
   return new StillframeError(
     'ERR_STILLFRAME_UNSUPPORTED_STORE',
-    `An archive cannot be written to this store, since ${missing}. Take a store with conditional writes, or keep the ` +
-      'archive in a directory',
+    `An archive cannot be written to this store, since ${missing}. Use a store with conditional writes, or ` +
+      'keep the archive in a directory',
   )
 }
 

@@ -41,8 +41,8 @@ export async function readChecked<Value>(
   }
   throw new StillframeError(
     'ERR_STILLFRAME_CORRUPT',
-    `Object '${key}' of the archive is damaged: ${(reason as Error).message}. Bring back an earlier version of this object, ` +
-      'if the store keeps them',
+    `Object '${key}' of the archive is damaged: ${(reason as Error).message}. Restore an earlier version ` +
+      'of this object if the store keeps versions',
     { cause: reason },
   )
 }
@@ -68,7 +68,10 @@ async function getWhole(store: ObjectStore, key: string): Promise<FetchedObject 
   try {
     const object = await store.get(key)
     if (object.body.byteLength === object.size) return object
-    throw storeFailure(key, `${object.body.byteLength} bytes came of ${object.size}. Look at the network`)
+    throw storeFailure(
+      key,
+      `${object.body.byteLength} bytes were received instead of ${object.size}. Check the network`,
+    )
   } catch (error) {
     if (isNotFound(error)) return undefined
     throw error

@@ -73,7 +73,7 @@ export function encodeState(state: RemoteState): Uint8Array {
 export function decodeState(body: Uint8Array, version: number): RemoteState {
   const value = decodeChecked(Buffer.from(body.buffer, body.byteOffset, body.byteLength).toString())
   const { format: written, ...state } = value as RemoteState & { format: unknown }
-  if (written !== format) throw new Error(`it is of format ${written}, which this version cannot read`)
+  if (written !== format) throw new Error(`it has format ${written}, which this version cannot read`)
   if (state.version !== version) throw new Error(`it is the manifest of version ${state.version}`)
   const looksRight =
     Number.isSafeInteger(state.epoch) &&
@@ -82,7 +82,7 @@ export function decodeState(body: Uint8Array, version: number): RemoteState {
     state.frames.every(isFrame) &&
     Array.isArray(state.garbage) &&
     state.garbage.every(isGarbage)
-  if (!looksRight) throw new Error('it lacks what every manifest has')
+  if (!looksRight) throw new Error('it lacks required fields')
   return state
 }
 
@@ -161,7 +161,8 @@ export function addedParts(before: RemoteState, after: RemoteState): StoredPart[
 export function missingPart(key: string): StillframeError {
   return new StillframeError(
     'ERR_STILLFRAME_NOT_FOUND',
-    `Object '${key}' is not in the store, or not as it was uploaded, or was given up since. Upload the frame again`,
+    `Object '${key}' is missing from the store, differs from what was uploaded, or has been pruned since. ` +
+      'Upload the frame again',
   )
 }
 

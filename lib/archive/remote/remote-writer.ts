@@ -85,7 +85,7 @@ export async function openForWriting(
   await probeStore(store, surroundings)
   let failure: unknown = storeFailure(
     manifestKey(0),
-    `other writers were faster ${openings} times. Let one have it`,
+    `other writers opened the archive first ${openings} times. Leave it to one writer`,
   )
   for (let opening = 0; opening < openings; opening++) {
     if (opening > 0) await backOff(surroundings, opening)
@@ -341,7 +341,8 @@ export class RemoteWriter {
     if (own !== undefined) return own
     throw new StillframeError(
       'ERR_STILLFRAME_CORRUPT',
-      `Object '${manifestKey(found.version)}' of the archive is not of this writer, nor of a later one. Look who else writes there`,
+      `Object '${manifestKey(found.version)}' of the archive was written neither by this writer nor by a ` +
+        'later one. Find out what else writes there',
     )
   }
 
@@ -364,16 +365,17 @@ export class RemoteWriter {
     if (epoch > this.#state.epoch) return this.#fence(epoch)
     return new StillframeError(
       'ERR_STILLFRAME_CORRUPT',
-      `Object '${manifestKey(this.#state.version + 1)}' of the archive was removed, and not by another writer. Look who else ` +
-        'removes objects there',
+      `Object '${manifestKey(this.#state.version + 1)}' of the archive was removed, but not by another ` +
+        'writer. Find out what else removes objects there',
     )
   }
 
   #fence(epoch: number): StillframeError {
     this.#fenced ??= new StillframeError(
       'ERR_STILLFRAME_FENCED',
-      `Another writer has opened this archive (epoch ${epoch}; this one has ${this.#state.epoch}). What was not told to be ` +
-        'committed may be or not. Open the archive again if this process is to have it',
+      `Another writer has opened this archive (epoch ${epoch}; this one has ${this.#state.epoch}). What ` +
+        'was not reported as committed may or may not be. Open the archive again if this process is to ' +
+        'write it',
     )
     return this.#fenced
   }
@@ -452,6 +454,6 @@ export class RemoteWriter {
         failure = error
       }
     }
-    throw toFailure(failure, manifestKey(this.#state.version), `no answer to ${attempts} attempts to read`)
+    throw toFailure(failure, manifestKey(this.#state.version), `${attempts} attempts to read got no answer`)
   }
 }

@@ -41,7 +41,7 @@ export class StoreClock {
         const object = await this.#store.head(this.#key)
         if (object !== undefined) return object.lastModified.getTime()
         // A collection of another writer took the object for an abandoned probe.
-        failure = storeFailure(this.#key, 'it was removed meanwhile')
+        failure = storeFailure(this.#key, 'it was removed in the meantime')
       } catch (error) {
         failure = error
       }

@@ -141,10 +141,7 @@ async function uploadPart(request: UploadRequest, range: Range, onRead: () => vo
     try {
       const stored = await store.upload(key, bytes, { size, ...(signal && { signal }) })
       if (stored.size !== size || bytes.taken !== size) {
-        throw storeFailure(
-          key,
-          `the store has ${stored.size} bytes, of ${bytes.taken} that it took and ${size} that there are`,
-        )
+        throw storeFailure(key, `the store has ${stored.size} bytes; it took ${bytes.taken} of ${size}`)
       }
       return { key, size, crc32: digitsOf(bytes.sum) }
     } catch (error) {
@@ -224,7 +221,8 @@ async function readAll(file: FileHandle, path: string, start: number, memory: Ui
 function shorter(path: string, offset: number): StillframeError {
   return new StillframeError(
     'ERR_STILLFRAME_IO',
-    `${path} has become shorter while it was being uploaded: it ends at byte ${offset}. Nobody but the archive may write there`,
+    `${path} was truncated while it was being uploaded: it ends at byte ${offset}. Only the archive may ` +
+      'write there',
     { path, offset },
   )
 }

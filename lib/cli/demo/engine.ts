@@ -45,6 +45,6 @@ export function snapshotWith(engine: EngineName, region: Region): Way {
 async function reopen(path: string, options: RestoreOptions): Promise<Reopened> {
   const restored = await restore(path, options)
   const region = restored.regions['main']
-  if (region === undefined) throw new Error(`${path} holds no section 'main'`)
+  if (region === undefined) throw new Error(`${path} has no section 'main'`)
   return { buffer: region.buffer, close: () => restored.close() }
 }

@@ -37,15 +37,15 @@ export function describeSetting(setting: Setting, io: Io): string[] {
   const { wantedBytes, room, seed, disk, loadAverage } = setting
   const { bold, warn } = io.style
   const warnings: string[] = []
-  if (room.shortage !== undefined) warnings.push(`Not ${formatBytes(wantedBytes)}: ${room.shortage}.`)
+  if (room.shortage !== undefined) warnings.push(`Less than ${formatBytes(wantedBytes)}: ${room.shortage}.`)
   if (disk.inMemory) {
     warnings.push(
-      `${disk.mountPoint} is memory (${disk.type}): durations say nothing about a disk. See --dir.`,
+      `${disk.mountPoint} is in memory (${disk.type}), so the durations say nothing about a disk. See --dir.`,
     )
   }
   if (loadAverage > availableParallelism() / 2) {
     const load = `load average ${formatNumber(loadAverage)}`
-    warnings.push(`This machine is busy with other work (${load}): all figures suffer from that.`)
+    warnings.push(`This machine is busy with other work (${load}), which affects all figures.`)
   }
   const load = `${formatCount(targetWritesPerSecond)} random writes a second while it is saved`
   return [
@@ -79,10 +79,11 @@ function describeArchive(
   { page, frames, byteLength, fileSize, pauseMs }: ShownArchive,
   { style }: Io,
 ): string[] {
-  const sizes = `${formatBytes(byteLength)} of memory, ${formatBytes(fileSize)} on the disk`
+  const sizes = `${formatBytes(byteLength)} of memory, ${formatBytes(fileSize)} on disk`
   return [
-    `  ${style.bold(`An archive of ${frames} frames`)} of a small service: ${sizes}, pauses of ${formatMs(pauseMs)} ms at most.`,
-    `  Its page is ${printable(page)}`,
+    `  ${style.bold(`An archive of ${frames} frames`)} of a small service: ${sizes}, ` +
+      `pauses of at most ${formatMs(pauseMs)} ms.`,
+    `  Its report page: ${printable(page)}`,
   ]
 }
 
@@ -127,7 +128,9 @@ function describeVerdict(ways: readonly Measurement[], io: Io): string[] {
     comparisons
       .filter(({ equal }) => !equal)
       .flatMap(({ reopening, firstDifference }) => {
-        const what = `the file of '${way}', read back by '${reopening}', is not the memory at the call`
+        const what =
+          `the file written by '${way}', read back by '${reopening}', ` +
+          'differs from the memory at the call'
         const where = `The first difference is at byte ${formatCount(firstDifference ?? 0)}.`
         return wrap(`✗ WRONG: ${what}! ${where} Please report this.`, io.width, '  ')
       })

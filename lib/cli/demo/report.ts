@@ -122,12 +122,13 @@ export function footnotes(measurements: readonly Measurement[], io: Io): string[
   const allRight = measurements.every(({ verified }) => verified)
   return [
     'Pause: how long the call kept the event loop from running anything else, timed around the call.',
-    'Duration: from the call until the file is complete and fsynced. MB/s: bytes of memory by duration.',
-    'Loop delay: of the event loop, pause included; p99 of 1 ms samples, max of turns 1 ms apart.',
-    'First restore read: from opening the file to a byte out of its middle. stillframe maps the file ' +
-      '(verify: false), the naive way reads all of it. The page cache is as the saving left it.',
+    'Duration: from the call until the file is complete and fsynced. MB/s: bytes of memory divided by the ' +
+      'duration.',
+    'Loop delay: delay of the event loop, including the pause; p99 of 1 ms samples, max of turns 1 ms apart.',
+    'First restore read: from opening the file to reading a byte in its middle. stillframe maps the file ' +
+      '(verify: false), the naive way reads all of it. The page cache is as saving left it.',
     'Verified: each file was read back, by stillframe both mapped and copied with its checksums, and ' +
       'compared byte for byte with a copy of the memory made at the call. Making that copy is not timed.',
-    `Changed behind the freeze${allRight ? ', and none of it in the files' : ''}: ${rates}.`,
+    `Changed after the freeze${allRight ? ', and none of it in the files' : ''}: ${rates}.`,
   ].flatMap((note) => wrap(note, io.width, '  '))
 }

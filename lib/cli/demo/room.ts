@@ -46,18 +46,18 @@ export async function findRoom(
   const byDisk = Math.max(0, freeDiskBytes - spareBytes) / files
   const bytes = wholePages(Math.min(wantedBytes, byMemory, byDisk))
 
-  const memory = `${formatBytes(availableBytes)} of memory are available`
-  const space = `${formatBytes(freeDiskBytes)} are free on the disk`
+  const memory = `${formatBytes(availableBytes)} of memory is available`
+  const space = `${formatBytes(freeDiskBytes)} is free on disk`
   if (bytes < smallestBytes) {
     throw new CommandError(
-      `there is no room: ${byMemory < byDisk ? memory : `${space}; choose another with --dir`}`,
+      `there is not enough room: ${byMemory < byDisk ? memory : `${space}; choose another with --dir`}`,
     )
   }
   if (bytes === wholePages(wantedBytes)) return { bytes, shortage: undefined }
   const shortage =
     byMemory < byDisk
-      ? `the demo needs ${copies} times that, and ${memory}`
-      : `the demo writes ${files === 1 ? 'a file' : `${files} files`} of that size, and ${space}`
+      ? `the demo needs ${copies} times that much, and only ${memory}`
+      : `the demo writes ${files === 1 ? 'a file' : `${files} files`} of that size, and only ${space}`
   return { bytes, shortage }
 }
 

@@ -26,11 +26,11 @@ export const outputOptions: Readonly<Record<'output' | 'force', OptionSpec>> = {
  */
 export function readOutput(args: Arguments, io: Io, usage: string): string | undefined {
   const output = args.value('output')
-  const hint = `Give a file: '${usage}'.`
+  const hint = `Name a file: '${usage}'.`
   if (output !== undefined && output !== '-') return output
   if (io.json) throw new UsageError('--json needs -o OUT: stdout cannot carry both', hint)
   if (args.flag('force')) throw new UsageError('--force needs -o OUT', hint)
-  if (process.stdout.isTTY) throw new UsageError('raw bytes are not written to a terminal', hint)
+  if (process.stdout.isTTY) throw new UsageError('raw bytes cannot be written to a terminal', hint)
   return undefined
 }
 

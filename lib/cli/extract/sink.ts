@@ -101,7 +101,7 @@ async function checkTarget(output: string, replace: boolean): Promise<void> {
   // rename(2) would replace /dev/null as readily as any other file.
   if (stats.isDirectory()) throw new CommandError(`${printable(output)} is a directory`)
   if (!stats.isFile())
-    throw new CommandError(`${printable(output)} is not a regular file and is not replaced`)
+    throw new CommandError(`${printable(output)} is not a regular file, so it is not replaced`)
   if (!replace) throw alreadyExists(output)
 }
 

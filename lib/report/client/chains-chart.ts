@@ -165,6 +165,6 @@ function legend(frames: readonly Frame[]): HTMLElement {
     entry('full', 'full'),
     frames.some(({ isDelta }) => isDelta) && entry('delta', 'delta'),
     frames.some(({ damage }) => damage !== undefined) && entry('bad', 'damaged'),
-    entry('chain', 'chain of the chosen frame'),
+    entry('chain', 'chain of the selected frame'),
   )
 }

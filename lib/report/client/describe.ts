@@ -15,7 +15,7 @@ export function kindOf({ isDelta }: Frame): string {
 }
 
 export function sizeOf({ fileSize, pauseMs }: Frame): string {
-  return `${formatBytes(fileSize)} on the disk${pauseMs === null ? '' : `, pause ${formatMs(pauseMs)} ms`}`
+  return `${formatBytes(fileSize)} on disk${pauseMs === null ? '' : `, pause ${formatMs(pauseMs)} ms`}`
 }
 
 /** Everything known about a frame: pairs of a label and a text. */
@@ -25,7 +25,7 @@ export function factsOf(frame: Frame): [label: string, text: string][] {
     ['Kind', describeKind(frame)],
     ['Memory', frame.byteLength !== null && formatBytes(frame.byteLength)],
     ['Changed', describeChange(frame)],
-    ['On the disk', formatBytes(frame.fileSize)],
+    ['On disk', formatBytes(frame.fileSize)],
     ['Pause', frame.pauseMs !== null && `${formatMs(frame.pauseMs)} ms`],
     ['Written in', frame.durationMs !== null && formatDuration(frame.durationMs)],
     ['Engine', frame.engine],
@@ -41,7 +41,7 @@ export function factsOf(frame: Frame): [label: string, text: string][] {
 
 function describeKind(frame: Frame): string {
   if (!frame.isDelta) return 'full: stands alone'
-  if (frame.parent === undefined) return 'delta on a frame that is not here'
+  if (frame.parent === undefined) return 'delta on a missing frame'
   const files = chainOf(frame).length
   return `delta on ${frame.parent.name}; ${count(files, 'file')} to read`
 }

@@ -15,7 +15,7 @@ export class Details {
   constructor(step: (by: number) => void) {
     this.#head = element('div', { class: 'details-head' })
     this.#body = element('div', { class: 'details-body', id: 'details-body' })
-    this.#toggle = button('▴', 'Show all of the chosen frame', () => {
+    this.#toggle = button('▴', 'Show all details of the selected frame', () => {
       const isOpen = this.root.classList.toggle('open')
       this.#toggle.setAttribute('aria-expanded', String(isOpen))
     })
@@ -24,7 +24,7 @@ export class Details {
     this.#toggle.setAttribute('aria-controls', 'details-body')
     this.root = element(
       'aside',
-      { class: 'details panel', 'aria-label': 'The chosen frame' },
+      { class: 'details panel', 'aria-label': 'Selected frame' },
       element(
         'div',
         { class: 'details-bar' },
@@ -32,8 +32,8 @@ export class Details {
         element(
           'div',
           { class: 'buttons' },
-          button('‹', 'The frame before', () => step(-1)),
-          button('›', 'The next frame', () => step(1)),
+          button('‹', 'Previous frame', () => step(-1)),
+          button('›', 'Next frame', () => step(1)),
           this.#toggle,
         ),
       ),

@@ -37,7 +37,7 @@ export function heatChart(section: HeatSection, title: HTMLElement): Chart {
       const column = section.columns[frame.index]
       if (column === undefined) return `${range}: not compared`
       const level = column[piece]
-      return `${range}: ${level === undefined ? 'not there' : describeLevel(level)}`
+      return `${range}: ${level === undefined ? 'did not exist' : describeLevel(level)}`
     },
   }
 }

@@ -38,7 +38,7 @@ function start(newest: Frame, heat: readonly HeatSection[]): void {
     class: 'slider',
     role: 'slider',
     tabindex: 0,
-    'aria-label': 'Frame. Arrow keys choose, plus and minus zoom, 0 shows all',
+    'aria-label': 'Frame. Arrow keys select, plus and minus zoom, 0 shows all',
     'aria-valuemin': 1,
     'aria-valuemax': frames.length,
   })
@@ -160,8 +160,8 @@ function makePlots(heat: readonly HeatSection[], legend: HeatLegend): Plot[] {
     new Plot(chainsChart(frames)),
     new Plot(
       barsChart(frames, {
-        title: 'Size on the disk',
-        label: 'The size of each frame on the disk, and how many bytes had changed.',
+        title: 'Size on disk',
+        label: 'The size of each frame on disk, and how many bytes changed.',
         value: ({ fileSize }) => fileSize,
         line: ({ changedBytes }) => changedBytes,
         colour: ({ isDelta }, theme) => (isDelta ? theme.delta : theme.full),
@@ -228,7 +228,7 @@ function makeHint(): HTMLElement {
     key('←'),
     ' ',
     key('→'),
-    ' choose a frame, ',
+    ' select a frame, ',
     key('+'),
     ' ',
     key('−'),
@@ -242,8 +242,8 @@ function makeToolbar(view: View): { root: HTMLElement; update(): void } {
   const scales = (['time', 'frame'] as const).map((scale): [Scale, HTMLButtonElement] => [
     scale,
     scale === 'time'
-      ? button('By time', 'By time: frames lie at their instants', () => view.setScale(scale))
-      : button('By frame', 'By frame: all have the same room', () => view.setScale(scale)),
+      ? button('By time', 'By time: frames are placed at their times', () => view.setScale(scale))
+      : button('By frame', 'By frame: all have the same width', () => view.setScale(scale)),
   ])
   const state = element('p', { class: 'state remark', role: 'status' })
   const root = element(

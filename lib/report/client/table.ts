@@ -32,11 +32,11 @@ function columnsFor(frames: readonly Frame[]): Column[] {
     { title: 'Kind', cell: kindOf },
     {
       title: 'Builds on',
-      cell: ({ parent, isOrphan }) => (parent ? quoted(parent.name) : isOrphan ? 'not here' : '–'),
+      cell: ({ parent, isOrphan }) => (parent ? quoted(parent.name) : isOrphan ? 'missing' : '–'),
     },
     { title: 'Memory', isNumber: true, cell: ({ byteLength }) => bytes(byteLength) },
     { title: 'Changed', isNumber: true, cell: ({ changedBytes }) => bytes(changedBytes) },
-    { title: 'On the disk', isNumber: true, cell: ({ fileSize }) => formatBytes(fileSize) },
+    { title: 'On disk', isNumber: true, cell: ({ fileSize }) => formatBytes(fileSize) },
     has(({ pauseMs }) => pauseMs !== null) && {
       title: 'Pause',
       isNumber: true,
