@@ -50,7 +50,7 @@ heap_addon="stillframe_heap-node$(node -p 'process.versions.node.split(".")[0]')
 for needed in package.json README.md LICENSE CHANGELOG.md THIRD-PARTY-NOTICES.txt sbom.cdx.json source/binding.gyp dist/index.js dist/index.d.ts \
   dist/cli/main.js dist/heap/index.js dist/heap/index.d.ts dist/heap/signal.js dist/heap/signal.d.ts dist/metrics/index.js dist/metrics/index.d.ts dist/s3/index.js dist/s3/index.d.ts \
   dist/archive/index.js dist/archive/index.d.ts dist/reader/index.js dist/reader/index.d.ts dist/report/client.js dist/report/client.css \
-  source/native/heap/heap_addon.cc source/native/child/hardening.cc source/vendor/xxhash/xxhash.h source/vendor/xxhash/LICENSE \
+  source/native/heap/heap_addon.cc source/native/child/hardening.cc source/vendor/xxhash/xxhash.h source/vendor/xxhash/xxh_x86dispatch.c source/vendor/xxhash/LICENSE \
   source/vendor/zstd/zstd.h source/vendor/zstd/LICENSE \
   "$prebuilt/stillframe.node" "$prebuilt/$heap_addon"; do
   grep -qxF "$needed" "$work/files" || fail "the tarball lacks $needed"

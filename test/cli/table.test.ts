@@ -49,7 +49,7 @@ describe('the table of sections', () => {
     const titles = (width: number): string[] =>
       (inspectIn(width).find((line) => line.includes('section  ')) ?? '').trim().split(/ {2,}/)
     expect(titles(80)).toEqual(['section', 'size', 'stored', 'at offset'])
-    expect(titles(120)).toEqual(['section', 'bytes', 'size', 'stored', 'of it', 'at offset'])
+    expect(titles(120)).toEqual(['section', 'bytes', 'size', 'stored', 'share', 'at offset'])
     expect(titles(Number.POSITIVE_INFINITY)).toEqual(titles(120))
   })
 })
