@@ -24,8 +24,8 @@ std::byte* ReadScratch::dense() const { return stored() + kStoredSize; }
 Result<ReadScratch> ReadScratch::Create(bool unpacks, bool whole_chunks) {
   const uint64_t workspace = unpacks ? BlockDecompressor::WorkspaceBytes() : 0;
   const uint64_t length = kChunkSize + (unpacks ? kStoredSize + kBlockSize + workspace : 0);
-  Result<Mapping> memory = Mapping::AnonymousAligned(length, kHugePageSize,
-                                                     "the buffers of a reader of a snapshot");
+  Result<Mapping> memory =
+      Mapping::AnonymousAligned(length, kHugePageSize, "the buffers of a reader of a snapshot");
   if (!memory.ok()) return memory.failure();
   if (whole_chunks) sys::Madvise(memory.value().data(), length, MADV_HUGEPAGE);
   ReadScratch scratch(std::move(memory.value()));
