@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs the service, hands on SIGTERM, and ends once no copy is at work any more.
+# Runs the service, forwards SIGTERM, and exits once no forked copy is running.
 "$@" &
 service=$!
 trap 'kill -TERM "$service"' TERM INT
