@@ -6,25 +6,42 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <set>
 #include <string>
+#include <vector>
 
+#include "memory/page.h"
 #include "test/image_fixture.h"
 
 namespace stillframe::test {
 namespace {
 
-TEST(ControlBlock, HasRoomForIndexAndBounceBuffer) {
+TEST(ControlBlock, HasRoomForIndexAndBuffers) {
   for (const uint64_t blocks : {0, 1, 102, 103, 1000}) {
-    Result<ControlBlock> made = ControlBlock::Create(blocks);
+    Result<ControlBlock> made =
+        ControlBlock::Create(blocks, {2, {Layout::kPacked, Codec::kZstd, 1}});
     ASSERT_TRUE(made.ok());
     const ControlBlock& control = made.value();
     EXPECT_EQ(control.block_count(), blocks);
-    const auto* index_end = reinterpret_cast<std::byte*>(control.index() + blocks);
-    EXPECT_LE(index_end, control.buffers()[0].bounce);
-    EXPECT_EQ(reinterpret_cast<uintptr_t>(control.buffers()[0].bounce) % kPageSize, 0U);
-    control.buffers()[0].bounce[0] = control.buffers()[0].bounce[kChunkSize - 1] = std::byte{1};
+    const auto* as_mapped_end = reinterpret_cast<std::byte*>(control.as_mapped() + blocks);
+    std::vector<std::byte*> chunks;
+    for (uint32_t i = 0; i < control.saver_count(); i++) {
+      const SaverBuffers& buffers = control.buffers()[i];
+      EXPECT_LE(as_mapped_end, buffers.workspace);
+      EXPECT_LT(buffers.workspace, buffers.stack_end);
+      chunks.insert(chunks.end(), {buffers.bounce, buffers.packed});
+    }
+    // Each in huge pages of its own.
+    std::sort(chunks.begin(), chunks.end());
+    for (size_t i = 0; i < chunks.size(); i++) {
+      EXPECT_EQ(reinterpret_cast<uintptr_t>(chunks[i]) % kHugePageSize, 0U);
+      if (i > 0) {
+        EXPECT_GE(chunks[i] - chunks[i - 1], static_cast<ptrdiff_t>(kChunkSize));
+      }
+      chunks[i][0] = chunks[i][kChunkSize - 1] = std::byte{1};
+    }
     EXPECT_EQ(control.header()->error_number.load(), 0);
     EXPECT_EQ(control.header()->step.load(), SaveStep::kNone);
   }
