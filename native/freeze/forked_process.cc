@@ -1,5 +1,6 @@
 #include "freeze/forked_process.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <linux/futex.h>
 #include <signal.h>
@@ -12,6 +13,8 @@
 #include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <optional>
+#include <string>
 #include <utility>
 
 #include "base/disabled_steps.h"
@@ -23,10 +26,12 @@
 namespace stillframe {
 namespace {
 
-// An idle machine ends a killed process much faster, unless it is stuck in the kernel. On a busy
-// machine the kernel may take seconds to free its memory.
+// A killed process ends much faster, unless the kernel cannot let go of it.
 constexpr timespec kKillGrace{1, 0};
-constexpr int kMostGraces = 20;
+// On a busy machine a killed process has to wait for a processor, and the kernel takes time to free
+// its memory. How often to look whether it still does, and how many times.
+constexpr timespec kLook{0, 100'000'000};
+constexpr int kMostLooks = 200;
 // Stands for an unknown status. No process ends with it.
 constexpr int kStatusUnknown = -1;
 
@@ -50,6 +55,13 @@ std::string SignalName(int signal) {
     default:
       return "signal " + std::to_string(signal);
   }
+}
+
+// The state in the text of /proc/PID/stat: one letter after the name in parentheses, which may
+// itself contain anything. 0 without a text.
+char StateIn(const std::optional<std::string>& stat) {
+  const size_t name_end = stat ? stat->rfind(')') : std::string::npos;
+  return name_end != std::string::npos && name_end + 2 < stat->size() ? (*stat)[name_end + 2] : 0;
 }
 
 // Waits for the process behind the pidfd, and fills `info` with how it ended. Returns 0 or -errno.
@@ -155,9 +167,14 @@ void ForkedProcess::Peek(const std::byte* address, uint64_t length, std::byte* o
 void ForkedProcess::Stop() {
   if (pid_ == 0 || stopped_) return;
   stopped_ = true;
-  if (sys::PidfdSendSignal(pidfd_.get(), SIGKILL) >= 0) return;
-  // A filter was installed after the probe. A process that has not ended still has its process id.
-  if (!HasEnded()) kill(pid_, SIGKILL);
+  if (sys::PidfdSendSignal(pidfd_.get(), SIGKILL) < 0) {
+    // A filter was installed after the probe. A process that has not ended still has its process
+    // id.
+    if (!HasEnded()) kill(pid_, SIGKILL);
+  }
+  for (int look = 0; look < kMostLooks; look++) {
+    if (EndsWithin(kLook) || !Runs()) return;
+  }
 }
 
 bool ForkedProcess::HasEnded() const {
@@ -207,24 +224,29 @@ Failure ForkedProcess::HowItDied(int code, int status) {
 
 bool ForkedProcess::Runs() const {
   char path[64];
-  snprintf(path, sizeof path, "/proc/%d/stat", pid_);
-  const auto text = ReadSmallFile(path);
-  const size_t name_end = text ? text->rfind(')') : std::string::npos;
-  if (name_end == std::string::npos || name_end + 2 >= text->size()) return false;
-  const char state = (*text)[name_end + 2];
-  return state == 'R' || state == 'Z';  // Z: its other threads have not ended yet
+  snprintf(path, sizeof path, "/proc/%d/task", pid_);
+  DIR* tasks = opendir(path);
+  if (tasks == nullptr) return false;
+  bool runs = false;
+  while (const dirent* task = readdir(tasks)) {
+    snprintf(path, sizeof path, "/proc/%d/task/%d/stat", pid_, atoi(task->d_name));
+    runs = runs || StateIn(ReadSmallFile(path)) == 'R';
+  }
+  closedir(tasks);
+  return runs;
+}
+
+bool ForkedProcess::EndsWithin(const timespec& patience) const {
+  pollfd watch{pidfd_.get(), POLLIN, 0};
+  int ready = 0;
+  do {
+    ready = sys::Ppoll(&watch, 1, &patience);
+  } while (ready == -EINTR);
+  return ready != 0;
 }
 
 bool ForkedProcess::EndsInTime() {
-  pollfd watch{pidfd_.get(), POLLIN, 0};
-  for (int grace = 0; grace < kMostGraces; grace++) {
-    int ready = 0;
-    do {
-      ready = sys::Ppoll(&watch, 1, &kKillGrace);
-    } while (ready == -EINTR);
-    if (ready != 0) return true;
-    if (!Runs()) break;
-  }
+  if (EndsWithin(kKillGrace)) return true;
   // The child is in uninterruptible sleep: a frozen filesystem, or a network disk without its
   // server. SIGKILL is pending.
   auto pidfd = std::make_shared<UniqueFd>(std::move(pidfd_));

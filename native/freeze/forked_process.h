@@ -8,6 +8,7 @@
 
 #include <signal.h>
 #include <sys/types.h>
+#include <time.h>
 
 #include <optional>
 
@@ -50,6 +51,7 @@ class ForkedProcess {
   // Reads the child's memory. Bytes that it does not have, or that we may not see,
   // come back as zeros.
   void Peek(const std::byte* address, uint64_t length, std::byte* out) const;
+  // Kills the child, and waits for its end for as long as it only lacks a processor.
   void Stop();
   // Waits for the end. Success means that the child has done its work; a failure gives the reason.
   Status Collect();
@@ -61,8 +63,9 @@ class ForkedProcess {
   std::optional<uint64_t> AnonymousBytes() const;
   // True if the killed child ends within the grace period. Otherwise a detached thread reaps it.
   bool EndsInTime();
-  // True if the child is on its way out, although it may have to wait for a processor. False if it
-  // sleeps in the kernel, is traced, or cannot be examined.
+  bool EndsWithin(const timespec& patience) const;
+  // True if a thread of the child runs or waits for a processor. False if all of them sleep in the
+  // kernel, are traced or have ended, or if they cannot be examined.
   bool Runs() const;
   Failure HowItDied(int code, int status);
 

@@ -145,7 +145,7 @@ test('a copy that gets hardly any processor time to die in is waited for', async
     const { status, stderr } = spawnSync(tool, options, { encoding: 'utf8' })
     if (status !== 0) context.skip(`${tool}: ${stderr}`)
   }
-  for (let i = 0; i < 3; i++) {
+  for (let i = 0; i < 6; i++) {
     const busy = spawn('taskset', ['-c', '0', 'sh', '-c', 'while :; do :; done'], { stdio: 'ignore' })
     onTestFinished(() => void busy.kill('SIGKILL'))
   }
