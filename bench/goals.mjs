@@ -200,13 +200,12 @@ const chainGoals = [
   },
 ]
 
-/** Of the rows of `pairs` whose name begins so: the worst median of the ratios to dd. */
-const toDisk = (what) => (results) =>
-  least(
-    (rowsOf(results, 'pairs') ?? [])
-      .filter((row) => row.what.startsWith(what))
-      .map((row) => ratiosOf(row).p50),
-  )
+/** The rows of `pairs` for one kind of work. */
+const pairRows = (results, isWanted) => (rowsOf(results, 'pairs') ?? []).filter(isWanted)
+/** The worst of their median ratios to dd. */
+const worstToDisk = (isWanted) => (results) =>
+  least(pairRows(results, isWanted).map((row) => ratiosOf(row).p50))
+const isWrite = ({ name }) => name === 'write'
 const pairGoals = [
   {
     ...{
@@ -215,7 +214,7 @@ const pairGoals = [
       unit: '×',
       least: 0.95,
     },
-    of: toDisk('saved'),
+    of: worstToDisk(isWrite),
   },
   {
     ...{
@@ -224,12 +223,7 @@ const pairGoals = [
       unit: '×',
       least: 0.9,
     },
-    of: (results) =>
-      least(
-        (rowsOf(results, 'pairs') ?? [])
-          .filter(({ what }) => what === 'restored as a checked copy')
-          .map((row) => ratiosOf(row).p50),
-      ),
+    of: worstToDisk(({ what }) => what === 'restored as a checked copy'),
   },
   {
     ...{
@@ -238,7 +232,7 @@ const pairGoals = [
       unit: '×',
       least: 0.8,
     },
-    of: toDisk('restored as a checked copy, zstd'),
+    of: worstToDisk(({ what }) => what === 'restored as a checked copy, zstd'),
   },
   {
     ...{
@@ -247,8 +241,7 @@ const pairGoals = [
       unit: 's',
       most: 0.15,
     },
-    of: (results) =>
-      most((rowsOf(results, 'pairs') ?? []).filter(({ name }) => name === 'write').map(cpuPerGiB)),
+    of: (results) => most(pairRows(results, isWrite).map(cpuPerGiB)),
   },
 ]
 

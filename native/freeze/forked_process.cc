@@ -173,15 +173,11 @@ void ForkedProcess::Stop() {
     if (!HasEnded()) kill(pid_, SIGKILL);
   }
   for (int look = 0; look < kMostLooks; look++) {
-    if (EndsWithin(kLook) || !Runs()) return;
+    if (WaitForEnd(kLook) != 0 || !Runs()) return;
   }
 }
 
-bool ForkedProcess::HasEnded() const {
-  pollfd watch{pidfd_.get(), POLLIN, 0};
-  const timespec now{};
-  return sys::Ppoll(&watch, 1, &now) > 0;
-}
+bool ForkedProcess::HasEnded() const { return WaitForEnd(timespec{}) > 0; }
 
 int ForkedProcess::Reap(siginfo_t* info) {
   const int error = WaitFor(pidfd_.get(), info);
@@ -236,17 +232,16 @@ bool ForkedProcess::Runs() const {
   return runs;
 }
 
-bool ForkedProcess::EndsWithin(const timespec& patience) const {
+int ForkedProcess::WaitForEnd(const timespec& patience) const {
   pollfd watch{pidfd_.get(), POLLIN, 0};
-  int ready = 0;
-  do {
-    ready = sys::Ppoll(&watch, 1, &patience);
-  } while (ready == -EINTR);
-  return ready != 0;
+  for (;;) {
+    const int ready = sys::Ppoll(&watch, 1, &patience);
+    if (ready != -EINTR) return ready;
+  }
 }
 
 bool ForkedProcess::EndsInTime() {
-  if (EndsWithin(kKillGrace)) return true;
+  if (WaitForEnd(kKillGrace) != 0) return true;
   // The child is in uninterruptible sleep: a frozen filesystem, or a network disk without its
   // server. SIGKILL is pending.
   auto pidfd = std::make_shared<UniqueFd>(std::move(pidfd_));

@@ -63,7 +63,8 @@ class ForkedProcess {
   std::optional<uint64_t> AnonymousBytes() const;
   // True if the killed child ends within the grace period. Otherwise a detached thread reaps it.
   bool EndsInTime();
-  bool EndsWithin(const timespec& patience) const;
+  // Returns 0 if the child has not ended within this time, -errno if that cannot be determined.
+  int WaitForEnd(const timespec& patience) const;
   // True if a thread of the child runs or waits for a processor. False if all of them sleep in the
   // kernel, are traced or have ended, or if they cannot be examined.
   bool Runs() const;
