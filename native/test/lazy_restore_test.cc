@@ -171,13 +171,15 @@ TEST_P(LazyRestoreTest, MemoryIsThereBeforeItsBytesAndAreadersOfAPageWaitForThem
   RegionMemory& memory = *lazy.value()->regions()[0].memory;
   EXPECT_TRUE(memory.filling());
   EXPECT_TRUE(memory.busy());
+  // Both threads of the background read by now. Before that, one of them would take the touch.
+  files->AwaitReads(before + 2);
   std::atomic<bool> has_read{false};
   std::byte got{};
   std::thread reader([&] {
     got = memory.data()[17 * kBlockSize + 3];
     has_read = true;
   });
-  // Two reads by the background, and one for the reader.
+  // One more for the reader.
   files->AwaitReads(before + 3);
   EXPECT_FALSE(has_read);
   files->Let(GatedFiles::kAll);
