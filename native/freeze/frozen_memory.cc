@@ -224,44 +224,68 @@ void FrozenMemory::WaitForChange(uint32_t seen) {
   waiters_.fetch_sub(1, std::memory_order_seq_cst);
 }
 
-FrozenMemory::Attempt FrozenMemory::TryCapture(const Span& span, uint64_t page, Wish wish) {
+FrozenMemory::Attempt FrozenMemory::TryKeep(const Span& span, uint64_t page, Wish wish,
+                                            uint8_t* before) {
   std::atomic<uint8_t>& state = StateOf(span.first_page + page);
   const uint8_t found = StateNow(span, page);
-  if (found == kCaptured || found == kSaved || found == kFree) return Attempt::kLate;
+  if (IsOver(found)) return Attempt::kLate;
   if (found == kCapturing || (found == kSaving && wish == Wish::kOnTheWay)) return Attempt::kAgain;
   const uint32_t slot = pool_.Take();
   // A page that is being saved will soon be writable, so it is no reason to give up.
   if (slot == SlotPool::kNone) return found == kSaving ? Attempt::kAgain : Attempt::kFull;
-  uint8_t expected = found;
-  if (!state.compare_exchange_strong(expected, kCapturing, std::memory_order_acq_rel)) {
+  *before = found;
+  if (!state.compare_exchange_strong(*before, kCapturing, std::memory_order_acq_rel)) {
     pool_.Give(slot);
     return Attempt::kAgain;
   }
-  std::byte* bytes = span.start + page * page_bytes_;
-  {
-    // A thread that waits for us in a fault has already reported its write to TSan.
-    [[maybe_unused]] const IgnoreRaces ignore;
-    memcpy(pool_.Bytes(slot), bytes, page_bytes_);
-  }
-  if (protection_->Lift(bytes, page_bytes_) < 0) {
-    // Continue as if the capture of this page had never been tried.
-    state.store(found, std::memory_order_release);
-    pool_.Give(slot);
-    return Attempt::kRefused;
-  }
   SlotOf(span.first_page + page).store(slot, std::memory_order_relaxed);
+  // A thread that waits for us in a fault has already reported its write to TSan.
+  [[maybe_unused]] const IgnoreRaces ignore;
+  memcpy(pool_.Bytes(slot), span.start + page * page_bytes_, page_bytes_);
+  return Attempt::kCaptured;
+}
+
+FrozenMemory::Attempt FrozenMemory::TryCapture(const Span& span, uint64_t page, uint64_t piece) {
+  uint8_t before = kProtected;
+  const Attempt kept = TryKeep(span, page, Wish::kWanted, &before);
+  if (kept != Attempt::kCaptured) return kept;
+  // The rest of the piece, as far as no other thread is working on it. No page of it is worth
+  // waiting for, and it takes one lift.
+  const auto joins = [&](uint64_t each) {
+    uint8_t protected_before = kProtected;
+    return IsOver(StateNow(span, each)) ||
+           TryKeep(span, each, Wish::kOnTheWay, &protected_before) == Attempt::kCaptured;
+  };
+  const uint64_t pages = piece / page_bytes_;
+  uint64_t first = page;
+  uint64_t end = page + 1;
+  while (first > RoundDown(page, pages) && joins(first - 1)) first--;
+  while (end < std::min(RoundDown(page, pages) + pages, span.page_count) && joins(end)) end++;
+  const bool lifted =
+      protection_->Lift(span.start + first * page_bytes_, (end - first) * page_bytes_) >= 0;
   const uint64_t chunk = span.first_chunk + page * page_bytes_ / kChunkSize;
-  ChunkAt(chunk).captured.fetch_add(1, std::memory_order_relaxed);
-  state.store(kCaptured, std::memory_order_release);
-  copied_pages_.fetch_add(1, std::memory_order_relaxed);
+  for (uint64_t each = first; each < end; each++) {
+    std::atomic<uint8_t>& state = StateOf(span.first_page + each);
+    // All of these are ours: a page that was over when it joined never gets into this state.
+    if (state.load(std::memory_order_relaxed) != kCapturing) continue;
+    if (lifted) {
+      ChunkAt(chunk).captured.fetch_add(1, std::memory_order_relaxed);
+      copied_pages_.fetch_add(1, std::memory_order_relaxed);
+      state.store(kCaptured, std::memory_order_release);
+    } else {
+      // Continue as if the capture of this page had never been tried.
+      const uint32_t slot = SlotOf(span.first_page + each).load(std::memory_order_relaxed);
+      state.store(each == page ? before : uint8_t{kProtected}, std::memory_order_release);
+      pool_.Give(slot);
+    }
+  }
+  if (!lifted) return Attempt::kRefused;
   NoteChange();
   return Attempt::kCaptured;
 }
 
 bool FrozenMemory::IsWritable(const Span& span, uint64_t page) const {
-  const uint8_t state = StateNow(span, page);
-  return state == kCaptured || state == kSaved || state == kFree ||
-         lifted_.load(std::memory_order_acquire) != 0;
+  return IsOver(StateNow(span, page)) || lifted_.load(std::memory_order_acquire) != 0;
 }
 
 int FrozenMemory::LiftWritable(const Span& span, uint64_t page) {
@@ -297,7 +321,7 @@ Resolved FrozenMemory::ResolveWrite(const void* address) {
       continue;
     }
     const size_t piece = protection_->PieceBytes(isolated_pieces_.load(std::memory_order_relaxed));
-    const Attempt attempt = piece == 0 ? Attempt::kNoMeans : TryCapture(*span, page, Wish::kWanted);
+    const Attempt attempt = piece == 0 ? Attempt::kNoMeans : TryCapture(*span, page, piece);
     if (attempt == Attempt::kFull && at_limit_ == AtLimit::kAbort && !IsWritable(*span, page)) {
       limit_reached_.store(true, std::memory_order_relaxed);
       LiftAll();
@@ -315,15 +339,6 @@ Resolved FrozenMemory::ResolveWrite(const void* address) {
     // is not counted yet.
     isolated_pieces_.fetch_add(1, std::memory_order_relaxed);
     ChunkAt(span->first_chunk + offset / kChunkSize).pieces.fetch_add(1);
-    // Captures the rest of a larger piece where it is free. No page of it is worth waiting for.
-    const uint64_t pages = piece / page_bytes_;
-    const uint64_t first = RoundDown(page, pages);
-    const uint64_t end = std::min(first + pages, span->page_count);
-    for (uint64_t each = first; each < end; each++) {
-      if (each == page) continue;
-      const Attempt more = TryCapture(*span, each, Wish::kOnTheWay);
-      if (more == Attempt::kFull || more == Attempt::kRefused) break;
-    }
     return Resolved::kCaptured;
   }
 }

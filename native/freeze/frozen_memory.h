@@ -161,7 +161,15 @@ class FrozenMemory final : public PageSource {
   enum class Attempt : uint8_t { kCaptured, kLate, kAgain, kFull, kNoMeans, kRefused };
   // What to do with a page in kSaving: capture it (kWanted) or leave it to the saver (kOnTheWay).
   enum class Wish : uint8_t { kWanted, kOnTheWay };
-  Attempt TryCapture(const Span& span, uint64_t page, Wish wish);
+  // Moves a page to kCapturing and copies it to a slot. It stays protected. `before` receives the
+  // state that it had.
+  Attempt TryKeep(const Span& span, uint64_t page, Wish wish, uint8_t* before);
+  // Captures the page, and with it as much as possible of the piece of so many bytes around it.
+  Attempt TryCapture(const Span& span, uint64_t page, uint64_t piece);
+  // The frozen bytes are no longer in the page, or not needed there.
+  static bool IsOver(uint8_t state) {
+    return state == kCaptured || state == kSaved || state == kFree;
+  }
   bool IsWritable(const Span& span, uint64_t page) const;
   bool IsUnchanged(const Span& span, uint64_t page) const {
     return !unchanged_.empty() &&

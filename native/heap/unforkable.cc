@@ -87,10 +87,23 @@ Result<bool> HasMemory(pid_t pid) {
               "cannot read the memory of a child from /proc (out of file descriptors?)");
 }
 
+// The state that all jobs share. Guarded by the FlipLock.
+struct Shared {
+  std::vector<AddressRange> marked;  // in ascending order, here and below
+  std::vector<AddressRange> found;   // the parts that fork leaves out
+  std::vector<UniqueFd> probes;      // killed, and to be waited for
+  uint64_t times = 0;                // how often memory has been marked
+};
+
+Shared& SharedState() {
+  static auto* shared = new Shared;  // never destroyed, like the lock
+  return *shared;
+}
+
 Result<MappingList> MappingsOfProbe() {
-  Result<Mapping> shared = Mapping::Anonymous(kPageSize, MAP_SHARED, "a page to ask the probe");
-  if (!shared.ok()) return shared.failure();
-  auto* talk = new (shared.value().data()) ProbeTalk{{0}, {ProbeTalk::kNothingYet}};
+  Result<Mapping> page = Mapping::Anonymous(kPageSize, MAP_SHARED, "a page to ask the probe");
+  if (!page.ok()) return page.failure();
+  auto* talk = new (page.value().data()) ProbeTalk{{0}, {ProbeTalk::kNothingYet}};
   int pidfd = -1;
   clone_args args{};
   // The probe shares our descriptors instead of having copies: a descriptor that is closed
@@ -103,13 +116,10 @@ Result<MappingList> MappingsOfProbe() {
   if (pid < 0) {
     return SystemFailure("clone", static_cast<int>(-pid), "the kernel refused to fork");
   }
-  const UniqueFd owned(pidfd);
-  const ScopeGuard reap([&] {
+  SharedState().probes.emplace_back(pidfd);
+  const ScopeGuard end([&] {
     // Nothing else can get its process id until it has been waited for.
     if (sys::PidfdSendSignal(pidfd, SIGKILL) < 0) kill(static_cast<pid_t>(pid), SIGKILL);
-    siginfo_t info{};
-    while (sys::Waitid(P_PIDFD, pidfd, &info, WEXITED | __WALL) == -EINTR) {
-    }
   });
   Result<MappingList> mappings = MappingList::Read(static_cast<pid_t>(pid));
   if (!mappings.ok()) mappings = AskProbe(talk);
@@ -124,45 +134,59 @@ Result<MappingList> MappingsOfProbe() {
   return mappings;
 }
 
-// The state that all jobs share. Guarded by the FlipLock.
-struct Marked {
-  std::vector<AddressRange> ranges;
-  uint64_t times = 0;  // how often memory has been marked
-};
-
-Marked& MarkedMemory() {
-  static auto* marked = new Marked;  // never destroyed, like the lock
-  return *marked;
+void WaitForEnds(const std::vector<UniqueFd>& probes) {
+  for (const UniqueFd& probe : probes) {
+    siginfo_t info{};
+    while (sys::Waitid(P_PIDFD, probe.get(), &info, WEXITED | __WALL) == -EINTR) {
+    }
+  }
 }
 
-// The mark is ours alone: V8 does not give this advice, and it changes only the order in which
-// pages are swapped out. Memory that is mapped later does not have it.
+void Add(const std::vector<AddressRange>& more, std::vector<AddressRange>* ranges) {
+  ranges->insert(ranges->end(), more.begin(), more.end());
+  std::sort(ranges->begin(), ranges->end(),
+            [](const AddressRange& a, const AddressRange& b) { return a.start < b.start; });
+}
+
+// The mark is an advice that hardly anything else gives about memory without a file, and that
+// changes only the order in which the kernel reads pages and reclaims them. Memory that is mapped
+// later does not have it, and does not get it if there was marked memory before: it may have our
+// advice of another job instead of V8's.
 void Mark(const std::vector<AddressRange>& ranges) {
-  Marked& marked = MarkedMemory();
-  marked.times++;
-  for (const AddressRange& range : ranges) {
+  Shared& shared = SharedState();
+  shared.times++;
+  std::vector<AddressRange> marked;
+  for (const AddressRange& range : Difference(ranges, shared.marked)) {
     const int error =
         sys::Madvise(reinterpret_cast<void*>(range.start), range.end - range.start, MADV_RANDOM);
     // MendUnforkable would take memory that could not be marked for memory that was mapped since.
-    if (error != -EAGAIN) marked.ranges.push_back(range);
+    if (error != -EAGAIN) marked.push_back(range);
   }
+  Add(marked, &shared.marked);
 }
 
 }  // namespace
 
 Result<std::vector<AddressRange>> FindUnforkable(const std::vector<AddressRange>& keep_out) {
-  // Memory that the first probe lacks may also have been mapped by another thread at that moment.
-  Result<MappingList> first = MappingsOfProbe();
-  if (!first.ok()) return first.failure();
+  Shared& shared = SharedState();
   Result<MappingList> ours = MappingList::Read();
   if (!ours.ok()) return ours.failure();
-  const auto candidates = Difference(ours.value().PrivateMissingIn(first.value()), keep_out);
-  Mark(candidates);
-  // Memory that has the mark and is missing in the second probe, too, was not forked: it was mapped
-  // before this probe was made.
-  Result<MappingList> second = MappingsOfProbe();
-  if (!second.ok()) return second.failure();
-  return Intersection(candidates, ours.value().PrivateMissingIn(second.value()));
+  std::vector<AddressRange> candidates = Difference(ours.value().PrivateAnonymousAreas(), keep_out);
+  for (bool again = false;; again = true) {
+    Mark(candidates);
+    Result<MappingList> probe = MappingsOfProbe();
+    if (!probe.ok()) return probe.failure();
+    // What was marked before the probe was made, and is missing in it, was not forked.
+    const auto missing = Difference(ours.value().PrivateMissingIn(probe.value()), keep_out);
+    const auto others = Difference(missing, candidates);
+    if (others.empty() || again) {
+      std::vector<AddressRange> found = Intersection(missing, candidates);
+      Add(Difference(Intersection(found, shared.marked), shared.found), &shared.found);
+      return found;
+    }
+    // Mappings of files are rarely left out. Another thread may have unmapped them just now.
+    Add(others, &candidates);
+  }
 }
 
 void MakeForkable(const std::vector<AddressRange>& ranges) {
@@ -184,31 +208,35 @@ std::vector<AddressRange> MakeUnforkable(const std::vector<AddressRange>& ranges
 }
 
 void MendUnforkable() {
+  Shared& shared = SharedState();
+  std::vector<UniqueFd> probes;
   uint64_t times = 0;
+  bool marked = false;
   {
     const std::lock_guard lock(FlipLock());
-    if (MarkedMemory().ranges.empty()) return;
-    times = MarkedMemory().times;
+    probes.swap(shared.probes);
+    times = shared.times;
+    marked = !shared.marked.empty();
   }
+  WaitForEnds(probes);
+  if (!marked) return;
   // Read without the lock, since the next job would have to wait for it.
   Result<std::vector<AdvisedMapping>> mappings = ReadAdvice();
   const std::lock_guard lock(FlipLock());
-  Marked& marked = MarkedMemory();
   // Another job has begun meanwhile; it also mends what this one would have mended.
-  if (marked.times != times) return;
-  std::sort(marked.ranges.begin(), marked.ranges.end(),
-            [](const AddressRange& a, const AddressRange& b) { return a.start < b.start; });
+  if (shared.times != times) return;
   if (mappings.ok()) {
     std::vector<AddressRange> mapped_since;
     for (const AdvisedMapping& each : mappings.value()) {
       if (each.dont_fork && !each.random) mapped_since.push_back(each.range);
     }
-    MakeForkable(Intersection(marked.ranges, mapped_since));
+    MakeForkable(Intersection(shared.found, mapped_since));
   }
-  for (const AddressRange& range : marked.ranges) {
+  for (const AddressRange& range : shared.marked) {
     sys::Madvise(reinterpret_cast<void*>(range.start), range.end - range.start, MADV_NORMAL);
   }
-  marked.ranges.clear();
+  shared.marked.clear();
+  shared.found.clear();
 }
 
 void FillMissing(int maps_of_parent, const std::vector<AddressRange>& keep_out) {

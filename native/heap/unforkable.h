@@ -8,9 +8,9 @@
 //
 // Other threads map and unmap memory meanwhile. Advising against forking memory that is not V8's
 // would break the children of child_process, which need malloc's memory. So an address alone is not
-// trusted. The mappings that are found are marked with a second advice that nothing else gives;
-// only mappings that a second probe, made after that, lacks too are used; and after the pause a
-// walk through smaps looks for memory that we have advised about and that does not have the mark.
+// trusted: all memory that could be V8's is marked with a second advice before the probe is made,
+// and after the pause a walk through smaps looks for memory that we have advised about and that
+// does not have the mark. It was mapped since.
 #pragma once
 
 #include <sys/types.h>
@@ -32,8 +32,9 @@ Result<std::vector<AddressRange>> FindUnforkable(const std::vector<AddressRange>
 void MakeForkable(const std::vector<AddressRange>& ranges);
 // MADV_DONTFORK. Returns the ranges that the kernel refused, for another attempt.
 std::vector<AddressRange> MakeUnforkable(const std::vector<AddressRange>& ranges);
-// Makes memory forkable again that has been mapped where V8 had memory, and removes the marks. It
-// is slow, so it is called after the pause and without the lock.
+// Makes memory forkable again that has been mapped where V8 had memory, removes the marks, and
+// waits for the ends of the probes. It is slow, so it is called after the pause and without the
+// lock.
 void MendUnforkable();
 
 // Called in the copy. Memory that another thread has mapped between FindUnforkable and the fork,

@@ -27,6 +27,7 @@ struct MappingLine {
   uintptr_t start = 0;
   uintptr_t end = 0;
   char permissions[5] = {};
+  const char* offset = nullptr;  // the rest of the line
 };
 
 // Reads hexadecimal digits and the character after them. Written by hand for speed: a process may
@@ -51,7 +52,17 @@ bool ParseMappingLine(const char* line, MappingLine* out) {
   if (!ParseHex(&line, '-', &out->start) || !ParseHex(&line, ' ', &out->end)) return false;
   if (strnlen(line, 5) < 5 || line[4] != ' ') return false;
   memcpy(out->permissions, line, 4);
+  out->offset = line + 5;
   return true;
+}
+
+// For a line of maps: true if the mapping belongs to no file and is none of the kernel's own. Such
+// a mapping may have a name: "[anon:...]".
+bool IsAnonymous(const char* offset) {
+  const char* device = strchr(offset, ' ');
+  if (device == nullptr || strncmp(device, " 00:00 0", 8) != 0) return false;
+  const char* name = device + 8 + strspn(device + 8, " ");
+  return *name == '\0' || strncmp(name, "[anon", 5) == 0;
 }
 
 // For a line of maps: true if the mapping can grow.
@@ -91,7 +102,8 @@ Result<MappingList> MappingList::ReadFrom(int fd) {
     MappingLine mapping;
     if (ParseMappingLine(line, &mapping)) {
       list.entries_.push_back({mapping.start, mapping.end, mapping.permissions[0] == 'r',
-                               mapping.permissions[3] == 's', Grows(line)});
+                               mapping.permissions[3] == 's', IsAnonymous(mapping.offset),
+                               Grows(line)});
     }
     return true;
   });
@@ -130,6 +142,21 @@ std::vector<AddressRange> MappingList::RangesOf(Wanted wanted) const {
 std::vector<AddressRange> MappingList::PrivateMissingIn(const MappingList& other) const {
   return Difference(RangesOf([](const Entry& entry) { return !entry.shared && !entry.grows; }),
                     other.RangesOf([](const Entry&) { return true; }));
+}
+
+std::vector<AddressRange> MappingList::PrivateAnonymousAreas() const {
+  std::vector<AddressRange> areas;
+  bool goes_on = false;
+  for (const Entry& entry : entries_) {
+    const bool wanted = !entry.shared && !entry.grows && entry.anonymous;
+    if (wanted && goes_on) {
+      areas.back().end = entry.end;
+    } else if (wanted) {
+      areas.push_back({entry.start, entry.end});
+    }
+    goes_on = wanted;
+  }
+  return areas;
 }
 
 std::vector<AddressRange> MappingList::ReadableMissingIn(const MappingList& other) const {

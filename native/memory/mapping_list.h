@@ -42,7 +42,10 @@ class MappingList {
   // order. Adjacent mappings are merged into one range. Mappings that grow are left out, since they
   // grow in each process independently.
   std::vector<AddressRange> PrivateMissingIn(const MappingList& other) const;
-  // The same for readable mappings only.
+  // The private mappings that belong to no file, with the same exceptions. One area reaches over
+  // gaps in which nothing is mapped: a call about the area is a call about each of its mappings.
+  std::vector<AddressRange> PrivateAnonymousAreas() const;
+  // The same as PrivateMissingIn for readable mappings only.
   std::vector<AddressRange> ReadableMissingIn(const MappingList& other) const;
 
  private:
@@ -51,7 +54,8 @@ class MappingList {
     uintptr_t end;
     bool readable;
     bool shared;
-    bool grows;  // the stack of the main thread, or the heap of brk()
+    bool anonymous;  // no file
+    bool grows;      // the stack of the main thread, or the heap of brk()
   };
   template <typename Wanted>
   std::vector<AddressRange> RangesOf(Wanted wanted) const;

@@ -29,8 +29,8 @@ class OverwritingProtection final : public WriteProtection {
       failures_left--;
       return -ENOMEM;
     }
-    if (length > SystemPageSize() && hold_runs) {
-      holding = true;
+    lifts++;
+    if (length > SystemPageSize() && hold_runs && !holding.exchange(true)) {
       holding.notify_all();
       hold_runs.wait(true);
     }
@@ -49,7 +49,9 @@ class OverwritingProtection final : public WriteProtection {
   std::atomic<int> failures_left{0};
   int protects_left = INT_MAX;
   bool can_drop = false;
-  std::atomic<bool> hold_runs{false};  // a thread that lifts more than one page stops before it
+  std::atomic<int> lifts{0};
+  // The first thread that lifts more than one page stops before it.
+  std::atomic<bool> hold_runs{false};
   std::atomic<bool> holding{false};
 };
 
@@ -114,6 +116,46 @@ TEST_F(FrozenMemoryTest, ALargerPieceIsKeptAsAWhole) {
   frozen->ResolveWrite(PageAt(20));
   EXPECT_EQ(frozen->copied_pages(), 16U);
   EXPECT_TRUE(SavesOld(*frozen, 0, kPages));
+}
+
+TEST_F(FrozenMemoryTest, ALargerPieceTakesOneLiftAlsoOverPagesThatAreWritableAlready) {
+  auto frozen = Freeze(kPages);
+  frozen->ResolveWrite(PageAt(18));
+  frozen->ResolveWrite(PageAt(27));
+  protection_.piece_bytes = 16 * SystemPageSize();
+  frozen->ResolveWrite(PageAt(20));
+  EXPECT_EQ(protection_.lifts, 3);
+  EXPECT_EQ(frozen->copied_pages(), 16U);
+  EXPECT_TRUE(SavesOld(*frozen, 0, kPages));
+}
+
+TEST_F(FrozenMemoryTest, ALargerPieceEndsWhereAnotherThreadIsAtWork) {
+  auto frozen = Freeze(kPages);
+  protection_.piece_bytes = 2 * SystemPageSize();
+  protection_.hold_runs = true;
+  std::thread other([&] { frozen->ResolveWrite(PageAt(24)); });
+  protection_.holding.wait(false);
+  protection_.piece_bytes = 16 * SystemPageSize();
+  frozen->ResolveWrite(PageAt(20));
+  EXPECT_EQ(frozen->copied_pages(), 8U) << "up to page 24";
+  EXPECT_EQ(std::atomic_ref(*PageAt(24)).load(), kOld);
+  protection_.hold_runs = false;
+  protection_.hold_runs.notify_all();
+  other.join();
+  EXPECT_EQ(frozen->copied_pages(), 10U);
+  EXPECT_TRUE(SavesOld(*frozen, 0, kPages));
+}
+
+TEST_F(FrozenMemoryTest, ALiftOfALargerPieceThatFailsIsAsIfItHadNotBeenTried) {
+  auto frozen = Freeze(kPages);
+  protection_.piece_bytes = 16 * SystemPageSize();
+  protection_.failures_left = 3;
+  std::thread writer([&] { frozen->ResolveWrite(PageAt(5)); });
+  writer.join();
+  EXPECT_EQ(frozen->copied_bytes(), 16 * SystemPageSize());
+  EXPECT_EQ(frozen->copied_pages(), 16U);
+  EXPECT_TRUE(SavesOld(*frozen, 0, kPages));
+  EXPECT_EQ(frozen->copied_bytes(), 0U);
 }
 
 TEST_F(FrozenMemoryTest, ALiftThatFailsIsAsIfItHadNotBeenTried) {

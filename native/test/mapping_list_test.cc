@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstdlib>
@@ -52,6 +53,26 @@ TEST_F(Neighbours, AreToldApart) {
   EXPECT_EQ(mappings_.SharingOf(at_ + kPage, 1), Sharing::kShared);
   EXPECT_EQ(mappings_.SharingOf(at_ + 2 * kPage, kPage), Sharing::kUnmapped) << "unreadable";
   EXPECT_EQ(mappings_.SharingOf(at_ + 3 * kPage, kPage), Sharing::kUnmapped) << "nothing there";
+}
+
+TEST_F(Neighbours, AnAreaWithoutFilesReachesOverGapsAndNotOverOtherMappings) {
+  const MemoryFile file;
+  ASSERT_EQ(ftruncate(file.fd(), static_cast<off_t>(kPage)), 0);
+  ASSERT_NE(mmap(at_ + 5 * kPage, kPage, PROT_READ, MAP_PRIVATE | MAP_FIXED, file.fd(), 0),
+            MAP_FAILED);
+  Result<MappingList> mappings = MappingList::Read();
+  ASSERT_TRUE(mappings.ok());
+  const auto first_beyond = [&](size_t page) -> const std::byte* {
+    const auto address = reinterpret_cast<uintptr_t>(at_ + page * kPage);
+    for (const AddressRange& area : mappings.value().PrivateAnonymousAreas())
+      if (area.start <= address && address < area.end)
+        return reinterpret_cast<std::byte*>(area.end);
+    return nullptr;
+  };
+  EXPECT_EQ(first_beyond(0), at_ + kPage) << "up to the shared page";
+  EXPECT_EQ(first_beyond(1), nullptr);
+  EXPECT_EQ(first_beyond(2), at_ + 5 * kPage) << "over the hole, up to the file";
+  EXPECT_EQ(first_beyond(5), nullptr);
 }
 
 TEST_F(Neighbours, ARangeIsWhatTheWorstOfItsPagesIs) {

@@ -10,10 +10,12 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <mutex>
 
 #include "freeze/flip_lock.h"
 #include "memory/page.h"
+#include "test/image_fixture.h"
 
 namespace stillframe::test {
 namespace {
@@ -102,6 +104,54 @@ TEST_F(Unforkable, MemoryOfOthersInItsPlaceIsForkedAsBefore) {
   MendUnforkable();
   EXPECT_FALSE(IsDontFork(at_, kLength).value());
   EXPECT_EQ(InChild(), 7);
+}
+
+TEST_F(Unforkable, MemoryOfOthersInItsPlaceIsForkedAlsoWhenAnotherJobBeginsBeforeItIsMended) {
+  {
+    const std::lock_guard lock(FlipLock());
+    const Result<std::vector<AddressRange>> found = FindUnforkable({});
+    ASSERT_TRUE(found.ok() && Holds(found.value()));
+    ASSERT_EQ(
+        mmap(at_, kLength, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0),
+        at_);
+    at_[0] = 7;
+    MakeUnforkable(found.value());
+  }
+  {
+    const std::lock_guard lock(FlipLock());
+    const Result<std::vector<AddressRange>> found = FindUnforkable({});
+    ASSERT_TRUE(found.ok());
+    MakeForkable(found.value());
+    MakeUnforkable(found.value());
+  }
+  MendUnforkable();
+  EXPECT_FALSE(IsDontFork(at_, kLength).value());
+  EXPECT_EQ(InChild(), 7);
+}
+
+TEST_F(Unforkable, AMappedFileIsFoundLikeMemoryWithoutOne) {
+  const MemoryFile file;
+  ASSERT_EQ(ftruncate(file.fd(), static_cast<off_t>(kLength)), 0);
+  ASSERT_EQ(mmap(at_, kLength, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, file.fd(), 0), at_);
+  ASSERT_EQ(madvise(at_, kLength, MADV_DONTFORK), 0);
+  {
+    const std::lock_guard lock(FlipLock());
+    const Result<std::vector<AddressRange>> found = FindUnforkable({});
+    ASSERT_TRUE(found.ok());
+    EXPECT_TRUE(Holds(found.value()));
+  }
+  MendUnforkable();
+}
+
+TEST_F(Unforkable, NoProbeIsLeft) {
+  {
+    const std::lock_guard lock(FlipLock());
+    ASSERT_TRUE(FindUnforkable({}).ok());
+  }
+  MendUnforkable();
+  siginfo_t info{};
+  EXPECT_EQ(waitid(P_ALL, 0, &info, WEXITED | WNOHANG | __WALL), -1);
+  EXPECT_EQ(errno, ECHILD);
 }
 
 }  // namespace
