@@ -152,8 +152,8 @@ const measureWays = async ({ heaps, rounds, largestInProcess }, { seed, director
         continue
       }
       const runs = []
-      for (let round = 0; round < rounds; round++) {
-        note(`heap: ${what}, round ${round + 1} of ${rounds}`)
+      for (let round = 0; round < rounds[kind]; round++) {
+        note(`heap: ${what}, round ${round + 1} of ${rounds[kind]}`)
         const watcher = new ResidentWatcher()
         const options = { way, heapBytes, seed, directory }
         const run = await tryScenario(skipped, what, import.meta.url, 'one', options, {
@@ -335,11 +335,16 @@ export const bench = {
   settings: {
     full: {
       heaps: [50 * MIB, 200 * MIB, 1000 * MIB],
-      rounds: 1,
+      rounds: { 'heap snapshot': 1, state: 5 },
       largestInProcess: 1000 * MIB,
       requestHeap: 50 * MIB,
     },
-    quick: { heaps: [50 * MIB], rounds: 1, largestInProcess: 50 * MIB, requestHeap: 20 * MIB },
+    quick: {
+      heaps: [50 * MIB],
+      rounds: { 'heap snapshot': 1, state: 1 },
+      largestInProcess: 50 * MIB,
+      requestHeap: 20 * MIB,
+    },
   },
   measure,
   tables: ({ rows, settings }) => [

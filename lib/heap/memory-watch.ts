@@ -361,7 +361,11 @@ function prune(directory: string, keep: number): void {
       const time = ours.exec(name)?.[1]
       if (time !== undefined) files.push({ name, time })
     }
-    files.sort((a, b) => (a.time < b.time ? 1 : -1))
-    for (const { name } of files.slice(keep)) unlinkSync(join(directory, name))
   } catch {}
+  files.sort((a, b) => (a.time < b.time ? 1 : -1))
+  for (const { name } of files.slice(keep)) {
+    try {
+      unlinkSync(join(directory, name))
+    } catch {}
+  }
 }

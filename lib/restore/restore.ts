@@ -250,10 +250,10 @@ export class Restored<Meta = JsonValue> {
   readonly info: SnapshotInfo<Meta>
   /**
    * Resolves when all memory is there: at once, except with mode `'lazy'`. Rejects with a
-   * StillframeError when a page cannot be read or is damaged (`CORRUPT`, `IO`), with the signal's
-   * reason, and with `CLOSED` if the memory is closed first. Pages that are not there by then can
-   * never be touched: a thread that touches one, or is waiting for it, gets a SIGSEGV, and a system
-   * call fails with `EFAULT`.
+   * StillframeError when a page cannot be read or is damaged (`CORRUPT`, `IO`), or the store no
+   * longer answers (`STALLED`), with the signal's reason, and with `CLOSED` if the memory is closed
+   * first. Pages that are not there by then can never be touched: a thread that touches one, or is
+   * waiting for it, gets a SIGSEGV, and a system call fails with `EFAULT`.
    */
   readonly ready: Promise<void>
   /**

@@ -26,8 +26,8 @@ struct HardeningPlan {
 };
 
 // The caller must have blocked all signals. Afterwards all signals that are meant for the service
-// stay blocked, so from outside only SIGKILL ends the child. The child ends by itself when its
-// parent is gone, unless the plan says otherwise.
+// stay blocked, so no signal of theirs ends the child but SIGKILL. The child ends by itself when
+// its parent is gone, unless the plan says otherwise.
 void HardenChild(const HardeningPlan& plan);
 
 // True if the parent that the child works for is gone. Always false if the child outlives its
