@@ -2,7 +2,8 @@
 // memory?
 //
 // Three phases in one process: the loop turns and does nothing; it writes random pages in short
-// slices; it does so while a snapshot is taken, starting with the call. Two clocks:
+// slices; it does so while a snapshot is taken, starting with the call. All three several times in
+// turn, since a single stall decides about the highest percentiles of a second. Two clocks:
 // - Node's own monitorEventLoopDelay at 1 ms, which records the distance between two ticks of a
 //   timer, so that even an idle loop shows its period of 1 ms;
 // - arrivals: every millisecond a simulated request arrives and waits for the next turn of the
@@ -13,9 +14,11 @@ import { snapshot } from 'stillframe'
 import { runIfMain } from './support/alone.mjs'
 import { engineOptions, usableEngines } from './support/engines.mjs'
 import { GIB, MIB, touchedRegion } from './support/pages.mjs'
+import { quiet } from './support/quiet.mjs'
 import { shuffled } from './support/random.mjs'
 import { whyNoRoom } from './support/room.mjs'
 import { tryScenario } from './support/scenario.mjs'
+import { summary } from './support/statistics.mjs'
 import { number, size } from './support/table.mjs'
 
 // Time spent writing before the loop may turn.
@@ -28,13 +31,18 @@ const figures = (histogram) => {
   return { p50: at(0.5), p99: at(0.99), p999: at(0.999), max: at(1), curve: quantiles.map(at) }
 }
 
+const newClocks = () => ({
+  ticks: monitorEventLoopDelay({ resolution: 1 }),
+  waits: createHistogram(),
+  ms: 0,
+})
+
 /**
- * Turns the loop while `goOn()` is true, calls `work()` in each turn, and measures how long the
- * loop is blocked.
+ * Turns the loop while `goOn()` is true, calls `work()` in each turn, and adds to `clocks` how long
+ * the loop is blocked.
  */
-const phase = async (work, goOn) => {
-  const ticks = monitorEventLoopDelay({ resolution: 1 })
-  const waits = createHistogram()
+const phase = async (clocks, work, goOn) => {
+  const { ticks, waits } = clocks
   ticks.enable()
   const started = performance.now()
   let arrival = started + 1
@@ -46,7 +54,7 @@ const phase = async (work, goOn) => {
     for (; arrival <= now; arrival++) waits.record(Math.max(1, Math.round((now - arrival) * 1e6)))
   }
   ticks.disable()
-  return { ms: now - started, ticks: figures(ticks), waits: figures(waits) }
+  clocks.ms += now - started
 }
 
 /** Returns a function that writes pages in random order, over and over, for one slice per call. */
@@ -62,37 +70,47 @@ const sliceWriter = (pages, seed) => {
 }
 
 export const scenarios = {
-  async delays({ engine, memoryLimit, byteLength, quietMs, seed, directory }) {
+  async delays({ engine, memoryLimit, byteLength, rounds, quietMs, seed, directory }) {
     const { region, pages } = touchedRegion(byteLength, true)
     const write = sliceWriter(pages, seed)
     const until = (end) => () => performance.now() < end
-    const idle = await phase(() => {}, until(performance.now() + quietMs))
-    const writing = await phase(write, until(performance.now() + quietMs))
+    const phases = { idle: newClocks(), writing: newClocks(), 'writing, snapshot': newClocks() }
+    const outcomes = []
+    for (let round = 0; round < rounds; round++) {
+      await phase(phases.idle, () => {}, until(performance.now() + quietMs))
+      await phase(phases.writing, write, until(performance.now() + quietMs))
 
-    let outcome
-    let shot
-    const freezeAndWrite = () => {
-      if (shot === undefined) {
-        shot = snapshot(region, `${directory}/image`, { ...engineOptions[engine], memoryLimit })
-        shot.done.then(
-          (result) => {
-            outcome = { copied: result.pages.copied, pauseMs: result.pauseMs }
-          },
-          (error) => {
-            outcome = { failure: error.code ?? error.message }
-          },
-        )
+      let outcome
+      let shot
+      const freezeAndWrite = () => {
+        if (shot === undefined) {
+          shot = snapshot(region, `${directory}/image`, { ...engineOptions[engine], memoryLimit })
+          shot.done.then(
+            (result) => {
+              outcome = { copied: result.pages.copied, pauseMs: result.pauseMs }
+            },
+            (error) => {
+              outcome = { failure: error.code ?? error.message }
+            },
+          )
+        }
+        write()
       }
-      write()
+      await phase(phases['writing, snapshot'], freezeAndWrite, () => outcome === undefined)
+      shot.abort()
+      await shot.done.catch(() => {})
+      outcomes.push(outcome ?? { failure: 'not ended in time' })
+      await quiet()
     }
-    const during = await phase(freezeAndWrite, () => outcome === undefined)
-    shot.abort()
-    await shot.done.catch(() => {})
-    return { phases: { idle, writing, 'writing, snapshot': during }, outcome }
+    const measured = ({ ms, ticks, waits }) => ({ ms, ticks: figures(ticks), waits: figures(waits) })
+    return {
+      phases: Object.fromEntries(Object.entries(phases).map(([name, clocks]) => [name, measured(clocks)])),
+      outcomes,
+    }
   },
 }
 
-const measure = async ({ byteLength, smallLimit, quietMs }, { seed, directory, note, skipped }) => {
+const measure = async ({ byteLength, smallLimit, rounds, quietMs }, { seed, directory, note, skipped }) => {
   const engines = await usableEngines(directory, skipped)
   const reason = whyNoRoom(directory, { memory: 2.1 * byteLength, disk: byteLength })
   if (reason !== undefined) {
@@ -108,7 +126,7 @@ const measure = async ({ byteLength, smallLimit, quietMs }, { seed, directory, n
         continue
       }
       note(`event-loop: ${what}`)
-      const options = { engine, memoryLimit, byteLength, quietMs, seed, directory }
+      const options = { engine, memoryLimit, byteLength, rounds, quietMs, seed, directory }
       const result = await tryScenario(skipped, what, import.meta.url, 'delays', options)
       if (result !== undefined) rows.push({ engine, memoryLimit, ...result })
     }
@@ -138,20 +156,29 @@ const delayTable = (rows, settings) => ({
     ]),
   ),
   note:
-    `Writes in slices of ${SLICE_MS} ms. The snapshot phase contains the pause of the call. Ticks include ` +
-    "the timer's period of 1 ms.",
+    `Writes in slices of ${SLICE_MS} ms. The snapshot phase contains the pauses of the calls. Ticks include ` +
+    `the timer's period of 1 ms. Each row is made of ${settings.rounds} phases.`,
 })
+
+const inRange = (values) => {
+  const { min, p50, max } = summary(values)
+  return `${number(p50)} (${number(min)}–${number(max)})`
+}
 
 const outcomeTable = (rows) => ({
   title: 'How these snapshots ended',
-  columns: ['engine', 'memoryLimit', 'pause ms', 'pages copied', 'outcome'],
-  rows: rows.map(({ engine, memoryLimit, outcome }) => [
-    engine,
-    size(memoryLimit),
-    number(outcome?.pauseMs),
-    String(outcome?.copied ?? '-'),
-    outcome === undefined ? 'not ended in time' : (outcome.failure ?? 'complete'),
-  ]),
+  columns: ['engine', 'memoryLimit', 'pause ms', 'pages copied', 'complete', 'failures'],
+  rows: rows.map(({ engine, memoryLimit, outcomes }) => {
+    const complete = outcomes.filter(({ failure }) => failure === undefined)
+    return [
+      engine,
+      size(memoryLimit),
+      inRange(complete.map(({ pauseMs }) => pauseMs)),
+      inRange(complete.map(({ copied }) => copied)),
+      `${complete.length} of ${outcomes.length}`,
+      [...new Set(outcomes.map(({ failure }) => failure))].filter(Boolean).join(', ') || '-',
+    ]
+  }),
 })
 
 const plot = (rows, memoryLimit, file) => ({
@@ -176,8 +203,8 @@ export const bench = {
   title: 'Event-loop delay during a snapshot under heavy writes',
   about: 'Measures how long the loop is held up while the same thread writes all of the frozen memory.',
   settings: {
-    full: { byteLength: GIB, smallLimit: 64 * MIB, quietMs: 3000 },
-    quick: { byteLength: 256 * MIB, smallLimit: 16 * MIB, quietMs: 500 },
+    full: { byteLength: GIB, smallLimit: 64 * MIB, rounds: 7, quietMs: 1000 },
+    quick: { byteLength: 256 * MIB, smallLimit: 16 * MIB, rounds: 1, quietMs: 500 },
   },
   measure,
   tables: ({ rows, settings }) => (rows.length === 0 ? [] : [delayTable(rows, settings), outcomeTable(rows)]),

@@ -2,6 +2,7 @@
 
 #include <v8-platform.h>
 
+#include <algorithm>
 #include <condition_variable>
 #include <mutex>
 #include <utility>
@@ -17,7 +18,7 @@ using std::chrono::milliseconds;
 // them.
 constexpr milliseconds kQuiet{20};
 // How long a call just after the import waits for the number of workers, which is known by then
-// unless they are busy.
+// unless they are busy. A more patient caller waits longer.
 constexpr milliseconds kCountPatience{100};
 // How long to wait for a worker in a long task while their number is being determined.
 constexpr milliseconds kLearningPatience{2000};
@@ -131,7 +132,8 @@ bool WorkerPark::Park(milliseconds patience) {
   {
     Learnt& learnt = LearntWorkers();
     std::unique_lock lock(learnt.mutex);
-    if (!learnt.changed.wait_for(lock, kCountPatience, [&] { return learnt.workers >= 0; }))
+    if (!learnt.changed.wait_for(lock, std::max(kCountPatience, patience),
+                                 [&] { return learnt.workers >= 0; }))
       return false;
     workers = learnt.workers;
   }

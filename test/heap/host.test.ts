@@ -12,6 +12,7 @@ import { verify } from 'stillframe'
 import { type ForkJob, readValues, type StateWriter, snapshotState, writeHeapSnapshot } from 'stillframe/heap'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { compileLibrary } from '../support/compile.js'
+import { expectFreePortAfterKill, sockets, tryWithFewDescriptors } from '../support/ending-service.js'
 import { rejectionOf, thrownBy } from '../support/expect-error.js'
 import { startFixture } from '../support/fixture.js'
 import { signalState } from '../support/footprint.mjs'
@@ -28,7 +29,6 @@ import { startTicking } from '../support/ticking.js'
 
 const inDirectory = useTemporaryDirectory()
 const someWork = new URL('../support/fixtures/some-work.mjs', import.meta.url)
-const sockets = new URL('../support/fixtures/sockets.mjs', import.meta.url)
 
 /** Waits for the copy that a job makes after it has lost the first one. */
 async function secondCopyOf(job: ForkJob, first: number): Promise<number> {
@@ -356,42 +356,15 @@ describe('the sockets of the service', () => {
     expect(await service.report()).toEqual({ ok: true })
   })
 
-  test('leave a port that can be bound again as soon as the service has been killed', async () => {
-    for (let round = 0; round < 5; round++) {
-      const service = startFixture(sockets, ['job', inDirectory('file')])
-      const { port, pid } = await service.report()
-      service.child.kill('SIGKILL')
-      await service.end
-      await bind(port)
-      await waitUntil(() => hasEnded(pid), 'the copy is gone')
-    }
-  })
+  test('leave a port that can be bound again as soon as the service has been killed', () =>
+    expectFreePortAfterKill('job', inDirectory('file')))
 })
 
 test('without free descriptors a job fails with a typed error and leaves nothing behind', async (context) => {
   needsTools(context, 'prlimit')
-  const fixture = startFixture(
-    new URL('../support/fixtures/no-descriptors.mjs', import.meta.url),
-    ['job', inDirectory('file')],
-    {
-      wrapper: ['prlimit', '--nofile=200:200'],
-    },
-  )
-  const seen: number[] = []
-  for (;;) {
-    const { free, outcome, before, after, intact } = await fixture.report()
-    const what = `with ${free} free descriptors`
-    if (!outcome.ok) {
-      expect(outcome, what).toMatchObject({ name: 'StillframeError', code: 'ERR_STILLFRAME_IO' })
-    }
-    expect({ ...after, mappings: 0 }, what).toEqual({ ...before, mappings: 0 })
-    expect(intact, what).toBe(true)
-    expect(readdirSync(inDirectory()), what).toEqual(['file'])
-    seen.push(free)
-    if (outcome.ok) break
-  }
-  expect(seen.length).toBeGreaterThan(4)
-  expect(await fixture.end).toMatchObject({ status: 0 })
+  await tryWithFewDescriptors('job', inDirectory, (outcome, what) => {
+    expect(outcome, what).toMatchObject({ name: 'StillframeError', code: 'ERR_STILLFRAME_IO' })
+  })
 })
 
 test(

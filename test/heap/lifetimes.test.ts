@@ -8,50 +8,26 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { snapshotState } from 'stillframe/heap'
 import { describe, expect, test } from 'vitest'
 import { compileLibrary } from '../support/compile.js'
-import { type FixtureEnd, startFixture } from '../support/fixture.js'
+import { endAtManyMoments, endingTakesMs, waysToEnd } from '../support/ending-service.js'
+import { startFixture } from '../support/fixture.js'
 import { longMode } from '../support/long-mode.mjs'
 import { needsTools } from '../support/needs.js'
-import { runningInSession, waitUntil } from '../support/processes.mjs'
-import { seededRandom, testSeed } from '../support/random.mjs'
+import { testSeed } from '../support/random.mjs'
 import { temporaryFilesIn, useTemporaryDirectory } from '../support/temporary-directory.js'
 
 const inDirectory = useTemporaryDirectory()
 
 describe('a process that ends while a job runs', () => {
-  const fixture = new URL('../support/fixtures/exits.mjs', import.meta.url)
-  const ways: Record<string, Partial<FixtureEnd>> = {
-    exit: { status: 7, signal: null },
-    throw: { status: 1, signal: null },
-    signal: { status: null, signal: 'SIGTERM' },
-    handled: { status: 9, signal: null },
-  }
-  const moments = longMode ? 50 : 3
-  for (const [way, end] of Object.entries(ways)) {
+  for (const way of Object.keys(waysToEnd)) {
     for (const by of ['main thread', 'worker']) {
       test(
         `ends as without us, and its copy with it: ${way}, saved by the ${by}`,
         async () => {
-          const random = seededRandom(testSeed)
-          const delays = Array.from({ length: moments }, () => String(Math.floor(random() * 100)))
-          for (const when of ['held', '0', ...delays]) {
-            const what = `at ${when}, seed ${testSeed}`
-            const args = ['job', inDirectory('file'), way, when, by]
-            const service = startFixture(fixture, args, { detached: true })
-            expect(await service.report(), what).toEqual({ ends: way })
-            const { status, signal, stderr } = await service.end
-            expect({ status, signal }, what).toEqual(end)
-            if (way === 'throw') expect(stderr, what).toContain('nobody catches this')
-            else expect(stderr, what).toBe('')
-            await waitUntil(
-              () => runningInSession(service.pid).length === 0,
-              `the copy is gone (${what})`,
-              3000,
-            )
-          }
+          await endAtManyMoments('job', inDirectory('file'), way, by, 100)
           await snapshotState(inDirectory('file'), (out) => out.write('state')).done
           expect(temporaryFilesIn(inDirectory())).toEqual([])
         },
-        300_000 + moments * 20_000,
+        endingTakesMs,
       )
     }
   }

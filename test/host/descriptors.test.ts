@@ -8,15 +8,15 @@
 import { readdirSync, readlinkSync } from 'node:fs'
 import { constants } from 'node:os'
 import { describe, expect, test } from 'vitest'
+import { expectFreePortAfterKill, sockets, tryWithFewDescriptors } from '../support/ending-service.js'
 import { startFixture } from '../support/fixture.js'
 import { longMode } from '../support/long-mode.mjs'
 import { needsTools, needsTracing } from '../support/needs.js'
 import { bind } from '../support/port.js'
-import { hasEnded, stateOf, waitUntil } from '../support/processes.mjs'
+import { stateOf } from '../support/processes.mjs'
 import { useTemporaryDirectory } from '../support/temporary-directory.js'
 
 const inDirectory = useTemporaryDirectory()
-const sockets = new URL('../support/fixtures/sockets.mjs', import.meta.url)
 
 // The fallback closes one descriptor after another, as before Linux 5.9.
 for (const disabled of ['', 'close_range']) {
@@ -64,44 +64,15 @@ for (const disabled of ['', 'close_range']) {
   )
 }
 
-test('a port can be bound again as soon as the service has been killed', async () => {
-  for (let round = 0; round < 5; round++) {
-    const service = startFixture(sockets, ['snapshot', inDirectory('file')])
-    const { port, pid } = await service.report()
-    service.child.kill('SIGKILL')
-    await service.end
-    await bind(port)
-    await waitUntil(() => hasEnded(pid), 'the child is gone')
-  }
-})
+test('a port can be bound again as soon as the service has been killed', () =>
+  expectFreePortAfterKill('snapshot', inDirectory('file')))
 
 test('without free descriptors a snapshot fails with a typed error and leaves nothing behind', async (context) => {
   needsTools(context, 'prlimit')
-  const fixture = startFixture(
-    new URL('../support/fixtures/no-descriptors.mjs', import.meta.url),
-    ['snapshot', inDirectory('file')],
-    {
-      wrapper: ['prlimit', '--nofile=200:200'],
-    },
-  )
-  const seen: number[] = []
-  for (;;) {
-    const { free, outcome, before, after, intact } = await fixture.report()
-    const what = `with ${free} free descriptors`
-    if (!outcome.ok) {
-      expect(outcome, what).toMatchObject({ code: 'ERR_STILLFRAME_IO', errno: -constants.errno.EMFILE })
-      expect(outcome.syscall, what).not.toBe('')
-    }
-    expect({ ...after, mappings: 0 }, what).toEqual({ ...before, mappings: 0 })
-    expect(intact, what).toBe(true)
-    expect(readdirSync(inDirectory()), what).toEqual(['file'])
-    seen.push(free)
-    if (outcome.ok) break
-  }
-  // A capture needs several descriptors. If the first attempt succeeded, the test would prove
-  // nothing.
-  expect(seen.length).toBeGreaterThan(4)
-  expect(await fixture.end).toMatchObject({ status: 0 })
+  await tryWithFewDescriptors('snapshot', inDirectory, (outcome, what) => {
+    expect(outcome, what).toMatchObject({ code: 'ERR_STILLFRAME_IO', errno: -constants.errno.EMFILE })
+    expect(outcome['syscall'], what).not.toBe('')
+  })
 })
 
 test(

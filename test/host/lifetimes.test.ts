@@ -8,14 +8,14 @@ import { readdirSync } from 'node:fs'
 import { Region, type Source, snapshot, verify, type WebAssemblyMemory } from 'stillframe'
 import { describe, expect, test } from 'vitest'
 import { dontForkOf } from '../support/dont-fork.mjs'
+import { endAtManyMoments, endingTakesMs, waysToEnd } from '../support/ending-service.js'
 import { thrownBy } from '../support/expect-error.js'
-import { type FixtureEnd, startFixture } from '../support/fixture.js'
+import { startFixture } from '../support/fixture.js'
 import { bigRegion, holdSnapshot, longEnoughBytes } from '../support/held-snapshot.mjs'
 import { longMode } from '../support/long-mode.mjs'
 import { resizableBuffer, wasmMemory } from '../support/memory-kinds.js'
 import { fillPattern, hashOf } from '../support/pattern.mjs'
-import { runningInSession, waitUntil } from '../support/processes.mjs'
-import { seededRandom, testSeed } from '../support/random.mjs'
+import { testSeed } from '../support/random.mjs'
 import { hashesIn } from '../support/saved.mjs'
 import { temporaryFilesIn, useTemporaryDirectory } from '../support/temporary-directory.js'
 
@@ -216,45 +216,22 @@ test('memory is kept from the children of the service again after each capture',
 })
 
 describe('a process that ends while it captures', () => {
-  const fixture = new URL('../support/fixtures/exits.mjs', import.meta.url)
-  const ways: Record<string, Partial<FixtureEnd>> = {
-    exit: { status: 7, signal: null },
-    throw: { status: 1, signal: null },
-    signal: { status: null, signal: 'SIGTERM' },
-    handled: { status: 9, signal: null },
-  }
-  const moments = longMode ? 50 : 3
-  for (const [way, end] of Object.entries(ways)) {
+  for (const way of Object.keys(waysToEnd)) {
     for (const by of ['main thread', 'worker']) {
       test(
         `ends as without us, and its child with it: ${way}, captured by the ${by}`,
         async () => {
-          const random = seededRandom(testSeed)
-          const delays = Array.from({ length: moments }, () => String(Math.floor(random() * 60)))
-          for (const when of ['held', '0', ...delays]) {
-            const what = `at ${when}, seed ${testSeed}`
-            const args = ['snapshot', inDirectory('file'), way, when, by]
-            const service = startFixture(fixture, args, { detached: true })
-            expect(await service.report(), what).toEqual({ ends: way })
-            const { status, signal, stderr } = await service.end
-            expect({ status, signal }, what).toEqual(end)
-            if (way === 'throw') expect(stderr, what).toContain('nobody catches this')
-            else expect(stderr, what).toBe('')
-            await waitUntil(
-              () => runningInSession(service.pid).length === 0,
-              `the child is gone (${what})`,
-              3000,
-            )
+          await endAtManyMoments('snapshot', inDirectory('file'), way, by, 60, async (what) => {
             const names = readdirSync(inDirectory())
             if (names.includes('file'))
               expect(await verify(inDirectory('file')), what).toMatchObject({ ok: true })
             // Only an old file that had just been replaced can be left, until the next start.
             expect(names.filter((name) => name !== 'file').length, what).toBeLessThan(2)
-          }
+          })
           await snapshot(new Uint8Array(10), inDirectory('file')).done
           expect(temporaryFilesIn(inDirectory())).toEqual([])
         },
-        300_000 + moments * 20_000,
+        endingTakesMs,
       )
     }
   }

@@ -4,8 +4,9 @@ import { Region, snapshot } from 'stillframe'
 import { fillPattern } from './pattern.mjs'
 import { childrenOf, nameOf, spinUntil, stateOf } from './processes.mjs'
 
-/** Takes the child some 50 ms to save, long enough to stop it halfway. */
+/** Takes the child half a second to save at this rate, long enough to stop it halfway. */
 export const longEnoughBytes = 64 << 20
+const maxBytesPerSecond = 2 * longEnoughBytes
 
 /** Memory of {@link longEnoughBytes} without a zero page. */
 export function bigRegion() {
@@ -21,7 +22,7 @@ export function bigRegion() {
  */
 export function startSnapshot(source, path, options) {
   const before = new Set(childrenOf(process.pid))
-  const taken = snapshot(source, path, { engine: 'fork', nice: 0, ...options })
+  const taken = snapshot(source, path, { engine: 'fork', nice: 0, maxBytesPerSecond, ...options })
   const pid = childrenOf(process.pid).find((each) => !before.has(each))
   if (pid === undefined) throw new Error('the child of the snapshot was gone before it could be seen')
   return { taken, pid }
@@ -37,8 +38,13 @@ export function holdSnapshot(...args) {
   const { taken, pid } = startSnapshot(...args)
   // The child sets its name last, just before the first page.
   spinUntil(() => nameOf(pid) === 'stillframe' || stateOf(pid) === undefined, 'the child saves pages')
-  process.kill(pid, 'SIGSTOP')
-  spinUntil(() => stateOf(pid) === 'T' || stateOf(pid) === 'Z', 'the child is stopped')
+  try {
+    process.kill(pid, 'SIGSTOP')
+  } catch {} // it has ended, which is told below
+  spinUntil(
+    () => stateOf(pid) === undefined || stateOf(pid) === 'T' || stateOf(pid) === 'Z',
+    'the child is stopped',
+  )
   if (stateOf(pid) !== 'T') throw new Error('the child had ended before it could be stopped')
   const release = () => {
     if (stateOf(pid) === 'T') process.kill(pid, 'SIGCONT')
