@@ -148,11 +148,13 @@ describe('a signal', () => {
   })
 
   test('makes one file in a process with Workers, and what is told at the start is told once', async () => {
-    const service = await startService({ STILLFRAME_HEAP_KEEP: 'many' }, ['worker'])
-    process.kill(service.pid, 'SIGUSR2')
+    const settings = { STILLFRAME_HEAP_KEEP: 'many', STILLFRAME_HEAP_SIGNAL: 'SIGUSR1' }
+    const service = await startService(settings, ['worker'])
+    process.kill(service.pid, 'SIGUSR1')
     await service.says(saved)
     expect(snapshots()).toHaveLength(1)
     expect(service.stderr().split('STILLFRAME_HEAP_KEEP')).toHaveLength(2)
+    expect(service.stderr().split('does not start the inspector')).toHaveLength(2)
   })
 })
 
