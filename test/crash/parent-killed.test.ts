@@ -69,7 +69,7 @@ test('killed before the child could ask to be told, which then finds out by itse
   needsStrace(context)
   needsNamelessFiles(context, inDirectory())
   // The child waits in its first call until the service is gone. If it saved pages, that would take
-  // 8 s.
+  // minutes, longer than the wait below.
   const service = startFixture(
     new URL('fixtures/reports-child.mjs', import.meta.url),
     [inDirectory('file')],
@@ -77,7 +77,7 @@ test('killed before the child could ask to be told, which then finds out by itse
       wrapper: [
         ...['strace', '-f', '-qq', '-o', '/dev/null', '-e', 'trace=rt_sigaction,pwrite64'],
         ...['-e', 'inject=rt_sigaction:delay_enter=1000000:when=1'],
-        ...['-e', 'inject=pwrite64:delay_enter=500000'],
+        ...['-e', 'inject=pwrite64:delay_enter=20000000'],
       ],
     },
   )

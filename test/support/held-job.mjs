@@ -18,7 +18,7 @@ export const heldText = 'held'
 
 /**
  * Starts a job and waits until its copy is waiting. Each copy waits until `release` is called, for
- * a minute at most.
+ * five minutes at most: longer than a test waits for the end of a copy that should have ended.
  *
  * @param {string} path
  * @param {Parameters<typeof snapshotState>[2]} [options]
@@ -31,7 +31,7 @@ export function holdJob(path, options) {
     path,
     (out) => {
       out.write(new Uint8Array(firstBytes))
-      for (let slice = 0; slice < 6000 && !existsSync(gate); slice++) Atomics.wait(nothing, 0, 0, 10)
+      for (let slice = 0; slice < 30_000 && !existsSync(gate); slice++) Atomics.wait(nothing, 0, 0, 10)
       out.write(heldText)
     },
     // At the default niceness it would get no processor for seconds on a busy machine.
