@@ -279,6 +279,17 @@ TEST_P(PackedRule, IsEnforced) {
 INSTANTIATE_TEST_SUITE_P(All, PackedRule, ::testing::ValuesIn(kRules),
                          [](const auto& info) { return std::string(info.param.name); });
 
+TEST(PackedImage, AnEntryOfAnotherBlockOfTheSameLengthIsRefused) {
+  MemoryFile file;
+  WriteImage(file.fd(), {{"two", Pattern(2 * kBlockSize, 1)}}, "", Layout::kPacked);
+  EditableImage image(ReadAll(file.fd()));
+  image.index[0].block = 1;
+  image.Store(file.fd());
+  Result<ImageFile> opened = ImageFile::Open(file.path());
+  ASSERT_FALSE(opened.ok());
+  EXPECT_NE(opened.failure().message.find(kEntry), std::string::npos) << opened.failure().message;
+}
+
 TEST(PackedImage, WithoutChecksumsDamageIsToldWhereItCanBe) {
   EditableImage image(PackedSample());
   Replace(&image, 4, OneOf({1, 2, 3}, 3));

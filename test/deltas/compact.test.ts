@@ -179,7 +179,13 @@ test('it is the same frame: what builds on it is read with either file, from the
     ((await inspect(chain.paths[0] ?? '')).sections[0]?.fileOffset ?? 0) + 2 * MiB - pageBytes,
   )
   expect(await rejectionOf(restore(after.path))).toMatchObject({ code: 'ERR_STILLFRAME_CORRUPT' })
-  for (const parents of [[full], [inDirectory(), full], [full, inDirectory()], [inDirectory('elsewhere')]]) {
+  for (const parents of [
+    [full],
+    [newestOf(chain), full],
+    [inDirectory(), full],
+    [full, inDirectory()],
+    [inDirectory('elsewhere')],
+  ]) {
     using restored = await restore(after.path, { parents })
     expect(
       Buffer.compare(Buffer.from(restored.regions['table']?.buffer ?? new ArrayBuffer(0)), contents.table),

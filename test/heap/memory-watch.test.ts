@@ -462,7 +462,7 @@ test('preflightHeap() tells what a heap snapshot needs, and what there is', asyn
 
 test('only the latest files of watches are kept, and those of others are left alone', async () => {
   const old = (day: number): string => `heap-1-2020-01-0${day}T00-00-00.000Z-rss.heapsnapshot`
-  for (const name of [old(1), old(3), 'heap-1-2020-01-01T00-00-00.000Z.heapsnapshot', 'other'])
+  for (const name of [old(1), old(3), old(4), 'heap-1-2020-01-01T00-00-00.000Z.heapsnapshot', 'other'])
     writeFileSync(inDirectory(name), '')
   mkdirSync(inDirectory(old(2))) // cannot be unlinked
   const service = start({ leak: 'none' }, { rssBytes: MiB, nearHeapLimit: false, keep: 2 })
@@ -471,7 +471,7 @@ test('only the latest files of watches are kept, and those of others are left al
   const left = files()
   expect(left).toHaveLength(5)
   expect(left).toEqual(
-    expect.arrayContaining([old(2), old(3), 'heap-1-2020-01-01T00-00-00.000Z.heapsnapshot', 'other']),
+    expect.arrayContaining([old(2), old(4), 'heap-1-2020-01-01T00-00-00.000Z.heapsnapshot', 'other']),
   )
 })
 
