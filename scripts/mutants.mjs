@@ -160,7 +160,22 @@ function copyCheckout() {
     cpSync(path.join(root, name), path.join(copy, name), { recursive: true, preserveTimestamps: true })
   }
   symlinkSync(path.join(root, 'node_modules'), path.join(copy, 'node_modules'))
+  followOwnHeaders(copy)
   return copy
+}
+
+/**
+ * Lets make look for changed headers in the copy. What was built before names those of the
+ * checkout, and objects would not be compiled again for a mutant in a header.
+ */
+function followOwnHeaders(copy) {
+  const built = path.join(copy, 'build-native')
+  if (!existsSync(built)) return
+  for (const name of readdirSync(built, { recursive: true })) {
+    if (!name.endsWith('.d')) continue
+    const file = path.join(built, name)
+    writeFileSync(file, readFileSync(file, 'utf8').replaceAll(`${root}/`, `${copy}/`))
+  }
 }
 
 /** Runs every test command once on the unchanged copy; returns those that fail or run nothing. */

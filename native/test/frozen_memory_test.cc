@@ -5,12 +5,15 @@
 #include "freeze/frozen_memory.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
 #include <climits>
 #include <cstring>
+#include <functional>
+#include <thread>
 
 #include "memory/page.h"
 #include "test/engine_fixture.h"
@@ -23,7 +26,10 @@ constexpr std::byte kNew{0xEE};
 
 class OverwritingProtection final : public WriteProtection {
  public:
-  int Protect(std::byte*, size_t) override { return protects_left-- > 0 ? 0 : -ENOMEM; }
+  int Protect(std::byte* start, size_t) override {
+    if (before_protect) before_protect(start);
+    return protects_left-- > 0 ? 0 : -ENOMEM;
+  }
   int Lift(std::byte* start, size_t length) override {
     if (failures_left > 0) {
       failures_left--;
@@ -47,6 +53,7 @@ class OverwritingProtection final : public WriteProtection {
 
   std::atomic<size_t> piece_bytes{SystemPageSize()};
   std::atomic<int> failures_left{0};
+  std::function<void(std::byte*)> before_protect;
   int protects_left = INT_MAX;
   bool can_drop = false;
   std::atomic<int> lifts{0};
@@ -91,6 +98,7 @@ class FrozenMemoryTest : public ::testing::Test {
   const Watchdog watchdog_{std::chrono::seconds(240)};
   OverwritingProtection protection_;
   std::shared_ptr<RegionMemory> region_;
+  std::unique_ptr<FrozenMemory> frozen_;
 };
 
 TEST_F(FrozenMemoryTest, TheSaverCopiesBeforeItLifts) {
@@ -166,6 +174,28 @@ TEST_F(FrozenMemoryTest, ALiftThatFailsIsAsIfItHadNotBeenTried) {
   EXPECT_EQ(*PageAt(5), kNew);
   EXPECT_EQ(frozen->copied_bytes(), SystemPageSize());
   EXPECT_TRUE(SavesOld(*frozen, 0, kPages));
+}
+
+TEST_F(FrozenMemoryTest, NoWriterIsLetThroughBeforeTheLastSourceIsProtected) {
+  const auto first = OldRegion(1);
+  const auto second = OldRegion(1);
+  std::atomic<bool> through{false};
+  std::thread writer;
+  protection_.before_protect = [&](std::byte* start) {
+    if (start != second->data()) return;
+    writer = std::thread([&, frozen = frozen_.get()] {
+      frozen->ResolveWrite(first->data());
+      through = true;
+    });
+    usleep(200'000);
+    EXPECT_FALSE(through);
+  };
+  frozen_ = Create(
+      {{first->data(), first->byte_length(), true}, {second->data(), second->byte_length(), true}},
+      kPages);
+  EXPECT_TRUE(frozen_->ProtectAll().ok());
+  writer.join();
+  EXPECT_EQ(*first->data(), kNew);
 }
 
 TEST_F(FrozenMemoryTest, AFreezeThatIsRefusedHalfwayLeavesNothingProtected) {

@@ -296,6 +296,14 @@ describe('other triggers', () => {
     expect(classes.find(({ name }) => name === 'ArrayBuffer')?.count).toBeGreaterThan(80)
   })
 
+  test('RSS in a loop that never returns, and in which nothing is allocated', async () => {
+    const service = start({ leak: 'pages' }, { rssBytes: 200 * MiB, nearHeapLimit: false })
+    await service.report()
+    // The service cannot report the capture.
+    await waitUntil(() => files().some((name) => name.startsWith('heap-')), 'there is a file', 20_000)
+    await service.clear()
+  })
+
   test('RSS of a service that waits in its event loop', async () => {
     const service = start({ leak: 'none' }, { rssBytes: MiB, nearHeapLimit: false })
     expect(await firstCapture(service)).toMatchObject({ trigger: 'rss', kind: 'snapshot' })

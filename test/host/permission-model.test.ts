@@ -4,7 +4,8 @@
  * the permitted directories.
  */
 
-import { mkdirSync, readdirSync } from 'node:fs'
+import { mkdirSync, readdirSync, realpathSync } from 'node:fs'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { snapshot } from 'stillframe'
 import { snapshotState } from 'stillframe/heap'
@@ -14,6 +15,8 @@ import { useTemporaryDirectory } from '../support/temporary-directory.js'
 
 const inDirectory = useTemporaryDirectory()
 const checkout = fileURLToPath(new URL('../../', import.meta.url))
+/** Where the packages are, which may be behind a link. */
+const packages = realpathSync(join(checkout, 'node_modules'))
 const writers = ['preflight', 'snapshot', 'snapshotState', 'writeHeapSnapshot']
 const readers = ['inspect', 'verify', 'restore', 'readValues']
 
@@ -33,7 +36,8 @@ test('what is not allowed is refused with ERR_ACCESS_DENIED', async () => {
     {
       nodeOptions: [
         ...[permission, '--no-warnings', '--allow-addons'],
-        ...[`--allow-fs-read=${checkout}*`, `--allow-fs-read=${allowed}/*`, `--allow-fs-write=${allowed}/*`],
+        ...[`--allow-fs-read=${checkout}*`, `--allow-fs-read=${packages}/*`],
+        ...[`--allow-fs-read=${allowed}/*`, `--allow-fs-write=${allowed}/*`],
       ],
     },
   )
