@@ -31,7 +31,7 @@ const program = new URL('fixtures/watched.mjs', import.meta.url)
 const MiB = 1 << 20
 
 interface Plan {
-  leak: 'objects' | 'closures' | 'buffers' | 'none'
+  leak: 'objects' | 'closures' | 'buffers' | 'pages' | 'none'
   most?: number
   loop?: boolean
   worker?: number
