@@ -49,7 +49,7 @@ void ReadJob::Cancel() {
   {
     const std::lock_guard lock(mutex_);
     hook = when_cancelled_;
-    answered_.notify_all();
+    changed_.notify_all();
   }
   if (hook) hook();
 }
@@ -78,7 +78,11 @@ void WriteProgress(napi_env env, napi_callback_info info, const ReadControl& con
   into[1] = static_cast<double>(control.bytes_total.load());
 }
 
-void ReadJob::OnDone(napi_env /*env*/, napi_callback_info /*info*/) { Answer(Success{}); }
+void ReadJob::OnDone(napi_env /*env*/, napi_callback_info /*info*/) {
+  const std::lock_guard lock(mutex_);
+  task_done_ = true;
+  changed_.notify_all();
+}
 
 void ReadJob::Finish(Napi::Env env, Result<ToValue> result) {
   const Napi::FunctionReference callback = std::move(callback_);
@@ -94,19 +98,21 @@ void ReadJob::Finish(Napi::Env env, Result<ToValue> result) {
 Status ReadJob::OnJsThread(std::function<Status(Napi::Env)> task) {
   {
     const std::lock_guard lock(mutex_);
-    answer_.reset();
+    task_done_ = false;
   }
   environment_->Post([this, task = std::move(task)](Napi::Env env) {
     // A cancelled job no longer waits, so the objects that the task refers to may be gone.
-    std::unique_lock task_lock(mutex_);
+    const std::lock_guard task_lock(mutex_);
     if (control.cancelled) return;
     Status started = task(env);
-    task_lock.unlock();
-    if (!started.ok()) Answer(std::move(started));
+    if (started.ok()) return;
+    task_failure_ = started.failure();
+    changed_.notify_all();
   });
   std::unique_lock lock(mutex_);
-  answered_.wait(lock, [&] { return answer_.has_value() || control.cancelled; });
-  if (answer_.has_value()) return *answer_;
+  changed_.wait(lock, [&] { return task_failure_ || task_done_ || control.cancelled; });
+  if (task_failure_) return *task_failure_;
+  if (task_done_) return Success{};
   return ReadingAborted();
 }
 

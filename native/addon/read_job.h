@@ -33,21 +33,15 @@ class ReadJob final : public Job, public std::enable_shared_from_this<ReadJob> {
 
   ReadControl control;
 
-  // Runs `task` on the JS thread and waits for its answer: the result of `task` if that is a
-  // failure, otherwise the argument of a later Answer(). The first answer counts, since a task that
-  // has failed may already have arranged for an Answer(). A cancellation ends the wait. Called only
-  // on the job's thread.
+  // Runs `task` on the JS thread, and waits until it has failed or JS has called OnDone(), which
+  // `task` must arrange for. A cancellation ends the wait. Called only on the job's thread, and not
+  // again after a failure.
   Status OnJsThread(std::function<Status(Napi::Env)> task);
   // Posts `task` to the JS thread without waiting. It runs before the end of the job is reported.
   void Tell(std::function<void(Napi::Env)> task) { environment_->Post(std::move(task)); }
   // Calls `hook` when the job is cancelled, or at once if it already is. A later hook replaces an
   // earlier one. Called on the job's thread.
   void WhenCancelled(const std::function<void()>& hook);
-  void Answer(Status answer) {
-    const std::lock_guard lock(mutex_);
-    if (!answer_) answer_ = std::move(answer);
-    answered_.notify_all();
-  }
 
   void CancelAndJoin() override {
     Cancel();
@@ -55,7 +49,8 @@ class ReadJob final : public Job, public std::enable_shared_from_this<ReadJob> {
   }
   void Cancel();
 
-  // Called by JS when it has dealt with the chunk that OnJsThread() handed over.
+  // Called by JS when it has dealt with the chunk that OnJsThread() handed over, even if the task
+  // has failed since.
   void OnDone(napi_env env, napi_callback_info info);
 
  private:
@@ -69,8 +64,9 @@ class ReadJob final : public Job, public std::enable_shared_from_this<ReadJob> {
   Thread thread_;
   // Guards the members below, through which the job's thread and the JS thread communicate.
   std::mutex mutex_;
-  std::condition_variable answered_;
-  std::optional<Status> answer_;
+  std::condition_variable changed_;
+  std::optional<Failure> task_failure_;
+  bool task_done_ = false;
   std::function<void()> when_cancelled_;
 };
 

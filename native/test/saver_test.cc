@@ -219,6 +219,15 @@ TEST_F(Saver, SavesSectionsOfAllShapes) {
   EXPECT_EQ(plan_.control->error_number.load(), 0);
 }
 
+TEST_F(Saver, ALaterErrorDoesNotTakeThePlaceOfTheFirst) {
+  Plan({{"main", Pattern(kBlockSize, 1)}});
+  // Another saver has failed, and is about to write down its error.
+  plan_.control->error_taken = 1;
+  FaultScope::Fail("pwrite", 1, EIO);
+  EXPECT_EQ(SaveChunks(plan_), SaveEnd::kFailed);
+  ExpectFailure(SaveStep::kNone, 0, 0);
+}
+
 TEST_F(Saver, BlocksOfZerosStayHolesAndRunsAreOneWrite) {
   Bytes bytes(6 * kBlockSize);
   // Blocks 0, 1 and 4, 5 contain data: two runs.

@@ -10,9 +10,12 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <mutex>
+#include <thread>
 
+#include "base/sys.h"
 #include "freeze/flip_lock.h"
 #include "memory/page.h"
 #include "test/image_fixture.h"
@@ -54,6 +57,7 @@ class Unforkable : public ::testing::Test {
     return WIFEXITED(status) ? WEXITSTATUS(status) : 0;
   }
 
+  FaultScope faults_;
   char* at_ = nullptr;
 };
 
@@ -127,6 +131,31 @@ TEST_F(Unforkable, MemoryOfOthersInItsPlaceIsForkedAlsoWhenAnotherJobBeginsBefor
   MendUnforkable();
   EXPECT_FALSE(IsDontFork(at_, kLength).value());
   EXPECT_EQ(InChild(), 7);
+}
+
+TEST_F(Unforkable, MemoryOfOthersThatIsMappedWhileTheProbeIsReadIsForkedAsBefore) {
+  for (int round = 0; round < 20; round++) {
+    ASSERT_EQ(madvise(at_, kLength, MADV_DONTFORK), 0);
+    {
+      const std::lock_guard lock(FlipLock());
+      FaultScope::Count("openat");
+      std::atomic<bool> end{false};
+      // The first list that is opened is our own, the second that of the probe.
+      std::thread mapper([&] {
+        while (sys::CallCount(sys::Call::kOpenat) < 2 && !end) {
+        }
+        mmap(at_, kLength, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+      });
+      const Result<std::vector<AddressRange>> found = FindUnforkable({});
+      end = true;
+      mapper.join();
+      ASSERT_TRUE(found.ok());
+      MakeForkable(found.value());
+      MakeUnforkable(found.value());
+    }
+    MendUnforkable();
+    ASSERT_FALSE(IsDontFork(at_, kLength).value()) << "round " << round;
+  }
 }
 
 TEST_F(Unforkable, AMappedFileIsFoundLikeMemoryWithoutOne) {

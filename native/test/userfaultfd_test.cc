@@ -102,6 +102,35 @@ TEST(UserfaultfdThread, ThatCannotReadFaultsGivesUpSoThatWritesGoOn) {
   }
 }
 
+// Neither a lift nor the end of the registration works, so only closing the descriptor helps.
+class UserfaultfdThatRefuses : public ::testing::TestWithParam<Variant> {};
+
+TEST_P(UserfaultfdThatRefuses, IsGivenUpBeforeTheCaptureEndsSoThatWritesGoOn) {
+  if (const std::string why = Missing(GetParam()); !why.empty()) GTEST_SKIP() << why;
+#if defined(__SANITIZE_THREAD__)
+  if (GetParam() == Variant::kUserfaultfdSignal) {
+    GTEST_SKIP() << "TSan has a thread of its own that blocks all signals";
+  }
+#endif
+  const Watchdog watchdog(std::chrono::seconds(240));
+  const FaultScope faults;
+  const auto region = TouchedRegion(kBytes, false);
+  DirectCapture capture(GetParam(), {region}, kBytes);
+  ASSERT_TRUE(capture.Prepare().ok());
+  ASSERT_TRUE(capture.Freeze().ok());
+  FaultScope::Fail("ioctl", 1, ENOMEM, true);
+  for (size_t at = 0; at < kBytes; at += SystemPageSize()) region->data()[at] = std::byte{2};
+  // The saver may have been done with everything before the first refusal.
+  const Status finished = capture.Finish();
+  if (!finished.ok()) {
+    EXPECT_EQ(Status(finished).failure().error_number, ENOMEM);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, UserfaultfdThatRefuses,
+                         ::testing::Values(Variant::kUserfaultfdThread,
+                                           Variant::kUserfaultfdSignal));
+
 INSTANTIATE_TEST_SUITE_P(Again, Userfaultfd,
                          ::testing::Values(Case{Variant::kUserfaultfdThread, EAGAIN},
                                            Case{Variant::kUserfaultfdThread, EINTR},

@@ -4,7 +4,7 @@
  * processes.
  */
 
-import { readdirSync, readFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync } from 'node:fs'
 import { snapshotState } from 'stillframe/heap'
 import { describe, expect, test } from 'vitest'
 import { compileLibrary } from '../support/compile.js'
@@ -85,16 +85,24 @@ describe('a Worker that ends in the middle of its job', () => {
 
 const workers = new URL('fixtures/workers.mjs', import.meta.url)
 
-test('several Workers and the main thread run jobs at once', async () => {
+test('several Workers and the main thread run jobs at once', async (context) => {
+  needsTools(context, 'cc')
   const jobs = longMode ? 100 : 10
   // There are as many V8 threads as jobs. If two jobs parked threads at once, each would get some
   // of them and wait for the rest.
-  const fixture = startFixture(workers, [inDirectory(), String(jobs)], { nodeOptions: ['--v8-pool-size=4'] })
+  const library = inDirectory('slow_pushes.so')
+  compileLibrary(new URL('fixtures/slow_pushes.c', import.meta.url), library)
+  const files = inDirectory('files')
+  mkdirSync(files)
+  const fixture = startFixture(workers, [files, String(jobs)], {
+    nodeOptions: ['--v8-pool-size=4'],
+    preload: library,
+  })
   const { exact, children } = await fixture.report()
   expect(exact).toEqual([jobs, jobs, jobs, jobs])
   expect(children).toEqual([])
   expect(await fixture.end).toEqual({ status: 0, signal: null, stderr: '' })
-  expect(readdirSync(inDirectory())).toHaveLength(4)
+  expect(readdirSync(files)).toHaveLength(4)
 })
 
 test('Workers may be terminated at any moment', async () => {
