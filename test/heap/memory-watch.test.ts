@@ -19,14 +19,16 @@ import {
 } from '../../lib/heap/index.js'
 import { parseTriggers } from '../../lib/heap/triggers.js'
 import { thrownBy } from '../support/expect-error.js'
-import { type Fixture, type FixtureEnd, startFixture } from '../support/fixture.js'
+import { type Fixture, type FixtureEnd, type FixtureOptions, startFixture } from '../support/fixture.js'
 import { classesIn } from '../support/heap-classes.mjs'
+import { heldCopyOf, holdCopies } from '../support/held-copy.js'
 import { memoryCgroup } from '../support/memory-cgroup.js'
 import { needsRoot, needsTools } from '../support/needs.js'
 import { hasEnded, nameOf, waitUntil } from '../support/processes.mjs'
 import { useTemporaryDirectory } from '../support/temporary-directory.js'
 
 const inDirectory = useTemporaryDirectory()
+const libraryIn = useTemporaryDirectory()
 const program = new URL('fixtures/watched.mjs', import.meta.url)
 const MiB = 1 << 20
 
@@ -40,13 +42,24 @@ interface Plan {
 function start(
   plan: Plan,
   options: Partial<MemoryWatchOptions> = {},
-  { wrapper = [] as string[], heapMiB = 20 } = {},
+  { heapMiB = 20, ...process }: FixtureOptions & { heapMiB?: number } = {},
 ): Fixture {
   const directory = inDirectory()
   // A Worker would inherit this limit, whatever its own.
   const nodeOptions = plan.worker === undefined ? [`--max-old-space-size=${heapMiB}`] : []
   const given = [JSON.stringify({ directory, everyMs: 20, ...options }), JSON.stringify(plan)]
-  return startFixture(program, given, { nodeOptions, wrapper })
+  return startFixture(program, given, { nodeOptions, ...process })
+}
+
+/** A service with a leak that it survives, and whose first copies are held. */
+function startHolding(
+  context: TestContext,
+  options: Partial<MemoryWatchOptions>,
+  copies = 1,
+  after: 'start' | 'summary' = 'start',
+): Fixture {
+  const held = holdCopies(context, libraryIn('held_copy.so'), copies, after)
+  return start({ leak: 'objects', most: 200_000 }, options, { heapMiB: 1024, ...held })
 }
 
 async function reportWith(service: Fixture, key: string): Promise<Record<string, unknown>> {
@@ -57,20 +70,6 @@ async function reportWith(service: Fixture, key: string): Promise<Record<string,
 
 const files = (): string[] => readdirSync(inDirectory())
 const snapshots = (): string[] => files().filter((name) => name.endsWith('.heapsnapshot'))
-
-/**
- * Stops the copy once it has closed the service's pipes, which would otherwise delay the service's
- * `end`.
- */
-async function holdCopyOf(service: Fixture, reached = (): boolean => true): Promise<number> {
-  let copy = 0
-  service.child.stderr?.on('data', (chunk) => {
-    copy ||= Number(/process (\d+) writes a heap snapshot/.exec(chunk)?.[1] ?? 0)
-  })
-  await waitUntil(() => copy !== 0 && nameOf(copy) === 'stillframe' && reached(), 'there is a copy')
-  process.kill(copy, 'SIGSTOP')
-  return copy
-}
 
 const summaries = (): string[] => files().filter((name) => name.endsWith('.heapsummary.json'))
 
@@ -162,13 +161,9 @@ describe('while the copy is at work', () => {
     },
   }
   for (const [how, end] of Object.entries(ends)) {
-    test(`the service ${how}: the file is whole`, async () => {
-      const service = start(
-        { leak: 'objects', most: 200_000 },
-        { heapUsedBytes: 12 * MiB },
-        { heapMiB: 1024 },
-      )
-      const copy = await holdCopyOf(service)
+    test(`the service ${how}: the file is whole`, async (context) => {
+      const service = startHolding(context, { heapUsedBytes: 12 * MiB })
+      const copy = await heldCopyOf(service.pid)
       end(service)
       await service.end
       expect(snapshots()).toEqual([])
@@ -177,20 +172,18 @@ describe('while the copy is at work', () => {
     })
   }
 
-  test('the copy is killed: no file, no rest of one, and the service is told', async () => {
-    const options = { heapUsedBytes: 12 * MiB, whenTooBig: 'skip' } as const
-    const service = start({ leak: 'objects', most: 200_000 }, options, { heapMiB: 1024 })
-    process.kill(await holdCopyOf(service), 'SIGKILL')
+  test('the copy is killed: no file, no rest of one, and the service is told', async (context) => {
+    const service = startHolding(context, { heapUsedBytes: 12 * MiB, whenTooBig: 'skip' })
+    process.kill(await heldCopyOf(service.pid), 'SIGKILL')
     const told = await reportWith(service, 'code')
     expect(told).toMatchObject({ trigger: 'heap', code: 'ERR_STILLFRAME_CHILD_DIED' })
     expect(files()).toEqual([])
     await service.clear()
   })
 
-  test('the copy is killed after it has written a summary: that is left, and the service is told', async () => {
-    const service = start({ leak: 'objects', most: 200_000 }, { heapUsedBytes: 12 * MiB }, { heapMiB: 1024 })
-    const copy = await holdCopyOf(service, () => summaries().length > 0)
-    process.kill(copy, 'SIGKILL')
+  test('the copy is killed after it has written a summary: that is left, and the service is told', async (context) => {
+    const service = startHolding(context, { heapUsedBytes: 12 * MiB }, 1, 'summary')
+    process.kill(await heldCopyOf(service.pid), 'SIGKILL')
     const { capture } = await reportWith(service, 'capture')
     expect(capture).toMatchObject({
       trigger: 'heap',
@@ -203,10 +196,10 @@ describe('while the copy is at work', () => {
     await service.clear()
   })
 
-  test('a copy that nobody watches over any more ends when its time is up', async () => {
+  test('a copy that nobody watches over any more ends when its time is up', async (context) => {
     const limits = { heapUsedBytes: 12 * MiB, timeoutMs: 500, whenTooBig: 'skip' } as const
-    const service = start({ leak: 'objects', most: 200_000 }, limits, { heapMiB: 1024 })
-    const copy = await holdCopyOf(service)
+    const service = startHolding(context, limits)
+    const copy = await heldCopyOf(service.pid)
     service.child.kill('SIGKILL')
     await service.end
     await new Promise((resolve) => setTimeout(resolve, 600))
@@ -243,27 +236,21 @@ describe('a copy that waits for a lock of another thread', () => {
   async function makeCopiesWait(context: TestContext, count: number): Promise<[Fixture, () => string]> {
     needsRoot(context, 'to make the copy wait, with gdb')
     needsTools(context, 'gdb')
-    const options = { heapUsedBytes: 12 * MiB, whenTooBig: 'skip' } as const
-    const service = start({ leak: 'objects', most: 200_000 }, options, { heapMiB: 1024 })
+    const service = startHolding(context, { heapUsedBytes: 12 * MiB, whenTooBig: 'skip' }, count)
     let stderr = ''
     service.child.stderr?.on('data', (chunk) => {
       stderr += chunk
     })
-    for (let i = 0; i < count; i++) {
-      const copy = (): number =>
-        Number([...stderr.matchAll(/process (\d+) writes a heap snapshot/g)][i]?.[1] ?? 0)
-      await waitUntil(() => copy() !== 0 && nameOf(copy()) === 'stillframe', 'there is a copy')
-      process.kill(copy(), 'SIGSTOP')
-      makeWaitForEver(copy())
-    }
+    for (let i = 0; i < count; i++) makeWaitForEver(await heldCopyOf(service.pid))
     return [service, () => stderr]
   }
   const again = /^stillframe: heap: the copy had to wait for a lock of another thread; another one is made$/gm
+  const times = (said: string): number => said.match(again)?.length ?? 0
 
   test('is made again', async (context) => {
     const [service, said] = await makeCopiesWait(context, 1)
     expect((await reportWith(service, 'capture'))['capture']).toMatchObject({ trigger: 'heap' })
-    expect(said().match(again)).toHaveLength(1)
+    await waitUntil(() => times(said()) === 1, 'it has been said')
     expect(said()).not.toContain('no heap snapshot')
     await expectLeakIn(await theFile())
     await service.clear()
@@ -273,7 +260,7 @@ describe('a copy that waits for a lock of another thread', () => {
     const [service, said] = await makeCopiesWait(context, 4)
     const told = await reportWith(service, 'code')
     expect(told).toMatchObject({ trigger: 'heap', code: 'ERR_STILLFRAME_CHILD_DIED' })
-    expect(said().match(again)).toHaveLength(3)
+    await waitUntil(() => times(said()) === 3, 'it has been said three times')
     expect(files()).toEqual([])
     await service.clear()
   })

@@ -6,13 +6,15 @@
 
 import { chmodSync, chownSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { pathToFileURL } from 'node:url'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, type TestContext, test } from 'vitest'
 import { type Fixture, type FixtureOptions, startFixture } from '../support/fixture.js'
+import { heldCopyOf, holdCopies } from '../support/held-copy.js'
 import { needsReadableCheckout, needsRoot } from '../support/needs.js'
 import { childrenOf, waitUntil } from '../support/processes.mjs'
 import { useTemporaryDirectory } from '../support/temporary-directory.js'
 
 const inDirectory = useTemporaryDirectory()
+const libraryIn = useTemporaryDirectory()
 const program = new URL('fixtures/signal-service.mjs', import.meta.url)
 const root = new URL('../..', import.meta.url)
 
@@ -66,18 +68,21 @@ async function startService(
   }
 }
 
+async function startHolding(context: TestContext, copies = 1): Promise<Service> {
+  const { preload, env } = holdCopies(context, libraryIn('held_copy.so'), copies)
+  return await startService(env, [], { preload })
+}
+
 const saved = 'MiB after'
 const snapshots = (directory = inDirectory()): string[] =>
   readdirSync(directory).filter((name) => name.endsWith('.heapsnapshot'))
 
-/** Requests a snapshot and stops its copy, which then stays at work as long as the test needs. */
-async function holdCopyOf(service: Service): Promise<number> {
+/** Requests a snapshot whose copy is held. */
+async function heldAtSignal(service: Service): Promise<number> {
   process.kill(service.pid, 'SIGUSR2')
+  const copy = await heldCopyOf(service.pid)
   await service.says('writing a heap snapshot')
-  const [copy] = childrenOf(service.pid)
-  expect(copy).toBeDefined()
-  process.kill(copy as number, 'SIGSTOP')
-  return copy as number
+  return copy
 }
 
 describe('a signal', () => {
@@ -124,9 +129,9 @@ describe('a signal', () => {
     expect(snapshots()).toHaveLength(1)
   })
 
-  test('while one is being written is told and ignored; the next one counts again', async () => {
-    const service = await startService()
-    const copy = await holdCopyOf(service)
+  test('while one is being written is told and ignored; the next one counts again', async (context) => {
+    const service = await startHolding(context)
+    const copy = await heldAtSignal(service)
     process.kill(service.pid, 'SIGUSR2')
     await service.says('is already being written')
     expect(childrenOf(service.pid)).toEqual([copy])
@@ -226,16 +231,11 @@ describe('the service goes on', () => {
     expect(snapshots()).toEqual([])
   })
 
-  test('when the copies are killed, and the next signal has its file', async () => {
-    const service = await startService()
-    const first = await holdCopyOf(service)
-    process.kill(first, 'SIGKILL')
-    // The copy of the second attempt.
-    const later = (): number[] => childrenOf(service.pid).filter((pid) => pid !== first)
-    while (!service.stderr().includes('no heap snapshot: ')) {
-      for (const pid of later()) process.kill(pid, 'SIGKILL')
-      await new Promise((resolve) => setTimeout(resolve, 2))
-    }
+  test('when the copies of both attempts are killed, and the next signal has its file', async (context) => {
+    const service = await startHolding(context, 2)
+    process.kill(await heldAtSignal(service), 'SIGKILL')
+    process.kill(await heldCopyOf(service.pid), 'SIGKILL')
+    await service.says('no heap snapshot: ')
     expect(service.stderr()).not.toContain(saved)
     await service.answers()
     expect(readdirSync(inDirectory())).toEqual([])
