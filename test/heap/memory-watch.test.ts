@@ -59,7 +59,8 @@ function startHolding(
   after: 'start' | 'summary' = 'start',
 ): Fixture {
   const held = holdCopies(context, libraryIn('held_copy.so'), copies, after)
-  return start({ leak: 'objects', most: 200_000 }, options, { heapMiB: 1024, ...held })
+  const patient = { stallTimeoutMs: 240_000, ...options }
+  return start({ leak: 'objects', most: 200_000 }, patient, { heapMiB: 1024, ...held })
 }
 
 async function reportWith(service: Fixture, key: string): Promise<Record<string, unknown>> {
