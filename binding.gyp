@@ -105,6 +105,7 @@
         "native/image/image_opener.cc",
         "native/image/image_sweep.cc",
         "native/image/packed_layout.cc",
+        "native/image/page_copy.cc",
         "native/image/page_presence.cc",
         "native/image/page_sums.cc",
         "native/image/parent_search.cc",

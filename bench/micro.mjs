@@ -288,7 +288,6 @@ const measureBestCase = async ({ byteLength }, { directory, note, skipped }) => 
 const limitsOfPieces = {
   'fork beside a JS heap of 1 GiB': 'fork of all',
   'sums of pages': 'read',
-  'checksums of blocks': 'read',
   'zero test of zeros': 'read',
   'encode flat': 'copy',
   'zstd 1, encode': 'copy',

@@ -221,14 +221,17 @@ export function checksumsOf(file, { header, entries, sums, sections, trailer }) 
   entries.forEach(({ values }, entry) => {
     if (values.present === 0n) return
     const name = `block ${values.block} of '${sections[values.section].name}'`
-    checksums.push([name, 64, values.checksum, part(values.file_offset, values.stored_length)])
+    const own = sums.filter((sum) => sum.entry === entry)
+    const covered =
+      values.codec === 0
+        ? Buffer.concat(own.map(({ bytes }) => bytes))
+        : part(values.file_offset, values.stored_length)
+    checksums.push([name, 64, values.checksum, covered])
     const inOrder = isFlat ? undefined : storedPages(file, values)
-    sums
-      .filter((sum) => sum.entry === entry)
-      .forEach(({ page, value }, i) => {
-        const bytes = inOrder?.[i] ?? part(values.file_offset + page * pageSize, pageSize)
-        checksums.push([`page ${page} of ${name}`, 128, value, bytes])
-      })
+    own.forEach(({ page, value }, i) => {
+      const bytes = inOrder?.[i] ?? part(values.file_offset + page * pageSize, pageSize)
+      checksums.push([`page ${page} of ${name}`, 128, value, bytes])
+    })
   })
   return checksums.map(([name, bits, stored, bytes]) => ({ name, bits, stored, bytes }))
 }

@@ -27,8 +27,8 @@
 #include <vector>
 
 #include "image/block_codec.h"
-#include "image/checksum.h"
 #include "image/format.h"
+#include "image/page_copy.h"
 #include "image/page_presence.h"
 #include "image/page_sums.h"
 
@@ -113,9 +113,6 @@ void MeasureBytes(std::byte* memory, uint64_t bytes) {
   const auto hash_pages = [](const std::byte* piece) {
     for (uint64_t at = 0; at < kPiece; at += kPageSize) g_kept = SumOfPage(piece + at).low;
   };
-  const auto hash_blocks = [](const std::byte* piece) {
-    for (uint64_t at = 0; at < kPiece; at += kBlockSize) g_kept = Checksum(piece + at, kBlockSize);
-  };
   const auto test_pages = [](const std::byte* piece) {
     for (uint64_t at = 0; at < kPiece; at += kBlockSize) {
       g_kept = PresentPages(piece + at, kBlockSize);
@@ -126,15 +123,9 @@ void MeasureBytes(std::byte* memory, uint64_t bytes) {
   rate(
       "copy", [&](std::byte* piece) { memcpy(buffer, piece, kPiece); }, memory);
   rate("sums of pages", hash_pages, memory);
-  rate("checksums of blocks", hash_blocks, memory);
+  std::vector<CopiedPage> pages(kPiece / kPageSize);
   rate(
-      "encode flat",
-      [&](std::byte* piece) {
-        memcpy(buffer, piece, kPiece);
-        test_pages(buffer);
-        hash_pages(buffer);
-        hash_blocks(buffer);
-      },
+      "encode flat", [&](std::byte* piece) { CopyPages(piece, kPiece, buffer, pages.data()); },
       memory);
   std::byte* zeros = Map(bytes);
   memset(zeros, 0, bytes);

@@ -360,7 +360,7 @@ export class ImageFile {
   }
 
   #checkFlatBlock(entry: BlockEntry, byteLength: number, bytes: Buffer): void {
-    if (this.#tools.hashes.checksum(bytes) !== entry.checksum) {
+    if (this.#checksumOfPages(bytes, pagesIn(entry.present)) !== entry.checksum) {
       throw this.#damaged(entry, ' does not match its checksum')
     }
     let present = 0n
@@ -405,7 +405,7 @@ export class ImageFile {
 
   /** Returns the pages of a block that are in the file, without gaps. */
   #unpack(entry: BlockEntry, byteLength: number, stored: Buffer, check: Check): Uint8Array {
-    if (check !== 'nothing' && this.#tools.hashes.checksum(stored) !== entry.checksum) {
+    if (check !== 'nothing' && this.#checksumOfStored(stored, entry) !== entry.checksum) {
       throw this.#damaged(entry, ' does not match its checksum')
     }
     const denseLength = countOf(entry.present) * pageSize
@@ -423,6 +423,20 @@ export class ImageFile {
     const hasLastPage = ((entry.present >> BigInt(length / pageSize - 1)) & 1n) !== 0n
     if (!hasLastPage || areZero(dense.subarray(denseLength - behind))) return dense
     throw this.#damaged(entry, ' extends beyond the end of its section')
+  }
+
+  #checksumOfStored(stored: Uint8Array, { codec, present }: BlockEntry): bigint {
+    if (codec === zstdCodec) return this.#tools.hashes.checksum(stored)
+    return this.#checksumOfPages(stored, Array(countOf(present)).keys())
+  }
+
+  /** The checksum of a block that is stored as it is: of the sums of its pages in the file. */
+  #checksumOfPages(bytes: Uint8Array, pages: Iterable<number>): bigint {
+    const { hashes } = this.#tools
+    const sums = Array.from(pages, (page) =>
+      hashes.sum(bytes.subarray(page * pageSize, (page + 1) * pageSize)),
+    )
+    return hashes.checksum(...sums)
   }
 
   #damaged(entry: BlockEntry, how: string): ReadFailure {

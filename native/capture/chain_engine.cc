@@ -57,13 +57,15 @@ void ChainEngine::Fail(const Failure& failure) {
 }
 
 // Reads whole blocks of one chunk; `out` has room for the whole last page.
-void ChainEngine::CopyFrozen(uint32_t section, uint64_t offset, size_t length, std::byte* out) {
+void ChainEngine::CopyFrozen(uint32_t section, uint64_t offset, size_t length, std::byte* out,
+                             CopiedPage* pages) {
   std::unique_ptr<ReadScratch> scratch = TakeScratch();
   if (scratch == nullptr) return;
   Status read =
       chain_->ReadBlocks(section, offset / kBlockSize, DivideRoundingUp(length, kBlockSize), out,
                          ReadCheck::kChecksums, scratch.get());
   if (!read.ok()) Fail(read.failure());
+  for (uint64_t at = 0; at < length; at += kPageSize) *pages++ = AboutPage(out + at);
   const std::lock_guard lock(mutex_);
   free_.push_back(std::move(scratch));
 }

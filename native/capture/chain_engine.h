@@ -33,7 +33,8 @@ class ChainEngine final : public Engine, private PageSource {
 
  private:
   // PageSource
-  void CopyFrozen(uint32_t section, uint64_t offset, size_t length, std::byte* out) override;
+  void CopyFrozen(uint32_t section, uint64_t offset, size_t length, std::byte* out,
+                  CopiedPage* pages) override;
   void Release(uint32_t /*section*/, uint64_t /*offset*/, size_t /*length*/) override {}
 
   void Save();

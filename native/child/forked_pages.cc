@@ -34,8 +34,9 @@ bool ForkedPages::StillOfFile(uint32_t section, uint64_t offset, uint64_t length
   return true;
 }
 
-void ForkedPages::CopyFrozen(uint32_t section, uint64_t offset, size_t length, std::byte* out) {
-  memcpy(out, sources[section].data + offset, length);
+void ForkedPages::CopyFrozen(uint32_t section, uint64_t offset, size_t length, std::byte* out,
+                             CopiedPage* pages) {
+  CopyPages(sources[section].data + offset, length, out, pages);
 }
 
 void ForkedPages::Release(uint32_t section, uint64_t offset, size_t length) {

@@ -22,7 +22,8 @@ struct ForkedSource {
 class ForkedPages final : public PageSource {
  public:
   bool StillOfFile(uint32_t section, uint64_t offset, uint64_t length) const override;
-  void CopyFrozen(uint32_t section, uint64_t offset, size_t length, std::byte* out) override;
+  void CopyFrozen(uint32_t section, uint64_t offset, size_t length, std::byte* out,
+                  CopiedPage* pages) override;
   // After the child has given a page back, the service can write to it without a copy.
   void Release(uint32_t section, uint64_t offset, size_t length) override;
 

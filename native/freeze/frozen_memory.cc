@@ -406,7 +406,8 @@ bool FrozenMemory::Unchanged(uint32_t section, uint64_t offset, uint64_t length)
   return std::all_of(first, end, [](uint8_t unchanged) { return unchanged != 0; });
 }
 
-bool FrozenMemory::TakeCaptured(const Span& span, uint64_t page, uint64_t bytes, std::byte* out) {
+bool FrozenMemory::TakeCaptured(const Span& span, uint64_t page, uint64_t bytes, std::byte* out,
+                                CopiedPage* pages) {
   std::atomic<uint8_t>& state = StateOf(span.first_page + page);
   for (;;) {
     const uint32_t seen = changes_.load(std::memory_order_acquire);
@@ -416,7 +417,7 @@ bool FrozenMemory::TakeCaptured(const Span& span, uint64_t page, uint64_t bytes,
     WaitForChange(seen);
   }
   const uint32_t slot = SlotOf(span.first_page + page).load(std::memory_order_relaxed);
-  memcpy(out, pool_.Bytes(slot), bytes);
+  CopyPages(pool_.Bytes(slot), bytes, out, pages);
   state.store(kFree, std::memory_order_release);
   pool_.Give(slot);
   NoteChange();
@@ -424,19 +425,20 @@ bool FrozenMemory::TakeCaptured(const Span& span, uint64_t page, uint64_t bytes,
 }
 
 bool FrozenMemory::SaveRun(const Span& span, uint64_t first, uint64_t end, uint64_t bytes,
-                           std::byte* out) {
+                           std::byte* out, CopiedPage* pages) {
   std::byte* from = span.start + first * page_bytes_;
   {
     // Writers may write in between; the bytes that they have overwritten are discarded below.
     [[maybe_unused]] const IgnoreRaces ignore;
-    memcpy(out, from, bytes);
+    CopyPages(from, bytes, out, pages);
   }
   for (uint64_t page = first; page < end;) {
     uint8_t expected = kSaving;
     const uint64_t at = (page - first) * page_bytes_;
     if (StateOf(span.first_page + page)
             .compare_exchange_strong(expected, kSaved, std::memory_order_acq_rel) ||
-        TakeCaptured(span, page, std::min<uint64_t>(page_bytes_, bytes - at), out + at)) {
+        TakeCaptured(span, page, std::min<uint64_t>(page_bytes_, bytes - at), out + at,
+                     pages + at / kPageSize)) {
       page++;
       continue;
     }
@@ -453,7 +455,8 @@ bool FrozenMemory::SaveRun(const Span& span, uint64_t first, uint64_t end, uint6
   return true;
 }
 
-void FrozenMemory::CopyFrozen(uint32_t section, uint64_t offset, size_t length, std::byte* out) {
+void FrozenMemory::CopyFrozen(uint32_t section, uint64_t offset, size_t length, std::byte* out,
+                              CopiedPage* pages) {
   const Span& span = spans_[section];
   // Offsets are multiples of the block size, and therefore of the page size.
   const uint64_t first = offset / page_bytes_;
@@ -464,17 +467,17 @@ void FrozenMemory::CopyFrozen(uint32_t section, uint64_t offset, size_t length, 
         .compare_exchange_strong(expected, kSaving, std::memory_order_acq_rel);
   };
   for (uint64_t page = first; page < end;) {
-    std::byte* to = out + page * page_bytes_ - offset;
+    const uint64_t at = page * page_bytes_ - offset;
     uint64_t run_end = page;
     while (run_end < end && begin_saving(run_end)) run_end++;
     if (run_end > page) {
       const uint64_t bytes = std::min(run_end * page_bytes_, offset + length) - page * page_bytes_;
-      if (!SaveRun(span, page, run_end, bytes, to)) return;
+      if (!SaveRun(span, page, run_end, bytes, out + at, pages + at / kPageSize)) return;
       page = run_end;
       continue;
     }
     const uint64_t bytes = std::min<uint64_t>(page_bytes_, offset + length - page * page_bytes_);
-    if (TakeCaptured(span, page, bytes, to)) {
+    if (TakeCaptured(span, page, bytes, out + at, pages + at / kPageSize)) {
       page++;
     } else if (lifted_.load(std::memory_order_acquire) != 0) {
       return;

@@ -116,7 +116,8 @@ class FrozenMemory final : public PageSource {
   // PageSource
   uint64_t NextChunk(ControlHeader* control, uint64_t chunk_count) override;
   bool Unchanged(uint32_t section, uint64_t offset, uint64_t length) const override;
-  void CopyFrozen(uint32_t section, uint64_t offset, size_t length, std::byte* out) override;
+  void CopyFrozen(uint32_t section, uint64_t offset, size_t length, std::byte* out,
+                  CopiedPage* pages) override;
   void Release(uint32_t section, uint64_t offset, size_t length) override;
 
   // The addresses from the first source to the end of the last one, including the
@@ -185,10 +186,12 @@ class FrozenMemory final : public PageSource {
   int LiftWritable(const Span& span, uint64_t page);
   // The saver's part of CopyFrozen: pages [first, end) of a span, all of which it has moved to
   // kSaving. False if everything has been lifted.
-  bool SaveRun(const Span& span, uint64_t first, uint64_t end, uint64_t bytes, std::byte* out);
+  bool SaveRun(const Span& span, uint64_t first, uint64_t end, uint64_t bytes, std::byte* out,
+               CopiedPage* pages);
   // Takes the copy that a writer has made of a page or is making. False if the page is
   // in another state.
-  bool TakeCaptured(const Span& span, uint64_t page, uint64_t bytes, std::byte* out);
+  bool TakeCaptured(const Span& span, uint64_t page, uint64_t bytes, std::byte* out,
+                    CopiedPage* pages);
   void WaitForChange(uint32_t seen);
   void NoteChange();
 

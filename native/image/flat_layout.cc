@@ -3,9 +3,9 @@
 #include <cstring>
 
 #include "image/block_check.h"
-#include "image/checksum.h"
 #include "image/gap_check.h"
 #include "image/image_file.h"
+#include "image/page_sums.h"
 
 namespace stillframe {
 
@@ -57,7 +57,7 @@ Status FlatLayout::ReadBlocks(const ImageFile& image, uint32_t section_index, ui
     for (; block < run_end; block++) {
       if (check == ReadCheck::kNone) continue;
       const std::byte* bytes = out + (block - first) * kBlockSize;
-      if (Checksum(bytes, length_of(block)) != entries[block].checksum) {
+      if (ChecksumOfPages(bytes, entries[block].present) != entries[block].checksum) {
         return Damaged(image, section_index, block, " does not match its checksum");
       }
       if (Status pages = CheckPages(image, section_index, block, bytes); !pages.ok()) return pages;

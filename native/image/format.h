@@ -146,10 +146,14 @@ constexpr uint64_t PaddedBlockLength(uint64_t section_length, uint64_t block) {
   return rest >= kBlockSize ? kBlockSize : RoundUp(rest, kPageSize);
 }
 
+// Bits of the first `count` pages of a block, at most 64.
+constexpr uint64_t FirstPages(uint64_t count) {
+  return count == kPagesPerBlock ? ~uint64_t{0} : (uint64_t{1} << count) - 1;
+}
+
 // Mask of the pages that a block has.
 constexpr uint64_t PagesOfBlock(uint64_t section_length, uint64_t block) {
-  const uint64_t pages = PaddedBlockLength(section_length, block) / kPageSize;
-  return pages == kPagesPerBlock ? ~uint64_t{0} : (uint64_t{1} << pages) - 1;
+  return FirstPages(PaddedBlockLength(section_length, block) / kPageSize);
 }
 
 }  // namespace stillframe

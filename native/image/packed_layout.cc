@@ -11,6 +11,7 @@
 #include "image/gap_check.h"
 #include "image/image_file.h"
 #include "image/page_presence.h"
+#include "image/page_sums.h"
 #include "image/read_failure.h"
 #include "image/zero_page.h"
 
@@ -37,12 +38,17 @@ Status CheckDense(const ImageFile& image, uint32_t section_index, const BlockEnt
   return Damaged(image, section_index, entry.block, " extends beyond the end of its section");
 }
 
+uint64_t ChecksumOfStored(const std::byte* stored, const BlockEntry& entry) {
+  if (entry.codec != Codec::kNone) return Checksum(stored, entry.stored_length);
+  return ChecksumOfPages(stored, FirstPages(static_cast<uint64_t>(std::popcount(entry.present))));
+}
+
 // Unpacks the pages `wanted` of a block that is in the file. The other pages are left untouched.
 Status UnpackBlock(const ImageFile& image, uint32_t section_index, const BlockEntry& entry,
                    const std::byte* stored, uint64_t wanted, std::byte* out, ReadCheck check,
                    ReadScratch* scratch) {
   const ImageSection& section = image.sections()[section_index];
-  if (check != ReadCheck::kNone && Checksum(stored, entry.stored_length) != entry.checksum) {
+  if (check != ReadCheck::kNone && ChecksumOfStored(stored, entry) != entry.checksum) {
     return Damaged(image, section_index, entry.block, " does not match its checksum");
   }
   const uint64_t length = PaddedBlockLength(section.byte_length, entry.block);

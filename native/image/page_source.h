@@ -7,6 +7,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "image/page_copy.h"
+
 namespace stillframe {
 
 struct ControlHeader;
@@ -22,8 +24,10 @@ class PageSource {
   // For a source that is a private mapping of a file: true if these bytes are still
   // those of the file.
   virtual bool StillOfFile(uint32_t section, uint64_t offset, uint64_t length) const;
-  // Copies [offset, offset + length) of a section, as it was at the freeze.
-  virtual void CopyFrozen(uint32_t section, uint64_t offset, size_t length, std::byte* out) = 0;
+  // Copies [offset, offset + length) of a section, as it was at the freeze, like CopyPages(): `out`
+  // must hold zeros behind a last page that is not whole. `offset` is a multiple of the block size.
+  virtual void CopyFrozen(uint32_t section, uint64_t offset, size_t length, std::byte* out,
+                          CopiedPage* pages) = 0;
   // These bytes have been saved, so the memory of their frozen copy may be given back.
   virtual void Release(uint32_t section, uint64_t offset, size_t length) = 0;
 

@@ -1,6 +1,7 @@
 #include "image/page_sums.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 
 #include "image/checksum.h"
@@ -21,6 +22,22 @@ static_assert(sizeof(PlacedSums) == 8 + kPagesPerBlock * sizeof(PageSum));
 PageSum SumOfPage(const std::byte* page) {
   const Hash128 hash = Checksum128(page, kPageSize);
   return {hash.low, hash.high};
+}
+
+uint64_t ChecksumOfSums(const PageSum* sums, uint64_t pages) {
+  PageSum stored[kPagesPerBlock];
+  size_t count = 0;
+  for (; pages != 0; pages &= pages - 1) stored[count++] = sums[std::countr_zero(pages)];
+  return Checksum(stored, count * sizeof(PageSum));
+}
+
+uint64_t ChecksumOfPages(const std::byte* bytes, uint64_t pages) {
+  PageSum sums[kPagesPerBlock];
+  for (uint64_t left = pages; left != 0; left &= left - 1) {
+    const auto page = static_cast<size_t>(std::countr_zero(left));
+    sums[page] = SumOfPage(bytes + page * kPageSize);
+  }
+  return ChecksumOfSums(sums, pages);
 }
 
 void StateSum::Add(uint32_t section, uint64_t block, const PageSum* sums) {

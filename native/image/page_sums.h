@@ -14,6 +14,11 @@ namespace stillframe {
 // Sum of a page that is not all zero.
 PageSum SumOfPage(const std::byte* page);
 
+// The checksum of a block that is stored as it is: of the sums of its pages in the file. `pages`
+// has a bit for each of them, `sums` and `bytes` are those of all pages of the block.
+uint64_t ChecksumOfSums(const PageSum* sums, uint64_t pages);
+uint64_t ChecksumOfPages(const std::byte* bytes, uint64_t pages);
+
 // Stands for the sum of a page of which nothing is known. No page has this sum.
 inline constexpr PageSum kUnknownPage{~uint64_t{0}, ~uint64_t{0}};
 

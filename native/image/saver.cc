@@ -13,7 +13,6 @@
 #include "base/sys.h"
 #include "image/block_codec.h"
 #include "image/checksum.h"
-#include "image/page_presence.h"
 #include "image/page_sums.h"
 
 namespace stillframe {
@@ -54,13 +53,19 @@ class Saver {
   int SaveChunk(uint64_t chunk);
   int SaveFlat(const SaveSection& section, uint64_t start, uint64_t length);
   int SavePacked(const SaveSection& section, uint64_t start, uint64_t length);
+  // What was found out about the page of a piece at this place in the chunk.
+  CopiedPage* CopiedAt(uint64_t at) { return copied_ + at % kCopySize / kPageSize; }
   // Copies the frozen bytes from `at` on, if a piece of kCopySize begins there.
   void CopyPiece(uint64_t start, uint64_t at, uint64_t length);
   void Copy(uint64_t start, uint64_t at, uint64_t length);
   // Mask of the blocks of a piece that are known to be unchanged from the parent.
   uint64_t UnchangedBlocks(const SaveSection& section, uint64_t offset, uint64_t length) const;
+  // The sums of the 64 pages of a block.
+  PageSum* SumsOf(const BlockEntry* entry) const {
+    return plan_.sums + static_cast<uint64_t>(entry - plan_.index) * kPagesPerBlock;
+  }
   BlockEntry* BeginEntry(const SaveSection& section, uint64_t block);
-  void Examine(const std::byte* bytes, uint64_t length, BlockEntry* entry);
+  void Examine(const CopiedPage* copied, uint64_t length, BlockEntry* entry);
   // For a block that is unchanged from the parent: keeps the sums of the parent
   // without reading anything.
   void TakeOver(uint64_t length, const BlockEntry* entry);
@@ -78,6 +83,7 @@ class Saver {
   uint64_t zero_pages_ = 0;     // in this chunk
   uint64_t changed_pages_ = 0;  // in this chunk
   uint64_t scanned_bytes_ = 0;  // in this chunk
+  CopiedPage copied_[kCopySize / kPageSize] = {};
   // Current step and offset, for the report of an error.
   SaveStep step_ = SaveStep::kNone;
   uint64_t offset_ = 0;
@@ -176,7 +182,7 @@ void Saver::CopyPiece(uint64_t start, uint64_t at, uint64_t length) {
 }
 
 void Saver::Copy(uint64_t start, uint64_t at, uint64_t length) {
-  plan_.pages->CopyFrozen(section_index_, start + at, length, buffers_.bounce + at);
+  plan_.pages->CopyFrozen(section_index_, start + at, length, buffers_.bounce + at, CopiedAt(at));
   scanned_bytes_ += length;
 }
 
@@ -221,13 +227,13 @@ int Saver::SaveFlat(const SaveSection& section, uint64_t start, uint64_t length)
     const uint64_t block = (start + at) / kBlockSize;
     const uint64_t block_length = PaddedBlockLength(section.byte_length, block);
     BlockEntry* entry = BeginEntry(section, block);
-    Examine(buffers_.bounce + at, block_length, entry);
+    Examine(CopiedAt(at), block_length, entry);
     Beat();
     if (entry->present == 0) {
       if (const int error = write_run()) return error;
       continue;
     }
-    entry->checksum = Checksum(buffers_.bounce + at, block_length);
+    entry->checksum = ChecksumOfSums(SumsOf(entry), entry->present);
     entry->file_offset = section.data_offset + start + at;
     entry->stored_length = static_cast<uint32_t>(block_length);
     if (run_length == 0) run_start = at;
@@ -236,18 +242,17 @@ int Saver::SaveFlat(const SaveSection& section, uint64_t start, uint64_t length)
   return write_run();
 }
 
-// Finds out which pages of a block are zero and which differ from the parent, and
-// computes all sums.
-void Saver::Examine(const std::byte* bytes, uint64_t length, BlockEntry* entry) {
-  PageSum* sums = plan_.sums + static_cast<uint64_t>(entry - plan_.index) * kPagesPerBlock;
+// Records which pages of a block are zero and which differ from the parent, and their sums.
+void Saver::Examine(const CopiedPage* copied, uint64_t length, BlockEntry* entry) {
+  PageSum* sums = SumsOf(entry);
   const uint64_t pages = length / kPageSize;
-  const uint64_t present = PresentPages(bytes, length);
+  uint64_t present = 0;
   uint64_t changed = 0;
   for (uint64_t page = 0; page < pages; page++) {
-    const bool is_zero = (present >> page & 1) == 0;
-    const PageSum sum = is_zero ? PageSum{0, 0} : SumOfPage(bytes + page * kPageSize);
-    if (!plan_.delta || sum != sums[page]) changed |= uint64_t{1} << page;
-    sums[page] = sum;
+    const uint64_t bit = uint64_t{1} << page;
+    if (!copied[page].zero) present |= bit;
+    if (!plan_.delta || copied[page].sum != sums[page]) changed |= bit;
+    sums[page] = copied[page].sum;
   }
   std::fill(sums + pages, sums + kPagesPerBlock, PageSum{0, 0});  // pages that do not exist
   entry->present = present & changed;
@@ -257,7 +262,7 @@ void Saver::Examine(const std::byte* bytes, uint64_t length, BlockEntry* entry) 
 }
 
 void Saver::TakeOver(uint64_t length, const BlockEntry* entry) {
-  PageSum* sums = plan_.sums + static_cast<uint64_t>(entry - plan_.index) * kPagesPerBlock;
+  PageSum* sums = SumsOf(entry);
   PageSum* const end = sums + length / kPageSize;
   zero_pages_ += static_cast<uint64_t>(std::count(sums, end, PageSum{0, 0}));
   std::fill(end, sums + kPagesPerBlock, PageSum{0, 0});  // pages that do not exist
@@ -280,7 +285,8 @@ uint64_t Saver::Pack(std::byte* bytes, uint64_t length, BlockEntry* entry, std::
     stored = dense_length;
   }
   entry->stored_length = static_cast<uint32_t>(stored);
-  entry->checksum = Checksum(out, stored);
+  entry->checksum = entry->codec == Codec::kNone ? ChecksumOfSums(SumsOf(entry), entry->present)
+                                                 : Checksum(out, stored);
   return stored;
 }
 
@@ -306,7 +312,7 @@ int Saver::SavePacked(const SaveSection& section, uint64_t start, uint64_t lengt
     } else {
       Copy(start, at, std::min(kBlockSize, length - at));
     }
-    Examine(buffers_.bounce + at, block_length, entry);
+    Examine(CopiedAt(at), block_length, entry);
     const uint64_t stored =
         Pack(buffers_.bounce + at, block_length, entry, buffers_.packed + packed);
     if (stored != 0)

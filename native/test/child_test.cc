@@ -55,9 +55,10 @@ class MadeUpPages final : public PageSource {
     while (!shared_->first_is_done) sched_yield();
     return PageSource::NextChunk(control, chunk_count);
   }
-  void CopyFrozen(uint32_t /*section*/, uint64_t /*offset*/, size_t length,
-                  std::byte* out) override {
+  void CopyFrozen(uint32_t /*section*/, uint64_t /*offset*/, size_t length, std::byte* out,
+                  CopiedPage* pages) override {
     memset(out, 7, length);
+    for (uint64_t at = 0; at < length; at += kPageSize) *pages++ = AboutPage(out + at);
     shared_->reached = true;
     while (shared_->held) sched_yield();
   }

@@ -15,6 +15,7 @@
 #include <functional>
 #include <thread>
 
+#include "image/page_sums.h"
 #include "memory/page.h"
 #include "test/engine_fixture.h"
 
@@ -91,8 +92,12 @@ class FrozenMemoryTest : public ::testing::Test {
   // True if the saver gets the frozen bytes of these pages.
   static bool SavesOld(FrozenMemory& frozen, uint64_t first, uint64_t count) {
     std::vector<std::byte> out(count * SystemPageSize());
-    frozen.CopyFrozen(0, first * SystemPageSize(), out.size(), out.data());
-    return std::all_of(out.begin(), out.end(), [](std::byte byte) { return byte == kOld; });
+    std::vector<CopiedPage> pages(out.size() / kPageSize);
+    frozen.CopyFrozen(0, first * SystemPageSize(), out.size(), out.data(), pages.data());
+    const PageSum old = SumOfPage(std::vector<std::byte>(kPageSize, kOld).data());
+    return std::all_of(out.begin(), out.end(), [](std::byte byte) { return byte == kOld; }) &&
+           std::all_of(pages.begin(), pages.end(),
+                       [&](const CopiedPage& page) { return page.sum == old && !page.zero; });
   }
 
   const Watchdog watchdog_{std::chrono::seconds(240)};

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <bit>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
@@ -15,6 +16,8 @@
 #include "image/control_block.h"
 #include "image/file_sink.h"
 #include "image/image_sweep.h"
+#include "image/page_presence.h"
+#include "image/page_sums.h"
 #include "image/read_failure.h"
 #include "image/saver.h"
 
@@ -84,10 +87,11 @@ void WriteFile(const std::string& path, const std::string& text) {
   if (!text.empty()) WriteAt(fd.get(), text.data(), text.size(), 0);
 }
 
-void MemoryPages::CopyFrozen(uint32_t section, uint64_t offset, size_t length, std::byte* out) {
+void MemoryPages::CopyFrozen(uint32_t section, uint64_t offset, size_t length, std::byte* out,
+                             CopiedPage* pages) {
   const Bytes& bytes = sections_.at(section).bytes;
   ASSERT_LE(offset + length, bytes.size()) << "the saver reads behind the section";
-  memcpy(out, bytes.data() + offset, length);
+  CopyPages(bytes.data() + offset, length, out, pages);
 }
 
 void MemoryPages::Release(uint32_t section, uint64_t offset, size_t length) {
@@ -202,6 +206,14 @@ Bytes SealedPage(Struct* fields, const Bytes& rest) {
 
 }  // namespace
 
+uint64_t ChecksumOfStored(const BlockEntry& entry, const std::byte* stored) {
+  if (entry.codec != Codec::kNone) return Checksum(stored, entry.stored_length);
+  // The pages of a packed file are dense; if all of them are there, so are those of a flat one.
+  const bool dense = entry.stored_length == DenseLength(entry.present);
+  const auto count = static_cast<uint64_t>(std::popcount(entry.present));
+  return ChecksumOfPages(stored, dense ? FirstPages(count) : entry.present);
+}
+
 Status FillMemory(const ImageFile& image, uint32_t section, std::byte* memory,
                   ImageFile::Check check, ReadControl* control) {
   ImageSweep sweep(image);
@@ -252,7 +264,7 @@ void EditableImage::Relayout() {
 
 void EditableImage::SealBlock(size_t entry) {
   BlockEntry& block = index.at(entry);
-  block.checksum = Checksum(data.data() + block.file_offset, block.stored_length);
+  block.checksum = ChecksumOfStored(block, data.data() + block.file_offset);
 }
 
 void EditableImage::Store(int fd, uint64_t actual_length) {

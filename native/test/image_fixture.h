@@ -76,7 +76,8 @@ struct SampleSection {
 class MemoryPages final : public PageSource {
  public:
   explicit MemoryPages(const std::vector<SampleSection>& sections) : sections_(sections) {}
-  void CopyFrozen(uint32_t section, uint64_t offset, size_t length, std::byte* out) override;
+  void CopyFrozen(uint32_t section, uint64_t offset, size_t length, std::byte* out,
+                  CopiedPage* pages) override;
   void Release(uint32_t section, uint64_t offset, size_t length) override;
 
   uint64_t released_bytes() const { return released_bytes_; }
@@ -104,6 +105,9 @@ std::vector<SampleSection> SampleSections();
 // block of zeros; 4 a partial page that is compressible.
 std::vector<SampleSection> PackedSampleSections();
 inline constexpr char kSampleMetadata[] = R"({"epoch":7,"who":"fixture \u00e9"})";
+
+// The checksum that the entry of these stored bytes should have.
+uint64_t ChecksumOfStored(const BlockEntry& entry, const std::byte* stored);
 
 // Fills memory with one section, by hand.
 Status FillMemory(const ImageFile& image, uint32_t section, std::byte* memory,

@@ -305,6 +305,7 @@ const Rule kIndexRules[] = {
      [](I i) {
        i->index[0].present = 2;
        i->index[0].zero = 1;
+       i->SealBlock(0);
        i->sums.erase(i->sums.begin());
        i->Relayout();
      },

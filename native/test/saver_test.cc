@@ -129,7 +129,7 @@ class Saver : public ::testing::Test {
     const UniqueFd fd(open(directory_.File("image").c_str(), O_RDONLY | O_CLOEXEC));
     EXPECT_EQ(pread(fd.get(), stored.data(), stored.size(), static_cast<off_t>(entry.file_offset)),
               static_cast<ssize_t>(stored.size()));
-    EXPECT_EQ(entry.present != 0 ? Checksum(stored.data(), stored.size()) : 0, entry.checksum);
+    EXPECT_EQ(entry.present != 0 ? ChecksumOfStored(entry, stored.data()) : 0, entry.checksum);
     Bytes dense(static_cast<size_t>(std::popcount(entry.present)) * kPageSize);
     if (entry.codec == Codec::kZstd) {
       Bytes workspace(BlockDecompressor::WorkspaceBytes());
@@ -410,9 +410,10 @@ class InterruptedPages final : public PageSource {
  public:
   InterruptedPages(PageSource* pages, std::function<void()> meanwhile)
       : pages_(pages), meanwhile_(std::move(meanwhile)) {}
-  void CopyFrozen(uint32_t section, uint64_t offset, size_t length, std::byte* out) override {
+  void CopyFrozen(uint32_t section, uint64_t offset, size_t length, std::byte* out,
+                  CopiedPage* pages) override {
     if (const auto meanwhile = std::exchange(meanwhile_, nullptr)) meanwhile();
-    pages_->CopyFrozen(section, offset, length, out);
+    pages_->CopyFrozen(section, offset, length, out, pages);
   }
   void Release(uint32_t section, uint64_t offset, size_t length) override {
     pages_->Release(section, offset, length);

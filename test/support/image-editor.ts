@@ -1,7 +1,7 @@
 /** Handmade files: images whose fields are changed and whose checksums are then all repaired. */
 
 import { readFileSync, writeFileSync } from 'node:fs'
-import { XXHash3 } from 'xxhash-addon'
+import { XXHash3, XXHash128 } from 'xxhash-addon'
 
 const pageSize = 4096
 
@@ -104,6 +104,17 @@ export class EditableImage {
     return this.bytes.readBigUInt64LE(this.indexAt + index * sizes.entry + field)
   }
 
+  /** Updates the checksum of a block after its bytes have been changed. */
+  sealEntry(index: number): void {
+    const at = this.indexAt + index * sizes.entry
+    const start = Number(this.entryField(index, entry.fileOffset))
+    const length = this.bytes.readUInt32LE(at + entry.storedLength)
+    const stored = this.bytes.subarray(start, start + length)
+    const isPacked = this.bytes.readUInt16LE(at + entry.codec) !== 0
+    const hashed = isPacked ? stored : sumsOf(stored, this.entryField(index, entry.present))
+    this.setEntry(index, entry.checksum, XXHash3.hash(Buffer.from(hashed)).readBigUInt64BE())
+  }
+
   /** Repairs the checksums of the six parts and writes the file. */
   save(path: string): void {
     this.#seal(this.trailerAt + trailer.indexChecksum, this.indexAt, this.sumsAt)
@@ -120,4 +131,16 @@ export class EditableImage {
     const sum = XXHash3.hash(this.bytes.subarray(start, end)).readBigUInt64BE()
     this.bytes.writeBigUInt64LE(sum, field)
   }
+}
+
+/** The sums of the pages of a block that is stored as it is: densely, or in their places. */
+function sumsOf(stored: Buffer, present: bigint): Buffer {
+  const pages = Array.from({ length: 64 }, (_, page) => page).filter((page) => (present >> BigInt(page)) & 1n)
+  const isDense = pages.length * pageSize === stored.length
+  return Buffer.concat(
+    pages.map((page, i) => {
+      const at = (isDense ? i : page) * pageSize
+      return XXHash128.hash(Buffer.from(stored.subarray(at, at + pageSize))).reverse()
+    }),
+  )
 }
