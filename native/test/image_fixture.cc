@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <bit>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
@@ -16,8 +15,6 @@
 #include "image/control_block.h"
 #include "image/file_sink.h"
 #include "image/image_sweep.h"
-#include "image/page_presence.h"
-#include "image/page_sums.h"
 #include "image/read_failure.h"
 #include "image/saver.h"
 
@@ -205,14 +202,6 @@ Bytes SealedPage(Struct* fields, const Bytes& rest) {
 }
 
 }  // namespace
-
-uint64_t ChecksumOfStored(const BlockEntry& entry, const std::byte* stored) {
-  if (entry.codec != Codec::kNone) return Checksum(stored, entry.stored_length);
-  // The pages of a packed file are dense; if all of them are there, so are those of a flat one.
-  const bool dense = entry.stored_length == DenseLength(entry.present);
-  const auto count = static_cast<uint64_t>(std::popcount(entry.present));
-  return ChecksumOfPages(stored, dense ? FirstPages(count) : entry.present);
-}
 
 Status FillMemory(const ImageFile& image, uint32_t section, std::byte* memory,
                   ImageFile::Check check, ReadControl* control) {
