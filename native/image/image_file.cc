@@ -83,7 +83,7 @@ Status ImageFile::CheckCover() const {
     const std::span<const BlockEntry> entries = EntriesOf(section, first, count);
     bool covers = entries.size() == count;
     // The parent may have some pages of the first of these blocks.
-    uint64_t theirs = (uint64_t{1} << have % kPagesPerBlock) - 1;
+    uint64_t theirs = FirstPages(have % kPagesPerBlock);
     for (const BlockEntry& entry : entries) {
       const uint64_t told = entry.present | entry.zero | theirs;
       covers = covers && told == (PagesOfBlock(section.byte_length, entry.block) | theirs);

@@ -8,7 +8,6 @@
 
 #include "base/thread.h"
 #include "image/read_failure.h"
-#include "image/zero_page.h"
 
 namespace stillframe {
 namespace {
@@ -117,15 +116,9 @@ Status ImageSweep::DoTask(const Task& task, ImageFile::Scratch* scratch, StateSu
   if (Status read = Read(task, out, scratch); !read.ok()) return read;
   if (target.memory != nullptr && !straight) memcpy(target.memory + offset, out, length);
   for (uint64_t i = 0; state_ && i < task.count; i++) {
-    PageSum sums[kPagesPerBlock] = {};
     const uint64_t block = task.first + i;
-    const std::byte* bytes = out + i * kBlockSize;
-    const uint64_t pages = PaddedBlockLength(section.byte_length, block) / kPageSize;
-    for (uint64_t page = 0; page < pages; page++) {
-      const std::byte* at = bytes + page * kPageSize;
-      if (!IsZeroPage(at)) sums[page] = SumOfPage(at);
-    }
-    state->Add(task.section, block, sums);
+    state->AddPages(task.section, block, out + i * kBlockSize,
+                    PaddedBlockLength(section.byte_length, block));
   }
   control_->bytes_done += length;
   return Success{};

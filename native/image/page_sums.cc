@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "image/checksum.h"
+#include "image/zero_page.h"
 
 namespace stillframe {
 namespace {
@@ -50,6 +51,15 @@ void StateSum::Add(uint32_t section, uint64_t block, const PageSum* sums) {
   const Hash128 hash = Checksum128(&placed, sizeof placed);
   value_.low += hash.low;
   value_.high += hash.high;
+}
+
+void StateSum::AddPages(uint32_t section, uint64_t block, const std::byte* bytes, uint64_t length) {
+  PageSum sums[kPagesPerBlock] = {};
+  for (uint64_t page = 0; page < length / kPageSize; page++) {
+    const std::byte* at = bytes + page * kPageSize;
+    if (!IsZeroPage(at)) sums[page] = SumOfPage(at);
+  }
+  Add(section, block, sums);
 }
 
 void StateSum::Add(const StateSum& other) {

@@ -1,5 +1,5 @@
-// Sums by which memory is compared: one for each page, and one for all memory that a
-// frame restores.
+// Sums by which memory is compared, one for each page, and what is made of them: the checksum of a
+// block, and that of all memory that a frame restores.
 //
 // The code neither allocates nor locks, so a forked child may use it too.
 #pragma once
@@ -30,6 +30,8 @@ class StateSum {
   StateSum() = default;
   // `sums` has kPagesPerBlock elements, which are zero for pages that the block does not have.
   void Add(uint32_t section, uint64_t block, const PageSum* sums);
+  // Adds a block, given its whole pages.
+  void AddPages(uint32_t section, uint64_t block, const std::byte* bytes, uint64_t length);
   void Add(const StateSum& other);
   PageSum value() const { return value_; }
 

@@ -19,8 +19,7 @@ namespace stillframe {
 namespace {
 
 // Frozen bytes are copied one huge page at a time, so that an engine that lifts a
-// protection after the copy need not split huge pages. The copied bytes are still in the
-// cache when they are examined.
+// protection after the copy need not split huge pages.
 constexpr uint64_t kCopySize = uint64_t{2} << 20;
 static_assert(kCopySize % kBlockSize == 0 && kChunkSize % kCopySize == 0);
 

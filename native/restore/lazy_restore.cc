@@ -12,7 +12,6 @@
 
 #include "base/sys.h"
 #include "image/read_failure.h"
-#include "image/zero_page.h"
 #include "memory/huge_pages.h"
 #include "memory/page.h"
 #include "restore/section_choice.h"
@@ -279,13 +278,7 @@ Status LazyRestore::FillPiece(const Piece& piece, ImageFile::Scratch* scratch, S
       missing_--;
     }
     control.bytes_done += std::min(kBlockSize, length - block * kBlockSize);
-    if (!sums_state_) continue;
-    PageSum sums[kPagesPerBlock] = {};
-    for (uint64_t page = 0; page < padded / kPageSize; page++) {
-      const std::byte* at = from + page * kPageSize;
-      if (!IsZeroPage(at)) sums[page] = SumOfPage(at);
-    }
-    state->Add(part.section, block, sums);
+    if (sums_state_) state->AddPages(part.section, block, from, padded);
   }
   const std::lock_guard lock(mutex_);
   if (missing_ == 0) changed_.notify_all();

@@ -12,17 +12,15 @@ namespace {
 // A shorter run takes less time to copy than to map, including the faults that a mapping causes.
 constexpr uint64_t kShortestRun = uint64_t{64} << 10;
 
-uint64_t LowBits(uint64_t count) { return count < 64 ? (uint64_t{1} << count) - 1 : ~uint64_t{0}; }
-
 // Adds a run for each group of `pages`, all of one block, that is contiguous in the file.
 void AddRuns(const ImageFile& file, const BlockEntry& entry, uint64_t pages,
              std::vector<OverlayRun>* runs) {
   while (pages != 0) {
     const auto first = static_cast<uint64_t>(std::countr_zero(pages));
     const auto count = static_cast<uint64_t>(std::countr_one(pages >> first));
-    pages &= ~(LowBits(count) << first);
+    pages &= ~(FirstPages(count) << first);
     const uint64_t offset = uint64_t{entry.block} * kBlockSize + first * kPageSize;
-    const uint64_t file_offset = entry.file_offset + DenseLength(entry.present & LowBits(first));
+    const uint64_t file_offset = entry.file_offset + DenseLength(entry.present & FirstPages(first));
     const uint64_t length = count * kPageSize;
     OverlayRun* last = runs->empty() ? nullptr : &runs->back();
     if (last != nullptr && last->file == &file && last->offset + last->length == offset &&

@@ -79,11 +79,11 @@ test(`an archive does not age, seed ${testSeed}`, { timeout: longMode ? 3_600_00
     newest.close()
     await archive.close()
     // Files of listed frames, of frames that they build on, and of a frame in progress. Within `1s`
-    // there may be some 100 frames. Twice as many, since a busy machine removes files late.
+    // there may be some 100 frames. Twice as many files, since a busy machine removes them late.
     const files = readdirSync(place)
     expect(files.length, what).toBeLessThan(6 * (listed.length + 4 * fullEvery) + 20)
     const bytes = files.reduce((sum, name) => sum + statSync(join(place, name)).size, 0)
-    expect(bytes, what).toBeLessThan((listed.length + 4 * fullEvery) * (512 << 10))
+    expect(bytes, what).toBeLessThan((listed.length + 4 * fullEvery) * (256 << 10))
   }
 })
 
